@@ -1,0 +1,48 @@
+//! What is configured, and the fixed times.
+
+use crate::time::Duration;
+
+/// How long the client waits to be ended by a reboot it asked for (`state-machine.md` 5).
+pub const REBOOT_WAIT: Duration = Duration::from_secs(600);
+
+/// Between SIGTERM and SIGKILL for a script (S-3).
+pub const SCRIPT_KILL_GRACE: Duration = Duration::from_secs(10);
+
+/// Between SIGTERM and SIGKILL for a module (U-4).
+pub const MODULE_KILL_GRACE: Duration = Duration::from_secs(60);
+
+/// The settings of `mender.conf` that steer the machine (`standalone-cli.md` 7).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the keys of mender.conf")]
+pub struct Config {
+    pub update_poll_interval: Duration,
+    pub inventory_poll_interval: Duration,
+    pub retry_poll_interval: Duration,
+    /// 0: derived from the interval.
+    pub retry_poll_count: u32,
+    pub retry_download_count: u32,
+    pub state_script_timeout: Duration,
+    pub state_script_retry_interval: Duration,
+    pub state_script_retry_timeout: Duration,
+    pub module_timeout: Duration,
+    pub update_control_map_expiration: Duration,
+    pub update_control_map_boot_expiration: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            update_poll_interval: Duration::from_secs(1800),
+            inventory_poll_interval: Duration::from_secs(28800),
+            retry_poll_interval: Duration::from_secs(300),
+            retry_poll_count: 0,
+            retry_download_count: 10,
+            state_script_timeout: Duration::from_secs(3600),
+            state_script_retry_interval: Duration::from_secs(60),
+            state_script_retry_timeout: Duration::from_secs(1800),
+            module_timeout: Duration::from_secs(14400),
+            update_control_map_expiration: Duration::from_secs(3600),
+            update_control_map_boot_expiration: Duration::from_secs(600),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What is known of the update, and how it stands.
+
+/// Calls to an update module (`update-modules.md` 3). Queries answer with a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the protocol's own names")]
+pub enum Call {
+    ProvidePayloadFileSizes,
+    Download,
+    DownloadWithFileSizes,
+    ArtifactInstall,
+    NeedsArtifactReboot,
+    ArtifactReboot,
+    ArtifactVerifyReboot,
+    ArtifactCommit,
+    SupportsRollback,
+    ArtifactRollback,
+    ArtifactRollbackReboot,
+    ArtifactVerifyRollbackReboot,
+    ArtifactFailure,
+    Cleanup,
+}
+
+impl Call {
+    /// The word on the module's command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ProvidePayloadFileSizes => "ProvidePayloadFileSizes",
+            Self::Download => "Download",
+            Self::DownloadWithFileSizes => "DownloadWithFileSizes",
+            Self::ArtifactInstall => "ArtifactInstall",
+            Self::NeedsArtifactReboot => "NeedsArtifactReboot",
+            Self::ArtifactReboot => "ArtifactReboot",
+            Self::ArtifactVerifyReboot => "ArtifactVerifyReboot",
+            Self::ArtifactCommit => "ArtifactCommit",
+            Self::SupportsRollback => "SupportsRollback",
+            Self::ArtifactRollback => "ArtifactRollback",
+            Self::ArtifactRollbackReboot => "ArtifactRollbackReboot",
+            Self::ArtifactVerifyRollbackReboot => "ArtifactVerifyRollbackReboot",
+            Self::ArtifactFailure => "ArtifactFailure",
+            Self::Cleanup => "Cleanup",
+        }
+    }
+
+    /// True for calls whose standard output is an answer.
+    #[must_use]
+    pub const fn is_query(self) -> bool {
+        matches!(self, Self::ProvidePayloadFileSizes | Self::NeedsArtifactReboot | Self::SupportsRollback)
+    }
+}
+
+impl core::fmt::Display for Call {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How the deployment stands: Mender's outcome tracker (`state-machine.md` 4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Nothing went wrong so far.
+    #[default]
+    Good,
+    /// Something failed and was not rolled back: the device would be inconsistent.
+    Failed,
+    /// Something failed and the device is (being) put back to what it was, without a mistake so far.
+    RolledBack,
+    /// Something failed, and so did the way back: the device is inconsistent.
+    RollbackFailed,
+}
+
+impl Verdict {
+    /// An error happened.
+    #[must_use]
+    pub const fn worsened(self) -> Self {
+        match self {
+            Self::Good | Self::Failed => Self::Failed,
+            Self::RolledBack | Self::RollbackFailed => Self::RollbackFailed,
+        }
+    }
+
+    /// True when the final status is `success`.
+    #[must_use]
+    pub const fn is_good(self) -> bool {
+        matches!(self, Self::Good)
+    }
+
+    /// True when the artifact's name must end in `_INCONSISTENT`.
+    #[must_use]
+    pub const fn is_inconsistent(self) -> bool {
+        matches!(self, Self::Failed | Self::RollbackFailed)
+    }
+}
+
+/// Statuses of a deployment as the server knows them (`server-api.md` 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the server's own names")]
+pub enum Status {
+    Downloading,
+    Installing,
+    Rebooting,
+    PauseBeforeInstalling,
+    PauseBeforeRebooting,
+    PauseBeforeCommitting,
+    Success,
+    Failure,
+}
+
+impl Status {
+    /// The word in the request.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Downloading => "downloading",
+            Self::Installing => "installing",
+            Self::Rebooting => "rebooting",
+            Self::PauseBeforeInstalling => "pause_before_installing",
+            Self::PauseBeforeRebooting => "pause_before_rebooting",
+            Self::PauseBeforeCommitting => "pause_before_committing",
+            Self::Success => "success",
+            Self::Failure => "failure",
+        }
+    }
+}

@@ -1,0 +1,7 @@
+use crate::time::Instant;
+
+/// A clock that only moves forward, counting time in suspend where the platform can.
+pub trait Clock {
+    /// Now, in milliseconds since some point before this boot's first call.
+    fn now(&mut self) -> Instant;
+}

@@ -1,0 +1,40 @@
+use core::fmt;
+
+/// How important a log line is; in Mender's names and order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warning,
+    Error,
+    Fatal,
+}
+
+impl Level {
+    /// The lower-case name, as `--log-level` takes it and as it stands in the log.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Fatal => "fatal",
+        }
+    }
+}
+
+/// Where log lines go. Never fails: a log that cannot be written must not stop an update.
+pub trait Log {
+    /// Writes one line. `message` may hold text from scripts or the network: the log escapes it.
+    fn log(&mut self, level: Level, message: fmt::Arguments<'_>);
+
+    /// A deployment begins, or goes on after a restart: its log is opened (appending).
+    fn open_deployment(&mut self, _id: &str) {}
+
+    /// The deployment is over: its log is closed.
+    fn close_deployment(&mut self) {}
+}

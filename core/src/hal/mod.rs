@@ -1,0 +1,135 @@
+//! The traits a platform implements, one file each, and the [`Hal`] that holds one value of each.
+//!
+//! Conventions, the same everywhere:
+//!
+//! * `start*` begins a long operation and returns at once; `poll_*` never blocks and may be called at any
+//!   time, also too early; `kill` and `cancel` never fail and may be called when nothing runs.
+//! * At most one operation of a trait is outstanding.
+//! * `Poll::Pending` promises that the platform wakes its main loop when it makes sense to poll again, or
+//!   that the platform's `deadline` says when.
+//! * Errors carry text for people (`Display`, one line, no trailing full stop: what was wrong, where, what to
+//!   do) and a [`Kind`] for the driver; nothing generic enters the machine.
+
+mod clock;
+mod log;
+mod module;
+mod network;
+mod script;
+mod sink;
+mod storage;
+mod system;
+
+pub use clock::Clock;
+pub use log::{Level, Log};
+pub use module::{TreeFacts, UpdateModule};
+pub use network::{ContentRange, Head, Method, Network, Request, RetryAfter, Target};
+pub use script::ScriptRunner;
+pub use sink::PayloadSink;
+pub use storage::{Change, Key, Storage};
+pub use system::System;
+
+pub use core::task::Poll;
+
+use crate::artifact::{Decompress, Verifier};
+
+/// The error type of a trait's operations, as `embedded-io` does it.
+pub trait ErrorType {
+    /// What its operations fail with.
+    type Error: Error;
+}
+
+/// A platform's error: text for people, a kind for the driver.
+pub trait Error: core::fmt::Debug + core::fmt::Display {
+    /// What the driver may want to tell apart.
+    fn kind(&self) -> Kind;
+}
+
+impl Error for core::convert::Infallible {
+    fn kind(&self) -> Kind {
+        match *self {}
+    }
+}
+
+/// Kinds of platform errors that lead to different reactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Anything without a kind of its own.
+    Other,
+    /// The thing asked for does not exist.
+    NotFound,
+    /// A limit was reached; the text names it.
+    TooLarge,
+    /// No space left, or a device is full.
+    NoSpace,
+    /// The connection broke, or was never made; trying again may help.
+    Connection,
+    /// The wait for a peer or a process had no more time.
+    TimedOut,
+    /// What was read is damaged or makes no sense.
+    Corrupt,
+    /// Not allowed by policy (permissions, unsafe owner, scheme).
+    Refused,
+}
+
+/// How a script or module process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// It exited with this status.
+    Code(u8),
+    /// It was ended by this signal.
+    Signal(u8),
+}
+
+impl Exit {
+    /// Exit status 0.
+    #[must_use]
+    pub const fn is_success(self) -> bool {
+        matches!(self, Self::Code(0))
+    }
+}
+
+impl core::fmt::Display for Exit {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit status {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}
+
+/// One associated type per trait: what a board or an operating system brings.
+pub trait Platform {
+    /// Durable records.
+    type Storage: Storage;
+    /// State scripts.
+    type Scripts: ScriptRunner;
+    /// The handler of payloads: update modules on Linux, a built-in one on a board.
+    type Module: UpdateModule;
+    /// Where artifacts come from and requests go to.
+    type Network: Network;
+    /// Facts about the device, and its reboot.
+    type System: System;
+    /// The monotonic clock.
+    type Clock: Clock;
+    /// The log.
+    type Log: Log;
+    /// Verification of artifact signatures.
+    type Verifier: Verifier;
+    /// Decompression of headers and payloads.
+    type Decompress: Decompress;
+}
+
+/// One value of each trait. The fields are public so that a driver can borrow them apart.
+#[expect(missing_docs, reason = "each field is the trait of its name")]
+pub struct Hal<P: Platform> {
+    pub storage: P::Storage,
+    pub scripts: P::Scripts,
+    pub module: P::Module,
+    pub network: P::Network,
+    pub system: P::System,
+    pub clock: P::Clock,
+    pub log: P::Log,
+    pub verifier: P::Verifier,
+    pub decompress: P::Decompress,
+}

@@ -1,0 +1,57 @@
+use super::{ErrorType, Exit, PayloadSink, Poll};
+use crate::deployment::Call;
+use crate::time::{Duration, Instant};
+
+/// What the client writes into the work tree (`update-modules.md` 4). Values are plain text; the JSON parts are
+/// byte for byte what stood in the verified header.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "the names are those of the tree")]
+pub struct TreeFacts<'a> {
+    pub current_artifact_name: &'a str,
+    pub current_artifact_group: &'a str,
+    pub current_device_type: &'a str,
+    pub artifact_name: &'a str,
+    pub artifact_group: &'a str,
+    pub payload_type: &'a str,
+    pub header_info: &'a [u8],
+    pub type_info: &'a [u8],
+    /// Empty if the artifact has none.
+    pub meta_data: &'a [u8],
+}
+
+/// Installs payloads of one type (`spec/update-modules.md`). At most one call runs at a time.
+pub trait UpdateModule: PayloadSink + ErrorType {
+    /// Selects the handler of `payload_type` (a plain name, already checked). An error when there is none or it
+    /// cannot be run. Called once per artifact and again after every restart.
+    fn select(&mut self, payload_type: &str) -> Result<(), Self::Error>;
+
+    /// Deletes what an earlier update left and builds the work tree, durable before the first call that needs it.
+    fn prepare(&mut self, facts: &TreeFacts<'_>) -> Result<(), Self::Error>;
+
+    /// Starts `call`. For [`Call::Download`] and [`Call::DownloadWithFileSizes`] the payload then goes through
+    /// the [`PayloadSink`] methods, and `poll_finish` reports the end of the call instead of `poll_exit`.
+    /// Every call except `Cleanup` fails here when the work tree is missing.
+    fn start(&mut self, now: Instant, call: Call) -> Result<(), Self::Error>;
+
+    /// Ready when the call has ended. Not used for the download calls.
+    fn poll_exit(&mut self, now: Instant) -> Poll<Result<Exit, Self::Error>>;
+
+    /// What the ended query printed, at most [`crate::limits::QUERY_ANSWER`] bytes and one; more than that is no
+    /// valid answer anyway.
+    fn answer(&self) -> &[u8];
+
+    /// Ends the running call: SIGTERM to its process group, `grace` later SIGKILL.
+    /// `poll_exit` (also for a download call) then reports the end.
+    fn kill(&mut self, now: Instant, grace: Duration);
+
+    /// When a poll should be made though nothing woke the platform.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// True when the work tree is gone: `Cleanup` already ran.
+    fn is_clean(&mut self) -> bool;
+
+    /// Removes the work tree. Called after every `Cleanup`, whatever it returned.
+    fn remove(&mut self) -> Result<(), Self::Error>;
+}

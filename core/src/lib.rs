@@ -1,0 +1,37 @@
+//! The core of thimble, an over-the-air update client that speaks Mender's language.
+//!
+//! No heap, no operating system, no clock and no I/O: a pure state machine ([`machine::Machine`]) that is told
+//! what happened and says what to do next, a driver ([`client::Client`]) that does it through the traits of
+//! [`hal`], and push parsers for the bytes ([`artifact`]).
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+#![warn(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::arithmetic_side_effects,
+        clippy::panic,
+        reason = "a test may panic"
+    )
+)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod artifact;
+pub mod config;
+pub mod deployment;
+pub mod hal;
+pub mod limits;
+pub mod script;
+pub mod time;

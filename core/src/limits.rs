@@ -1,0 +1,36 @@
+//! Every capacity that is fixed at compile time, with its reason. Capacities that depend on the platform
+//! are the lengths of the buffers it lends (see [`crate::client::Buffers`] and
+//! [`crate::artifact::Workspace`]); reaching one is a typed error that names it, never a truncation.
+
+/// Longest artifact name, group, provides key and provides value, in bytes: the limit of Mender's server.
+pub const NAME: usize = 256;
+
+/// Longest payload type, in bytes: it becomes a file name in the module directory (`hardening.md` A1).
+pub const PAYLOAD_TYPE: usize = 64;
+
+/// Longest deployment id, in bytes: it goes into a URL and a file name (`server-api.md` 3.2).
+pub const DEPLOYMENT_ID: usize = 64;
+
+/// Longest artifact URL, in bytes: signed links of object stores reach 2 KiB.
+pub const URL: usize = 4096;
+
+/// Longest authentication token, in bytes: it goes into a header (`server-api.md` 2.1).
+pub const TOKEN: usize = 8192;
+
+/// Longest device type, in bytes (server limit).
+pub const DEVICE_TYPE: usize = 256;
+
+/// Longest text of a failure reason kept for the user, in bytes; longer reasons are cut with a mark.
+pub const REASON: usize = 480;
+
+/// Longest answer of a module query that is looked at, in bytes: the longest valid word has 9.
+pub const QUERY_ANSWER: usize = 64;
+
+/// Bytes of output kept per script and stream (`state-scripts.md` 3; ruling R-9).
+pub const SCRIPT_OUTPUT: usize = 10 * 1024;
+
+/// Scripts of one artifact (`artifact.md` 8).
+pub const SCRIPTS: u16 = 256;
+
+/// Record writes of one deployment; one more is a state loop (`state-machine.md` 8).
+pub const STORES: u8 = 28;

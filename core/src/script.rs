@@ -1,0 +1,170 @@
+//! State-script names, order and exit codes (pure).
+
+/// The nine states that have scripts, in Mender's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "Mender's own names")]
+pub enum ScriptState {
+    Idle,
+    Sync,
+    Download,
+    ArtifactInstall,
+    ArtifactReboot,
+    ArtifactCommit,
+    ArtifactRollback,
+    ArtifactRollbackReboot,
+    ArtifactFailure,
+}
+
+impl ScriptState {
+    const ALL: [Self; 9] = [
+        Self::Idle,
+        Self::Sync,
+        Self::Download,
+        Self::ArtifactInstall,
+        Self::ArtifactReboot,
+        Self::ArtifactCommit,
+        Self::ArtifactRollback,
+        Self::ArtifactRollbackReboot,
+        Self::ArtifactFailure,
+    ];
+
+    /// The name as it stands in script names.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "Idle",
+            Self::Sync => "Sync",
+            Self::Download => "Download",
+            Self::ArtifactInstall => "ArtifactInstall",
+            Self::ArtifactReboot => "ArtifactReboot",
+            Self::ArtifactCommit => "ArtifactCommit",
+            Self::ArtifactRollback => "ArtifactRollback",
+            Self::ArtifactRollbackReboot => "ArtifactRollbackReboot",
+            Self::ArtifactFailure => "ArtifactFailure",
+        }
+    }
+
+    /// True for the states whose scripts come with the artifact; the others come from the root filesystem.
+    #[must_use]
+    pub const fn is_artifact(self) -> bool {
+        !matches!(self, Self::Idle | Self::Sync | Self::Download)
+    }
+}
+
+/// The part of a state a script belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "Mender's own names")]
+pub enum ScriptAction {
+    Enter,
+    Leave,
+    Error,
+}
+
+impl ScriptAction {
+    /// The name as it stands in script names.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enter => "Enter",
+            Self::Leave => "Leave",
+            Self::Error => "Error",
+        }
+    }
+}
+
+/// A point where scripts run: `ArtifactInstall_Enter`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the parts of the name")]
+pub struct Transition {
+    pub state: ScriptState,
+    pub action: ScriptAction,
+}
+
+impl core::fmt::Display for Transition {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}_{}", self.state.name(), self.action.name())
+    }
+}
+
+/// Exit status by which a script asks to be run again later.
+pub const RETRY_LATER: u8 = 21;
+
+/// The transition of a script's file name, `<State>_<Action>_NN[_text]`, or `None` if the name is no script's.
+///
+/// `text` is one or more non-blank characters here; inside an artifact it is narrower, see
+/// [`is_artifact_name`].
+#[must_use]
+pub fn parse_name(name: &str) -> Option<Transition> {
+    let (state, rest) = name.split_once('_')?;
+    let (action, rest) = rest.split_once('_')?;
+    let state = *ScriptState::ALL.iter().find(|s| s.name() == state)?;
+    let action = match action {
+        "Enter" => ScriptAction::Enter,
+        "Leave" => ScriptAction::Leave,
+        "Error" => ScriptAction::Error,
+        _ => return None,
+    };
+    let (number, text) = match rest.split_once('_') {
+        Some((number, text)) => (number, Some(text)),
+        None => (rest, None),
+    };
+    let number_ok = number.len() == 2 && number.bytes().all(|b| b.is_ascii_digit());
+    let text_ok = text.is_none_or(|t| !t.is_empty() && !t.contains(char::is_whitespace));
+    (number_ok && text_ok).then_some(Transition { state, action })
+}
+
+/// Whether a script of this name may stand inside an artifact: an `Artifact*` state, and a text of at most 64
+/// letters, digits and `.`, `_`, `+`, `-` (`artifact.md` 5; nothing that could leave a directory).
+#[must_use]
+pub fn is_artifact_name(name: &str) -> bool {
+    let Some(transition) = parse_name(name) else { return false };
+    // `<State>_<Action>_NN` has three parts, the text is all behind the third underscore.
+    let text = name.splitn(4, '_').nth(3).unwrap_or("");
+    transition.state.is_artifact()
+        && text.len() <= 64
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'+' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_grammar() {
+        let enter = Transition { state: ScriptState::ArtifactInstall, action: ScriptAction::Enter };
+        for good in
+            ["ArtifactInstall_Enter_00", "ArtifactInstall_Enter_99_a", "ArtifactInstall_Enter_05_a_b-c.sh"]
+        {
+            assert_eq!(parse_name(good), Some(enter), "{good}");
+        }
+        for bad in [
+            "ArtifactInstall_Enter",
+            "ArtifactInstall_Enter_",
+            "ArtifactInstall_Enter_0",
+            "ArtifactInstall_Enter_000",
+            "ArtifactInstall_Enter_00_",
+            "ArtifactInstall_Enter_00_a b",
+            "ArtifactInstall_Enter_0x",
+            "artifactinstall_Enter_00",
+            "ArtifactInstall_enter_00",
+            "xArtifactInstall_Enter_00",
+            "ArtifactInstall__Enter_00",
+            "version",
+        ] {
+            assert_eq!(parse_name(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn artifact_names_are_narrower() {
+        assert!(is_artifact_name("ArtifactRollback_Error_00_x"));
+        for bad in [
+            "Idle_Enter_00",
+            "Download_Leave_00",
+            "ArtifactInstall_Enter_00_../x",
+            "ArtifactInstall_Enter_00_ü",
+        ] {
+            assert!(!is_artifact_name(bad), "{bad}");
+        }
+    }
+}
