@@ -34,4 +34,5 @@ pub mod deployment;
 pub mod hal;
 pub mod limits;
 pub mod script;
+pub mod text;
 pub mod time;
