@@ -33,6 +33,7 @@ pub mod config;
 pub mod deployment;
 pub mod hal;
 pub mod limits;
+pub mod retry;
 pub mod script;
 pub mod text;
 pub mod time;
