@@ -1,5 +1,7 @@
 //! What is known of the update, and how it stands.
 
+use serde::{Deserialize, Serialize};
+
 /// Calls to an update module (`update-modules.md` 3). Queries answer with a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the protocol's own names")]
@@ -56,7 +58,7 @@ impl core::fmt::Display for Call {
 }
 
 /// How the deployment stands: Mender's outcome tracker (`state-machine.md` 4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Verdict {
     /// Nothing went wrong so far.
     #[default]

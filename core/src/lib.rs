@@ -29,11 +29,14 @@
 extern crate std;
 
 pub mod artifact;
+pub mod checkpoint;
 pub mod config;
 pub mod deployment;
 pub mod hal;
 pub mod limits;
+pub mod machine;
 pub mod retry;
 pub mod script;
+pub mod state;
 pub mod text;
 pub mod time;

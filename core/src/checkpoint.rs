@@ -1,0 +1,202 @@
+//! What survives power loss: one small record, versioned and with a checksum.
+//!
+//! Layout: format number (1 byte), `postcard` of [`Checkpoint`], CRC-32 (IEEE) of all before it, little endian. Enum
+//! variants are stored by position: append, never reorder; the golden bytes in the tests guard it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::deployment::Verdict;
+use crate::limits;
+use crate::state::Mode;
+use crate::text::Text;
+
+/// The format this version writes. A record of a higher number was written by a newer client, which may come back
+/// after a rollback: it is never overwritten.
+pub const FORMAT: u8 = 1;
+
+/// Room for an encoded record.
+pub const MAX_LEN: usize = 128;
+
+/// The point an update had reached when its record was written. In brackets: Mender's own names, for the daemon and
+/// for the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Tag {
+    /// `Download` has begun (`update-store`).
+    Store,
+    /// Downloaded; stopped before the install (`Before_ArtifactInstall_Enter`).
+    BeforeInstall,
+    /// `ArtifactInstall` has begun (`update-install`, `ArtifactInstall_Enter`).
+    Install,
+    /// The reboot may have begun (`reboot`).
+    Reboot,
+    /// Running again after the reboot (`after-reboot`).
+    AfterReboot,
+    /// Installed, not committed (`Before_ArtifactCommit_Enter`).
+    BeforeCommit,
+    /// `ArtifactCommit` has begun (`update-commit`, `ArtifactCommit_Enter`).
+    Commit,
+    /// The module has committed; stopped before the `Leave` scripts (`Before_ArtifactCommit_Leave`).
+    BeforeCommitLeave,
+    /// The module has committed (`update-after-commit`, `ArtifactCommit_Leave`).
+    AfterCommit,
+    /// `ArtifactRollback` has begun (`rollback`, `ArtifactRollback_Enter`).
+    Rollback,
+    /// The reboot of the rollback may have begun (`rollback-reboot`).
+    RollbackReboot,
+    /// Running again after it (`after-rollback-reboot`).
+    AfterRollbackReboot,
+    /// `ArtifactFailure` has begun (`update-error`, `ArtifactFailure_Enter`).
+    Failure,
+    /// Nothing but cleaning up is left (`cleanup`, `Cleanup`).
+    Cleanup,
+}
+
+/// The reboot the module asked for (`RebootRequested`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RebootKind {
+    /// None, or not asked yet.
+    #[default]
+    None,
+    /// The module performs it.
+    Custom,
+    /// The client runs the `reboot` command.
+    Automatic,
+}
+
+/// The saved record of the update in progress.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Whose update it is.
+    pub mode: Mode,
+    /// How far it got.
+    pub tag: Tag,
+    /// How it stood, both flags of the outcome tracker (D-6).
+    pub verdict: Verdict,
+    /// Command line: stopped before the tagged step, which has not begun.
+    pub stopped: bool,
+    /// What `NeedsArtifactReboot` said last.
+    pub reboot: RebootKind,
+    /// A module was selected, so its `Cleanup` must be called.
+    pub module: bool,
+    /// `header-info` and `type-info` of the artifact are stored beside this record.
+    pub header: bool,
+    /// Writes of this record so far, and loads after a restart (daemon only).
+    pub stores: u8,
+    /// The server's id of the deployment; empty on the command line.
+    pub deployment: Text<{ limits::DEPLOYMENT_ID }>,
+}
+
+/// Why a stored record cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unusable {
+    /// Damaged, or not a record at all.
+    Corrupt,
+    /// Written by a newer client: leave it alone.
+    Newer(u8),
+}
+
+impl core::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Corrupt => f.write_str("the record of the update in progress is damaged"),
+            Self::Newer(format) => write!(
+                f,
+                "the record of the update in progress has format {format}, this client knows up to {FORMAT}: use the newer client"
+            ),
+        }
+    }
+}
+
+impl Checkpoint {
+    /// The record's bytes, in the front of `buf`.
+    #[must_use]
+    pub fn encode<'b>(&self, buf: &'b mut [u8; MAX_LEN]) -> &'b [u8] {
+        let [format, rest @ ..] = buf;
+        *format = FORMAT;
+        // The longest record has 11 bytes beside its id of at most 64.
+        let used = postcard::to_slice(self, rest).map_or(0, |used| used.len());
+        let body = used.saturating_add(1);
+        let crc = crc32fast::hash(buf.get(..body).unwrap_or_default()).to_le_bytes();
+        let end = body.saturating_add(crc.len());
+        if let Some(tail) = buf.get_mut(body..end) {
+            tail.copy_from_slice(&crc);
+        }
+        buf.get(..end).unwrap_or_default()
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// [`Unusable`]: any bytes are either a valid record or this.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Unusable> {
+        let (body, crc) = bytes.split_last_chunk::<4>().ok_or(Unusable::Corrupt)?;
+        if crc32fast::hash(body).to_le_bytes() != *crc {
+            return Err(Unusable::Corrupt);
+        }
+        let (format, record) = body.split_first().ok_or(Unusable::Corrupt)?;
+        match *format {
+            FORMAT => match postcard::take_from_bytes(record) {
+                Ok((checkpoint, [])) => Ok(checkpoint),
+                Ok(_) | Err(_) => Err(Unusable::Corrupt),
+            },
+            0 => Err(Unusable::Corrupt),
+            newer => Err(Unusable::Newer(newer)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Checkpoint {
+        Checkpoint {
+            mode: Mode::Managed,
+            tag: Tag::AfterReboot,
+            verdict: Verdict::Good,
+            stopped: false,
+            reboot: RebootKind::Automatic,
+            module: true,
+            header: true,
+            stores: 6,
+            deployment: Text::copy("d-1").unwrap(),
+        }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let mut buf = [0; MAX_LEN];
+        let bytes = sample().encode(&mut buf);
+        assert_eq!(&bytes[..bytes.len() - 4], &[1, 0, 4, 0, 0, 2, 1, 1, 6, 3, b'd', b'-', b'1']);
+        assert_eq!(Checkpoint::decode(bytes), Ok(sample()));
+    }
+
+    #[test]
+    fn d7_every_prefix_and_every_flipped_bit_is_refused() {
+        let mut buf = [0; MAX_LEN];
+        let bytes = sample().encode(&mut buf).to_vec();
+        for cut in 0..bytes.len() {
+            assert_eq!(Checkpoint::decode(&bytes[..cut]), Err(Unusable::Corrupt), "cut at {cut}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(Checkpoint::decode(&bytes).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn longest_record_fits() {
+        let id = "i".repeat(limits::DEPLOYMENT_ID);
+        let checkpoint = Checkpoint { deployment: Text::copy(&id).unwrap(), stores: u8::MAX, ..sample() };
+        let mut buf = [0; MAX_LEN];
+        assert_eq!(Checkpoint::decode(checkpoint.encode(&mut buf)), Ok(checkpoint));
+    }
+
+    #[test]
+    fn a_newer_format_is_told_apart_from_damage() {
+        let mut bytes = [9, 1, 2, 3].to_vec();
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        assert_eq!(Checkpoint::decode(&bytes), Err(Unusable::Newer(9)));
+    }
+}
