@@ -7,12 +7,13 @@
 use crate::checkpoint::{Checkpoint, RebootKind, Tag};
 use crate::config::{self, Config};
 use crate::deployment::{Call, Status, Verdict};
+use crate::hal::RetryAfter;
 use crate::limits;
-use crate::retry::Backoff;
+use crate::retry::{Backoff, Purpose, Schedule};
 use crate::script::Transition;
 use crate::state::{self, Mode, Outcome, Phase, Place, State, Verb};
 use crate::text::Text;
-use crate::time::{Duration, Instant, earliest};
+use crate::time::{Instant, earliest};
 
 /// What the process was started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -389,7 +390,7 @@ impl Machine {
                 auto_commit: false,
             },
             rollback_asked: run == Run::Continue(Verb::Rollback),
-            report_backoff: Backoff::reports(config),
+            report_backoff: Backoff::new(),
             report_is_repeat: false,
             daemon: Daemon {
                 update_due: true,
@@ -397,8 +398,8 @@ impl Machine {
                 inventory_accepted: false,
                 next_update: None,
                 next_inventory: None,
-                poll_backoff: Backoff::polls(config),
-                inventory_backoff: Backoff::polls(config),
+                poll_backoff: Backoff::new(),
+                inventory_backoff: Backoff::new(),
             },
         };
         let action = match (&machine.saved, run.mode()) {
@@ -903,13 +904,10 @@ impl Machine {
                 daemon.inventory_due |= !daemon.inventory_accepted;
                 outcome
             }
-            Outcome::Later(Some(seconds)) => {
-                daemon.next_update = Some(now + Duration::from_secs(u64::from(seconds)));
-                Outcome::Failure
-            }
-            Outcome::Later(None) | Outcome::Failure | Outcome::Refused | Outcome::Aborted => {
+            Outcome::Later(_) | Outcome::Failure | Outcome::Refused | Outcome::Aborted => {
                 // The retry takes the place of the poll timer; when there are no more, the timer stays.
-                if let Some(wait) = daemon.poll_backoff.next() {
+                let schedule = Schedule::new(&self.config, Purpose::Poll);
+                if let Some(wait) = daemon.poll_backoff.next(schedule, retry_after(outcome)) {
                     daemon.next_update = Some(now + wait);
                 }
                 Outcome::Failure
@@ -925,12 +923,9 @@ impl Machine {
                 daemon.inventory_accepted = true;
                 Outcome::Success
             }
-            Outcome::Later(Some(seconds)) => {
-                daemon.next_inventory = Some(now + Duration::from_secs(u64::from(seconds)));
-                Outcome::Failure
-            }
-            Outcome::Later(None) | Outcome::Failure | Outcome::Refused | Outcome::Aborted => {
-                if let Some(wait) = daemon.inventory_backoff.next() {
+            Outcome::Later(_) | Outcome::Failure | Outcome::Refused | Outcome::Aborted => {
+                let schedule = Schedule::new(&self.config, Purpose::Poll);
+                if let Some(wait) = daemon.inventory_backoff.next(schedule, retry_after(outcome)) {
                     daemon.next_inventory = Some(now + wait);
                 }
                 Outcome::Failure
@@ -941,11 +936,13 @@ impl Machine {
     /// A report that must get through: its outcome, or when to try again.
     fn delivered(&mut self, now: Instant, outcome: Outcome) -> Result<Outcome, Instant> {
         match outcome {
-            Outcome::Later(Some(seconds)) => Err(now + Duration::from_secs(u64::from(seconds))),
-            Outcome::Failure | Outcome::Later(None) => match self.report_backoff.next() {
-                Some(wait) => Err(now + wait),
-                None => Ok(Outcome::Failure),
-            },
+            Outcome::Failure | Outcome::Later(_) => {
+                let schedule = Schedule::new(&self.config, Purpose::Report);
+                match self.report_backoff.next(schedule, retry_after(outcome)) {
+                    Some(wait) => Err(now + wait),
+                    None => Ok(Outcome::Failure),
+                }
+            }
             Outcome::Success
             | Outcome::Refused
             | Outcome::Nothing
@@ -1059,6 +1056,20 @@ impl Machine {
         self.report.reached = reached;
         self.report.verdict = self.verdict;
         Action::Exit(self.report)
+    }
+}
+
+/// The wait the server asked for.
+const fn retry_after(outcome: Outcome) -> Option<RetryAfter> {
+    match outcome {
+        Outcome::Later(Some(seconds)) => Some(RetryAfter { seconds }),
+        Outcome::Later(None)
+        | Outcome::Success
+        | Outcome::Failure
+        | Outcome::Refused
+        | Outcome::Nothing
+        | Outcome::Automatic
+        | Outcome::Aborted => None,
     }
 }
 

@@ -1,28 +1,424 @@
-//! stub
-use crate::{config::Config, time::Duration};
-/// stub
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Backoff(u32);
+//! When to try again: the back-off of requests, the resume schedules of a download, `Retry-After`.
+//!
+//! Only arithmetic on lengths of time; who waits, and until when, is the caller's. Nothing here is ever saved:
+//! a restart begins every schedule anew.
+
+use crate::config::Config;
+use crate::hal::RetryAfter;
+use crate::time::Duration;
+
+/// The shortest wait before anything is repeated, whatever the configuration says (`hardening.md` N13).
+pub const SHORTEST: Duration = Duration::from_secs(1);
+
+/// The first interval of a back-off, and the floor of the reports' cap (D-15).
+const START: Duration = Duration::from_secs(60);
+
+/// How often an interval is used before it is doubled.
+const REPEATS: u32 = 3;
+
+/// How long a request may be put off by a server: one day.
+const LONGEST_RETRY_AFTER: u32 = 24 * 60 * 60;
+
+/// The longest step of the command line's resume schedule.
+const LONGEST_RESUME_STEP: Duration = Duration::from_secs(30);
+
+/// Progress that gives a daemon's download all its attempts back.
+const RESUME_PROGRESS: u64 = 1 << 20;
+
+/// What a back-off is for: a cap below 60 s is honoured by polls and raised for reports (D-15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Polls, inventory, authentication, refresh of control maps.
+    Poll,
+    /// The second `installing` and the final status, with the log.
+    Report,
+}
+
+/// The fixed part of a back-off: 60 s three times, doubled, three times ... never above the cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Schedule {
+    start: Duration,
+    cap: Duration,
+    /// 0: until the cap was used three times.
+    count: u32,
+}
+
+impl Schedule {
+    /// From `RetryPollIntervalSeconds` and `RetryPollCount`.
+    #[must_use]
+    pub fn new(config: &Config, purpose: Purpose) -> Self {
+        let floor = match purpose {
+            Purpose::Poll => SHORTEST,
+            Purpose::Report => START,
+        };
+        let cap = config.retry_poll_interval.max(floor);
+        Self { start: START.min(cap), cap, count: config.retry_poll_count }
+    }
+
+    /// The wait before retry number `retry`, counted from 0, or `None` when there is no such retry.
+    fn wait(self, retry: u32) -> Option<Duration> {
+        if self.count != 0 && retry >= self.count {
+            return None;
+        }
+        let mut wait = self.start;
+        for _ in 0..retry / REPEATS {
+            if wait >= self.cap {
+                // The cap was used three times: with a count it stays, without one the schedule is over.
+                return (self.count != 0).then_some(self.cap);
+            }
+            wait = wait.doubled().min(self.cap);
+        }
+        Some(wait)
+    }
+}
+
+/// How far a [`Schedule`] has been used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Backoff {
+    used: u32,
+}
+
 impl Backoff {
-    /// stub
-    pub fn reports(_: &Config) -> Self {
-        Self(0)
+    /// No retry used yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { used: 0 }
     }
-    /// stub
-    pub fn polls(_: &Config) -> Self {
-        Self(0)
+
+    /// Uses up one retry: the time to wait before it, or `None` when the schedule is exhausted, which it stays
+    /// until [`Self::reset`]. A 429 with `Retry-After` waits that long instead and uses nothing up, also when the
+    /// schedule is exhausted.
+    pub fn next(&mut self, schedule: Schedule, retry_after: Option<RetryAfter>) -> Option<Duration> {
+        if let Some(retry_after) = retry_after {
+            return Some(Duration::from_secs(retry_after.seconds.into()).max(SHORTEST));
+        }
+        let wait = schedule.wait(self.used)?;
+        self.used = self.used.saturating_add(1);
+        Some(wait)
     }
-    /// stub
-    pub fn next(&mut self) -> Option<Duration> {
-        if self.0 < 12 {
-            self.0 = self.0.saturating_add(1);
-            Some(Duration::from_secs(60))
-        } else {
-            None
+
+    /// A success, or a new entry of the state: all retries are there again.
+    pub const fn reset(&mut self) {
+        self.used = 0;
+    }
+}
+
+/// Who downloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Downloader {
+    /// 60 s between attempts; all attempts are given back by each MiB of progress.
+    Daemon,
+    /// 1, 2, 4 ... 30 s: somebody is looking on.
+    CommandLine,
+}
+
+/// Attempts to go on with a broken download.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Resume {
+    downloader: Downloader,
+    used: u32,
+    /// Offset at which `used` last was 0.
+    since: u64,
+}
+
+impl Resume {
+    /// A download begins, at its first byte.
+    #[must_use]
+    pub const fn new(downloader: Downloader) -> Self {
+        Self { downloader, used: 0, since: 0 }
+    }
+
+    /// The transfer broke at `offset`, or the last attempt to go on there failed: the time to wait before the
+    /// next attempt, or `None` when `RetryDownloadCount` of them are used up. Ends: the attempts are given back
+    /// only by progress, and an artifact is finite. A `Retry-After` only ever makes the wait longer.
+    pub fn next(
+        &mut self,
+        config: &Config,
+        offset: u64,
+        retry_after: Option<RetryAfter>,
+    ) -> Option<Duration> {
+        let wait = match self.downloader {
+            Downloader::Daemon => {
+                if offset.saturating_sub(self.since) >= RESUME_PROGRESS {
+                    self.used = 0;
+                    self.since = offset;
+                }
+                START
+            }
+            Downloader::CommandLine => {
+                let doublings = self.used.min(LONGEST_RESUME_STEP.as_secs().ilog2().saturating_add(1));
+                (0..doublings).fold(SHORTEST, |wait, _| wait.doubled()).min(LONGEST_RESUME_STEP)
+            }
+        };
+        if self.used >= config.retry_download_count {
+            return None;
+        }
+        self.used = self.used.saturating_add(1);
+        let asked = retry_after.map_or(Duration::ZERO, |r| Duration::from_secs(r.seconds.into()));
+        Some(wait.max(asked))
+    }
+}
+
+/// `wait` plus up to a tenth of it, chosen by `random`: many devices switched on together must not stay
+/// together. Any source of numbers will do, a constant as well.
+#[must_use]
+pub fn with_jitter(wait: Duration, random: u16) -> Duration {
+    let tenth = wait.as_millis() / 10;
+    let share = u128::from(tenth).saturating_mul(random.into()) >> u16::BITS;
+    Duration::from_millis(wait.as_millis().saturating_add(u64::try_from(share).unwrap_or(tenth)))
+}
+
+/// The value of a `Retry-After` header: seconds, or a date, which counts only when the caller knows the time
+/// (`unix_now`, seconds since 1970 of a clock known to be right). Clamped to one second up to one day; anything
+/// else, signs included, is as if the header were absent.
+#[must_use]
+pub fn retry_after(value: &str, unix_now: Option<u64>) -> Option<RetryAfter> {
+    let value = value.trim_matches([' ', '\t']);
+    let seconds = if let Some(seconds) = decimal(value) {
+        seconds
+    } else {
+        let date = http_date(value)?;
+        date.saturating_sub(unix_now?)
+    };
+    let seconds = u32::try_from(seconds).unwrap_or(u32::MAX).clamp(1, LONGEST_RETRY_AFTER);
+    Some(RetryAfter { seconds })
+}
+
+/// Digits and nothing else; more than fit saturate.
+fn decimal(text: &str) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.bytes().try_fold(0_u64, |n, b| {
+        let digit = char::from(b).to_digit(10)?;
+        Some(n.saturating_mul(10).saturating_add(digit.into()))
+    })
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT` as seconds since 1970. The weekday is not checked, the older two forms of HTTP
+/// dates are not read.
+fn http_date(text: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+    let (_weekday, rest) = text.strip_suffix(" GMT")?.split_once(", ")?;
+    let mut parts = rest.split(' ');
+    let day = decimal(parts.next()?)?;
+    let month = parts.next()?;
+    let month = u64::try_from(MONTHS.iter().position(|m| *m == month)?).ok()?.checked_add(1)?;
+    let year = decimal(parts.next()?)?;
+    let mut time = parts.next()?.split(':');
+    let hour = decimal(time.next()?)?;
+    let minute = decimal(time.next()?)?;
+    let second = decimal(time.next()?)?;
+    let complete = parts.next().is_none() && time.next().is_none();
+    let in_range =
+        (1..=31).contains(&day) && (1970..=9999).contains(&year) && hour < 24 && minute < 60 && second <= 60; // a leap second
+    if !complete || !in_range {
+        return None;
+    }
+    // Days of a year that begins in March, so that the leap day is its last.
+    let (year, month) =
+        if month > 2 { (year, month.checked_sub(3)?) } else { (year.checked_sub(1)?, month.checked_add(9)?) };
+    let before = month.checked_mul(153)?.checked_add(2)? / 5;
+    let leap_days = (year / 4).checked_sub(year / 100)?.checked_add(year / 400)?;
+    // 1 March of the year 0 is 719,468 days before 1 January 1970.
+    let days = year
+        .checked_mul(365)?
+        .checked_add(leap_days)?
+        .checked_add(before)?
+        .checked_add(day)?
+        .checked_sub(719_469)?;
+    days.checked_mul(24)?
+        .checked_add(hour)?
+        .checked_mul(60)?
+        .checked_add(minute)?
+        .checked_mul(60)?
+        .checked_add(second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+    use std::vec::Vec;
+
+    fn config(cap: u64, count: u32) -> Config {
+        Config { retry_poll_interval: Duration::from_secs(cap), retry_poll_count: count, ..Config::default() }
+    }
+
+    /// All waits in seconds until the schedule gives up, as runs of (wait, times).
+    fn runs(cap: u64, count: u32, purpose: Purpose) -> Vec<(u64, usize)> {
+        let schedule = Schedule::new(&config(cap, count), purpose);
+        let mut backoff = Backoff::new();
+        let waits: Vec<_> = core::iter::from_fn(|| backoff.next(schedule, None))
+            .map(Duration::as_secs)
+            .take(10_000)
+            .collect();
+        waits.chunk_by(|a, b| a == b).map(|run| (run[0], run.len())).collect()
+    }
+
+    #[test]
+    fn every_row_of_the_back_off_table() {
+        use Purpose::Poll;
+        assert_eq!(runs(300, 0, Poll), [(60, 3), (120, 3), (240, 3), (300, 3)]);
+        assert_eq!(runs(60, 0, Poll), [(60, 3)]);
+        assert_eq!(runs(30, 0, Poll), [(30, 3)]);
+        assert_eq!(runs(300, 15, Poll), [(60, 3), (120, 3), (240, 3), (300, 6)]);
+        assert_eq!(runs(1800, 5, Poll), [(60, 3), (120, 2)]);
+        assert_eq!(runs(1800, 0, Poll), [(60, 3), (120, 3), (240, 3), (480, 3), (960, 3), (1800, 3)]);
+    }
+
+    #[test]
+    fn reports_raise_a_cap_below_a_minute_and_polls_do_not() {
+        assert_eq!(runs(30, 0, Purpose::Report), [(60, 3)]);
+        assert_eq!(runs(30, 7, Purpose::Report), [(60, 7)]);
+        assert_eq!(runs(30, 7, Purpose::Poll), [(30, 7)]);
+        assert_eq!(runs(300, 0, Purpose::Report), runs(300, 0, Purpose::Poll));
+    }
+
+    #[test]
+    fn n13_an_interval_of_zero_waits_a_second() {
+        assert_eq!(runs(0, 0, Purpose::Poll), [(1, 3)]);
+        assert_eq!(runs(0, 4, Purpose::Poll), [(1, 4)]);
+        assert_eq!(runs(0, 0, Purpose::Report), [(60, 3)]);
+        let mut backoff = Backoff::new();
+        let at_once = Some(RetryAfter { seconds: 0 });
+        assert_eq!(backoff.next(Schedule::new(&config(0, 1), Purpose::Poll), at_once), Some(SHORTEST));
+    }
+
+    #[test]
+    fn the_largest_settings_neither_overflow_nor_hang() {
+        let config = Config {
+            retry_poll_interval: Duration::from_millis(u64::MAX),
+            retry_poll_count: u32::MAX,
+            ..Config::default()
+        };
+        let schedule = Schedule::new(&config, Purpose::Report);
+        let mut backoff = Backoff { used: u32::MAX - 1 };
+        assert_eq!(backoff.next(schedule, None), Some(Duration::from_millis(u64::MAX)));
+        assert_eq!(backoff.next(schedule, None), None);
+    }
+
+    #[test]
+    fn an_exhausted_back_off_stays_so_until_it_is_reset() {
+        let schedule = Schedule::new(&config(60, 1), Purpose::Poll);
+        let mut backoff = Backoff::new();
+        assert!(backoff.next(schedule, None).is_some());
+        assert_eq!(backoff.next(schedule, None), None);
+        assert_eq!(backoff.next(schedule, None), None);
+        backoff.reset();
+        assert_eq!(backoff.next(schedule, None), Some(START));
+    }
+
+    #[test]
+    fn retry_after_replaces_the_wait_and_uses_nothing_up() {
+        let schedule = Schedule::new(&config(300, 0), Purpose::Report);
+        let mut backoff = Backoff::new();
+        for seconds in [7, 3600] {
+            let wait = backoff.next(schedule, Some(RetryAfter { seconds }));
+            assert_eq!(wait, Some(Duration::from_secs(seconds.into())));
+        }
+        assert_eq!(backoff, Backoff::new());
+    }
+
+    fn resumes(downloader: Downloader, count: u32, offsets: impl Iterator<Item = u64>) -> Vec<u64> {
+        let config = Config { retry_download_count: count, ..Config::default() };
+        let mut resume = Resume::new(downloader);
+        offsets.map_while(|offset| resume.next(&config, offset, None)).map(Duration::as_secs).collect()
+    }
+
+    #[test]
+    fn the_daemon_resumes_every_minute_a_counted_number_of_times() {
+        assert_eq!(resumes(Downloader::Daemon, 10, core::iter::repeat(5)), [60; 10]);
+        assert_eq!(resumes(Downloader::Daemon, 0, core::iter::repeat(5)), [0; 0]);
+    }
+
+    #[test]
+    fn a_mebibyte_of_progress_gives_the_attempts_back() {
+        let one_mib = [5, 5, (1 << 20) - 1, 1 << 20, 1 << 20, 1 << 20, 1 << 20];
+        assert_eq!(resumes(Downloader::Daemon, 3, one_mib.into_iter()), [60; 6]);
+        let less = [5, 5, (1 << 20) - 1, (1 << 20) - 1];
+        assert_eq!(resumes(Downloader::Daemon, 3, less.into_iter()), [60; 3]);
+        // Not so for the command line: at most that many, whatever was read in between.
+        assert_eq!(resumes(Downloader::CommandLine, 3, (1..).map(|mib| mib << 20)), [1, 2, 4]);
+    }
+
+    #[test]
+    fn the_command_line_waits_longer_each_time_up_to_half_a_minute() {
+        let waits = resumes(Downloader::CommandLine, 10, core::iter::repeat(0));
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30, 30, 30]);
+    }
+
+    #[test]
+    fn a_resume_honours_retry_after_only_upwards() {
+        let config = Config::default();
+        let mut resume = Resume::new(Downloader::Daemon);
+        let ask = |seconds| Some(RetryAfter { seconds });
+        assert_eq!(resume.next(&config, 0, ask(5)), Some(START));
+        assert_eq!(resume.next(&config, 0, ask(500)), Some(Duration::from_secs(500)));
+    }
+
+    #[test]
+    fn jitter_adds_at_most_a_tenth() {
+        let wait = Duration::from_secs(60);
+        assert_eq!(with_jitter(wait, 0), wait);
+        assert_eq!(with_jitter(wait, 1 << 15), Duration::from_secs(63));
+        assert!(with_jitter(wait, u16::MAX) < Duration::from_secs(66));
+        let longest = Duration::from_millis(u64::MAX);
+        assert_eq!(with_jitter(longest, u16::MAX), longest);
+    }
+
+    #[test]
+    fn n9_retry_after_of_1_to_40_digits_saturates() {
+        for digits in 1..=40 {
+            let nines: String = core::iter::repeat_n('9', digits).collect();
+            let seconds = retry_after(&nines, None).unwrap().seconds;
+            let expected = if digits < 5 { nines.parse().unwrap() } else { LONGEST_RETRY_AFTER };
+            assert_eq!(seconds, expected, "{digits} digits");
+            let zeros: String = core::iter::repeat_n('0', digits).collect();
+            assert_eq!(retry_after(&zeros, None).unwrap().seconds, 1);
         }
     }
-    /// stub
-    pub fn reset(&mut self) {
-        self.0 = 0
+
+    #[test]
+    fn n9_retry_after_that_is_no_number_is_absent() {
+        for value in ["", " ", "-1", "+1", "1.5", "1 2", "0x10", "soon", "١", "Sun, 06 Nov", "1;2", "1\n"] {
+            assert_eq!(retry_after(value, Some(0)), None, "{value:?}");
+        }
+        assert_eq!(retry_after(" 30\t", None).unwrap().seconds, 30);
+    }
+
+    #[test]
+    fn a_date_counts_only_when_the_time_is_known() {
+        const VALUE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+        const AT: u64 = 784_111_777;
+        assert_eq!(retry_after(VALUE, None), None);
+        let seconds = |now| retry_after(VALUE, Some(now)).unwrap().seconds;
+        assert_eq!(seconds(AT - 90), 90);
+        assert_eq!(seconds(AT), 1);
+        assert_eq!(seconds(AT + 500), 1);
+        assert_eq!(seconds(0), LONGEST_RETRY_AFTER);
+    }
+
+    #[test]
+    fn dates_are_read_exactly_or_not_at_all() {
+        assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(http_date("Tue, 29 Feb 2000 00:00:00 GMT"), Some(951_782_400));
+        assert_eq!(http_date("Fri, 31 Dec 2100 23:59:59 GMT"), Some(4_133_980_799));
+        for bad in [
+            "Thu, 01 Jan 1969 00:00:00 GMT",
+            "Thu, 00 Jan 1970 00:00:00 GMT",
+            "Thu, 01 Foo 1970 00:00:00 GMT",
+            "Thu, 01 Jan 1970 24:00:00 GMT",
+            "Thu, 01 Jan 1970 00:00:00:00 GMT",
+            "Thu, 01 Jan 1970 00:00:00 CET",
+            "Thu, 01 Jan 99999999999999999999999 00:00:00 GMT",
+            "Thursday, 01-Jan-70 00:00:00 GMT",
+            "GMT",
+            " GMT",
+        ] {
+            assert_eq!(http_date(bad), None, "{bad}");
+        }
     }
 }
