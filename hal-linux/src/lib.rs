@@ -1,1 +1,15 @@
 //! The Linux side of thimble.
+
+pub mod clock;
+pub mod process;
+pub mod wait;
+
+mod sys;
+#[cfg(test)]
+mod testing;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// The one log, shared by everything that has something to say. The client is a single thread.
+pub type SharedLog = Rc<RefCell<dyn thimble_core::hal::Log>>;

@@ -1,0 +1,421 @@
+//! Child processes: state scripts, update modules, the reboot command.
+//!
+//! A child runs in a process group of its own, with standard input from nowhere, no descriptor of ours but its
+//! two pipes, and our environment (ruling R-12). Nothing here waits: [`Process::poll`] does what can be done
+//! now, [`Process::wants`] and [`Process::deadline`] say when to call it again.
+//!
+//! ```text
+//!  running --exit, pipes at their end or LINGER over--------------------------> ended (reaped)
+//!     | kill: SIGTERM to the group                                                ^
+//!     +--> terminating --leader gone and group empty------------------------------+
+//!              | grace over: SIGKILL to the group                                 |
+//!              +--> killed --leader gone and group empty, or KILL_WAIT over-------+
+//! ```
+//!
+//! The leader stays a zombie until the end, so its number, and the group's, cannot come to mean another process.
+
+mod group;
+mod lines;
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::task::Poll;
+
+use rustix::fs::OFlags;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process, kill_process_group,
+    pidfd_open, waitid,
+};
+use thimble_core::hal::{Exit, Level};
+use thimble_core::time::{Duration, Instant, earliest};
+
+use self::lines::Lines;
+use crate::wait::{Backoff, PollSet};
+use crate::{SharedLog, sys};
+
+/// How long output is still waited for after the child itself has ended, when something it left behind keeps
+/// the pipes open.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// How long a killed group may take to vanish. Longer only happens to a process stuck in the kernel, which
+/// nothing can end; it is then left to itself.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// Bytes read of one stream in one turn, so that a noisy child does not keep the client from its other work.
+const TURN: usize = 64 * 1024;
+
+/// Bytes read of one stream after the child's end: the largest pipe there can be without privileges.
+const DRAIN: usize = 1024 * 1024;
+
+/// One of the two outputs of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// What becomes of standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdout {
+    /// Line by line to the sink, as standard error.
+    Lines,
+    /// Kept for [`Process::answer`], this many bytes at most; the rest is read and dropped.
+    Answer(usize),
+}
+
+/// What to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// A path, or a plain name to be found in `PATH`. It is also `argv[0]`.
+    pub program: &'a Path,
+    /// The arguments behind `argv[0]`.
+    pub args: &'a [&'a OsStr],
+    /// Working directory; ours if none.
+    pub dir: Option<&'a Path>,
+    /// What becomes of standard output.
+    pub stdout: Stdout,
+    /// Bytes given to the sink per stream; then comes one line that says so.
+    pub cap: usize,
+    /// The child lives on when the [`Process`] is dropped (a reboot that is ending us).
+    pub outlives: bool,
+}
+
+impl<'a> Options<'a> {
+    /// Runs `program` without arguments, its output to the sink up to `cap` bytes per stream.
+    #[must_use]
+    pub fn new(program: &'a Path, cap: usize) -> Self {
+        Self { program, args: &[], dir: None, stdout: Stdout::Lines, cap, outlives: false }
+    }
+}
+
+/// Takes one log entry of output.
+pub type Sink<'a> = dyn FnMut(Stream, &str) + 'a;
+
+/// A [`Sink`] into the log, at info; standard output is marked.
+pub fn log_output<'a>(log: &'a SharedLog, name: &'a str) -> impl FnMut(Stream, &str) + 'a {
+    move |stream, line| {
+        let mark = match stream {
+            Stream::Stdout => " (stdout)",
+            Stream::Stderr => "",
+        };
+        log.borrow_mut().log(Level::Info, format_args!("{name}{mark}: {line}"));
+    }
+}
+
+/// A running child, or one that has ended. Dropped while running, its whole group is killed.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    pid: Pid,
+    /// None on kernels before 5.3: the exit is then looked for every so often.
+    pidfd: Option<OwnedFd>,
+    stdout: Output,
+    stderr: Output,
+    outlives: bool,
+    /// How the leader ended; it is a zombie from then on.
+    exit: Option<Exit>,
+    linger_until: Option<Instant>,
+    ending: Ending,
+    /// Next look at what no descriptor announces: the group's members, the exit without pidfd.
+    look: Backoff,
+    over: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    No,
+    Term { until: Instant },
+    Kill { until: Instant },
+}
+
+impl Process {
+    /// Starts the child. An error means that nothing runs.
+    pub fn spawn(options: &Options<'_>) -> io::Result<Self> {
+        use std::os::unix::process::CommandExt;
+
+        sys::close_all_on_exec();
+        let mut command = Command::new(options.program);
+        command
+            .args(options.args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        if let Some(dir) = options.dir {
+            command.current_dir(dir);
+        }
+        let mut child = command.spawn()?;
+        let pid = Pid::from_child(&child);
+        let keep_stdout = match options.stdout {
+            Stdout::Lines => Keep::Lines(Lines::new(options.cap)),
+            Stdout::Answer(max) => Keep::Answer { bytes: Vec::new(), max },
+        };
+        let stdout = Output::new(child.stdout.take().map(OwnedFd::from), keep_stdout);
+        let stderr =
+            Output::new(child.stderr.take().map(OwnedFd::from), Keep::Lines(Lines::new(options.cap)));
+        Ok(Self {
+            child,
+            pid,
+            pidfd: pidfd_open(pid, PidfdFlags::empty()).ok(),
+            stdout,
+            stderr,
+            outlives: options.outlives,
+            exit: None,
+            linger_until: None,
+            ending: Ending::No,
+            look: Backoff::default(),
+            over: false,
+        })
+    }
+
+    /// Moves output to `sink` and says whether the child has ended. Ready again and again after that.
+    pub fn poll(&mut self, now: Instant, sink: &mut Sink<'_>) -> Poll<Exit> {
+        if !self.over {
+            self.read(TURN, sink);
+            self.notice_exit(now);
+            if self.is_over(now) {
+                self.finish(sink);
+            }
+        }
+        if self.over { Poll::Ready(self.exit.unwrap_or(KILLED)) } else { Poll::Pending }
+    }
+
+    /// Ends the child: SIGTERM to its group, `grace` later SIGKILL. May be called again, to shorten the grace.
+    pub fn kill(&mut self, now: Instant, grace: Duration) {
+        if self.over {
+            return;
+        }
+        match self.ending {
+            Ending::No => {
+                self.signal(Signal::TERM);
+                self.look_soon(now);
+                self.ending = Ending::Term { until: now + grace };
+            }
+            Ending::Term { until } => self.ending = Ending::Term { until: until.min(now + grace) },
+            Ending::Kill { .. } => {}
+        }
+    }
+
+    /// When to poll though no descriptor woke us.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.over {
+            return None;
+        }
+        let ending = match self.ending {
+            Ending::No => self.linger_until,
+            Ending::Term { until } | Ending::Kill { until } => Some(until),
+        };
+        earliest(ending, self.look.at())
+    }
+
+    /// Adds what the next poll would use up.
+    pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+        if self.over {
+            return;
+        }
+        for fd in [&self.stdout.fd, &self.stderr.fd].into_iter().flatten() {
+            set.read(fd);
+        }
+        if let (None, Some(pidfd)) = (self.exit, &self.pidfd) {
+            set.read(pidfd);
+        }
+    }
+
+    /// What [`Stdout::Answer`] kept.
+    #[must_use]
+    pub fn answer(&self) -> &[u8] {
+        match &self.stdout.keep {
+            Keep::Answer { bytes, .. } => bytes,
+            Keep::Lines(_) => &[],
+        }
+    }
+
+    fn read(&mut self, budget: usize, sink: &mut Sink<'_>) {
+        self.stdout.read(budget, &mut |line| sink(Stream::Stdout, line));
+        self.stderr.read(budget, &mut |line| sink(Stream::Stderr, line));
+    }
+
+    /// Looks whether the leader has ended, without reaping it.
+    fn notice_exit(&mut self, now: Instant) {
+        if self.exit.is_some() {
+            return;
+        }
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        match waitid(WaitId::Pid(self.pid), options) {
+            Ok(Some(status)) => {
+                self.exit = Some(exit_of(&status));
+                self.linger_until = Some(now + LINGER);
+                self.look = Backoff::default();
+            }
+            Ok(None) if self.pidfd.is_none() => {
+                if self.look.is_due(now) {
+                    self.look.again(now);
+                }
+            }
+            Ok(None) | Err(_) => {}
+        }
+    }
+
+    fn is_over(&mut self, now: Instant) -> bool {
+        match self.ending {
+            Ending::No => {
+                self.exit.is_some() && (self.is_closed() || self.linger_until.is_some_and(|at| now >= at))
+            }
+            Ending::Term { until } => {
+                if self.is_group_gone(now) {
+                    return true;
+                }
+                if now >= until {
+                    self.signal(Signal::KILL);
+                    self.look_soon(now);
+                    self.ending = Ending::Kill { until: now + KILL_WAIT };
+                }
+                false
+            }
+            Ending::Kill { until } => now >= until || self.is_group_gone(now),
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.stdout.fd.is_none() && self.stderr.fd.is_none()
+    }
+
+    /// A look begins to make sense, unless the pidfd is going to say when.
+    fn look_soon(&mut self, now: Instant) {
+        self.look = Backoff::default();
+        if self.exit.is_some() || self.pidfd.is_none() {
+            self.look.again(now);
+        }
+    }
+
+    fn is_group_gone(&mut self, now: Instant) -> bool {
+        if self.exit.is_none() || !self.look.is_due(now) {
+            return false;
+        }
+        let gone = !group::has_live_member(self.pid);
+        self.look.again(now);
+        gone
+    }
+
+    /// Takes what output there is without waiting for more, and lets go of pipes and leader.
+    fn finish(&mut self, sink: &mut Sink<'_>) {
+        self.read(DRAIN, sink);
+        self.stdout.close(&mut |line| sink(Stream::Stdout, line));
+        self.stderr.close(&mut |line| sink(Stream::Stderr, line));
+        if !matches!(self.ending, Ending::No) {
+            // Whoever joined the group after the last look.
+            self.signal(Signal::KILL);
+        }
+        if self.exit.is_some() {
+            // Cannot block: the leader is a zombie.
+            let _ = self.child.wait();
+        }
+        self.over = true;
+    }
+
+    /// To the group, and to the leader in case it has moved to another one.
+    fn signal(&self, signal: Signal) {
+        let _ = kill_process_group(self.pid, signal);
+        if self.exit.is_none() {
+            let _ = kill_process(self.pid, signal);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.over || self.outlives {
+            return;
+        }
+        self.signal(Signal::KILL);
+        if let Some(pidfd) = &self.pidfd {
+            let mut set = PollSet::new();
+            set.read(pidfd);
+            // Bounded: a leader stuck in the kernel is left to whoever reaps after us.
+            let _ = set.wait(Instant::ZERO, Some(Instant::ZERO + KILL_WAIT));
+        }
+        let _ = self.child.try_wait();
+    }
+}
+
+/// What is reported of a leader that even SIGKILL did not end in time.
+const KILLED: Exit = Exit::Signal(9);
+
+fn exit_of(status: &WaitIdStatus) -> Exit {
+    if let Some(code) = status.exit_status() {
+        // The kernel keeps eight bits of it.
+        return Exit::Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX));
+    }
+    let signal = status.terminating_signal().and_then(|signal| u8::try_from(signal).ok());
+    signal.map_or(KILLED, Exit::Signal)
+}
+
+#[derive(Debug)]
+struct Output {
+    /// None at its end.
+    fd: Option<OwnedFd>,
+    keep: Keep,
+}
+
+#[derive(Debug)]
+enum Keep {
+    Lines(Lines),
+    Answer { bytes: Vec<u8>, max: usize },
+}
+
+impl Output {
+    fn new(fd: Option<OwnedFd>, keep: Keep) -> Self {
+        // Only our end; the child's stays blocking. A pipe that refuses could block us, so it is given up.
+        let fd = fd.filter(|fd| {
+            rustix::fs::fcntl_getfl(fd)
+                .and_then(|flags| rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK))
+                .is_ok()
+        });
+        Self { fd, keep }
+    }
+
+    fn read(&mut self, budget: usize, emit: &mut dyn FnMut(&str)) {
+        let mut buf = [0; 8192];
+        let mut left = budget;
+        while left > 0
+            && let Some(fd) = &self.fd
+        {
+            match rustix::io::read(fd, &mut buf) {
+                Ok(n) if n > 0 => {
+                    self.keep.push(&buf[..n], emit);
+                    left = left.saturating_sub(n);
+                }
+                Err(rustix::io::Errno::AGAIN) => return,
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(_) | Err(_) => self.close(emit),
+            }
+        }
+    }
+
+    fn close(&mut self, emit: &mut dyn FnMut(&str)) {
+        self.fd = None;
+        if let Keep::Lines(lines) = &mut self.keep {
+            lines.finish(emit);
+        }
+    }
+}
+
+impl Keep {
+    fn push(&mut self, read: &[u8], emit: &mut dyn FnMut(&str)) {
+        match self {
+            Self::Lines(lines) => lines.push(read, emit),
+            Self::Answer { bytes, max } => {
+                let room = max.saturating_sub(bytes.len()).min(read.len());
+                bytes.extend_from_slice(&read[..room]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
