@@ -28,6 +28,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod api;
 pub mod artifact;
 pub mod checkpoint;
 pub mod config;

@@ -1,0 +1,493 @@
+//! JSON without a heap: views into a text that was checked as a whole, and a writer into lent memory.
+//!
+//! [`Value::parse`] accepts exactly RFC 8259 in UTF-8, at most [`DEPTH`] levels deep, and nothing behind it but
+//! white space. After that, walking cannot fail. Nothing here recurses: depth costs no stack.
+
+use core::fmt::{self, Write};
+
+/// How deep arrays and objects may nest. The device API uses five levels.
+pub const DEPTH: u32 = 32;
+
+/// Why a text is not JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Error {
+    /// Offset of the byte where it went wrong.
+    pub at: usize,
+    /// What was wrong there.
+    pub what: &'static str,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not valid JSON: {} at byte {}", self.what, self.at)
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// A member stands twice in one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Duplicate;
+
+/// One value of a valid text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Value<'a>(&'a str);
+
+impl<'a> Value<'a> {
+    /// The value that `text` consists of.
+    pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
+        let text = str::from_utf8(text)
+            .map_err(|error| Error { at: error.valid_up_to(), what: "bytes that are not UTF-8" })?;
+        let mut scanner = Scanner { text: text.as_bytes(), at: 0 };
+        scanner.space();
+        let start = scanner.at;
+        scanner.value()?;
+        let end = scanner.at;
+        scanner.space();
+        if scanner.peek().is_some() {
+            return scanner.fail("something behind the value");
+        }
+        Ok(Self(text.get(start..end).unwrap_or("")))
+    }
+
+    /// The value as it stands in the text.
+    #[must_use]
+    pub const fn raw(self) -> &'a str {
+        self.0
+    }
+
+    /// True for `null`.
+    #[must_use]
+    pub fn is_null(self) -> bool {
+        self.0 == "null"
+    }
+
+    /// The string, if it is one.
+    #[must_use]
+    pub fn as_str(self) -> Option<Str<'a>> {
+        Some(Str(self.0.strip_prefix('"')?.strip_suffix('"')?))
+    }
+
+    /// The number, if it is one that is written as an integer (no fraction, no exponent) and fits.
+    #[must_use]
+    pub fn as_integer(self) -> Option<i64> {
+        // No JSON number begins with `+`, the only thing `parse` takes beyond them.
+        self.0.parse().ok()
+    }
+
+    /// The members, if it is an object, in the order of the text.
+    #[must_use]
+    pub fn members(self) -> Option<impl Iterator<Item = (Str<'a>, Value<'a>)>> {
+        let mut walk = Walk::begin(self.0, b'{')?;
+        Some(core::iter::from_fn(move || {
+            let key = walk.next()?.as_str()?;
+            Some((key, walk.next()?))
+        }))
+    }
+
+    /// The items, if it is an array.
+    #[must_use]
+    pub fn items(self) -> Option<impl Iterator<Item = Value<'a>>> {
+        let mut walk = Walk::begin(self.0, b'[')?;
+        Some(core::iter::from_fn(move || walk.next()))
+    }
+
+    /// The member of this name, if it is an object that has one.
+    pub fn member(self, name: &str) -> Result<Option<Self>, Duplicate> {
+        let Some(members) = self.members() else { return Ok(None) };
+        let mut of_name = members.filter(|(key, _)| key.is(name)).map(|(_, value)| value);
+        let found = of_name.next();
+        if of_name.next().is_some() { Err(Duplicate) } else { Ok(found) }
+    }
+}
+
+/// A string of a valid text, its escapes not yet undone. Prints with the escapes undone.
+#[derive(Clone, Copy, Debug)]
+pub struct Str<'a>(&'a str);
+
+impl<'a> Str<'a> {
+    /// The characters it stands for.
+    pub fn chars(self) -> impl Iterator<Item = char> + 'a {
+        let mut rest = self.0.chars();
+        core::iter::from_fn(move || {
+            let c = rest.next()?;
+            if c != '\\' {
+                return Some(c);
+            }
+            Some(match rest.next()? {
+                'b' => '\u{8}',
+                'f' => '\u{c}',
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                'u' => {
+                    let first = four_digits(&mut rest)?;
+                    if (0xd800..0xdc00).contains(&first) {
+                        // Checked: the second half stands right behind, as `\uXXXX`.
+                        let second = four_digits(&mut rest.by_ref().skip(2))?;
+                        let (high, low) = (first & 0x3ff, second & 0x3ff);
+                        char::from_u32((high << 10 | low).wrapping_add(0x1_0000))?
+                    } else {
+                        char::from_u32(first)?
+                    }
+                }
+                itself => itself,
+            })
+        })
+    }
+
+    /// True when it stands for exactly `text`.
+    #[must_use]
+    pub fn is(self, text: &str) -> bool {
+        self.chars().eq(text.chars())
+    }
+
+    /// True when it stands for `text`, ASCII letters in any case.
+    #[must_use]
+    pub fn is_ignoring_case(self, text: &str) -> bool {
+        self.chars().map(|c| c.to_ascii_lowercase()).eq(text.chars().map(|c| c.to_ascii_lowercase()))
+    }
+
+    /// True when it stands for nothing.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Str<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.chars().try_for_each(|c| f.write_char(c))
+    }
+}
+
+fn four_digits(chars: &mut impl Iterator<Item = char>) -> Option<u32> {
+    (0..4).try_fold(0, |n, _| Some(n << 4 | chars.next()?.to_digit(16)?))
+}
+
+/// Walks the values directly inside an array or object of a valid text; keys come as values.
+struct Walk<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn begin(text: &'a str, open: u8) -> Option<Self> {
+        (text.as_bytes().first() == Some(&open)).then_some(Self { text, at: 1 })
+    }
+
+    fn next(&mut self) -> Option<Value<'a>> {
+        let mut scanner = Scanner { text: self.text.as_bytes(), at: self.at };
+        scanner.space();
+        if matches!(scanner.peek(), Some(b',' | b':')) {
+            scanner.step();
+            scanner.space();
+        }
+        let start = scanner.at;
+        // Fails only at the closing bracket.
+        scanner.value().ok()?;
+        self.at = scanner.at;
+        self.text.get(start..scanner.at).map(Value)
+    }
+}
+
+/// Finds the end of values, checking everything on the way.
+struct Scanner<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl Scanner<'_> {
+    fn value(&mut self) -> Result<(), Error> {
+        // One bit per open level, the innermost lowest: 1 for an object.
+        let mut open: u32 = 0;
+        let mut depth: u32 = 0;
+        loop {
+            self.space();
+            match self.peek() {
+                Some(bracket @ (b'{' | b'[')) => {
+                    if depth == DEPTH {
+                        return self.fail("too many levels");
+                    }
+                    let is_object = bracket == b'{';
+                    open = open << 1 | u32::from(is_object);
+                    depth = depth.saturating_add(1);
+                    self.step();
+                    self.space();
+                    let empty = self.peek() == Some(if is_object { b'}' } else { b']' });
+                    if !empty {
+                        if is_object {
+                            self.key()?;
+                        }
+                        continue;
+                    }
+                }
+                Some(b'"') => self.string()?,
+                Some(b'-' | b'0'..=b'9') => self.number()?,
+                Some(b't') => self.word(b"true")?,
+                Some(b'f') => self.word(b"false")?,
+                Some(b'n') => self.word(b"null")?,
+                Some(_) => return self.fail("no value"),
+                None => return self.fail("it ends"),
+            }
+            // Behind a value: levels end until one goes on.
+            loop {
+                if depth == 0 {
+                    return Ok(());
+                }
+                let is_object = open & 1 == 1;
+                self.space();
+                match (self.peek(), is_object) {
+                    (Some(b','), _) => {
+                        self.step();
+                        if is_object {
+                            self.space();
+                            self.key()?;
+                        }
+                        break;
+                    }
+                    (Some(b'}'), true) | (Some(b']'), false) => {
+                        self.step();
+                        open >>= 1;
+                        depth = depth.saturating_sub(1);
+                    }
+                    (Some(_), _) => return self.fail("neither a comma nor an end"),
+                    (None, _) => return self.fail("it ends"),
+                }
+            }
+        }
+    }
+
+    fn key(&mut self) -> Result<(), Error> {
+        if self.peek() != Some(b'"') {
+            return self.fail("no key");
+        }
+        self.string()?;
+        self.space();
+        if self.peek() != Some(b':') {
+            return self.fail("no colon");
+        }
+        self.step();
+        Ok(())
+    }
+
+    fn string(&mut self) -> Result<(), Error> {
+        self.step();
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.step();
+                    return Ok(());
+                }
+                Some(b'\\') => {
+                    self.step();
+                    match self.peek() {
+                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.step(),
+                        Some(b'u') => self.unicode()?,
+                        _ => return self.fail("an unknown escape"),
+                    }
+                }
+                Some(0..0x20) => return self.fail("a control character"),
+                Some(_) => self.step(),
+                None => return self.fail("it ends"),
+            }
+        }
+    }
+
+    /// Behind a backslash: `uXXXX`, or two of them when they are the halves of a pair.
+    fn unicode(&mut self) -> Result<(), Error> {
+        const LONE: &str = "half a surrogate pair";
+        match self.unit()? {
+            0xd800..0xdc00 => {
+                if self.peek() != Some(b'\\') {
+                    return self.fail(LONE);
+                }
+                self.step();
+                match self.unit()? {
+                    0xdc00..0xe000 => Ok(()),
+                    _ => self.fail(LONE),
+                }
+            }
+            0xdc00..0xe000 => self.fail(LONE),
+            _ => Ok(()),
+        }
+    }
+
+    fn unit(&mut self) -> Result<u32, Error> {
+        if self.peek() != Some(b'u') {
+            return self.fail("no second half of a surrogate pair");
+        }
+        self.step();
+        let mut unit = 0;
+        for _ in 0..4 {
+            let Some(digit) = self.peek().and_then(|b| char::from(b).to_digit(16)) else {
+                return self.fail("no hexadecimal digit");
+            };
+            unit = unit << 4 | digit;
+            self.step();
+        }
+        Ok(unit)
+    }
+
+    fn number(&mut self) -> Result<(), Error> {
+        if self.peek() == Some(b'-') {
+            self.step();
+        }
+        if self.peek() == Some(b'0') {
+            self.step();
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == Some(b'.') {
+            self.step();
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.step();
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.step();
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), Error> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.step();
+        }
+        if self.at == start { self.fail("no digit") } else { Ok(()) }
+    }
+
+    fn word(&mut self, word: &'static [u8]) -> Result<(), Error> {
+        let end = self.at.saturating_add(word.len());
+        if self.text.get(self.at..end) != Some(word) {
+            return self.fail("no value");
+        }
+        self.at = end;
+        Ok(())
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.step();
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    const fn step(&mut self) {
+        self.at = self.at.saturating_add(1);
+    }
+
+    const fn fail<T>(&self, what: &'static str) -> Result<T, Error> {
+        Err(Error { at: self.at, what })
+    }
+}
+
+/// What was to be written does not fit in the lent buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Overflow {
+    /// Length of the buffer.
+    pub limit: usize,
+}
+
+impl fmt::Display for Overflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a request does not fit in the buffer of {} bytes; lend a larger one", self.limit)
+    }
+}
+
+impl core::error::Error for Overflow {}
+
+/// Writes text into a lent buffer. Too much is remembered and reported once, by [`Self::finish`].
+#[derive(Debug)]
+pub struct Out<'b> {
+    buf: &'b mut [u8],
+    len: usize,
+    overflown: bool,
+}
+
+impl<'b> Out<'b> {
+    /// Begins at the front of `buf`.
+    pub const fn new(buf: &'b mut [u8]) -> Self {
+        Self { buf, len: 0, overflown: false }
+    }
+
+    /// Text as it is.
+    pub fn raw(&mut self, text: &str) {
+        // The result is the same as what is remembered.
+        let _ = self.write_str(text);
+    }
+
+    /// A JSON string that stands for `text`.
+    pub fn string(&mut self, text: impl fmt::Display) {
+        self.raw("\"");
+        self.escaped(text);
+        self.raw("\"");
+    }
+
+    /// The inside of a JSON string that stands for `text`.
+    pub fn escaped(&mut self, text: impl fmt::Display) {
+        let _ = write!(Escape(self), "{text}");
+    }
+
+    /// What was written, if all of it fitted.
+    pub fn finish(self) -> Result<&'b str, Overflow> {
+        let overflow = Overflow { limit: self.buf.len() };
+        if self.overflown {
+            return Err(overflow);
+        }
+        // Only whole pieces of text were copied.
+        self.buf.get(..self.len).and_then(|text| str::from_utf8(text).ok()).ok_or(overflow)
+    }
+}
+
+impl Write for Out<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len.saturating_add(text.len());
+        match self.buf.get_mut(self.len..end) {
+            Some(room) if !self.overflown => {
+                room.copy_from_slice(text.as_bytes());
+                self.len = end;
+                Ok(())
+            }
+            _ => {
+                self.overflown = true;
+                Err(fmt::Error)
+            }
+        }
+    }
+}
+
+/// Writes what comes as the inside of a JSON string. Stacks: a string inside a string is escaped twice.
+pub struct Escape<'w, W: Write>(pub &'w mut W);
+
+impl<W: Write> Write for Escape<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut plain = text;
+        while let Some(at) = plain.find(|c| c < ' ' || c == '"' || c == '\\') {
+            let (before, from) = plain.split_at_checked(at).unwrap_or((plain, ""));
+            self.0.write_str(before)?;
+            let mut chars = from.chars();
+            match chars.next() {
+                Some('"') => self.0.write_str("\\\"")?,
+                Some('\\') => self.0.write_str("\\\\")?,
+                Some('\n') => self.0.write_str("\\n")?,
+                Some('\r') => self.0.write_str("\\r")?,
+                Some('\t') => self.0.write_str("\\t")?,
+                Some(control) => write!(self.0, "\\u{:04x}", u32::from(control))?,
+                None => {}
+            }
+            plain = chars.as_str();
+        }
+        self.0.write_str(plain)
+    }
+}
+
+#[cfg(test)]
+#[path = "json_tests.rs"]
+mod tests;

@@ -1,0 +1,171 @@
+use super::*;
+use std::format;
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+fn value(text: &str) -> Value<'_> {
+    Value::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+#[test]
+fn takes_what_the_standard_allows() {
+    for good in [
+        "null",
+        " true\r\n",
+        "\tfalse",
+        "0",
+        "-0",
+        "-12.50e+7",
+        "1E9",
+        r#""""#,
+        r#""\"\\\/\b\f\n\r\t\u00e4\uD83D\uDE00ä""#,
+        "[]",
+        "[ ]",
+        "{ }",
+        "[1,[2,{}],\"3\"]",
+        "{\"a\" : {\"b\" : [ null , {} ] } , \"\" : 1}",
+    ] {
+        assert_eq!(value(good).raw(), good.trim());
+    }
+}
+
+#[test]
+fn refuses_everything_else() {
+    for bad in [
+        "",
+        " ",
+        "nul",
+        "nulll",
+        "True",
+        "+1",
+        "01",
+        "-",
+        "1.",
+        ".5",
+        "1e",
+        "1e+",
+        "NaN",
+        "'a'",
+        "\"",
+        "\"\\",
+        "\"\\x\"",
+        "\"\\u12\"",
+        "\"\\u12g4\"",
+        "\"\\uD800\"",
+        "\"\\uD800\\n\"",
+        "\"\\uD800\\u0041\"",
+        "\"\\uDC00\"",
+        "\"a\nb\"",
+        "\"a\u{0}\"",
+        "[",
+        "[1",
+        "[1,",
+        "[1,]",
+        "[,1]",
+        "[1 2]",
+        "]",
+        "[}",
+        "{]",
+        "{",
+        "{\"a\"",
+        "{\"a\":",
+        "{\"a\":1",
+        "{\"a\":1,",
+        "{\"a\":1,}",
+        "{a:1}",
+        "{\"a\" 1}",
+        "{1:1}",
+        "{\"a\"}",
+        "1 2",
+        "{} x",
+        "null,",
+        "\u{feff}1",
+        "// c\n1",
+    ] {
+        assert!(Value::parse(bad.as_bytes()).is_err(), "{bad:?}");
+    }
+    assert_eq!(Value::parse(b"[\"a\xff\"]").unwrap_err().at, 3);
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let text = r#"{"a":[true,-1.5e3,{"b":"\uD83D\uDE00"}],"c":null}"#;
+    for end in 0..text.len() {
+        assert!(Value::parse(&text.as_bytes()[..end]).is_err(), "{}", &text[..end]);
+    }
+}
+
+#[test]
+fn depth_is_limited_and_costs_no_stack() {
+    let nest = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+    assert!(Value::parse(nest(DEPTH as usize).as_bytes()).is_ok());
+    let error = Value::parse(nest(DEPTH as usize + 1).as_bytes()).unwrap_err();
+    assert_eq!(error.to_string(), "not valid JSON: too many levels at byte 32");
+    assert!(Value::parse("{\"a\":".repeat(1_000_000).as_bytes()).is_err());
+}
+
+#[test]
+fn walks_objects_and_arrays_in_order() {
+    let object = value(r#" { "a" : [1, "x,]"] , "b}":{"a":2}, "\u0061b":null } "#);
+    let members: Vec<_> = object.members().unwrap().map(|(k, v)| (k.to_string(), v.raw())).collect();
+    let expected = [("a", r#"[1, "x,]"]"#), ("b}", r#"{"a":2}"#), ("ab", "null")];
+    assert_eq!(members.iter().map(|(k, v)| (k.as_str(), *v)).collect::<Vec<_>>(), expected);
+    let items: Vec<_> = object.member("a").unwrap().unwrap().items().unwrap().map(Value::raw).collect();
+    assert_eq!(items, ["1", "\"x,]\""]);
+    assert!(object.items().is_none());
+    assert!(value("[]").members().is_none());
+    assert_eq!(value("{}").members().unwrap().count() + value("[]").items().unwrap().count(), 0);
+}
+
+#[test]
+fn a_member_is_found_once_or_refused() {
+    let object = value(r#"{"a":1,"b":2,"\u0062":3}"#);
+    assert_eq!(object.member("a"), Ok(Some(value("1"))));
+    assert_eq!(object.member("c"), Ok(None));
+    assert_eq!(object.member("b"), Err(Duplicate));
+    assert_eq!(value("7").member("a"), Ok(None));
+}
+
+#[test]
+fn undoes_escapes() {
+    let text = value(r#""\u0026\uD83D\uDE00\/\"\\\n\b\f\r\tä""#).as_str().unwrap();
+    assert_eq!(text.to_string(), "&😀/\"\\\n\u{8}\u{c}\r\tä");
+    assert!(value(r#""Priorit\u0079""#).as_str().unwrap().is_ignoring_case("priority"));
+    assert!(!value(r#""priority ""#).as_str().unwrap().is_ignoring_case("priority"));
+    assert!(value("\"\"").as_str().unwrap().is_empty());
+}
+
+#[test]
+fn only_integers_are_integers() {
+    assert_eq!(value("-10").as_integer(), Some(-10));
+    assert_eq!(value("-0").as_integer(), Some(0));
+    for no in ["1.0", "1e1", "\"1\"", "true", "null", "[1]", "99999999999999999999"] {
+        assert_eq!(value(no).as_integer(), None, "{no}");
+    }
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let all: String = (0..0x250).chain(0x1_f600..0x1_f610).filter_map(char::from_u32).collect();
+    let mut buf = [0; 4096];
+    let mut out = Out::new(&mut buf);
+    out.string(&all);
+    let once = out.finish().unwrap();
+    assert_eq!(value(once).as_str().unwrap().to_string(), all);
+
+    let mut buf = [0; 8192];
+    let mut out = Out::new(&mut buf);
+    out.string(once);
+    let twice = value(out.finish().unwrap()).as_str().unwrap().to_string();
+    assert_eq!(value(&twice).as_str().unwrap().to_string(), all);
+}
+
+#[test]
+fn too_much_is_an_error_also_when_a_shorter_piece_follows() {
+    let mut buf = [0; 4];
+    let mut out = Out::new(&mut buf);
+    out.raw("abc");
+    out.raw("de");
+    out.raw("f");
+    assert_eq!(out.finish(), Err(Overflow { limit: 4 }));
+}
