@@ -32,6 +32,7 @@ pub mod api;
 pub mod artifact;
 pub mod checkpoint;
 pub mod config;
+pub mod control;
 pub mod deployment;
 pub mod hal;
 pub mod limits;

@@ -34,3 +34,13 @@ pub const SCRIPTS: u16 = 256;
 
 /// Record writes of one deployment; one more is a state loop (`state-machine.md` 8).
 pub const STORES: u8 = 28;
+
+/// Update control maps at a time: one per program that may hold updates up, and the server's.
+pub const MAPS: usize = 8;
+
+/// Longest update control map as it is received, in bytes: the largest useful one has about 600
+/// (`update-control.md` 2).
+pub const MAP: usize = 4096;
+
+/// Longest record of all update control maps, in bytes: a written map has at most 480.
+pub const MAPS_RECORD: usize = 512 * MAPS;

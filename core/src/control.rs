@@ -1,0 +1,214 @@
+//! Update control maps: who may hold an update up, at which of three points, and for how long
+//! (`spec/update-control.md`).
+//!
+//! A [`Map`] comes from a program on the device or from the server and says for each [`Point`] whether an update
+//! goes on, waits or fails there. The [`Pool`] holds the maps, answers the question at a point
+//! ([`Pool::query`]) and forgets a map's word when the program behind it no longer renews it.
+
+mod json;
+mod pool;
+
+pub use json::{LoadError, MapError};
+pub use pool::{Answer, Full, Pool};
+
+use crate::deployment::Status;
+
+/// The points at which maps are asked, each before the `_Enter` scripts of its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the states the points stand before")]
+pub enum Point {
+    Install,
+    Reboot,
+    Commit,
+}
+
+impl Point {
+    /// All points, in the order an update meets them.
+    pub const ALL: [Self; 3] = [Self::Install, Self::Reboot, Self::Commit];
+
+    /// The key in a map's `states`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Install => "ArtifactInstall_Enter",
+            Self::Reboot => "ArtifactReboot_Enter",
+            Self::Commit => "ArtifactCommit_Enter",
+        }
+    }
+
+    /// What the server is told while an update waits here.
+    #[must_use]
+    pub const fn pause_status(self) -> Status {
+        match self {
+            Self::Install => Status::PauseBeforeInstalling,
+            Self::Reboot => Status::PauseBeforeRebooting,
+            Self::Commit => Status::PauseBeforeCommitting,
+        }
+    }
+}
+
+/// What a map says about a point. The order is that of weight among maps of one priority: the greatest wins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// No objection; lower priorities are asked.
+    #[default]
+    Continue,
+    /// Go on, whatever lower priorities say.
+    ForceContinue,
+    /// Wait until this map changes or expires.
+    Pause,
+    /// The update fails.
+    Fail,
+}
+
+impl Action {
+    const ALL: [Self; 4] = [Self::Continue, Self::ForceContinue, Self::Pause, Self::Fail];
+
+    /// The word in the map.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Continue => "continue",
+            Self::ForceContinue => "force_continue",
+            Self::Pause => "pause",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// What a map says about one point, in full: absent keys have become their defaults. The default rule is the
+/// same as none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Rule {
+    /// The word that counts now.
+    pub action: Action,
+    /// The word that counts once the map has expired; never `Pause`.
+    pub on_map_expire: Action,
+    /// What `action` becomes when it has been asked for.
+    pub on_action_executed: Action,
+}
+
+impl Rule {
+    /// A rule with the defaults of what is absent.
+    #[must_use]
+    pub fn new(
+        action: Option<Action>,
+        on_map_expire: Option<Action>,
+        on_action_executed: Option<Action>,
+    ) -> Self {
+        let action = action.unwrap_or_default();
+        let if_expired = if action == Action::Pause { Action::Fail } else { action };
+        Self {
+            action,
+            on_map_expire: on_map_expire.unwrap_or(if_expired),
+            on_action_executed: on_action_executed.unwrap_or(action),
+        }
+    }
+}
+
+/// A rule for each point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the points")]
+pub struct Rules {
+    pub install: Rule,
+    pub reboot: Rule,
+    pub commit: Rule,
+}
+
+impl Rules {
+    /// The rule for `point`.
+    #[must_use]
+    pub const fn at(&self, point: Point) -> &Rule {
+        match point {
+            Point::Install => &self.install,
+            Point::Reboot => &self.reboot,
+            Point::Commit => &self.commit,
+        }
+    }
+
+    /// The rule for `point`, to be changed.
+    pub const fn at_mut(&mut self, point: Point) -> &mut Rule {
+        match point {
+            Point::Install => &mut self.install,
+            Point::Reboot => &mut self.reboot,
+            Point::Commit => &mut self.commit,
+        }
+    }
+}
+
+/// One map. Its identity is the pair of id and priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Map {
+    /// The UUID as a number; the original spelling is not kept.
+    pub id: u128,
+    /// −10 to 10, checked when it was read; higher ones are asked first.
+    pub priority: i8,
+    /// What it says.
+    pub rules: Rules,
+}
+
+impl Map {
+    /// True when it says nothing about any point. From a program on the device this deletes the map.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules == Rules::default()
+    }
+}
+
+/// The number of a UUID written as 36 characters, in any case; `None` for anything else. The id of a deployment
+/// need not be one: then no map from the server can match it.
+#[must_use]
+pub fn parse_id(text: &str) -> Option<u128> {
+    if text.len() != 36 {
+        return None;
+    }
+    text.bytes().enumerate().try_fold(0_u128, |id, (at, byte)| {
+        if matches!(at, 8 | 13 | 18 | 23) {
+            return (byte == b'-').then_some(id);
+        }
+        let digit = char::from(byte).to_digit(16)?;
+        Some(id << 4 | u128::from(digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_the_shape_of_a_uuid_in_any_case() {
+        let id = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
+        assert_eq!(parse_id("01234567-89ab-cdef-0123-456789abcdef"), Some(id));
+        assert_eq!(parse_id("01234567-89AB-CDEF-0123-456789aBcDeF"), Some(id));
+        for bad in [
+            "",
+            "01234567-89ab-cdef-0123-456789abcde",
+            "01234567-89ab-cdef-0123-456789abcdef0",
+            "0123456-789ab-cdef-0123-456789abcdef",
+            "01234567_89ab-cdef-0123-456789abcdef",
+            "01234567-89ab-cdef-0123-456789abcdeg",
+            "0123456789abcdef0123456789abcdef0123",
+            "+1234567-89ab-cdef-0123-456789abcdef",
+            "01234567-89ab-cdef-0123-456789abcd\u{e9}",
+        ] {
+            assert_eq!(parse_id(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn absent_keys_follow_the_action_and_an_expired_pause_fails() {
+        use Action::{Continue, Fail, ForceContinue, Pause};
+        for (action, on_map_expire, on_action_executed) in [
+            (None, Continue, Continue),
+            (Some(Continue), Continue, Continue),
+            (Some(ForceContinue), ForceContinue, ForceContinue),
+            (Some(Pause), Fail, Pause),
+            (Some(Fail), Fail, Fail),
+        ] {
+            let rule = Rule { action: action.unwrap_or(Continue), on_map_expire, on_action_executed };
+            assert_eq!(Rule::new(action, None, None), rule);
+        }
+        let all = Rule::new(Some(Pause), Some(Continue), Some(ForceContinue));
+        assert_eq!((all.on_map_expire, all.on_action_executed), (Continue, ForceContinue));
+    }
+}

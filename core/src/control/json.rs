@@ -1,0 +1,260 @@
+use core::fmt::{self, Write};
+
+use super::pool::Entry;
+use super::{Action, Full, Map, Point, Pool, Rule, Rules, parse_id};
+use crate::api::json::{self, Out, Overflow, Str, Value};
+use crate::limits;
+use crate::text::Text;
+use crate::time::{Duration, Instant};
+
+/// Why a map was refused. It is refused as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum MapError {
+    /// More than [`limits::MAP`] bytes.
+    TooLong,
+    /// Not JSON.
+    Json(json::Error),
+    /// The value of this key, or the map itself, is of another type.
+    Type(&'static str),
+    /// A key no map has; its beginning.
+    UnknownKey(Text<32>),
+    /// This key stands twice in an object, in whatever case.
+    RepeatedKey(&'static str),
+    /// The id is absent or no UUID.
+    Id,
+    /// The priority is no integer from −10 to 10.
+    Priority,
+    /// This key has a value outside its set.
+    Action(&'static str),
+    /// The id of a map from the server is not that of the deployment.
+    OtherDeployment,
+}
+
+impl fmt::Display for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("update control map refused: ")?;
+        match self {
+            Self::TooLong => write!(f, "longer than {} bytes", limits::MAP),
+            Self::Json(error) => error.fmt(f),
+            Self::Type(key) => write!(f, "`{key}` has the wrong type"),
+            Self::UnknownKey(key) => write!(f, "unknown key {:?}", key.as_str()),
+            Self::RepeatedKey(key) => write!(f, "`{key}` stands there twice"),
+            Self::Id => f.write_str("`id` must be a UUID of 36 characters"),
+            Self::Priority => f.write_str("`priority` must be an integer from -10 to 10"),
+            Self::Action(key) => write!(f, "`{key}` has a value that it cannot have"),
+            Self::OtherDeployment => f.write_str("`id` is not that of the deployment"),
+        }
+    }
+}
+
+impl core::error::Error for MapError {}
+
+/// Why the saved maps could not be read. An update that was paused when they were saved fails (R-18).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum LoadError {
+    /// Not JSON.
+    Json(json::Error),
+    /// Not an object of the lists `active` and `expired`.
+    Shape,
+    /// One of the maps.
+    Map(MapError),
+    /// More of them than there is room for.
+    Full,
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("saved update control maps are unreadable: ")?;
+        match self {
+            Self::Json(error) => error.fmt(f),
+            Self::Shape => f.write_str("not an object of `active` and `expired`"),
+            Self::Map(error) => error.fmt(f),
+            Self::Full => Full.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for LoadError {}
+
+impl Map {
+    /// A map as a program on the device hands it over: one JSON value and nothing behind it. `None` for `null`,
+    /// which is the same as no map.
+    pub fn parse(text: &[u8]) -> Result<Option<Self>, MapError> {
+        if text.len() > limits::MAP {
+            return Err(MapError::TooLong);
+        }
+        Self::read(Value::parse(text).map_err(MapError::Json)?)
+    }
+
+    /// The map in an answer of the server, which must be that of the deployment. `None` when there is none (absent
+    /// or `null`): then [`Pool::remove`] is called for the deployment. An error fails the deployment.
+    pub fn from_server(raw: Option<&str>, deployment: &str) -> Result<Option<Self>, MapError> {
+        let Some(map) = raw.map(|raw| Self::parse(raw.as_bytes())).transpose()?.flatten() else {
+            return Ok(None);
+        };
+        if parse_id(deployment) != Some(map.id) {
+            return Err(MapError::OtherDeployment);
+        }
+        Ok(Some(map))
+    }
+
+    fn read(map: Value<'_>) -> Result<Option<Self>, MapError> {
+        if map.is_null() {
+            return Ok(None);
+        }
+        let [id, priority, states] = keys(map, "map", ["id", "priority", "states"])?;
+
+        let id = id.ok_or(MapError::Id)?.as_str().ok_or(MapError::Type("id"))?;
+        // 36 ASCII characters, or no id at all.
+        let id = Text::<36>::format(format_args!("{id}")).map_err(|_too_long| MapError::Id)?;
+        let id = parse_id(id.as_str()).ok_or(MapError::Id)?;
+
+        let priority = match priority {
+            Some(priority) => priority.as_integer().ok_or(MapError::Priority)?,
+            None => 0,
+        };
+        let priority = i8::try_from(priority).ok().filter(|p| (-10..=10).contains(p));
+        let priority = priority.ok_or(MapError::Priority)?;
+
+        let mut rules = Rules::default();
+        if let Some(states) = states {
+            let values = keys(states, "states", Point::ALL.map(Point::name))?;
+            for (point, value) in Point::ALL.into_iter().zip(values) {
+                if let Some(value) = value {
+                    *rules.at_mut(point) = rule(value, point.name())?;
+                }
+            }
+        }
+        Ok(Some(Self { id, priority, rules }))
+    }
+}
+
+fn rule(value: Value<'_>, name: &'static str) -> Result<Rule, MapError> {
+    const KEYS: [&str; 3] = ["action", "on_map_expire", "on_action_executed"];
+    let [action, on_map_expire, on_action_executed] = keys(value, name, KEYS)?;
+    let on_map_expire = word(on_map_expire, "on_map_expire")?;
+    if on_map_expire == Some(Action::Pause) {
+        return Err(MapError::Action("on_map_expire"));
+    }
+    let action = word(action, "action")?;
+    Ok(Rule::new(action, on_map_expire, word(on_action_executed, "on_action_executed")?))
+}
+
+/// One of the four words; an empty one is the same as none.
+fn word(value: Option<Value<'_>>, key: &'static str) -> Result<Option<Action>, MapError> {
+    let Some(value) = value else { return Ok(None) };
+    let text = value.as_str().ok_or(MapError::Type(key))?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let action = Action::ALL.into_iter().find(|action| text.is(action.name()));
+    action.map(Some).ok_or(MapError::Action(key))
+}
+
+/// The values of exactly these keys, in any case; absent and `null` are the same, as in Mender's client.
+fn keys<'a, const N: usize>(
+    object: Value<'a>,
+    name: &'static str,
+    known: [&'static str; N],
+) -> Result<[Option<Value<'a>>; N], MapError> {
+    let mut seen = [false; N];
+    let mut values = [None; N];
+    for (key, value) in object.members().ok_or(MapError::Type(name))? {
+        let of_key = |name: &&str| key.is_ignoring_case(name);
+        let index = known.iter().position(of_key).ok_or_else(|| unknown(key))?;
+        if let (Some(seen), Some(place)) = (seen.get_mut(index), values.get_mut(index)) {
+            if *seen {
+                return Err(MapError::RepeatedKey(known.get(index).copied().unwrap_or_default()));
+            }
+            *seen = true;
+            *place = Some(value).filter(|value| !value.is_null());
+        }
+    }
+    Ok(values)
+}
+
+fn unknown(key: Str<'_>) -> MapError {
+    MapError::UnknownKey(Text::cut(format_args!("{key}")))
+}
+
+impl Pool {
+    /// What is to be saved, or `None` when the record is to be removed. No times: they begin anew after a restart.
+    /// Mender's clients read and write the same form. Fits in [`limits::MAPS_RECORD`] bytes.
+    pub fn write<'b>(&self, buf: &'b mut [u8]) -> Result<Option<&'b str>, Overflow> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let mut out = Out::new(buf);
+        out.raw("{\"active\":");
+        write_maps(&mut out, self, false);
+        out.raw(",\"expired\":");
+        write_maps(&mut out, self, true);
+        out.raw("}");
+        out.finish().map(Some)
+    }
+
+    /// What [`Self::write`] saved. Every map gets the boot expiration to be renewed; expired ones stay expired.
+    pub fn load(text: &[u8], now: Instant, boot_expiration: Duration) -> Result<Self, LoadError> {
+        let saved = Value::parse(text).map_err(LoadError::Json)?;
+        if saved.members().is_none() {
+            return Err(LoadError::Shape);
+        }
+        let mut pool = Self::new();
+        for (name, expired) in [("active", false), ("expired", true)] {
+            let list = saved.member(name).map_err(|json::Duplicate| LoadError::Shape)?;
+            let Some(list) = list.filter(|list| !list.is_null()) else { continue };
+            for map in list.items().ok_or(LoadError::Shape)? {
+                let map = Map::read(map).map_err(LoadError::Map)?.ok_or(LoadError::Shape)?;
+                let mut entry = Entry::new(map, now, boot_expiration);
+                entry.expired = expired;
+                pool.place(entry).map_err(|Full| LoadError::Full)?;
+            }
+        }
+        Ok(pool)
+    }
+}
+
+fn write_maps(out: &mut Out<'_>, pool: &Pool, expired: bool) {
+    let mut comma = "[";
+    for entry in pool.entries().filter(|entry| entry.expired == expired) {
+        out.raw(comma);
+        comma = ",";
+        write_map(out, &entry.map);
+    }
+    out.raw(if comma == "[" { "null" } else { "]" });
+}
+
+fn write_map(out: &mut Out<'_>, map: &Map) {
+    out.raw("{\"id\":\"");
+    for (at, shift) in (0..u128::BITS).step_by(4).enumerate() {
+        if matches!(at, 8 | 12 | 16 | 20) {
+            out.raw("-");
+        }
+        let digit = map.id.rotate_left(shift.saturating_add(4)) & 0xf;
+        // A failure is remembered by `out` itself.
+        let _ = write!(out, "{digit:x}");
+    }
+    let _ = write!(out, "\",\"priority\":{},\"states\":{{", map.priority);
+    let mut comma = "";
+    for point in Point::ALL {
+        let rule = map.rules.at(point);
+        if *rule == Rule::default() {
+            continue;
+        }
+        out.raw(comma);
+        comma = ",";
+        let _ = write!(
+            out,
+            "\"{}\":{{\"action\":\"{}\",\"on_map_expire\":\"{}\",\"on_action_executed\":\"{}\"}}",
+            point.name(),
+            rule.action.name(),
+            rule.on_map_expire.name(),
+            rule.on_action_executed.name(),
+        );
+    }
+    out.raw("}}");
+}
+
+#[cfg(test)]
+#[path = "json_tests.rs"]
+mod tests;
