@@ -2,8 +2,11 @@
 
 pub mod clock;
 pub mod process;
+pub mod scripts;
+pub mod trust;
 pub mod wait;
 
+mod fsat;
 mod sys;
 #[cfg(test)]
 mod testing;

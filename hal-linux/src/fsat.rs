@@ -1,0 +1,104 @@
+//! Files relative to directory handles: never through a planted link, never over what is there (`hardening.md` D6).
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
+use thimble_core::hal::Kind;
+
+/// A directory the device's owner configured; links on the way to it are theirs.
+pub(crate) fn open_base(path: &Path) -> io::Result<OwnedFd> {
+    Ok(open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// A directory of ours, which is never a link.
+pub(crate) fn open_dir(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(at, name, flags, Mode::empty())?)
+}
+
+/// Makes a directory of mode 0700 that must not be there yet, and opens it.
+pub(crate) fn make_dir(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    mkdirat(&at, name, Mode::RWXU)?;
+    open_dir(at, name)
+}
+
+/// Creates a file for writing that must not be there yet.
+pub(crate) fn create_new(at: impl AsFd, name: &str, mode: Mode) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(at, name, flags, mode)?.into())
+}
+
+/// Removes whatever `path` is, with all below it and nothing beyond: a link is removed, not followed. Nothing
+/// there is success.
+pub(crate) fn remove_all(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// The kind of an error of the operating system.
+pub(crate) fn kind_of(error: &io::Error) -> Kind {
+    match error.kind() {
+        io::ErrorKind::NotFound => Kind::NotFound,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::NoSpace,
+        _ => Kind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    #[test]
+    fn d6_a_planted_link_is_neither_followed_nor_overwritten() {
+        let lab = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        let victim = outside.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        symlink(&victim, lab.path().join("file")).unwrap();
+        symlink(outside.path(), lab.path().join("dir")).unwrap();
+        symlink("nowhere", lab.path().join("dangling")).unwrap();
+        let base = open_base(lab.path()).unwrap();
+        for name in ["file", "dir", "dangling"] {
+            assert!(create_new(&base, name, Mode::RUSR).is_err(), "{name}");
+            assert!(make_dir(&base, name).is_err(), "{name}");
+            remove_all(&lab.path().join(name)).unwrap();
+        }
+        assert_eq!(fs::read_to_string(victim).unwrap(), "precious");
+        assert_eq!(fs::read_dir(lab.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn d6_removing_a_tree_does_not_leave_it() {
+        let lab = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("victim"), "precious").unwrap();
+        fs::create_dir_all(lab.path().join("tree/a/b")).unwrap();
+        symlink(outside.path(), lab.path().join("tree/a/link")).unwrap();
+        remove_all(&lab.path().join("tree")).unwrap();
+        remove_all(&lab.path().join("tree")).unwrap();
+        assert!(!lab.path().join("tree").exists());
+        assert!(outside.path().join("victim").exists());
+    }
+
+    #[test]
+    fn new_files_and_directories_are_private() {
+        let lab = tempfile::tempdir().unwrap();
+        let dir = make_dir(open_base(lab.path()).unwrap(), "dir").unwrap();
+        create_new(&dir, "file", Mode::RUSR | Mode::WUSR).unwrap().write_all(b"x").unwrap();
+        let mode = |name: &str| fs::metadata(lab.path().join(name)).unwrap().mode() & 0o7777;
+        assert_eq!((mode("dir"), mode("dir/file")), (0o700, 0o600));
+        assert!(create_new(&dir, "file", Mode::RUSR).is_err(), "twice");
+    }
+}

@@ -1,0 +1,244 @@
+//! State scripts: those of the root filesystem and those that come with an artifact (`state-scripts.md` 1-5).
+//!
+//! | whose | states | directory |
+//! |---|---|---|
+//! | root filesystem | `Idle`, `Sync`, `Download` | `scripts` in the configuration directory |
+//! | artifact | `Artifact*` | `scripts` in the datastore directory |
+
+mod listing;
+mod staging;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::task::Poll;
+
+use thimble_core::hal::{self, ErrorType, Exit, Kind, Level, ScriptRunner};
+use thimble_core::limits;
+use thimble_core::script::{RETRY_LATER, Transition};
+use thimble_core::time::{Duration, Instant};
+
+use self::staging::Staging;
+use crate::SharedLog;
+use crate::fsat::kind_of;
+use crate::process::{Options, Process, log_output};
+use crate::trust::{Untrusted, check_program};
+use crate::wait::PollSet;
+
+/// Runs state scripts, one at a time, and stages those of an artifact.
+pub struct Scripts {
+    rootfs: PathBuf,
+    datastore: PathBuf,
+    log: SharedLog,
+    listing: Option<Listing>,
+    run: Run,
+    /// The script that asked to be run again: its transition is not listed anew.
+    retry: Option<(Transition, u16)>,
+    staging: Option<Staging>,
+}
+
+struct Listing {
+    transition: Transition,
+    names: Vec<String>,
+}
+
+enum Run {
+    Nothing,
+    Running {
+        process: Process,
+        name: String,
+        number: (Transition, u16),
+    },
+    /// It could not be started, which is how it ended.
+    Refused(ScriptError),
+}
+
+impl Scripts {
+    /// Scripts of the root filesystem are in `scripts` below `conf_dir`, those of artifacts in `scripts` below
+    /// `datastore_dir`, where also `scripts.staging` may stand for a while.
+    pub fn new(conf_dir: &Path, datastore_dir: &Path, log: SharedLog) -> io::Result<Self> {
+        Ok(Self {
+            rootfs: std::path::absolute(conf_dir)?.join("scripts"),
+            datastore: std::path::absolute(datastore_dir)?,
+            log,
+            listing: None,
+            run: Run::Nothing,
+            retry: None,
+            staging: None,
+        })
+    }
+
+    /// Adds what the next poll would use up.
+    pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+        if let Run::Running { process, .. } = &self.run {
+            process.wants(set);
+        }
+    }
+
+    fn dir(&self, transition: Transition) -> PathBuf {
+        if transition.state.is_artifact() {
+            self.datastore.join(staging::PUBLISHED)
+        } else {
+            self.rootfs.clone()
+        }
+    }
+
+    fn name(&mut self, transition: Transition, index: u16) -> Result<Option<String>, ScriptError> {
+        let is_repeat = self.retry.take() == Some((transition, index));
+        let is_listed = self.listing.as_ref().is_some_and(|listing| listing.transition == transition);
+        if !is_listed || (index == 0 && !is_repeat) {
+            self.listing = None;
+            let names = listing::read(&self.dir(transition), transition, &self.log)?;
+            self.listing = Some(Listing { transition, names });
+        }
+        let names = self.listing.as_ref().map(|listing| &listing.names);
+        Ok(names.and_then(|names| names.get(usize::from(index))).cloned())
+    }
+}
+
+impl ErrorType for Scripts {
+    type Error = ScriptError;
+}
+
+impl ScriptRunner for Scripts {
+    fn start(&mut self, _now: Instant, transition: Transition, index: u16) -> Result<bool, ScriptError> {
+        self.run = Run::Nothing;
+        let Some(name) = self.name(transition, index)? else { return Ok(false) };
+        let path = self.dir(transition).join(&name);
+        // Anew for each run: a retry may come much later.
+        check_program(&path)?;
+        self.log.borrow_mut().log(Level::Info, format_args!("running state script {name}"));
+        self.run = match Process::spawn(&Options::new(&path, limits::SCRIPT_OUTPUT)) {
+            Ok(process) => Run::Running { process, name, number: (transition, index) },
+            Err(error) => Run::Refused(io_error("start", &path)(error)),
+        };
+        Ok(true)
+    }
+
+    fn poll_exit(&mut self, now: Instant) -> Poll<Result<Exit, ScriptError>> {
+        if let Run::Running { process, name, number } = &mut self.run {
+            let poll = process.poll(now, &mut log_output(&self.log, name));
+            if poll == Poll::Ready(Exit::Code(RETRY_LATER)) {
+                self.retry = Some(*number);
+            }
+            return poll.map(Ok);
+        }
+        match std::mem::replace(&mut self.run, Run::Nothing) {
+            Run::Refused(error) => Poll::Ready(Err(error)),
+            Run::Nothing | Run::Running { .. } => Poll::Ready(Err(ScriptError::NothingOpen)),
+        }
+    }
+
+    fn kill(&mut self, now: Instant, grace: Duration) {
+        if let Run::Running { process, .. } = &mut self.run {
+            process.kill(now, grace);
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match &self.run {
+            Run::Running { process, .. } => process.deadline(),
+            Run::Nothing | Run::Refused(_) => None,
+        }
+    }
+
+    fn check_version(&mut self) -> Result<(), ScriptError> {
+        listing::check_version(&self.rootfs)
+    }
+
+    fn discard(&mut self) -> Result<(), ScriptError> {
+        self.staging = None;
+        self.listing = None;
+        staging::discard(&self.datastore)
+    }
+
+    fn stage(&mut self, name: &str, size: u64) -> Result<(), ScriptError> {
+        let staging = match self.staging.take() {
+            Some(staging) => staging,
+            None => Staging::new(&self.datastore)?,
+        };
+        self.staging.insert(staging).begin(name, size)
+    }
+
+    fn stage_write(&mut self, bytes: &[u8]) -> Result<(), ScriptError> {
+        self.staging.as_mut().ok_or(ScriptError::NothingOpen)?.write(bytes)
+    }
+
+    fn publish(&mut self) -> Result<(), ScriptError> {
+        self.listing = None;
+        match self.staging.take() {
+            Some(staging) => staging.publish(&self.datastore),
+            None => staging::publish_nothing(&self.datastore),
+        }
+    }
+}
+
+/// Why scripts could not be run or staged.
+#[derive(Debug)]
+pub enum ScriptError {
+    /// The directory is for another version of the script interface.
+    #[expect(missing_docs, reason = "the file and what stands in it")]
+    Version { path: PathBuf, found: String },
+    /// A script that must not be run.
+    Untrusted(Untrusted),
+    /// More than [`limits::SCRIPTS`].
+    TooMany(PathBuf),
+    /// A script inside the artifact has a name that no script may have there.
+    Name(String),
+    /// A script inside the artifact is longer or shorter than it said.
+    Size(String),
+    /// A call without the one that must come before it.
+    NothingOpen,
+    /// The operating system refused.
+    #[expect(missing_docs, reason = "what was done to what, and why not")]
+    Io { doing: &'static str, path: PathBuf, error: io::Error },
+}
+
+fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ScriptError {
+    let path = path.to_owned();
+    move |error| ScriptError::Io { doing, path, error }
+}
+
+impl From<Untrusted> for ScriptError {
+    fn from(untrusted: Untrusted) -> Self {
+        Self::Untrusted(untrusted)
+    }
+}
+
+impl fmt::Display for ScriptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version { path, found } => {
+                let path = path.display();
+                write!(
+                    f,
+                    "{path} holds \"{found}\": these state scripts are for another client; it must be 2 or 3"
+                )
+            }
+            Self::Untrusted(untrusted) => write!(f, "state script refused: {untrusted}"),
+            Self::TooMany(dir) => {
+                write!(f, "more than {} state scripts in {}; use fewer", limits::SCRIPTS, dir.display())
+            }
+            Self::Name(name) => write!(f, "\"{name}\" cannot be a state script of an artifact"),
+            Self::Size(name) => write!(f, "state script {name} has not the length the artifact says"),
+            Self::NothingOpen => f.write_str("no state script is open or running"),
+            Self::Io { doing, path, error } => write!(f, "cannot {doing} {}: {error}", path.display()),
+        }
+    }
+}
+
+impl hal::Error for ScriptError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Version { .. } | Self::Name(_) => Kind::Refused,
+            Self::Untrusted(untrusted) => untrusted.kind(),
+            Self::TooMany(_) => Kind::TooLarge,
+            Self::Size(_) => Kind::Corrupt,
+            Self::NothingOpen => Kind::Other,
+            Self::Io { error, .. } => kind_of(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! Which scripts a directory holds for a transition.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use thimble_core::hal::Level;
+use thimble_core::limits;
+use thimble_core::script::{Transition, parse_name};
+
+use super::{ScriptError, io_error};
+use crate::SharedLog;
+use crate::trust::{Untrusted, check_program};
+
+/// Name of the file that says which version of the script interface the directory is for.
+pub(super) const VERSION: &str = "version";
+
+/// Longest version file looked at, in bytes: one digit and blanks.
+const VERSION_LEN: u64 = 64;
+
+/// Names of the scripts of `transition`, in the order they run (bytewise). No directory is no scripts. What
+/// cannot run is skipped with a warning; what must not be run is an error.
+pub(super) fn read(dir: &Path, transition: Transition, log: &SharedLog) -> Result<Vec<String>, ScriptError> {
+    check_version(dir)?;
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(io_error("read", dir))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(io_error("read", dir))?.file_name();
+        let Some(name) = name.to_str().filter(|name| parse_name(name) == Some(transition)) else { continue };
+        if can_run(&dir.join(name), log)? {
+            names.push(name.to_owned());
+        }
+        if names.len() > usize::from(limits::SCRIPTS) {
+            return Err(ScriptError::TooMany(dir.to_owned()));
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn can_run(path: &Path, log: &SharedLog) -> Result<bool, ScriptError> {
+    match check_program(path) {
+        Ok(()) => Ok(true),
+        Err(unsafe_to_run @ (Untrusted::Owner(..) | Untrusted::Writable(..))) => Err(unsafe_to_run.into()),
+        Err(skipped @ (Untrusted::NotRegular(_) | Untrusted::NotExecutable(_) | Untrusted::Io(..))) => {
+            log.borrow_mut().log(Level::Warning, format_args!("state script skipped: {skipped}"));
+            Ok(false)
+        }
+    }
+}
+
+/// Missing, `2` or `3`, with blanks around it, are good.
+pub(super) fn check_version(dir: &Path) -> Result<(), ScriptError> {
+    let path = dir.join(VERSION);
+    // Non-blocking: someone may have put a FIFO there.
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::CLOEXEC).bits()).unwrap_or(0);
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(io_error("open", &path))?,
+    };
+    let mut text = Vec::new();
+    file.take(VERSION_LEN + 1).read_to_end(&mut text).map_err(io_error("read", &path))?;
+    match text.trim_ascii() {
+        b"2" | b"3" if text.len() as u64 <= VERSION_LEN => Ok(()),
+        other => Err(ScriptError::Version {
+            path,
+            found: String::from_utf8_lossy(other).escape_debug().to_string(),
+        }),
+    }
+}

@@ -1,0 +1,117 @@
+//! Scripts of an artifact whose header is not verified yet (`hardening.md` A3, A10, I9).
+//!
+//! They stand in a directory beside the one scripts run from. Publishing renames it, after one flush for all of
+//! them; a loss of power leaves the name on nothing or on a complete directory.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, fsync, renameat, syncfs};
+use thimble_core::limits;
+use thimble_core::script::is_artifact_name;
+
+use super::listing::VERSION;
+use super::{ScriptError, io_error};
+use crate::fsat::{create_new, make_dir, open_base, remove_all};
+
+/// Below the datastore directory: where artifact scripts run from.
+pub(super) const PUBLISHED: &str = "scripts";
+
+/// Below the datastore directory: where nothing runs from.
+const STAGED: &str = "scripts.staging";
+
+/// A staging directory. Dropped without [`Staging::publish`], it is removed.
+#[derive(Debug)]
+pub(super) struct Staging {
+    path: PathBuf,
+    base: OwnedFd,
+    dir: OwnedFd,
+    file: Option<Open>,
+    count: u16,
+}
+
+#[derive(Debug)]
+struct Open {
+    name: String,
+    file: File,
+    left: u64,
+}
+
+impl Staging {
+    pub(super) fn new(datastore: &Path) -> Result<Self, ScriptError> {
+        let path = datastore.join(STAGED);
+        let base = open_base(datastore).map_err(io_error("open", datastore))?;
+        remove_all(&path).map_err(io_error("remove", &path))?;
+        let dir = make_dir(&base, STAGED).map_err(io_error("create", &path))?;
+        Ok(Self { path, base, dir, file: None, count: 0 })
+    }
+
+    pub(super) fn begin(&mut self, name: &str, size: u64) -> Result<(), ScriptError> {
+        self.end()?;
+        if !is_artifact_name(name) {
+            return Err(ScriptError::Name(name.escape_debug().to_string()));
+        }
+        if self.count >= limits::SCRIPTS {
+            return Err(ScriptError::TooMany(self.path.clone()));
+        }
+        self.count += 1;
+        let file =
+            create_new(&self.dir, name, Mode::RWXU).map_err(io_error("create", &self.path.join(name)))?;
+        self.file = Some(Open { name: name.to_owned(), file, left: size });
+        Ok(())
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), ScriptError> {
+        let open = self.file.as_mut().ok_or(ScriptError::NothingOpen)?;
+        let left = open.left.checked_sub(bytes.len() as u64);
+        open.left = left.ok_or_else(|| ScriptError::Size(open.name.clone()))?;
+        open.file.write_all(bytes).map_err(io_error("write", &self.path.join(&open.name)))
+    }
+
+    /// Makes the staged scripts the artifact's, durably.
+    pub(super) fn publish(mut self, datastore: &Path) -> Result<(), ScriptError> {
+        self.end()?;
+        let published = datastore.join(PUBLISHED);
+        let at = |doing| io_error(doing, &published);
+        create_new(&self.dir, VERSION, Mode::RUSR | Mode::WUSR)
+            .and_then(|mut file| file.write_all(b"3"))
+            .map_err(at("write the version of"))?;
+        // The content before the name: a name that is durable first could lead to empty files.
+        syncfs(&self.dir).map_err(|errno| at("flush")(errno.into()))?;
+        remove_all(&published).map_err(at("replace"))?;
+        renameat(&self.base, STAGED, &self.base, PUBLISHED).map_err(|errno| at("create")(errno.into()))?;
+        fsync(&self.base).map_err(|errno| at("flush")(errno.into()))
+    }
+
+    /// A file is complete before the next step.
+    fn end(&mut self) -> Result<(), ScriptError> {
+        match self.file.take() {
+            Some(open) if open.left > 0 => Err(ScriptError::Size(open.name)),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // Gone already once published.
+        let _ = remove_all(&self.path);
+    }
+}
+
+/// Deletes staged and published scripts.
+pub(super) fn discard(datastore: &Path) -> Result<(), ScriptError> {
+    for name in [STAGED, PUBLISHED] {
+        let path = datastore.join(name);
+        remove_all(&path).map_err(io_error("remove", &path))?;
+    }
+    Ok(())
+}
+
+/// The artifact has no scripts: those of an earlier one are gone, durably.
+pub(super) fn publish_nothing(datastore: &Path) -> Result<(), ScriptError> {
+    discard(datastore)?;
+    open_base(datastore).and_then(|base| Ok(fsync(base)?)).map_err(io_error("flush", datastore))
+}
