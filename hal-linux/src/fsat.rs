@@ -47,10 +47,13 @@ pub(crate) fn remove_all(path: &Path) -> io::Result<()> {
 
 /// The kind of an error of the operating system.
 pub(crate) fn kind_of(error: &io::Error) -> Kind {
-    match error.kind() {
-        io::ErrorKind::NotFound => Kind::NotFound,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::NoSpace,
-        _ => Kind::Other,
+    let kind = error.kind();
+    if kind == io::ErrorKind::NotFound {
+        Kind::NotFound
+    } else if matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        Kind::NoSpace
+    } else {
+        Kind::Other
     }
 }
 
