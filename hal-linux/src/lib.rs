@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod process;
 pub mod scripts;
+pub mod storage;
 pub mod trust;
 pub mod wait;
 

@@ -1,0 +1,190 @@
+//! The datastore directory and the files in it: what the store asks of a file system, and Linux's answer.
+//!
+//! The traits are the seam where tests put a disk that loses power inside a write, fails, or is full.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::Path;
+
+use crate::fsat::open_base;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+
+/// Whether the store may change anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// For the verbs that only show something, beside a running daemon: nothing is written, renamed or created.
+    ReadOnly,
+    /// For everything else; the caller holds the [`crate::lock::Lock`].
+    ReadWrite,
+}
+
+/// What a name in the directory stands for.
+#[derive(Debug)]
+pub enum Found<F> {
+    /// Nothing.
+    Missing,
+    /// A regular file, opened.
+    File(F),
+    /// Something else: a link, a directory, a FIFO. It was not followed and not opened.
+    Foreign,
+}
+
+/// A file, as much of it as the store needs.
+pub trait Medium {
+    /// Length in bytes.
+    fn size(&mut self) -> io::Result<u64>;
+    /// Reads some bytes; 0 at the end.
+    fn read_at(&mut self, at: u64, buf: &mut [u8]) -> io::Result<usize>;
+    /// Writes some bytes. Nothing is durable before [`Self::sync`]: any part of it may be.
+    fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<usize>;
+    /// Cuts or extends the file.
+    fn set_len(&mut self, len: u64) -> io::Result<()>;
+    /// Makes content and length durable.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// A directory, as much of it as the store needs. Names are plain; no call follows a link.
+pub trait Directory {
+    /// Its open files.
+    type File: Medium;
+    /// Opens an existing file.
+    fn open(&self, name: &str, access: Access) -> io::Result<Found<Self::File>>;
+    /// Creates a file that must not exist, for its owner only.
+    fn create(&self, name: &str) -> io::Result<Self::File>;
+    /// True when the name is taken, by whatever.
+    fn exists(&self, name: &str) -> io::Result<bool>;
+    /// Gives a file a new name, in the place of what has it now.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Gives a file a second name, which must be free.
+    fn link(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a name; that it was not there is fine.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes the names durable.
+    fn sync(&self) -> io::Result<()>;
+    /// A number no other file had.
+    fn salt(&self) -> u64;
+}
+
+/// The datastore directory (usually `/var/lib/mender`), by a handle: what happens to its path later changes nothing.
+#[derive(Debug)]
+pub struct DataDirectory {
+    handle: OwnedFd,
+}
+
+impl DataDirectory {
+    /// Opens `path`. It may itself be a link (device images point it to the data partition).
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { handle: open_base(path)? })
+    }
+
+    /// As [`Self::open`], after creating what is missing: `path` itself with mode 0700 whatever the umask would
+    /// allow, its parents as usual.
+    pub fn open_or_create(path: &Path) -> io::Result<Self> {
+        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            std::fs::create_dir_all(parent)?;
+        }
+        match std::fs::DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        Self::open(path)
+    }
+
+    /// The handle, for files that are not the store's.
+    #[must_use]
+    pub fn handle(&self) -> &OwnedFd {
+        &self.handle
+    }
+}
+
+impl Directory for DataDirectory {
+    type File = std::fs::File;
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Found<Self::File>> {
+        let stat = match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(rustix::io::Errno::NOENT) => return Ok(Found::Missing),
+            Err(errno) => return Err(errno.into()),
+        };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(Found::Foreign);
+        }
+        let mode = match access {
+            Access::ReadOnly => OFlags::RDONLY,
+            Access::ReadWrite => OFlags::RDWR,
+        };
+        // What was looked at may have been replaced: never follow, never block, look again at what was opened.
+        let flags = mode | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.handle, name, flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(Found::Foreign);
+        }
+        if access == Access::ReadWrite && stat.st_mode & 0o077 != 0 {
+            rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR)?;
+        }
+        Ok(Found::File(file.into()))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Self::File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+    }
+
+    fn exists(&self, name: &str) -> io::Result<bool> {
+        match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(rustix::io::Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.handle, from, &self.handle, to)?)
+    }
+
+    fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(rustix::fs::linkat(&self.handle, from, &self.handle, to, AtFlags::empty())?)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.handle)?)
+    }
+
+    /// The standard library seeds its hash maps from the kernel without ever waiting for entropy; the salt guards
+    /// against accidents and against content chosen long before, and needs no more.
+    fn salt(&self) -> u64 {
+        RandomState::new().hash_one(std::process::id())
+    }
+}
+
+impl Medium for std::fs::File {
+    fn size(&mut self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&mut self, at: u64, buf: &mut [u8]) -> io::Result<usize> {
+        FileExt::read_at(self, buf, at)
+    }
+
+    fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<usize> {
+        FileExt::write_at(self, bytes, at)
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        Self::set_len(self, len)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}

@@ -1,0 +1,382 @@
+//! Durable records in one file, `mender-store` in the datastore directory.
+//!
+//! The file is a journal: a commit appends one record that holds the whole batch, with one write and one flush, and
+//! replaying the file gives the records of now. What power loss leaves:
+//!
+//! | lost inside | found at the next start |
+//! |---|---|
+//! | the first commit | no file, or the whole first commit; perhaps `mender-store-tmp`, removed later |
+//! | a later commit | the records before it, or after it; a cut-off end is ignored, and cut before the next write |
+//! | rewriting a grown file | the old file or the new one, with the same records |
+//!
+//! A damaged file does not stop the client: it is set aside as `mender-store-broken` and the client starts without
+//! records. A file of a newer client does stop it, untouched. A database of Mender's own client is taken over (name,
+//! group and provides) and kept as `mender-store.lmdb`.
+
+mod directory;
+mod import;
+mod journal;
+mod lmdb;
+mod record;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;
+
+pub use directory::{Access, DataDirectory, Directory, Found, Medium};
+pub use record::{RECORD_MAX, TOTAL_MAX};
+
+use std::fmt;
+use std::io;
+
+use crate::fsat::kind_of;
+use journal::{Fault, Journal};
+use record::{Edits, Live};
+use thimble_core::hal::{self, Change, ErrorType, Key, Kind};
+
+const NAME: &str = "mender-store";
+const TEMPORARY: &str = "mender-store-tmp";
+const BROKEN: &str = "mender-store-broken";
+const LMDB: &str = "mender-store.lmdb";
+
+/// Files set aside under one name, the numbered ones included; the first ones are kept, they tell most.
+const ASIDE_MAX: usize = 4;
+
+/// A file shorter than this is never rewritten: an update's records fit many times over.
+const COMPACT_ABOVE: u64 = 256 * 1024;
+
+/// A file is rewritten when it is this many times longer than its live records.
+const COMPACT_RATIO: u64 = 4;
+
+/// The store. See the module's documentation for what power loss may leave.
+#[derive(Debug)]
+pub struct Store<D: Directory = DataDirectory> {
+    directory: D,
+    access: Access,
+    /// `None`: there is no file yet; the first commit creates it.
+    journal: Option<Journal<D::File>>,
+    live: Live,
+    /// A name changed and the directory could not be flushed.
+    names_unsafe: bool,
+    /// A failed commit could not be taken back.
+    lost: bool,
+}
+
+/// What opening found that somebody should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The store was damaged; the client goes on without records. An error.
+    Broken {
+        /// What was wrong with it.
+        why: String,
+        /// Where it is now; `None`: left where it was (read-only).
+        aside: Option<String>,
+    },
+    /// Power was lost while records were written; the records before that are in force. Worth a warning.
+    CutOff,
+    /// A database of Mender's own client was taken over. Information.
+    Imported {
+        /// Where it is now; `None`: left where it was (read-only).
+        aside: Option<String>,
+        /// The artifact name found in it.
+        name: Option<String>,
+        /// It holds an unfinished update, which was not taken over, or unreadable provides. A warning.
+        trouble: Option<&'static str>,
+    },
+}
+
+impl Notice {
+    /// How important it is.
+    #[must_use]
+    pub fn level(&self) -> hal::Level {
+        match self {
+            Self::Broken { .. } => hal::Level::Error,
+            Self::CutOff | Self::Imported { trouble: Some(_), .. } => hal::Level::Warning,
+            Self::Imported { trouble: None, .. } => hal::Level::Info,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken { why, aside } => {
+                write!(f, "the store {NAME} is damaged ({why}): going on without its records")?;
+                aside.as_ref().map_or(Ok(()), |aside| write!(f, "; it was set aside as {aside}"))
+            }
+            Self::CutOff => {
+                write!(f, "power was lost while {NAME} was written: the records before that are in force")
+            }
+            Self::Imported { aside, name, trouble } => {
+                write!(f, "read the database of another Mender client, artifact name ")?;
+                match name {
+                    Some(name) => write!(f, "{name:?}")?,
+                    None => f.write_str("unknown")?,
+                }
+                aside
+                    .as_ref()
+                    .map_or(Ok(()), |aside| write!(f, "; the database was set aside as {aside}"))?;
+                trouble.map_or(Ok(()), |trouble| write!(f, "; {trouble}"))
+            }
+        }
+    }
+}
+
+/// Why the store cannot do what was asked.
+#[derive(Debug)]
+pub enum StorageError {
+    /// The file system said no. The old records are in force.
+    Io {
+        /// What was tried, as in "cannot ...".
+        doing: &'static str,
+        /// Its answer, the first one where several failed.
+        cause: io::Error,
+    },
+    /// A record is longer than the limit, or than the buffer it was to be read into.
+    TooLong {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// All records together would be longer than [`TOTAL_MAX`].
+    Full,
+    /// The store was opened for reading.
+    ReadOnly,
+    /// An earlier commit failed and could not be taken back; only a restart tells what is on disk.
+    Lost,
+    /// A newer client wrote the store.
+    Newer {
+        /// The format found.
+        format: u32,
+    },
+}
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { doing, cause } => write!(f, "cannot {doing}: {cause}"),
+            Self::TooLong { limit } => write!(f, "a record of the store is longer than {limit} bytes"),
+            Self::Full => write!(f, "the records of the store are longer than {TOTAL_MAX} bytes together"),
+            Self::ReadOnly => f.write_str("the store is open for reading only"),
+            Self::Lost => {
+                write!(f, "an earlier write to {NAME} failed and could not be undone; restart the client")
+            }
+            Self::Newer { format } => write!(
+                f,
+                "{NAME} was written by a newer client (format {format}, this one knows up to {}): run that client, \
+                 or move the file away to start without records",
+                record::FORMAT
+            ),
+        }
+    }
+}
+
+impl std::error::Error for StorageError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { cause, .. } => Some(cause),
+            Self::TooLong { .. } | Self::Full | Self::ReadOnly | Self::Lost | Self::Newer { .. } => None,
+        }
+    }
+}
+
+impl hal::Error for StorageError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Io { cause, .. } => kind_of(cause),
+            Self::TooLong { .. } | Self::Full => Kind::TooLarge,
+            Self::ReadOnly => Kind::Refused,
+            Self::Lost => Kind::Other,
+            Self::Newer { .. } => Kind::Corrupt,
+        }
+    }
+}
+
+fn cannot(doing: &'static str) -> impl Fn(io::Error) -> StorageError {
+    move |cause| StorageError::Io { doing, cause }
+}
+
+impl<D: Directory> Store<D> {
+    /// Opens the store in `directory`. That there is none is fine: nothing is written before the first commit.
+    /// The notices are for the log.
+    pub fn open(directory: D, access: Access) -> Result<(Self, Vec<Notice>), StorageError> {
+        let mut store =
+            Self { directory, access, journal: None, live: Live::new(), names_unsafe: false, lost: false };
+        let notice = store.load()?;
+        Ok((store, notice.into_iter().collect()))
+    }
+
+    fn load(&mut self) -> Result<Option<Notice>, StorageError> {
+        let reading = cannot("read mender-store");
+        let mut file = match self.directory.open(NAME, self.access).map_err(&reading)? {
+            Found::Missing => return Ok(None),
+            Found::Foreign => return self.set_broken_aside("it is not a regular file").map(Some),
+            Found::File(file) => file,
+        };
+        match import::read(&mut file) {
+            Ok(None) => {}
+            Ok(Some(import)) => return self.take_over(import).map(Some),
+            Err(lmdb::Fault::Io(cause)) => return Err(reading(cause)),
+            Err(lmdb::Fault::Damaged) => {
+                return self.set_broken_aside("a database of another Mender client, damaged").map(Some);
+            }
+        }
+        match Journal::replay(file) {
+            Ok((journal, live)) => {
+                let notice = journal.has_tail().then_some(Notice::CutOff);
+                self.journal = Some(journal);
+                self.live = live;
+                Ok(notice)
+            }
+            Err(Fault::Io(cause)) => Err(reading(cause)),
+            Err(Fault::Newer(format)) => Err(StorageError::Newer { format }),
+            Err(Fault::Broken(why)) => self.set_broken_aside(why).map(Some),
+        }
+    }
+
+    fn set_broken_aside(&self, why: &str) -> Result<Notice, StorageError> {
+        let why = why.to_owned();
+        if self.access == Access::ReadOnly {
+            return Ok(Notice::Broken { why, aside: None });
+        }
+        let failed = cannot("set the damaged mender-store aside");
+        let aside = self.free_name(BROKEN).map_err(&failed)?;
+        self.directory.rename(NAME, &aside).map_err(&failed)?;
+        Ok(Notice::Broken { why, aside: Some(aside) })
+    }
+
+    /// The first name from `stem`, `stem.1`, ... that is free, or the last one after making it free.
+    fn free_name(&self, stem: &str) -> io::Result<String> {
+        let mut name = stem.to_owned();
+        for number in 1..ASIDE_MAX {
+            if !self.directory.exists(&name)? {
+                return Ok(name);
+            }
+            name = format!("{stem}.{number}");
+        }
+        self.directory.remove(&name)?;
+        Ok(name)
+    }
+
+    /// Writes what an LMDB file holds into a store of our own; the LMDB file gets a second name first, so that
+    /// power loss never leaves the datastore without either.
+    fn take_over(&mut self, import: import::Import) -> Result<Notice, StorageError> {
+        let import::Import { provides, name, trouble } = import;
+        let mut aside = None;
+        if self.access == Access::ReadWrite {
+            let failed = cannot("take over the database of another Mender client");
+            let to = self.free_name(LMDB).map_err(&failed)?;
+            // A file system without second names (FAT) has a moment in which only the new name exists.
+            self.directory.link(NAME, &to).or_else(|_| self.directory.rename(NAME, &to)).map_err(&failed)?;
+            let edits = provides.iter().map(|json| (Key::Provides as u8, Some(json.as_slice()))).collect();
+            self.journal = Some(self.write_new(0, &edits).map_err(&failed)?);
+            self.directory.sync().map_err(&failed)?;
+            aside = Some(to);
+        }
+        self.live.extend(provides.map(|json| (Key::Provides as u8, json)));
+        Ok(Notice::Imported { aside, name, trouble })
+    }
+
+    /// A new file of `edits` in the place of the store. Durable when the directory is flushed, the caller's duty.
+    fn write_new(&self, sequence: u64, edits: &Edits<'_>) -> io::Result<Journal<D::File>> {
+        self.directory.remove(TEMPORARY)?;
+        let file = self.directory.create(TEMPORARY)?;
+        let written = Journal::create(file, self.directory.salt(), sequence, edits)
+            .and_then(|journal| self.directory.rename(TEMPORARY, NAME).map(|()| journal));
+        if written.is_err() {
+            // What matters is the first error; a stale file is removed before the next one is created.
+            let _ = self.directory.remove(TEMPORARY);
+        }
+        written
+    }
+
+    /// What of `batch` changes anything, after checking the limits.
+    fn edits<'c>(&self, batch: &[Change<'c>]) -> Result<Edits<'c>, StorageError> {
+        let mut edits = Edits::new();
+        for change in batch {
+            match *change {
+                Change::Put(_, bytes) if bytes.len() > RECORD_MAX => {
+                    return Err(StorageError::TooLong { limit: RECORD_MAX });
+                }
+                Change::Put(key, bytes) => edits.insert(key as u8, Some(bytes)),
+                Change::Delete(key) => edits.insert(key as u8, None),
+            };
+        }
+        edits.retain(|key, edit| self.live.get(key).map(Vec::as_slice) != *edit);
+        let kept = self.live.iter().filter(|(key, _)| !edits.contains_key(key)).map(|(_, bytes)| bytes.len());
+        let new = edits.values().flatten().map(|bytes| bytes.len());
+        if kept.chain(new).sum::<usize>() > TOTAL_MAX { Err(StorageError::Full) } else { Ok(edits) }
+    }
+
+    fn create(&mut self, edits: &Edits<'_>) -> Result<(), StorageError> {
+        let failed = cannot("create mender-store");
+        let journal = self.write_new(0, edits).map_err(&failed)?;
+        if let Err(cause) = self.directory.sync() {
+            self.lost = self.directory.remove(NAME).is_err();
+            return Err(failed(cause));
+        }
+        self.journal = Some(journal);
+        Ok(())
+    }
+
+    /// Rewrites a grown file with the same records. That this fails is no reason to refuse a commit, except
+    /// when the new file is in place and its name may be lost again.
+    fn compact(&mut self) {
+        let Some(journal) = &self.journal else { return };
+        let live = self.live.values().map(|bytes| bytes.len() as u64).sum::<u64>();
+        if journal.length() <= COMPACT_ABOVE.max(live.saturating_mul(COMPACT_RATIO)) {
+            return;
+        }
+        let edits = self.live.iter().map(|(&key, bytes)| (key, Some(bytes.as_slice()))).collect();
+        if let Ok(journal) = self.write_new(journal.next(), &edits) {
+            self.journal = Some(journal);
+            self.names_unsafe = true;
+        }
+    }
+}
+
+impl<D: Directory> ErrorType for Store<D> {
+    type Error = StorageError;
+}
+
+impl<D: Directory> hal::Storage for Store<D> {
+    fn read<'b>(&mut self, key: Key, buf: &'b mut [u8]) -> Result<Option<&'b [u8]>, StorageError> {
+        let Some(record) = self.live.get(&(key as u8)) else { return Ok(None) };
+        let limit = buf.len();
+        let front = buf.get_mut(..record.len()).ok_or(StorageError::TooLong { limit })?;
+        front.copy_from_slice(record);
+        Ok(Some(front))
+    }
+
+    fn commit(&mut self, batch: &[Change<'_>]) -> Result<(), StorageError> {
+        let edits = self.edits(batch)?;
+        if edits.is_empty() {
+            return Ok(());
+        }
+        if self.access == Access::ReadOnly {
+            return Err(StorageError::ReadOnly);
+        }
+        if self.lost {
+            return Err(StorageError::Lost);
+        }
+        self.compact();
+        let failed = cannot("write mender-store");
+        if self.names_unsafe {
+            self.directory.sync().map_err(&failed)?;
+            self.names_unsafe = false;
+        }
+        match &mut self.journal {
+            None => self.create(&edits)?,
+            Some(journal) => journal.append(&edits).map_err(|error| {
+                self.lost = error.lost;
+                failed(error.cause)
+            })?,
+        }
+        for (key, edit) in edits {
+            match edit {
+                Some(bytes) => self.live.insert(key, bytes.to_vec()),
+                None => self.live.remove(&key),
+            };
+        }
+        Ok(())
+    }
+}
