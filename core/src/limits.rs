@@ -44,3 +44,18 @@ pub const MAP: usize = 4096;
 
 /// Longest record of all update control maps, in bytes: a written map has at most 480.
 pub const MAPS_RECORD: usize = 512 * MAPS;
+
+/// Longest output of the identity script, in bytes (`server-api.md` 7.3).
+pub const IDENTITY: usize = 4096;
+
+/// Longest output of one inventory script, in bytes (`server-api.md` 7.3).
+pub const INVENTORY_SCRIPT: usize = 32 * 1024;
+
+/// Inventory attributes of a device: Mender documents 100, its server refuses 500.
+pub const ATTRIBUTES: usize = 256;
+
+/// Longest name of an inventory attribute, in characters: the limit of Mender's server.
+pub const ATTRIBUTE_NAME: usize = 1024;
+
+/// Longest substate of a status report, in characters: the limit of Mender's server.
+pub const SUBSTATE: usize = 200;

@@ -1,3 +1,13 @@
 //! The device API without I/O (`spec/server-api.md`): requests into lent buffers, answers out of them.
+//!
+//! An [`Endpoint`] says where a request goes and what the status of its answer means; the modules beside it write
+//! the bodies and read the answers. Nothing here knows the machine or a platform.
 
+pub mod auth;
+mod endpoint;
 pub mod json;
+mod pairs;
+mod url;
+
+pub use endpoint::{Endpoint, Reply, V2Memory, error_text};
+pub use url::{Percent, Scheme, UrlError, check_url};

@@ -1,0 +1,264 @@
+//! Authentication: the body that is signed and sent, and the token that comes back (`server-api.md` 2).
+
+use core::fmt::{self, Write};
+
+use super::json::{Out, Overflow};
+use super::pairs::{lines, next_key, write_string, write_values};
+use crate::limits;
+
+/// Kinds of devices the hosted service tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the service's own names")]
+pub enum Tier {
+    Standard,
+    Micro,
+    System,
+}
+
+impl Tier {
+    /// The word in the configuration and in the request.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Micro => "micro",
+            Self::System => "system",
+        }
+    }
+
+    /// The tier of this name. `None` is an error of the configuration, never a silent `standard`.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Standard, Self::Micro, Self::System].into_iter().find(|tier| tier.name() == name)
+    }
+}
+
+/// Why the identity script's output is no identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IdentityError {
+    /// More than [`limits::IDENTITY`] bytes.
+    TooLong,
+    /// The line of this number, from 1, is no `key=value` in UTF-8.
+    BadLine(usize),
+    /// There is no pair at all.
+    Empty,
+}
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("output of the identity script: ")?;
+        match self {
+            Self::TooLong => write!(f, "longer than {} bytes", limits::IDENTITY),
+            Self::BadLine(number) => write!(f, "line {number} is no key=value"),
+            Self::Empty => f.write_str("no key=value in it"),
+        }
+    }
+}
+
+impl core::error::Error for IdentityError {}
+
+/// What the device is called by the server: the checked output of the identity script. Prints as a JSON object,
+/// keys sorted, a repeated key with all its values.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a>(&'a [u8]);
+
+impl<'a> Identity<'a> {
+    /// The identity in the whole output of the script, which has exited with 0.
+    pub fn parse(output: &'a [u8]) -> Result<Self, IdentityError> {
+        if output.len() > limits::IDENTITY {
+            return Err(IdentityError::TooLong);
+        }
+        if let Some((number, _)) = lines(output).find(|(_, pair)| pair.is_none()) {
+            return Err(IdentityError::BadLine(number));
+        }
+        match lines(output).next() {
+            Some(_) => Ok(Self(output)),
+            None => Err(IdentityError::Empty),
+        }
+    }
+}
+
+impl fmt::Display for Identity<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = '{';
+        let mut last = None;
+        while let Some(key) = next_key(self.0, last) {
+            f.write_char(separator)?;
+            separator = ',';
+            write_string(f, key)?;
+            f.write_char(':')?;
+            write_values(f, self.0, key)?;
+            last = Some(key);
+        }
+        f.write_char('}')
+    }
+}
+
+/// What a device says when it asks for a token.
+#[derive(Clone, Copy, Debug)]
+pub struct AuthRequest<'a> {
+    /// Who it is.
+    pub identity: Identity<'a>,
+    /// The public key: PEM with LF line ends and a final one.
+    pub pubkey: &'a str,
+    /// Whose it is; sent when there is anything but white space in it.
+    pub tenant_token: &'a str,
+    /// Sent only when configured (R-1).
+    pub tier: Option<Tier>,
+}
+
+impl AuthRequest<'_> {
+    /// The body. The signature covers exactly these bytes: sign them and send them as they are.
+    pub fn write<'b>(&self, buf: &'b mut [u8]) -> Result<&'b str, Overflow> {
+        let mut out = Out::new(buf);
+        out.raw("{\"id_data\":");
+        // A JSON object inside a JSON string: what it escapes is escaped again.
+        out.string(self.identity);
+        out.raw(",\"pubkey\":");
+        out.string(self.pubkey);
+        let tenant_token = self.tenant_token.trim();
+        if !tenant_token.is_empty() {
+            out.raw(",\"tenant_token\":");
+            out.string(tenant_token);
+        }
+        if let Some(tier) = self.tier {
+            out.raw(",\"tier\":");
+            out.string(tier.name());
+        }
+        out.raw("}");
+        out.finish()
+    }
+}
+
+/// Why an answer holds no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenError {
+    /// Nothing but white space.
+    Empty,
+    /// More than [`limits::TOKEN`] bytes.
+    TooLong,
+    /// A character that no token has: it would go into a header.
+    Character,
+}
+
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the server's token cannot be used: ")?;
+        match self {
+            Self::Empty => f.write_str("it is empty"),
+            Self::TooLong => write!(f, "longer than {} bytes", limits::TOKEN),
+            Self::Character => f.write_str("it has a character other than letters, digits and ._=-"),
+        }
+    }
+}
+
+impl core::error::Error for TokenError {}
+
+/// The token in the body of a 200 answer: the raw text without white space around it.
+pub fn token(body: &[u8]) -> Result<&str, TokenError> {
+    let token = body.trim_ascii();
+    if token.is_empty() {
+        return Err(TokenError::Empty);
+    }
+    if token.len() > limits::TOKEN {
+        return Err(TokenError::TooLong);
+    }
+    let is_allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'=' | b'-');
+    match str::from_utf8(token) {
+        Ok(text) if token.iter().all(is_allowed) => Ok(text),
+        Ok(_) | Err(_) => Err(TokenError::Character),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::json::Value;
+    use super::*;
+    use std::string::ToString;
+
+    fn identity(output: &str) -> Identity<'_> {
+        Identity::parse(output.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn identities_are_sorted_and_repeated_keys_are_lists() {
+        let output = "sn=1\n\nmac=de:ad\nsn=0\na=b=c\nempty=\n\nlast=%0A";
+        assert_eq!(
+            identity(output).to_string(),
+            r#"{"a":"b=c","empty":"","last":"%0A","mac":"de:ad","sn":["1","0"]}"#
+        );
+    }
+
+    #[test]
+    fn identities_are_not_trimmed() {
+        assert_eq!(identity(" k = v \r\n").to_string(), r#"{" k ":" v \r"}"#);
+    }
+
+    #[test]
+    fn what_is_no_identity_is_an_error() {
+        let parse = |output: &[u8]| Identity::parse(output).map(|identity| identity.to_string());
+        assert_eq!(parse(b""), Err(IdentityError::Empty));
+        assert_eq!(parse(b"\n\n"), Err(IdentityError::Empty));
+        assert_eq!(parse(b"a=b\n\nno pair\nc=d"), Err(IdentityError::BadLine(3)));
+        assert_eq!(parse(b"=v"), Err(IdentityError::BadLine(1)));
+        assert_eq!(parse(b"a=\xff"), Err(IdentityError::BadLine(1)));
+        let mut long = std::vec![b'a'; limits::IDENTITY];
+        long[1] = b'=';
+        assert!(parse(&long).is_ok());
+        long.push(b'a');
+        assert_eq!(parse(&long), Err(IdentityError::TooLong));
+    }
+
+    #[test]
+    fn the_body_has_the_identity_as_a_string_in_a_string() {
+        let request = AuthRequest {
+            identity: identity("mac=\"\\\n"),
+            pubkey: "-----BEGIN PUBLIC KEY-----\nMA==\n-----END PUBLIC KEY-----\n",
+            tenant_token: " tok\n",
+            tier: Some(Tier::Micro),
+        };
+        let mut buf = [0; 512];
+        let body = request.write(&mut buf).unwrap();
+        assert_eq!(
+            body,
+            concat!(
+                r#"{"id_data":"{\"mac\":\"\\\"\\\\\"}","#,
+                r#""pubkey":"-----BEGIN PUBLIC KEY-----\nMA==\n-----END PUBLIC KEY-----\n","#,
+                r#""tenant_token":"tok","tier":"micro"}"#
+            )
+        );
+        let id_data = Value::parse(body.as_bytes()).unwrap().member("id_data").unwrap().unwrap();
+        let id_data = id_data.as_str().unwrap().to_string();
+        let mac = Value::parse(id_data.as_bytes()).unwrap().member("mac").unwrap().unwrap();
+        assert!(mac.as_str().unwrap().is("\"\\"));
+    }
+
+    #[test]
+    fn tenant_and_tier_are_absent_when_not_configured() {
+        let request = AuthRequest { identity: identity("a=b"), pubkey: "k", tenant_token: " ", tier: None };
+        let mut buf = [0; 64];
+        assert_eq!(request.write(&mut buf).unwrap(), r#"{"id_data":"{\"a\":\"b\"}","pubkey":"k"}"#);
+        assert_eq!(request.write(&mut buf[..30]), Err(Overflow { limit: 30 }));
+    }
+
+    #[test]
+    fn tiers_are_known_words() {
+        assert_eq!(Tier::parse("system"), Some(Tier::System));
+        for bad in ["", "Standard", "micro "] {
+            assert_eq!(Tier::parse(bad), None);
+        }
+    }
+
+    #[test]
+    fn n16_tokens_hold_only_what_may_go_into_a_header() {
+        assert_eq!(token(b" \r\nabc.DEF_0=-\n"), Ok("abc.DEF_0=-"));
+        assert_eq!(token(b" \n"), Err(TokenError::Empty));
+        for bad in [&b"a b"[..], b"a\r\nX: y", b"\"abc\"", b"a\0", b"a/b", b"a+b", b"a\xff", "ä".as_bytes()]
+        {
+            assert_eq!(token(bad), Err(TokenError::Character), "{bad:?}");
+        }
+        let long = [b'a'; limits::TOKEN + 1];
+        assert!(token(&long[1..]).is_ok());
+        assert_eq!(token(&long), Err(TokenError::TooLong));
+    }
+}

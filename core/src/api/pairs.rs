@@ -1,0 +1,52 @@
+use core::fmt::{self, Write};
+
+use super::json::Escape;
+
+/// One line of a script's output that is a pair, and where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pair<'a> {
+    pub(super) key: &'a str,
+    pub(super) value: &'a str,
+}
+
+/// The lines of `output` with their numbers, from 1: `None` for a line that is no `key=value`. Empty lines are left
+/// out. Nothing is trimmed: the value of an identity is the device's name on the server.
+pub(super) fn lines(output: &[u8]) -> impl Iterator<Item = (usize, Option<Pair<'_>>)> {
+    let lines = output.split(|&b| b == b'\n').zip(1..).filter(|(line, _)| !line.is_empty());
+    lines.map(|(line, number)| {
+        let pair = str::from_utf8(line).ok().and_then(|line| line.split_once('='));
+        (number, pair.filter(|(key, _)| !key.is_empty()).map(|(key, value)| Pair { key, value }))
+    })
+}
+
+/// The pairs of `output`, in their order.
+pub(super) fn pairs(output: &[u8]) -> impl Iterator<Item = Pair<'_>> {
+    lines(output).filter_map(|(_, pair)| pair)
+}
+
+/// The smallest key of `output` greater than `after`: called again and again, it gives every key once, sorted,
+/// and needs no memory but takes a walk for each.
+pub(super) fn next_key<'a>(output: &'a [u8], after: Option<&str>) -> Option<&'a str> {
+    pairs(output).map(|pair| pair.key).filter(|key| after.is_none_or(|after| *key > after)).min()
+}
+
+/// The values of `key` as JSON: a string if there is one, an array of strings if there are more.
+pub(super) fn write_values(f: &mut impl Write, output: &[u8], key: &str) -> fmt::Result {
+    let values = || pairs(output).filter(|pair| pair.key == key).map(|pair| pair.value);
+    if values().nth(1).is_none() {
+        return write_string(f, values().next().unwrap_or(""));
+    }
+    let mut separator = '[';
+    for value in values() {
+        f.write_char(separator)?;
+        separator = ',';
+        write_string(f, value)?;
+    }
+    f.write_char(']')
+}
+
+pub(super) fn write_string(f: &mut impl Write, text: &str) -> fmt::Result {
+    f.write_char('"')?;
+    Escape(f).write_str(text)?;
+    f.write_char('"')
+}
