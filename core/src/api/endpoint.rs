@@ -37,7 +37,7 @@ pub enum Reply {
     Done,
     /// There is no deployment for this device.
     Nothing,
-    /// 401. Asking for a token: the device is not accepted (yet). Else: get a new token once and repeat once; a
+    /// Status 401. Asking for a token: the device is not accepted (yet). Else: get a new token once and repeat once; a
     /// second time it is a failure.
     Unauthorized,
     /// 404: the server does not know this endpoint ([`Endpoint::NextV2`]: use v1), the device or the deployment.

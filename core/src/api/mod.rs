@@ -4,6 +4,7 @@
 //! the bodies and read the answers. Nothing here knows the machine or a platform.
 
 pub mod auth;
+pub mod deployments;
 mod endpoint;
 pub mod json;
 mod pairs;

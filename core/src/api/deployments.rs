@@ -1,0 +1,361 @@
+//! Deployments: asking for one, reading the offer, reporting how it goes (`server-api.md` 3 and 4).
+
+use core::fmt;
+
+use super::json::{self, Out, Overflow, Str, Value};
+use super::url::{Scheme, UrlError, check_url};
+use crate::deployment::Status;
+use crate::limits;
+use crate::text::{MARK, Text};
+
+/// The name sent when none is on record: the server refuses an empty one.
+pub const UNKNOWN_NAME: &str = "unknown";
+
+/// The body of [`super::Endpoint::NextV2`]. `provides` is the record of what is installed, a JSON object of
+/// strings with the artifact's name among them; members that are no strings are left out.
+pub fn next_v2<'b>(device_type: &str, provides: Value<'_>, buf: &'b mut [u8]) -> Result<&'b str, Overflow> {
+    let mut out = Out::new(buf);
+    out.raw("{\"device_provides\":{\"device_type\":");
+    out.string(device_type);
+    out.raw(",\"artifact_name\":");
+    match artifact_name(provides) {
+        Some(name) => out.string(name),
+        None => out.string(UNKNOWN_NAME),
+    }
+    for (key, value) in provides.members().into_iter().flatten() {
+        let Some(value) = value.as_str() else { continue };
+        if !key.is("device_type") && !key.is("artifact_name") {
+            out.raw(",");
+            out.string(key);
+            out.raw(":");
+            out.string(value);
+        }
+    }
+    out.raw("},\"update_control_map\":true}");
+    out.finish()
+}
+
+/// The name in the record of what is installed, if there is one.
+#[must_use]
+pub fn artifact_name(provides: Value<'_>) -> Option<Str<'_>> {
+    let name = provides.member("artifact_name").ok()??.as_str()?;
+    (!name.is_empty()).then_some(name)
+}
+
+/// The body of [`super::Endpoint::Status`]. A longer substate than the server takes is cut with a mark; an empty one
+/// is left out.
+pub fn status<'b>(status: Status, substate: &str, buf: &'b mut [u8]) -> Result<&'b str, Overflow> {
+    let mut out = Out::new(buf);
+    out.raw("{\"status\":");
+    out.string(status.name());
+    if !substate.is_empty() {
+        out.raw(",\"substate\":\"");
+        let mut ends = substate.char_indices().map(|(at, _)| at);
+        let kept = ends.clone().nth(limits::SUBSTATE.saturating_sub(MARK.len()));
+        match (ends.nth(limits::SUBSTATE), kept) {
+            (Some(_), Some(end)) => {
+                out.escaped(substate.get(..end).unwrap_or(""));
+                out.raw(MARK);
+            }
+            (Some(_) | None, Some(_) | None) => out.escaped(substate),
+        }
+        out.raw("\"");
+    }
+    out.raw("}");
+    out.finish()
+}
+
+/// Why an answer cannot be understood. It counts as a failed poll; no script runs for it (R-7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BadAnswer {
+    /// Not JSON.
+    Json(json::Error),
+    /// This field is not there.
+    Missing(&'static str),
+    /// This field is of another type.
+    Type(&'static str),
+    /// This field stands there twice.
+    Repeated(&'static str),
+    /// This field is longer than anything the server gives out, or empty.
+    Length(&'static str),
+    /// The id has other characters than letters, digits and `-`; it goes into a URL and a file name.
+    Id,
+}
+
+impl fmt::Display for BadAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the server's answer: ")?;
+        match self {
+            Self::Json(error) => error.fmt(f),
+            Self::Missing(field) => write!(f, "`{field}` is missing"),
+            Self::Type(field) => write!(f, "`{field}` has the wrong type"),
+            Self::Repeated(field) => write!(f, "`{field}` stands there twice"),
+            Self::Length(field) => write!(f, "`{field}` is empty or too long"),
+            Self::Id => f.write_str("`id` has a character other than letters, digits and -"),
+        }
+    }
+}
+
+impl core::error::Error for BadAnswer {}
+
+/// A deployment as the server offers it. Fields the client does not use are not looked at.
+#[derive(Clone, Debug)]
+pub struct Offer<'a, 'u> {
+    /// Of the deployment: 1 to [`limits::DEPLOYMENT_ID`] letters, digits and `-`.
+    pub id: Text<{ limits::DEPLOYMENT_ID }>,
+    /// Where the artifact is, escapes undone, to be sent as it is. An unusable one is no bad answer: the deployment
+    /// begins and fails in Download (R-7).
+    pub uri: Result<&'u str, UrlError>,
+    /// What the artifact's header must say (R-8).
+    pub artifact_name: Text<{ limits::NAME }>,
+    /// Strings only, checked.
+    device_types: Value<'a>,
+    /// The control map, not yet looked into: for [`crate::control::Map::from_server`]. `None` when absent or `null`.
+    pub control_map: Option<&'a str>,
+}
+
+impl<'a, 'u> Offer<'a, 'u> {
+    /// Reads the body of a 200 answer to `next`. `server` is how the server itself is reached: a link from an `https`
+    /// server must be `https`. The link goes to the front of `uri_buf`; one that does not fit is too long.
+    pub fn parse(body: &'a [u8], server: Scheme, uri_buf: &'u mut [u8]) -> Result<Self, BadAnswer> {
+        let answer = Value::parse(body).map_err(BadAnswer::Json)?;
+        let id = string(answer, "id")?;
+        let artifact = object(field(answer, "artifact")?, "artifact")?;
+        let name = string(artifact, "artifact_name")?;
+        let device_types = field(artifact, "device_types_compatible")?;
+        let mut types = device_types.items().ok_or(BadAnswer::Type("device_types_compatible"))?;
+        if types.any(|one| one.as_str().is_none()) {
+            return Err(BadAnswer::Type("device_types_compatible"));
+        }
+        let source = object(field(artifact, "source")?, "source")?;
+        let uri = string(source, "uri")?;
+        Ok(Self {
+            id: deployment_id(id)?,
+            uri: link(uri, server, uri_buf),
+            artifact_name: not_empty(name, "artifact_name")?,
+            device_types,
+            control_map: optional(answer, "update_control_map")?,
+        })
+    }
+
+    /// Whether the artifact is for this type of device (R-8).
+    #[must_use]
+    pub fn is_for(&self, device_type: &str) -> bool {
+        let mut types = self.device_types.items().into_iter().flatten().filter_map(Value::as_str);
+        types.any(|one| one.is(device_type))
+    }
+}
+
+/// The control map in the answer to [`super::Endpoint::ControlMap`], not yet looked into. An answer without one is
+/// a bad one, to be asked for again.
+pub fn control_map(body: &[u8]) -> Result<&str, BadAnswer> {
+    let answer = Value::parse(body).map_err(BadAnswer::Json)?;
+    optional(answer, "update_control_map")?.ok_or(BadAnswer::Missing("update_control_map"))
+}
+
+fn deployment_id(id: Str<'_>) -> Result<Text<{ limits::DEPLOYMENT_ID }>, BadAnswer> {
+    let id = not_empty(id, "id")?;
+    if id.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        Ok(id)
+    } else {
+        Err(BadAnswer::Id)
+    }
+}
+
+fn link<'u>(uri: Str<'_>, server: Scheme, buf: &'u mut [u8]) -> Result<&'u str, UrlError> {
+    let mut out = Out::new(buf);
+    uri.chars().for_each(|c| out.raw(c.encode_utf8(&mut [0; 4])));
+    let uri = out.finish().map_err(|Overflow { .. }| UrlError::TooLong)?;
+    match (check_url(uri)?, server) {
+        (Scheme::Http, Scheme::Https) => Err(UrlError::NotHttps),
+        (Scheme::Http, Scheme::Http) | (Scheme::Https, Scheme::Http | Scheme::Https) => Ok(uri),
+    }
+}
+
+fn member<'a>(object: Value<'a>, name: &'static str) -> Result<Option<Value<'a>>, BadAnswer> {
+    object.member(name).map_err(|json::Duplicate| BadAnswer::Repeated(name))
+}
+
+fn field<'a>(object: Value<'a>, name: &'static str) -> Result<Value<'a>, BadAnswer> {
+    member(object, name)?.ok_or(BadAnswer::Missing(name))
+}
+
+fn optional<'a>(object: Value<'a>, name: &'static str) -> Result<Option<&'a str>, BadAnswer> {
+    Ok(member(object, name)?.filter(|value| !value.is_null()).map(Value::raw))
+}
+
+fn object<'a>(value: Value<'a>, name: &'static str) -> Result<Value<'a>, BadAnswer> {
+    value.members().map(|_| value).ok_or(BadAnswer::Type(name))
+}
+
+fn string<'a>(object: Value<'a>, name: &'static str) -> Result<Str<'a>, BadAnswer> {
+    field(object, name)?.as_str().ok_or(BadAnswer::Type(name))
+}
+
+fn not_empty<const N: usize>(text: Str<'_>, name: &'static str) -> Result<Text<N>, BadAnswer> {
+    match Text::format(format_args!("{text}")) {
+        Ok(text) if !text.is_empty() => Ok(text),
+        Ok(_) | Err(_) => Err(BadAnswer::Length(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+    use std::string::{String, ToString};
+
+    const ANSWER: &str = r#"{
+        "id":"w81s4fae-7dec-11d0-a765-00a0c91e6bf6",
+        "artifact":{
+            "id":"x","artifact_name":"my-app-0.1","device_types_compatible":["rspi","rspi\u0032"],
+            "source":{"uri":"https://h/f?a=1\u0026b=%20","expire":"2016-03-11T13:03:17.063+0000","method":"GET"}
+        },
+        "update_control_map":{"id":"x"},
+        "unknown":[{}]
+    }"#;
+
+    fn with<T>(body: &str, server: Scheme, check: impl FnOnce(Result<Offer<'_, '_>, BadAnswer>) -> T) -> T {
+        check(Offer::parse(body.as_bytes(), server, &mut [0; limits::URL]))
+    }
+
+    fn error(body: &str) -> BadAnswer {
+        with(body, Scheme::Https, |offer| offer.expect_err(body))
+    }
+
+    fn uri(uri: &str, server: Scheme) -> Result<String, UrlError> {
+        let body = ANSWER.replace(r"https://h/f?a=1\u0026b=%20", uri);
+        with(&body, server, |offer| offer.unwrap().uri.map(ToString::to_string))
+    }
+
+    #[test]
+    fn reads_an_offer_with_escapes_undone() {
+        with(ANSWER, Scheme::Https, |offer| {
+            let offer = offer.unwrap();
+            assert_eq!(offer.id, "w81s4fae-7dec-11d0-a765-00a0c91e6bf6");
+            assert_eq!(offer.uri, Ok("https://h/f?a=1&b=%20"));
+            assert_eq!(offer.artifact_name, "my-app-0.1");
+            assert!(offer.is_for("rspi") && offer.is_for("rspi2") && !offer.is_for("rsp"));
+            assert_eq!(offer.control_map, Some(r#"{"id":"x"}"#));
+        });
+    }
+
+    #[test]
+    fn a_map_may_be_absent_or_null() {
+        for none in [ANSWER.replace(r#"{"id":"x"}"#, "null"), ANSWER.replace("update_control_map", "else")] {
+            with(&none, Scheme::Https, |offer| assert_eq!(offer.unwrap().control_map, None));
+        }
+        // Whatever else it is, it is the map's own reader who refuses it.
+        with(&ANSWER.replace(r#"{"id":"x"}"#, "7"), Scheme::Https, |offer| {
+            assert_eq!(offer.unwrap().control_map, Some("7"));
+        });
+    }
+
+    #[test]
+    fn missing_and_wrong_typed_fields_are_bad_answers() {
+        for field in ["artifact_name", "device_types_compatible", "uri", "source", "artifact"] {
+            let missing = ANSWER.replace(&format!("\"{field}\""), "\"other\"");
+            assert_eq!(error(&missing), BadAnswer::Missing(field));
+            for value in ["null", "1", "[1]", "[null]"] {
+                let wrong = ANSWER.replace(&format!("\"{field}\":"), &format!("\"{field}\":{value},\"x\":"));
+                assert_eq!(error(&wrong), BadAnswer::Type(field), "{wrong}");
+                let twice =
+                    ANSWER.replace(&format!("\"{field}\":"), &format!("\"{field}\":{value},\"{field}\":"));
+                assert_eq!(error(&twice), BadAnswer::Repeated(field));
+            }
+        }
+        assert_eq!(error("{}"), BadAnswer::Missing("id"));
+        assert_eq!(error("[]"), BadAnswer::Missing("id"));
+        assert_eq!(error(r#"{"id":5}"#), BadAnswer::Type("id"));
+    }
+
+    #[test]
+    fn empty_truncated_and_non_json_bodies_are_bad_answers() {
+        for end in 0..ANSWER.len() {
+            assert!(matches!(error(&ANSWER[..end]), BadAnswer::Json(_)), "{}", &ANSWER[..end]);
+        }
+        assert!(matches!(error("<html></html>"), BadAnswer::Json(_)));
+        assert!(matches!(error(&format!("{ANSWER}{ANSWER}")), BadAnswer::Json(_)));
+    }
+
+    #[test]
+    fn n16_ids_cannot_leave_a_directory_or_a_url() {
+        let id = |id: &str| error(&ANSWER.replace("w81s4fae-7dec-11d0-a765-00a0c91e6bf6", id));
+        for bad in ["../x", "a/b", "a b", ".", "a\\u0000", "a\\r\\n", "ä", "a_b", "%2e"] {
+            assert_eq!(id(bad), BadAnswer::Id, "{bad}");
+        }
+        assert_eq!(id(""), BadAnswer::Length("id"));
+        assert_eq!(id(&"a".repeat(65)), BadAnswer::Length("id"));
+        let longest = ANSWER.replace("w81s4fae-7dec-11d0-a765-00a0c91e6bf6", &"a".repeat(64));
+        with(&longest, Scheme::Https, |offer| assert_eq!(offer.unwrap().id.len(), 64));
+    }
+
+    #[test]
+    fn names_are_not_empty_and_fit() {
+        let name = |name: &str| error(&ANSWER.replace("my-app-0.1", name));
+        assert_eq!(name(""), BadAnswer::Length("artifact_name"));
+        assert_eq!(name(&"a".repeat(257)), BadAnswer::Length("artifact_name"));
+    }
+
+    #[test]
+    fn n16_an_unusable_link_is_reported_apart_from_bad_answers() {
+        assert_eq!(uri("", Scheme::Https), Err(UrlError::Scheme));
+        assert_eq!(uri("ftp://h/x", Scheme::Http), Err(UrlError::Scheme));
+        assert_eq!(uri("https://h/a b", Scheme::Https), Err(UrlError::Character));
+        assert_eq!(uri("https://h/a\\r\\nX: y", Scheme::Https), Err(UrlError::Character));
+        assert_eq!(uri("https://h/\\u0000", Scheme::Https), Err(UrlError::Character));
+        let long = format!("https://h/{}", "a".repeat(limits::URL));
+        assert_eq!(uri(&long[..limits::URL], Scheme::Https).unwrap(), &long[..limits::URL]);
+        assert_eq!(uri(&long, Scheme::Https), Err(UrlError::TooLong));
+    }
+
+    #[test]
+    fn n19_an_https_server_gives_https_links() {
+        assert_eq!(uri("http://h/x", Scheme::Https), Err(UrlError::NotHttps));
+        assert_eq!(uri("http://h/x", Scheme::Http).unwrap(), "http://h/x");
+        assert_eq!(uri("https://h/x", Scheme::Http).unwrap(), "https://h/x");
+    }
+
+    #[test]
+    fn a_refreshed_map_must_be_there() {
+        assert_eq!(control_map(br#"{"update_control_map": {"id":1} }"#), Ok(r#"{"id":1}"#));
+        for bad in [&b"{}"[..], br#"{"update_control_map":null}"#, b"[]"] {
+            assert_eq!(control_map(bad), Err(BadAnswer::Missing("update_control_map")));
+        }
+        assert!(matches!(control_map(b""), Err(BadAnswer::Json(_))));
+    }
+
+    #[test]
+    fn v2_sends_type_name_and_all_provides_once() {
+        let provides =
+            r#"{"a":"\"","artifact_name":"n","device_type":"stale","n":1,"rootfs-image.version":"v"}"#;
+        let mut buf = [0; 512];
+        assert_eq!(
+            next_v2("d\"", Value::parse(provides.as_bytes()).unwrap(), &mut buf).unwrap(),
+            concat!(
+                r#"{"device_provides":{"device_type":"d\"","artifact_name":"n","a":"\"","#,
+                r#""rootfs-image.version":"v"},"update_control_map":true}"#
+            )
+        );
+        for nameless in ["{}", r#"{"artifact_name":""}"#, r#"{"artifact_name":1}"#, "[]"] {
+            let body = next_v2("d", Value::parse(nameless.as_bytes()).unwrap(), &mut buf).unwrap();
+            assert!(body.contains(r#""artifact_name":"unknown"}"#), "{body}");
+        }
+        assert!(next_v2("d", Value::parse(b"{}").unwrap(), &mut buf[..40]).is_err());
+    }
+
+    #[test]
+    fn substates_are_cut_at_200_characters() {
+        let substate = |text: &str| {
+            let mut buf = [0; 2048];
+            let body = status(Status::Failure, text, &mut buf).unwrap();
+            let body = Value::parse(body.as_bytes()).unwrap();
+            assert!(body.member("status").unwrap().unwrap().as_str().unwrap().is("failure"));
+            body.member("substate").unwrap().map(|value| value.as_str().unwrap().to_string())
+        };
+        assert_eq!(substate(""), None);
+        assert_eq!(substate("a\"b\n"), Some("a\"b\n".into()));
+        assert_eq!(substate(&"ä".repeat(200)), Some("ä".repeat(200)));
+        assert_eq!(substate(&"ä".repeat(201)), Some(format!("{}...", "ä".repeat(197))));
+    }
+}
