@@ -214,8 +214,8 @@ pub struct Report {
     pub reached: Reached,
     /// How the update stands.
     pub verdict: Verdict,
-    /// The first state that failed in this run.
-    pub failed_at: Option<State>,
+    /// Where this run failed first. The phase tells a failed commit from a failed step after the commit.
+    pub failed_at: Option<Place>,
     /// Module `Cleanup` failed.
     pub cleanup_failed: bool,
     /// What the module answered to `NeedsArtifactReboot` in this run.
@@ -417,8 +417,10 @@ impl Machine {
                 let begun = !record.stopped
                     && !matches!(record.tag, Tag::BeforeInstall | Tag::BeforeCommit | Tag::BeforeCommitLeave);
                 if interrupted {
-                    machine.report.failed_at =
-                        Some(if record.tag == Tag::Install { State::Install } else { State::Commit });
+                    machine.report.failed_at = Some((
+                        if record.tag == Tag::Install { State::Install } else { State::Commit },
+                        Phase::Main,
+                    ));
                 }
                 machine.enter(now, place, begun)
             }
@@ -1036,7 +1038,7 @@ impl Machine {
             && !standalone_cleanup
             && (state::failure_counts(self.state, self.phase) || self.fails_the_run(outcome))
         {
-            self.report.failed_at.get_or_insert(self.state);
+            self.report.failed_at.get_or_insert((self.state, self.phase));
         }
         let _ = now;
         outcome
