@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
+use rustix::io::Errno;
 use thimble_core::hal::Kind;
 
 /// A directory the device's owner configured; links on the way to it are theirs.
@@ -23,6 +24,14 @@ pub(crate) fn open_dir(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
 pub(crate) fn make_dir(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     mkdirat(&at, name, Mode::RWXU)?;
     open_dir(at, name)
+}
+
+/// As [`make_dir`], but the directory may be there.
+pub(crate) fn ensure_dir(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    match mkdirat(&at, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => open_dir(at, name),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Creates a file for writing that must not be there yet.
@@ -76,6 +85,7 @@ mod tests {
         for name in ["file", "dir", "dangling"] {
             assert!(create_new(&base, name, Mode::RUSR).is_err(), "{name}");
             assert!(make_dir(&base, name).is_err(), "{name}");
+            assert!(ensure_dir(&base, name).is_err(), "{name}");
             remove_all(&lab.path().join(name)).unwrap();
         }
         assert_eq!(fs::read_to_string(victim).unwrap(), "precious");

@@ -1,6 +1,7 @@
 //! The Linux side of thimble.
 
 pub mod clock;
+pub mod module;
 pub mod process;
 pub mod scripts;
 pub mod storage;

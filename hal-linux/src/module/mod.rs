@@ -1,0 +1,302 @@
+//! Update modules: programs that install payloads of one type (`update-modules.md`).
+//!
+//! `<data>/modules/v3/<payload type>` is called with the name of the call and the path of the work tree, which
+//! is also its working directory. At most one call runs at a time.
+
+mod streams;
+mod tree;
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::task::Poll;
+
+use thimble_core::deployment::Call;
+use thimble_core::hal::{self, ErrorType, Exit, Kind, PayloadSink, TreeFacts, UpdateModule};
+use thimble_core::limits;
+use thimble_core::time::{Duration, Instant};
+
+use self::streams::{Download, On};
+use self::tree::Tree;
+use crate::SharedLog;
+use crate::fsat::kind_of;
+use crate::process::{Options, Process, Stdout, log_output};
+use crate::trust::{Untrusted, check_program};
+use crate::wait::PollSet;
+
+/// Bytes of output logged per call and stream: more than any sane module says, less than a log cannot hold.
+const OUTPUT: usize = 1024 * 1024;
+
+/// Runs update modules and streams payloads to them.
+pub struct Modules {
+    dir: PathBuf,
+    tree: Tree,
+    log: SharedLog,
+    selected: Option<String>,
+    run: Run,
+}
+
+enum Run {
+    Nothing,
+    /// `Cleanup` without a work tree: it ran before.
+    Clean,
+    Call {
+        process: Process,
+        name: String,
+    },
+    Download(Download),
+}
+
+impl Modules {
+    /// Modules are in `modules/v3` below `data_dir`, the work tree in `modules/v3/payloads/0000/tree` below
+    /// `datastore_dir`.
+    pub fn new(data_dir: &Path, datastore_dir: &Path, log: SharedLog) -> io::Result<Self> {
+        Ok(Self {
+            dir: std::path::absolute(data_dir)?.join("modules/v3"),
+            tree: Tree::new(&std::path::absolute(datastore_dir)?),
+            log,
+            selected: None,
+            run: Run::Nothing,
+        })
+    }
+
+    /// Adds what the next poll would use up.
+    pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+        match &self.run {
+            Run::Call { process, .. } => process.wants(set),
+            Run::Download(download) => download.wants(set),
+            Run::Nothing | Run::Clean => {}
+        }
+    }
+
+    fn download(&mut self) -> Result<(&mut Download, On<'_>), ModuleError> {
+        match &mut self.run {
+            Run::Download(download) => Ok((download, On { tree: &self.tree, log: &self.log })),
+            Run::Nothing | Run::Clean | Run::Call { .. } => Err(ModuleError::Order),
+        }
+    }
+
+    fn check(&self, payload_type: &str) -> Result<PathBuf, ModuleError> {
+        let path = self.dir.join(payload_type);
+        check_program(&path).map_err(|untrusted| ModuleError::Untrusted {
+            payload_type: payload_type.to_owned(),
+            untrusted,
+        })?;
+        Ok(path)
+    }
+}
+
+impl ErrorType for Modules {
+    type Error = ModuleError;
+}
+
+impl UpdateModule for Modules {
+    fn select(&mut self, payload_type: &str) -> Result<(), ModuleError> {
+        self.selected = None;
+        if !is_payload_type(payload_type) {
+            return Err(ModuleError::PayloadType(payload_type.escape_debug().to_string()));
+        }
+        self.check(payload_type)?;
+        self.selected = Some(payload_type.to_owned());
+        Ok(())
+    }
+
+    fn prepare(&mut self, facts: &TreeFacts<'_>) -> Result<(), ModuleError> {
+        self.run = Run::Nothing;
+        self.tree.build(facts).map_err(io_error("build the work tree", self.tree.path()))
+    }
+
+    fn start(&mut self, _now: Instant, call: Call) -> Result<(), ModuleError> {
+        self.run = Run::Nothing;
+        if !self.tree.exists() {
+            if call == Call::Cleanup {
+                self.run = Run::Clean;
+                return Ok(());
+            }
+            return Err(ModuleError::NoTree { call, path: self.tree.path().to_owned() });
+        }
+        let payload_type = self.selected.as_deref().ok_or(ModuleError::NotSelected(call))?;
+        let program = self.check(payload_type)?;
+        // No link, and a directory.
+        self.tree.open().map_err(io_error("open", self.tree.path()))?;
+        let is_download = matches!(call, Call::Download | Call::DownloadWithFileSizes);
+        if is_download {
+            self.tree.make_streams().map_err(io_error("create streams in", self.tree.path()))?;
+        }
+        let stdout = if call.is_query() { Stdout::Answer(limits::QUERY_ANSWER + 1) } else { Stdout::Lines };
+        let process = Process::spawn(&Options {
+            args: &[OsStr::new(call.name()), self.tree.path().as_os_str()],
+            dir: Some(self.tree.path()),
+            stdout,
+            ..Options::new(&program, OUTPUT)
+        })
+        .map_err(io_error("start", &program))?;
+        let name = format!("{payload_type} {call}");
+        self.run = if is_download {
+            Run::Download(Download::new(process, name, call == Call::DownloadWithFileSizes))
+        } else {
+            Run::Call { process, name }
+        };
+        Ok(())
+    }
+
+    fn poll_exit(&mut self, now: Instant) -> Poll<Result<Exit, ModuleError>> {
+        match &mut self.run {
+            Run::Nothing => Poll::Ready(Err(ModuleError::Order)),
+            Run::Clean => Poll::Ready(Ok(Exit::Code(0))),
+            Run::Call { process, name } => process.poll(now, &mut log_output(&self.log, name)).map(Ok),
+            Run::Download(download) => {
+                download.poll_exit(now, &On { tree: &self.tree, log: &self.log }).map(Ok)
+            }
+        }
+    }
+
+    fn answer(&self) -> &[u8] {
+        match &self.run {
+            Run::Call { process, .. } => process.answer(),
+            Run::Nothing | Run::Clean | Run::Download(_) => &[],
+        }
+    }
+
+    fn kill(&mut self, now: Instant, grace: Duration) {
+        match &mut self.run {
+            Run::Call { process, .. } => process.kill(now, grace),
+            Run::Download(download) => download.kill(now, grace),
+            Run::Nothing | Run::Clean => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match &self.run {
+            Run::Call { process, .. } => process.deadline(),
+            Run::Download(download) => download.deadline(),
+            Run::Nothing | Run::Clean => None,
+        }
+    }
+
+    fn is_clean(&mut self) -> bool {
+        !self.tree.exists()
+    }
+
+    fn remove(&mut self) -> Result<(), ModuleError> {
+        self.run = Run::Nothing;
+        self.tree.remove().map_err(io_error("remove", self.tree.path()))
+    }
+}
+
+impl PayloadSink for Modules {
+    fn poll_begin(&mut self, now: Instant, name: &str, size: u64) -> Poll<Result<(), ModuleError>> {
+        let (download, on) = self.download()?;
+        download.poll_begin(now, name, size, &on)
+    }
+
+    fn poll_write(&mut self, now: Instant, bytes: &[u8]) -> Poll<Result<usize, ModuleError>> {
+        let (download, on) = self.download()?;
+        download.poll_write(now, bytes, &on)
+    }
+
+    fn poll_end(&mut self, now: Instant) -> Poll<Result<(), ModuleError>> {
+        let (download, on) = self.download()?;
+        download.poll_end(now, &on)
+    }
+
+    fn poll_finish(&mut self, now: Instant) -> Poll<Result<(), ModuleError>> {
+        let (download, on) = self.download()?;
+        download.poll_finish(now, &on)
+    }
+
+    fn abort(&mut self) {
+        if let Run::Download(download) = &mut self.run {
+            download.abort();
+        }
+    }
+}
+
+/// One plain path component (`hardening.md` A1).
+fn is_payload_type(name: &str) -> bool {
+    (1..=limits::PAYLOAD_TYPE).contains(&name.len())
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// Why a payload could not be handled.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the fields are said by the variants")]
+pub enum ModuleError {
+    /// The payload type cannot be the name of a module.
+    PayloadType(String),
+    /// The module is missing, or must not or cannot be run.
+    Untrusted { payload_type: String, untrusted: Untrusted },
+    /// A call without a module, because selecting it failed.
+    NotSelected(Call),
+    /// A call without a work tree.
+    NoTree { call: Call, path: PathBuf },
+    /// The name of a payload file is not plain.
+    FileName(String),
+    /// A payload file has not the length it was announced with.
+    Size(String),
+    /// The module ended when it should not have.
+    Ended { module: String, exit: Exit, when: &'static str },
+    /// The module closed a stream before its end.
+    StoppedReading { module: String, what: String },
+    /// A call without the one that must come before it.
+    Order,
+    /// The operating system refused.
+    Io { doing: &'static str, path: PathBuf, error: io::Error },
+}
+
+fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ModuleError {
+    let path = path.to_owned();
+    move |error| ModuleError::Io { doing, path, error }
+}
+
+impl fmt::Display for ModuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PayloadType(name) => {
+                write!(f, "payload type \"{name}\" cannot be the name of an update module")
+            }
+            Self::Untrusted { payload_type, untrusted: Untrusted::Io(path, error) }
+                if error.kind() == io::ErrorKind::NotFound =>
+            {
+                let path = path.display();
+                write!(f, "no update module for payload type {payload_type}: install it as {path}")
+            }
+            Self::Untrusted { payload_type, untrusted } => {
+                write!(f, "update module for payload type {payload_type} refused: {untrusted}")
+            }
+            Self::NotSelected(call) => write!(f, "no update module is there to call {call}"),
+            Self::NoTree { call, path } => {
+                write!(f, "cannot call {call}: the work tree {} is missing; install again", path.display())
+            }
+            Self::FileName(name) => write!(f, "\"{name}\" cannot be the name of a payload file"),
+            Self::Size(name) => write!(f, "payload file {name} has not the length the artifact says"),
+            Self::Ended { module, exit, when } => write!(f, "{module} ended {when} ({exit})"),
+            Self::StoppedReading { module, what } => {
+                write!(f, "{module} stopped reading {what} before its end")
+            }
+            Self::Order => f.write_str("no module call or payload file is open for this"),
+            Self::Io { path, error, .. } if kind_of(error) == Kind::NoSpace => {
+                write!(f, "no space left to write {}; free some and install again", path.display())
+            }
+            Self::Io { doing, path, error } => write!(f, "cannot {doing} {}: {error}", path.display()),
+        }
+    }
+}
+
+impl hal::Error for ModuleError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Untrusted { untrusted, .. } => untrusted.kind(),
+            Self::PayloadType(_) | Self::FileName(_) => Kind::Refused,
+            Self::NoTree { .. } | Self::NotSelected(_) => Kind::NotFound,
+            Self::Size(_) => Kind::Corrupt,
+            Self::Ended { .. } | Self::StoppedReading { .. } | Self::Order => Kind::Other,
+            Self::Io { error, .. } => kind_of(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

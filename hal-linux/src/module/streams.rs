@@ -1,0 +1,425 @@
+//! `Download`: the payload goes to the module through FIFOs, or into files (`update-modules.md` 5 and 6).
+//!
+//! ```text
+//!  Between --stream-next has a reader: name written--> Opening --streams/<name> has a reader--> Streaming
+//!     ^  |                                                                                       |
+//!     |  |                                        file complete                                  |
+//!     +--|---------------------------------------------------------------------------------------+
+//!        +--no more files, stream-next has a reader: closed unwritten--> Told --module exits 0--> done
+//!        +--module exits 0 and never read stream-next--> Files <--> File                          done
+//! ```
+//!
+//! Opening a FIFO for writing fails until there is a reader, which no descriptor announces: it is tried again
+//! by deadline. The module's own output is taken whenever we wait, so that it can always go on.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::task::Poll;
+
+use rustix::io::Errno;
+use rustix::pipe::fcntl_setpipe_size;
+use thimble_core::hal::Exit;
+use thimble_core::time::{Duration, Instant, earliest};
+
+use super::ModuleError;
+use super::tree::{STREAM_NEXT, Tree, create_file};
+use crate::SharedLog;
+use crate::process::{Process, log_output};
+use crate::wait::{Backoff, PollSet};
+
+/// From this size on a file gets a large pipe. A smaller file keeps the kernel's 64 KiB: what a module leaves
+/// unread is only noticed when it does not fit in the pipe.
+const LARGE_FILE: u64 = 4 * 1024 * 1024;
+const LARGE_PIPE: usize = 1024 * 1024;
+
+/// Longest file name, in bytes: that of the file systems.
+const FILE_NAME: usize = 255;
+
+/// A running `Download` or `DownloadWithFileSizes`.
+#[derive(Debug)]
+pub(super) struct Download {
+    process: Process,
+    /// Module and call, for people.
+    name: String,
+    with_sizes: bool,
+    exit: Option<Exit>,
+    /// The module has opened `stream-next`: from then on it must read all there is.
+    has_read: bool,
+    step: Step,
+    retry: Backoff,
+    /// The last poll was pending. Only then is there anything to wait for: while the client waits for the
+    /// network, nobody would take what the module's descriptors announce.
+    waiting: bool,
+}
+
+#[derive(Debug)]
+enum Step {
+    Between,
+    Opening {
+        file: String,
+    },
+    Streaming {
+        fifo: OwnedFd,
+        file: String,
+        left: u64,
+    },
+    Told,
+    Files {
+        dir: OwnedFd,
+    },
+    File {
+        dir: OwnedFd,
+        to: File,
+        file: String,
+        left: u64,
+    },
+    /// Keeps the FIFO open until the module has ended: an end of file would look like a complete file.
+    Aborted {
+        _fifo: Option<OwnedFd>,
+    },
+}
+
+impl Download {
+    pub(super) fn new(process: Process, name: String, with_sizes: bool) -> Self {
+        Self {
+            process,
+            name,
+            with_sizes,
+            exit: None,
+            has_read: false,
+            step: Step::Between,
+            retry: Backoff::default(),
+            waiting: false,
+        }
+    }
+
+    pub(super) fn poll_begin(
+        &mut self,
+        now: Instant,
+        file: &str,
+        size: u64,
+        on: &On<'_>,
+    ) -> Poll<Result<(), ModuleError>> {
+        let poll = self.begin(now, file, size, on);
+        self.note(poll)
+    }
+
+    pub(super) fn poll_write(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        on: &On<'_>,
+    ) -> Poll<Result<usize, ModuleError>> {
+        let poll = self.write(now, bytes, on);
+        self.note(poll)
+    }
+
+    pub(super) fn poll_end(&mut self, now: Instant, on: &On<'_>) -> Poll<Result<(), ModuleError>> {
+        let result = self.end(now, on);
+        self.note(Poll::Ready(result))
+    }
+
+    pub(super) fn poll_finish(&mut self, now: Instant, on: &On<'_>) -> Poll<Result<(), ModuleError>> {
+        let poll = self.finish(now, on);
+        self.note(poll)
+    }
+
+    /// The end of the module's process, after [`Download::abort`].
+    pub(super) fn poll_exit(&mut self, now: Instant, on: &On<'_>) -> Poll<Exit> {
+        let poll = self.drive(now, on).map_or(Poll::Pending, Poll::Ready);
+        if poll.is_ready() {
+            self.step = Step::Aborted { _fifo: None };
+            // At the latest `Cleanup` removes them with the tree.
+            let _ = on.tree.remove_streams();
+        }
+        self.note(poll)
+    }
+
+    pub(super) fn abort(&mut self) {
+        let fifo = match std::mem::replace(&mut self.step, Step::Between) {
+            Step::Streaming { fifo, .. } | Step::Aborted { _fifo: Some(fifo) } => Some(fifo),
+            Step::Between
+            | Step::Opening { .. }
+            | Step::Told
+            | Step::Files { .. }
+            | Step::File { .. }
+            | Step::Aborted { _fifo: None } => None,
+        };
+        self.step = Step::Aborted { _fifo: fifo };
+    }
+
+    pub(super) fn kill(&mut self, now: Instant, grace: Duration) {
+        self.process.kill(now, grace);
+    }
+
+    pub(super) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+        if self.waiting {
+            self.process.wants(set);
+            if let Step::Streaming { fifo, .. } = &self.step {
+                set.write(fifo);
+            }
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        if !self.waiting {
+            return None;
+        }
+        let retry = match self.step {
+            Step::Between | Step::Opening { .. } => self.retry.at(),
+            Step::Streaming { .. }
+            | Step::Told
+            | Step::Files { .. }
+            | Step::File { .. }
+            | Step::Aborted { .. } => None,
+        };
+        earliest(self.process.deadline(), retry)
+    }
+
+    fn begin(&mut self, now: Instant, file: &str, size: u64, on: &On<'_>) -> Poll<Result<(), ModuleError>> {
+        if !is_plain(file) {
+            return Poll::Ready(Err(ModuleError::FileName(file.escape_debug().to_string())));
+        }
+        if matches!(self.step, Step::Between) {
+            match self.next_reader(now, on)? {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(next)) => {
+                    self.announce(&next, file, size, on)?;
+                    self.step = Step::Opening { file: file.to_owned() };
+                }
+                Poll::Ready(None) => {}
+            }
+        }
+        match &self.step {
+            Step::Opening { file: announced } if announced == file => self.open(now, file, size, on),
+            Step::Files { .. } => Poll::Ready(self.create(file, size, on)),
+            Step::Between
+            | Step::Opening { .. }
+            | Step::Streaming { .. }
+            | Step::Told
+            | Step::File { .. }
+            | Step::Aborted { .. } => Poll::Ready(Err(ModuleError::Order)),
+        }
+    }
+
+    /// Waits for a reader of `stream-next`. Ready without one when the module has ended well and never read
+    /// it: files are stored from then on.
+    fn next_reader(&mut self, now: Instant, on: &On<'_>) -> Result<Poll<Option<OwnedFd>>, ModuleError> {
+        if let Some(exit) = self.drive(now, on) {
+            if !exit.is_success() || self.has_read {
+                return Err(self.ended(exit, "before it had read all files and the end of stream-next"));
+            }
+            on.tree.remove_streams().map_err(on.error("remove the streams of", None))?;
+            let dir = on.tree.make_files().map_err(on.error("create files/ in", None))?;
+            self.step = Step::Files { dir };
+            return Ok(Poll::Ready(None));
+        }
+        if !self.retry.is_due(now) {
+            return Ok(Poll::Pending);
+        }
+        let Some(next) = on.tree.open_stream_next().map_err(on.error("open stream-next in", None))? else {
+            self.retry.again(now);
+            return Ok(Poll::Pending);
+        };
+        self.has_read = true;
+        self.retry = Backoff::default();
+        Ok(Poll::Ready(Some(next)))
+    }
+
+    /// Makes the FIFO of the file, then tells the module of it: in this order, or it could race ahead of us.
+    fn announce(&self, next: &OwnedFd, file: &str, size: u64, on: &On<'_>) -> Result<(), ModuleError> {
+        on.tree.make_stream(file).map_err(on.error("create the stream of a file in", Some(file)))?;
+        let line =
+            if self.with_sizes { format!("streams/{file} {size}\n") } else { format!("streams/{file}\n") };
+        // Shorter than PIPE_BUF and the pipe is empty: all of it or an error.
+        match rustix::io::write(next, line.as_bytes()) {
+            Ok(n) if n == line.len() => Ok(()),
+            Ok(_) | Err(Errno::PIPE) => Err(self.stopped_reading(STREAM_NEXT)),
+            Err(errno) => Err(on.error("write stream-next in", None)(errno.into())),
+        }
+    }
+
+    /// Waits for a reader of the announced file.
+    fn open(&mut self, now: Instant, file: &str, size: u64, on: &On<'_>) -> Poll<Result<(), ModuleError>> {
+        if let Some(exit) = self.drive(now, on) {
+            return Poll::Ready(Err(self.ended(exit, "before it had read all files")));
+        }
+        if !self.retry.is_due(now) {
+            return Poll::Pending;
+        }
+        let Some(fifo) =
+            on.tree.open_stream(file).map_err(on.error("open the stream of a file in", Some(file)))?
+        else {
+            self.retry.again(now);
+            return Poll::Pending;
+        };
+        if size >= LARGE_FILE {
+            // Only makes it faster; the limit of pipes may be lower.
+            let _ = fcntl_setpipe_size(&fifo, LARGE_PIPE);
+        }
+        self.retry = Backoff::default();
+        self.step = Step::Streaming { fifo, file: file.to_owned(), left: size };
+        Poll::Ready(Ok(()))
+    }
+
+    fn create(&mut self, file: &str, size: u64, on: &On<'_>) -> Result<(), ModuleError> {
+        let Step::Files { dir } = &self.step else { return Err(ModuleError::Order) };
+        let to = create_file(dir, file).map_err(on.error("create", Some(file)))?;
+        let Step::Files { dir } = std::mem::replace(&mut self.step, Step::Between) else {
+            return Err(ModuleError::Order);
+        };
+        self.step = Step::File { dir, to, file: file.to_owned(), left: size };
+        Ok(())
+    }
+
+    fn write(&mut self, now: Instant, bytes: &[u8], on: &On<'_>) -> Poll<Result<usize, ModuleError>> {
+        let written = match &mut self.step {
+            Step::Streaming { file, left, .. } | Step::File { file, left, .. }
+                if bytes.len() as u64 > *left =>
+            {
+                return Poll::Ready(Err(ModuleError::Size(file.clone())));
+            }
+            Step::Streaming { fifo, .. } => rustix::io::retry_on_intr(|| rustix::io::write(&fifo, bytes)),
+            Step::File { to, .. } => rustix::io::retry_on_intr(|| rustix::io::write(&to, bytes)),
+            Step::Between | Step::Opening { .. } | Step::Told | Step::Files { .. } | Step::Aborted { .. } => {
+                return Poll::Ready(Err(ModuleError::Order));
+            }
+        };
+        match (written, &mut self.step) {
+            (Ok(n), Step::Streaming { left, .. } | Step::File { left, .. }) if n > 0 || bytes.is_empty() => {
+                *left = left.saturating_sub(n as u64);
+                Poll::Ready(Ok(n))
+            }
+            (Ok(_), step) => {
+                let error = ErrorKind::WriteZero.into();
+                Poll::Ready(Err(on.error("write", step.file())(error)))
+            }
+            (Err(Errno::AGAIN), _) => match self.drive(now, on) {
+                Some(exit) => Poll::Ready(Err(self.ended(exit, "while a file was sent to it"))),
+                None => Poll::Pending,
+            },
+            (Err(Errno::PIPE), _) => {
+                let file = self.step.file().unwrap_or_default().to_owned();
+                Poll::Ready(Err(match self.drive(now, on) {
+                    Some(exit) => self.ended(exit, "while a file was sent to it"),
+                    None => self.stopped_reading(&format!("streams/{file}")),
+                }))
+            }
+            (Err(errno), step) => Poll::Ready(Err(on.error("write", step.file())(errno.into()))),
+        }
+    }
+
+    fn end(&mut self, now: Instant, on: &On<'_>) -> Result<(), ModuleError> {
+        if let Step::Streaming { .. } = &self.step
+            && let Some(exit) = self.drive(now, on)
+        {
+            return Err(self.ended(exit, "while a file was sent to it"));
+        }
+        match std::mem::replace(&mut self.step, Step::Between) {
+            Step::Streaming { left: 0, .. } => {}
+            Step::File { left: 0, dir, .. } => self.step = Step::Files { dir },
+            step @ (Step::Streaming { .. } | Step::File { .. }) => {
+                let error = ModuleError::Size(step.file().unwrap_or_default().to_owned());
+                // Not closed: see `Step::Aborted`.
+                self.step = step;
+                return Err(error);
+            }
+            step @ (Step::Between
+            | Step::Opening { .. }
+            | Step::Told
+            | Step::Files { .. }
+            | Step::Aborted { .. }) => {
+                self.step = step;
+                return Err(ModuleError::Order);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, now: Instant, on: &On<'_>) -> Poll<Result<(), ModuleError>> {
+        if matches!(self.step, Step::Between) {
+            match self.next_reader(now, on)? {
+                Poll::Pending => return Poll::Pending,
+                // Closed unwritten: an empty entry is the end.
+                Poll::Ready(Some(next)) => {
+                    drop(next);
+                    self.step = Step::Told;
+                }
+                Poll::Ready(None) => {}
+            }
+        }
+        match &self.step {
+            Step::Told => match self.drive(now, on) {
+                None => return Poll::Pending,
+                Some(exit) if !exit.is_success() => {
+                    return Poll::Ready(Err(self.ended(exit, "after it had read all files")));
+                }
+                Some(_) => on.tree.remove_streams().map_err(on.error("remove the streams of", None))?,
+            },
+            Step::Files { .. } => {}
+            Step::Between
+            | Step::Opening { .. }
+            | Step::Streaming { .. }
+            | Step::File { .. }
+            | Step::Aborted { .. } => return Poll::Ready(Err(ModuleError::Order)),
+        }
+        Poll::Ready(on.tree.flush().map_err(on.error("flush", None)))
+    }
+
+    /// Takes the module's output and looks whether it has ended.
+    fn drive(&mut self, now: Instant, on: &On<'_>) -> Option<Exit> {
+        if self.exit.is_none()
+            && let Poll::Ready(exit) = self.process.poll(now, &mut log_output(on.log, &self.name))
+        {
+            self.exit = Some(exit);
+        }
+        self.exit
+    }
+
+    fn note<T>(&mut self, poll: Poll<T>) -> Poll<T> {
+        self.waiting = poll.is_pending();
+        poll
+    }
+
+    fn ended(&self, exit: Exit, when: &'static str) -> ModuleError {
+        ModuleError::Ended { module: self.name.clone(), exit, when }
+    }
+
+    fn stopped_reading(&self, what: &str) -> ModuleError {
+        ModuleError::StoppedReading { module: self.name.clone(), what: what.to_owned() }
+    }
+}
+
+impl Step {
+    fn file(&self) -> Option<&str> {
+        match self {
+            Self::Opening { file } | Self::Streaming { file, .. } | Self::File { file, .. } => Some(file),
+            Self::Between | Self::Told | Self::Files { .. } | Self::Aborted { .. } => None,
+        }
+    }
+}
+
+/// What a download works on.
+pub(super) struct On<'a> {
+    pub(super) tree: &'a Tree,
+    pub(super) log: &'a SharedLog,
+}
+
+impl On<'_> {
+    fn error(
+        &self,
+        doing: &'static str,
+        file: Option<&str>,
+    ) -> impl FnOnce(io::Error) -> ModuleError + use<> {
+        let path = file.map_or_else(|| self.tree.path().to_owned(), |file| self.tree.file_path(file));
+        move |error| ModuleError::Io { doing, path, error }
+    }
+}
+
+/// One path component, and one line of `stream-next` (`hardening.md` A2).
+fn is_plain(file: &str) -> bool {
+    !matches!(file, "" | "." | "..")
+        && file.len() <= FILE_NAME
+        && !file.contains(|c: char| c == '/' || c.is_control())
+}
