@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod deployments;
 mod endpoint;
+pub mod inventory;
 pub mod json;
 mod pairs;
 mod url;
