@@ -5,6 +5,7 @@ pub mod module;
 pub mod process;
 pub mod scripts;
 pub mod storage;
+pub mod system;
 pub mod trust;
 pub mod wait;
 
