@@ -59,3 +59,30 @@ pub const ATTRIBUTE_NAME: usize = 1024;
 
 /// Longest substate of a status report, in characters: the limit of Mender's server.
 pub const SUBSTATE: usize = 200;
+
+/// Longest name in a tar archive, and so of a payload file, in bytes: `NAME_MAX` of Linux file systems.
+pub const FILE_NAME: usize = 255;
+
+/// Zero bytes behind the end marker of a tar archive (`artifact.md` 8; GNU tar pads to 10 KiB).
+pub const TRAILING_ZEROS: u64 = 1024 * 1024;
+
+/// Body of the member `version`, in bytes: only 31 exist in the field.
+pub const VERSION: usize = 128;
+
+/// Bytes of a manifest: 1024 files with long names.
+pub const MANIFEST: u64 = 512 * 1024;
+
+/// Base64 text of a signature, in bytes: RSA-4096 has 684.
+pub const SIGNATURE: usize = 1024;
+
+/// Size of one state script in an artifact, in bytes.
+pub const SCRIPT_SIZE: u64 = 4 * 1024 * 1024;
+
+/// Bytes a header archive may have after decompression: stops a bomb.
+pub const HEADER: u64 = 64 * 1024 * 1024;
+
+/// Members of one JSON object of an artifact.
+pub const JSON_MEMBERS: usize = 1024;
+
+/// Longest key or value of provides and depends, in bytes.
+pub const JSON_STRING: usize = 1024;

@@ -7,7 +7,7 @@ pub mod auth;
 pub mod deployments;
 mod endpoint;
 pub mod inventory;
-pub mod json;
+pub use crate::json;
 mod pairs;
 mod url;
 

@@ -4,7 +4,197 @@
 //! chunks are. Nothing derived from the header leaves the parser before the header's digest was compared
 //! ([`Event::Header`]), except scripts, which go to a staging place.
 
-use sha2 as _;
+pub mod depends;
+mod gzip;
+mod header;
+mod manifest;
+mod parser;
+pub mod provides;
+mod tar;
+
+pub use gzip::Gzip;
+pub use header::{Header, is_payload_type};
+pub use parser::Parser;
+
+use core::fmt;
+
+use crate::json;
+use crate::text::Text;
+
+/// A SHA-256 digest. There is no value that means "none".
+pub(crate) type Sum = [u8; 32];
+
+/// What a chunk of the artifact led to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'s> {
+    /// The whole chunk was taken without anything to tell.
+    NeedInput,
+    /// A state script begins. It is not verified yet: it goes to a staging place.
+    Script {
+        /// A name that [`crate::script::is_artifact_name`] takes.
+        name: &'s str,
+        /// Its length in bytes.
+        size: u64,
+    },
+    /// Bytes of that script.
+    ScriptData(&'s [u8]),
+    /// The header is verified as a whole: [`Parser::header`].
+    Header,
+    /// A payload file begins.
+    FileBegin {
+        /// A plain name, listed in the manifest.
+        name: &'s str,
+        /// Its length in bytes.
+        size: u64,
+    },
+    /// Bytes of that file. They stand at the end of what was taken of the chunk or, when the payload is compressed,
+    /// in [`Parser::data`].
+    FileData(&'s [u8]),
+    /// The file is complete and its checksum is right.
+    FileEnd,
+}
+
+/// Why an artifact is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// A member that has no place there.
+    UnexpectedMember(Text<64>),
+    /// Parts that somebody added without signing them.
+    Augmented,
+    /// `version` is not that of format 3.
+    BadVersion,
+    /// The manifest breaks a rule.
+    BadManifest(&'static str),
+    /// Verify keys are configured and the artifact is not signed.
+    Unsigned,
+    /// The signature is not by any of the configured keys, or not of a form that is known.
+    BadSignature,
+    /// A digest is not the one in the manifest.
+    ChecksumMismatch(Text<64>),
+    /// This platform cannot decompress it.
+    UnsupportedCompression(Compression),
+    /// The compressed stream is damaged, or needs more memory than the platform lends.
+    Decompress(Compression, DecompressError),
+    /// `header-info` is not JSON.
+    HeaderInfoJson(json::Error),
+    /// `header-info` breaks a rule.
+    BadHeaderInfo(&'static str),
+    /// `type-info` is not JSON.
+    TypeInfoJson(json::Error),
+    /// `type-info` breaks a rule.
+    BadTypeInfo(&'static str),
+    /// `meta-data` is not a JSON object.
+    BadMetaData,
+    /// A state script's name breaks the grammar.
+    BadScriptName(Text<64>),
+    /// Scripts stand where none may be.
+    ScriptsNotAllowed,
+    /// Not exactly one payload.
+    PayloadCount,
+    /// The payload type is no plain name.
+    BadPayloadType,
+    /// An artifact without payload breaks a rule.
+    EmptyPayloadRule(&'static str),
+    /// The bootstrap artifact breaks a rule.
+    Bootstrap(&'static str),
+    /// A payload file's name is not a plain name.
+    BadFileName(Text<64>),
+    /// A payload file that the manifest does not list.
+    UnlistedFile(Text<64>),
+    /// A payload file that came before.
+    DuplicateFile(Text<64>),
+    /// The manifest lists a payload file that did not come.
+    MissingFile,
+    /// Something behind the end.
+    TrailingData,
+    /// The artifact ended too early.
+    UnexpectedEof,
+    /// A tar header breaks a rule.
+    BadTar,
+    /// A tar entry that is no regular file.
+    BadEntryType(u8),
+    /// A limit was reached.
+    TooLarge {
+        /// Of what.
+        what: &'static str,
+        /// The limit, in bytes or pieces.
+        limit: usize,
+    },
+}
+
+impl Error {
+    pub(crate) fn unexpected_member(name: &[u8]) -> Self {
+        Self::UnexpectedMember(shown(name))
+    }
+
+    pub(crate) fn bad_file_name(name: &[u8]) -> Self {
+        Self::BadFileName(shown(name))
+    }
+}
+
+/// An untrusted name for a message: bytes that are not printable ASCII as `?`.
+pub(crate) fn shown(name: &[u8]) -> Text<64> {
+    Text::cut(format_args!("{}", Shown(name)))
+}
+
+struct Shown<'a>(&'a [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write;
+        self.0.iter().try_for_each(|&byte| {
+            f.write_char(if byte.is_ascii_graphic() || byte == b' ' { char::from(byte) } else { '?' })
+        })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnexpectedMember(name) => write!(f, "unexpected member \"{name}\""),
+            Self::Augmented => f.write_str("it is augmented, and augmented artifacts are not supported: their added parts are not signed"),
+            Self::BadVersion => f.write_str("its format version is not 3; write it with format version 3"),
+            Self::BadManifest(rule) => write!(f, "bad manifest: {rule}"),
+            Self::Unsigned => f.write_str("it is not signed, and verify keys are configured"),
+            Self::BadSignature => f.write_str("its signature is not by any of the configured verify keys"),
+            Self::ChecksumMismatch(what) => write!(f, "the checksum of \"{what}\" is not the one in the manifest"),
+            Self::UnsupportedCompression(kind) => write!(f, "this client cannot decompress {}", kind.name()),
+            Self::Decompress(kind, error) => write!(f, "its {} stream {error}", kind.name()),
+            Self::HeaderInfoJson(error) => write!(f, "bad header-info: {error}"),
+            Self::BadHeaderInfo(rule) => write!(f, "bad header-info: {rule}"),
+            Self::TypeInfoJson(error) => write!(f, "bad type-info: {error}"),
+            Self::BadTypeInfo(rule) => write!(f, "bad type-info: {rule}"),
+            Self::BadMetaData => f.write_str("its meta-data is not a JSON object"),
+            Self::BadScriptName(name) => write!(f, "bad state script name \"{name}\""),
+            Self::ScriptsNotAllowed => f.write_str("it has state scripts where none may be"),
+            Self::PayloadCount => f.write_str("it has not exactly one payload"),
+            Self::BadPayloadType => f.write_str("its payload type is not a plain name"),
+            Self::EmptyPayloadRule(rule) => write!(f, "its payload type is null, but {rule}"),
+            Self::Bootstrap(rule) => write!(f, "it cannot be a bootstrap artifact: {rule}"),
+            Self::BadFileName(name) => write!(f, "bad payload file name \"{name}\""),
+            Self::UnlistedFile(name) => write!(f, "payload file \"{name}\" is not listed in the manifest"),
+            Self::DuplicateFile(name) => write!(f, "payload file \"{name}\" comes twice"),
+            Self::MissingFile => f.write_str("a payload file that the manifest lists is missing"),
+            Self::TrailingData => f.write_str("something follows behind its end"),
+            Self::UnexpectedEof => f.write_str("it ends too early"),
+            Self::BadTar => f.write_str("a tar header in it is damaged, or it is no artifact at all"),
+            Self::BadEntryType(kind) => write!(f, "a tar entry of type {:?} is not a regular file", char::from(*kind)),
+            Self::TooLarge { what, limit } => write!(f, "{what} is over the limit of {limit}"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+impl fmt::Display for DecompressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unsupported => "is of a kind this client does not know",
+            Self::Corrupt => "is damaged",
+            Self::Memory => "needs more memory than this client lends",
+        })
+    }
+}
 
 /// What the client asks of an artifact before it looks at its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +233,28 @@ pub enum Compression {
     Xz,
     /// `.zst`
     Zstd,
+}
+
+impl Compression {
+    /// The compression that a member's name, `base` with or without suffix, asks for.
+    pub(crate) fn of(name: &[u8], base: &str) -> Option<Self> {
+        match name.strip_prefix(base.as_bytes())? {
+            b"" => Some(Self::None),
+            b".gz" => Some(Self::Gzip),
+            b".xz" => Some(Self::Xz),
+            b".zst" => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::None => "uncompressed",
+            Self::Gzip => "gzip",
+            Self::Xz => "xz",
+            Self::Zstd => "zstd",
+        }
+    }
 }
 
 /// What one [`Decompress::decompress`] call did.
@@ -99,7 +311,7 @@ pub struct Workspace<'b> {
 /// What is kept of a manifest line for a payload file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ManifestEntry {
-    _name_digest: [u8; 32],
-    _digest: [u8; 32],
-    _seen: bool,
+    name: Sum,
+    sum: Sum,
+    seen: bool,
 }

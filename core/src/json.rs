@@ -5,8 +5,8 @@
 
 use core::fmt::{self, Write};
 
-/// How deep arrays and objects may nest. The device API uses five levels.
-pub const DEPTH: u32 = 32;
+/// How deep arrays and objects may nest: meta-data of artifacts may have 64 levels (`artifact.md` 8).
+pub const DEPTH: u32 = 64;
 
 /// Why a text is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,7 +77,7 @@ impl<'a> Value<'a> {
 
     /// The members, if it is an object, in the order of the text.
     #[must_use]
-    pub fn members(self) -> Option<impl Iterator<Item = (Str<'a>, Value<'a>)>> {
+    pub fn members(self) -> Option<impl Iterator<Item = (Str<'a>, Value<'a>)> + Clone + 'a> {
         let mut walk = Walk::begin(self.0, b'{')?;
         Some(core::iter::from_fn(move || {
             let key = walk.next()?.as_str()?;
@@ -87,9 +87,26 @@ impl<'a> Value<'a> {
 
     /// The items, if it is an array.
     #[must_use]
-    pub fn items(self) -> Option<impl Iterator<Item = Value<'a>>> {
+    pub fn items(self) -> Option<impl Iterator<Item = Value<'a>> + Clone + 'a> {
         let mut walk = Walk::begin(self.0, b'[')?;
         Some(core::iter::from_fn(move || walk.next()))
+    }
+
+    /// Whether two of the object's keys are the same but for the case of ASCII letters, or there are more than
+    /// `most` of them: two readers could see different values (`hardening.md` A21).
+    #[must_use]
+    pub fn has_ambiguous_keys(self, most: usize) -> bool {
+        let Some(members) = self.members() else { return false };
+        let mut count: usize = 0;
+        for (key, _) in members {
+            count = count.saturating_add(1);
+            let mut same =
+                self.members().into_iter().flatten().take(count).filter(|(other, _)| other.folds_to(key));
+            if count > most || same.nth(1).is_some() {
+                return true;
+            }
+        }
+        false
     }
 
     /// The member of this name, if it is an object that has one.
@@ -107,7 +124,7 @@ pub struct Str<'a>(&'a str);
 
 impl<'a> Str<'a> {
     /// The characters it stands for.
-    pub fn chars(self) -> impl Iterator<Item = char> + 'a {
+    pub fn chars(self) -> impl Iterator<Item = char> + Clone + 'a {
         let mut rest = self.0.chars();
         core::iter::from_fn(move || {
             let c = rest.next()?;
@@ -148,6 +165,28 @@ impl<'a> Str<'a> {
         self.chars().map(|c| c.to_ascii_lowercase()).eq(text.chars().map(|c| c.to_ascii_lowercase()))
     }
 
+    fn folds_to(self, other: Str<'_>) -> bool {
+        self.chars().map(|c| c.to_ascii_lowercase()).eq(other.chars().map(|c| c.to_ascii_lowercase()))
+    }
+
+    /// What it stands for, in the front of `buf`; `None` if it does not fit.
+    #[must_use]
+    pub fn unescape(self, buf: &mut [u8]) -> Option<&str> {
+        let mut len: usize = 0;
+        for c in self.chars() {
+            let end = len.checked_add(c.len_utf8())?;
+            c.encode_utf8(buf.get_mut(len..end)?);
+            len = end;
+        }
+        str::from_utf8(buf.get(..len)?).ok()
+    }
+
+    /// The length in bytes of what it stands for.
+    #[must_use]
+    pub fn len(self) -> usize {
+        self.chars().map(char::len_utf8).fold(0, usize::saturating_add)
+    }
+
     /// True when it stands for nothing.
     #[must_use]
     pub const fn is_empty(self) -> bool {
@@ -166,6 +205,7 @@ fn four_digits(chars: &mut impl Iterator<Item = char>) -> Option<u32> {
 }
 
 /// Walks the values directly inside an array or object of a valid text; keys come as values.
+#[derive(Clone)]
 struct Walk<'a> {
     text: &'a str,
     at: usize,
@@ -200,7 +240,7 @@ struct Scanner<'a> {
 impl Scanner<'_> {
     fn value(&mut self) -> Result<(), Error> {
         // One bit per open level, the innermost lowest: 1 for an object.
-        let mut open: u32 = 0;
+        let mut open: u64 = 0;
         let mut depth: u32 = 0;
         loop {
             self.space();
@@ -210,7 +250,7 @@ impl Scanner<'_> {
                         return self.fail("too many levels");
                     }
                     let is_object = bracket == b'{';
-                    open = open << 1 | u32::from(is_object);
+                    open = open << 1 | u64::from(is_object);
                     depth = depth.saturating_add(1);
                     self.step();
                     self.space();
@@ -469,7 +509,9 @@ pub struct Escape<'w, W: Write>(pub &'w mut W);
 impl<W: Write> Write for Escape<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut plain = text;
-        while let Some(at) = plain.find(|c| c < ' ' || c == '"' || c == '\\') {
+        while let Some(at) =
+            plain.find(|c: char| c.is_ascii_control() || matches!(c, '"' | '\\' | '\u{2028}' | '\u{2029}'))
+        {
             let (before, from) = plain.split_at_checked(at).unwrap_or((plain, ""));
             self.0.write_str(before)?;
             let mut chars = from.chars();

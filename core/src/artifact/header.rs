@@ -1,0 +1,286 @@
+//! What the header says: `header-info` and `type-info` as a view over their bytes, checked once as a whole.
+
+use super::{Error, Trust};
+use crate::json::{Str, Value};
+use crate::limits;
+
+/// The verified header of an artifact. Cheap to copy; looks things up in the bytes each time.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a> {
+    header_info: &'a [u8],
+    type_info: &'a [u8],
+    meta_data: &'a [u8],
+    info: Value<'a>,
+    type_: Value<'a>,
+}
+
+impl<'a> Header<'a> {
+    /// Checks the parts of a header and all that `artifact.md` 3 asks of them.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn parse(header_info: &'a [u8], type_info: &'a [u8], meta_data: &'a [u8]) -> Result<Self, Error> {
+        let info = Value::parse(header_info).map_err(Error::HeaderInfoJson)?;
+        check_header_info(info).map_err(Error::BadHeaderInfo)?;
+        let type_ = Value::parse(type_info).map_err(Error::TypeInfoJson)?;
+        let header = Self { header_info, type_info, meta_data, info, type_ };
+        header.check_payloads()?;
+        check_type_info(type_, header.kind()).map_err(Error::BadTypeInfo)?;
+        header.check_overlap().map_err(Error::BadTypeInfo)?;
+        if !meta_data.is_empty() {
+            let meta_data = Value::parse(meta_data).map_err(|_| Error::BadMetaData)?;
+            if meta_data.members().is_none() {
+                return Err(Error::BadMetaData);
+            }
+        }
+        if header.kind().is_none() && !meta_data.is_empty() {
+            return Err(Error::EmptyPayloadRule("it has meta-data"));
+        }
+        Ok(header)
+    }
+
+    /// What the bootstrap artifact must be beyond that (`standalone-cli.md` 6).
+    pub(super) fn check_trust(&self, trust: Trust) -> Result<(), Error> {
+        if trust != Trust::Bootstrap {
+            return Ok(());
+        }
+        if self.kind().is_some() {
+            return Err(Error::Bootstrap("its payload type is not null"));
+        }
+        if self.provides().next().is_none() {
+            return Err(Error::Bootstrap("it provides nothing"));
+        }
+        if self.depends().any(|(key, _)| !key.is("device_type")) {
+            return Err(Error::Bootstrap("it depends on more than the device type"));
+        }
+        Ok(())
+    }
+
+    /// `header-info` as it stands in the artifact.
+    #[must_use]
+    pub const fn header_info(&self) -> &'a [u8] {
+        self.header_info
+    }
+
+    /// `type-info` as it stands in the artifact.
+    #[must_use]
+    pub const fn type_info(&self) -> &'a [u8] {
+        self.type_info
+    }
+
+    /// `meta-data` as it stands in the artifact; empty if there is none, and after a restart.
+    #[must_use]
+    pub const fn meta_data(&self) -> &'a [u8] {
+        self.meta_data
+    }
+
+    /// The artifact's name, in the front of `buf`.
+    #[must_use]
+    pub fn artifact_name<'b>(&self, buf: &'b mut [u8; limits::NAME]) -> &'b str {
+        self.name().and_then(|name| name.unescape(buf)).unwrap_or_default()
+    }
+
+    /// The artifact's group, in the front of `buf`.
+    #[must_use]
+    pub fn artifact_group<'b>(&self, buf: &'b mut [u8; limits::NAME]) -> Option<&'b str> {
+        self.group()?.unescape(buf)
+    }
+
+    /// The payload type, in the front of `buf`; `None` for an artifact without payload.
+    #[must_use]
+    pub fn payload_type<'b>(&self, buf: &'b mut [u8; limits::PAYLOAD_TYPE]) -> Option<&'b str> {
+        self.kind()?.unescape(buf)
+    }
+
+    /// Whether the header lists this device type.
+    #[must_use]
+    pub fn has_device_type(&self, device_type: &str) -> bool {
+        let types = child(self.info, "artifact_depends").and_then(|depends| child(depends, "device_type"));
+        types
+            .and_then(Value::items)
+            .is_some_and(|mut types| types.any(|t| t.as_str().is_some_and(|t| t.is(device_type))))
+    }
+
+    pub(super) fn name(&self) -> Option<Str<'a>> {
+        child(child(self.info, "artifact_provides")?, "artifact_name")?.as_str()
+    }
+
+    pub(super) fn group(&self) -> Option<Str<'a>> {
+        child(child(self.info, "artifact_provides")?, "artifact_group")?.as_str()
+    }
+
+    fn kind(&self) -> Option<Str<'a>> {
+        child(child(self.info, "payloads")?.items()?.next()?, "type")?.as_str()
+    }
+
+    /// All that the artifact depends on: a key and a string or an array of strings.
+    pub(super) fn depends(&self) -> impl Iterator<Item = (Str<'a>, Value<'a>)> + use<'a> {
+        let of = |value| child(value, "artifact_depends").and_then(Value::members).into_iter().flatten();
+        of(self.info).chain(of(self.type_))
+    }
+
+    /// What the payload provides beyond name and group.
+    pub(super) fn provides(&self) -> impl Iterator<Item = (Str<'a>, Str<'a>)> + use<'a> {
+        let provides = child(self.type_, "artifact_provides").and_then(Value::members);
+        provides.into_iter().flatten().filter_map(|(key, value)| Some((key, value.as_str()?)))
+    }
+
+    /// The patterns of provides to clear; `None` when the artifact does not say, which clears everything.
+    pub(super) fn clears(&self) -> Option<impl Iterator<Item = Str<'a>> + use<'a>> {
+        let patterns = child(self.type_, "clears_artifact_provides")?.items()?;
+        Some(patterns.filter_map(Value::as_str))
+    }
+
+    fn check_payloads(&self) -> Result<(), Error> {
+        let count = child(self.info, "payloads").and_then(Value::items).map_or(0, Iterator::count);
+        if count != 1 {
+            return Err(Error::PayloadCount);
+        }
+        let Some(kind) = self.kind() else { return Ok(()) };
+        let mut buf = [0; limits::PAYLOAD_TYPE];
+        match kind.unescape(&mut buf) {
+            Some(kind) if is_payload_type(kind) => Ok(()),
+            Some(_) | None => Err(Error::BadPayloadType),
+        }
+    }
+
+    /// The same key in both parts would let one override the other.
+    fn check_overlap(&self) -> Result<(), &'static str> {
+        let depends = child(self.info, "artifact_depends");
+        let twice = child(self.type_, "artifact_depends").and_then(Value::members).into_iter().flatten().any(
+            |(key, _)| {
+                key.is("device_type")
+                    || depends
+                        .and_then(Value::members)
+                        .into_iter()
+                        .flatten()
+                        .any(|(other, _)| key.chars().eq(other.chars()))
+            },
+        );
+        if twice {
+            return Err("artifact_depends repeats a key of header-info's");
+        }
+        if self.provides().any(|(key, _)| key.is("artifact_name") || key.is("artifact_group")) {
+            return Err("artifact_provides repeats the name or group of header-info");
+        }
+        Ok(())
+    }
+}
+
+/// A payload type becomes a file name in the module directory: one plain name (`hardening.md` A1).
+#[must_use]
+pub fn is_payload_type(kind: &str) -> bool {
+    !kind.is_empty()
+        && kind.len() <= limits::PAYLOAD_TYPE
+        && !kind.starts_with('.')
+        && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+/// The member of an object that was checked for ambiguous keys.
+fn child<'a>(value: Value<'a>, name: &str) -> Option<Value<'a>> {
+    value.members()?.find(|(key, _)| key.is(name)).map(|(_, value)| value)
+}
+
+fn check_object(value: Value<'_>) -> Result<(), &'static str> {
+    if value.members().is_none() {
+        return Err("an object is missing or is something else");
+    }
+    if value.has_ambiguous_keys(limits::JSON_MEMBERS) {
+        return Err("an object has a key twice, or too many keys");
+    }
+    Ok(())
+}
+
+/// A text that goes into names, files and requests.
+fn check_text(text: Option<Str<'_>>, most: usize) -> Result<(), &'static str> {
+    let text = text.ok_or("a string is missing or is something else")?;
+    if text.len() > most {
+        return Err("a string is too long");
+    }
+    if text.chars().any(char::is_control) {
+        return Err("a string has control characters");
+    }
+    Ok(())
+}
+
+fn check_list(list: Value<'_>) -> Result<(), &'static str> {
+    let mut count: usize = 0;
+    for item in list.items().ok_or("a list is something else")? {
+        check_text(item.as_str(), limits::JSON_STRING)?;
+        count = count.saturating_add(1);
+    }
+    if count == 0 || count > limits::JSON_MEMBERS {
+        return Err("a list is empty or too long");
+    }
+    Ok(())
+}
+
+fn check_header_info(info: Value<'_>) -> Result<(), &'static str> {
+    check_object(info)?;
+    let payloads =
+        child(info, "payloads").and_then(Value::items).ok_or("'payloads' is missing or not a list")?;
+    for payload in payloads {
+        check_object(payload)?;
+        let kind = child(payload, "type").ok_or("a payload has no 'type'")?;
+        if !kind.is_null() && kind.as_str().is_none_or(Str::is_empty) {
+            return Err("a payload's 'type' is neither a name nor null");
+        }
+    }
+    let provides = child(info, "artifact_provides").ok_or("'artifact_provides' is missing")?;
+    check_object(provides)?;
+    let name = child(provides, "artifact_name").ok_or("'artifact_name' is missing")?;
+    check_text(name.as_str(), limits::NAME)?;
+    if name.as_str().is_none_or(Str::is_empty) {
+        return Err("'artifact_name' is empty");
+    }
+    if let Some(group) = child(provides, "artifact_group") {
+        check_text(group.as_str(), limits::NAME)?;
+    }
+    let depends = child(info, "artifact_depends").ok_or("'artifact_depends' is missing")?;
+    check_object(depends)?;
+    check_list(child(depends, "device_type").ok_or("'device_type' is missing")?)?;
+    for (_, list) in depends.members().into_iter().flatten() {
+        check_list(list)?;
+    }
+    Ok(())
+}
+
+fn check_type_info(info: Value<'_>, kind: Option<Str<'_>>) -> Result<(), &'static str> {
+    check_object(info)?;
+    let type_ = child(info, "type").ok_or("'type' is missing")?;
+    let same = match (type_.as_str(), kind) {
+        (None, None) => type_.is_null(),
+        // Old writers left it empty for root filesystems.
+        (Some(type_), Some(kind)) => {
+            type_.chars().eq(kind.chars()) || (type_.is_empty() && kind.is("rootfs-image"))
+        }
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    if !same {
+        return Err("'type' is not that of header-info");
+    }
+    if let Some(provides) = child(info, "artifact_provides") {
+        check_object(provides)?;
+        for (key, value) in provides.members().into_iter().flatten() {
+            check_text(Some(key), limits::JSON_STRING)?;
+            check_text(value.as_str(), limits::JSON_STRING)?;
+        }
+    }
+    if let Some(depends) = child(info, "artifact_depends") {
+        check_object(depends)?;
+        for (_, value) in depends.members().into_iter().flatten() {
+            match value.as_str() {
+                Some(text) => check_text(Some(text), limits::JSON_STRING)?,
+                None => check_list(value)?,
+            }
+        }
+    }
+    if let Some(clears) = child(info, "clears_artifact_provides")
+        && clears
+            .items()
+            .is_none_or(|mut items| items.any(|item| check_text(item.as_str(), limits::JSON_STRING).is_err()))
+    {
+        return Err("'clears_artifact_provides' is not a list of patterns");
+    }
+    Ok(())
+}

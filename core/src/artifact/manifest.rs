@@ -1,0 +1,131 @@
+//! The manifest: checksum lines, read as they come. The only signed bytes of an artifact.
+
+use sha2::{Digest, Sha256};
+
+use super::{Compression, Error, ManifestEntry, Sum};
+use crate::limits;
+
+/// Digest, two blanks, name.
+const LINE: usize = 64 + 2 + "data/0000/".len() + limits::FILE_NAME;
+
+/// What the manifest says.
+#[derive(Clone, Debug)]
+pub(super) struct Manifest {
+    line: [u8; LINE],
+    len: usize,
+    pub(super) version: Option<Sum>,
+    pub(super) header: Option<(Compression, Sum)>,
+    /// Entries of the lent table in use.
+    pub(super) files: usize,
+}
+
+impl Manifest {
+    pub(super) const fn new() -> Self {
+        Self { line: [0; LINE], len: 0, version: None, header: None, files: 0 }
+    }
+
+    /// More bytes of the manifest.
+    pub(super) fn push(&mut self, bytes: &[u8], files: &mut [ManifestEntry]) -> Result<(), Error> {
+        for &byte in bytes {
+            if byte == b'\n' {
+                self.line_done(files)?;
+                self.len = 0;
+            } else {
+                let room = self.line.get_mut(self.len).ok_or(Error::BadManifest("a line is too long"))?;
+                *room = byte;
+                self.len = self.len.saturating_add(1);
+            }
+        }
+        Ok(())
+    }
+
+    /// The manifest has ended.
+    pub(super) const fn finish(&self) -> Result<(), Error> {
+        if self.len != 0 {
+            return Err(Error::BadManifest("the last line has no end"));
+        }
+        if self.version.is_none() {
+            return Err(Error::BadManifest("'version' is not listed"));
+        }
+        if self.header.is_none() {
+            return Err(Error::BadManifest("the header is not listed"));
+        }
+        Ok(())
+    }
+
+    fn line_done(&mut self, files: &mut [ManifestEntry]) -> Result<(), Error> {
+        let line = self.line;
+        let line = line.get(..self.len).unwrap_or_default();
+        let (digits, name) = line.split_at_checked(64).ok_or(Error::BadManifest("a line is too short"))?;
+        let sum = from_hex(digits).ok_or(Error::BadManifest("a checksum is not 64 lower-case hex digits"))?;
+        let name = name.strip_prefix(b"  ").ok_or(Error::BadManifest("no two blanks behind a checksum"))?;
+        const TWICE: Error = Error::BadManifest("a name is listed twice");
+        match name {
+            b"version" => match self.version.replace(sum) {
+                Some(_) => Err(TWICE),
+                None => Ok(()),
+            },
+            _ => {
+                if let Some(file) = name.strip_prefix(b"data/0000/") {
+                    return self.file(file, sum, files);
+                }
+                let compression = Compression::of(name, "header.tar").ok_or(Error::BadManifest(
+                    "a name is neither 'version', the header nor a payload file's",
+                ))?;
+                match self.header.replace((compression, sum)) {
+                    Some(_) => Err(TWICE),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn file(&mut self, name: &[u8], sum: Sum, files: &mut [ManifestEntry]) -> Result<(), Error> {
+        if !is_file_name(name) {
+            return Err(Error::bad_file_name(name));
+        }
+        let limit = files.len();
+        let (listed, free) = files.split_at_mut_checked(self.files).unwrap_or_default();
+        let name = digest(name);
+        if listed.iter().any(|entry| entry.name == name) {
+            return Err(Error::BadManifest("a payload file is listed twice"));
+        }
+        let entry = free.first_mut().ok_or(Error::TooLarge { what: "the number of payload files", limit })?;
+        *entry = ManifestEntry { name, sum, seen: false };
+        self.files = self.files.saturating_add(1);
+        Ok(())
+    }
+}
+
+/// A plain file name of the characters that every reader takes: letters, digits and `_`, `.`, `,`, `-`.
+pub(super) fn is_file_name(name: &[u8]) -> bool {
+    !name.is_empty()
+        && name.len() <= limits::FILE_NAME
+        && name != b"."
+        && name != b".."
+        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b',' | b'-'))
+}
+
+pub(super) fn digest(bytes: &[u8]) -> Sum {
+    Sha256::digest(bytes).into()
+}
+
+fn from_hex(digits: &[u8]) -> Option<Sum> {
+    let mut sum = [0; 32];
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if pairs.len() != sum.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, &[high, low]) in sum.iter_mut().zip(pairs) {
+        *byte = nibble(high)? << 4 | nibble(low)?;
+    }
+    Some(sum)
+}
+
+const fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit & 0xf),
+        b'a'..=b'f' => Some((digit & 0xf).wrapping_add(9)),
+        _ => None,
+    }
+}

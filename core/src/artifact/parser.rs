@@ -1,0 +1,727 @@
+//! The push parser: which member comes when, and what of it may leave.
+
+use sha2::{Digest, Sha256};
+
+use super::manifest::{self, Manifest};
+use super::tar::{Step, Tar};
+use super::{Compression, Decompress, Error, Event, Header, Trust, Verifier, Workspace, shown};
+use crate::json::Value;
+use crate::limits;
+use crate::script;
+
+/// Where the parser is in the outer archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Before a member; the next one must be this.
+    Before(Member),
+    /// Inside a member.
+    In(Member),
+    /// The artifact broke a rule; there is no way on.
+    Failed(Error),
+}
+
+/// Members of the outer archive, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Member {
+    Version,
+    Manifest,
+    /// Only if signed.
+    Signature,
+    Header,
+    /// May be missing when the payload is empty.
+    Payload,
+    /// Nothing more.
+    End,
+}
+
+/// Where the parser is in the header archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+enum Part {
+    HeaderInfo,
+    Script,
+    TypeInfo,
+    MetaData,
+}
+
+/// A push parser of artifacts. See the module's documentation.
+pub struct Parser<'b> {
+    workspace: Workspace<'b>,
+    trust: Trust,
+    allow_scripts: bool,
+    stage: Stage,
+    outer: Tar,
+    inner: Tar,
+    /// `version` and `manifest.sig`.
+    small: [u8; limits::SIGNATURE],
+    small_len: usize,
+    /// Digest of the member at hand as stored (`version`, header).
+    stored: Sha256,
+    version: [u8; 32],
+    manifest: Manifest,
+    signed: bool,
+    compression: Compression,
+    decompressed: bool,
+    /// Unparsed output in the window.
+    window: (usize, usize),
+    /// Where the last file data stood in the window.
+    data: (usize, usize),
+    header_bytes: u64,
+    part: Option<Part>,
+    scripts: u16,
+    lengths: [usize; 3],
+    has_header: bool,
+    empty: bool,
+    /// Digest of the payload file at hand, and its place in the manifest.
+    file: Sha256,
+    file_entry: usize,
+}
+
+/// What one step did; positions instead of borrows, so that the loop can go on.
+enum Happened {
+    Nothing,
+    Script(u64),
+    ScriptData(Place),
+    Header,
+    FileBegin(u64),
+    FileData(Place),
+    FileEnd,
+}
+
+/// Bytes in the chunk or in the window.
+enum Place {
+    Chunk(usize, usize),
+    Window(usize, usize),
+}
+
+impl<'b> Parser<'b> {
+    /// A parser that works in this memory.
+    #[must_use]
+    pub fn new(workspace: Workspace<'b>) -> Self {
+        Self {
+            workspace,
+            trust: Trust::Unsigned,
+            allow_scripts: false,
+            stage: Stage::Failed(Error::UnexpectedEof),
+            outer: Tar::new(),
+            inner: Tar::new(),
+            small: [0; limits::SIGNATURE],
+            small_len: 0,
+            stored: Sha256::new(),
+            version: [0; 32],
+            manifest: Manifest::new(),
+            signed: false,
+            compression: Compression::None,
+            decompressed: false,
+            window: (0, 0),
+            data: (0, 0),
+            header_bytes: 0,
+            part: None,
+            scripts: 0,
+            lengths: [0; 3],
+            has_header: false,
+            empty: false,
+            file: Sha256::new(),
+            file_entry: 0,
+        }
+    }
+
+    /// A new artifact begins.
+    pub fn reset(&mut self, trust: Trust, allow_scripts: bool) {
+        self.trust = trust;
+        self.allow_scripts = allow_scripts;
+        self.stage = Stage::Before(Member::Version);
+        self.outer = Tar::new();
+        self.manifest = Manifest::new();
+        self.signed = false;
+        self.window = (0, 0);
+        self.data = (0, 0);
+        self.header_bytes = 0;
+        self.part = None;
+        self.scripts = 0;
+        self.lengths = [0; 3];
+        self.has_header = false;
+        self.empty = false;
+    }
+
+    /// Takes some of `input`: returns how many bytes, and what they led to. Call again with the rest until
+    /// [`Event::NeedInput`]; then with the next chunk. Any chunks give the same events.
+    ///
+    /// # Errors
+    /// The first rule that is broken; every later call returns the same.
+    pub fn push<'s>(
+        &'s mut self,
+        input: &'s [u8],
+        verifier: &mut impl Verifier,
+        decompress: &mut impl Decompress,
+    ) -> Result<(usize, Event<'s>), Error> {
+        if let Stage::Failed(error) = &self.stage {
+            return Err(error.clone());
+        }
+        let (taken, happened) = match self.run(input, verifier, decompress) {
+            Ok(done) => done,
+            Err(error) => {
+                self.stage = Stage::Failed(error.clone());
+                return Err(error);
+            }
+        };
+        let name = || str::from_utf8(self.inner.name()).unwrap_or_default();
+        let bytes = |place| match place {
+            Place::Chunk(from, to) => input.get(from..to).unwrap_or_default(),
+            Place::Window(from, to) => self.workspace.window.get(from..to).unwrap_or_default(),
+        };
+        let event = match happened {
+            Happened::Nothing => Event::NeedInput,
+            Happened::Script(size) => {
+                Event::Script { name: name().strip_prefix("scripts/").unwrap_or_default(), size }
+            }
+            Happened::ScriptData(place) => Event::ScriptData(bytes(place)),
+            Happened::Header => Event::Header,
+            Happened::FileBegin(size) => Event::FileBegin { name: name(), size },
+            Happened::FileData(place) => {
+                if let Place::Window(from, to) = place {
+                    self.data = (from, to);
+                }
+                Event::FileData(bytes(place))
+            }
+            Happened::FileEnd => Event::FileEnd,
+        };
+        Ok((taken, event))
+    }
+
+    /// The input has ended.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedEof`] unless the artifact was complete; the error that came before, if one did.
+    pub fn finish(&mut self) -> Result<(), Error> {
+        let complete = match &self.stage {
+            Stage::Failed(error) => return Err(error.clone()),
+            Stage::Before(Member::End) => self.outer.is_complete(),
+            // Without a payload its archive may be missing, the end marker then not.
+            Stage::Before(Member::Payload) => self.empty && self.outer.has_ended(),
+            Stage::Before(Member::Version | Member::Manifest | Member::Signature | Member::Header)
+            | Stage::In(_) => false,
+        };
+        let ended = if !complete {
+            Err(Error::UnexpectedEof)
+        } else if self.listed().iter().any(|entry| !entry.seen) {
+            Err(Error::MissingFile)
+        } else {
+            Ok(())
+        };
+        if let Err(error) = &ended {
+            self.stage = Stage::Failed(error.clone());
+        }
+        ended
+    }
+
+    /// The header, once it is verified.
+    #[must_use]
+    pub fn header(&self) -> Option<Header<'_>> {
+        self.has_header.then(|| self.parse_header().ok()).flatten()
+    }
+
+    /// The bytes of the last [`Event::FileData`], when they did not stand in the chunk.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        self.workspace.window.get(self.data.0..self.data.1).unwrap_or_default()
+    }
+
+    /// Memory for `header-info` and `type-info` that come back from storage after a restart; then
+    /// [`Self::restore`].
+    pub fn records_mut(&mut self) -> (&mut [u8], &mut [u8]) {
+        self.has_header = false;
+        (self.workspace.header_info, self.workspace.type_info)
+    }
+
+    /// The header is what now stands in [`Self::records_mut`], in these lengths.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn restore(&mut self, header_info: usize, type_info: usize) -> Result<(), Error> {
+        self.lengths = [header_info, type_info, 0];
+        self.parse_header()?;
+        self.has_header = true;
+        Ok(())
+    }
+
+    fn parse_header(&self) -> Result<Header<'_>, Error> {
+        let [header_info, type_info, meta_data] = self.lengths;
+        Header::parse(
+            self.workspace.header_info.get(..header_info).unwrap_or_default(),
+            self.workspace.type_info.get(..type_info).unwrap_or_default(),
+            self.workspace.meta_data.get(..meta_data).unwrap_or_default(),
+        )
+    }
+
+    fn listed(&self) -> &[super::ManifestEntry] {
+        self.workspace.files.get(..self.manifest.files).unwrap_or_default()
+    }
+
+    /// Goes on until something happened or the input is used up.
+    fn run(
+        &mut self,
+        input: &[u8],
+        verifier: &mut impl Verifier,
+        decompress: &mut impl Decompress,
+    ) -> Result<(usize, Happened), Error> {
+        let mut taken: usize = 0;
+        loop {
+            // Output of the decompressor first.
+            if self.window.0 < self.window.1 {
+                if let Some(happened) = self.parse_window()? {
+                    return Ok((taken, happened));
+                }
+                continue;
+            }
+            let rest = input.get(taken..).unwrap_or_default();
+            let (used, step) = self.outer.step(rest, self.workspace.name)?;
+            taken = taken.saturating_add(used);
+            match step {
+                Step::Need => return Ok((taken, Happened::Nothing)),
+                Step::Entry { size } => self.member_begins(size, verifier, decompress)?,
+                Step::EntryEnd => {
+                    if self.member_ends(verifier, decompress)? {
+                        return Ok((taken, Happened::Header));
+                    }
+                }
+                Step::Data(available) => {
+                    let data = rest.get(used..used.saturating_add(available)).unwrap_or_default();
+                    let (used, happened) = self.member_data(data, taken, verifier, decompress)?;
+                    self.outer.advance(used);
+                    taken = taken.saturating_add(used);
+                    if let Some(happened) = happened {
+                        return Ok((taken, happened));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A member of the outer archive begins: is it its turn?
+    fn member_begins(
+        &mut self,
+        size: u64,
+        verifier: &mut impl Verifier,
+        decompress: &mut impl Decompress,
+    ) -> Result<(), Error> {
+        let Stage::Before(expected) = self.stage else { return Err(Error::BadTar) };
+        let name = self.outer.name();
+        if name == b"manifest-augment" || name.starts_with(b"header-augment") {
+            return Err(Error::Augmented);
+        }
+        let unexpected = || Error::unexpected_member(name);
+        let member = match (expected, name) {
+            (Member::Version, b"version") => Member::Version,
+            (Member::Manifest, b"manifest") => Member::Manifest,
+            (Member::Signature, b"manifest.sig") => Member::Signature,
+            (Member::Signature | Member::Header, _) => {
+                self.compression = Compression::of(name, "header.tar").ok_or_else(unexpected)?;
+                if self.trust == Trust::Signed && !self.signed {
+                    return Err(Error::Unsigned);
+                }
+                Member::Header
+            }
+            (Member::Payload, _) => {
+                self.compression = Compression::of(name, "data/0000.tar").ok_or_else(unexpected)?;
+                Member::Payload
+            }
+            (Member::End, _) if name.starts_with(b"data/") => return Err(Error::PayloadCount),
+            (Member::Version | Member::Manifest | Member::End, _) => return Err(unexpected()),
+        };
+        self.small_len = 0;
+        match member {
+            Member::Version => {
+                self.stored = Sha256::new();
+                limit(size, limits::VERSION as u64, "'version'")?;
+            }
+            Member::Manifest => {
+                verifier.reset();
+                limit(size, limits::MANIFEST, "'manifest'")?;
+            }
+            Member::Signature => limit(size, limits::SIGNATURE as u64, "'manifest.sig'")?,
+            Member::Header | Member::Payload => {
+                if member == Member::Header {
+                    self.stored = Sha256::new();
+                    // The suffix is part of the name that is signed.
+                    if self.manifest.header.is_none_or(|(compression, _)| compression != self.compression) {
+                        return Err(Error::BadManifest("the header is listed under another name"));
+                    }
+                }
+                self.inner = Tar::new();
+                self.window = (0, 0);
+                self.decompressed = false;
+                if self.compression != Compression::None {
+                    decompress.begin(self.compression).map_err(|error| self.decompress_error(error))?;
+                }
+            }
+            Member::End => return Err(Error::BadTar),
+        }
+        self.stage = Stage::In(member);
+        Ok(())
+    }
+
+    fn decompress_error(&self, error: super::DecompressError) -> Error {
+        match error {
+            super::DecompressError::Unsupported => Error::UnsupportedCompression(self.compression),
+            super::DecompressError::Corrupt | super::DecompressError::Memory => {
+                Error::Decompress(self.compression, error)
+            }
+        }
+    }
+
+    /// Bytes of the member at hand, which stand at `at` in the chunk: how many were used, and what happened.
+    fn member_data(
+        &mut self,
+        data: &[u8],
+        at: usize,
+        verifier: &mut impl Verifier,
+        decompress: &mut impl Decompress,
+    ) -> Result<(usize, Option<Happened>), Error> {
+        let Stage::In(member) = self.stage else { return Err(Error::BadTar) };
+        match member {
+            Member::Version | Member::Signature => {
+                self.stored.update(data);
+                let end = self.small_len.saturating_add(data.len());
+                let what = if member == Member::Version { "'version'" } else { "'manifest.sig'" };
+                let limit = self.small.len();
+                let room = self.small.get_mut(self.small_len..end).ok_or(Error::TooLarge { what, limit })?;
+                room.copy_from_slice(data);
+                self.small_len = end;
+                Ok((data.len(), None))
+            }
+            Member::Manifest => {
+                if self.trust == Trust::Signed && !verifier.update(data) {
+                    let limit = usize::try_from(limits::MANIFEST).unwrap_or(usize::MAX);
+                    return Err(Error::TooLarge { what: "a signed 'manifest'", limit });
+                }
+                self.manifest.push(data, self.workspace.files)?;
+                Ok((data.len(), None))
+            }
+            Member::Header | Member::Payload if self.compression == Compression::None => {
+                let (used, happened) = self.inner_step(member, data, Place::Chunk(at, at))?;
+                if member == Member::Header {
+                    self.stored.update(data.get(..used).unwrap_or_default());
+                }
+                Ok((used, happened))
+            }
+            Member::Header | Member::Payload => {
+                if self.decompressed {
+                    return Err(Error::TrailingData);
+                }
+                // The window is empty here: on behind what was written last, from the front at its end.
+                let from = if self.window.1 >= self.workspace.window.len() { 0 } else { self.window.1 };
+                let progress = decompress
+                    .decompress(data, self.workspace.window, from)
+                    .map_err(|error| self.decompress_error(error))?;
+                if progress.consumed == 0 && progress.produced == 0 && !progress.done {
+                    return Err(Error::Decompress(self.compression, super::DecompressError::Corrupt));
+                }
+                self.window = (from, from.saturating_add(progress.produced));
+                self.decompressed = progress.done;
+                if member == Member::Header {
+                    self.stored.update(data.get(..progress.consumed).unwrap_or_default());
+                }
+                Ok((progress.consumed, None))
+            }
+            Member::End => Err(Error::BadTar),
+        }
+    }
+
+    /// Parses the decompressor's output.
+    fn parse_window(&mut self) -> Result<Option<Happened>, Error> {
+        let Stage::In(member) = self.stage else { return Err(Error::BadTar) };
+        let (from, to) = self.window;
+        // The window is lent to the step for its time; nothing else looks at it meanwhile.
+        let window = core::mem::take(&mut self.workspace.window);
+        let stepped =
+            self.inner_step(member, window.get(from..to).unwrap_or_default(), Place::Window(from, from));
+        self.workspace.window = window;
+        let (used, happened) = stepped?;
+        self.window.0 = from.saturating_add(used);
+        Ok(happened)
+    }
+
+    /// One step through the archive inside the header or the payload. `at` says where `data` stands.
+    fn inner_step(
+        &mut self,
+        member: Member,
+        data: &[u8],
+        at: Place,
+    ) -> Result<(usize, Option<Happened>), Error> {
+        let (skipped, step) = self.inner.step(data, self.workspace.name)?;
+        let header = member == Member::Header;
+        if header {
+            self.header_bytes = self.header_bytes.saturating_add(skipped as u64);
+        }
+        match step {
+            Step::Need => Ok((skipped, None)),
+            Step::Entry { size } if header => Ok((skipped, self.part_begins(size)?)),
+            Step::Entry { size } => {
+                self.file_begins()?;
+                Ok((skipped, Some(Happened::FileBegin(size))))
+            }
+            Step::Data(available) => {
+                let end = skipped.saturating_add(available);
+                let bytes = data.get(skipped..end).unwrap_or_default();
+                let place = match at {
+                    Place::Chunk(at, _) => Place::Chunk(at.saturating_add(skipped), at.saturating_add(end)),
+                    Place::Window(at, _) => Place::Window(at.saturating_add(skipped), at.saturating_add(end)),
+                };
+                let happened = if header {
+                    self.header_bytes = self.header_bytes.saturating_add(available as u64);
+                    limit(self.header_bytes, limits::HEADER, "the header")?;
+                    self.part_data(bytes)?.then_some(Happened::ScriptData(place))
+                } else {
+                    self.file.update(bytes);
+                    Some(Happened::FileData(place))
+                };
+                self.inner.advance(available);
+                Ok((end, happened))
+            }
+            Step::EntryEnd if header => Ok((skipped, None)),
+            Step::EntryEnd => {
+                self.file_ends()?;
+                Ok((skipped, Some(Happened::FileEnd)))
+            }
+        }
+    }
+
+    /// A member of the header archive begins. Their order: header-info, scripts, type-info, perhaps meta-data.
+    fn part_begins(&mut self, size: u64) -> Result<Option<Happened>, Error> {
+        let name = self.inner.name();
+        let part = match name {
+            b"header-info" => Part::HeaderInfo,
+            b"headers/0000/type-info" => Part::TypeInfo,
+            b"headers/0000/meta-data" => Part::MetaData,
+            _ if name.starts_with(b"scripts/") => Part::Script,
+            _ if name.starts_with(b"headers/") => return Err(Error::PayloadCount),
+            _ => return Err(Error::unexpected_member(name)),
+        };
+        let in_order = match (self.part, part) {
+            (None, Part::HeaderInfo) => true,
+            (Some(Part::HeaderInfo | Part::Script), Part::Script | Part::TypeInfo) => true,
+            (Some(Part::TypeInfo), Part::MetaData) => true,
+            (None | Some(Part::HeaderInfo | Part::Script | Part::TypeInfo | Part::MetaData), _) => false,
+        };
+        if !in_order {
+            return Err(Error::unexpected_member(name));
+        }
+        let (buf, what) = match part {
+            Part::HeaderInfo => (&self.workspace.header_info, "header-info"),
+            Part::TypeInfo => (&self.workspace.type_info, "type-info"),
+            Part::MetaData => (&self.workspace.meta_data, "meta-data"),
+            Part::Script => {
+                let script = name.strip_prefix(b"scripts/").unwrap_or_default();
+                if !str::from_utf8(script).is_ok_and(script::is_artifact_name) {
+                    return Err(Error::BadScriptName(shown(script)));
+                }
+                if !self.allow_scripts {
+                    return Err(Error::ScriptsNotAllowed);
+                }
+                limit(size, limits::SCRIPT_SIZE, "a state script")?;
+                self.scripts = self.scripts.saturating_add(1);
+                limit(u64::from(self.scripts), u64::from(limits::SCRIPTS), "the number of state scripts")?;
+                self.part = Some(part);
+                return Ok(Some(Happened::Script(size)));
+            }
+        };
+        limit(size, buf.len() as u64, what)?;
+        self.part = Some(part);
+        Ok(None)
+    }
+
+    /// Bytes of a member of the header archive; true for those of a script.
+    fn part_data(&mut self, bytes: &[u8]) -> Result<bool, Error> {
+        let [header_info, type_info, meta_data] = &mut self.lengths;
+        let (buf, len, what): (&mut [u8], _, _) = match self.part {
+            Some(Part::HeaderInfo) => (self.workspace.header_info, header_info, "header-info"),
+            Some(Part::TypeInfo) => (self.workspace.type_info, type_info, "type-info"),
+            Some(Part::MetaData) => (self.workspace.meta_data, meta_data, "meta-data"),
+            Some(Part::Script) => return Ok(true),
+            None => return Err(Error::BadTar),
+        };
+        let end = len.saturating_add(bytes.len());
+        let limit = buf.len();
+        buf.get_mut(*len..end).ok_or(Error::TooLarge { what, limit })?.copy_from_slice(bytes);
+        *len = end;
+        Ok(false)
+    }
+
+    fn file_begins(&mut self) -> Result<(), Error> {
+        let name = self.inner.name();
+        if !manifest::is_file_name(name) {
+            return Err(Error::bad_file_name(name));
+        }
+        if self.empty {
+            return Err(Error::EmptyPayloadRule("it has a payload file"));
+        }
+        let digest = manifest::digest(name);
+        let listed = self.workspace.files.get_mut(..self.manifest.files).unwrap_or_default();
+        let place = listed.iter().position(|entry| entry.name == digest);
+        let entry =
+            place.and_then(|place| listed.get_mut(place)).ok_or_else(|| Error::UnlistedFile(shown(name)))?;
+        if core::mem::replace(&mut entry.seen, true) {
+            return Err(Error::DuplicateFile(shown(name)));
+        }
+        self.file_entry = place.unwrap_or_default();
+        self.file = Sha256::new();
+        Ok(())
+    }
+
+    fn file_ends(&mut self) -> Result<(), Error> {
+        let sum: super::Sum = self.file.finalize_reset().into();
+        let expected = self.workspace.files.get(self.file_entry).map(|entry| entry.sum);
+        if expected != Some(sum) {
+            return Err(Error::ChecksumMismatch(shown(self.inner.name())));
+        }
+        Ok(())
+    }
+
+    /// A member of the outer archive has ended; true when the header is verified with it.
+    fn member_ends(
+        &mut self,
+        verifier: &mut impl Verifier,
+        decompress: &mut impl Decompress,
+    ) -> Result<bool, Error> {
+        let Stage::In(member) = self.stage else { return Err(Error::BadTar) };
+        let small = self.small.get(..self.small_len).unwrap_or_default();
+        let next = match member {
+            Member::Version => {
+                check_version(small)?;
+                self.version = self.stored.finalize_reset().into();
+                Member::Manifest
+            }
+            Member::Manifest => {
+                self.manifest.finish()?;
+                if self.manifest.version != Some(self.version) {
+                    return Err(Error::ChecksumMismatch(shown(b"version")));
+                }
+                Member::Signature
+            }
+            Member::Signature => {
+                if self.trust == Trust::Signed {
+                    let mut signature = [0; limits::SIGNATURE];
+                    let signature = base64(small, &mut signature).ok_or(Error::BadSignature)?;
+                    if !verifier.verify(signature) {
+                        return Err(Error::BadSignature);
+                    }
+                    self.signed = true;
+                }
+                Member::Header
+            }
+            Member::Header | Member::Payload => {
+                self.drain(decompress)?;
+                if self.compression != Compression::None && !self.decompressed {
+                    return Err(Error::Decompress(self.compression, super::DecompressError::Corrupt));
+                }
+                // GNU and other writers may leave the end marker of an empty archive out.
+                if !self.inner.is_complete() {
+                    return Err(Error::UnexpectedEof);
+                }
+                if member == Member::Header { Member::Payload } else { Member::End }
+            }
+            Member::End => return Err(Error::BadTar),
+        };
+        if member == Member::Header {
+            self.header_ends()?;
+        }
+        if member == Member::Payload && self.listed().iter().any(|entry| !entry.seen) {
+            return Err(Error::MissingFile);
+        }
+        self.stage = Stage::Before(next);
+        Ok(member == Member::Header)
+    }
+
+    /// The stored bytes are all there, and all their output was parsed; a decoder may still owe its last word.
+    fn drain(&mut self, decompress: &mut impl Decompress) -> Result<(), Error> {
+        if self.compression == Compression::None || self.decompressed {
+            return Ok(());
+        }
+        let from = if self.window.1 >= self.workspace.window.len() { 0 } else { self.window.1 };
+        let progress = decompress
+            .decompress(&[], self.workspace.window, from)
+            .map_err(|error| self.decompress_error(error))?;
+        if progress.produced != 0 {
+            return Err(Error::Decompress(self.compression, super::DecompressError::Corrupt));
+        }
+        self.decompressed = progress.done;
+        Ok(())
+    }
+
+    /// All of the header came: compare its digest first, then read it.
+    fn header_ends(&mut self) -> Result<(), Error> {
+        let sum: super::Sum = self.stored.finalize_reset().into();
+        if self.manifest.header.map(|(_, expected)| expected) != Some(sum) {
+            return Err(Error::ChecksumMismatch(shown(b"header.tar")));
+        }
+        if self.part.is_none() {
+            return Err(Error::BadHeaderInfo("it is missing"));
+        }
+        if matches!(self.part, Some(Part::HeaderInfo | Part::Script)) {
+            return Err(Error::PayloadCount);
+        }
+        let trust = self.trust;
+        let header = self.parse_header()?;
+        header.check_trust(trust)?;
+        let empty = header.payload_type(&mut [0; limits::PAYLOAD_TYPE]).is_none();
+        self.empty = empty;
+        self.has_header = true;
+        Ok(())
+    }
+}
+
+fn limit(size: u64, limit: u64, what: &'static str) -> Result<(), Error> {
+    if size > limit {
+        return Err(Error::TooLarge { what, limit: usize::try_from(limit).unwrap_or(usize::MAX) });
+    }
+    Ok(())
+}
+
+/// `{"format":"mender","version":3}`
+fn check_version(text: &[u8]) -> Result<(), Error> {
+    let value = Value::parse(text).map_err(|_| Error::BadVersion)?;
+    let format = value.member("format").ok().flatten().and_then(Value::as_str);
+    let version = value.member("version").ok().flatten().and_then(Value::as_integer);
+    if format.is_some_and(|format| format.is("mender")) && version == Some(3) {
+        Ok(())
+    } else {
+        Err(Error::BadVersion)
+    }
+}
+
+/// Standard base64 with padding, without line breaks.
+fn base64<'o>(text: &[u8], out: &'o mut [u8]) -> Option<&'o [u8]> {
+    let (groups, rest) = text.as_chunks::<4>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let mut len: usize = 0;
+    for (at, group) in groups.iter().enumerate() {
+        let last = at.saturating_add(1) == groups.len();
+        let (bits, bytes) = match *group {
+            [a, b, b'=', b'='] if last => (sextet(a)? << 18 | sextet(b)? << 12, 1),
+            [a, b, c, b'='] if last => (sextet(a)? << 18 | sextet(b)? << 12 | sextet(c)? << 6, 2),
+            [a, b, c, d] => (sextet(a)? << 18 | sextet(b)? << 12 | sextet(c)? << 6 | sextet(d)?, 3usize),
+        };
+        let [_, decoded @ ..] = bits.to_be_bytes();
+        let (decoded, unused) = decoded.split_at_checked(bytes)?;
+        if unused.iter().any(|&byte| byte != 0) {
+            return None;
+        }
+        let end = len.checked_add(bytes)?;
+        out.get_mut(len..end)?.copy_from_slice(decoded);
+        len = end;
+    }
+    out.get(..len)
+}
+
+fn sextet(digit: u8) -> Option<u32> {
+    Some(u32::from(match digit {
+        b'A'..=b'Z' => digit.wrapping_sub(b'A'),
+        b'a'..=b'z' => digit.wrapping_sub(b'a').wrapping_add(26),
+        b'0'..=b'9' => digit.wrapping_sub(b'0').wrapping_add(52),
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    }))
+}

@@ -1,0 +1,370 @@
+//! The driver: the only place that calls the traits. It performs the machine's actions on a [`Hal`] and tells the
+//! machine how they ended. It decides nothing about the flow.
+
+mod operation;
+mod records;
+mod requests;
+mod transfer;
+
+pub use transfer::Progress;
+
+use core::fmt;
+use core::task::Poll;
+
+use crate::artifact::{ManifestEntry, Parser, Trust, Workspace};
+use crate::checkpoint::{Checkpoint, Unusable};
+use crate::config::{self, Config};
+use crate::hal::{Clock, Hal, Level, Log, Network, Platform, ScriptRunner, Target, UpdateModule};
+use crate::limits;
+use crate::machine::{Action, Check, Event, Machine, Op, OpId, Refusal, Report, Run, StopSet};
+use crate::state::Outcome;
+use crate::text::Text;
+use crate::time::{Instant, earliest};
+
+use operation::{Polled, Work};
+use transfer::Transfer;
+
+/// Steps of one [`Client::poll`] at most: it does a bounded amount of work.
+const STEPS: usize = 256;
+
+/// Memory the platform lends to the client for its life. The lengths are limits; reaching one is an error that
+/// names it.
+pub struct Buffers<'b> {
+    /// What comes from the network or a file before it is parsed: 4 KiB on a board, 256 KiB on Linux.
+    pub chunk: &'b mut [u8],
+    /// The stored provides, a server's answer: 4 KiB on a board, 64 KiB on Linux.
+    pub record: &'b mut [u8],
+    /// New provides, the body of a request: as `record`.
+    pub out: &'b mut [u8],
+    /// Names of members and files of an artifact: see [`Workspace::name`].
+    pub name: &'b mut [u8],
+    /// See [`Workspace::header_info`].
+    pub header_info: &'b mut [u8],
+    /// See [`Workspace::type_info`].
+    pub type_info: &'b mut [u8],
+    /// See [`Workspace::meta_data`].
+    pub meta_data: &'b mut [u8],
+    /// See [`Workspace::files`].
+    pub files: &'b mut [ManifestEntry],
+    /// See [`Workspace::window`].
+    pub window: &'b mut [u8],
+}
+
+/// What a client is started for.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// The settings that steer the machine.
+    pub config: &'a Config,
+    /// The verb.
+    pub run: Run,
+    /// Where the command line wants to stop.
+    pub stop_before: StopSet,
+    /// The artifact of `install` and of the bootstrap run.
+    pub source: Option<Target<'a>>,
+}
+
+/// Why a client did not start. Nothing was changed.
+#[derive(Clone, Debug)]
+pub enum StartError {
+    /// The verb cannot be carried out now.
+    Refused(Refusal),
+    /// The records cannot be read; text for people.
+    Records(Text<{ limits::REASON }>),
+    /// The name of the artifact is longer than [`limits::URL`].
+    SourceTooLong,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(Refusal::NoUpdate) => f.write_str("no update in progress"),
+            Self::Refused(Refusal::InProgress) => f.write_str(
+                "an update is in progress already: finish it with 'commit', 'rollback' or 'resume' first",
+            ),
+            Self::Refused(Refusal::Deployment) => f.write_str(
+                "the update in progress is a deployment of the daemon's: only the daemon goes on with it",
+            ),
+            Self::Refused(Refusal::WrongState(tag)) => {
+                write!(f, "not possible at this point of the update ({tag:?}): try 'resume'")
+            }
+            Self::Records(reason) => f.write_str(reason.as_str()),
+            Self::SourceTooLong => write!(f, "the name of the artifact is longer than {} bytes", limits::URL),
+        }
+    }
+}
+
+/// Where the artifact comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// None yet: the server says it.
+    Unknown,
+    File,
+    Url,
+}
+
+/// One update client on one platform. Call [`Self::poll`] whenever the platform wakes or the time it returned has
+/// come; spurious calls are harmless.
+pub struct Client<'b, P: Platform> {
+    hal: Hal<P>,
+    config: Config,
+    machine: Machine,
+    parser: Parser<'b>,
+    chunk: &'b mut [u8],
+    record: &'b mut [u8],
+    out: &'b mut [u8],
+    source: Source,
+    location: Text<{ limits::URL }>,
+    work: Work,
+    op: Option<OpId>,
+    transfer: Transfer,
+    requests: requests::Requests,
+    /// Header records of the artifact at hand are stored.
+    header_stored: bool,
+    /// The module was selected in this process.
+    module_selected: bool,
+    report: Option<Report>,
+    terminated: bool,
+    reason: Text<{ limits::REASON }>,
+}
+
+impl<'b, P: Platform> Client<'b, P> {
+    /// Starts: reads the saved record and begins, or goes on, or refuses.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing was changed.
+    pub fn start(mut hal: Hal<P>, buffers: Buffers<'b>, start: Start<'_>) -> Result<Self, StartError> {
+        let now = hal.clock.now();
+        let Buffers { chunk, record, out, name, header_info, type_info, meta_data, files, window } = buffers;
+        let saved = match records::load(&mut hal, record) {
+            Ok(saved) => saved,
+            Err(records::LoadError::Unusable(Unusable::Corrupt)) => {
+                hal.log.log(Level::Error, format_args!("{}: starting without it", Unusable::Corrupt));
+                None
+            }
+            Err(records::LoadError::Unusable(newer @ Unusable::Newer(_))) => {
+                return Err(StartError::Records(Text::cut(format_args!("{newer}"))));
+            }
+            Err(records::LoadError::Storage(reason)) => return Err(StartError::Records(reason)),
+        };
+        let (source, location) = match start.source {
+            None => (Source::Unknown, ""),
+            Some(Target::File(path)) => (Source::File, path),
+            Some(Target::Url(url)) => (Source::Url, url),
+        };
+        let location = Text::copy(location).map_err(|_| StartError::SourceTooLong)?;
+        let (machine, action) = Machine::start(now, start.config, start.run, start.stop_before, saved)
+            .map_err(StartError::Refused)?;
+        let mut client = Self {
+            hal,
+            config: start.config.clone(),
+            machine,
+            parser: Parser::new(Workspace { name, header_info, type_info, meta_data, files, window }),
+            chunk,
+            record,
+            out,
+            source,
+            location,
+            work: Work::None,
+            op: None,
+            transfer: Transfer::default(),
+            requests: requests::Requests::default(),
+            header_stored: false,
+            module_selected: false,
+            report: None,
+            terminated: false,
+            reason: Text::new(),
+        };
+        client.restore();
+        client.perform(now, action);
+        Ok(client)
+    }
+
+    /// Does a bounded amount of work. `Some(t)`: call again at `t`, or sooner when the platform wakes. `None` with
+    /// [`Self::report`]: the run is over.
+    pub fn poll(&mut self) -> Option<Instant> {
+        let now = self.hal.clock.now();
+        for _ in 0..STEPS {
+            if self.is_over() {
+                return None;
+            }
+            match self.advance(now) {
+                Poll::Ready(()) => {}
+                Poll::Pending => return self.wake_at(),
+            }
+        }
+        Some(now)
+    }
+
+    /// Ends whatever runs, without touching the record: the next start resumes as after a power loss. Poll on
+    /// until [`Self::is_over`].
+    pub fn terminate(&mut self) {
+        let now = self.hal.clock.now();
+        self.terminated = true;
+        self.kill(now);
+    }
+
+    /// True when nothing runs and nothing will.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.report.is_some() || (self.terminated && matches!(self.work, Work::None))
+    }
+
+    /// How the run ended, once it has.
+    #[must_use]
+    pub const fn report(&self) -> Option<&Report> {
+        self.report.as_ref()
+    }
+
+    /// Why the update failed first, for people; empty if it did not.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        self.reason.as_str()
+    }
+
+    /// The machine, to look at.
+    #[must_use]
+    pub const fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// How far the download is.
+    #[must_use]
+    pub const fn progress(&self) -> Progress {
+        self.transfer.progress()
+    }
+
+    /// The platform, to add its descriptors to the main loop's wait.
+    pub const fn hal(&mut self) -> &mut Hal<P> {
+        &mut self.hal
+    }
+
+    /// Ends the client and gives the platform back.
+    pub fn into_hal(self) -> Hal<P> {
+        self.hal
+    }
+
+    /// A signal or a user asks for a poll or an inventory push now.
+    pub fn check(&mut self, check: Check) {
+        let now = self.hal.clock.now();
+        let action = self.machine.step(now, Event::Check(check));
+        self.perform(now, action);
+    }
+
+    /// One step: `Pending` when there is nothing to do before the platform wakes.
+    fn advance(&mut self, now: Instant) -> Poll<()> {
+        if !self.terminated && self.machine.deadline().is_some_and(|at| at <= now) {
+            let action = self.machine.step(now, Event::Tick);
+            let progress = action != Action::Wait;
+            self.perform(now, action);
+            if progress {
+                return Poll::Ready(());
+            }
+        }
+        if matches!(self.work, Work::None) {
+            return Poll::Pending;
+        }
+        match self.poll_work(now) {
+            Polled::Ended(outcome) => {
+                self.finish(now, outcome);
+                Poll::Ready(())
+            }
+            Polled::Moved => Poll::Ready(()),
+            Polled::Pending => Poll::Pending,
+        }
+    }
+
+    /// The running operation ended.
+    fn finish(&mut self, now: Instant, outcome: Outcome) {
+        self.work = Work::None;
+        let Some(id) = self.op.take() else { return };
+        if self.terminated {
+            return;
+        }
+        let action = self.machine.step(now, Event::Done(id, outcome));
+        self.perform(now, action);
+    }
+
+    fn perform(&mut self, now: Instant, action: Action) {
+        match action {
+            Action::Start(id, op) => {
+                self.op = Some(id);
+                self.trace(op);
+                self.work = self.begin(now, op);
+            }
+            Action::Kill => {
+                self.fail(format_args!("time limit reached"));
+                self.kill(now);
+            }
+            Action::Wait => {}
+            Action::Exit(report) => self.report = Some(report),
+        }
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        let platform = match self.work {
+            Work::None | Work::Done(_) => None,
+            Work::Script => self.hal.scripts.deadline(),
+            Work::Module(_) | Work::StopModule => self.hal.module.deadline(),
+            Work::Transfer => earliest(
+                self.transfer.deadline(),
+                earliest(self.hal.network.deadline(), self.hal.module.deadline()),
+            ),
+            Work::Reboot { .. } => None,
+            Work::Request => earliest(self.requests.deadline(), self.hal.network.deadline()),
+        };
+        earliest(platform, self.machine.deadline())
+    }
+
+    /// Notes the first reason of a failure, and logs it.
+    fn fail(&mut self, reason: fmt::Arguments<'_>) -> Outcome {
+        self.hal.log.log(Level::Error, reason);
+        if self.reason.is_empty() {
+            self.reason = Text::cut(reason);
+        }
+        Outcome::Failure
+    }
+
+    fn trace(&mut self, op: Op) {
+        let (state, phase) = self.machine.place();
+        self.hal.log.log(Level::Debug, format_args!("{state:?} {phase:?}: {op:?}"));
+    }
+
+    /// How the artifact is to be trusted.
+    fn trust(&self) -> Trust {
+        use crate::artifact::Verifier;
+        match self.machine.run() {
+            Run::Bootstrap => Trust::Bootstrap,
+            Run::Daemon | Run::Install | Run::Continue(_) if self.hal.verifier.has_keys() => Trust::Signed,
+            Run::Daemon | Run::Install | Run::Continue(_) => Trust::Unsigned,
+        }
+    }
+
+    /// Ends what runs; its end is still polled for.
+    fn kill(&mut self, now: Instant) {
+        match self.work {
+            Work::None | Work::Done(_) => {}
+            Work::Script => self.hal.scripts.kill(now, config::SCRIPT_KILL_GRACE),
+            Work::Module(_) | Work::StopModule => self.hal.module.kill(now, config::MODULE_KILL_GRACE),
+            Work::Transfer => self.stop_transfer(now),
+            Work::Reboot { .. } => self.work = Work::Done(Outcome::Failure),
+            Work::Request => {
+                self.hal.network.cancel();
+                self.work = Work::Done(Outcome::Failure);
+            }
+        }
+    }
+}
+
+/// The saved record, for those who only look.
+///
+/// # Errors
+/// Text for people.
+pub fn saved_checkpoint<P: Platform>(
+    hal: &mut Hal<P>,
+    buf: &mut [u8],
+) -> Result<Option<Checkpoint>, Text<{ limits::REASON }>> {
+    records::load(hal, buf).map_err(|error| match error {
+        records::LoadError::Unusable(unusable) => Text::cut(format_args!("{unusable}")),
+        records::LoadError::Storage(reason) => reason,
+    })
+}

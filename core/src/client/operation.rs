@@ -1,0 +1,252 @@
+//! Beginning operations, and polling those that take time.
+
+use core::task::Poll;
+
+use super::Client;
+use crate::deployment::Call;
+use crate::hal::{Exit, Level, Log, Platform, ScriptRunner, System, UpdateModule};
+use crate::machine::Op;
+use crate::script::RETRY_LATER;
+use crate::state::Outcome;
+use crate::time::Instant;
+
+/// What is running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Nothing.
+    None,
+    /// It ended while it began.
+    Done(Outcome),
+    /// A state script.
+    Script,
+    /// A call of the update module.
+    Module(Call),
+    /// An artifact on its way in.
+    Transfer,
+    /// The transfer failed and its module is being ended.
+    StopModule,
+    /// The reboot command; `asked`: it succeeded, and the client waits to be ended.
+    Reboot { asked: bool },
+    /// A request to the server.
+    Request,
+}
+
+/// What polling the running operation gave.
+pub(super) enum Polled {
+    /// Nothing to do before the platform wakes.
+    Pending,
+    /// It moved on; poll again.
+    Moved,
+    /// It ended.
+    Ended(Outcome),
+}
+
+impl From<Poll<Outcome>> for Polled {
+    fn from(poll: Poll<Outcome>) -> Self {
+        match poll {
+            Poll::Pending => Self::Pending,
+            Poll::Ready(outcome) => Self::Ended(outcome),
+        }
+    }
+}
+
+impl<P: Platform> Client<'_, P> {
+    /// Begins an operation.
+    pub(super) fn begin(&mut self, now: Instant, op: Op) -> Work {
+        match op {
+            Op::Save => Work::Done(self.save()),
+            Op::SaveProvides(naming) => Work::Done(self.save_provides(naming)),
+            Op::ClearData => Work::Done(self.clear_data()),
+            Op::RunScript(transition, index) => match self.hal.scripts.start(now, transition, index) {
+                Ok(true) => {
+                    self.hal.log.log(Level::Debug, format_args!("running script {index} of {transition}"));
+                    Work::Script
+                }
+                Ok(false) => Work::Done(Outcome::Nothing),
+                Err(error) => {
+                    self.fail(format_args!("{transition} scripts: {error}"));
+                    Work::Done(Outcome::Refused)
+                }
+            },
+            Op::CheckVersion => match self.hal.scripts.check_version() {
+                Ok(()) => Work::Done(Outcome::Success),
+                Err(error) => Work::Done(self.fail(format_args!("before ArtifactCommit: {error}"))),
+            },
+            Op::CallModule(call) => self.call_module(now, call),
+            Op::Prepare => self.begin_transfer(now),
+            Op::Stream(call) => self.begin_stream(now, call),
+            Op::Reboot => match self.hal.system.start_reboot(now) {
+                Ok(()) => Work::Reboot { asked: false },
+                Err(error) => Work::Done(self.fail(format_args!("reboot: {error}"))),
+            },
+            Op::Request(call) => self.begin_request(now, call),
+            Op::End => {
+                self.hal.log.close_deployment();
+                Work::Done(Outcome::Success)
+            }
+        }
+    }
+
+    fn call_module(&mut self, now: Instant, call: Call) -> Work {
+        if call == Call::Cleanup && self.hal.module.is_clean() {
+            // An earlier start already came this far.
+            return Work::Done(Outcome::Success);
+        }
+        let started = if self.module_selected {
+            self.hal.module.start(now, call).map_err(|error| self.fail(format_args!("{call}: {error}")))
+        } else {
+            Err(self.fail(format_args!("{call}: the update module of this artifact is not there any more")))
+        };
+        match started {
+            Ok(()) => {
+                self.hal.log.log(Level::Debug, format_args!("calling the update module: {call}"));
+                Work::Module(call)
+            }
+            Err(outcome) => {
+                if call == Call::Cleanup {
+                    self.remove_tree();
+                }
+                Work::Done(outcome)
+            }
+        }
+    }
+
+    fn remove_tree(&mut self) {
+        if let Err(error) = self.hal.module.remove() {
+            self.hal.log.log(Level::Error, format_args!("the work tree cannot be removed: {error}"));
+        }
+    }
+
+    /// Polls what runs.
+    pub(super) fn poll_work(&mut self, now: Instant) -> Polled {
+        match self.work {
+            Work::None => Polled::Pending,
+            Work::Done(outcome) => Polled::Ended(outcome),
+            Work::Script => self.poll_script(now).into(),
+            Work::Module(call) => self.poll_module(now, call).into(),
+            Work::Transfer => self.poll_transfer(now),
+            Work::StopModule => self.hal.module.poll_exit(now).map(|_| Outcome::Failure).into(),
+            Work::Reboot { asked } => self.poll_reboot(now, asked).into(),
+            Work::Request => self.poll_request(now),
+        }
+    }
+
+    fn poll_script(&mut self, now: Instant) -> Poll<Outcome> {
+        self.hal.scripts.poll_exit(now).map(|exit| match exit {
+            Ok(exit) => self.script_ended(exit),
+            Err(error) => self.fail(format_args!("state script: {error}")),
+        })
+    }
+
+    fn poll_module(&mut self, now: Instant, call: Call) -> Poll<Outcome> {
+        self.hal.module.poll_exit(now).map(|exit| {
+            let outcome = match exit {
+                Ok(exit) => self.call_ended(call, exit),
+                Err(error) => self.fail(format_args!("{call}: {error}")),
+            };
+            if call == Call::Cleanup {
+                self.remove_tree();
+            }
+            outcome
+        })
+    }
+
+    fn script_ended(&mut self, exit: Exit) -> Outcome {
+        match exit {
+            Exit::Code(0) => Outcome::Success,
+            Exit::Code(RETRY_LATER) => {
+                self.hal.log.log(Level::Info, format_args!("the state script asks to be run again later"));
+                Outcome::Later(None)
+            }
+            Exit::Code(_) | Exit::Signal(_) => {
+                let (state, phase) = self.machine.place();
+                match crate::state::transition(state, phase) {
+                    Some(transition) => self.fail(format_args!("a {transition} script ended with {exit}")),
+                    None => self.fail(format_args!("a state script ended with {exit}")),
+                }
+            }
+        }
+    }
+
+    fn call_ended(&mut self, call: Call, exit: Exit) -> Outcome {
+        if !exit.is_success() {
+            return self.fail(format_args!("the update module ended {call} with {exit}"));
+        }
+        if !call.is_query() {
+            return Outcome::Success;
+        }
+        match answer(call, self.hal.module.answer()) {
+            Some(outcome) => outcome,
+            None => {
+                let shown = Shown(self.hal.module.answer());
+                let reason: crate::text::Text<200> = crate::text::Text::cut(format_args!("{shown}"));
+                self.fail(format_args!("the update module's answer to {call} makes no sense: \"{reason}\""))
+            }
+        }
+    }
+
+    fn poll_reboot(&mut self, now: Instant, asked: bool) -> Poll<Outcome> {
+        if asked {
+            return Poll::Pending;
+        }
+        match self.hal.system.poll_reboot(now) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(exit)) if exit.is_success() => {
+                self.work = Work::Reboot { asked: true };
+                Poll::Pending
+            }
+            Poll::Ready(Ok(exit)) => {
+                Poll::Ready(self.fail(format_args!("the reboot command ended with {exit}")))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(self.fail(format_args!("reboot: {error}"))),
+        }
+    }
+}
+
+/// The word a query printed: one line, the final newline optional, nothing else.
+fn answer(call: Call, printed: &[u8]) -> Option<Outcome> {
+    let line = printed.strip_suffix(b"\n").unwrap_or(printed);
+    match line {
+        b"" | b"No" => Some(Outcome::Nothing),
+        b"Yes" => Some(Outcome::Success),
+        b"Automatic" if call == Call::NeedsArtifactReboot => Some(Outcome::Automatic),
+        _ => None,
+    }
+}
+
+/// Untrusted bytes for a log line: what is not printable ASCII is shown as `?`.
+struct Shown<'a>(&'a [u8]);
+
+impl core::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        use core::fmt::Write;
+        self.0.iter().try_for_each(|&byte| {
+            f.write_char(if byte.is_ascii_graphic() || byte == b' ' { char::from(byte) } else { '?' })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_exact_words() {
+        let reboot = Call::NeedsArtifactReboot;
+        for (printed, expected) in [
+            (&b""[..], Some(Outcome::Nothing)),
+            (b"\n", Some(Outcome::Nothing)),
+            (b"No\n", Some(Outcome::Nothing)),
+            (b"Yes", Some(Outcome::Success)),
+            (b"Yes\n", Some(Outcome::Success)),
+            (b"Automatic\n", Some(Outcome::Automatic)),
+            (b"Yes ", None),
+            (b"Yes\n\n", None),
+            (b"yes", None),
+            (b"No\nYes\n", None),
+        ] {
+            assert_eq!(answer(reboot, printed), expected, "{printed:?}");
+        }
+        assert_eq!(answer(Call::SupportsRollback, b"Automatic"), None);
+    }
+}

@@ -1,0 +1,235 @@
+//! What the client keeps: the record of the update, the header of its artifact, and the provides.
+
+use super::Client;
+use crate::artifact::{depends, provides};
+use crate::checkpoint::{self, Checkpoint, Unusable};
+use crate::hal::{
+    Change, Error as _, Hal, Key, Kind, Level, Log, Platform, Storage, System, TreeFacts, UpdateModule,
+};
+use crate::limits;
+use crate::machine::{Naming, Run};
+use crate::state::{Mode, Outcome};
+use crate::text::Text;
+
+/// Why the saved record cannot be had.
+pub(super) enum LoadError {
+    Unusable(Unusable),
+    Storage(Text<{ limits::REASON }>),
+}
+
+/// Reads the saved record.
+pub(super) fn load<P: Platform>(hal: &mut Hal<P>, buf: &mut [u8]) -> Result<Option<Checkpoint>, LoadError> {
+    match hal.storage.read(Key::Checkpoint, buf) {
+        Ok(None) => Ok(None),
+        Ok(Some(bytes)) => Checkpoint::decode(bytes).map(Some).map_err(LoadError::Unusable),
+        Err(error) => Err(LoadError::Storage(Text::cut(format_args!("{error}")))),
+    }
+}
+
+/// A step of accepting an artifact that failed, as text for people.
+pub(super) type Refused = Text<{ limits::REASON }>;
+
+macro_rules! refused {
+    ($($arg:tt)*) => { Text::cut(format_args!($($arg)*)) };
+}
+
+impl<P: Platform> Client<'_, P> {
+    /// After a restart in the middle of an update: its header comes back from storage, its module is selected again
+    /// and the deployment's log goes on. What cannot be had is logged; the calls that need it then fail.
+    pub(super) fn restore(&mut self) {
+        let checkpoint = self.machine.checkpoint();
+        let (has_header, has_module) = (checkpoint.header, checkpoint.module);
+        let deployment = checkpoint.deployment.clone();
+        if !deployment.is_empty() {
+            self.hal.log.open_deployment(deployment.as_str());
+            self.hal
+                .log
+                .log(Level::Info, format_args!("going on with deployment {deployment} after a restart"));
+        }
+        if !has_header {
+            return;
+        }
+        let (header_info, type_info) = self.parser.records_mut();
+        let read = |record: Result<Option<&[u8]>, _>| record.map(|bytes| bytes.map_or(0, <[u8]>::len));
+        let storage = &mut self.hal.storage;
+        let lengths = read(storage.read(Key::HeaderInfo, header_info))
+            .and_then(|header| Ok((header, read(storage.read(Key::TypeInfo, type_info))?)));
+        match lengths {
+            Ok((header_info, type_info)) => match self.parser.restore(header_info, type_info) {
+                Ok(()) => self.header_stored = true,
+                Err(error) => {
+                    self.fail(format_args!("the stored header of the artifact: {error}"));
+                }
+            },
+            Err(error) => {
+                self.fail(format_args!("the stored header of the artifact cannot be read: {error}"));
+            }
+        }
+        if has_module && let Some(kind) = self.payload_type() {
+            match self.hal.module.select(kind.as_str()) {
+                Ok(()) => self.module_selected = true,
+                Err(error) => {
+                    self.fail(format_args!("payload type {kind}: {error}"));
+                }
+            }
+        }
+    }
+
+    /// The payload type of the artifact at hand; `None` for an empty payload or no artifact.
+    fn payload_type(&self) -> Option<Text<{ limits::PAYLOAD_TYPE }>> {
+        let mut buf = [0; limits::PAYLOAD_TYPE];
+        let kind = self.parser.header()?.payload_type(&mut buf)?;
+        Text::copy(kind).ok()
+    }
+
+    /// The header is verified: is this artifact for this device, and can it be installed? Then its scripts are
+    /// published, its module selected and the work tree built. `Ok(false)`: there is no payload.
+    pub(super) fn accept(&mut self) -> Result<bool, Refused> {
+        let bootstrap = self.machine.run() == Run::Bootstrap;
+        let mut device_type = [0; limits::DEVICE_TYPE];
+        let device_type = match self.hal.system.device_type(&mut device_type) {
+            Ok(device_type) => Some(device_type),
+            // The bootstrap artifact may come before the device type does.
+            Err(error) if bootstrap && error.kind() == Kind::NotFound => None,
+            Err(error) => return Err(refused!("the device type cannot be read: {error}")),
+        };
+        let header = self.parser.header().ok_or_else(|| refused!("the artifact has no header"))?;
+        let installed = self.hal.storage.read(Key::Provides, self.record);
+        let installed = installed.map_err(|error| refused!("what is installed cannot be read: {error}"))?;
+        let installed = installed.unwrap_or(b"{}");
+        if let Some(device_type) = device_type {
+            depends::check(&header, device_type, installed).map_err(|error| refused!("{error}"))?;
+        }
+        let mut name = [0; limits::NAME];
+        let name = header.artifact_name(&mut name);
+        if self.machine.run() == Run::Daemon {
+            self.requests.offered.check(name, &header).map_err(|error| refused!("{error}"))?;
+        }
+        self.hal.log.log(Level::Info, format_args!("artifact \"{name}\" is for this device"));
+
+        let mut kind = [0; limits::PAYLOAD_TYPE];
+        let Some(kind) = header.payload_type(&mut kind) else { return Ok(false) };
+        self.hal.module.select(kind).map_err(|error| refused!("payload type {kind}: {error}"))?;
+        self.module_selected = true;
+        self.header_stored = false;
+        publish::<P>(&mut self.hal)?;
+
+        let mut group = [0; limits::NAME];
+        let mut current_name = [0; limits::NAME];
+        let mut current_group = [0; limits::NAME];
+        let facts = TreeFacts {
+            current_artifact_name: provides::lookup(installed, "artifact_name", &mut current_name)
+                .unwrap_or(""),
+            current_artifact_group: provides::lookup(installed, "artifact_group", &mut current_group)
+                .unwrap_or(""),
+            current_device_type: device_type.unwrap_or(""),
+            artifact_name: name,
+            artifact_group: header.artifact_group(&mut group).unwrap_or(""),
+            payload_type: kind,
+            header_info: header.header_info(),
+            type_info: header.type_info(),
+            meta_data: header.meta_data(),
+        };
+        self.hal.module.prepare(&facts).map_err(|error| {
+            let reason = refused!("the work tree cannot be built: {error}");
+            // Nobody calls `Cleanup` for an update that did not begin.
+            drop(self.hal.module.remove());
+            reason
+        })?;
+        Ok(true)
+    }
+
+    /// [`crate::machine::Op::Save`].
+    pub(super) fn save(&mut self) -> Outcome {
+        let mut buf = [0; checkpoint::MAX_LEN];
+        let checkpoint = self.machine.checkpoint();
+        let record = Change::Put(Key::Checkpoint, checkpoint.encode(&mut buf));
+        let saved = match self.parser.header() {
+            Some(header) if checkpoint.header && !self.header_stored => self.hal.storage.commit(&[
+                record,
+                Change::Put(Key::HeaderInfo, header.header_info()),
+                Change::Put(Key::TypeInfo, header.type_info()),
+            ]),
+            Some(_) | None => self.hal.storage.commit(&[record]),
+        };
+        match saved {
+            Ok(()) => {
+                self.header_stored |= self.machine.checkpoint().header;
+                Outcome::Success
+            }
+            Err(error) => self.fail(format_args!("the state of the update cannot be saved: {error}")),
+        }
+    }
+
+    /// [`crate::machine::Op::SaveProvides`].
+    pub(super) fn save_provides(&mut self, naming: Naming) -> Outcome {
+        match self.write_provides(naming) {
+            Ok(()) => Outcome::Success,
+            Err(reason) => self.fail(format_args!("{reason}")),
+        }
+    }
+
+    fn write_provides(&mut self, naming: Naming) -> Result<(), Refused> {
+        let Some(header) = self.parser.header() else {
+            // A loop before any artifact was accepted leaves the device as it was.
+            return if naming == Naming::Loop {
+                Ok(())
+            } else {
+                Err(refused!("the artifact's header is lost"))
+            };
+        };
+        let installed = self.hal.storage.read(Key::Provides, self.record);
+        let installed = installed.map_err(|error| refused!("what is installed cannot be read: {error}"))?;
+        let naming = match naming {
+            Naming::Good => provides::Naming::Good,
+            Naming::Inconsistent => provides::Naming::Inconsistent,
+            Naming::Loop => provides::Naming::Loop,
+        };
+        let merged = provides::merge(installed.unwrap_or(b"{}"), &header, naming, self.out)
+            .map_err(|error| refused!("the new provides cannot be stored: {error}"))?;
+        let mut buf = [0; checkpoint::MAX_LEN];
+        let checkpoint = self.machine.checkpoint();
+        let provides = Change::Put(Key::Provides, merged);
+        let committed = match checkpoint.mode {
+            Mode::Managed => self
+                .hal
+                .storage
+                .commit(&[provides, Change::Put(Key::Checkpoint, checkpoint.encode(&mut buf))]),
+            // Bootstrap never wrote a record, and must not delete one either.
+            Mode::Standalone if self.machine.run() == Run::Bootstrap => self.hal.storage.commit(&[provides]),
+            Mode::Standalone => self.hal.storage.commit(&[
+                provides,
+                Change::Delete(Key::Checkpoint),
+                Change::Delete(Key::HeaderInfo),
+                Change::Delete(Key::TypeInfo),
+            ]),
+        };
+        committed.map_err(|error| refused!("the new name and provides cannot be stored: {error}"))
+    }
+
+    /// [`crate::machine::Op::ClearData`].
+    pub(super) fn clear_data(&mut self) -> Outcome {
+        if self.machine.run() == Run::Bootstrap {
+            return Outcome::Success;
+        }
+        let cleared = self.hal.storage.commit(&[
+            Change::Delete(Key::Checkpoint),
+            Change::Delete(Key::HeaderInfo),
+            Change::Delete(Key::TypeInfo),
+            Change::Delete(Key::Offer),
+        ]);
+        match cleared {
+            Ok(()) => {
+                self.header_stored = false;
+                Outcome::Success
+            }
+            Err(error) => self.fail(format_args!("the record of the update cannot be deleted: {error}")),
+        }
+    }
+}
+
+/// The artifact's scripts take their place; nothing of an unverified artifact ever does.
+fn publish<P: Platform>(hal: &mut Hal<P>) -> Result<(), Refused> {
+    use crate::hal::ScriptRunner;
+    hal.scripts.publish().map_err(|error| refused!("the artifact's state scripts cannot be stored: {error}"))
+}

@@ -1,0 +1,53 @@
+//! The proof that core needs no heap and no operating system.
+//!
+//! This binary has no standard library, no allocator and no `main` of Rust's. It instantiates the client, the parser
+//! and the gzip decoder for a made-up board. Were anything in them, or in what they depend on, to allocate, the
+//! compiler would stop with "no global memory allocator found".
+//!
+//! Run, it drives the client until the board refuses its (empty) artifact, and exits with 0.
+#![no_std]
+#![no_main]
+
+mod board;
+
+use core::hint::black_box;
+use core::panic::PanicInfo;
+
+use thimble_core::artifact::ManifestEntry;
+use thimble_core::client::{Buffers, Client, Start};
+use thimble_core::config::Config;
+use thimble_core::hal::Target;
+use thimble_core::machine::{Run, StopSet};
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// What the C start-up code calls.
+#[unsafe(no_mangle)]
+pub extern "C" fn main() -> i32 {
+    let run = black_box(Run::Install);
+    let source = black_box(Some(Target::Url("http://127.0.0.1/empty.mender")));
+    let config = Config::default();
+    let buffers = Buffers {
+        chunk: &mut [0; 4096],
+        record: &mut [0; 4096],
+        out: &mut [0; 4096],
+        name: &mut [0; 1024],
+        header_info: &mut [0; 4096],
+        type_info: &mut [0; 4096],
+        meta_data: &mut [0; 8192],
+        files: &mut [ManifestEntry::default(); 8],
+        window: &mut [0; 32 * 1024],
+    };
+    let start = Start { config: &config, run, stop_before: StopSet::default(), source };
+    let Ok(mut client) = Client::start(board::hal(), buffers, start) else { return 1 };
+    for _ in 0..1000 {
+        client.poll();
+        if client.report().is_some() {
+            return 0;
+        }
+    }
+    2
+}
