@@ -19,6 +19,10 @@ use thimble_core::config::Config;
 use thimble_core::hal::Target;
 use thimble_core::machine::{Run, StopSet};
 
+// memcpy and its siblings, which on a board come from the compiler's own library.
+#[link(name = "c")]
+unsafe extern "C" {}
+
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
     loop {}
