@@ -1,7 +1,9 @@
 //! The Linux side of thimble.
 
 pub mod clock;
+pub mod lock;
 pub mod module;
+pub mod paths;
 pub mod process;
 pub mod scripts;
 pub mod storage;

@@ -1,0 +1,193 @@
+//! One client at a time: an exclusive lock in the datastore (C-8).
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::thread::sleep;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, ftruncate, openat};
+use thimble_core::hal::{self, Kind};
+
+use crate::fsat::kind_of;
+use crate::storage::DataDirectory;
+
+const NAME: &str = "mender-update.lock";
+
+/// [`Holder::find`] holds a shared lock for a moment; a client that starts just then tries again.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The lock, held until it is dropped or the process ends, however it ends. The file stays: removing it would let
+/// two clients hold locks on two files of one name.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Who holds the lock, as it said itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: u32,
+    /// What it is doing, such as `daemon` or `install`.
+    pub verb: String,
+}
+
+/// Why there is no lock.
+#[derive(Debug)]
+pub enum LockError {
+    /// Another client has it; `None`: it has not said who it is.
+    Held(Option<Holder>),
+    /// The lock file cannot be used.
+    Io(io::Error),
+}
+
+impl Lock {
+    /// Takes the lock and leaves a note for others that this process holds it for `verb` (a plain word).
+    pub fn acquire(directory: &DataDirectory, verb: &str) -> Result<Self, LockError> {
+        // A lock file is never a link, and opening it must not wait for anything.
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(directory.handle(), NAME, flags, Mode::RUSR | Mode::WUSR).map_err(io_error)?;
+        let mut file = File::from(file);
+        for attempt in 1.. {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) if attempt < ATTEMPTS => sleep(PAUSE),
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::Held(Holder::read(&mut file))),
+                Err(errno) => return Err(io_error(errno)),
+            }
+        }
+        // The note is a help, not the lock: on a full disk the lock still holds.
+        let _ = ftruncate(&file, 0);
+        let _ = file.write_all(format!("{} {verb}\n", std::process::id()).as_bytes());
+        Ok(Self { _file: file })
+    }
+}
+
+impl Holder {
+    /// Who holds the lock now, if anybody does. Never waits.
+    pub fn find(directory: &DataDirectory) -> io::Result<Option<Self>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut file = match openat(directory.handle(), NAME, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(None),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(Self::read(&mut file)),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn read(file: &mut File) -> Option<Self> {
+        let mut note = [0; 64];
+        let length = file.read(&mut note).ok()?;
+        let (pid, verb) = str::from_utf8(&note[..length]).ok()?.strip_suffix('\n')?.split_once(' ')?;
+        let plain = verb.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+        let pid = pid.parse().ok().filter(|&pid| pid > 1)?;
+        plain.then(|| Self { pid, verb: verb.to_owned() })
+    }
+}
+
+fn io_error(errno: rustix::io::Errno) -> LockError {
+    LockError::Io(errno.into())
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held(Some(Holder { pid, verb })) => {
+                write!(f, "another client is at work in this datastore: `{verb}`, process {pid}")?;
+                if verb == "daemon" {
+                    f.write_str("; stop it first")
+                } else {
+                    f.write_str("; wait for its end")
+                }
+            }
+            Self::Held(None) => f.write_str("another client is at work in this datastore"),
+            Self::Io(error) => write!(f, "cannot lock {NAME} in the datastore: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for LockError {}
+
+impl hal::Error for LockError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Held(_) => Kind::Refused,
+            Self::Io(error) => kind_of(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    #[test]
+    fn i15_only_one_client_holds_the_lock_and_the_other_is_told_who() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(home.path()).unwrap();
+        assert_eq!(Holder::find(&directory).unwrap(), None);
+        let lock = Lock::acquire(&directory, "daemon").unwrap();
+        let me = Holder { pid: std::process::id(), verb: "daemon".into() };
+        assert_eq!(Holder::find(&directory).unwrap().as_ref(), Some(&me));
+        let Err(error @ LockError::Held(_)) = Lock::acquire(&directory, "install") else {
+            panic!("two locks")
+        };
+        assert!(error.to_string().contains(&format!("process {}", me.pid)), "{error}");
+        drop(lock);
+        assert_eq!(Holder::find(&directory).unwrap(), None, "an old note is no holder");
+        Lock::acquire(&directory, "install").unwrap();
+    }
+
+    #[test]
+    fn i15_another_process_is_kept_out_and_a_child_does_not_keep_the_lock() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(home.path()).unwrap();
+        let lock = Lock::acquire(&directory, "commit").unwrap();
+        let try_it = || {
+            let mut command = std::process::Command::new("flock");
+            command.args(["-n", "-E", "42"]).arg(home.path().join(NAME)).arg("true").status().unwrap().code()
+        };
+        assert_eq!(try_it(), Some(42));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        drop(lock);
+        let after = try_it();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(after, Some(0));
+    }
+
+    #[test]
+    fn d5_the_lock_file_is_for_its_owner_only() {
+        let home = tempfile::tempdir().unwrap();
+        let _lock = Lock::acquire(&DataDirectory::open(home.path()).unwrap(), "daemon").unwrap();
+        assert_eq!(home.path().join(NAME).metadata().unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn d6_a_planted_link_is_not_written_through() {
+        let home = tempfile::tempdir().unwrap();
+        let victim = home.path().join("victim");
+        std::fs::write(&victim, "keep me").unwrap();
+        symlink(&victim, home.path().join(NAME)).unwrap();
+        let directory = DataDirectory::open(home.path()).unwrap();
+        assert!(matches!(Lock::acquire(&directory, "daemon"), Err(LockError::Io(_))));
+        assert_eq!(std::fs::read_to_string(victim).unwrap(), "keep me");
+    }
+
+    #[test]
+    fn a_strange_note_is_no_holder() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(NAME);
+        for note in ["", "12", "x daemon\n", "0 daemon\n", "12 a\x1bb\n", "-1 daemon\n"] {
+            std::fs::write(&path, note).unwrap();
+            assert_eq!(Holder::read(&mut File::open(&path).unwrap()), None, "{note:?}");
+        }
+    }
+}
