@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod lock;
+pub mod log;
 pub mod module;
 pub mod paths;
 pub mod process;

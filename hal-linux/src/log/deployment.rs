@@ -1,0 +1,299 @@
+//! Logs of deployments: `deployments.NNNN.<id>.log`, the newest numbered 0000, five of them kept.
+//!
+//! A line is a JSON object, written by one call. What power loss leaves of the last line is repaired when the log is
+//! sent ([`super::upload`]), never here: an old log is evidence.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use thimble_core::api::json::Escape;
+use thimble_core::hal::Level;
+use thimble_core::limits::DEPLOYMENT_ID;
+
+/// Logs kept, the current one included.
+const KEPT: usize = 5;
+
+/// Bytes that must be free on the file system; older logs make room (`spec/standalone-cli.md` 10).
+const FREE: u64 = 100 * 1024;
+
+/// A log of this many bytes ends with a line that says so: a chatty script must not fill the device.
+pub(super) const SIZE_MAX: u64 = 512 * 1024;
+
+const FULL: &str = "the deployment log is full; what follows is missing";
+
+/// The open log of the running deployment.
+#[derive(Debug)]
+pub(super) struct DeploymentLog {
+    file: File,
+    size: u64,
+    /// The last line has no end: power was lost inside it, or a write was cut short.
+    torn: bool,
+}
+
+/// A log in the directory.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    number: u16,
+    id: String,
+}
+
+impl Entry {
+    fn parse(name: &str) -> Option<Self> {
+        let (number, id) = name.strip_prefix("deployments.")?.strip_suffix(".log")?.split_once('.')?;
+        let digits = number.len() == 4 && number.bytes().all(|b| b.is_ascii_digit());
+        (digits && is_id(id)).then(|| Some(Self { number: number.parse().ok()?, id: id.to_owned() }))?
+    }
+
+    fn path(&self, directory: &Path) -> PathBuf {
+        directory.join(format!("deployments.{:04}.{}.log", self.number, self.id))
+    }
+}
+
+/// What may stand in a file name (`spec/server-api.md` 3.2).
+fn is_id(id: &str) -> bool {
+    (1..=DEPLOYMENT_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+impl DeploymentLog {
+    /// Opens the log of `id` as number 0000, appending to the one it has, and renumbers the others behind it.
+    pub(super) fn open(directory: &Path, id: &str) -> io::Result<Self> {
+        if !is_id(id) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "its id cannot be part of a file name"));
+        }
+        let others = arrange(directory, id)?;
+        make_room(directory, others, || {
+            let space = rustix::fs::statvfs(directory)?;
+            Ok(space.f_bavail.saturating_mul(space.f_frsize))
+        })?;
+        let path = Entry { number: 0, id: id.to_owned() }.path(directory);
+        let flags = OFlags::RDWR
+            | OFlags::CREATE
+            | OFlags::APPEND
+            | OFlags::NOFOLLOW
+            | OFlags::NONBLOCK
+            | OFlags::CLOEXEC;
+        let mut file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
+        let size = file.metadata()?.len();
+        let mut last = [b'\n'];
+        if size > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        Ok(Self { file, size, torn: last != [b'\n'] })
+    }
+
+    /// Appends a line, or the last one. A write that fails is forgotten: the log must not stop the deployment.
+    pub(super) fn write(&mut self, time: &str, level: Level, message: &str) {
+        if self.size >= SIZE_MAX {
+            return;
+        }
+        let mut line = self.line(time, level, message);
+        let reserve = 2 * FULL.len() as u64;
+        if self.size + line.len() as u64 + reserve > SIZE_MAX {
+            line = self.line(time, Level::Warning, FULL);
+            self.size = SIZE_MAX;
+        }
+        if let Ok(length) = self.file.write(line.as_bytes()) {
+            self.size = self.size.saturating_add(length as u64);
+            self.torn = length < line.len();
+        }
+    }
+
+    fn line(&self, time: &str, level: Level, message: &str) -> String {
+        let end_of_torn_line = if self.torn { "\n" } else { "" };
+        format!("{end_of_torn_line}{}\n", entry(time, level.name(), message))
+    }
+}
+
+/// One entry, as it stands in the file and goes to the server. An empty text is none for the server.
+pub(super) fn entry(time: &str, level: &str, message: &str) -> String {
+    let message = if message.is_empty() { "(empty)" } else { message };
+    let mut json = String::new();
+    for (before, text) in
+        [("{\"timestamp\":\"", time), ("\",\"level\":\"", level), ("\",\"message\":\"", message)]
+    {
+        json.push_str(before);
+        // Writing into a `String` cannot fail.
+        let _ = Escape(&mut json).write_str(text);
+    }
+    json.push_str("\"}");
+    json
+}
+
+/// The file that has the log of `id`, the newest if there are several.
+pub(super) fn find(directory: &Path, id: &str) -> io::Result<Option<PathBuf>> {
+    Ok(list(directory)?.into_iter().find(|entry| entry.id == id).map(|entry| entry.path(directory)))
+}
+
+/// All logs, newest first.
+fn list(directory: &Path) -> io::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for found in fs::read_dir(directory)? {
+        entries.extend(found?.file_name().to_str().and_then(Entry::parse));
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+/// Makes the log of `id`, if there is one, number 0000, the newest others 0001 and on; removes what is too much.
+/// Says which others are left, newest first.
+fn arrange(directory: &Path, id: &str) -> io::Result<Vec<Entry>> {
+    let (mut own, others): (Vec<_>, Vec<_>) = list(directory)?.into_iter().partition(|entry| entry.id == id);
+    let mut left = Vec::new();
+    // From the oldest on, so that a stop in between never leaves two of one number in the wrong order.
+    for (at, entry) in others.into_iter().enumerate().rev() {
+        let path = entry.path(directory);
+        if at + 1 >= KEPT {
+            fs::remove_file(path)?;
+            continue;
+        }
+        let moved = Entry { number: u16::try_from(at + 1).unwrap_or(u16::MAX), ..entry };
+        if path != moved.path(directory) {
+            fs::rename(path, moved.path(directory))?;
+        }
+        left.push(moved);
+    }
+    left.reverse();
+    if !own.is_empty() && own[0].number != 0 {
+        let newest = own.remove(0);
+        fs::rename(newest.path(directory), Entry { number: 0, id: id.to_owned() }.path(directory))?;
+    }
+    Ok(left)
+}
+
+/// Removes the oldest of `others` until there is room, and fails when there is none even then.
+fn make_room(directory: &Path, mut others: Vec<Entry>, free: impl Fn() -> io::Result<u64>) -> io::Result<()> {
+    while free()? < FREE {
+        let oldest = others.pop().ok_or(io::ErrorKind::StorageFull)?;
+        fs::remove_file(oldest.path(directory))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(directory).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn open(directory: &Path, id: &str) -> DeploymentLog {
+        DeploymentLog::open(directory, id).unwrap()
+    }
+
+    #[test]
+    fn five_logs_are_kept_and_the_current_one_is_number_0() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("deployments.0001.not an id.log"), "").unwrap();
+        for id in ["a", "b", "c", "d", "e", "f", "g"] {
+            open(home.path(), id).write("t", Level::Info, id);
+        }
+        let expected = ["0000.g", "0001.f", "0001.not an id", "0002.e", "0003.d", "0004.c"]
+            .map(|n| format!("deployments.{n}.log"));
+        assert_eq!(names(home.path()), expected);
+        let oldest = fs::read_to_string(home.path().join("deployments.0004.c.log")).unwrap();
+        assert!(oldest.contains("\"message\":\"c\""));
+    }
+
+    #[test]
+    fn a_resumed_deployment_appends_to_its_log_wherever_it_is() {
+        let home = tempfile::tempdir().unwrap();
+        open(home.path(), "a").write("t", Level::Info, "1");
+        open(home.path(), "a").write("t", Level::Info, "2");
+        open(home.path(), "b");
+        open(home.path(), "a").write("t", Level::Info, "3");
+        assert_eq!(names(home.path()), ["deployments.0000.a.log", "deployments.0001.b.log"]);
+        let log = fs::read_to_string(home.path().join("deployments.0000.a.log")).unwrap();
+        assert_eq!(log.lines().count(), 3);
+    }
+
+    #[test]
+    fn logs_of_the_go_client_are_renumbered_too() {
+        let home = tempfile::tempdir().unwrap();
+        for (n, id) in [(1, "new"), (2, "old")] {
+            fs::write(home.path().join(format!("deployments.000{n}.{id}.log")), id).unwrap();
+        }
+        open(home.path(), "new");
+        assert_eq!(names(home.path()), ["deployments.0000.new.log", "deployments.0001.old.log"]);
+        assert_eq!(fs::read_to_string(home.path().join("deployments.0000.new.log")).unwrap(), "new");
+    }
+
+    #[test]
+    fn the_oldest_logs_make_room() {
+        let home = tempfile::tempdir().unwrap();
+        for id in ["a", "b", "c"] {
+            open(home.path(), id);
+        }
+        let others = arrange(home.path(), "c").unwrap();
+        let asked = Cell::new(0);
+        let free = || {
+            asked.set(asked.get() + 1);
+            Ok(if asked.get() < 2 { FREE - 1 } else { FREE })
+        };
+        make_room(home.path(), others, free).unwrap();
+        assert_eq!(names(home.path()), ["deployments.0000.c.log", "deployments.0001.b.log"]);
+        let others = arrange(home.path(), "c").unwrap();
+        let error = make_room(home.path(), others, || Ok(0)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(names(home.path()), ["deployments.0000.c.log"], "the current one stays");
+    }
+
+    #[test]
+    fn a_full_log_ends_with_a_marker_and_stays_below_its_limit() {
+        let home = tempfile::tempdir().unwrap();
+        let mut log = open(home.path(), "a");
+        let long = "x".repeat(4000);
+        for _ in 0..200 {
+            log.write("2026-01-01T00:00:00Z", Level::Info, &long);
+        }
+        let text = fs::read_to_string(home.path().join("deployments.0000.a.log")).unwrap();
+        assert!(text.len() as u64 <= SIZE_MAX && text.len() > 500_000);
+        assert!(text.lines().last().unwrap().contains(FULL));
+        assert_eq!(text.matches(FULL).count(), 1);
+        open(home.path(), "a").write("2026-01-01T00:00:00Z", Level::Info, &long);
+        let again = fs::read_to_string(home.path().join("deployments.0000.a.log")).unwrap();
+        assert!(again.len() as u64 <= SIZE_MAX);
+    }
+
+    #[test]
+    fn l4_a_torn_line_is_left_as_it_is_and_not_continued() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("deployments.0000.a.log");
+        fs::write(&path, "{\"timestamp\":\"20").unwrap();
+        open(home.path(), "a").write("t", Level::Info, "next");
+        let text = fs::read_to_string(path).unwrap();
+        assert_eq!(
+            text,
+            "{\"timestamp\":\"20\n{\"timestamp\":\"t\",\"level\":\"info\",\"message\":\"next\"}\n"
+        );
+    }
+
+    #[test]
+    fn d6_ids_and_links_lead_nowhere_else() {
+        let home = tempfile::tempdir().unwrap();
+        for id in ["", "../x", "a/b", "a.b", "a b", &"x".repeat(65)] {
+            assert!(DeploymentLog::open(home.path(), id).is_err(), "{id:?}");
+        }
+        let victim = home.path().join("victim");
+        fs::write(&victim, "keep me").unwrap();
+        symlink(&victim, home.path().join("deployments.0000.a.log")).unwrap();
+        assert!(DeploymentLog::open(home.path(), "a").is_err());
+        assert_eq!(fs::read_to_string(victim).unwrap(), "keep me");
+    }
+
+    #[test]
+    fn d5_a_log_is_for_its_owner_only() {
+        let home = tempfile::tempdir().unwrap();
+        open(home.path(), "a");
+        assert_eq!(home.path().join("deployments.0000.a.log").metadata().unwrap().mode() & 0o777, 0o600);
+    }
+}
