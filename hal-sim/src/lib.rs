@@ -1,1 +1,3 @@
 //! The simulated side of thimble.
+
+pub mod server;
