@@ -310,7 +310,7 @@ impl<'b, P: Platform> Client<'b, P> {
                 earliest(self.hal.network.deadline(), self.hal.module.deadline()),
             ),
             Work::Reboot { .. } => None,
-            Work::Request => earliest(self.requests.deadline(), self.hal.network.deadline()),
+            Work::Request => earliest(self.requests_deadline(), self.hal.network.deadline()),
         };
         earliest(platform, self.machine.deadline())
     }
@@ -348,7 +348,7 @@ impl<'b, P: Platform> Client<'b, P> {
             Work::Transfer => self.stop_transfer(now),
             Work::Reboot { .. } => self.work = Work::Done(Outcome::Failure),
             Work::Request => {
-                self.hal.network.cancel();
+                self.end_request();
                 self.work = Work::Done(Outcome::Failure);
             }
         }

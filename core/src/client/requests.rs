@@ -1,42 +1,587 @@
-//! Requests to the server: authentication, then the device API.
+//! Requests to the server: a token first, then the device API (`spec/server-api.md`).
+//!
+//! Each request is one completion: the machine hears how it ended exactly once. A token is asked for when there is
+//! none, and once more when the server refuses the one there is.
 
-use super::Client;
+use core::fmt;
+use core::task::Poll;
+
 use super::operation::{Polled, Work};
+use super::{Client, Source};
+use crate::api::auth::{self, AuthRequest, Identity};
+use crate::api::deployments::{self, Offer};
+use crate::api::inventory::{Accepted, Attributes};
+use crate::api::{Endpoint, Reply, V2Memory, check_url, error_text};
 use crate::artifact::Header;
-use crate::hal::Platform;
+use crate::hal::{
+    Agent, Error as _, Head, Kind, Level, Log, Network, Platform, Request, Storage, System, Target,
+};
+use crate::json::Value;
+use crate::limits;
 use crate::machine::ApiCall;
 use crate::state::Outcome;
+use crate::text::Text;
 use crate::time::Instant;
 
-/// What is kept of the server between requests.
-#[derive(Debug, Default)]
-pub(super) struct Requests {
-    pub(super) offered: Offered,
+/// After so many requests in a row that found no connection, the token is dropped: another server may answer.
+const LOST_CONNECTIONS: u8 = 3;
+
+/// Room for a URL of the device API: a server's, a path, two encoded names.
+const API_URL: usize = 2048;
+
+/// Room for a signature in base64: RSA-4096 has 684 bytes.
+const SIGNATURE: usize = 1024;
+
+/// What is being waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    None,
+    /// The identity script.
+    Identity,
+    /// The inventory scripts.
+    Inventory,
+    /// The head of the answer to this request.
+    Head(Asked),
+    /// Its body: what it means, and how much of it came.
+    Body(Asked, Reply, usize),
 }
 
-impl Requests {
-    pub(super) const fn deadline(&self) -> Option<Instant> {
-        None
-    }
+/// Which request is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// For a token, from the server of this number.
+    Token(usize),
+    NextV2,
+    NextV1,
+    Status,
+    Log,
+    Inventory,
+    ControlMap,
+}
+
+/// What is kept between requests, and the state of the one under way.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    stage: Stage,
+    call: Option<ApiCall>,
+    token: Text<{ limits::TOKEN }>,
+    /// The server that gave the token.
+    server: usize,
+    /// A token was asked for during this request.
+    token_is_new: bool,
+    lost_connections: u8,
+    /// Length of the body in the front of `out`.
+    body: usize,
+    v2: V2Memory,
+    accepted: Accepted,
+    pub(super) offered: Offered,
 }
 
 /// What the server said about the artifact it offered.
 #[derive(Debug, Default)]
-pub(super) struct Offered;
+pub(super) struct Offered {
+    artifact_name: Text<{ limits::NAME }>,
+    fits_device: bool,
+    /// Why its link cannot be used.
+    bad_link: Text<80>,
+}
 
-impl Offered {
-    /// The artifact must be the one that was offered.
-    pub(super) fn check(&self, _name: &str, _header: &Header<'_>) -> Result<(), &'static str> {
-        Ok(())
+/// Why an artifact is not the one that was offered.
+#[derive(Debug)]
+pub(super) enum NotOffered {
+    Name(Text<{ limits::NAME }>),
+    DeviceType,
+}
+
+impl fmt::Display for NotOffered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(offered) => {
+                write!(f, "the server offered artifact \"{offered}\", the link gives another")
+            }
+            Self::DeviceType => f.write_str("the server's offer is not for this device type"),
+        }
     }
 }
 
-impl<P: Platform> Client<'_, P> {
-    pub(super) fn begin_request(&mut self, _now: Instant, _call: ApiCall) -> Work {
-        Work::Done(Outcome::Failure)
+impl Offered {
+    /// The artifact must be the one that was offered, and offered to this device.
+    pub(super) fn check(&self, name: &str, _header: &Header<'_>) -> Result<(), NotOffered> {
+        if self.artifact_name != *name {
+            return Err(NotOffered::Name(self.artifact_name.clone()));
+        }
+        if !self.fits_device {
+            return Err(NotOffered::DeviceType);
+        }
+        Ok(())
     }
 
-    pub(super) fn poll_request(&mut self, _now: Instant) -> Polled {
-        Polled::Pending
+    pub(super) fn bad_link(&self) -> &str {
+        self.bad_link.as_str()
+    }
+}
+
+/// A request that cannot go on; text for people.
+type Failed = Text<{ limits::REASON }>;
+
+macro_rules! failed {
+    ($($arg:tt)*) => { Text::cut(format_args!($($arg)*)) };
+}
+
+impl<P: Platform> Client<'_, P> {
+    pub(super) fn requests_deadline(&self) -> Option<Instant> {
+        self.hal.agent.deadline()
+    }
+
+    /// Begins a request of the machine's.
+    pub(super) fn begin_request(&mut self, now: Instant, call: ApiCall) -> Work {
+        let requests = &mut self.requests;
+        requests.call = Some(call);
+        requests.token_is_new = false;
+        if matches!(call, ApiCall::Status { fresh_token: true, .. }) {
+            requests.token.clear();
+        }
+        let begun = if requests.token.is_empty() { self.begin_token(now) } else { self.send(now) };
+        match begun {
+            Ok(()) => Work::Request,
+            Err(reason) => Work::Done(self.request_failed(&reason)),
+        }
+    }
+
+    /// Moves the request on.
+    pub(super) fn poll_request(&mut self, now: Instant) -> Polled {
+        match self.request_step(now) {
+            Ok(Poll::Pending) => Polled::Pending,
+            Ok(Poll::Ready(None)) => Polled::Moved,
+            Ok(Poll::Ready(Some(outcome))) => {
+                self.end_request();
+                Polled::Ended(outcome)
+            }
+            Err(reason) => {
+                self.end_request();
+                Polled::Ended(self.request_failed(&reason))
+            }
+        }
+    }
+
+    /// Drops what is under way.
+    pub(super) fn end_request(&mut self) {
+        self.hal.network.cancel();
+        self.hal.agent.cancel();
+        self.requests.stage = Stage::None;
+    }
+
+    /// A request that failed is no failure of the update by itself: it is logged, and the machine decides.
+    fn request_failed(&mut self, reason: &Failed) -> Outcome {
+        self.hal.log.log(Level::Warning, format_args!("{reason}"));
+        Outcome::Failure
+    }
+
+    fn request_step(&mut self, now: Instant) -> Result<Poll<Option<Outcome>>, Failed> {
+        match self.requests.stage {
+            Stage::None => Err(failed!("no request is under way")),
+            Stage::Identity => match self.hal.agent.poll_identity(now, self.record) {
+                Poll::Pending => Ok(Poll::Pending),
+                Poll::Ready(Ok(length)) => {
+                    self.write_token_request(length)?;
+                    self.ask_for_token(now, 0)?;
+                    Ok(Poll::Ready(None))
+                }
+                Poll::Ready(Err(error)) => Err(failed!("the device's identity: {error}")),
+            },
+            Stage::Inventory => match self.hal.agent.poll_inventory(now) {
+                Poll::Pending => Ok(Poll::Pending),
+                Poll::Ready(()) => self.send_inventory(now),
+            },
+            Stage::Head(asked) => match self.hal.network.poll_head(now) {
+                Poll::Pending => Ok(Poll::Pending),
+                Poll::Ready(Ok(head)) => self.answered(now, asked, head),
+                Poll::Ready(Err(error)) => {
+                    let reason = failed!("{}: {error}", asked.name());
+                    let lost = matches!(error.kind(), Kind::Connection | Kind::TimedOut);
+                    self.no_answer(now, asked, lost, reason)
+                }
+            },
+            Stage::Body(asked, reply, length) => {
+                let room = self.record.get_mut(length..).unwrap_or_default();
+                if room.is_empty() {
+                    return self.answer_complete(now, asked, reply, length, false);
+                }
+                match self.hal.network.poll_read(now, room) {
+                    Poll::Pending => Ok(Poll::Pending),
+                    Poll::Ready(Ok(0)) => self.answer_complete(now, asked, reply, length, true),
+                    Poll::Ready(Ok(read)) => {
+                        self.requests.stage = Stage::Body(asked, reply, length.saturating_add(read));
+                        Ok(Poll::Ready(None))
+                    }
+                    Poll::Ready(Err(error)) => {
+                        let reason = failed!("{}: the answer broke off: {error}", asked.name());
+                        self.no_answer(now, asked, true, reason)
+                    }
+                }
+            }
+        }
+    }
+
+    /// First of all who the device is.
+    fn begin_token(&mut self, now: Instant) -> Result<(), Failed> {
+        self.requests.token.clear();
+        self.requests.token_is_new = true;
+        self.requests.stage = Stage::Identity;
+        self.hal.agent.start_identity(now).map_err(|error| failed!("the device's identity: {error}"))
+    }
+
+    /// The body of the request for a token, in the front of `out`. The identity stands in the front of `record`.
+    fn write_token_request(&mut self, identity: usize) -> Result<(), Failed> {
+        let identity = Identity::parse(self.record.get(..identity).unwrap_or_default());
+        let identity = identity.map_err(|error| failed!("{error}"))?;
+        // The key is borrowed from the agent; the rest of what it knows is copied before.
+        let tenant_token: Text<{ limits::TOKEN }> =
+            Text::copy(self.hal.agent.tenant_token()).map_err(|_| failed!("TenantToken is too long"))?;
+        let tier = self.hal.agent.tier();
+        let pubkey = self.hal.agent.public_key().map_err(|error| failed!("the device's key: {error}"))?;
+        let request = AuthRequest { identity, pubkey, tenant_token: tenant_token.as_str(), tier };
+        let length = request.write(self.out).map_err(|error| failed!("{error}"))?.len();
+        self.requests.body = length;
+        Ok(())
+    }
+
+    /// Sends the request for a token to the server of this number.
+    fn ask_for_token(&mut self, now: Instant, server: usize) -> Result<(), Failed> {
+        let body = self.out.get(..self.requests.body).unwrap_or_default();
+        let mut signature = [0; SIGNATURE];
+        let signature = self
+            .hal
+            .agent
+            .sign(body, &mut signature)
+            .map_err(|error| failed!("the device's key: {error}"))?;
+        let base =
+            self.hal.agent.server(server).ok_or_else(|| failed!("no server is configured: set ServerURL"))?;
+        let mut url = [0; API_URL];
+        let url = Endpoint::Auth.url(base, &mut url).map_err(|error| failed!("{error}"))?;
+        let request = Request {
+            method: Endpoint::Auth.method(),
+            target: Target::Url(url),
+            token: None,
+            signature: Some(signature),
+            body: Some(body),
+            offset: 0,
+            etag: None,
+        };
+        self.requests.stage = Stage::Head(Asked::Token(server));
+        self.hal.network.start(now, &request).map_err(|error| failed!("authentication: {error}"))
+    }
+
+    /// Sends what the machine asked for; there is a token.
+    fn send(&mut self, now: Instant) -> Result<(), Failed> {
+        match self.requests.call {
+            Some(ApiCall::Next) if self.requests.v2.is_worth_trying(now) => self.request(now, Asked::NextV2),
+            Some(ApiCall::Next) => self.request(now, Asked::NextV1),
+            Some(ApiCall::Status { .. }) => self.request(now, Asked::Status),
+            Some(ApiCall::Log) => self.request(now, Asked::Log),
+            Some(ApiCall::ControlMap) => self.request(now, Asked::ControlMap),
+            Some(ApiCall::Inventory) => {
+                self.requests.stage = Stage::Inventory;
+                self.hal.agent.start_inventory(now).map_err(|error| failed!("inventory: {error}"))
+            }
+            None => Err(failed!("no request is under way")),
+        }
+    }
+
+    /// The inventory scripts have ended: their output becomes the body, sent unless the server has it already.
+    fn send_inventory(&mut self, now: Instant) -> Result<Poll<Option<Outcome>>, Failed> {
+        let mut device_type = [0; limits::DEVICE_TYPE];
+        let device_type = self.hal.system.device_type(&mut device_type).ok();
+        let provides = self.hal.storage.read(crate::hal::Key::Provides, self.out);
+        let provides = provides.map_err(|error| failed!("what is installed cannot be read: {error}"))?;
+        let provides =
+            Value::parse(provides.unwrap_or(b"{}")).map_err(|error| failed!("what is installed: {error}"))?;
+        let mut attributes = Attributes::new(self.record);
+        let mut own = attributes.own("mender_client_version", self.hal.agent.version());
+        if let Some(device_type) = device_type {
+            own = own.and_then(|()| attributes.own("device_type", device_type));
+        }
+        own = own.and_then(|()| attributes.own_provides(provides));
+        own.map_err(|error| failed!("inventory: {error}"))?;
+        let mut index: usize = 0;
+        while let Some(output) = self.hal.agent.inventory(index) {
+            attributes.begin_script();
+            attributes.push(output);
+            match attributes.end_script(true) {
+                Ok(0) => {}
+                Ok(left_out) => self.hal.log.log(
+                    Level::Warning,
+                    format_args!("inventory: {left_out} lines are no key=value and are left out"),
+                ),
+                Err(error) => {
+                    self.hal.log.log(Level::Warning, format_args!("inventory script {index}: {error}"))
+                }
+            }
+            index = index.saturating_add(1);
+        }
+        let body = attributes.write(self.out).map_err(|error| failed!("{error}"))?;
+        if self.requests.accepted.is(body) {
+            return Ok(Poll::Ready(Some(Outcome::Success)));
+        }
+        self.requests.body = body.len();
+        self.request(now, Asked::Inventory)?;
+        Ok(Poll::Ready(None))
+    }
+
+    /// Sends a request with the token.
+    fn request(&mut self, now: Instant, asked: Asked) -> Result<(), Failed> {
+        let mut device_type = [0; limits::DEVICE_TYPE];
+        let mut name = [0; limits::NAME];
+        let (mut artifact_name, mut device) = (deployments::UNKNOWN_NAME, "");
+        if matches!(asked, Asked::NextV2 | Asked::NextV1) {
+            device = self
+                .hal
+                .system
+                .device_type(&mut device_type)
+                .map_err(|error| failed!("the device type cannot be read: {error}"))?;
+            let provides = self.hal.storage.read(crate::hal::Key::Provides, self.record);
+            let provides = provides.map_err(|error| failed!("what is installed cannot be read: {error}"))?;
+            let provides = Value::parse(provides.unwrap_or(b"{}"))
+                .map_err(|error| failed!("what is installed: {error}"))?;
+            if let Some(installed) = deployments::artifact_name(provides) {
+                artifact_name = installed.unescape(&mut name).unwrap_or(deployments::UNKNOWN_NAME);
+            }
+            if asked == Asked::NextV2 {
+                let body =
+                    deployments::next_v2(device, provides, self.out).map_err(|error| failed!("{error}"))?;
+                self.requests.body = body.len();
+            }
+        }
+        let deployment = self.machine.deployment();
+        if let (Asked::Status, Some(ApiCall::Status { status, .. })) = (asked, self.requests.call) {
+            let substate =
+                if status == crate::deployment::Status::Failure { self.reason.as_str() } else { "" };
+            let body = deployments::status(status, substate, self.out).map_err(|error| failed!("{error}"))?;
+            self.requests.body = body.len();
+        }
+        let endpoint = match asked {
+            Asked::Token(_) => Endpoint::Auth,
+            Asked::NextV2 => Endpoint::NextV2,
+            Asked::NextV1 => Endpoint::NextV1 { artifact_name, device_type: device },
+            Asked::Status => Endpoint::Status(deployment),
+            Asked::Log => Endpoint::Log(deployment),
+            Asked::Inventory => Endpoint::Inventory,
+            Asked::ControlMap => Endpoint::ControlMap(deployment),
+        };
+        let server = self.requests.server;
+        let base =
+            self.hal.agent.server(server).ok_or_else(|| failed!("no server is configured: set ServerURL"))?;
+        let mut url = [0; API_URL];
+        let url = endpoint.url(base, &mut url).map_err(|error| failed!("{error}"))?;
+        let body = match asked {
+            Asked::NextV1 | Asked::ControlMap => None,
+            Asked::Log => {
+                let log = self.hal.agent.deployment_log(deployment);
+                Some(log.map_err(|error| failed!("the deployment's log: {error}"))?)
+            }
+            Asked::Token(_) | Asked::NextV2 | Asked::Status | Asked::Inventory => {
+                self.out.get(..self.requests.body)
+            }
+        };
+        let request = Request {
+            method: endpoint.method(),
+            target: Target::Url(url),
+            token: Some(self.requests.token.as_str()),
+            signature: None,
+            body,
+            offset: 0,
+            etag: None,
+        };
+        self.requests.stage = Stage::Head(asked);
+        self.hal.network.start(now, &request).map_err(|error| failed!("{}: {error}", asked.name()))
+    }
+
+    /// No answer came. The next server may give a token; all else fails.
+    fn no_answer(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        lost: bool,
+        reason: Failed,
+    ) -> Result<Poll<Option<Outcome>>, Failed> {
+        if let Asked::Token(server) = asked {
+            return self.next_server(now, server, Outcome::Failure, &reason);
+        }
+        if lost {
+            self.requests.lost_connections = self.requests.lost_connections.saturating_add(1);
+            if self.requests.lost_connections >= LOST_CONNECTIONS {
+                self.requests.token.clear();
+            }
+        }
+        Err(reason)
+    }
+
+    fn next_server(
+        &mut self,
+        now: Instant,
+        server: usize,
+        outcome: Outcome,
+        reason: &Failed,
+    ) -> Result<Poll<Option<Outcome>>, Failed> {
+        let next = server.saturating_add(1);
+        self.hal.log.log(Level::Warning, format_args!("{reason}"));
+        if self.hal.agent.server(next).is_none() {
+            return Ok(Poll::Ready(Some(outcome)));
+        }
+        self.hal.network.cancel();
+        self.ask_for_token(now, next)?;
+        Ok(Poll::Ready(None))
+    }
+
+    /// The head of an answer came.
+    fn answered(&mut self, now: Instant, asked: Asked, head: Head) -> Result<Poll<Option<Outcome>>, Failed> {
+        self.requests.lost_connections = 0;
+        let reply = asked.reply(head);
+        if reply == Reply::Unauthorized && !matches!(asked, Asked::Token(_)) && !self.requests.token_is_new {
+            // Once: a second refusal is an ordinary failure.
+            self.hal.network.cancel();
+            self.hal.log.log(Level::Info, format_args!("the server refused the token: authenticating again"));
+            self.begin_token(now)?;
+            return Ok(Poll::Ready(None));
+        }
+        if reply == Reply::NotFound && asked == Asked::NextV2 {
+            self.hal.network.cancel();
+            self.requests.v2.not_found(now);
+            self.request(now, Asked::NextV1)?;
+            return Ok(Poll::Ready(None));
+        }
+        self.requests.stage = Stage::Body(asked, reply, 0);
+        Ok(Poll::Ready(None))
+    }
+
+    /// The body of an answer came; `whole`: to its end.
+    fn answer_complete(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        reply: Reply,
+        length: usize,
+        whole: bool,
+    ) -> Result<Poll<Option<Outcome>>, Failed> {
+        let body = self.record.get(..length).unwrap_or_default();
+        if reply == Reply::Done && !whole {
+            return Err(failed!("{}: the answer is longer than {length} bytes", asked.name()));
+        }
+        if let (Asked::Token(server), Reply::Done) = (asked, reply) {
+            match auth::token(body) {
+                Ok(token) => {
+                    self.requests.token = Text::copy(token).unwrap_or_default();
+                    self.requests.server = server;
+                    // The server may have forgotten the device's inventory.
+                    self.requests.accepted.forget();
+                    self.hal.network.cancel();
+                    self.send(now)?;
+                    return Ok(Poll::Ready(None));
+                }
+                Err(error) => return self.next_server(now, server, Outcome::Failure, &failed!("{error}")),
+            }
+        }
+        if reply != Reply::Done && reply != Reply::Nothing {
+            let text = error_text(body).unwrap_or_default();
+            let colon = if text.is_empty() { "" } else { ": " };
+            let reason = failed!("{}: {reply}{colon}{text}", asked.name());
+            if let Asked::Token(server) = asked {
+                let outcome = match reply {
+                    Reply::Later(seconds) => Outcome::Later(seconds),
+                    Reply::Done
+                    | Reply::Nothing
+                    | Reply::Unauthorized
+                    | Reply::NotFound
+                    | Reply::Aborted
+                    | Reply::TooLarge
+                    | Reply::Failed(_) => Outcome::Failure,
+                };
+                return self.next_server(now, server, outcome, &reason);
+            }
+            self.hal.log.log(Level::Warning, format_args!("{reason}"));
+        }
+        Ok(Poll::Ready(Some(match reply {
+            Reply::Done => self.accepted_by_server(asked, length)?,
+            Reply::Nothing => Outcome::Nothing,
+            Reply::Aborted => Outcome::Aborted,
+            Reply::TooLarge => Outcome::Refused,
+            Reply::Later(seconds) => Outcome::Later(seconds),
+            Reply::Unauthorized => {
+                self.requests.token.clear();
+                Outcome::Failure
+            }
+            Reply::NotFound | Reply::Failed(_) => Outcome::Failure,
+        })))
+    }
+
+    fn accepted_by_server(&mut self, asked: Asked, length: usize) -> Result<Outcome, Failed> {
+        match asked {
+            Asked::NextV2 | Asked::NextV1 => self.take_offer(length),
+            Asked::Inventory => {
+                let body = self.out.get(..self.requests.body).and_then(|body| str::from_utf8(body).ok());
+                self.requests.accepted.remember(body.unwrap_or_default());
+                Ok(Outcome::Success)
+            }
+            Asked::Token(_) | Asked::Status | Asked::Log | Asked::ControlMap => Ok(Outcome::Success),
+        }
+    }
+
+    /// Reads the offer in the front of `record`.
+    fn take_offer(&mut self, length: usize) -> Result<Outcome, Failed> {
+        let base = self.hal.agent.server(self.requests.server).unwrap_or_default();
+        let scheme = check_url(base).map_err(|error| failed!("ServerURL: {error}"))?;
+        let body = self.record.get(..length).unwrap_or_default();
+        let mut link = [0; limits::URL];
+        let offer = Offer::parse(body, scheme, &mut link).map_err(|error| failed!("{error}"))?;
+        let mut device_type = [0; limits::DEVICE_TYPE];
+        let device_type = self.hal.system.device_type(&mut device_type).unwrap_or_default();
+        self.requests.offered = Offered {
+            artifact_name: offer.artifact_name.clone(),
+            fits_device: offer.is_for(device_type),
+            bad_link: Text::new(),
+        };
+        match offer.uri {
+            Ok(link) => {
+                self.source = Source::Url;
+                self.location = Text::copy(link).unwrap_or_default();
+            }
+            Err(error) => {
+                self.source = Source::Unknown;
+                self.requests.offered.bad_link = Text::cut(format_args!("{error}"));
+            }
+        }
+        self.reason.clear();
+        self.hal.log.open_deployment(offer.id.as_str());
+        let name = &self.requests.offered.artifact_name;
+        self.hal.log.log(Level::Info, format_args!("deployment {} of artifact \"{name}\" begins", offer.id));
+        self.machine.offer(offer.id);
+        Ok(Outcome::Success)
+    }
+}
+
+impl Asked {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Token(_) => "authentication",
+            Self::NextV2 | Self::NextV1 => "asking for a deployment",
+            Self::Status => "reporting the status",
+            Self::Log => "sending the deployment's log",
+            Self::Inventory => "sending the inventory",
+            Self::ControlMap => "asking for the control map",
+        }
+    }
+
+    fn reply(self, head: Head) -> Reply {
+        let endpoint = match self {
+            Self::Token(_) => Endpoint::Auth,
+            Self::NextV2 => Endpoint::NextV2,
+            Self::NextV1 => Endpoint::NextV1 { artifact_name: "", device_type: "" },
+            Self::Status => Endpoint::Status(""),
+            Self::Log => Endpoint::Log(""),
+            Self::Inventory => Endpoint::Inventory,
+            Self::ControlMap => Endpoint::ControlMap(""),
+        };
+        endpoint.reply(head.status, head.retry_after)
     }
 }

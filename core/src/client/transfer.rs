@@ -152,7 +152,12 @@ impl<P: Platform> Client<'_, P> {
         let target = match self.source {
             Source::File => Target::File(location),
             Source::Url => Target::Url(location),
-            Source::Unknown => return Err(refused!("there is no artifact to ask for")),
+            Source::Unknown => {
+                return Err(refused!(
+                    "the server's link to the artifact cannot be used: {}",
+                    self.requests.offered.bad_link()
+                ));
+            }
         };
         let etag = self.transfer.etag.as_str();
         let request = Request {

@@ -10,6 +10,7 @@
 //! * Errors carry text for people (`Display`, one line, no trailing full stop: what was wrong, where, what to
 //!   do) and a [`Kind`] for the driver; nothing generic enters the machine.
 
+mod agent;
 mod clock;
 mod log;
 mod module;
@@ -19,6 +20,7 @@ mod sink;
 mod storage;
 mod system;
 
+pub use agent::Agent;
 pub use clock::Clock;
 pub use log::{Level, Log};
 pub use module::{TreeFacts, UpdateModule};
@@ -110,6 +112,8 @@ pub trait Platform {
     type Network: Network;
     /// Facts about the device, and its reboot.
     type System: System;
+    /// What the server gets to know of the device.
+    type Agent: Agent;
     /// The monotonic clock.
     type Clock: Clock;
     /// The log.
@@ -128,6 +132,7 @@ pub struct Hal<P: Platform> {
     pub module: P::Module,
     pub network: P::Network,
     pub system: P::System,
+    pub agent: P::Agent,
     pub clock: P::Clock,
     pub log: P::Log,
     pub verifier: P::Verifier,

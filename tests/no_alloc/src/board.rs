@@ -8,8 +8,9 @@ use core::task::Poll;
 
 use thimble_core::artifact::{Gzip, Verifier};
 use thimble_core::deployment::Call;
+use thimble_core::api::auth::Tier;
 use thimble_core::hal::{
-    Change, Clock, ErrorType, Exit, Hal, Head, Key, Level, Log, Network, PayloadSink, Platform, Request, ScriptRunner,
+    Agent, Change, Clock, ErrorType, Exit, Hal, Head, Key, Level, Log, Network, PayloadSink, Platform, Request, ScriptRunner,
     Storage, System, TreeFacts, UpdateModule,
 };
 use thimble_core::script::Transition;
@@ -26,6 +27,7 @@ pub fn hal() -> Hal<Board> {
         module: Board,
         network: Board,
         system: Board,
+        agent: Board,
         clock: Board,
         log: Board,
         verifier: Board,
@@ -39,6 +41,7 @@ impl Platform for Board {
     type Module = Self;
     type Network = Self;
     type System = Self;
+    type Agent = Self;
     type Clock = Self;
     type Log = Self;
     type Verifier = Self;
@@ -180,6 +183,60 @@ impl System for Board {
     fn poll_reboot(&mut self, _: Instant) -> Poll<Result<Exit, Infallible>> {
         black_box(Poll::Pending)
     }
+}
+
+impl Agent for Board {
+    fn server(&self, index: usize) -> Option<&str> {
+        black_box((index == 0).then_some("http://127.0.0.1"))
+    }
+
+    fn tenant_token(&self) -> &str {
+        black_box("")
+    }
+
+    fn tier(&self) -> Option<Tier> {
+        black_box(None)
+    }
+
+    fn version(&self) -> &str {
+        "0"
+    }
+
+    fn start_identity(&mut self, _: Instant) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn poll_identity(&mut self, _: Instant, out: &mut [u8]) -> Poll<Result<usize, Infallible>> {
+        black_box(out);
+        black_box(Poll::Ready(Ok(0)))
+    }
+
+    fn public_key(&mut self) -> Result<&str, Infallible> {
+        Ok(black_box(""))
+    }
+
+    fn sign<'o>(&mut self, body: &[u8], out: &'o mut [u8]) -> Result<&'o str, Infallible> {
+        black_box((body, out));
+        Ok(black_box(""))
+    }
+
+    fn start_inventory(&mut self, _: Instant) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn poll_inventory(&mut self, _: Instant) -> Poll<()> {
+        black_box(Poll::Ready(()))
+    }
+
+    fn inventory(&self, _: usize) -> Option<&[u8]> {
+        black_box(None)
+    }
+
+    fn deployment_log(&mut self, _: &str) -> Result<&[u8], Infallible> {
+        Ok(black_box(b"{}"))
+    }
+
+    fn cancel(&mut self) {}
 }
 
 impl Clock for Board {
