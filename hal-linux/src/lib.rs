@@ -1,12 +1,14 @@
 //! The Linux side of thimble.
 
 pub mod clock;
+pub mod config;
 pub mod lock;
 pub mod log;
 pub mod module;
 pub mod paths;
 pub mod process;
 pub mod scripts;
+pub mod secret;
 pub mod storage;
 pub mod system;
 pub mod trust;

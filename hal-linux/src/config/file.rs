@@ -1,0 +1,322 @@
+//! One configuration file: its keys, checked one by one, laid over what an earlier file had.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use thimble_core::api::json::Value;
+use thimble_core::hal::Level;
+use zeroize::Zeroizing;
+
+use super::{DeviceTier, FILE_MAX, Fault, Source};
+use crate::log::level_of;
+use crate::secret::Secret;
+
+/// What the files read so far have set.
+#[derive(Default)]
+pub(super) struct Keys {
+    pub(super) server_url: Option<String>,
+    pub(super) servers: Vec<String>,
+    pub(super) server_certificate: Option<PathBuf>,
+    pub(super) skip_verify: Option<bool>,
+    pub(super) tenant_token: Option<Secret>,
+    pub(super) device_tier: Option<DeviceTier>,
+    pub(super) device_type_file: Option<PathBuf>,
+    pub(super) artifact_verify_key: Option<PathBuf>,
+    pub(super) artifact_verify_keys: Vec<PathBuf>,
+    pub(super) update_poll_interval: Option<u64>,
+    pub(super) inventory_poll_interval: Option<u64>,
+    pub(super) retry_poll_interval: Option<u64>,
+    pub(super) retry_poll_count: Option<u32>,
+    pub(super) retry_download_count: Option<u32>,
+    pub(super) state_script_timeout: Option<u64>,
+    pub(super) state_script_retry_interval: Option<u64>,
+    pub(super) state_script_retry_timeout: Option<u64>,
+    pub(super) module_timeout: Option<u64>,
+    pub(super) update_control_map_expiration: Option<u64>,
+    pub(super) update_control_map_boot_expiration: Option<u64>,
+    pub(super) update_log_path: Option<PathBuf>,
+    pub(super) daemon_log_level: Option<Level>,
+    pub(super) https_certificate: Option<PathBuf>,
+    pub(super) https_key: Option<Secret>,
+    pub(super) https_ssl_engine: Option<String>,
+    pub(super) auth_private_key: Option<Secret>,
+    pub(super) auth_ssl_engine: Option<String>,
+    pub(super) rootfs_part_a: Option<PathBuf>,
+    pub(super) rootfs_part_b: Option<PathBuf>,
+    pub(super) dbus_enabled: Option<bool>,
+    /// The file being read holds a token.
+    token_in_file: bool,
+}
+
+/// A value with the key it belongs to.
+#[derive(Clone, Copy)]
+struct Setting<'a> {
+    key: &'static str,
+    value: Value<'a>,
+}
+
+/// The known keys, as the documentation has them. In a file they stand in any case.
+const KEYS: [&str; 34] = [
+    "ServerURL",
+    "Servers",
+    "ServerCertificate",
+    "SkipVerify",
+    "TenantToken",
+    "DeviceTier",
+    "DeviceTypeFile",
+    "ArtifactVerifyKey",
+    "ArtifactVerifyKeys",
+    "UpdatePollIntervalSeconds",
+    "InventoryPollIntervalSeconds",
+    "RetryPollIntervalSeconds",
+    "RetryPollCount",
+    "RetryDownloadCount",
+    "StateScriptTimeoutSeconds",
+    "StateScriptRetryIntervalSeconds",
+    "StateScriptRetryTimeoutSeconds",
+    "ModuleTimeoutSeconds",
+    "UpdateControlMapExpirationTimeSeconds",
+    "UpdateControlMapBootExpirationTimeSeconds",
+    "UpdateLogPath",
+    "DaemonLogLevel",
+    "HttpsClient.Certificate",
+    "HttpsClient.Key",
+    "HttpsClient.SSLEngine",
+    "Security.AuthPrivateKey",
+    "Security.SSLEngine",
+    "RootfsPartA",
+    "RootfsPartB",
+    "DBus.Enabled",
+    "Connectivity.DisableKeepAlive",
+    "Connectivity.IdleConnTimeoutSeconds",
+    // Read by the Go client only; checked for their type, otherwise unused.
+    "BootUtilitiesSetActivePart",
+    "BootUtilitiesGetNextActivePart",
+];
+
+/// Keys that hold others.
+const GROUPS: [&str; 4] = ["HttpsClient", "Security", "DBus", "Connectivity"];
+
+impl Keys {
+    /// Lays the keys of a file over the ones so far. Says what is unwise about the file.
+    pub(super) fn read(&mut self, source: Source<'_>) -> Result<Option<String>, Fault> {
+        let file = match File::open(source.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !source.required => return Ok(None),
+            Err(error) => return Err(Fault::Read(error)),
+        };
+        let mode = file.metadata().map_err(Fault::Read)?.mode();
+        let mut text = Zeroizing::new(Vec::new());
+        file.take(FILE_MAX + 1).read_to_end(&mut text).map_err(Fault::Read)?;
+        if text.len() as u64 > FILE_MAX {
+            return Err(Fault::TooLong);
+        }
+        self.token_in_file = false;
+        self.apply(&text)?;
+        let exposed = self.token_in_file && mode & 0o004 != 0;
+        let path = source.path.display();
+        Ok(exposed
+            .then(|| format!("{path} holds TenantToken and can be read by every user (chmod 0600 {path})")))
+    }
+
+    fn apply(&mut self, text: &[u8]) -> Result<(), Fault> {
+        let members = Value::parse(text).map_err(Fault::Json)?.members().ok_or(Fault::NoObject)?;
+        for (name, value) in members {
+            if let Some(group) = GROUPS.into_iter().find(|group| name.is_ignoring_case(group)) {
+                self.apply_group(group, value)?;
+            } else if let Some(key) = KEYS.into_iter().find(|key| name.is_ignoring_case(key)) {
+                self.set(Setting { key, value })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_group(&mut self, group: &'static str, value: Value<'_>) -> Result<(), Fault> {
+        if value.is_null() {
+            return Ok(());
+        }
+        let expected = "an object";
+        for (name, value) in value.members().ok_or(Fault::Value { key: group, expected })? {
+            let known = KEYS.into_iter().find(|key| {
+                key.split_once('.').is_some_and(|(of, key)| of == group && name.is_ignoring_case(key))
+            });
+            if let Some(key) = known {
+                self.set(Setting { key, value })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A `null` leaves the key as it was, as if it were not there.
+    fn set(&mut self, setting: Setting<'_>) -> Result<(), Fault> {
+        if setting.value.is_null() {
+            return Ok(());
+        }
+        match setting.key {
+            "ServerURL" => self.server_url = setting.url()?,
+            "Servers" => self.servers = setting.servers()?,
+            "ServerCertificate" => self.server_certificate = setting.path()?,
+            "SkipVerify" => self.skip_verify = Some(setting.boolean()?),
+            "TenantToken" => {
+                self.tenant_token = setting.secret()?;
+                self.token_in_file = self.tenant_token.is_some();
+            }
+            "DeviceTier" => self.device_tier = Some(setting.device_tier()?),
+            "DeviceTypeFile" => self.device_type_file = setting.path()?,
+            "ArtifactVerifyKey" => self.artifact_verify_key = setting.path()?,
+            "ArtifactVerifyKeys" => self.artifact_verify_keys = setting.paths()?,
+            "UpdatePollIntervalSeconds" => self.update_poll_interval = Some(setting.seconds()?),
+            "InventoryPollIntervalSeconds" => self.inventory_poll_interval = Some(setting.seconds()?),
+            "RetryPollIntervalSeconds" => self.retry_poll_interval = Some(setting.seconds()?),
+            "RetryPollCount" => {
+                self.retry_poll_count = Some(setting.count(0, u32::MAX, "an integer, 0 or more")?)
+            }
+            "RetryDownloadCount" => {
+                self.retry_download_count = Some(setting.count(1, 10_000, "an integer from 1 to 10000")?);
+            }
+            "StateScriptTimeoutSeconds" => self.state_script_timeout = Some(setting.seconds()?),
+            "StateScriptRetryIntervalSeconds" => self.state_script_retry_interval = Some(setting.seconds()?),
+            "StateScriptRetryTimeoutSeconds" => self.state_script_retry_timeout = Some(setting.seconds()?),
+            "ModuleTimeoutSeconds" => self.module_timeout = Some(setting.seconds()?),
+            "UpdateControlMapExpirationTimeSeconds" => {
+                self.update_control_map_expiration = Some(setting.seconds()?);
+            }
+            "UpdateControlMapBootExpirationTimeSeconds" => {
+                self.update_control_map_boot_expiration = Some(setting.seconds()?);
+            }
+            "UpdateLogPath" => self.update_log_path = setting.path()?,
+            "DaemonLogLevel" => self.daemon_log_level = setting.level()?,
+            "HttpsClient.Certificate" => self.https_certificate = setting.path()?,
+            "HttpsClient.Key" => self.https_key = setting.secret()?,
+            "HttpsClient.SSLEngine" => self.https_ssl_engine = setting.string()?,
+            "Security.AuthPrivateKey" => self.auth_private_key = setting.secret()?,
+            "Security.SSLEngine" => self.auth_ssl_engine = setting.string()?,
+            "RootfsPartA" => self.rootfs_part_a = setting.path()?,
+            "RootfsPartB" => self.rootfs_part_b = setting.path()?,
+            "DBus.Enabled" => self.dbus_enabled = Some(setting.boolean()?),
+            "Connectivity.DisableKeepAlive" => drop(setting.boolean()?),
+            "Connectivity.IdleConnTimeoutSeconds" => drop(setting.seconds()?),
+            "BootUtilitiesSetActivePart" | "BootUtilitiesGetNextActivePart" => drop(setting.string()?),
+            unread => unreachable!("{unread} is in KEYS and must be read here; a test sets each of them"),
+        }
+        Ok(())
+    }
+
+    /// Keys that exclude each other.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        if self.server_url.is_some() && !self.servers.is_empty() {
+            return Err(Fault::Conflict("ServerURL", "Servers"));
+        }
+        if self.artifact_verify_key.is_some() && !self.artifact_verify_keys.is_empty() {
+            return Err(Fault::Conflict("ArtifactVerifyKey", "ArtifactVerifyKeys"));
+        }
+        Ok(())
+    }
+
+    /// Keys that need each other, once all files are read.
+    pub(super) fn check_pairs(&self) -> Result<(), Fault> {
+        match (&self.https_certificate, &self.https_key) {
+            (Some(_), None) => Err(Fault::Needs("HttpsClient.Certificate", "HttpsClient.Key")),
+            (None, Some(_)) => Err(Fault::Needs("HttpsClient.Key", "HttpsClient.Certificate")),
+            (Some(_), Some(_)) | (None, None) => Ok(()),
+        }
+    }
+}
+
+impl Setting<'_> {
+    fn wrong(self, expected: &'static str) -> Fault {
+        Fault::Value { key: self.key, expected }
+    }
+
+    fn string(self) -> Result<Option<String>, Fault> {
+        let text = self.value.as_str().ok_or(self.wrong("a string"))?;
+        Ok((!text.is_empty()).then(|| text.to_string()))
+    }
+
+    fn path(self) -> Result<Option<PathBuf>, Fault> {
+        let path = self.string()?;
+        if path.as_ref().is_some_and(|path| path.contains('\0')) {
+            return Err(self.wrong("a path"));
+        }
+        Ok(path.map(PathBuf::from))
+    }
+
+    /// An empty name in a list of keys must not make the list shorter than its author thinks.
+    fn paths(self) -> Result<Vec<PathBuf>, Fault> {
+        let expected = "a list of paths, none of them empty";
+        let items = self.value.items().ok_or(self.wrong(expected))?;
+        let path = |value| Self { value, ..self }.path().ok().flatten().ok_or(self.wrong(expected));
+        items.map(path).collect()
+    }
+
+    fn secret(self) -> Result<Option<Secret>, Fault> {
+        let text = self.string()?.map(Zeroizing::new);
+        Ok(text.filter(|text| !text.trim().is_empty()).map(|text| Secret::new(text.trim().to_owned())))
+    }
+
+    fn boolean(self) -> Result<bool, Fault> {
+        match self.value.raw() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(self.wrong("true or false")),
+        }
+    }
+
+    /// 0 stands for the default.
+    fn seconds(self) -> Result<u64, Fault> {
+        let seconds = self.value.as_integer().and_then(|seconds| u64::try_from(seconds).ok());
+        seconds.ok_or(self.wrong("a number of seconds, an integer, 0 (for the default) or more"))
+    }
+
+    fn count(self, least: u32, most: u32, expected: &'static str) -> Result<u32, Fault> {
+        let count = self.value.as_integer().and_then(|count| u32::try_from(count).ok());
+        count.filter(|count| (least..=most).contains(count)).ok_or(self.wrong(expected))
+    }
+
+    /// As much of a URL as every part of the client relies on; user names in it would end up in logs.
+    fn url(self) -> Result<Option<String>, Fault> {
+        let url = self.string()?;
+        let plain = |url: &String| {
+            let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).split('/').next();
+            !url.chars().any(|c| c.is_control() || c.is_whitespace())
+                && !authority.is_some_and(|a| a.contains('@'))
+        };
+        if url.as_ref().is_some_and(|url| !plain(url)) {
+            return Err(self.wrong("a URL without blanks and without a user name"));
+        }
+        Ok(url)
+    }
+
+    fn servers(self) -> Result<Vec<String>, Fault> {
+        let wrong = || self.wrong("a list of objects, each with a ServerURL");
+        let mut servers = Vec::new();
+        for item in self.value.items().ok_or_else(wrong)? {
+            let mut url = None;
+            for (name, value) in item.members().ok_or_else(wrong)? {
+                if name.is_ignoring_case("ServerURL") && !value.is_null() {
+                    url = Self { key: "Servers[].ServerURL", value }.url()?;
+                }
+            }
+            servers.push(url.ok_or_else(wrong)?);
+        }
+        Ok(servers)
+    }
+
+    fn device_tier(self) -> Result<DeviceTier, Fault> {
+        let text = self.value.as_str();
+        let tiers = [DeviceTier::Standard, DeviceTier::System, DeviceTier::Micro];
+        let tier = tiers.into_iter().find(|tier| text.is_some_and(|text| text.is(tier.name())));
+        tier.ok_or(self.wrong("\"standard\", \"system\" or \"micro\""))
+    }
+
+    fn level(self) -> Result<Option<Level>, Fault> {
+        let expected = "\"trace\", \"debug\", \"info\", \"warning\", \"error\" or \"fatal\"";
+        let level = |name: String| level_of(&name).ok_or(self.wrong(expected));
+        self.string()?.map(level).transpose()
+    }
+}
+
+#[cfg(test)]
+pub(super) const ALL_KEYS: &[&str] = &KEYS;

@@ -1,0 +1,271 @@
+//! The configuration, `mender.conf` (`spec/standalone-cli.md` 7).
+//!
+//! A fallback file is read first, then the main file; a key of the second replaces that of the first. Anything wrong
+//! with a known key, or with a file as a whole, is an error that names both: a security setting that is ignored
+//! is worse than a client that does not start (C-6). Unknown keys are other programs' business.
+
+mod file;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thimble_core::api::json;
+use thimble_core::config::Config;
+use thimble_core::hal::{self, Kind, Level};
+use thimble_core::time::Duration;
+
+use crate::fsat::kind_of;
+use crate::secret::Secret;
+
+/// Longest configuration file in bytes: a thousand times a usual one.
+pub const FILE_MAX: u64 = 1024 * 1024;
+
+/// What is configured. An empty string in a file counts as not set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MenderConf {
+    /// `ServerURL` or `Servers`, in the order to try them, each once, without a `/` at the end.
+    pub servers: Vec<String>,
+    /// `ServerCertificate`: roots trusted besides the system's.
+    pub server_certificate: Option<PathBuf>,
+    /// `SkipVerify`: no check of server certificates. To be warned of at every connection.
+    pub skip_verify: bool,
+    /// `TenantToken`, without white space around it.
+    pub tenant_token: Option<Secret>,
+    /// `DeviceTier`; sent only when it is set.
+    pub device_tier: Option<DeviceTier>,
+    /// `DeviceTypeFile`.
+    pub device_type_file: Option<PathBuf>,
+    /// `ArtifactVerifyKey` or `ArtifactVerifyKeys`. Not empty: unsigned artifacts are refused.
+    pub artifact_verify_keys: Vec<PathBuf>,
+    /// `UpdateLogPath`: the directory of deployment logs.
+    pub update_log_path: Option<PathBuf>,
+    /// `DaemonLogLevel`; `--log-level` wins.
+    pub daemon_log_level: Option<Level>,
+    /// `HttpsClient`: the certificate the client shows to the server.
+    pub https_client: Option<HttpsClient>,
+    /// `Security.AuthPrivateKey`: path or `pkcs11:` URI of the authentication key, which is never generated then.
+    pub auth_private_key: Option<Secret>,
+    /// `Security.SSLEngine`.
+    pub auth_ssl_engine: Option<String>,
+    /// `RootfsPartA`.
+    pub rootfs_part_a: Option<PathBuf>,
+    /// `RootfsPartB`.
+    pub rootfs_part_b: Option<PathBuf>,
+    /// `DBus.Enabled`, true unless it is set (C-10).
+    pub dbus_enabled: bool,
+    core: Config,
+}
+
+/// A client certificate and its key; one is nothing without the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpsClient {
+    /// Path of the certificate.
+    pub certificate: PathBuf,
+    /// Path or `pkcs11:` URI of the key.
+    pub key: Secret,
+    /// OpenSSL engine of the key.
+    pub ssl_engine: Option<String>,
+}
+
+/// What a device is to the server (`spec/server-api.md` 2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the server's own names")]
+pub enum DeviceTier {
+    Standard,
+    System,
+    Micro,
+}
+
+impl DeviceTier {
+    /// The word in file and request.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::System => "system",
+            Self::Micro => "micro",
+        }
+    }
+}
+
+/// A file to read.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// Its path.
+    pub path: &'a Path,
+    /// Named on the command line: that it is missing is an error.
+    pub required: bool,
+}
+
+/// Why there is no configuration to start with.
+#[derive(Debug)]
+pub struct ConfigError {
+    /// The file that is wrong.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub fault: Fault,
+}
+
+/// What is wrong with a file. Never holds a value: it may be a secret.
+#[derive(Debug)]
+pub enum Fault {
+    /// It cannot be read.
+    Read(io::Error),
+    /// It is longer than [`FILE_MAX`].
+    TooLong,
+    /// It is not JSON.
+    Json(json::Error),
+    /// It is JSON, but no object.
+    NoObject,
+    /// The value of a key is not one that it can have.
+    Value {
+        /// The key as the documentation has it, such as `HttpsClient.Key`.
+        key: &'static str,
+        /// What it can have.
+        expected: &'static str,
+    },
+    /// Two keys, here or in the two files together, exclude each other.
+    Conflict(&'static str, &'static str),
+    /// A key needs another one.
+    Needs(&'static str, &'static str),
+}
+
+impl MenderConf {
+    /// Reads both files. The texts are warnings for the log.
+    pub fn load(fallback: Source<'_>, main: Source<'_>) -> Result<(Self, Vec<String>), ConfigError> {
+        let mut keys = file::Keys::default();
+        let mut warnings = Vec::new();
+        for source in [fallback, main] {
+            let of_file = |fault| ConfigError { path: source.path.to_owned(), fault };
+            if let Some(warning) = keys.read(source).map_err(of_file)? {
+                // One is enough to be acted on.
+                if warnings.is_empty() {
+                    warnings.push(warning);
+                }
+            }
+            // Checked after each file, so that the file that brings a conflict is the one named.
+            keys.check().map_err(of_file)?;
+        }
+        keys.check_pairs().map_err(|fault| ConfigError { path: main.path.to_owned(), fault })?;
+        Ok((Self::from_keys(keys), warnings))
+    }
+
+    /// What steers the machine.
+    #[must_use]
+    pub fn core_config(&self) -> Config {
+        self.core.clone()
+    }
+
+    /// What `Default` of [`Config`] has, where a key is missing or 0.
+    fn from_keys(keys: file::Keys) -> Self {
+        let default = Config::default();
+        let interval = |seconds: Option<u64>, default: Duration| match seconds {
+            None | Some(0) => default,
+            Some(seconds) => Duration::from_secs(seconds),
+        };
+        let update_poll_interval = interval(keys.update_poll_interval, default.update_poll_interval);
+        let core = Config {
+            update_poll_interval,
+            inventory_poll_interval: interval(keys.inventory_poll_interval, default.inventory_poll_interval),
+            retry_poll_interval: interval(keys.retry_poll_interval, default.retry_poll_interval),
+            retry_poll_count: keys.retry_poll_count.unwrap_or(default.retry_poll_count),
+            retry_download_count: keys.retry_download_count.unwrap_or(default.retry_download_count),
+            state_script_timeout: interval(keys.state_script_timeout, default.state_script_timeout),
+            state_script_retry_interval: interval(
+                keys.state_script_retry_interval,
+                default.state_script_retry_interval,
+            ),
+            state_script_retry_timeout: interval(
+                keys.state_script_retry_timeout,
+                default.state_script_retry_timeout,
+            ),
+            module_timeout: interval(keys.module_timeout, default.module_timeout),
+            update_control_map_expiration: interval(
+                keys.update_control_map_expiration,
+                update_poll_interval.doubled(),
+            ),
+            update_control_map_boot_expiration: interval(
+                keys.update_control_map_boot_expiration,
+                default.update_control_map_boot_expiration,
+            ),
+        };
+        let mut servers = Vec::new();
+        for url in keys.server_url.into_iter().chain(keys.servers) {
+            let url = url.strip_suffix('/').unwrap_or(&url);
+            if !url.is_empty() && !servers.iter().any(|known| known == url) {
+                servers.push(url.to_owned());
+            }
+        }
+        let https_client = keys.https_certificate.zip(keys.https_key).map(|(certificate, key)| HttpsClient {
+            certificate,
+            key,
+            ssl_engine: keys.https_ssl_engine,
+        });
+        Self {
+            servers,
+            server_certificate: keys.server_certificate,
+            skip_verify: keys.skip_verify.unwrap_or(false),
+            tenant_token: keys.tenant_token,
+            device_tier: keys.device_tier,
+            device_type_file: keys.device_type_file,
+            artifact_verify_keys: keys
+                .artifact_verify_key
+                .into_iter()
+                .chain(keys.artifact_verify_keys)
+                .collect(),
+            update_log_path: keys.update_log_path,
+            daemon_log_level: keys.daemon_log_level,
+            https_client,
+            auth_private_key: keys.auth_private_key,
+            auth_ssl_engine: keys.auth_ssl_engine,
+            rootfs_part_a: keys.rootfs_part_a,
+            rootfs_part_b: keys.rootfs_part_b,
+            dbus_enabled: keys.dbus_enabled.unwrap_or(true),
+            core,
+        }
+    }
+}
+
+impl Default for MenderConf {
+    /// As with two empty files.
+    fn default() -> Self {
+        Self::from_keys(file::Keys::default())
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "configuration file {}: ", self.path.display())?;
+        match &self.fault {
+            Fault::Read(error) => write!(f, "cannot be read: {error}"),
+            Fault::TooLong => write!(f, "longer than {FILE_MAX} bytes"),
+            Fault::Json(error) => write!(f, "{error}"),
+            Fault::NoObject => f.write_str("not a JSON object"),
+            Fault::Value { key, expected } => write!(f, "{key} must be {expected}"),
+            Fault::Conflict(a, b) => {
+                write!(
+                    f,
+                    "{a} and {b} exclude each other, also across the two configuration files; remove one"
+                )
+            }
+            Fault::Needs(key, other) => write!(f, "{key} needs {other} too"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl hal::Error for ConfigError {
+    fn kind(&self) -> Kind {
+        match &self.fault {
+            Fault::Read(error) => kind_of(error),
+            Fault::TooLong => Kind::TooLarge,
+            Fault::Json(_) | Fault::NoObject | Fault::Value { .. } => Kind::Corrupt,
+            Fault::Conflict(..) | Fault::Needs(..) => Kind::Refused,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+use super::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+fn load_both(fallback: Option<&str>, main: Option<&str>) -> Result<(MenderConf, Vec<String>), ConfigError> {
+    let home = tempfile::tempdir().unwrap();
+    let paths = [home.path().join("fallback.conf"), home.path().join("main.conf")];
+    for (path, text) in paths.iter().zip([fallback, main]) {
+        if let Some(text) = text {
+            fs::write(path, text).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+    }
+    let source = |path| Source { path, required: false };
+    MenderConf::load(source(&paths[0]), source(&paths[1]))
+}
+
+fn load(text: &str) -> MenderConf {
+    load_both(None, Some(text)).unwrap_or_else(|error| panic!("{error}")).0
+}
+
+fn error(text: &str) -> String {
+    load_both(None, Some(text)).map(|(conf, _)| conf).unwrap_err().to_string()
+}
+
+#[test]
+fn missing_default_files_give_the_defaults() {
+    let (conf, warnings) = load_both(None, None).unwrap();
+    assert_eq!(conf, MenderConf::default());
+    assert_eq!((conf.core_config(), warnings), (Config::default(), vec![]));
+    assert!(conf.dbus_enabled && !conf.skip_verify && conf.servers.is_empty());
+    assert_eq!(load("{}"), conf);
+}
+
+#[test]
+fn a_missing_file_of_the_command_line_is_an_error() {
+    let home = tempfile::tempdir().unwrap();
+    let missing = home.path().join("missing");
+    for (fallback, main) in [(true, false), (false, true)] {
+        let source = |required| Source { path: &missing, required };
+        let error = MenderConf::load(source(fallback), source(main)).unwrap_err();
+        assert!(error.to_string().contains(missing.to_str().unwrap()), "{error}");
+    }
+}
+
+#[test]
+fn every_documented_key_is_read() {
+    let conf = load(
+        r#"{"Servers":[{"ServerURL":"https://a.example/"},{"serverurl":"https://b.example:8443/x"}],
+        "ServerCertificate":"/cert","SkipVerify":true,"TenantToken":" token\n","DeviceTier":"micro",
+        "DeviceTypeFile":"/type","ArtifactVerifyKeys":["/k1","/k2"],"UpdatePollIntervalSeconds":1,
+        "InventoryPollIntervalSeconds":2,"RetryPollIntervalSeconds":3,"RetryPollCount":4,"RetryDownloadCount":5,
+        "StateScriptTimeoutSeconds":6,"StateScriptRetryIntervalSeconds":7,"StateScriptRetryTimeoutSeconds":8,
+        "ModuleTimeoutSeconds":9,"UpdateControlMapExpirationTimeSeconds":10,
+        "UpdateControlMapBootExpirationTimeSeconds":11,"UpdateLogPath":"/logs","DaemonLogLevel":"debug",
+        "HttpsClient":{"Certificate":"/c","Key":"pkcs11:k","SSLEngine":"e"},
+        "Security":{"AuthPrivateKey":"/p","SSLEngine":"f"},"RootfsPartA":"/dev/a","RootfsPartB":"/dev/b",
+        "DBus":{"Enabled":false},"Connectivity":{"DisableKeepAlive":true,"IdleConnTimeoutSeconds":5},
+        "BootUtilitiesSetActivePart":"x","Unknown":{"a":[1]}}"#,
+    );
+    let seconds = Duration::from_secs;
+    let expected = MenderConf {
+        servers: vec!["https://a.example".into(), "https://b.example:8443/x".into()],
+        server_certificate: Some("/cert".into()),
+        skip_verify: true,
+        tenant_token: Some(Secret::new("token".into())),
+        device_tier: Some(DeviceTier::Micro),
+        device_type_file: Some("/type".into()),
+        artifact_verify_keys: vec!["/k1".into(), "/k2".into()],
+        update_log_path: Some("/logs".into()),
+        daemon_log_level: Some(Level::Debug),
+        https_client: Some(HttpsClient {
+            certificate: "/c".into(),
+            key: Secret::new("pkcs11:k".into()),
+            ssl_engine: Some("e".into()),
+        }),
+        auth_private_key: Some(Secret::new("/p".into())),
+        auth_ssl_engine: Some("f".into()),
+        rootfs_part_a: Some("/dev/a".into()),
+        rootfs_part_b: Some("/dev/b".into()),
+        dbus_enabled: false,
+        core: Config {
+            update_poll_interval: seconds(1),
+            inventory_poll_interval: seconds(2),
+            retry_poll_interval: seconds(3),
+            retry_poll_count: 4,
+            retry_download_count: 5,
+            state_script_timeout: seconds(6),
+            state_script_retry_interval: seconds(7),
+            state_script_retry_timeout: seconds(8),
+            module_timeout: seconds(9),
+            update_control_map_expiration: seconds(10),
+            update_control_map_boot_expiration: seconds(11),
+        },
+    };
+    assert_eq!(conf, expected);
+}
+
+/// `{"Key": value}`, or `{"Group": {"Key": value}}`.
+fn only(key: &str, value: &str) -> String {
+    key.split_once('.').map_or_else(
+        || format!("{{\"{key}\":{value}}}"),
+        |(group, key)| format!("{{\"{group}\":{{\"{key}\":{value}}}}}"),
+    )
+}
+
+#[test]
+fn l16_a_wrong_type_is_an_error_that_names_file_and_key() {
+    for key in file::ALL_KEYS {
+        let mut refused = 0;
+        for value in ["5.5", "\"5\"", "true", "[5]", "{}", "\"x\"", "-1"] {
+            if let Err(error) = load_both(None, Some(&only(key, value))) {
+                let text = error.to_string();
+                // A list names its item; a lone certificate or key asks for its other half.
+                assert!(text.contains(key) && text.contains("main.conf"), "{key} {value}: {text}");
+                refused += 1;
+            }
+        }
+        assert!(refused >= 4, "{key}: {refused}");
+        assert_eq!(load(&only(key, "null")), MenderConf::default(), "{key}: null is as if it were not there");
+    }
+    for group in ["HttpsClient", "Security", "DBus", "Connectivity"] {
+        assert!(error(&only(group, "true")).contains(&format!("{group} must be an object")));
+        assert_eq!(load(&only(group, "null")), MenderConf::default());
+    }
+}
+
+#[test]
+fn l16_a_file_that_is_not_a_json_object_is_an_error() {
+    for text in ["", " ", "{", "[]", "5", "{} x", "{\"ServerURL\":}", "\u{feff}{}"] {
+        assert!(error(text).contains("main.conf: not "), "{text:?}: {}", error(text));
+        assert!(load_both(Some(text), Some("{}")).unwrap_err().to_string().contains("fallback.conf"));
+    }
+    let long = format!("{{\"a\":\"{}\"}}", "x".repeat(FILE_MAX as usize));
+    assert!(error(&long).contains("longer than"));
+    let deep = format!("{{\"a\":{}}}", "[".repeat(500_000));
+    assert!(error(&deep).contains("not valid JSON"));
+}
+
+#[test]
+fn l17_an_unknown_device_tier_is_an_error() {
+    for tier in ["Standard", "", "big", "micro "] {
+        assert!(error(&only("DeviceTier", &format!("{tier:?}"))).contains("DeviceTier must be"), "{tier}");
+    }
+    for tier in [DeviceTier::Standard, DeviceTier::System, DeviceTier::Micro] {
+        assert_eq!(load(&only("DeviceTier", &format!("{:?}", tier.name()))).device_tier, Some(tier));
+    }
+}
+
+#[test]
+fn intervals_of_0_are_defaults_and_negative_ones_errors() {
+    for key in file::ALL_KEYS.iter().filter(|key| key.ends_with("Seconds")) {
+        assert_eq!(load(&only(key, "0")), MenderConf::default(), "{key}");
+        for bad in ["-1", "1.0", "1e3", "99999999999999999999"] {
+            assert!(error(&only(key, bad)).contains(key));
+        }
+        load(&only(key, &i64::MAX.to_string()));
+    }
+    for bad in ["0", "-1", "10001"] {
+        assert!(error(&only("RetryDownloadCount", bad)).contains("1 to 10000"));
+    }
+    assert_eq!(load(&only("RetryDownloadCount", "10000")).core_config().retry_download_count, 10_000);
+    assert!(error(&only("RetryPollCount", "-1")).contains("RetryPollCount"));
+}
+
+#[test]
+fn a_control_map_expires_after_two_polls_unless_configured() {
+    let core = load(&only("UpdatePollIntervalSeconds", "50")).core_config();
+    assert_eq!(core.update_control_map_expiration, Duration::from_secs(100));
+}
+
+#[test]
+fn keys_ignore_case_and_the_last_spelling_wins() {
+    let conf = load(r#"{"serverurl":"https://a","SERVERURL":"https://b","DBUS":{"ENABLED":false}}"#);
+    assert_eq!((conf.servers, conf.dbus_enabled), (vec!["https://b".to_owned()], false));
+    let conf = load(r#"{"Server\u0055RL":"https:\/\/a"}"#);
+    assert_eq!(conf.servers, ["https://a"]);
+}
+
+#[test]
+fn the_main_file_wins_key_by_key() {
+    let fallback = r#"{"ServerURL":"https://a","TenantToken":"t","HttpsClient":{"Certificate":"/c"},
+                       "ArtifactVerifyKeys":["/1","/2"],"UpdatePollIntervalSeconds":5}"#;
+    let main = r#"{"ServerURL":"https://b","HttpsClient":{"Key":"/k"},"ArtifactVerifyKeys":["/3"]}"#;
+    let (conf, _) = load_both(Some(fallback), Some(main)).unwrap();
+    assert_eq!(conf.servers, ["https://b"]);
+    assert_eq!(conf.tenant_token.unwrap().expose(), "t");
+    assert_eq!(conf.artifact_verify_keys, [PathBuf::from("/3")], "lists replace");
+    assert_eq!(conf.https_client.unwrap().certificate, Path::new("/c"));
+    assert_eq!(conf.core.update_poll_interval, Duration::from_secs(5));
+    let (conf, _) = load_both(Some(r#"{"TenantToken":"t"}"#), Some(r#"{"TenantToken":""}"#)).unwrap();
+    assert_eq!(conf.tenant_token, None, "an empty string takes the value back");
+}
+
+#[test]
+fn conflicts_are_found_in_a_file_and_across_files() {
+    for (a, b) in [
+        (r#""ServerURL":"https://a""#, r#""Servers":[{"ServerURL":"https://b"}]"#),
+        (r#""ArtifactVerifyKey":"/a""#, r#""ArtifactVerifyKeys":["/a"]"#),
+    ] {
+        assert!(error(&format!("{{{a},{b}}}")).contains("exclude each other"));
+        for (fallback, main) in [(a, b), (b, a)] {
+            let text = load_both(Some(&format!("{{{fallback}}}")), Some(&format!("{{{main}}}"))).unwrap_err();
+            assert!(text.to_string().contains("main.conf"), "{text}");
+        }
+    }
+    assert_eq!(load(r#"{"ServerURL":"","Servers":[{"ServerURL":"https://b"}]}"#).servers, ["https://b"]);
+}
+
+#[test]
+fn a_client_certificate_needs_its_key() {
+    assert!(error(&only("HttpsClient.Certificate", "\"/c\"")).contains("HttpsClient.Key"));
+    assert!(error(&only("HttpsClient.Key", "\"/k\"")).contains("HttpsClient.Certificate"));
+    assert_eq!(load(r#"{"HttpsClient":{"Certificate":"","Key":""}}"#).https_client, None);
+}
+
+#[test]
+fn servers_are_kept_once_and_without_the_slash() {
+    let conf = load(
+        r#"{"Servers":[{"ServerURL":"https://a/"},{"ServerURL":"https://b"},{"ServerURL":"https://a"}]}"#,
+    );
+    assert_eq!(conf.servers, ["https://a", "https://b"]);
+    assert_eq!(load(r#"{"ServerURL":"https://a/p//"}"#).servers, ["https://a/p/"], "one slash");
+    for bad in [r#"[{}]"#, r#"["https://a"]"#, r#"[{"ServerURL":5}]"#, r#"[{"ServerURL":"https://a b"}]"#] {
+        assert!(error(&only("Servers", bad)).contains("Servers"), "{bad}");
+    }
+    for bad in ["https://u:p@a", "https://a\\r\\nX: y", "http://a\\u0000"] {
+        assert!(error(&only("ServerURL", &format!("\"{bad}\""))).contains("ServerURL"));
+    }
+    assert_eq!(load(&only("ServerURL", "\"https://a/x@y\"")).servers, ["https://a/x@y"]);
+}
+
+#[test]
+fn an_empty_verify_key_is_no_key_but_not_in_a_list() {
+    assert!(load(&only("ArtifactVerifyKey", "\"\"")).artifact_verify_keys.is_empty());
+    assert!(error(&only("ArtifactVerifyKeys", "[\"/a\",\"\"]")).contains("ArtifactVerifyKeys"));
+    assert!(error(&only("ArtifactVerifyKeys", "[\"/a\",null]")).contains("ArtifactVerifyKeys"));
+}
+
+#[test]
+fn d5_a_token_that_everybody_can_read_is_warned_of_once_and_the_mode_stays() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("mender.conf");
+    let source = Source { path: &path, required: true };
+    fs::write(&path, r#"{"TenantToken":"secret-token"}"#).unwrap();
+    for (mode, expected) in [(0o644, 1), (0o600, 0), (0o640, 0)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let (_, warnings) = MenderConf::load(source, source).unwrap();
+        assert_eq!(warnings.len(), expected, "{mode:o}: {warnings:?}");
+        assert!(warnings.iter().all(|text| text.contains("TenantToken") && !text.contains("secret")));
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, mode);
+    }
+    fs::write(&path, r#"{"ServerURL":"https://a"}"#).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(MenderConf::load(source, source).unwrap().1.is_empty());
+}
+
+#[test]
+fn d10_secrets_are_not_in_debug_texts_or_errors() {
+    let conf = load(
+        r#"{"TenantToken":"hush","Security":{"AuthPrivateKey":"pkcs11:x?pin-value=hush"},
+            "HttpsClient":{"Certificate":"/c","Key":"pkcs11:y?pin-value=hush"}}"#,
+    );
+    assert!(!format!("{conf:?} {conf:#?}").contains("hush"));
+    for bad in
+        [r#"{"TenantToken":["hush"]}"#, r#"{"TenantToken":"hush"#, r#"{"ServerURL":"https://u:hush@a"}"#]
+    {
+        let error = load_both(None, Some(bad)).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hush"));
+    }
+}
