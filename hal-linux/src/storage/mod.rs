@@ -48,6 +48,9 @@ const COMPACT_ABOVE: u64 = 256 * 1024;
 /// A file is rewritten when it is this many times longer than its live records.
 const COMPACT_RATIO: u64 = 4;
 
+/// How often a reader without the lock looks again at a file that seems damaged.
+const LOOKS_AGAIN: usize = 3;
+
 /// The store. See the module's documentation for what power loss may leave.
 #[derive(Debug)]
 pub struct Store<D: Directory = DataDirectory> {
@@ -201,8 +204,24 @@ impl<D: Directory> Store<D> {
     pub fn open(directory: D, access: Access) -> Result<(Self, Vec<Notice>), StorageError> {
         let mut store =
             Self { directory, access, journal: None, live: Live::new(), names_unsafe: false, lost: false };
-        let notice = store.load()?;
+        let notice = match access {
+            Access::ReadWrite => store.load()?,
+            Access::ReadOnly => store.load_beside_a_writer()?,
+        };
         Ok((store, notice.into_iter().collect()))
+    }
+
+    /// A running daemon may write just now: a record that is half there is no loss of power, and damage that is
+    /// gone at a second look never was any.
+    fn load_beside_a_writer(&mut self) -> Result<Option<Notice>, StorageError> {
+        let mut notice = self.load()?;
+        for _ in 0..LOOKS_AGAIN {
+            if !matches!(notice, Some(Notice::Broken { .. })) {
+                break;
+            }
+            notice = self.load()?;
+        }
+        Ok(notice.filter(|notice| *notice != Notice::CutOff))
     }
 
     fn load(&mut self) -> Result<Option<Notice>, StorageError> {

@@ -38,6 +38,8 @@ struct State {
     writes: usize,
     flushes: usize,
     salt: u64,
+    /// What another process makes of a file as soon as it was opened once.
+    written_meanwhile: Option<Vec<u8>>,
 }
 
 /// The directory; clones share it.
@@ -84,6 +86,11 @@ impl Disk {
 
     pub(super) fn names(&self) -> Vec<String> {
         self.0.borrow().names.keys().cloned().collect()
+    }
+
+    /// Another process is in the middle of writing; after the next `open` the file is `bytes`.
+    pub(super) fn write_after_open(&self, bytes: Vec<u8>) {
+        self.0.borrow_mut().written_meanwhile = Some(bytes);
     }
 
     /// The budget: `calls` more changing calls succeed, then `end`.
@@ -183,7 +190,13 @@ impl Directory for Disk {
 
     fn open(&self, name: &str, _: Access) -> io::Result<Found<File>> {
         let node = self.0.borrow().names.get(name).copied();
-        Ok(node.map_or(Found::Missing, |node| Found::File(File { disk: self.clone(), node })))
+        let found = node.map_or(Found::Missing, |node| Found::File(File { disk: self.clone(), node }));
+        let written = self.0.borrow_mut().written_meanwhile.take();
+        if let Some(bytes) = written {
+            // As a new node: the file just opened goes on to show what it was.
+            self.put(name, &bytes);
+        }
+        Ok(found)
     }
 
     fn create(&self, name: &str) -> io::Result<File> {

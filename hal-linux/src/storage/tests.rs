@@ -445,6 +445,22 @@ fn reading_only_changes_nothing() {
     assert!(!disk.is_off() && disk.names() == [NAME]);
 }
 
+#[test]
+fn a_reader_beside_a_writer_sees_neither_damage_nor_a_loss_of_power() {
+    let whole = stored();
+    let expected = view_of(&Disk::with_file(NAME, &whole));
+    // Half of the last record, as a reader may find it.
+    let disk = Disk::with_file(NAME, &whole[..whole.len() - 5]);
+    assert_eq!(Store::open(disk, Access::ReadOnly).unwrap().1, []);
+    // A record that was half there when it was read, with good ones behind it when the rest was.
+    let mut racing = whole.clone();
+    racing[60] ^= 1;
+    let disk = Disk::with_file(NAME, &racing);
+    disk.write_after_open(whole);
+    let (mut store, notices) = Store::open(disk, Access::ReadOnly).unwrap();
+    assert_eq!((notices, view(&mut store)), (vec![], expected));
+}
+
 const SMALL: &[u8] = include_bytes!("fixtures/mender-3.4-small");
 const OVERFLOW: &[u8] = include_bytes!("fixtures/mender-3.4-overflow");
 
