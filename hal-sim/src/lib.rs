@@ -6,4 +6,5 @@
 pub mod check;
 pub mod explore;
 pub mod model;
+pub mod server;
 pub mod world;
