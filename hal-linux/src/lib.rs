@@ -1,12 +1,13 @@
 //! The Linux side of thimble.
 
-pub mod agent;
 pub mod clock;
 pub mod config;
+pub mod file;
 pub mod lock;
 pub mod log;
 pub mod module;
 pub mod paths;
+pub mod platform;
 pub mod process;
 pub mod scripts;
 pub mod secret;

@@ -36,6 +36,18 @@ impl Paths {
         }
     }
 
+    /// Configuration and the state scripts of the root file system.
+    #[must_use]
+    pub fn conf(&self) -> &Path {
+        &self.conf
+    }
+
+    /// Update modules, inventory and identity.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
     /// Runtime data: the store, the lock, the key, work trees.
     #[must_use]
     pub fn datastore(&self) -> &Path {

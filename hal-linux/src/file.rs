@@ -1,0 +1,142 @@
+//! An artifact in a local file, or on a pipe.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::task::Poll;
+
+use rustix::fs::{Mode, OFlags, open};
+use thimble_core::hal::{self, Kind};
+
+use crate::fsat::kind_of;
+use crate::wait::PollSet;
+
+/// An opened file to read an artifact from. A pipe is waited for without a limit: whoever feeds it decides.
+#[derive(Debug)]
+pub struct FileSource {
+    file: File,
+    path: PathBuf,
+    length: Option<u64>,
+    waits: bool,
+}
+
+impl FileSource {
+    /// Opens `path`, to be read from `offset` on.
+    pub fn open(path: &Path, offset: u64) -> Result<Self, FileError> {
+        let error = |error: io::Error| FileError { path: path.to_owned(), error };
+        // Neither a FIFO without a writer nor a terminal may hold the client up.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let mut file = File::from(open(path, flags, Mode::empty()).map_err(|errno| error(errno.into()))?);
+        let found = file.metadata().map_err(error)?;
+        if found.is_dir() {
+            return Err(error(io::ErrorKind::IsADirectory.into()));
+        }
+        if offset > 0 {
+            file.seek(SeekFrom::Start(offset)).map_err(error)?;
+        }
+        let length = found.is_file().then(|| found.len().saturating_sub(offset));
+        Ok(Self { file, path: path.to_owned(), length, waits: false })
+    }
+
+    /// Bytes that follow, if the file says so.
+    #[must_use]
+    pub const fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Bytes into `buf`; 0 is the end.
+    pub fn poll_read(&mut self, buf: &mut [u8]) -> Poll<Result<usize, FileError>> {
+        self.waits = false;
+        loop {
+            return match self.file.read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.waits = true;
+                    Poll::Pending
+                }
+                Err(error) => Poll::Ready(Err(FileError { path: self.path.clone(), error })),
+                Ok(read) => Poll::Ready(Ok(read)),
+            };
+        }
+    }
+
+    /// Adds what the next poll would use up.
+    pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+        if self.waits {
+            set.read(&self.file);
+        }
+    }
+}
+
+/// The file cannot be read.
+#[derive(Debug)]
+pub struct FileError {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.error)
+    }
+}
+
+impl hal::Error for FileError {
+    fn kind(&self) -> Kind {
+        kind_of(&self.error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::Write;
+
+    fn read_all(source: &mut FileSource) -> Vec<u8> {
+        let (mut out, mut buf) = (Vec::new(), [0; 7]);
+        while let Poll::Ready(Ok(read @ 1..)) = source.poll_read(&mut buf) {
+            out.extend(&buf[..read]);
+        }
+        out
+    }
+
+    #[test]
+    fn a_file_is_read_from_an_offset() {
+        let lab = tempfile::tempdir().unwrap();
+        let path = lab.path().join("file");
+        fs::write(&path, b"0123456789").unwrap();
+        let mut source = FileSource::open(&path, 0).unwrap();
+        assert_eq!((source.length(), read_all(&mut source)), (Some(10), b"0123456789".to_vec()));
+        let mut source = FileSource::open(&path, 8).unwrap();
+        assert_eq!((source.length(), read_all(&mut source)), (Some(2), b"89".to_vec()));
+    }
+
+    #[test]
+    fn a_pipe_has_no_length_and_is_waited_for() {
+        let (read, mut write) = io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&read));
+        let mut source = FileSource::open(path.as_ref(), 0).unwrap();
+        assert_eq!(source.length(), None);
+        let mut buf = [0; 8];
+        assert!(source.poll_read(&mut buf).is_pending());
+        let mut set = PollSet::new();
+        source.wants(&mut set);
+        assert_eq!(set.len(), 1);
+        write.write_all(b"abc").unwrap();
+        assert!(matches!(source.poll_read(&mut buf), Poll::Ready(Ok(3))));
+        drop(write);
+        assert!(matches!(source.poll_read(&mut buf), Poll::Ready(Ok(0))));
+    }
+
+    #[test]
+    fn what_is_no_file_is_an_error_that_names_it() {
+        let lab = tempfile::tempdir().unwrap();
+        for (path, word) in [(lab.path().to_owned(), "directory"), (lab.path().join("none"), "No such file")]
+        {
+            let text = FileSource::open(&path, 0).unwrap_err().to_string();
+            assert!(text.contains(word) && text.starts_with(path.to_str().unwrap()), "{text}");
+        }
+    }
+}
