@@ -1,1 +1,52 @@
-fn main() {}
+//! The device client: `install`, `commit`, `rollback`, `resume` and the verbs that show something, in the words of
+//! Mender's own client. Everything the update itself does is decided in `thimble-core`.
+
+mod args;
+mod bootstrap;
+mod daemon;
+mod drive;
+mod help;
+mod messages;
+mod output;
+mod progress;
+mod session;
+mod show;
+mod signals;
+mod update;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use args::{Invocation, Parsed, Usage, VerbName};
+use output::Failure;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    let program = args.next().unwrap_or_default();
+    let program = Path::new(&program).file_name().and_then(|name| name.to_str()).unwrap_or("thimble");
+    let result = match args::parse(args) {
+        Ok(Parsed::Run(invocation)) => run(&invocation),
+        Ok(Parsed::Help(verb)) => output::print(&help::text(program, verb)),
+        Ok(Parsed::Version) => output::print(concat!(env!("CARGO_PKG_VERSION"), "\n")),
+        Err(Usage { reason, verb }) => {
+            // The reason counts, whether or not the help could be printed.
+            let _ = output::print(&help::text(program, verb));
+            Err(Failure::new(reason))
+        }
+    };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => failure.report(program),
+    }
+}
+
+fn run(invocation: &Invocation) -> Result<u8, Failure> {
+    match invocation.verb {
+        VerbName::Install | VerbName::Resume | VerbName::Commit | VerbName::Rollback => {
+            update::run(invocation)
+        }
+        VerbName::ShowArtifact => show::artifact(invocation),
+        VerbName::ShowProvides => show::provides(invocation),
+        VerbName::CheckUpdate | VerbName::SendInventory => daemon::signal(invocation),
+    }
+}

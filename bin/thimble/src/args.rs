@@ -1,0 +1,493 @@
+//! The command line, read once into a value.
+//!
+//! Options may stand before or after the verb and its argument, as `--option value`, `--option=value`, `-o value`
+//! and, as Mender 3 took them, with one dash before the long name (`-data DIR`). `--` ends options.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use lexopt::{Arg, Parser};
+use thimble_core::hal::Level;
+use thimble_core::machine::{Stop, StopSet};
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Parsed {
+    /// Carry out a verb.
+    Run(Invocation),
+    /// Print the help text, of one verb if it is named.
+    Help(Option<VerbName>),
+    /// Print the version.
+    Version,
+}
+
+/// A verb and its options.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Invocation {
+    pub(crate) verb: VerbName,
+    pub(crate) globals: Globals,
+    /// The artifact of `install`; empty for the other verbs.
+    pub(crate) source: OsString,
+    pub(crate) reboot_exit_code: bool,
+    pub(crate) stop_before: StopSet,
+}
+
+/// Options of all verbs; `None`: not given.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Globals {
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) fallback_config: Option<PathBuf>,
+    pub(crate) datastore: Option<PathBuf>,
+    pub(crate) log_file: Option<PathBuf>,
+    pub(crate) log_level: Option<Level>,
+    pub(crate) trusted_certs: Option<PathBuf>,
+    pub(crate) skip_verify: bool,
+}
+
+/// The verbs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VerbName {
+    Install,
+    Resume,
+    Commit,
+    Rollback,
+    ShowArtifact,
+    ShowProvides,
+    CheckUpdate,
+    SendInventory,
+}
+
+impl VerbName {
+    /// All verbs, in the order of the help text.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Install,
+        Self::Commit,
+        Self::Rollback,
+        Self::Resume,
+        Self::ShowArtifact,
+        Self::ShowProvides,
+        Self::CheckUpdate,
+        Self::SendInventory,
+    ];
+
+    /// The word on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Install => "install",
+            Self::Resume => "resume",
+            Self::Commit => "commit",
+            Self::Rollback => "rollback",
+            Self::ShowArtifact => "show-artifact",
+            Self::ShowProvides => "show-provides",
+            Self::CheckUpdate => "check-update",
+            Self::SendInventory => "send-inventory",
+        }
+    }
+
+    /// Whether `--stop-before` makes sense.
+    pub(crate) const fn can_stop(self) -> bool {
+        match self {
+            Self::Install | Self::Resume | Self::Commit | Self::Rollback => true,
+            Self::ShowArtifact | Self::ShowProvides | Self::CheckUpdate | Self::SendInventory => false,
+        }
+    }
+
+    /// Whether `--reboot-exit-code` makes sense.
+    pub(crate) const fn can_ask_for_reboot(self) -> bool {
+        matches!(self, Self::Install | Self::Resume)
+    }
+
+    fn find(word: &OsStr) -> Option<Self> {
+        Self::ALL.into_iter().find(|verb| word == verb.name())
+    }
+}
+
+/// The command line makes no sense; text for people, and the verb whose help text may help.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) reason: String,
+    pub(crate) verb: Option<VerbName>,
+}
+
+/// Options, by what they mean.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opt {
+    Config,
+    FallbackConfig,
+    Datastore,
+    LogFile,
+    LogLevel,
+    TrustedCerts,
+    SkipVerify,
+    NoSyslog,
+    RebootExitCode,
+    StopBefore,
+    Help,
+    Version,
+}
+
+/// Every name of every option. `data` and `no-syslog` are Mender 3's.
+#[rustfmt::skip]
+const OPTIONS: [(&str, Option<char>, Opt); 13] = [
+    ("config",           Some('c'), Opt::Config),
+    ("fallback-config",  Some('b'), Opt::FallbackConfig),
+    ("datastore",        Some('d'), Opt::Datastore),
+    ("data",             None,      Opt::Datastore),
+    ("log-file",         Some('L'), Opt::LogFile),
+    ("log-level",        Some('l'), Opt::LogLevel),
+    ("trusted-certs",    Some('E'), Opt::TrustedCerts),
+    ("skipverify",       None,      Opt::SkipVerify),
+    ("no-syslog",        None,      Opt::NoSyslog),
+    ("reboot-exit-code", None,      Opt::RebootExitCode),
+    ("stop-before",      None,      Opt::StopBefore),
+    ("help",             Some('h'), Opt::Help),
+    ("version",          Some('v'), Opt::Version),
+];
+
+/// Reads the arguments behind the program's name.
+///
+/// # Errors
+/// [`Usage`].
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Usage> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let mut found = Found::default();
+    let count = args.len();
+    match found.read(Parser::from_args(args)) {
+        Ok(()) => found.settle(count),
+        Err(reason) => Err(Usage { reason, verb: found.verb }),
+    }
+}
+
+/// What stood on the command line so far.
+#[derive(Default)]
+struct Found {
+    verb: Option<VerbName>,
+    wants_help: bool,
+    wants_version: bool,
+    globals: Globals,
+    arguments: Vec<OsString>,
+    reboot_exit_code: bool,
+    stop_before: StopSet,
+    has_stop: bool,
+}
+
+impl Found {
+    fn read(&mut self, mut parser: Parser) -> Result<(), String> {
+        loop {
+            let old_style =
+                parser.try_raw_args().and_then(|mut raw| raw.next_if(|arg| one_dash(arg).is_some()));
+            if let Some((opt, value)) = old_style.as_deref().and_then(one_dash) {
+                let name = format!("-{}", name_of(opt));
+                self.option(opt, &name, value, &mut parser)?;
+                continue;
+            }
+            let Some(arg) = parser.next().map_err(|error| error.to_string())? else { return Ok(()) };
+            let (name, opt) = match arg {
+                Arg::Short(short) => (
+                    format!("-{short}"),
+                    OPTIONS.iter().find(|(_, of, _)| *of == Some(short)).map(|(_, _, opt)| *opt),
+                ),
+                Arg::Long(long) => (
+                    format!("--{long}"),
+                    OPTIONS.iter().find(|(of, _, _)| *of == long).map(|(_, _, opt)| *opt),
+                ),
+                Arg::Value(word) => {
+                    self.word(word)?;
+                    continue;
+                }
+            };
+            let opt = opt.ok_or_else(|| format!("there is no option {name}"))?;
+            self.option(opt, &name, None, &mut parser)?;
+        }
+    }
+
+    fn word(&mut self, word: OsString) -> Result<(), String> {
+        if self.verb.is_some() {
+            self.arguments.push(word);
+        } else if let Some(verb) = VerbName::find(&word) {
+            self.verb = Some(verb);
+        } else if matches!(word.to_str(), Some("help" | "h")) && !self.wants_help {
+            self.wants_help = true;
+        } else {
+            return Err(no_such_verb(&word));
+        }
+        Ok(())
+    }
+
+    fn option(
+        &mut self,
+        opt: Opt,
+        name: &str,
+        value: Option<OsString>,
+        parser: &mut Parser,
+    ) -> Result<(), String> {
+        let is_flag = match opt {
+            Opt::SkipVerify | Opt::NoSyslog | Opt::RebootExitCode | Opt::Help | Opt::Version => true,
+            Opt::Config
+            | Opt::FallbackConfig
+            | Opt::Datastore
+            | Opt::LogFile
+            | Opt::LogLevel
+            | Opt::TrustedCerts
+            | Opt::StopBefore => false,
+        };
+        let value = match (value, is_flag) {
+            (Some(value), _) => value,
+            (None, true) => parser.optional_value().unwrap_or_else(|| "true".into()),
+            (None, false) => parser.value().map_err(|_| format!("{name} needs a value"))?,
+        };
+        let on = match (is_flag, value.to_str()) {
+            (true, Some("true")) => true,
+            (true, Some("false")) => false,
+            (true, _) => return Err(format!("{name} is a switch and takes no value")),
+            (false, _) if value.is_empty() => return Err(format!("the value of {name} is empty")),
+            (false, _) => true,
+        };
+        let path = || Some(PathBuf::from(&value));
+        match opt {
+            Opt::Config => self.globals.config = path(),
+            Opt::FallbackConfig => self.globals.fallback_config = path(),
+            Opt::Datastore => self.globals.datastore = path(),
+            Opt::LogFile => self.globals.log_file = path(),
+            Opt::TrustedCerts => self.globals.trusted_certs = path(),
+            Opt::LogLevel => self.globals.log_level = Some(level(&value)?),
+            Opt::StopBefore => {
+                self.stop_before = self.stop_before.with(stop(&value)?);
+                self.has_stop = true;
+            }
+            Opt::SkipVerify => self.globals.skip_verify = on,
+            Opt::RebootExitCode => self.reboot_exit_code = on,
+            Opt::Help => self.wants_help |= on,
+            Opt::Version => self.wants_version |= on,
+            // There is no syslog to turn off.
+            Opt::NoSyslog => {}
+        }
+        Ok(())
+    }
+
+    fn settle(self, count: usize) -> Result<Parsed, Usage> {
+        let verb = self.verb;
+        let usage = |reason: String| Err(Usage { reason, verb });
+        if self.wants_help {
+            return Ok(Parsed::Help(verb));
+        }
+        if self.wants_version {
+            return if count == 1 { Ok(Parsed::Version) } else { usage("--version stands alone".into()) };
+        }
+        let Some(verb) = verb else { return usage("which verb? None was given".into()) };
+        let name = verb.name();
+        if self.has_stop && !verb.can_stop() {
+            return usage(format!("{name} takes no --stop-before"));
+        }
+        if self.reboot_exit_code && !verb.can_ask_for_reboot() {
+            return usage(format!("{name} takes no --reboot-exit-code"));
+        }
+        let mut arguments = self.arguments.into_iter();
+        let source = match (verb, arguments.next()) {
+            (VerbName::Install, Some(source)) if !source.is_empty() => source,
+            (VerbName::Install, _) => return usage("install needs an artifact: a file or a URL".into()),
+            (_, None) => OsString::new(),
+            (_, Some(extra)) => return usage(format!("{name} takes no argument: {}", extra.display())),
+        };
+        if let Some(extra) = arguments.next() {
+            return usage(format!("{name} takes one artifact, what is \"{}\"?", extra.display()));
+        }
+        Ok(Parsed::Run(Invocation {
+            verb,
+            globals: self.globals,
+            source,
+            reboot_exit_code: self.reboot_exit_code,
+            stop_before: self.stop_before,
+        }))
+    }
+}
+
+/// `-name` or `-name=value` with the name of a long option. Anything else, a bundle of short options too, is left to
+/// the parser.
+fn one_dash(arg: &OsStr) -> Option<(Opt, Option<OsString>)> {
+    let text = arg.to_str()?.strip_prefix('-')?;
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value.into())),
+        None => (text, None),
+    };
+    OPTIONS.iter().find(|(long, _, _)| *long == name).map(|(_, _, opt)| (*opt, value))
+}
+
+fn name_of(opt: Opt) -> &'static str {
+    OPTIONS.iter().find(|(_, _, of)| *of == opt).map_or("", |(name, _, _)| name)
+}
+
+fn no_such_verb(word: &OsStr) -> String {
+    match word.to_str() {
+        Some("setup" | "snapshot") => format!(
+            "{} is not a part of this client: Mender itself has made it a program of its own",
+            word.display()
+        ),
+        Some("daemon" | "bootstrap") => format!("{} is not in this version", word.display()),
+        _ => format!("there is no verb \"{}\"", word.display()),
+    }
+}
+
+/// The levels of Mender 5, and the other names Mender 3 knew.
+fn level(value: &OsStr) -> Result<Level, String> {
+    let level = match value.to_str() {
+        Some("trace") => Level::Trace,
+        Some("debug") => Level::Debug,
+        Some("info") => Level::Info,
+        Some("warning" | "warn") => Level::Warning,
+        Some("error") => Level::Error,
+        Some("fatal" | "panic") => Level::Fatal,
+        _ => {
+            return Err(format!(
+                "there is no log level \"{}\": trace, debug, info, warning, error or fatal",
+                value.display()
+            ));
+        }
+    };
+    Ok(level)
+}
+
+fn stop(value: &OsStr) -> Result<Stop, String> {
+    let found = value.to_str().and_then(|value| Stop::ALL.into_iter().find(|stop| stop.name() == value));
+    found.ok_or_else(|| {
+        let names: Vec<&str> = Stop::ALL.iter().map(|stop| stop.name()).collect();
+        format!("cannot stop before \"{}\": {}", value.display(), names.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_line(line: &str) -> Result<Parsed, Usage> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    fn run(line: &str) -> Invocation {
+        match parse_line(line) {
+            Ok(Parsed::Run(invocation)) => invocation,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn reason(line: &str) -> String {
+        match parse_line(line) {
+            Err(usage) => usage.reason,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_stand_anywhere_and_in_every_spelling() {
+        let expected = run("--datastore /d install --reboot-exit-code --stop-before Cleanup a.mender");
+        assert_eq!(expected.globals.datastore.as_deref(), Some("/d".as_ref()));
+        assert_eq!(expected.source, "a.mender");
+        assert!(expected.reboot_exit_code && expected.stop_before.contains(Stop::Cleanup));
+        for line in [
+            "-d /d install a.mender --reboot-exit-code --stop-before=Cleanup",
+            "-d=/d install --stop-before Cleanup a.mender --reboot-exit-code=true",
+            "-d/d install --stop-before Cleanup a.mender --reboot-exit-code",
+            "--data=/d install --stop-before Cleanup --reboot-exit-code -- a.mender",
+            "-data /d install -stop-before=Cleanup -reboot-exit-code a.mender",
+            "-data=/d -no-syslog install -stop-before Cleanup -reboot-exit-code a.mender",
+            "install a.mender -datastore /d --stop-before Cleanup --reboot-exit-code",
+        ] {
+            assert_eq!(run(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_value_may_look_like_an_option() {
+        assert_eq!(run("--config -data show-artifact").globals.config.as_deref(), Some("-data".as_ref()));
+        assert_eq!(run("install -- -data").source, "-data");
+        assert_eq!(run("install -- --help").source, "--help");
+    }
+
+    #[test]
+    fn all_global_options() {
+        let globals = run("-c 1 -b 2 -d 3 -L 4 -l debug -E 5 --skipverify show-provides").globals;
+        let path = |text: &str| Some(PathBuf::from(text));
+        assert_eq!(
+            globals,
+            Globals {
+                config: path("1"),
+                fallback_config: path("2"),
+                datastore: path("3"),
+                log_file: path("4"),
+                log_level: Some(Level::Debug),
+                trusted_certs: path("5"),
+                skip_verify: true,
+            }
+        );
+    }
+
+    #[test]
+    fn every_verb_parses_and_has_help() {
+        for verb in VerbName::ALL {
+            let argument = if verb == VerbName::Install { " x" } else { "" };
+            assert_eq!(run(&format!("{}{argument}", verb.name())).verb, verb);
+            for line in [
+                format!("{} --help", verb.name()),
+                format!("help {}", verb.name()),
+                format!("-h {}", verb.name()),
+            ] {
+                assert_eq!(parse_line(&line), Ok(Parsed::Help(Some(verb))), "{line}");
+            }
+        }
+        for line in ["--help", "-h", "help", "-help", "--help --version"] {
+            assert_eq!(parse_line(line), Ok(Parsed::Help(None)), "{line}");
+        }
+        for line in ["--version", "-v", "-version"] {
+            assert_eq!(parse_line(line), Ok(Parsed::Version), "{line}");
+        }
+    }
+
+    #[test]
+    fn stop_before_is_repeatable() {
+        let invocation = run("resume --stop-before Cleanup --stop-before ArtifactFailure_Enter");
+        for stop in Stop::ALL {
+            let expected = matches!(stop, Stop::Cleanup | Stop::ArtifactFailureEnter);
+            assert_eq!(invocation.stop_before.contains(stop), expected, "{}", stop.name());
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        for (line, part) in [
+            ("", "which verb"),
+            ("bogus", "no verb \"bogus\""),
+            ("setup", "not a part"),
+            ("--bogus commit", "no option --bogus"),
+            ("-x commit", "no option -x"),
+            ("install", "needs an artifact"),
+            ("install a b", "\"b\""),
+            ("commit x", "takes no argument: x"),
+            ("show-artifact --stop-before Cleanup", "takes no --stop-before"),
+            ("commit --reboot-exit-code", "takes no --reboot-exit-code"),
+            ("rollback --reboot-exit-code", "takes no --reboot-exit-code"),
+            ("resume --stop-before Cleanups", "ArtifactRollback_Enter"),
+            ("install x --stop-before", "needs a value"),
+            ("--data", "needs a value"),
+            ("-data", "needs a value"),
+            ("--data= show-artifact", "is empty"),
+            ("--log-level loud commit", "trace, debug"),
+            ("--skipverify=maybe commit", "takes no value"),
+            ("--version commit", "stands alone"),
+            ("--version --version", "stands alone"),
+        ] {
+            let reason = reason(line);
+            assert!(reason.contains(part), "{line}: {reason}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_a_path_or_an_error() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = OsString::from_vec(vec![b'a', 0xff]);
+        let parsed = parse(["install".into(), odd.clone()]);
+        assert!(matches!(parsed, Ok(Parsed::Run(Invocation { source, .. })) if source == odd));
+        assert!(parse([odd.clone()]).is_err());
+        assert!(parse(["--log-level".into(), odd.clone(), "commit".into()]).is_err());
+        assert!(parse(["resume".into(), "--stop-before".into(), odd]).is_err());
+    }
+}

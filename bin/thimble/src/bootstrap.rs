@@ -1,0 +1,85 @@
+//! The bootstrap artifact: says what is installed on a device that was never updated (`standalone-cli.md` 6).
+
+use std::fs;
+use std::io;
+
+use thimble_core::artifact::provides;
+use thimble_core::client::{Client, Start};
+use thimble_core::config::Config;
+use thimble_core::hal::{Change, Hal, Key, Level, Storage, Target};
+use thimble_core::json::Value;
+use thimble_core::machine::{Run, StopSet};
+use thimble_hal_linux::platform::{Linux, Memory};
+use thimble_hal_linux::storage::{Access, RECORD_MAX, Store};
+
+use crate::drive::drive;
+use crate::output::Failure;
+use crate::session::Session;
+use crate::show::Provides;
+use crate::signals::Signals;
+
+/// Sees to it that the store has an artifact name: from the bootstrap artifact, else `unknown`. The artifact is
+/// deleted, used or not. What is wrong with it is logged (C-5). The caller holds the lock.
+pub(crate) fn ensure(session: &Session, mut storage: Store, signals: &mut Signals) -> Result<Store, Failure> {
+    let path = session.paths.bootstrap();
+    if !Provides::read(&mut storage)?.has_name() {
+        if let Err(reason) = install(session, signals) {
+            session.log(Level::Error, format_args!("bootstrap artifact {}: {reason}", path.display()));
+        }
+        // What the client stored is in the file, not in this store.
+        storage = session.store(Access::ReadWrite)?;
+        if !Provides::read(&mut storage)?.has_name() {
+            store_unknown(&mut storage)?;
+        }
+    }
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            session.log(Level::Warning, format_args!("{} cannot be removed: {error}", path.display()));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    Ok(storage)
+}
+
+/// Installs the bootstrap artifact if there is one.
+fn install(session: &Session, signals: &mut Signals) -> Result<(), String> {
+    let path = session.paths.bootstrap();
+    match fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.to_string()),
+        Ok(found) if !found.is_file() => return Err("not a regular file".into()),
+        Ok(_) => {}
+    }
+    let path = path.to_str().ok_or("its path is no UTF-8 text")?;
+    let mut memory = Memory::default();
+    let config = Config::default();
+    let start = Start {
+        config: &config,
+        run: Run::Bootstrap,
+        stop_before: StopSet::default(),
+        source: Some(Target::File(path)),
+    };
+    let hal: Hal<Linux> = session
+        .store(Access::ReadWrite)
+        .and_then(|storage| session.hal(storage))
+        .map_err(|failure| failure.to_string())?;
+    let mut client = Client::start(hal, memory.lend(), start).map_err(|error| error.to_string())?;
+    drive(&mut client, signals, |_| {}).map_err(|failure| failure.to_string())?;
+    match client.report() {
+        Some(report) if report.is_success() => Ok(()),
+        Some(_) | None => Err(client.reason().to_owned()),
+    }
+}
+
+fn store_unknown(storage: &mut Store) -> Result<(), Failure> {
+    let mut buf = vec![0; RECORD_MAX];
+    let found = storage.read(Key::Provides, &mut buf).map_err(Failure::new)?;
+    let others = found.and_then(|text| Value::parse(text).ok()).map_or("{}", Value::raw);
+    let others = others.trim_start_matches('{').trim_start();
+    // Other provides stay: only the name is missing.
+    let record = match others {
+        "" | "}" => String::from_utf8_lossy(provides::unknown()).into_owned(),
+        others => format!("{{\"artifact_name\":\"unknown\",{others}"),
+    };
+    storage.commit(&[Change::Put(Key::Provides, record.as_bytes())]).map_err(Failure::new)
+}

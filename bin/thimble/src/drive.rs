@@ -1,0 +1,50 @@
+//! The main loop: poll the client, then wait for whatever it waits for.
+
+use thimble_core::client::Client;
+use thimble_core::hal::Clock;
+use thimble_hal_linux::clock::BootClock;
+use thimble_hal_linux::platform::{self, Linux};
+use thimble_hal_linux::wait::PollSet;
+
+use crate::output::Failure;
+use crate::signals::Signals;
+
+/// Drives `client` to the end of its run and shows it to `watch` in each turn.
+///
+/// A signal ends what runs, as if power were lost, but politely: children get SIGTERM and their time. A second
+/// signal does not wait for them.
+pub(crate) fn drive(
+    client: &mut Client<'_, Linux>,
+    signals: &mut Signals,
+    mut watch: impl FnMut(&Client<'_, Linux>),
+) -> Result<(), Failure> {
+    let mut ending = false;
+    loop {
+        let until = client.poll();
+        watch(client);
+        match signals.count() {
+            0 => {}
+            1 if ending => {}
+            1 => {
+                ending = true;
+                client.terminate();
+                continue;
+            }
+            _ => return Err(interrupted()),
+        }
+        if client.is_over() {
+            return if client.report().is_some() { Ok(()) } else { Err(interrupted()) };
+        }
+        let now = BootClock.now();
+        let hal = client.hal();
+        let until = platform::deadline(hal, until);
+        let mut set = PollSet::new();
+        platform::wants(hal, &mut set);
+        signals.wants(&mut set);
+        set.wait(now, until).map_err(|error| Failure::new(format_args!("cannot wait: {error}")))?;
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure::new("ended by a signal; if an update is in progress, 'resume' goes on with it")
+}

@@ -1,0 +1,91 @@
+//! How far a download is, on standard error: a bar that is redrawn on a terminal, else a line every tenth.
+
+use std::io::{IsTerminal, Write, stderr};
+
+use thimble_core::client::Progress;
+
+const BAR: usize = 40;
+
+/// Shows the progress of one download. Says nothing while the length is unknown, or when there is nothing new.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    is_terminal: bool,
+    shown: Option<u8>,
+}
+
+impl Meter {
+    pub(crate) fn new() -> Self {
+        Self { is_terminal: stderr().is_terminal(), shown: None }
+    }
+
+    /// Shows `progress` if it is news. Errors of standard error have nowhere to go.
+    pub(crate) fn update(&mut self, progress: Progress) {
+        if let Some(text) = self.text(progress) {
+            let _ = stderr().write_all(text.as_bytes());
+        }
+    }
+
+    /// The download is over. What was not shown at all is not shown now either.
+    pub(crate) fn end(&mut self, progress: Progress) {
+        let Some(shown) = self.shown else { return };
+        if shown < 100 {
+            self.update(progress);
+            if self.is_terminal && self.shown != Some(100) {
+                let _ = stderr().write_all(b"\n");
+            }
+        }
+        self.shown = None;
+    }
+
+    fn text(&mut self, Progress { received, total }: Progress) -> Option<String> {
+        let total = total.filter(|&total| total > 0)?;
+        let percent = u8::try_from(u128::from(received.min(total)) * 100 / u128::from(total)).unwrap_or(100);
+        let step = if self.is_terminal { 1 } else { 10 };
+        let level = percent / step * step;
+        if level == 0 || self.shown.is_some_and(|shown| level <= shown) {
+            return None;
+        }
+        self.shown = Some(level);
+        if !self.is_terminal {
+            return Some(format!("{level}%\n"));
+        }
+        let filled = BAR * usize::from(level) / 100;
+        // Back at the front of the line, so that a log line, always longer, takes the place of the bar.
+        let end = if level == 100 { "\n" } else { "\r" };
+        Some(format!("[{}{}] {level:3}%{end}", "#".repeat(filled), " ".repeat(BAR - filled)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(is_terminal: bool, total: Option<u64>) -> Vec<String> {
+        let mut meter = Meter { is_terminal, shown: None };
+        (0..=2000).filter_map(|received| meter.text(Progress { received, total })).collect()
+    }
+
+    #[test]
+    fn a_log_gets_a_line_every_tenth() {
+        assert_eq!(texts(false, Some(2000)).concat(), "10%\n20%\n30%\n40%\n50%\n60%\n70%\n80%\n90%\n100%\n");
+    }
+
+    #[test]
+    fn a_terminal_gets_every_percent_on_one_line() {
+        let texts = texts(true, Some(2000));
+        assert_eq!(texts.len(), 100);
+        assert!(texts.iter().all(|text| text.starts_with('[') && text.trim().len() == BAR + 7), "{texts:?}");
+        assert_eq!(texts.concat().matches('\n').count(), 1);
+    }
+
+    #[test]
+    fn without_a_length_nothing_is_said_and_no_length_is_trusted() {
+        assert!(texts(true, None).is_empty() && texts(false, Some(0)).is_empty());
+        assert_eq!(texts(false, Some(1)).concat(), "100%\n");
+        let mut meter = Meter { is_terminal: false, shown: None };
+        assert_eq!(
+            meter.text(Progress { received: u64::MAX, total: Some(u64::MAX) }).as_deref(),
+            Some("100%\n")
+        );
+    }
+}

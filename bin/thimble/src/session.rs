@@ -1,0 +1,102 @@
+//! What every verb needs: the directories, the configuration, the log; and from them the store and the platform.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use thimble_core::hal::{Hal, Level, Log};
+use thimble_hal_linux::SharedLog;
+use thimble_hal_linux::config::{MenderConf, Source};
+use thimble_hal_linux::lock::Lock;
+use thimble_hal_linux::log::Logger;
+use thimble_hal_linux::paths::Paths;
+use thimble_hal_linux::platform::{self, Linux, Parts};
+use thimble_hal_linux::storage::{Access, DataDirectory, Store};
+
+use crate::args::{Invocation, VerbName};
+use crate::output::Failure;
+
+/// One run of the program.
+pub(crate) struct Session {
+    pub(crate) paths: Paths,
+    pub(crate) conf: MenderConf,
+    pub(crate) log: SharedLog,
+}
+
+impl Session {
+    /// Reads the configuration and begins to log. Nothing is changed.
+    pub(crate) fn open(invocation: &Invocation) -> Result<Self, Failure> {
+        let globals = &invocation.globals;
+        let paths = Paths::from_environment(globals.datastore.as_deref());
+        let mut logger = Logger::new(globals.log_level.unwrap_or(Level::Info), paths.deployment_logs());
+        if let Some(path) = &globals.log_file {
+            logger
+                .to_file(path)
+                .map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
+        }
+        let (main, fallback) = (paths.config(), paths.fallback_config());
+        let source = |given: &'_ Option<PathBuf>, default: &PathBuf| {
+            (given.clone().unwrap_or_else(|| default.clone()), given.is_some())
+        };
+        let (main, main_required) = source(&globals.config, &main);
+        let (fallback, fallback_required) = source(&globals.fallback_config, &fallback);
+        let (conf, warnings) = MenderConf::load(
+            Source { path: &fallback, required: fallback_required },
+            Source { path: &main, required: main_required },
+        )
+        .map_err(Failure::new)?;
+        let default = match invocation.verb {
+            VerbName::ShowArtifact | VerbName::ShowProvides => Level::Warning,
+            VerbName::Install
+            | VerbName::Resume
+            | VerbName::Commit
+            | VerbName::Rollback
+            | VerbName::CheckUpdate
+            | VerbName::SendInventory => Level::Info,
+        };
+        logger.set_level(globals.log_level.or(conf.daemon_log_level).unwrap_or(default));
+        if let Some(directory) = &conf.update_log_path {
+            logger.set_deployment_logs(directory);
+        }
+        for warning in warnings {
+            logger.log(Level::Warning, format_args!("{warning}"));
+        }
+        Ok(Self { paths, conf, log: Rc::new(RefCell::new(logger)) })
+    }
+
+    pub(crate) fn log(&self, level: Level, message: std::fmt::Arguments<'_>) {
+        self.log.borrow_mut().log(level, message);
+    }
+
+    /// Takes the datastore for this process alone; creates the directory if it is missing.
+    pub(crate) fn lock(&self, verb: VerbName) -> Result<Lock, Failure> {
+        let directory = DataDirectory::open_or_create(self.paths.datastore())
+            .map_err(|error| self.no_datastore(&error))?;
+        Lock::acquire(&directory, verb.name()).map_err(Failure::new)
+    }
+
+    /// Opens the store. Only the holder of the lock may ask for more than reading.
+    pub(crate) fn store(&self, access: Access) -> Result<Store, Failure> {
+        let directory =
+            DataDirectory::open(self.paths.datastore()).map_err(|error| self.no_datastore(&error))?;
+        let (store, notices) = Store::open(directory, access).map_err(Failure::new)?;
+        for notice in notices {
+            self.log(notice.level(), format_args!("{notice}"));
+        }
+        Ok(store)
+    }
+
+    /// The platform on top of a store.
+    pub(crate) fn hal(&self, storage: Store) -> Result<Hal<Linux>, Failure> {
+        let device_type = self.conf.device_type_file.clone().unwrap_or_else(|| self.paths.device_type());
+        let parts = Parts { paths: &self.paths, device_type: &device_type, storage, log: self.log.clone() };
+        platform::hal(parts).map_err(Failure::new)
+    }
+
+    fn no_datastore(&self, error: &std::io::Error) -> Failure {
+        Failure::new(format_args!(
+            "the datastore {} cannot be used: {error}",
+            self.paths.datastore().display()
+        ))
+    }
+}

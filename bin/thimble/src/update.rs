@@ -1,0 +1,122 @@
+//! `install`, `resume`, `commit` and `rollback`.
+
+use thimble_core::client::{Client, Start, StartError};
+use thimble_core::hal::Target;
+use thimble_core::machine::{Refusal, Report, Run};
+use thimble_core::state::{Phase, State, Verb};
+use thimble_hal_linux::platform::{Linux, Memory};
+use thimble_hal_linux::storage::Access;
+
+use crate::args::{Invocation, VerbName};
+use crate::bootstrap;
+use crate::drive::drive;
+use crate::messages::{self, FAILURE, NO_UPDATE};
+use crate::output::{Failure, tell};
+use crate::progress::Meter;
+use crate::session::Session;
+use crate::signals::Signals;
+
+pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
+    let session = Session::open(invocation)?;
+    let mut signals = Signals::new().map_err(Failure::new)?;
+    let source = target(invocation)?;
+    let _lock = session.lock(invocation.verb)?;
+    let mut storage = session.store(Access::ReadWrite)?;
+    if invocation.verb == VerbName::Install {
+        storage = bootstrap::ensure(&session, storage, &mut signals)?;
+    }
+    let mut memory = Memory::default();
+    let config = session.conf.core_config();
+    let start =
+        Start { config: &config, run: run_of(invocation.verb), stop_before: invocation.stop_before, source };
+    let mut client = Client::start(session.hal(storage)?, memory.lend(), start)
+        .map_err(|error| refused(invocation, error))?;
+    let tag = client.machine().checkpoint().tag;
+
+    let mut screen =
+        Screen { installs: invocation.verb == VerbName::Install, begun: false, meter: Meter::new() };
+    drive(&mut client, &mut signals, |client| screen.show(client))?;
+    let Some(report) = client.report() else { return Err(Failure::new("the update did not end")) };
+    finish(invocation, report, client.reason(), client.machine().checkpoint().tag == tag)
+}
+
+/// The last words: what was achieved, then, on failure, the reason.
+fn finish(invocation: &Invocation, report: &Report, reason: &str, same_point: bool) -> Result<u8, Failure> {
+    let status = messages::exit_status(report, invocation.reboot_exit_code);
+    // A run that only stopped where it had stopped before has nothing to say.
+    let is_silent = same_point
+        && invocation.verb != VerbName::Install
+        && matches!(report.reached, thimble_core::machine::Reached::Stopped(_));
+    let lines = if is_silent { Vec::new() } else { messages::lines(invocation.verb, report) };
+    lines.iter().for_each(|line| tell(line));
+    if status != FAILURE {
+        return Ok(status);
+    }
+    let reason =
+        if reason.is_empty() { lines.last().copied().unwrap_or("the update failed") } else { reason };
+    Err(Failure::new(reason))
+}
+
+const fn run_of(verb: VerbName) -> Run {
+    match verb {
+        VerbName::Resume => Run::Continue(Verb::Resume),
+        VerbName::Commit => Run::Continue(Verb::Commit),
+        VerbName::Rollback => Run::Continue(Verb::Rollback),
+        VerbName::Install
+        | VerbName::ShowArtifact
+        | VerbName::ShowProvides
+        | VerbName::CheckUpdate
+        | VerbName::SendInventory => Run::Install,
+    }
+}
+
+fn target(invocation: &Invocation) -> Result<Option<Target<'_>>, Failure> {
+    if invocation.verb != VerbName::Install {
+        return Ok(None);
+    }
+    let source = &invocation.source;
+    let text = source.to_str().ok_or_else(|| {
+        Failure::new(format_args!("{} is no UTF-8 text: rename the file", source.display()))
+    })?;
+    let is_url = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
+    Ok(Some(if is_url { Target::Url(text) } else { Target::File(text) }))
+}
+
+fn refused(invocation: &Invocation, error: StartError) -> Failure {
+    match error {
+        StartError::Refused(Refusal::NoUpdate) => Failure::with_status(NO_UPDATE, error),
+        StartError::Refused(Refusal::WrongState(_)) => {
+            Failure::new(format_args!("'{}' is {error}", invocation.verb.name()))
+        }
+        StartError::Refused(Refusal::InProgress | Refusal::Deployment)
+        | StartError::Records(_)
+        | StartError::SourceTooLong => Failure::new(error),
+    }
+}
+
+/// What the user sees while the update runs.
+struct Screen {
+    installs: bool,
+    begun: bool,
+    meter: Meter,
+}
+
+impl Screen {
+    fn show(&mut self, client: &Client<'_, Linux>) {
+        let place = client.machine().place();
+        let state = place.0;
+        let accepted = match client.report() {
+            Some(report) => !matches!(report.failed_at, Some((State::Prepare, _))),
+            None => state != State::Prepare,
+        };
+        if self.installs && accepted && !self.begun {
+            self.begun = true;
+            tell(messages::BEGINS);
+        }
+        if place == (State::Download, Phase::Main) {
+            self.meter.update(client.progress());
+        } else {
+            self.meter.end(client.progress());
+        }
+    }
+}
