@@ -366,8 +366,9 @@ impl Machine {
         };
         // A standalone update that waits for its user is none of the daemon's.
         let saved = saved.filter(|record| record.mode == run.mode() && run != Run::Bootstrap);
+        // An install or commit that was cut off has failed, unless a rollback is what was asked for.
         let interrupted =
-            matches!(run, Run::Continue(_)) && verdict.is_inconsistent() && place.0 == State::CheckRollback;
+            matches!(run, Run::Continue(Verb::Resume | Verb::Commit)) && place.0 == State::CheckRollback;
         let mut machine = Self {
             config: config.clone(),
             run,
@@ -542,14 +543,23 @@ impl Machine {
     /// `Some(true)`: the record is to be written before the place begins; `Some(false)`: it was written too often.
     fn save_first(&mut self) -> Option<bool> {
         let mode = self.run.mode();
-        let tag = state::tag(mode, self.state, self.phase)?;
-        if self.state == State::SaveProvides {
-            // Written together with name and provides, or not at all; begin() counts it.
-            return None;
-        }
+        let tag = match (self.state, self.phase) {
+            // The device is touched now: what could not be written on entry is tried once more. A rollback that a
+            // restart does not know of would be taken for the update (the record may still say `reboot`).
+            (State::Rollback | State::RollbackReboot, Phase::Main) if !self.is_saved() => self.checkpoint.tag,
+            // A script of `ArtifactRollbackReboot_Enter` that failed must not be forgotten over the reboot (D-6).
+            (State::RollbackReboot, Phase::Main) if self.checkpoint.verdict != self.verdict => {
+                self.checkpoint.tag
+            }
+            // The device is what it was: nothing is written.
+            (State::SaveProvides, _) if self.verdict == Verdict::RolledBack => return None,
+            (state, phase) => state::tag(mode, state, phase)?,
+        };
         self.mark(tag);
         let counts = mode == Mode::Managed && self.state != State::RebootDoor;
-        Some(!counts || self.count_store())
+        let allowed = !counts || self.count_store();
+        // Written together with name and provides.
+        if allowed && self.state == State::SaveProvides { None } else { Some(allowed) }
     }
 
     /// Counts one more write of the record; false when there were too many.
@@ -662,19 +672,13 @@ impl Machine {
         }
     }
 
-    fn save_provides(&mut self) -> Begin {
-        let naming = match self.verdict {
-            Verdict::Good => Naming::Good,
-            Verdict::Failed | Verdict::RollbackFailed => Naming::Inconsistent,
+    const fn save_provides(&self) -> Begin {
+        match self.verdict {
+            Verdict::Good => Begin::Start(Op::SaveProvides(Naming::Good)),
+            Verdict::Failed | Verdict::RollbackFailed => Begin::Start(Op::SaveProvides(Naming::Inconsistent)),
             // The device is what it was.
-            Verdict::RolledBack => return Begin::Already(Outcome::Nothing),
-        };
-        self.mark(Tag::Cleanup);
-        if self.run.mode() == Mode::Managed && !self.count_store() {
-            self.verdict = Verdict::RollbackFailed;
-            return Begin::Start(Op::SaveProvides(Naming::Loop));
+            Verdict::RolledBack => Begin::Already(Outcome::Nothing),
         }
-        Begin::Start(Op::SaveProvides(naming))
     }
 
     /// Idle: on with what is due, or wait.
@@ -735,6 +739,8 @@ impl Machine {
             Doing::Saving => {
                 if outcome == Outcome::Success {
                     self.saved = Some(self.checkpoint.clone());
+                } else if let Some(place) = self.standalone_save_failed() {
+                    return self.enter(now, place, false);
                 } else if !state::saves_if_possible(self.state) {
                     return self.go_on(now, Outcome::Failure);
                 }
@@ -755,7 +761,14 @@ impl Machine {
                     self.saved = Some(self.checkpoint.clone());
                     return self.exit(Reached::Stopped(stop));
                 }
-                self.go_on(now, Outcome::Failure)
+                match self.standalone_save_failed() {
+                    Some(place) => self.enter(now, place, false),
+                    // What is on record is the step before, and `resume` comes here again.
+                    None => {
+                        self.report.failed_at.get_or_insert((self.state, self.phase));
+                        self.exit(Reached::Unfinished)
+                    }
+                }
             }
             Doing::Work { killed, .. } => {
                 let outcome = if killed { Outcome::Failure } else { outcome };
@@ -771,6 +784,30 @@ impl Machine {
                 Action::Wait
             }
         }
+    }
+
+    /// Command line: the record that a step begins, or is stopped before, cannot be written. Where the specification
+    /// has steps of their own for "before" (I0, L0), they lead elsewhere than a failure of the step itself; a
+    /// rollback without its record is not begun, or a restart would commit what it undid.
+    fn standalone_save_failed(&mut self) -> Option<Place> {
+        if self.run.mode() == Mode::Managed {
+            return None;
+        }
+        let begun = |machine: &Self, tag| machine.saved.as_ref().is_some_and(|saved| saved.tag == tag);
+        let place = match (self.state, self.phase) {
+            // Nothing was touched.
+            (State::Install, Phase::Enter) => (State::Cleanup, Phase::Main),
+            (State::Commit, Phase::Enter) if self.checkpoint.stopped => (State::CheckRollback, Phase::Main),
+            (State::Commit, Phase::Leave) if begun(self, Tag::Commit) => (State::Commit, Phase::Error),
+            (State::Rollback, Phase::Enter) if !self.checkpoint.stopped && !begun(self, Tag::Rollback) => {
+                (State::Failure, Phase::Enter)
+            }
+            _ => return None,
+        };
+        self.report.failed_at.get_or_insert((self.state, self.phase));
+        self.verdict =
+            if self.state == State::Install { Verdict::RolledBack } else { self.verdict.worsened() };
+        Some(place)
     }
 
     /// A script ended, or there is none of its number.
@@ -965,7 +1002,8 @@ impl Machine {
         let outcome = self.settle(now, outcome);
         let place = state::next(self.run.mode(), self.state, self.phase, outcome);
         self.report_is_repeat = matches!(outcome, Outcome::Later(_));
-        if !self.report_is_repeat {
+        // Status and log share their retries: an accepted status does not give the log's back.
+        if !self.report_is_repeat && self.state != State::ReportFinal {
             self.report_backoff.reset();
         }
         if let (State::AwaitCommit | State::End, Mode::Standalone) = (self.state, self.run.mode()) {
@@ -1023,7 +1061,8 @@ impl Machine {
             (State::ReportRebooting, Phase::Main) if outcome == Outcome::Aborted => {
                 self.verdict = self.verdict.worsened();
             }
-            (State::End, Phase::Main) => {
+            // The command line still has to say how its update ended.
+            (State::End, Phase::Main) if self.run.mode() == Mode::Managed => {
                 self.checkpoint = blank(self.run.mode());
                 self.verdict = Verdict::Good;
                 self.daemon.inventory_due = true;
