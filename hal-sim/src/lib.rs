@@ -3,6 +3,7 @@
 //!
 //! Deterministic: no threads, no wall clock, nothing random.
 
+pub mod artifact_writer;
 pub mod check;
 pub mod explore;
 pub mod model;
