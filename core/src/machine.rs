@@ -4,8 +4,11 @@
 //! its end comes back as [`Event::Done`]. No clock, no I/O, no traits: the machine can be cloned, compared, hashed
 //! and walked through every path.
 
+mod doors;
+
 use crate::checkpoint::{Checkpoint, RebootKind, Tag};
 use crate::config::{self, Config};
+use crate::control::Point;
 use crate::deployment::{Call, Status, Verdict};
 use crate::hal::RetryAfter;
 use crate::limits;
@@ -133,7 +136,7 @@ pub enum Op {
     /// Make name and provides of the artifact durable in one batch with the checkpoint (daemon) or with the end of
     /// the record (command line).
     SaveProvides(Naming),
-    /// Delete the record and the header records.
+    /// Delete the record and the header records; write the control maps in the same batch if they are to be saved.
     ClearData,
     /// Run script number `index` of the transition. [`Outcome::Nothing`]: there is none of that number.
     /// [`Outcome::Later`]: exit status 21. [`Outcome::Refused`]: the scripts cannot be run at all.
@@ -151,6 +154,8 @@ pub enum Op {
     Reboot,
     /// A request to the server.
     Request(ApiCall),
+    /// Make [`Machine::maps`] durable, then call [`Machine::maps_saved`].
+    SaveMaps,
     /// The deployment is over: its log is closed.
     End,
 }
@@ -312,6 +317,7 @@ pub struct Machine {
     /// The repeats of the report that must get through.
     report_backoff: Backoff,
     report_is_repeat: bool,
+    doors: doors::Doors,
     daemon: Daemon,
 }
 
@@ -393,6 +399,7 @@ impl Machine {
             rollback_asked: run == Run::Continue(Verb::Rollback),
             report_backoff: Backoff::new(),
             report_is_repeat: false,
+            doors: doors::Doors::default(),
             daemon: Daemon {
                 update_due: true,
                 inventory_due: true,
@@ -443,7 +450,10 @@ impl Machine {
                 }
                 self.tick(now)
             }
-            Event::ControlChanged => self.tick(now),
+            Event::ControlChanged => match self.woken(now, true) {
+                Some(outcome) if self.is_paused() => self.go_on(now, outcome),
+                Some(_) | None => Action::Wait,
+            },
         }
     }
 
@@ -453,6 +463,7 @@ impl Machine {
         match self.doing {
             Doing::Work { deadline, killed: _ } => deadline,
             Doing::Pause(until) => Some(until),
+            Doing::Waiting if self.is_paused() => self.door_deadline(),
             Doing::Waiting => earliest(self.daemon.next_update, self.daemon.next_inventory),
             Doing::Saving | Doing::Loading | Doing::Stopping(_) | Doing::Over => None,
         }
@@ -498,6 +509,7 @@ impl Machine {
     /// The driver got an offer from the server; called before it reports [`ApiCall::Next`] as a success.
     pub fn offer(&mut self, id: Text<{ limits::DEPLOYMENT_ID }>) {
         self.checkpoint = Checkpoint { deployment: id, ..blank(self.run.mode()) };
+        self.reset_doors();
     }
 
     fn start_op(&mut self, op: Op) -> Action {
@@ -606,7 +618,9 @@ impl Machine {
             Op::Reboot => Some(config::REBOOT_WAIT),
             // The download's limits are those of the network and of the module's own work: the driver's.
             Op::Prepare | Op::Stream(_) | Op::Request(_) => None,
-            Op::Save | Op::SaveProvides(_) | Op::ClearData | Op::CheckVersion | Op::End => None,
+            Op::Save | Op::SaveMaps | Op::SaveProvides(_) | Op::ClearData | Op::CheckVersion | Op::End => {
+                None
+            }
         };
         self.doing = Doing::Work { deadline: limit.map(|limit| now + limit), killed: false };
         self.start_op(op)
@@ -619,6 +633,8 @@ impl Machine {
             State::Idle => self.idle(now),
             State::Inventory => Begin::Start(Op::Request(ApiCall::Inventory)),
             State::Poll => Begin::Start(Op::Request(ApiCall::Next)),
+            // The control map that came with the offer is no good: nothing was done, nothing is asked for.
+            State::ReportDownloading if self.map_is_refused() => Begin::Already(Outcome::Aborted),
             State::ReportDownloading => self.status(Status::Downloading),
             State::Prepare => Begin::Start(Op::Prepare),
             State::CheckSizes => call(Call::ProvidePayloadFileSizes),
@@ -626,7 +642,9 @@ impl Machine {
                 let call = if self.file_sizes { Call::DownloadWithFileSizes } else { Call::Download };
                 Begin::Start(Op::Stream(call))
             }
-            State::InstallDoor | State::RebootDoor | State::CommitDoor => Begin::Already(Outcome::Success),
+            State::InstallDoor => self.door(now, Point::Install),
+            State::RebootDoor => self.door(now, Point::Reboot),
+            State::CommitDoor => self.door(now, Point::Commit),
             State::ReportInstalling => self.status(Status::Installing),
             State::Install => call(Call::ArtifactInstall),
             State::CheckReboot | State::CheckRollbackReboot => call(Call::NeedsArtifactReboot),
@@ -652,7 +670,10 @@ impl Machine {
             State::ReportFinal => self.status(Status::Failure),
             State::ReportLog if self.verdict.is_good() => Begin::Already(Outcome::Nothing),
             State::ReportLog => Begin::Start(Op::Request(ApiCall::Log)),
-            State::ClearData => Begin::Start(Op::ClearData),
+            State::ClearData => {
+                self.close_doors(now);
+                Begin::Start(Op::ClearData)
+            }
             State::End if self.run == Run::Daemon => Begin::Start(Op::End),
             State::AwaitCommit | State::End => Begin::Already(Outcome::Nothing),
             // Scripts only: never asked for their main work.
@@ -705,6 +726,10 @@ impl Machine {
                 Action::Kill
             }
             Doing::Pause(until) if until <= now => self.repeat(now),
+            Doing::Waiting if self.is_paused() => match self.woken(now, false) {
+                Some(outcome) => self.go_on(now, outcome),
+                None => Action::Wait,
+            },
             Doing::Waiting => match self.begin(now) {
                 Ok(action) => action,
                 Err(outcome) => self.go_on(now, outcome),
@@ -894,6 +919,15 @@ impl Machine {
                     return Action::Wait;
                 }
             },
+            State::InstallDoor | State::RebootDoor | State::CommitDoor => {
+                match self.door_done(now, outcome) {
+                    Ok(outcome) => outcome,
+                    Err(doing) => {
+                        self.doing = doing;
+                        return Action::Wait;
+                    }
+                }
+            }
             State::SaveProvides => {
                 if outcome == Outcome::Success {
                     self.saved = (self.run.mode() == Mode::Managed).then(|| self.checkpoint.clone());
@@ -911,15 +945,12 @@ impl Machine {
             | State::ReportDownloading
             | State::Download
             | State::EmptyPayload
-            | State::InstallDoor
             | State::ReportInstalling
             | State::Install
             | State::AwaitCommit
-            | State::RebootDoor
             | State::ReportRebooting
             | State::Reboot
             | State::VerifyReboot
-            | State::CommitDoor
             | State::Commit
             | State::CheckVersion
             | State::CheckRollback
@@ -933,6 +964,13 @@ impl Machine {
             | State::StateLoop => outcome,
         };
         self.go_on(now, outcome)
+    }
+
+    /// Held back by a control map.
+    fn is_paused(&self) -> bool {
+        matches!(self.state, State::InstallDoor | State::RebootDoor | State::CommitDoor)
+            && self.phase == Phase::Leave
+            && self.doing == Doing::Waiting
     }
 
     fn polled(&mut self, now: Instant, outcome: Outcome) -> Outcome {
