@@ -66,6 +66,7 @@ pub fn before(op: Op, world: &World, machine: &Machine, trouble: Trouble) -> Res
         Op::RunScript(transition, _) => tags_of_scripts(transition),
         Op::Reboot => Some(&[Tag::Reboot, Tag::RollbackReboot, Tag::AfterRollbackReboot][..]),
         Op::Save
+        | Op::SaveMaps
         | Op::SaveProvides(_)
         | Op::ClearData
         | Op::CheckVersion
@@ -108,6 +109,7 @@ pub fn before(op: Op, world: &World, machine: &Machine, trouble: Trouble) -> Res
         | Op::RunScript(..)
         | Op::Reboot
         | Op::Save
+        | Op::SaveMaps
         | Op::SaveProvides(_)
         | Op::ClearData
         | Op::CheckVersion

@@ -212,7 +212,7 @@ impl Simulation {
             }
             // One script everywhere.
             Op::RunScript(_, index) => yes(index == 0),
-            Op::CheckVersion | Op::End => Outcome::Success,
+            Op::CheckVersion | Op::SaveMaps | Op::End => Outcome::Success,
             Op::CallModule(Call::ProvidePayloadFileSizes) => Outcome::Nothing,
             Op::CallModule(Call::NeedsArtifactReboot) => match profile.reboot {
                 Reboot::No => Outcome::Nothing,
@@ -286,7 +286,7 @@ impl Simulation {
                 (" cannot be read", plain(), Outcome::Refused),
                 (" asks for later, for ever", plain(), Outcome::Later(None)),
             ],
-            Op::RunScript(..) | Op::End => vec![],
+            Op::RunScript(..) | Op::SaveMaps | Op::End => vec![],
             Op::CheckVersion => vec![failed(" fails")],
             Op::Prepare => vec![failed(" is refused")],
             Op::Stream(_) => {
@@ -513,6 +513,7 @@ fn later(simulation: &Simulation, op: Op, outcome: Outcome) -> Simulation {
 pub fn describe(op: Op) -> String {
     match op {
         Op::Save => "save".into(),
+        Op::SaveMaps => "save control maps".into(),
         Op::SaveProvides(naming) => format!("save name and provides ({naming:?})"),
         Op::ClearData => "delete the record".into(),
         Op::RunScript(transition, index) => format!("[{transition}] {index}"),
