@@ -1,9 +1,9 @@
 //! The Linux side of thimble.
 
-pub mod agent;
 pub mod clock;
 pub mod config;
 pub mod file;
+pub mod keys;
 pub mod lock;
 pub mod log;
 pub mod module;
@@ -15,8 +15,10 @@ pub mod secret;
 pub mod storage;
 pub mod system;
 pub mod trust;
+pub mod verify;
 pub mod wait;
 
+mod der;
 mod fsat;
 mod sys;
 #[cfg(test)]

@@ -80,3 +80,9 @@ pub(crate) fn is_alive(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
+
+/// Runs `openssl` with arguments that hold no blanks.
+pub(crate) fn openssl(arguments: &str) {
+    let output = Command::new("openssl").args(arguments.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
