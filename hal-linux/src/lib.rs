@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod decompress;
 pub mod file;
 pub mod keys;
 pub mod lock;
