@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::task::Poll;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 use thimble_core::hal::{self, Kind};
 
@@ -18,6 +19,8 @@ pub struct FileSource {
     file: File,
     path: PathBuf,
     length: Option<u64>,
+    /// Bytes of `length` still to come.
+    left: Option<u64>,
     waits: bool,
 }
 
@@ -36,7 +39,7 @@ impl FileSource {
             file.seek(SeekFrom::Start(offset)).map_err(error)?;
         }
         let length = found.is_file().then(|| found.len().saturating_sub(offset));
-        Ok(Self { file, path: path.to_owned(), length, waits: false })
+        Ok(Self { file, path: path.to_owned(), length, left: length, waits: false })
     }
 
     /// Bytes that follow, if the file says so.
@@ -48,16 +51,41 @@ impl FileSource {
     /// Bytes into `buf`; 0 is the end.
     pub fn poll_read(&mut self, buf: &mut [u8]) -> Poll<Result<usize, FileError>> {
         self.waits = false;
+        // What is appended meanwhile is not part of what was announced.
+        let most = self.left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
+        let most = most.min(buf.len());
         loop {
-            return match self.file.read(buf) {
+            return match self.file.read(&mut buf[..most]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.waits = true;
                     Poll::Pending
                 }
                 Err(error) => Poll::Ready(Err(FileError { path: self.path.clone(), error })),
-                Ok(read) => Poll::Ready(Ok(read)),
+                Ok(0) if self.left.is_some_and(|left| left > 0) && most > 0 => {
+                    let text = "it became shorter while it was read";
+                    let error = io::Error::new(io::ErrorKind::UnexpectedEof, text);
+                    Poll::Ready(Err(FileError { path: self.path.clone(), error }))
+                }
+                Ok(0) if self.left.is_none() && !self.is_at_end() => {
+                    self.waits = true;
+                    Poll::Pending
+                }
+                Ok(read) => {
+                    let taken = u64::try_from(read).unwrap_or(u64::MAX);
+                    self.left = self.left.map(|left| left.saturating_sub(taken));
+                    Poll::Ready(Ok(read))
+                }
             };
+        }
+    }
+
+    /// Whether a pipe that gave nothing is at its end: nobody may have opened its other side yet.
+    fn is_at_end(&self) -> bool {
+        let mut fds = [PollFd::new(&self.file, PollFlags::IN)];
+        match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(0) => false,
+            Ok(_) | Err(_) => true,
         }
     }
 
@@ -128,6 +156,37 @@ mod tests {
         assert!(matches!(source.poll_read(&mut buf), Poll::Ready(Ok(3))));
         drop(write);
         assert!(matches!(source.poll_read(&mut buf), Poll::Ready(Ok(0))));
+    }
+
+    #[test]
+    fn a_named_pipe_is_waited_for_until_somebody_writes() {
+        let lab = tempfile::tempdir().unwrap();
+        let path = lab.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RWXU).unwrap();
+        let mut source = FileSource::open(&path, 0).unwrap();
+        let mut buf = [0; 8];
+        assert!(source.poll_read(&mut buf).is_pending());
+        let mut writer = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        assert!(source.poll_read(&mut buf).is_pending());
+        writer.write_all(b"abc").unwrap();
+        drop(writer);
+        assert_eq!(read_all(&mut source), b"abc");
+        assert!(matches!(source.poll_read(&mut buf), Poll::Ready(Ok(0))));
+    }
+
+    #[test]
+    fn a_file_that_shrinks_is_an_error_and_one_that_grows_ends_where_it_did() {
+        let lab = tempfile::tempdir().unwrap();
+        let path = lab.path().join("file");
+        fs::write(&path, b"0123456789").unwrap();
+        let (mut shrinks, mut grows) =
+            (FileSource::open(&path, 0).unwrap(), FileSource::open(&path, 0).unwrap());
+        fs::write(&path, b"0123456789abc").unwrap();
+        assert_eq!(read_all(&mut grows), b"0123456789");
+        assert!(matches!(grows.poll_read(&mut [0]), Poll::Ready(Ok(0))));
+        fs::write(&path, b"01").unwrap();
+        assert_eq!(read_all(&mut shrinks), b"01");
+        assert!(matches!(shrinks.poll_read(&mut [0]), Poll::Ready(Err(_))));
     }
 
     #[test]
