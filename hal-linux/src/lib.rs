@@ -8,6 +8,7 @@ pub mod keys;
 pub mod lock;
 pub mod log;
 pub mod module;
+pub mod network;
 pub mod paths;
 pub mod platform;
 pub mod process;

@@ -1,3 +1,1 @@
 //! Shared helpers of the test suites.
-
-pub mod lab;

@@ -1,0 +1,228 @@
+//! HTTP/1.1 and TLS over non-blocking sockets, and files read as if they were responses (`server-api.md`,
+//! `hardening.md` 5).
+//!
+//! One request at a time, each on connections of its own that are closed behind it: nothing of one response can
+//! reach the next (N4, N5, N28). Memory is bounded whatever the peer sends: a head has 16 KiB at most, and a body
+//! goes straight into the caller's buffer. Nothing here waits, except that a name is looked up by a thread.
+
+mod body;
+mod error;
+mod exchange;
+mod head;
+mod message;
+mod proxy;
+mod resolve;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod url;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::task::Poll;
+
+use thimble_core::hal::{self, ContentRange, ErrorType, Head, Method, Request, Target};
+use thimble_core::time::{Duration, Instant};
+
+pub use self::error::{BodyFault, HeadFault, NetworkError, Phase, RedirectFault, SetupError, TlsFault};
+pub use self::proxy::{Proxies, ProxyFault};
+pub use self::url::UrlFault;
+
+use self::exchange::Exchange;
+use self::message::Outgoing;
+use self::resolve::Resolver;
+use self::tls::TlsSetup;
+use self::url::Url;
+use crate::SharedLog;
+use crate::file::FileSource;
+use crate::wait::PollSet;
+
+/// What `mender.conf` and the environment say. The default: the system's roots, no proxy.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkConfig {
+    /// `ServerCertificate`: trusted besides the system's roots.
+    pub server_certificate: Option<PathBuf>,
+    /// `SkipVerify`: no server has to prove who it is. A warning at each connection says so (ruling R-13).
+    pub skip_verify: bool,
+    /// `HttpsClient.Certificate`; goes with the key.
+    pub client_certificate: Option<PathBuf>,
+    /// `HttpsClient.Key`.
+    pub client_key: Option<PathBuf>,
+    /// From the environment.
+    pub proxies: Proxies,
+}
+
+/// How long, and how much, at most (`server-api.md` 8.3).
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Looking up a name.
+    pub lookup: Duration,
+    /// Connecting, all addresses of a name together.
+    pub connect: Duration,
+    /// TLS handshake.
+    pub handshake: Duration,
+    /// Sending, from one byte to the next.
+    pub write: Duration,
+    /// From the end of the request to the end of the response's head, all in all.
+    pub head: Duration,
+    /// Waiting for the next byte of a body.
+    pub body_idle: Duration,
+    /// Head of a response, interim ones included, in bytes.
+    pub head_bytes: usize,
+    /// Redirects of one download.
+    pub redirects: u8,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            lookup: Duration::from_secs(30),
+            connect: Duration::from_secs(30),
+            handshake: Duration::from_secs(30),
+            write: Duration::from_secs(60),
+            head: Duration::from_secs(60),
+            body_idle: Duration::from_secs(300),
+            head_bytes: 16 * 1024,
+            redirects: 3,
+        }
+    }
+}
+
+/// The network of a Linux machine.
+#[derive(Debug)]
+pub struct HttpNetwork {
+    setup: Setup,
+    state: State,
+    etag: Option<String>,
+}
+
+/// What does not change from request to request.
+struct Setup {
+    limits: Limits,
+    proxies: Proxies,
+    tls: TlsSetup,
+    resolver: Resolver,
+    log: SharedLog,
+}
+
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setup")
+            .field("proxies", &self.proxies)
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    /// And the offset it is read from.
+    File(FileSource, u64),
+    Http(Box<Exchange>),
+}
+
+impl HttpNetwork {
+    /// Reads the configured certificates once: one that is missing, empty, garbage or without its key is an error
+    /// now, not at the first request (`hardening.md` N22).
+    pub fn new(config: NetworkConfig, log: SharedLog) -> Result<Self, SetupError> {
+        Self::with_limits(config, log, Limits::default())
+    }
+
+    /// As [`HttpNetwork::new`], with other limits than those of the specification.
+    pub fn with_limits(config: NetworkConfig, log: SharedLog, limits: Limits) -> Result<Self, SetupError> {
+        let tls = TlsSetup::new(&config)?;
+        let setup = Setup { limits, proxies: config.proxies, tls, resolver: resolve::system, log };
+        Ok(Self { setup, state: State::Idle, etag: None })
+    }
+
+    /// What the request under way waits for. Nothing while bytes are there that the caller has not asked for.
+    pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+        match &self.state {
+            State::Idle => {}
+            State::File(file, _) => file.wants(set),
+            State::Http(exchange) => exchange.wants(set),
+        }
+    }
+
+    /// After an error there is nothing more to be had of a request.
+    fn end_on_error<T>(&mut self, poll: Poll<Result<T, NetworkError>>) -> Poll<Result<T, NetworkError>> {
+        if matches!(poll, Poll::Ready(Err(_))) {
+            self.state = State::Idle;
+        }
+        poll
+    }
+}
+
+impl ErrorType for HttpNetwork {
+    type Error = NetworkError;
+}
+
+impl hal::Network for HttpNetwork {
+    fn start(&mut self, now: Instant, request: &Request<'_>) -> Result<(), NetworkError> {
+        self.cancel();
+        self.etag = None;
+        self.state = match request.target {
+            Target::File(_) if request.method != Method::Get => return Err(NetworkError::FileMethod),
+            Target::File(path) => {
+                let file = FileSource::open(Path::new(path), request.offset).map_err(NetworkError::File)?;
+                State::File(file, request.offset)
+            }
+            Target::Url(url) => {
+                let url = Url::parse(url).map_err(NetworkError::Url)?;
+                let outgoing = Outgoing::new(request)?;
+                State::Http(Box::new(Exchange::start(&self.setup, now, url, outgoing)?))
+            }
+        };
+        Ok(())
+    }
+
+    fn poll_head(&mut self, now: Instant) -> Poll<Result<Head, NetworkError>> {
+        let poll = match &mut self.state {
+            State::Idle => Poll::Ready(Err(NetworkError::Idle)),
+            State::File(file, offset) => Poll::Ready(Ok(file_head(file, *offset))),
+            State::Http(exchange) => exchange.poll_head(&self.setup, now),
+        };
+        if let (Poll::Ready(Ok(_)), State::Http(exchange)) = (&poll, &mut self.state) {
+            self.etag = exchange.etag.take().or(self.etag.take());
+        }
+        self.end_on_error(poll)
+    }
+
+    fn poll_read(&mut self, now: Instant, buf: &mut [u8]) -> Poll<Result<usize, NetworkError>> {
+        let limits = &self.setup.limits;
+        let poll = match &mut self.state {
+            State::Idle => Poll::Ready(Err(NetworkError::Idle)),
+            State::File(file, _) => file.poll_read(buf).map_err(NetworkError::File),
+            State::Http(exchange) => exchange.poll_read(limits, now, buf),
+        };
+        self.end_on_error(poll)
+    }
+
+    fn etag(&self) -> Option<&str> {
+        self.etag.as_deref()
+    }
+
+    fn cancel(&mut self) {
+        self.state = State::Idle;
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Idle | State::File(..) => None,
+            State::Http(exchange) => exchange.deadline(),
+        }
+    }
+}
+
+/// A file answers as a server would: 206 and the range when it is read from an offset.
+fn file_head(file: &FileSource, offset: u64) -> Head {
+    let content_length = file.length();
+    let content_range = content_length.filter(|&length| offset > 0 && length > 0).map(|length| {
+        let size = offset.saturating_add(length);
+        ContentRange { first: offset, last: size.saturating_sub(1), size: Some(size) }
+    });
+    let status = if content_range.is_some() { 206 } else { 200 };
+    Head { status, content_length, content_range, retry_after: None }
+}

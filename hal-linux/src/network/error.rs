@@ -1,0 +1,317 @@
+//! Why a request failed. Texts name hosts, never paths, queries, tokens or passwords (`hardening.md` D10).
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use thimble_core::hal::{self, Kind};
+
+use super::proxy::ProxyFault;
+use super::url::UrlFault;
+use crate::file::FileError;
+
+/// Why a request failed. `String`s are the peer, as `host:port`.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "`Display` says it")]
+pub enum NetworkError {
+    Url(UrlFault),
+    /// A value that would go into a header (its name) is not made for that.
+    Header(&'static str),
+    Idle,
+    File(FileError),
+    /// A file is only read.
+    FileMethod,
+    Lookup(String, String),
+    LookupsStuck,
+    Connect(String, io::Error),
+    Lost(String, Phase, io::Error),
+    TimedOut(String, Phase),
+    Closed(String, Phase),
+    Tls(String, TlsFault),
+    ProxyStatus(String, u16),
+    Head(String, HeadFault),
+    Body(String, BodyFault),
+    Redirect(String, RedirectFault),
+}
+
+/// What was being waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "`Display` says it")]
+pub enum Phase {
+    Lookup,
+    Connect,
+    Handshake,
+    Proxy,
+    Send,
+    Head,
+    Body,
+}
+
+/// Why TLS was not had.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "`Display` says it")]
+pub enum TlsFault {
+    /// Seconds since 1970: the certificate's, the device's.
+    NotYetValid {
+        not_before: u64,
+        clock: u64,
+    },
+    Expired {
+        not_after: u64,
+        clock: u64,
+    },
+    Name,
+    UnknownIssuer,
+    NoRoots,
+    Setup(SetupError),
+    Other(rustls::Error),
+}
+
+/// What is wrong with the head of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "`Display` says it")]
+pub enum HeadFault {
+    Syntax,
+    TooLarge(usize),
+    BothLengths,
+    Length,
+    Coding,
+    Upgrade,
+    ProxySurplus,
+}
+
+/// What is wrong with the body of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "`Display` says it")]
+pub enum BodyFault {
+    ChunkSize,
+    ChunkEnd,
+    Trailer,
+}
+
+/// Why a redirect was not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "`Display` says it")]
+pub enum RedirectFault {
+    TooMany,
+    Downgrade,
+    Url(UrlFault),
+}
+
+/// Why the network cannot be set up as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "`Display` says it")]
+pub enum SetupError {
+    Unreadable(PathBuf, String),
+    NoCertificate(PathBuf),
+    BadCertificate(PathBuf),
+    NoKey(PathBuf),
+    KeyMismatch(PathBuf),
+    HalfClientCertificate,
+    Pkcs11,
+    Proxy(ProxyFault),
+}
+
+impl fmt::Display for NetworkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(fault) => write!(f, "the URL cannot be used: {fault}"),
+            Self::Header(name) => write!(f, "the {name} holds bytes that may not stand in a request"),
+            Self::Idle => f.write_str("no request is under way"),
+            Self::File(error) => error.fmt(f),
+            Self::FileMethod => f.write_str("a file can only be read"),
+            Self::Lookup(peer, text) => write!(f, "{peer}: the name cannot be looked up: {text}"),
+            Self::LookupsStuck => f.write_str("earlier name lookups still hang; check the name servers"),
+            Self::Connect(peer, error) => write!(f, "{peer}: cannot connect: {error}"),
+            Self::Lost(peer, phase, error) => write!(f, "{peer}: connection lost {phase}: {error}"),
+            Self::TimedOut(peer, phase) => write!(f, "{peer}: no more time {phase}"),
+            Self::Closed(peer, phase) => write!(f, "{peer}: closed the connection {phase}"),
+            Self::Tls(peer, fault) => write!(f, "{peer}: no secure connection: {fault}"),
+            Self::ProxyStatus(peer, 407) => {
+                write!(f, "the proxy {peer} wants a user and a password; set them in https_proxy")
+            }
+            Self::ProxyStatus(peer, status) => {
+                write!(f, "the proxy {peer} refuses to connect: HTTP status {status}")
+            }
+            Self::Head(peer, fault) => write!(f, "{peer}: bad answer: {fault}"),
+            Self::Body(peer, fault) => write!(f, "{peer}: bad answer: {fault}"),
+            Self::Redirect(peer, fault) => write!(f, "{peer}: redirect not followed: {fault}"),
+        }
+    }
+}
+
+impl hal::Error for NetworkError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Url(_) | Self::Header(_) | Self::FileMethod | Self::Redirect(..) => Kind::Refused,
+            Self::Idle => Kind::Other,
+            Self::File(error) => error.kind(),
+            Self::Lookup(..) | Self::LookupsStuck | Self::Connect(..) | Self::Lost(..) | Self::Closed(..) => {
+                Kind::Connection
+            }
+            Self::TimedOut(..) => Kind::TimedOut,
+            Self::Tls(..) | Self::ProxyStatus(..) => Kind::Connection,
+            Self::Head(_, HeadFault::TooLarge(_)) => Kind::TooLarge,
+            Self::Head(..) | Self::Body(..) => Kind::Corrupt,
+        }
+    }
+}
+
+impl std::error::Error for NetworkError {}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lookup => "while looking up the name",
+            Self::Connect => "while connecting",
+            Self::Handshake => "in the TLS handshake",
+            Self::Proxy => "before the proxy answered",
+            Self::Send => "while sending the request",
+            Self::Head => "before the head of the answer was complete",
+            Self::Body => "before the body of the answer was complete",
+        })
+    }
+}
+
+impl fmt::Display for TlsFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotYetValid { not_before, clock } => write!(
+                f,
+                "its certificate is valid from {}, but the device clock says {}; set the clock",
+                Utc(*not_before),
+                Utc(*clock)
+            ),
+            Self::Expired { not_after, clock } => {
+                write!(f, "its certificate expired {}, and the device clock says {}", Utc(*not_after), Utc(*clock))
+            }
+            Self::Name => f.write_str("its certificate is for another name (see subjectAltName)"),
+            Self::UnknownIssuer => {
+                f.write_str("its certificate is signed by nobody this device trusts; see ServerCertificate")
+            }
+            Self::NoRoots => f.write_str(
+                "no trusted certificates found on this device; install ca-certificates or set ServerCertificate",
+            ),
+            Self::Setup(error) => error.fmt(f),
+            Self::Other(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for HeadFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax => f.write_str("not HTTP/1.1"),
+            Self::TooLarge(limit) => write!(f, "its head is longer than {limit} bytes"),
+            Self::BothLengths => f.write_str("its length is given more than once"),
+            Self::Length => f.write_str("its Content-Length is no number of bytes"),
+            Self::Coding => f.write_str("its body is coded in a way that was not asked for"),
+            Self::Upgrade => f.write_str("it changes to a protocol that was not asked for"),
+            Self::ProxySurplus => f.write_str("the proxy sent more than its answer"),
+        }
+    }
+}
+
+impl fmt::Display for BodyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ChunkSize => "the size of a chunk is no number of bytes, or has too much behind it",
+            Self::ChunkEnd => "a chunk does not end where it should",
+            Self::Trailer => "what follows the last chunk is too long or no header",
+        })
+    }
+}
+
+impl fmt::Display for RedirectFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany => f.write_str("there were too many before it"),
+            Self::Downgrade => f.write_str("it leads from https to http"),
+            Self::Url(fault) => write!(f, "the URL it leads to cannot be used: {fault}"),
+        }
+    }
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::NoCertificate(path) => write!(f, "{} holds no certificate in PEM form", path.display()),
+            Self::BadCertificate(path) => {
+                write!(f, "{} holds a damaged or unsuitable certificate", path.display())
+            }
+            Self::NoKey(path) => write!(
+                f,
+                "{} holds no private key in PEM form (an encrypted one is not supported)",
+                path.display()
+            ),
+            Self::KeyMismatch(path) => {
+                write!(
+                    f,
+                    "the key in {} is not supported, or not that of HttpsClient.Certificate",
+                    path.display()
+                )
+            }
+            Self::HalfClientCertificate => {
+                f.write_str("only one of HttpsClient.Certificate and HttpsClient.Key is set; set both")
+            }
+            Self::Pkcs11 => {
+                f.write_str("HttpsClient.Key is a pkcs11: URI, which is not supported; give a file")
+            }
+            Self::Proxy(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SetupError {}
+
+impl hal::Error for SetupError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Unreadable(..) => Kind::NotFound,
+            Self::NoCertificate(_) | Self::BadCertificate(_) | Self::NoKey(_) => Kind::Corrupt,
+            Self::KeyMismatch(_) | Self::HalfClientCertificate | Self::Pkcs11 | Self::Proxy(_) => {
+                Kind::Refused
+            }
+        }
+    }
+}
+
+/// Seconds since 1970 as a date for people.
+struct Utc(u64);
+
+impl fmt::Display for Utc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, seconds) = (self.0 / 86_400, self.0 % 86_400);
+        // Eras of 400 years from 1 March of the year 0, each of 146,097 days; the leap day is a year's last.
+        let days = days.saturating_add(719_468);
+        let (era, day) = (days / 146_097, days % 146_097);
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let (year, month) = if month < 10 { (year, month + 3) } else { (year + 1, month - 9) };
+        let year = year.saturating_add(era.saturating_mul(400));
+        write!(f, "{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", seconds / 3600, seconds / 60 % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_for_people() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (951_868_800, "2000-03-01 00:00 UTC"),
+            (1_767_225_599, "2025-12-31 23:59 UTC"),
+            (4_133_980_799, "2100-12-31 23:59 UTC"),
+        ] {
+            assert_eq!(Utc(seconds).to_string(), text);
+        }
+        let _ = Utc(u64::MAX).to_string();
+    }
+}

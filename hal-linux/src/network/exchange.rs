@@ -1,0 +1,517 @@
+//! One request and its response, on connections of its own.
+//!
+//! ```text
+//! Lookup -> Connect -> ProxyHandshake -> TunnelSend -> TunnelHead -> Handshake -> Send -> Head -> Body
+//!   ^                  (TLS proxy)       (https through a proxy)     (https)               |
+//!   +------------------------------ redirect of a download --------------------------------+
+//! ```
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::task::Poll;
+
+use thimble_core::hal::{Head, Level};
+use thimble_core::time::{Duration, Instant};
+use zeroize::Zeroizing;
+
+use super::body::{Body, Framing, Next};
+use super::error::{HeadFault, NetworkError, Phase, RedirectFault};
+use super::head::{Parsed, ResponseHead, parse};
+use super::message::{Outgoing, connect_request};
+use super::proxy::Proxy;
+use super::resolve::{Lookup, Resolved, resolve};
+use super::stream::Stream;
+use super::tls::{Peer, fault_of};
+use super::url::{Authority, Url};
+use super::{Limits, Setup};
+use crate::wait::PollSet;
+
+/// Bytes read at a time when they are not the caller's to have: heads, and what stands between chunks.
+const PIECE: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct Exchange {
+    url: Url,
+    proxy: Option<Proxy>,
+    outgoing: Outgoing,
+    redirects: u8,
+    stage: Stage,
+    stream: Option<Stream>,
+    /// When the wait of this stage is over. While the body is read: set only while bytes are waited for, so that
+    /// a caller may take any time between them.
+    deadline: Option<Instant>,
+    out: Zeroizing<Vec<u8>>,
+    sent: usize,
+    /// Received and not yet used, from `used` on.
+    received: Vec<u8>,
+    used: usize,
+    /// Bytes of heads before the one at hand (interim answers).
+    interim: usize,
+    body: Body,
+    head: Option<Head>,
+    pub(super) etag: Option<String>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Lookup(Lookup),
+    Connect(Connecting),
+    ProxyHandshake,
+    TunnelSend,
+    TunnelHead,
+    Handshake,
+    Send,
+    Head,
+    Body,
+}
+
+#[derive(Debug)]
+struct Connecting {
+    /// The addresses not yet tried, the next one last.
+    left: Vec<SocketAddr>,
+    /// What each of them has of the time limit.
+    share: Duration,
+}
+
+/// What one step led to; `None`: it waits.
+type Step = Result<Option<Stage>, NetworkError>;
+
+impl Exchange {
+    /// Begins: names are being looked up, addresses being connected to.
+    pub(super) fn start(
+        setup: &Setup,
+        now: Instant,
+        url: Url,
+        outgoing: Outgoing,
+    ) -> Result<Self, NetworkError> {
+        let mut exchange = Self {
+            proxy: setup.proxies.of(&url).cloned(),
+            url,
+            outgoing,
+            redirects: 0,
+            stage: Stage::Head,
+            stream: None,
+            deadline: None,
+            out: Zeroizing::default(),
+            sent: 0,
+            received: Vec::new(),
+            used: 0,
+            interim: 0,
+            body: Body::new(Framing::Length(0)),
+            head: None,
+            etag: None,
+        };
+        let stage = exchange.look_up(setup)?;
+        exchange.enter(&setup.limits, now, stage);
+        Ok(exchange)
+    }
+
+    pub(super) fn poll_head(&mut self, setup: &Setup, now: Instant) -> Poll<Result<Head, NetworkError>> {
+        loop {
+            if let (Stage::Body, Some(head)) = (&self.stage, self.head) {
+                return Poll::Ready(Ok(head));
+            }
+            self.rest();
+            match self.step(setup, now) {
+                Ok(Some(stage)) => {
+                    self.rest();
+                    self.enter(&setup.limits, now, stage);
+                }
+                Ok(None) if self.deadline.is_some_and(|deadline| now >= deadline) => {
+                    return Poll::Ready(Err(NetworkError::TimedOut(self.peer().to_string(), self.phase())));
+                }
+                Ok(None) => return Poll::Pending,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    pub(super) fn poll_read(
+        &mut self,
+        limits: &Limits,
+        now: Instant,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize, NetworkError>> {
+        if !matches!(self.stage, Stage::Body) {
+            return Poll::Ready(Err(NetworkError::Idle));
+        }
+        self.rest();
+        match self.read_body(buf) {
+            Ok(Some(read)) => {
+                self.rest();
+                self.deadline = None;
+                Poll::Ready(Ok(read))
+            }
+            Ok(None) if now >= *self.deadline.get_or_insert(now + limits.body_idle) => {
+                Poll::Ready(Err(NetworkError::TimedOut(self.peer().to_string(), Phase::Body)))
+            }
+            Ok(None) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    pub(super) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+        match (&self.stage, &self.stream) {
+            (Stage::Lookup(lookup), _) => set.read(lookup.descriptor()),
+            (_, Some(stream)) => stream.wants(set),
+            (_, None) => {}
+        }
+    }
+
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// One step of the stage, as far as it goes without waiting.
+    fn step(&mut self, setup: &Setup, now: Instant) -> Step {
+        match &mut self.stage {
+            Stage::Lookup(lookup) => {
+                let peer = self.proxy.as_ref().map_or(&self.url.authority, |proxy| &proxy.authority);
+                let Some(addresses) = lookup.poll(peer) else { return Ok(None) };
+                Ok(Some(connecting(&setup.limits, addresses?)))
+            }
+            Stage::Connect(_) => self.connect(setup, now),
+            Stage::ProxyHandshake | Stage::Handshake => self.handshake(setup),
+            Stage::TunnelSend | Stage::Send => self.send(setup, now),
+            Stage::TunnelHead | Stage::Head => self.receive_head(setup),
+            Stage::Body => Ok(None),
+        }
+    }
+
+    fn enter(&mut self, limits: &Limits, now: Instant, stage: Stage) {
+        let limit = match &stage {
+            Stage::Lookup(_) => Some(limits.lookup),
+            Stage::Connect(connecting) => Some(connecting.share),
+            Stage::ProxyHandshake | Stage::Handshake => Some(limits.handshake),
+            Stage::TunnelSend | Stage::Send => Some(limits.write),
+            Stage::TunnelHead | Stage::Head => Some(limits.head),
+            Stage::Body => None,
+        };
+        self.deadline = limit.map(|limit| now + limit);
+        self.stage = stage;
+    }
+
+    fn look_up(&self, setup: &Setup) -> Result<Stage, NetworkError> {
+        let peer = self.proxy.as_ref().map_or(&self.url.authority, |proxy| &proxy.authority);
+        Ok(match resolve(peer, setup.resolver)? {
+            Resolved::Now(addresses) => connecting(&setup.limits, addresses),
+            Resolved::Later(lookup) => Stage::Lookup(lookup),
+        })
+    }
+
+    /// Tries one address after the other, each with its share of the time.
+    fn connect(&mut self, setup: &Setup, now: Instant) -> Step {
+        let Stage::Connect(Connecting { left, share }) = &mut self.stage else { return Ok(None) };
+        let mut last_error = None;
+        loop {
+            let connected = match &mut self.stream {
+                Some(stream) => stream.poll_connected(),
+                None => Ok(false),
+            };
+            match connected {
+                Ok(true) => return self.connected(setup),
+                Ok(false)
+                    if self.stream.is_some() && self.deadline.is_some_and(|deadline| now < deadline) =>
+                {
+                    return Ok(None);
+                }
+                Ok(false) => {}
+                Err(error) => last_error = Some(error),
+            }
+            let timed_out = self.stream.take().is_some() && last_error.is_none();
+            let Some(address) = left.pop() else {
+                let peer = self.peer().to_string();
+                return Err(match last_error {
+                    Some(error) => NetworkError::Connect(peer, error),
+                    None => NetworkError::TimedOut(peer, Phase::Connect),
+                });
+            };
+            if timed_out || last_error.is_some() {
+                self.deadline = Some(now + *share);
+            }
+            match Stream::connect(address) {
+                Ok(stream) => (self.stream, last_error) = (Some(stream), None),
+                Err(error) => last_error = Some(error),
+            }
+        }
+    }
+
+    fn connected(&mut self, setup: &Setup) -> Step {
+        match &self.proxy {
+            Some(proxy) if proxy.is_https => {
+                let host = proxy.authority.host.clone();
+                self.secure(setup, &host, Peer::Proxy)?;
+                Ok(Some(Stage::ProxyHandshake))
+            }
+            Some(_) | None => self.reached_first_hop(setup),
+        }
+    }
+
+    /// The proxy, or without one the server, can be spoken to.
+    fn reached_first_hop(&mut self, setup: &Setup) -> Step {
+        match &self.proxy {
+            Some(proxy) if self.url.is_https => {
+                self.say(connect_request(&self.url, proxy));
+                Ok(Some(Stage::TunnelSend))
+            }
+            Some(_) | None => self.reached_server(setup),
+        }
+    }
+
+    /// What is sent from here on reaches the server (or the proxy that speaks for it).
+    fn reached_server(&mut self, setup: &Setup) -> Step {
+        if self.url.is_https {
+            let host = self.url.authority.host.clone();
+            self.secure(setup, &host, Peer::Server)?;
+            return Ok(Some(Stage::Handshake));
+        }
+        self.say(self.outgoing.to(&self.url, self.proxy.as_ref()));
+        Ok(Some(Stage::Send))
+    }
+
+    fn secure(&mut self, setup: &Setup, host: &str, peer: Peer) -> Result<(), NetworkError> {
+        if setup.tls.skips_verification() {
+            let text =
+                format_args!("SkipVerify is set: whoever answers as {host} is believed without a proof");
+            setup.log.borrow_mut().log(Level::Warning, text);
+        }
+        let connection =
+            setup.tls.connect(host, peer).map_err(|fault| NetworkError::Tls(host.to_owned(), fault))?;
+        self.stream = self.stream.take().map(|stream| stream.secured(connection));
+        Ok(())
+    }
+
+    fn say(&mut self, bytes: Zeroizing<Vec<u8>>) {
+        (self.out, self.sent) = (bytes, 0);
+        self.received.clear();
+        (self.used, self.interim) = (0, 0);
+    }
+
+    fn handshake(&mut self, setup: &Setup) -> Step {
+        let Some(stream) = &mut self.stream else { return Ok(None) };
+        match stream.handshake() {
+            Ok(()) if matches!(self.stage, Stage::ProxyHandshake) => self.reached_first_hop(setup),
+            Ok(()) => {
+                self.say(self.outgoing.to(&self.url, None));
+                Ok(Some(Stage::Send))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(self.lost(error)),
+        }
+    }
+
+    fn send(&mut self, setup: &Setup, now: Instant) -> Step {
+        loop {
+            let Some(stream) = &mut self.stream else { return Ok(None) };
+            let rest = self.out.get(self.sent..).unwrap_or_default();
+            let done = if rest.is_empty() { stream.flush().map(|()| 0) } else { stream.write(rest) };
+            match done {
+                Ok(0) if rest.is_empty() => {
+                    self.out = Zeroizing::default();
+                    let is_tunnel = matches!(self.stage, Stage::TunnelSend);
+                    return Ok(Some(if is_tunnel { Stage::TunnelHead } else { Stage::Head }));
+                }
+                Ok(0) => return Err(self.lost(io::ErrorKind::WriteZero.into())),
+                Ok(written) => {
+                    self.sent += written;
+                    self.deadline = Some(now + setup.limits.write);
+                }
+                // A server may answer, and stop reading, before it has the whole body: its answer counts.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.receive_head(setup),
+                Err(error) => {
+                    return match self.receive_head(setup) {
+                        Ok(Some(stage)) => Ok(Some(stage)),
+                        Ok(None) | Err(_) => Err(self.lost(error)),
+                    };
+                }
+            }
+        }
+    }
+
+    fn receive_head(&mut self, setup: &Setup) -> Step {
+        loop {
+            match parse(&self.received, (setup.tls.clock)()) {
+                Ok(Parsed::Partial) => {}
+                Ok(Parsed::Interim(len)) => {
+                    self.received.drain(..len);
+                    self.interim += len;
+                    continue;
+                }
+                Ok(Parsed::Complete(len, head)) => return self.answered(setup, len, *head),
+                Err(fault) => return Err(NetworkError::Head(self.peer().to_string(), fault)),
+            }
+            let room = setup.limits.head_bytes.saturating_sub(self.interim + self.received.len()).min(PIECE);
+            if room == 0 {
+                let fault = HeadFault::TooLarge(setup.limits.head_bytes);
+                return Err(NetworkError::Head(self.peer().to_string(), fault));
+            }
+            if self.receive(room)?.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The head is there, `len` bytes of what was received.
+    fn answered(&mut self, setup: &Setup, len: usize, response: ResponseHead) -> Step {
+        let status = response.head.status;
+        if matches!(self.stage, Stage::TunnelSend | Stage::TunnelHead) {
+            if status != 200 {
+                return Err(NetworkError::ProxyStatus(self.peer().to_string(), status));
+            }
+            if len < self.received.len() {
+                return Err(NetworkError::Head(self.peer().to_string(), HeadFault::ProxySurplus));
+            }
+            return self.reached_server(setup);
+        }
+        if let Some(location) = response.location.filter(|_| self.outgoing.is_download && is_redirect(status))
+        {
+            return self.redirect(setup, &location);
+        }
+        self.out = Zeroizing::default();
+        self.used = len;
+        self.body = Body::new(response.framing);
+        self.head = Some(response.head);
+        self.etag = response.etag;
+        Ok(Some(Stage::Body))
+    }
+
+    fn redirect(&mut self, setup: &Setup, location: &str) -> Step {
+        let refused = |fault| NetworkError::Redirect(self.url.authority.to_string(), fault);
+        if self.redirects >= setup.limits.redirects {
+            return Err(refused(RedirectFault::TooMany));
+        }
+        let url = self.url.join(location).map_err(|fault| refused(RedirectFault::Url(fault)))?;
+        if self.url.is_https && !url.is_https {
+            return Err(refused(RedirectFault::Downgrade));
+        }
+        self.redirects += 1;
+        self.stream = None;
+        self.say(Zeroizing::default());
+        self.proxy = setup.proxies.of(&url).cloned();
+        self.url = url;
+        self.look_up(setup).map(Some)
+    }
+
+    /// Bytes of the body; `None` when they have to be waited for.
+    fn read_body(&mut self, buf: &mut [u8]) -> Result<Option<usize>, NetworkError> {
+        loop {
+            let buffered = self.received.get(self.used..).unwrap_or_default();
+            match self.body.next() {
+                Next::End => {
+                    self.stream = None;
+                    self.received = Vec::new();
+                    return Ok(Some(0));
+                }
+                Next::Mark => match buffered.first() {
+                    Some(&byte) => {
+                        self.used += 1;
+                        self.body
+                            .mark(byte)
+                            .map_err(|fault| NetworkError::Body(self.url.authority.to_string(), fault))?;
+                    }
+                    None => {
+                        self.received.clear();
+                        self.used = 0;
+                        if self.receive(PIECE)?.is_none() {
+                            return Ok(None);
+                        }
+                        self.deadline = None;
+                    }
+                },
+                Next::Data(most) => {
+                    let most = usize::try_from(most).unwrap_or(usize::MAX).min(buf.len());
+                    if !buffered.is_empty() {
+                        let len = most.min(buffered.len());
+                        buf[..len].copy_from_slice(&buffered[..len]);
+                        self.used += len;
+                        self.body.advance(len);
+                        return Ok(Some(len));
+                    }
+                    let Some(stream) = &mut self.stream else { return Err(NetworkError::Idle) };
+                    match stream.read(&mut buf[..most]) {
+                        Ok(0) if most > 0 && self.body.may_close() => {
+                            self.body = Body::new(Framing::Length(0))
+                        }
+                        Ok(0) if most > 0 => return Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
+                        Ok(len) => {
+                            self.body.advance(len);
+                            return Ok(Some(len));
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                        Err(error) => return Err(self.lost(error)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads at most `most` bytes more into `received`; `None` when they have to be waited for.
+    fn receive(&mut self, most: usize) -> Result<Option<usize>, NetworkError> {
+        let Some(stream) = &mut self.stream else { return Err(NetworkError::Idle) };
+        let mut piece = [0; PIECE];
+        let piece = &mut piece[..most.min(PIECE)];
+        match stream.read(piece) {
+            Ok(0) => Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
+            Ok(len) => {
+                self.received.extend_from_slice(&piece[..len]);
+                Ok(Some(len))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(self.lost(error)),
+        }
+    }
+
+    fn rest(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.rest();
+        }
+    }
+
+    fn lost(&self, error: io::Error) -> NetworkError {
+        let (peer, phase) = (self.peer().to_string(), self.phase());
+        match fault_of(&error) {
+            Some(fault) => NetworkError::Tls(peer, fault),
+            None if error.kind() == io::ErrorKind::UnexpectedEof => NetworkError::Closed(peer, phase),
+            None => NetworkError::Lost(peer, phase, error),
+        }
+    }
+
+    /// Who is being spoken to.
+    fn peer(&self) -> &Authority {
+        match (&self.stage, &self.proxy) {
+            (Stage::Handshake | Stage::Send | Stage::Head | Stage::Body, _) | (_, None) => {
+                &self.url.authority
+            }
+            (
+                Stage::Lookup(_)
+                | Stage::Connect(_)
+                | Stage::ProxyHandshake
+                | Stage::TunnelSend
+                | Stage::TunnelHead,
+                Some(proxy),
+            ) => &proxy.authority,
+        }
+    }
+
+    const fn phase(&self) -> Phase {
+        match self.stage {
+            Stage::Lookup(_) => Phase::Lookup,
+            Stage::Connect(_) => Phase::Connect,
+            Stage::ProxyHandshake | Stage::Handshake => Phase::Handshake,
+            Stage::TunnelSend | Stage::TunnelHead => Phase::Proxy,
+            Stage::Send => Phase::Send,
+            Stage::Head => Phase::Head,
+            Stage::Body => Phase::Body,
+        }
+    }
+}
+
+fn connecting(limits: &Limits, mut left: Vec<SocketAddr>) -> Stage {
+    let count = u64::try_from(left.len()).unwrap_or(u64::MAX).max(1);
+    left.reverse();
+    Stage::Connect(Connecting { left, share: Duration::from_millis(limits.connect.as_millis() / count) })
+}
+
+const fn is_redirect(status: u16) -> bool {
+    matches!(status, 301 | 302 | 303 | 307 | 308)
+}

@@ -1,0 +1,308 @@
+//! Heads of responses, read strictly: what two readers could read differently is refused (`hardening.md` N26).
+
+use httparse::{Header, ParserConfig, Status};
+use thimble_core::hal::{ContentRange, Head};
+use thimble_core::retry::retry_after;
+
+use super::body::Framing;
+use super::error::HeadFault;
+
+/// Headers of one response; more is an error.
+const HEADERS: usize = 100;
+
+/// Longest `ETag` that is kept, in bytes; a longer one is as none.
+const ETAG: usize = 256;
+
+/// 1 January 2025. A clock that says less was never set.
+const CLOCK_IS_SET: u64 = 1_735_689_600;
+
+/// A complete head.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ResponseHead {
+    pub(super) head: Head,
+    pub(super) framing: Framing,
+    /// The strong one.
+    pub(super) etag: Option<String>,
+    pub(super) location: Option<String>,
+}
+
+/// What stands at the front of the bytes received so far.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Parsed {
+    /// More bytes are needed.
+    Partial,
+    /// This many bytes of an interim answer (1xx); look behind them.
+    Interim(usize),
+    /// This many bytes of head.
+    Complete(usize, Box<ResponseHead>),
+}
+
+/// Reads what `bytes` begins with. `unix_now` is for dates in `Retry-After`.
+pub(super) fn parse(bytes: &[u8], unix_now: u64) -> Result<Parsed, HeadFault> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    let len = match ParserConfig::default().parse_response(&mut response, bytes) {
+        Ok(Status::Complete(len)) => len,
+        Ok(Status::Partial) => return Ok(Parsed::Partial),
+        Err(_) => return Err(HeadFault::Syntax),
+    };
+    let (Some(status), Some(minor)) = (response.code, response.version) else {
+        return Err(HeadFault::Syntax);
+    };
+    match status {
+        101 => return Err(HeadFault::Upgrade),
+        100..=199 => return Ok(Parsed::Interim(len)),
+        200..=599 => {}
+        _ => return Err(HeadFault::Syntax),
+    }
+    let headers = &*response.headers;
+    let (framing, content_length) = framing(headers, status, minor)?;
+    // A clock that was never set says nothing about dates.
+    let clock = (unix_now >= CLOCK_IS_SET).then_some(unix_now);
+    let head = Head {
+        status,
+        content_length,
+        content_range: text(headers, "content-range").filter(|_| status == 206).and_then(content_range),
+        retry_after: text(headers, "retry-after")
+            .filter(|_| matches!(status, 429 | 503))
+            .and_then(|value| retry_after(value, clock)),
+    };
+    let etag = text(headers, "etag").filter(|etag| is_strong(etag)).map(str::to_owned);
+    let location = text(headers, "location").map(str::to_owned);
+    Ok(Parsed::Complete(len, Box::new(ResponseHead { head, framing, etag, location })))
+}
+
+/// How the body ends, and its length if that is known.
+fn framing(headers: &[Header<'_>], status: u16, minor: u8) -> Result<(Framing, Option<u64>), HeadFault> {
+    let codings = values(headers, "content-encoding");
+    if codings.map(trim).any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")) {
+        return Err(HeadFault::Coding);
+    }
+    let mut lengths = values(headers, "content-length");
+    let mut transfer = values(headers, "transfer-encoding");
+    let (length, coding) = (lengths.next(), transfer.next());
+    if lengths.next().is_some() || transfer.next().is_some() || (length.is_some() && coding.is_some()) {
+        return Err(HeadFault::BothLengths);
+    }
+    let length = length.map(|value| decimal(trim(value)).ok_or(HeadFault::Length)).transpose()?;
+    if matches!(status, 204 | 304) {
+        return Ok((Framing::Length(0), Some(0)));
+    }
+    match (length, coding) {
+        (Some(length), _) => Ok((Framing::Length(length), Some(length))),
+        (None, Some(coding)) if trim(coding).eq_ignore_ascii_case(b"chunked") && minor == 1 => {
+            Ok((Framing::Chunked, None))
+        }
+        (None, Some(_)) => Err(HeadFault::Coding),
+        (None, None) => Ok((Framing::UntilClose, None)),
+    }
+}
+
+/// `bytes first-last/size`; anything else, and what contradicts itself, is as none.
+fn content_range(value: &str) -> Option<ContentRange> {
+    let (range, size) = value.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last) = (decimal(first.as_bytes())?, decimal(last.as_bytes())?);
+    let size = if size == "*" { None } else { Some(decimal(size.as_bytes())?) };
+    let is_sound = first <= last && size.is_none_or(|size| last < size);
+    is_sound.then_some(ContentRange { first, last, size })
+}
+
+fn is_strong(etag: &str) -> bool {
+    let inner = etag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    etag.len() <= ETAG && inner.is_some_and(|inner| inner.bytes().all(|b| b.is_ascii_graphic() && b != b'"'))
+}
+
+/// Digits and nothing else, up to the largest number there is.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn values<'a>(headers: &'a [Header<'a>], name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+}
+
+/// The value of a header that stands there exactly once and is text.
+fn text<'a>(headers: &'a [Header<'a>], name: &'static str) -> Option<&'a str> {
+    let mut values = values(headers, name);
+    let value = values.next().filter(|_| values.next().is_none())?;
+    str::from_utf8(trim(value)).ok()
+}
+
+fn trim(value: &[u8]) -> &[u8] {
+    value.trim_ascii()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use thimble_core::hal::RetryAfter;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn head(lines: &str) -> Result<ResponseHead, HeadFault> {
+        let text = format!("{}\r\n\r\n", lines.replace('\n', "\r\n"));
+        match parse(text.as_bytes(), NOW)? {
+            Parsed::Complete(len, head) => {
+                assert_eq!(len, text.len());
+                Ok(*head)
+            }
+            other @ (Parsed::Partial | Parsed::Interim(_)) => panic!("{lines}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn n7_every_header_may_be_missing() {
+        let head = head("HTTP/1.1 200 OK").unwrap();
+        let expected = Head { status: 200, content_length: None, content_range: None, retry_after: None };
+        assert_eq!((head.head, head.framing), (expected, Framing::UntilClose));
+        assert_eq!((head.etag, head.location), (None, None));
+        // No reason phrase either, and the version a proxy may speak.
+        parse(b"HTTP/1.0 200\r\n\r\n", NOW).unwrap();
+    }
+
+    #[test]
+    fn n8_n9_content_length_of_1_to_40_digits() {
+        for digits in 1..=40 {
+            let number = "9".repeat(digits);
+            let result = head(&format!("HTTP/1.1 200 OK\nContent-Length: {number}"));
+            match number.parse() {
+                Ok(length) => assert_eq!(result.unwrap().framing, Framing::Length(length)),
+                Err(_) => assert_eq!(result, Err(HeadFault::Length)),
+            }
+        }
+        for bad in ["", "-1", "+1", "1.0", "0x1", "1 1", "1,1", "1;", "١"] {
+            let result = head(&format!("HTTP/1.1 200 OK\nContent-Length: {bad}"));
+            assert_eq!(result, Err(HeadFault::Length), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn n26_a_length_that_two_readers_read_differently_is_an_error() {
+        use HeadFault::{BothLengths, Coding};
+        for (headers, fault) in [
+            ("Content-Length: 1\nTransfer-Encoding: chunked", BothLengths),
+            ("Transfer-Encoding: chunked\nContent-Length: 1", BothLengths),
+            ("Content-Length: 1\nContent-Length: 2", BothLengths),
+            ("Content-Length: 1\nContent-Length: 1", BothLengths),
+            ("Content-Length: 1\ncontent-length: 1", BothLengths),
+            ("Transfer-Encoding: chunked\nTransfer-Encoding: chunked", BothLengths),
+            ("Transfer-Encoding: gzip, chunked", Coding),
+            ("Transfer-Encoding: chunked, chunked", Coding),
+            ("Transfer-Encoding: xchunked", Coding),
+            ("Transfer-Encoding: identity", Coding),
+            ("Transfer-Encoding:", Coding),
+            ("Content-Encoding: gzip", Coding),
+        ] {
+            assert_eq!(head(&format!("HTTP/1.1 200 OK\n{headers}")), Err(fault), "{headers}");
+        }
+        assert_eq!(head("HTTP/1.0 200 OK\nTransfer-Encoding: chunked"), Err(Coding));
+        let chunked =
+            head("HTTP/1.1 200 OK\nTransfer-Encoding: Chunked \nContent-Encoding: identity").unwrap();
+        assert_eq!(chunked.framing, Framing::Chunked);
+    }
+
+    #[test]
+    fn n26_what_is_no_header_is_an_error() {
+        for bad in [
+            "HTTP/1.1 200 OK\r\nContent-Length : 1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n Content-Length: 1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX: 1\r\n folded\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nno header\r\n\r\n",
+            "HTTP/1.1 20 OK\r\n\r\n",
+            "HTTP/1.1 2000 OK\r\n\r\n",
+            "HTTP/1.1 999 OK\r\n\r\n",
+            "HTTP/1.1 000 OK\r\n\r\n",
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "ICY 200 OK\r\n\r\n",
+            "{\"error\":1}",
+        ] {
+            assert_eq!(parse(bad.as_bytes(), NOW), Err(HeadFault::Syntax), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn n4_interim_answers_are_skipped_and_an_upgrade_refused() {
+        assert_eq!(parse(b"HTTP/1.1 100 Continue\r\n\r\nHTTP", NOW), Ok(Parsed::Interim(25)));
+        assert_eq!(parse(b"HTTP/1.1 101 X\r\n\r\n", NOW), Err(HeadFault::Upgrade));
+    }
+
+    #[test]
+    fn no_content_has_no_body_whatever_it_says() {
+        for status in [204, 304] {
+            let head = head(&format!("HTTP/1.1 {status} X\nContent-Length: 5")).unwrap();
+            assert_eq!(head.framing, Framing::Length(0));
+        }
+    }
+
+    #[test]
+    fn every_prefix_of_a_head_needs_more() {
+        let text = b"HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\nETag: \"a\"\r\n\r\n";
+        for len in 0..text.len() {
+            assert_eq!(parse(&text[..len], NOW), Ok(Parsed::Partial), "{len}");
+        }
+        assert!(matches!(parse(text, NOW), Ok(Parsed::Complete(..))));
+    }
+
+    #[test]
+    fn n11_content_range() {
+        let range = |value: &str| {
+            head(&format!("HTTP/1.1 206 X\nContent-Range: {value}")).unwrap().head.content_range
+        };
+        assert_eq!(range("bytes 5-9/10"), Some(ContentRange { first: 5, last: 9, size: Some(10) }));
+        assert_eq!(range("bytes 5-9/*"), Some(ContentRange { first: 5, last: 9, size: None }));
+        for bad in [
+            "bytes 9-5/10",
+            "bytes 5-10/10",
+            "bytes */10",
+            "bytes 5-/10",
+            "bytes -5/10",
+            "bytes 5-9",
+            "bytes=5-9/10",
+            "items 5-9/10",
+            "bytes 5-9/x",
+            "bytes 0--1/10",
+            "bytes 5-9/10/11",
+            "bytes 99999999999999999999-99999999999999999999/*",
+            "",
+        ] {
+            assert_eq!(range(bad), None, "{bad}");
+        }
+        assert_eq!(head("HTTP/1.1 200 X\nContent-Range: bytes 5-9/10").unwrap().head.content_range, None);
+        let twice = "HTTP/1.1 206 X\nContent-Range: bytes 5-9/10\nContent-Range: bytes 5-9/10";
+        assert_eq!(head(twice).unwrap().head.content_range, None);
+    }
+
+    #[test]
+    fn n9_retry_after() {
+        let retry = |status: u16, value: &str| {
+            head(&format!("HTTP/1.1 {status} X\nRetry-After: {value}")).unwrap().head.retry_after
+        };
+        let seconds = |seconds| Some(RetryAfter { seconds });
+        assert_eq!(retry(429, "7"), seconds(7));
+        assert_eq!(retry(503, "99999999999999999999"), seconds(86_400));
+        assert_eq!(retry(429, "-1"), None);
+        assert_eq!(retry(429, "soon"), None);
+        assert_eq!(retry(500, "7"), None);
+        assert_eq!(retry(429, "Sun, 06 Nov 1994 08:49:37 GMT"), seconds(1));
+        // A clock that was never set would make years of it.
+        let date = b"HTTP/1.1 429 X\r\nRetry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
+        let Ok(Parsed::Complete(_, head)) = parse(date, 0) else { panic!() };
+        assert_eq!(head.head.retry_after, None);
+    }
+
+    #[test]
+    fn only_a_strong_etag_is_kept() {
+        let etag = |value: &str| head(&format!("HTTP/1.1 200 X\nETag: {value}")).unwrap().etag;
+        assert_eq!(etag("\"abc\"").as_deref(), Some("\"abc\""));
+        for weak in ["W/\"abc\"", "abc", "\"a\"b\"", "\"a b\"", "\"", "", &format!("\"{}\"", "x".repeat(300))]
+        {
+            assert_eq!(etag(weak), None, "{weak}");
+        }
+    }
+}

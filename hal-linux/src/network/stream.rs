@@ -1,0 +1,201 @@
+//! Bytes to and from a peer, without waiting: TCP, and TLS over it as often as needed (a request through a TLS
+//! proxy to an `https` server is TLS inside TLS).
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
+use rustls::ClientConnection;
+
+use crate::wait::PollSet;
+
+/// A connection. `read` and `write` answer `WouldBlock` instead of waiting, and [`Stream::wants`] then knows for what.
+pub(super) enum Stream {
+    Tcp(Tcp),
+    Tls(Box<Tls>),
+}
+
+pub(super) struct Tcp {
+    socket: TcpStream,
+    wants_read: bool,
+    wants_write: bool,
+}
+
+pub(super) struct Tls {
+    connection: ClientConnection,
+    below: Stream,
+}
+
+impl Stream {
+    /// Begins to connect.
+    pub(super) fn connect(address: SocketAddr) -> io::Result<Self> {
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+        match connect(&socket, &address) {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS | rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        Ok(Self::Tcp(Tcp { socket: socket.into(), wants_read: false, wants_write: false }))
+    }
+
+    /// Whether the connection is made by now.
+    pub(super) fn poll_connected(&mut self) -> io::Result<bool> {
+        let tcp = self.tcp();
+        let mut fds = [PollFd::new(&tcp.socket, PollFlags::OUT)];
+        let ready = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0;
+        tcp.wants_write = !ready;
+        if ready {
+            sockopt::socket_error(&tcp.socket)??;
+            // A request is written at once and answered at once: there is nothing to collect.
+            tcp.socket.set_nodelay(true)?;
+        }
+        Ok(ready)
+    }
+
+    /// TLS inside this connection.
+    pub(super) fn secured(self, connection: ClientConnection) -> Self {
+        Self::Tls(Box::new(Tls { connection, below: self }))
+    }
+
+    /// Goes on with the handshake of the outermost TLS: `Ok` when it is complete.
+    pub(super) fn handshake(&mut self) -> io::Result<()> {
+        let Self::Tls(tls) = self else { return Ok(()) };
+        loop {
+            tls.flush()?;
+            if !tls.connection.is_handshaking() {
+                return Ok(());
+            }
+            if tls.receive()? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// Nothing is waited for until the next `read` or `write`.
+    pub(super) fn rest(&mut self) {
+        let tcp = self.tcp();
+        (tcp.wants_read, tcp.wants_write) = (false, false);
+    }
+
+    /// What the last `read` or `write` would have waited for.
+    pub(super) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+        match self {
+            Self::Tcp(tcp) => {
+                if tcp.wants_read {
+                    set.read(&tcp.socket);
+                }
+                if tcp.wants_write {
+                    set.write(&tcp.socket);
+                }
+            }
+            Self::Tls(tls) => tls.below.wants(set),
+        }
+    }
+
+    fn tcp(&mut self) -> &mut Tcp {
+        match self {
+            Self::Tcp(tcp) => tcp,
+            Self::Tls(tls) => tls.below.tcp(),
+        }
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(tcp) => tcp.socket.fmt(f),
+            Self::Tls(tls) => write!(f, "Tls({:?})", tls.below),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(tcp) => note(retry(|| tcp.socket.read(buf)), &mut tcp.wants_read),
+            Self::Tls(tls) => tls.read(buf),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(tcp) => note(retry(|| tcp.socket.write(buf)), &mut tcp.wants_write),
+            Self::Tls(tls) => tls.write(buf),
+        }
+    }
+
+    /// `Ok` when everything written has left this process.
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(_) => Ok(()),
+            Self::Tls(tls) => tls.flush(),
+        }
+    }
+}
+
+impl Tls {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.flush() {
+                // What TLS itself has to say (an answer to a key update) does not hold up what is to be read.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => done?,
+            }
+            match self.connection.reader().read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Nothing means that the peer has properly closed; without that it is an error.
+                done => return done,
+            }
+            self.receive()?;
+        }
+    }
+
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.flush()?;
+        let taken = self.connection.writer().write(buf)?;
+        match self.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => done?,
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while self.connection.wants_write() {
+            if self.connection.write_tls(&mut self.below)? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+        self.below.flush()
+    }
+
+    /// Takes what has arrived; 0 at the end of what lies below.
+    fn receive(&mut self) -> io::Result<usize> {
+        let received = self.connection.read_tls(&mut self.below)?;
+        if let Err(error) = self.connection.process_new_packets() {
+            // The alert tells the peer why; whether it gets through changes nothing.
+            let _ = self.flush();
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+        Ok(received)
+    }
+}
+
+fn note<T>(done: io::Result<T>, wants: &mut bool) -> io::Result<T> {
+    *wants = matches!(&done, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+    done
+}
+
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}

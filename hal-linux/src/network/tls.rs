@@ -1,0 +1,331 @@
+//! TLS as configured: whom to trust, who we are.
+//!
+//! Trusted roots and the client's certificate are read anew for every connection: a renewed one is used without a
+//! restart, and between connections they take no memory.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::time_provider::TimeProvider;
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme,
+};
+
+use super::NetworkConfig;
+use super::error::{SetupError, TlsFault};
+
+/// Where distributions keep the trusted roots as one PEM file, the likeliest first.
+const BUNDLES: [&str; 6] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/usr/local/share/certs/ca-root-nss.crt",
+];
+
+/// Largest PEM file that is read: bundles have about 250 KiB.
+const LARGEST_PEM: u64 = 4 * 1024 * 1024;
+
+/// What TLS keeps before it is sent, in bytes: one record.
+const SEND_BUFFER: usize = 16 * 1024;
+
+/// Seconds since 1970; a function so that tests can have another time.
+pub(super) type WallClock = fn() -> u64;
+
+/// The time of the system. A clock before 1970 says 1970.
+pub(super) fn wall_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Who is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// It may ask for the client's certificate.
+    Server,
+    /// The client's certificate is none of its business.
+    Proxy,
+}
+
+#[derive(Debug)]
+pub(super) struct TlsSetup {
+    /// Those of `ServerCertificate`.
+    own_roots: Vec<CertificateDer<'static>>,
+    skip_verify: bool,
+    client: Option<(PathBuf, PathBuf)>,
+    /// `None`: those of the system.
+    pub(super) bundle: Option<PathBuf>,
+    pub(super) clock: WallClock,
+}
+
+impl TlsSetup {
+    /// Reads every configured file once: what is missing, empty or garbage is known at start (`hardening.md` N22).
+    pub(super) fn new(config: &NetworkConfig) -> Result<Self, SetupError> {
+        let own_roots = match &config.server_certificate {
+            Some(path) => read_own_roots(path)?,
+            None => Vec::new(),
+        };
+        let client = match (&config.client_certificate, &config.client_key) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
+            (Some(_), None) | (None, Some(_)) => return Err(SetupError::HalfClientCertificate),
+        };
+        let setup =
+            Self { own_roots, skip_verify: config.skip_verify, client, bundle: None, clock: wall_clock };
+        if setup.client.is_some() {
+            // What does not fit together is known now too.
+            setup.client_config(Peer::Server).map_err(|fault| match fault {
+                TlsFault::Setup(error) => error,
+                TlsFault::NotYetValid { .. }
+                | TlsFault::Expired { .. }
+                | TlsFault::Name
+                | TlsFault::UnknownIssuer
+                | TlsFault::NoRoots
+                | TlsFault::Other(_) => {
+                    SetupError::KeyMismatch(config.client_key.clone().unwrap_or_default())
+                }
+            })?;
+        }
+        Ok(setup)
+    }
+
+    /// Whether servers are believed without a look at their certificate.
+    pub(super) const fn skips_verification(&self) -> bool {
+        self.skip_verify
+    }
+
+    /// A new TLS client for `host`.
+    pub(super) fn connect(&self, host: &str, peer: Peer) -> Result<ClientConnection, TlsFault> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsFault::Name)?;
+        let config = self.client_config(peer)?;
+        let mut connection = ClientConnection::new(Arc::new(config), name).map_err(TlsFault::Other)?;
+        connection.set_buffer_limit(Some(SEND_BUFFER));
+        Ok(connection)
+    }
+
+    fn client_config(&self, peer: Peer) -> Result<ClientConfig, TlsFault> {
+        let provider = Arc::new(ring::default_provider());
+        let verifier = self.verifier(&provider)?;
+        let builder = ClientConfig::builder_with_details(provider, Arc::new(Time(self.clock)))
+            .with_safe_default_protocol_versions()
+            .map_err(TlsFault::Other)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match &self.client {
+            Some((certificate, key)) if peer == Peer::Server => {
+                let chain = certificates_in(certificate).map_err(TlsFault::Setup)?;
+                let private = private_key_in(key).map_err(TlsFault::Setup)?;
+                let mismatch = |_| TlsFault::Setup(SetupError::KeyMismatch(key.clone()));
+                builder.with_client_auth_cert(chain, private).map_err(mismatch)?
+            }
+            Some(_) | None => builder.with_no_client_auth(),
+        };
+        // Requests are minutes apart: keeping sessions costs more than it gains.
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+
+    fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, TlsFault> {
+        if self.skip_verify {
+            return Ok(Arc::new(Anybody { provider: Arc::clone(provider) }));
+        }
+        let mut roots = RootCertStore::empty();
+        // Bundles hold some that webpki does not take; those are not trusted, the others are.
+        roots.add_parsable_certificates(self.system_roots());
+        roots.add_parsable_certificates(self.own_roots.iter().cloned());
+        if roots.is_empty() {
+            return Err(TlsFault::NoRoots);
+        }
+        let strict = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+            .build()
+            .map_err(|_| TlsFault::NoRoots)?;
+        Ok(Arc::new(OwnOrStrict { own: self.own_roots.clone(), strict }))
+    }
+
+    /// Nothing when there is no bundle: `ServerCertificate` may be all there is.
+    fn system_roots(&self) -> Vec<CertificateDer<'static>> {
+        let configured = self.bundle.clone().or_else(|| std::env::var_os("SSL_CERT_FILE").map(PathBuf::from));
+        let pem = match configured {
+            Some(path) => read_limited(&path).ok(),
+            None => BUNDLES.iter().find_map(|path| read_limited(Path::new(path)).ok()),
+        };
+        let pem = pem.unwrap_or_default();
+        CertificateDer::pem_slice_iter(&pem).flatten().map(CertificateDer::into_owned).collect()
+    }
+}
+
+/// What TLS found wrong, out of the error that a stream reported it in.
+pub(super) fn fault_of(error: &io::Error) -> Option<TlsFault> {
+    let error = error.get_ref()?.downcast_ref::<Error>()?;
+    let Error::InvalidCertificate(fault) = error else { return Some(TlsFault::Other(error.clone())) };
+    #[expect(clippy::wildcard_enum_match_arm, reason = "rustls' own, and open: the rest speaks for itself")]
+    Some(match fault {
+        CertificateError::NotValidYetContext { time, not_before } => {
+            TlsFault::NotYetValid { not_before: not_before.as_secs(), clock: time.as_secs() }
+        }
+        CertificateError::ExpiredContext { time, not_after } => {
+            TlsFault::Expired { not_after: not_after.as_secs(), clock: time.as_secs() }
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => TlsFault::Name,
+        CertificateError::UnknownIssuer => TlsFault::UnknownIssuer,
+        _ => TlsFault::Other(error.clone()),
+    })
+}
+
+fn read_own_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
+    let certificates = certificates_in(path)?;
+    let mut roots = RootCertStore::empty();
+    for certificate in &certificates {
+        roots.add(certificate.clone()).map_err(|_| SetupError::BadCertificate(path.to_owned()))?;
+    }
+    Ok(certificates)
+}
+
+fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
+    let pem =
+        read_limited(path).map_err(|error| SetupError::Unreadable(path.to_owned(), error.to_string()))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let certificates = certificates.map_err(|_| SetupError::BadCertificate(path.to_owned()))?;
+    if certificates.is_empty() {
+        return Err(SetupError::NoCertificate(path.to_owned()));
+    }
+    Ok(certificates)
+}
+
+fn private_key_in(path: &Path) -> Result<PrivateKeyDer<'static>, SetupError> {
+    if path.as_os_str().as_encoded_bytes().starts_with(b"pkcs11:") {
+        return Err(SetupError::Pkcs11);
+    }
+    let pem =
+        read_limited(path).map_err(|error| SetupError::Unreadable(path.to_owned(), error.to_string()))?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| SetupError::NoKey(path.to_owned()))
+}
+
+fn read_limited(path: &Path) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
+    // A pipe or a device would hang or never end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut text = zeroize::Zeroizing::new(Vec::new());
+    File::open(path)?.take(LARGEST_PEM).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Time(WallClock);
+
+impl TimeProvider for Time {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs((self.0)())))
+    }
+}
+
+/// The usual rules, and one exception: the very certificate in `ServerCertificate` may be the server's own even
+/// when it is marked as that of an authority. That is what `openssl req -x509` makes, what many small
+/// installations use, and what OpenSSL accepts. Name and dates count all the same.
+#[derive(Debug)]
+struct OwnOrStrict {
+    own: Vec<CertificateDer<'static>>,
+    strict: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for OwnOrStrict {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let strict =
+            self.strict.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match strict {
+            // Dates were checked before this was found.
+            Err(error) if is_ca_used_as_end_entity(&error) && self.own.contains(end_entity) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.strict.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.strict.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.strict.supported_verify_schemes()
+    }
+}
+
+fn is_ca_used_as_end_entity(error: &Error) -> bool {
+    let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
+    matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+/// `SkipVerify`: anybody is believed to be the server. That who is at the other end has the key of the
+/// certificate they show is still checked.
+#[derive(Debug)]
+struct Anybody {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
