@@ -8,6 +8,9 @@ use core::fmt::{self, Write};
 /// How deep arrays and objects may nest: meta-data of artifacts may have 64 levels (`artifact.md` 8).
 pub const DEPTH: u32 = 64;
 
+/// Keys held at a time in the search for keys that stand twice: 1.5 KiB of stack.
+const BATCH: usize = 64;
+
 /// Why a text is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Error {
@@ -92,21 +95,58 @@ impl<'a> Value<'a> {
         Some(core::iter::from_fn(move || walk.next()))
     }
 
-    /// Whether two of the object's keys are the same but for the case of ASCII letters, or there are more than
-    /// `most` of them: two readers could see different values (`hardening.md` A21).
+    /// Whether any object in it, at any depth, has two keys that are the same but for the case of ASCII letters, or
+    /// more than `most` keys: two readers could see different values (`hardening.md` A21).
     #[must_use]
     pub fn has_ambiguous_keys(self, most: usize) -> bool {
-        let Some(members) = self.members() else { return false };
-        let mut count: usize = 0;
-        for (key, _) in members {
-            count = count.saturating_add(1);
-            let mut same =
-                self.members().into_iter().flatten().take(count).filter(|(other, _)| other.folds_to(key));
-            if count > most || same.nth(1).is_some() {
+        let text = self.0.as_bytes();
+        let mut at: usize = 0;
+        while let Some(&byte) = text.get(at) {
+            if byte == b'"' {
+                at = skip_string(text, at);
+                continue;
+            }
+            let object = self.0.get(at..).filter(|_| byte == b'{');
+            if object.is_some_and(|object| Value(object).repeats_a_key(most)) {
                 return true;
             }
+            at = at.saturating_add(1);
         }
         false
+    }
+
+    /// The same for this object alone. Holds [`BATCH`] keys and walks the rest of the object for them, so that the
+    /// time is bounded by length x members / batch.
+    fn repeats_a_key(self, most: usize) -> bool {
+        let Some(mut rest) = self.members() else { return false };
+        let mut count: usize = 0;
+        loop {
+            let mut batch = [(0, Str("")); BATCH];
+            let mut held: usize = 0;
+            let mut behind = None;
+            while let Some((key, _)) = rest.next() {
+                let hash = key.folded_hash();
+                let before = batch.get(..held).unwrap_or_default();
+                if before.iter().any(|&(other_hash, other)| other_hash == hash && other.folds_to(key)) {
+                    return true;
+                }
+                if let Some(free) = batch.get_mut(held) {
+                    *free = (hash, key);
+                    held = held.saturating_add(1);
+                    count = count.saturating_add(1);
+                    if count > most {
+                        return true;
+                    }
+                    if held == BATCH {
+                        behind = Some(rest.clone());
+                    }
+                }
+            }
+            match behind {
+                Some(behind) => rest = behind,
+                None => return false,
+            }
+        }
     }
 
     /// The member of this name, if it is an object that has one.
@@ -163,6 +203,12 @@ impl<'a> Str<'a> {
     #[must_use]
     pub fn is_ignoring_case(self, text: &str) -> bool {
         self.chars().map(|c| c.to_ascii_lowercase()).eq(text.chars().map(|c| c.to_ascii_lowercase()))
+    }
+
+    /// Equal for keys that fold to the same; a filter, equality decides.
+    fn folded_hash(self) -> u32 {
+        self.chars()
+            .fold(0x811c_9dc5, |hash, c| (hash ^ u32::from(c.to_ascii_lowercase())).wrapping_mul(0x0100_0193))
     }
 
     fn folds_to(self, other: Str<'_>) -> bool {
@@ -224,11 +270,59 @@ impl<'a> Walk<'a> {
             scanner.space();
         }
         let start = scanner.at;
-        // Fails only at the closing bracket.
-        scanner.value().ok()?;
-        self.at = scanner.at;
-        self.text.get(start..scanner.at).map(Value)
+        let rest = scanner.text.get(start..).unwrap_or_default();
+        if matches!(rest, [] | [b'}' | b']', ..]) {
+            return None;
+        }
+        self.at = start.saturating_add(skip(rest));
+        self.text.get(start..self.at).map(Value)
     }
+}
+
+/// Length of the value at the front of `text`, which stands in a valid text.
+fn skip(text: &[u8]) -> usize {
+    let mut depth: usize = 0;
+    let mut at: usize = 0;
+    while let Some(&byte) = text.get(at) {
+        match byte {
+            b'"' => at = skip_string(text, at),
+            b'{' | b'[' => {
+                depth = depth.saturating_add(1);
+                at = at.saturating_add(1);
+                continue;
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                at = at.saturating_add(1);
+            }
+            b',' | b':' | b' ' | b'\t' | b'\n' | b'\r' => {
+                at = at.saturating_add(1);
+                continue;
+            }
+            // A number or a word ends before whatever cannot belong to it.
+            _ => {
+                let rest = text.get(at..).unwrap_or_default();
+                let word = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+                at = at.saturating_add(rest.iter().position(|b| !word(b)).unwrap_or(rest.len()).max(1));
+            }
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    at.min(text.len())
+}
+
+/// Offset behind the string whose first quote stands at `at` of a valid text.
+fn skip_string(text: &[u8], at: usize) -> usize {
+    let mut at = at.saturating_add(1);
+    while let Some(&byte) = text.get(at) {
+        at = at.saturating_add(if byte == b'\\' { 2 } else { 1 });
+        if byte == b'"' {
+            break;
+        }
+    }
+    at.min(text.len())
 }
 
 /// Finds the end of values, checking everything on the way.

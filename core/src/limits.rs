@@ -66,6 +66,9 @@ pub const FILE_NAME: usize = 255;
 /// Zero bytes behind the end marker of a tar archive (`artifact.md` 8; GNU tar pads to 10 KiB).
 pub const TRAILING_ZEROS: u64 = 1024 * 1024;
 
+/// PAX and GNU headers in front of one tar entry: a name and a size need two, a global one may stand before.
+pub const TAR_EXTENSIONS: usize = 8;
+
 /// Body of the member `version`, in bytes: only 31 exist in the field.
 pub const VERSION: usize = 128;
 

@@ -4,8 +4,11 @@
 //! its end comes back as [`Event::Done`]. No clock, no I/O, no traits: the machine can be cloned, compared, hashed
 //! and walked through every path.
 
+mod doors;
+
 use crate::checkpoint::{Checkpoint, RebootKind, Tag};
 use crate::config::{self, Config};
+use crate::control::Point;
 use crate::deployment::{Call, Status, Verdict};
 use crate::hal::RetryAfter;
 use crate::limits;
@@ -133,7 +136,7 @@ pub enum Op {
     /// Make name and provides of the artifact durable in one batch with the checkpoint (daemon) or with the end of
     /// the record (command line).
     SaveProvides(Naming),
-    /// Delete the record and the header records.
+    /// Delete the record and the header records; write the control maps in the same batch if they are to be saved.
     ClearData,
     /// Run script number `index` of the transition. [`Outcome::Nothing`]: there is none of that number.
     /// [`Outcome::Later`]: exit status 21. [`Outcome::Refused`]: the scripts cannot be run at all.
@@ -151,6 +154,8 @@ pub enum Op {
     Reboot,
     /// A request to the server.
     Request(ApiCall),
+    /// Make [`Machine::maps`] durable, then call [`Machine::maps_saved`].
+    SaveMaps,
     /// The deployment is over: its log is closed.
     End,
 }
@@ -312,6 +317,7 @@ pub struct Machine {
     /// The repeats of the report that must get through.
     report_backoff: Backoff,
     report_is_repeat: bool,
+    doors: doors::Doors,
     daemon: Daemon,
 }
 
@@ -366,8 +372,9 @@ impl Machine {
         };
         // A standalone update that waits for its user is none of the daemon's.
         let saved = saved.filter(|record| record.mode == run.mode() && run != Run::Bootstrap);
+        // An install or commit that was cut off has failed, unless a rollback is what was asked for.
         let interrupted =
-            matches!(run, Run::Continue(_)) && verdict.is_inconsistent() && place.0 == State::CheckRollback;
+            matches!(run, Run::Continue(Verb::Resume | Verb::Commit)) && place.0 == State::CheckRollback;
         let mut machine = Self {
             config: config.clone(),
             run,
@@ -392,6 +399,7 @@ impl Machine {
             rollback_asked: run == Run::Continue(Verb::Rollback),
             report_backoff: Backoff::new(),
             report_is_repeat: false,
+            doors: doors::Doors::default(),
             daemon: Daemon {
                 update_due: true,
                 inventory_due: true,
@@ -442,7 +450,10 @@ impl Machine {
                 }
                 self.tick(now)
             }
-            Event::ControlChanged => self.tick(now),
+            Event::ControlChanged => match self.woken(now, true) {
+                Some(outcome) if self.is_paused() => self.go_on(now, outcome),
+                Some(_) | None => Action::Wait,
+            },
         }
     }
 
@@ -452,6 +463,7 @@ impl Machine {
         match self.doing {
             Doing::Work { deadline, killed: _ } => deadline,
             Doing::Pause(until) => Some(until),
+            Doing::Waiting if self.is_paused() => self.door_deadline(),
             Doing::Waiting => earliest(self.daemon.next_update, self.daemon.next_inventory),
             Doing::Saving | Doing::Loading | Doing::Stopping(_) | Doing::Over => None,
         }
@@ -497,6 +509,7 @@ impl Machine {
     /// The driver got an offer from the server; called before it reports [`ApiCall::Next`] as a success.
     pub fn offer(&mut self, id: Text<{ limits::DEPLOYMENT_ID }>) {
         self.checkpoint = Checkpoint { deployment: id, ..blank(self.run.mode()) };
+        self.reset_doors();
     }
 
     fn start_op(&mut self, op: Op) -> Action {
@@ -542,14 +555,23 @@ impl Machine {
     /// `Some(true)`: the record is to be written before the place begins; `Some(false)`: it was written too often.
     fn save_first(&mut self) -> Option<bool> {
         let mode = self.run.mode();
-        let tag = state::tag(mode, self.state, self.phase)?;
-        if self.state == State::SaveProvides {
-            // Written together with name and provides, or not at all; begin() counts it.
-            return None;
-        }
+        let tag = match (self.state, self.phase) {
+            // The device is touched now: what could not be written on entry is tried once more. A rollback that a
+            // restart does not know of would be taken for the update (the record may still say `reboot`).
+            (State::Rollback | State::RollbackReboot, Phase::Main) if !self.is_saved() => self.checkpoint.tag,
+            // A script of `ArtifactRollbackReboot_Enter` that failed must not be forgotten over the reboot (D-6).
+            (State::RollbackReboot, Phase::Main) if self.checkpoint.verdict != self.verdict => {
+                self.checkpoint.tag
+            }
+            // The device is what it was: nothing is written.
+            (State::SaveProvides, _) if self.verdict == Verdict::RolledBack => return None,
+            (state, phase) => state::tag(mode, state, phase)?,
+        };
         self.mark(tag);
         let counts = mode == Mode::Managed && self.state != State::RebootDoor;
-        Some(!counts || self.count_store())
+        let allowed = !counts || self.count_store();
+        // Written together with name and provides.
+        if allowed && self.state == State::SaveProvides { None } else { Some(allowed) }
     }
 
     /// Counts one more write of the record; false when there were too many.
@@ -596,7 +618,9 @@ impl Machine {
             Op::Reboot => Some(config::REBOOT_WAIT),
             // The download's limits are those of the network and of the module's own work: the driver's.
             Op::Prepare | Op::Stream(_) | Op::Request(_) => None,
-            Op::Save | Op::SaveProvides(_) | Op::ClearData | Op::CheckVersion | Op::End => None,
+            Op::Save | Op::SaveMaps | Op::SaveProvides(_) | Op::ClearData | Op::CheckVersion | Op::End => {
+                None
+            }
         };
         self.doing = Doing::Work { deadline: limit.map(|limit| now + limit), killed: false };
         self.start_op(op)
@@ -609,6 +633,8 @@ impl Machine {
             State::Idle => self.idle(now),
             State::Inventory => Begin::Start(Op::Request(ApiCall::Inventory)),
             State::Poll => Begin::Start(Op::Request(ApiCall::Next)),
+            // The control map that came with the offer is no good: nothing was done, nothing is asked for.
+            State::ReportDownloading if self.map_is_refused() => Begin::Already(Outcome::Aborted),
             State::ReportDownloading => self.status(Status::Downloading),
             State::Prepare => Begin::Start(Op::Prepare),
             State::CheckSizes => call(Call::ProvidePayloadFileSizes),
@@ -616,7 +642,9 @@ impl Machine {
                 let call = if self.file_sizes { Call::DownloadWithFileSizes } else { Call::Download };
                 Begin::Start(Op::Stream(call))
             }
-            State::InstallDoor | State::RebootDoor | State::CommitDoor => Begin::Already(Outcome::Success),
+            State::InstallDoor => self.door(now, Point::Install),
+            State::RebootDoor => self.door(now, Point::Reboot),
+            State::CommitDoor => self.door(now, Point::Commit),
             State::ReportInstalling => self.status(Status::Installing),
             State::Install => call(Call::ArtifactInstall),
             State::CheckReboot | State::CheckRollbackReboot => call(Call::NeedsArtifactReboot),
@@ -642,7 +670,10 @@ impl Machine {
             State::ReportFinal => self.status(Status::Failure),
             State::ReportLog if self.verdict.is_good() => Begin::Already(Outcome::Nothing),
             State::ReportLog => Begin::Start(Op::Request(ApiCall::Log)),
-            State::ClearData => Begin::Start(Op::ClearData),
+            State::ClearData => {
+                self.close_doors(now);
+                Begin::Start(Op::ClearData)
+            }
             State::End if self.run == Run::Daemon => Begin::Start(Op::End),
             State::AwaitCommit | State::End => Begin::Already(Outcome::Nothing),
             // Scripts only: never asked for their main work.
@@ -662,19 +693,13 @@ impl Machine {
         }
     }
 
-    fn save_provides(&mut self) -> Begin {
-        let naming = match self.verdict {
-            Verdict::Good => Naming::Good,
-            Verdict::Failed | Verdict::RollbackFailed => Naming::Inconsistent,
+    const fn save_provides(&self) -> Begin {
+        match self.verdict {
+            Verdict::Good => Begin::Start(Op::SaveProvides(Naming::Good)),
+            Verdict::Failed | Verdict::RollbackFailed => Begin::Start(Op::SaveProvides(Naming::Inconsistent)),
             // The device is what it was.
-            Verdict::RolledBack => return Begin::Already(Outcome::Nothing),
-        };
-        self.mark(Tag::Cleanup);
-        if self.run.mode() == Mode::Managed && !self.count_store() {
-            self.verdict = Verdict::RollbackFailed;
-            return Begin::Start(Op::SaveProvides(Naming::Loop));
+            Verdict::RolledBack => Begin::Already(Outcome::Nothing),
         }
-        Begin::Start(Op::SaveProvides(naming))
     }
 
     /// Idle: on with what is due, or wait.
@@ -701,6 +726,10 @@ impl Machine {
                 Action::Kill
             }
             Doing::Pause(until) if until <= now => self.repeat(now),
+            Doing::Waiting if self.is_paused() => match self.woken(now, false) {
+                Some(outcome) => self.go_on(now, outcome),
+                None => Action::Wait,
+            },
             Doing::Waiting => match self.begin(now) {
                 Ok(action) => action,
                 Err(outcome) => self.go_on(now, outcome),
@@ -735,6 +764,8 @@ impl Machine {
             Doing::Saving => {
                 if outcome == Outcome::Success {
                     self.saved = Some(self.checkpoint.clone());
+                } else if let Some(place) = self.standalone_save_failed() {
+                    return self.enter(now, place, false);
                 } else if !state::saves_if_possible(self.state) {
                     return self.go_on(now, Outcome::Failure);
                 }
@@ -755,7 +786,14 @@ impl Machine {
                     self.saved = Some(self.checkpoint.clone());
                     return self.exit(Reached::Stopped(stop));
                 }
-                self.go_on(now, Outcome::Failure)
+                match self.standalone_save_failed() {
+                    Some(place) => self.enter(now, place, false),
+                    // What is on record is the step before, and `resume` comes here again.
+                    None => {
+                        self.report.failed_at.get_or_insert((self.state, self.phase));
+                        self.exit(Reached::Unfinished)
+                    }
+                }
             }
             Doing::Work { killed, .. } => {
                 let outcome = if killed { Outcome::Failure } else { outcome };
@@ -771,6 +809,30 @@ impl Machine {
                 Action::Wait
             }
         }
+    }
+
+    /// Command line: the record that a step begins, or is stopped before, cannot be written. Where the specification
+    /// has steps of their own for "before" (I0, L0), they lead elsewhere than a failure of the step itself; a
+    /// rollback without its record is not begun, or a restart would commit what it undid.
+    fn standalone_save_failed(&mut self) -> Option<Place> {
+        if self.run.mode() == Mode::Managed {
+            return None;
+        }
+        let begun = |machine: &Self, tag| machine.saved.as_ref().is_some_and(|saved| saved.tag == tag);
+        let place = match (self.state, self.phase) {
+            // Nothing was touched.
+            (State::Install, Phase::Enter) => (State::Cleanup, Phase::Main),
+            (State::Commit, Phase::Enter) if self.checkpoint.stopped => (State::CheckRollback, Phase::Main),
+            (State::Commit, Phase::Leave) if begun(self, Tag::Commit) => (State::Commit, Phase::Error),
+            (State::Rollback, Phase::Enter) if !self.checkpoint.stopped && !begun(self, Tag::Rollback) => {
+                (State::Failure, Phase::Enter)
+            }
+            _ => return None,
+        };
+        self.report.failed_at.get_or_insert((self.state, self.phase));
+        self.verdict =
+            if self.state == State::Install { Verdict::RolledBack } else { self.verdict.worsened() };
+        Some(place)
     }
 
     /// A script ended, or there is none of its number.
@@ -857,6 +919,15 @@ impl Machine {
                     return Action::Wait;
                 }
             },
+            State::InstallDoor | State::RebootDoor | State::CommitDoor => {
+                match self.door_done(now, outcome) {
+                    Ok(outcome) => outcome,
+                    Err(doing) => {
+                        self.doing = doing;
+                        return Action::Wait;
+                    }
+                }
+            }
             State::SaveProvides => {
                 if outcome == Outcome::Success {
                     self.saved = (self.run.mode() == Mode::Managed).then(|| self.checkpoint.clone());
@@ -874,15 +945,12 @@ impl Machine {
             | State::ReportDownloading
             | State::Download
             | State::EmptyPayload
-            | State::InstallDoor
             | State::ReportInstalling
             | State::Install
             | State::AwaitCommit
-            | State::RebootDoor
             | State::ReportRebooting
             | State::Reboot
             | State::VerifyReboot
-            | State::CommitDoor
             | State::Commit
             | State::CheckVersion
             | State::CheckRollback
@@ -896,6 +964,13 @@ impl Machine {
             | State::StateLoop => outcome,
         };
         self.go_on(now, outcome)
+    }
+
+    /// Held back by a control map.
+    fn is_paused(&self) -> bool {
+        matches!(self.state, State::InstallDoor | State::RebootDoor | State::CommitDoor)
+            && self.phase == Phase::Leave
+            && self.doing == Doing::Waiting
     }
 
     fn polled(&mut self, now: Instant, outcome: Outcome) -> Outcome {
@@ -965,7 +1040,8 @@ impl Machine {
         let outcome = self.settle(now, outcome);
         let place = state::next(self.run.mode(), self.state, self.phase, outcome);
         self.report_is_repeat = matches!(outcome, Outcome::Later(_));
-        if !self.report_is_repeat {
+        // Status and log share their retries: an accepted status does not give the log's back.
+        if !self.report_is_repeat && self.state != State::ReportFinal {
             self.report_backoff.reset();
         }
         if let (State::AwaitCommit | State::End, Mode::Standalone) = (self.state, self.run.mode()) {
@@ -1023,7 +1099,8 @@ impl Machine {
             (State::ReportRebooting, Phase::Main) if outcome == Outcome::Aborted => {
                 self.verdict = self.verdict.worsened();
             }
-            (State::End, Phase::Main) => {
+            // The command line still has to say how its update ended.
+            (State::End, Phase::Main) if self.run.mode() == Mode::Managed => {
                 self.checkpoint = blank(self.run.mode());
                 self.verdict = Verdict::Good;
                 self.daemon.inventory_due = true;

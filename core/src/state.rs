@@ -215,7 +215,7 @@ const fn managed(state: State, phase: Phase) -> Row {
         (EmptyPayload,         Leave) => to((SaveProvides,         Main),  (Download,             Error)),
 
         // Install, reboot, commit.
-        (InstallDoor,          Enter) => to((InstallDoor,          Main),  (CheckRollback,        Main)),
+        (InstallDoor,          Enter) => to((InstallDoor,          Main),  (CheckRollback,        Main)).retry((InstallDoor, Enter)),
         (InstallDoor,          Main)  => to((ReportInstalling,     Main),  (CheckRollback,        Main)).nothing((InstallDoor, Leave)),
         (InstallDoor,          Leave) => to((InstallDoor,          Main),  (CheckRollback,        Main)).nothing((InstallDoor, Enter)),
         (ReportInstalling,     Main)  => to((Install,              Enter), (Install,              Enter)).aborted((Cleanup, Main)),
@@ -224,7 +224,7 @@ const fn managed(state: State, phase: Phase) -> Row {
         (Install,              Leave) => to((CheckReboot,          Main),  (Install,              Error)),
         (Install,              Error) => to((CheckRollback,        Main),  (CheckRollback,        Main)),
         (CheckReboot,          Main)  => to((RebootDoor,           Enter), (CheckRollback,        Main)).nothing((CommitDoor, Enter)),
-        (RebootDoor,           Enter) => to((RebootDoor,           Main),  (CheckRollback,        Main)),
+        (RebootDoor,           Enter) => to((RebootDoor,           Main),  (CheckRollback,        Main)).retry((RebootDoor, Enter)),
         (RebootDoor,           Main)  => to((ReportRebooting,      Main),  (CheckRollback,        Main)).nothing((RebootDoor, Leave)),
         (RebootDoor,           Leave) => to((RebootDoor,           Main),  (CheckRollback,        Main)).nothing((RebootDoor, Enter)),
         (ReportRebooting,      Main)  => to((Reboot,               Enter), (Reboot,               Enter)).aborted((CheckRollback, Main)),
@@ -233,7 +233,7 @@ const fn managed(state: State, phase: Phase) -> Row {
         (VerifyReboot,         Main)  => to((Reboot,               Leave), (Reboot,               Error)),
         (Reboot,               Leave) => to((CommitDoor,           Enter), (Reboot,               Error)),
         (Reboot,               Error) => to((CheckRollback,        Main),  (CheckRollback,        Main)),
-        (CommitDoor,           Enter) => to((CommitDoor,           Main),  (CheckRollback,        Main)),
+        (CommitDoor,           Enter) => to((CommitDoor,           Main),  (CheckRollback,        Main)).retry((CommitDoor, Enter)),
         (CommitDoor,           Main)  => to((ReportCommit,         Main),  (CheckRollback,        Main)).nothing((CommitDoor, Leave)),
         (CommitDoor,           Leave) => to((CommitDoor,           Main),  (CheckRollback,        Main)).nothing((CommitDoor, Enter)),
         (ReportCommit,         Main)  => to((Commit,               Enter), (CheckRollback,        Main)).retry((ReportCommit, Main)),

@@ -1,5 +1,6 @@
 //! The Linux side of thimble.
 
+pub mod agent;
 pub mod clock;
 pub mod config;
 pub mod decompress;

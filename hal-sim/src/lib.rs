@@ -1,3 +1,13 @@
-//! The simulated side of thimble.
+//! The simulated side of thimble: a device and its server as one value, what can happen to them, and the invariants
+//! that must hold whatever does.
+//!
+//! Deterministic: no threads, no wall clock, nothing random; the listener, a feature, is apart from all this.
 
+pub mod artifact_writer;
+pub mod check;
+pub mod explore;
+#[cfg(feature = "listen")]
+pub mod listen;
+pub mod model;
 pub mod server;
+pub mod world;

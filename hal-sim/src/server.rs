@@ -370,7 +370,14 @@ impl Server {
         format!("/artifacts/{id}?X-Amz-Date=20261123&X-Amz-Sig=a%2Fb%20c%3D%3D&x=1")
     }
 
-    fn violation(&mut self, text: impl Into<String>) {
+    /// The endpoint of a path, with or without query.
+    #[must_use]
+    pub fn endpoint(target: &str) -> Option<Endpoint> {
+        requests::route(target).map(|(endpoint, _)| endpoint)
+    }
+
+    /// Notes what a good client would not have done, as the transport saw it.
+    pub fn violation(&mut self, text: impl Into<String>) {
         self.violations.push(text.into());
     }
 

@@ -21,15 +21,17 @@ impl<'a> Header<'a> {
     /// The first rule that is broken.
     pub fn parse(header_info: &'a [u8], type_info: &'a [u8], meta_data: &'a [u8]) -> Result<Self, Error> {
         let info = Value::parse(header_info).map_err(Error::HeaderInfoJson)?;
+        check_keys(info).map_err(Error::BadHeaderInfo)?;
         check_header_info(info).map_err(Error::BadHeaderInfo)?;
         let type_ = Value::parse(type_info).map_err(Error::TypeInfoJson)?;
+        check_keys(type_).map_err(Error::BadTypeInfo)?;
         let header = Self { header_info, type_info, meta_data, info, type_ };
         header.check_payloads()?;
         check_type_info(type_, header.kind()).map_err(Error::BadTypeInfo)?;
         header.check_overlap().map_err(Error::BadTypeInfo)?;
         if !meta_data.is_empty() {
             let meta_data = Value::parse(meta_data).map_err(|_| Error::BadMetaData)?;
-            if meta_data.members().is_none() {
+            if meta_data.members().is_none() || check_keys(meta_data).is_err() {
                 return Err(Error::BadMetaData);
             }
         }
@@ -181,12 +183,17 @@ fn child<'a>(value: Value<'a>, name: &str) -> Option<Value<'a>> {
     value.members()?.find(|(key, _)| key.is(name)).map(|(_, value)| value)
 }
 
+/// In unknown members too: what is ignored here may be read elsewhere.
+fn check_keys(value: Value<'_>) -> Result<(), &'static str> {
+    if value.has_ambiguous_keys(limits::JSON_MEMBERS) {
+        return Err("an object has a key twice, or too many keys");
+    }
+    Ok(())
+}
+
 fn check_object(value: Value<'_>) -> Result<(), &'static str> {
     if value.members().is_none() {
         return Err("an object is missing or is something else");
-    }
-    if value.has_ambiguous_keys(limits::JSON_MEMBERS) {
-        return Err("an object has a key twice, or too many keys");
     }
     Ok(())
 }

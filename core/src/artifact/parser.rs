@@ -61,6 +61,8 @@ pub struct Parser<'b> {
     signed: bool,
     compression: Compression,
     decompressed: bool,
+    /// The stored bytes of the member have ended, but the decoder may still owe output.
+    draining: bool,
     /// Unparsed output in the window.
     window: (usize, usize),
     /// Where the last file data stood in the window.
@@ -112,6 +114,7 @@ impl<'b> Parser<'b> {
             signed: false,
             compression: Compression::None,
             decompressed: false,
+            draining: false,
             window: (0, 0),
             data: (0, 0),
             header_bytes: 0,
@@ -128,11 +131,12 @@ impl<'b> Parser<'b> {
     /// A new artifact begins.
     pub fn reset(&mut self, trust: Trust, allow_scripts: bool) {
         self.trust = trust;
-        self.allow_scripts = allow_scripts;
+        self.allow_scripts = allow_scripts && trust != Trust::Bootstrap;
         self.stage = Stage::Before(Member::Version);
         self.outer = Tar::new();
         self.manifest = Manifest::new();
         self.signed = false;
+        self.draining = false;
         self.window = (0, 0);
         self.data = (0, 0);
         self.header_bytes = 0;
@@ -273,17 +277,23 @@ impl<'b> Parser<'b> {
                 }
                 continue;
             }
+            if self.draining {
+                if self.drain(decompress)? {
+                    continue;
+                }
+                self.draining = false;
+                if self.member_ends(verifier)? {
+                    return Ok((taken, Happened::Header));
+                }
+                continue;
+            }
             let rest = input.get(taken..).unwrap_or_default();
             let (used, step) = self.outer.step(rest, self.workspace.name)?;
             taken = taken.saturating_add(used);
             match step {
                 Step::Need => return Ok((taken, Happened::Nothing)),
                 Step::Entry { size } => self.member_begins(size, verifier, decompress)?,
-                Step::EntryEnd => {
-                    if self.member_ends(verifier, decompress)? {
-                        return Ok((taken, Happened::Header));
-                    }
-                }
+                Step::EntryEnd => self.draining = true,
                 Step::Data(available) => {
                     let data = rest.get(used..used.saturating_add(available)).unwrap_or_default();
                     let (used, happened) = self.member_data(data, taken, verifier, decompress)?;
@@ -452,6 +462,7 @@ impl<'b> Parser<'b> {
         let header = member == Member::Header;
         if header {
             self.header_bytes = self.header_bytes.saturating_add(skipped as u64);
+            limit(self.header_bytes, limits::HEADER, "the header")?;
         }
         match step {
             Step::Need => Ok((skipped, None)),
@@ -578,11 +589,7 @@ impl<'b> Parser<'b> {
     }
 
     /// A member of the outer archive has ended; true when the header is verified with it.
-    fn member_ends(
-        &mut self,
-        verifier: &mut impl Verifier,
-        decompress: &mut impl Decompress,
-    ) -> Result<bool, Error> {
+    fn member_ends(&mut self, verifier: &mut impl Verifier) -> Result<bool, Error> {
         let Stage::In(member) = self.stage else { return Err(Error::BadTar) };
         let small = self.small.get(..self.small_len).unwrap_or_default();
         let next = match member {
@@ -610,7 +617,6 @@ impl<'b> Parser<'b> {
                 Member::Header
             }
             Member::Header | Member::Payload => {
-                self.drain(decompress)?;
                 if self.compression != Compression::None && !self.decompressed {
                     return Err(Error::Decompress(self.compression, super::DecompressError::Corrupt));
                 }
@@ -632,20 +638,21 @@ impl<'b> Parser<'b> {
         Ok(member == Member::Header)
     }
 
-    /// The stored bytes are all there, and all their output was parsed; a decoder may still owe its last word.
-    fn drain(&mut self, decompress: &mut impl Decompress) -> Result<(), Error> {
-        if self.compression == Compression::None || self.decompressed {
-            return Ok(());
+    /// The stored bytes are all there, and all their output so far was parsed. Decoders may hold more back than the
+    /// window took: true when there is output to parse again.
+    fn drain(&mut self, decompress: &mut impl Decompress) -> Result<bool, Error> {
+        let compressed = matches!(self.stage, Stage::In(Member::Header | Member::Payload))
+            && self.compression != Compression::None;
+        if !compressed || self.decompressed {
+            return Ok(false);
         }
         let from = if self.window.1 >= self.workspace.window.len() { 0 } else { self.window.1 };
         let progress = decompress
             .decompress(&[], self.workspace.window, from)
             .map_err(|error| self.decompress_error(error))?;
-        if progress.produced != 0 {
-            return Err(Error::Decompress(self.compression, super::DecompressError::Corrupt));
-        }
+        self.window = (from, from.saturating_add(progress.produced));
         self.decompressed = progress.done;
-        Ok(())
+        Ok(progress.produced != 0)
     }
 
     /// All of the header came: compare its digest first, then read it.
@@ -680,6 +687,9 @@ fn limit(size: u64, limit: u64, what: &'static str) -> Result<(), Error> {
 /// `{"format":"mender","version":3}`
 fn check_version(text: &[u8]) -> Result<(), Error> {
     let value = Value::parse(text).map_err(|_| Error::BadVersion)?;
+    if value.has_ambiguous_keys(limits::JSON_MEMBERS) {
+        return Err(Error::BadVersion);
+    }
     let format = value.member("format").ok().flatten().and_then(Value::as_str);
     let version = value.member("version").ok().flatten().and_then(Value::as_integer);
     if format.is_some_and(|format| format.is("mender")) && version == Some(3) {

@@ -6,6 +6,9 @@ use crate::limits;
 
 const BLOCK: usize = 512;
 
+/// What of the end marker stands behind the block that tells it.
+const END_REST: u64 = BLOCK as u64;
+
 /// What feeding the reader gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -47,6 +50,8 @@ pub(super) struct Tar {
     /// A size given by an extension for the next entry.
     long_size: Option<u64>,
     extension_len: usize,
+    /// Extensions since the last entry: without a bound they would never end.
+    extensions: usize,
     zeros: u64,
 }
 
@@ -61,6 +66,7 @@ impl Tar {
             long_name: false,
             long_size: None,
             extension_len: 0,
+            extensions: 0,
             zeros: 0,
         }
     }
@@ -119,6 +125,7 @@ impl Tar {
                 State::Padding(0) => self.state = State::Header,
                 State::Padding(left) => {
                     let n = clamp(left, rest.len());
+                    check_padding(rest.get(..n).unwrap_or_default())?;
                     taken = taken.saturating_add(n);
                     self.state = State::Padding(left.saturating_sub(n as u64));
                 }
@@ -127,7 +134,7 @@ impl Tar {
                         return Err(Error::TrailingData);
                     }
                     self.zeros = self.zeros.saturating_add(rest.len() as u64);
-                    if self.zeros > limits::TRAILING_ZEROS {
+                    if self.zeros > END_REST.saturating_add(limits::TRAILING_ZEROS) {
                         return Err(Error::TrailingData);
                     }
                     return Ok((input.len(), Step::Need));
@@ -135,6 +142,7 @@ impl Tar {
                 State::Extension { kind, left: 0, padding: 0 } => self.extension_done(kind, scratch)?,
                 State::Extension { kind, left: 0, padding } => {
                     let n = clamp(padding, rest.len());
+                    check_padding(rest.get(..n).unwrap_or_default())?;
                     taken = taken.saturating_add(n);
                     self.state =
                         State::Extension { kind, left: 0, padding: padding.saturating_sub(n as u64) };
@@ -189,6 +197,7 @@ impl Tar {
         let kind = header.kind();
         match kind {
             b'0' | 0 => {
+                self.extensions = 0;
                 let size = self.long_size.take().unwrap_or(size);
                 if !core::mem::take(&mut self.long_name) {
                     self.name_len = header.name(&mut self.name)?;
@@ -199,6 +208,11 @@ impl Tar {
             b'x' | b'L' | b'g' => {
                 if size > scratch as u64 {
                     return Err(Error::TooLarge { what: "a tar entry's name", limit: scratch });
+                }
+                self.extensions = self.extensions.saturating_add(1);
+                if self.extensions > limits::TAR_EXTENSIONS {
+                    let what = "the number of a tar entry's extensions";
+                    return Err(Error::TooLarge { what, limit: limits::TAR_EXTENSIONS });
                 }
                 self.extension_len = 0;
                 self.state = State::Extension { kind, left: size, padding: padding(size) };
@@ -333,6 +347,11 @@ fn decimal(digits: &[u8]) -> Option<u64> {
         return None;
     }
     str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Padding is in no checksum; that it holds zeros leaves nothing unverified.
+fn check_padding(bytes: &[u8]) -> Result<(), Error> {
+    if bytes.iter().any(|&byte| byte != 0) { Err(Error::BadTar) } else { Ok(()) }
 }
 
 const fn padding(size: u64) -> u64 {

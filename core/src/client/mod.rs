@@ -14,6 +14,7 @@ use core::task::Poll;
 use crate::artifact::{ManifestEntry, Parser, Trust, Workspace};
 use crate::checkpoint::{Checkpoint, Unusable};
 use crate::config::{self, Config};
+use crate::control::Map;
 use crate::hal::{Clock, Hal, Level, Log, Network, Platform, ScriptRunner, Target, UpdateModule};
 use crate::limits;
 use crate::machine::{Action, Check, Event, Machine, Op, OpId, Refusal, Report, Run, StopSet};
@@ -174,6 +175,9 @@ impl<'b, P: Platform> Client<'b, P> {
             terminated: false,
             reason: Text::new(),
         };
+        if start.run == Run::Daemon {
+            client.load_maps(now);
+        }
         client.restore();
         client.perform(now, action);
         Ok(client)
@@ -248,6 +252,23 @@ impl<'b, P: Platform> Client<'b, P> {
         let now = self.hal.clock.now();
         let action = self.machine.step(now, Event::Check(check));
         self.perform(now, action);
+    }
+
+    /// A program on the device sets an update control map, as JSON. Returns after how many seconds it should be
+    /// renewed; the map is durable then.
+    ///
+    /// # Errors
+    /// Text for people; nothing was changed.
+    pub fn set_control_map(&mut self, json: &[u8]) -> Result<u64, Text<{ limits::REASON }>> {
+        let now = self.hal.clock.now();
+        let map = Map::parse(json).map_err(|error| Text::cut(format_args!("{error}")))?;
+        let map = map.ok_or_else(|| Text::cut(format_args!("null is no update control map")))?;
+        let (renew, action) =
+            self.machine.set_local_map(now, map).map_err(|error| Text::cut(format_args!("{error}")))?;
+        // A failure is logged; the map counts while this process lives.
+        self.save_maps();
+        self.perform(now, action);
+        Ok(renew.as_secs())
     }
 
     /// One step: `Pending` when there is nothing to do before the platform wakes.

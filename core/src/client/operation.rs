@@ -55,6 +55,7 @@ impl<P: Platform> Client<'_, P> {
     pub(super) fn begin(&mut self, now: Instant, op: Op) -> Work {
         match op {
             Op::Save => Work::Done(self.save()),
+            Op::SaveMaps => Work::Done(self.save_maps()),
             Op::SaveProvides(naming) => Work::Done(self.save_provides(naming)),
             Op::ClearData => Work::Done(self.clear_data()),
             Op::RunScript(transition, index) => match self.hal.scripts.start(now, transition, index) {

@@ -3,13 +3,16 @@
 use super::Client;
 use crate::artifact::{depends, provides};
 use crate::checkpoint::{self, Checkpoint, Unusable};
+use crate::control::Pool;
 use crate::hal::{
     Change, Error as _, Hal, Key, Kind, Level, Log, Platform, Storage, System, TreeFacts, UpdateModule,
 };
 use crate::limits;
-use crate::machine::{Naming, Run};
+use crate::machine::{Machine, Naming, Run};
+
 use crate::state::{Mode, Outcome};
 use crate::text::Text;
+use crate::time::Instant;
 
 /// Why the saved record cannot be had.
 pub(super) enum LoadError {
@@ -207,25 +210,79 @@ impl<P: Platform> Client<'_, P> {
         committed.map_err(|error| refused!("the new name and provides cannot be stored: {error}"))
     }
 
+    /// [`crate::machine::Op::SaveMaps`].
+    pub(super) fn save_maps(&mut self) -> Outcome {
+        let Some(change) = maps_change(&self.machine, self.out) else { return Outcome::Success };
+        match self.hal.storage.commit(&[change]) {
+            Ok(()) => {
+                self.machine.maps_saved();
+                Outcome::Success
+            }
+            Err(error) => {
+                self.hal
+                    .log
+                    .log(Level::Error, format_args!("the update control maps cannot be saved: {error}"));
+                Outcome::Failure
+            }
+        }
+    }
+
+    /// At start: the control maps on record. Unreadable ones hold back what they may have held back.
+    pub(super) fn load_maps(&mut self, now: Instant) {
+        let pool = match self.hal.storage.read(Key::ControlMaps, self.record) {
+            Ok(None) => return,
+            Ok(Some(record)) => {
+                let pool = Pool::load(record, now, self.config.update_control_map_boot_expiration);
+                pool.map_err(|error| Text::<120>::cut(format_args!("{error}")))
+            }
+            Err(error) => Err(Text::cut(format_args!("saved update control maps: {error}"))),
+        };
+        if let Err(reason) = &pool {
+            self.hal.log.log(
+                Level::Error,
+                format_args!("{reason}: a deployment in progress will not pass its next door"),
+            );
+        }
+        self.machine.load_maps(pool.ok());
+    }
+
     /// [`crate::machine::Op::ClearData`].
     pub(super) fn clear_data(&mut self) -> Outcome {
         if self.machine.run() == Run::Bootstrap {
             return Outcome::Success;
         }
-        let cleared = self.hal.storage.commit(&[
+        let record = [
             Change::Delete(Key::Checkpoint),
             Change::Delete(Key::HeaderInfo),
             Change::Delete(Key::TypeInfo),
             Change::Delete(Key::Offer),
-        ]);
+        ];
+        let [a, b, c, d] = record;
+        let cleared = match maps_change(&self.machine, self.out) {
+            Some(maps) => self.hal.storage.commit(&[a, b, c, d, maps]),
+            None => self.hal.storage.commit(&record),
+        };
         match cleared {
             Ok(()) => {
+                self.machine.maps_saved();
                 self.header_stored = false;
                 Outcome::Success
             }
             Err(error) => self.fail(format_args!("the record of the update cannot be deleted: {error}")),
         }
     }
+}
+
+/// What makes the record of the control maps what the maps are; `None` when it is.
+fn maps_change<'b>(machine: &Machine, buf: &'b mut [u8]) -> Option<Change<'b>> {
+    if !machine.maps_to_save() {
+        return None;
+    }
+    Some(match machine.maps().write(buf) {
+        Ok(Some(record)) => Change::Put(Key::ControlMaps, record.as_bytes()),
+        // A board whose buffer is too small for its maps keeps none over a restart.
+        Ok(None) | Err(_) => Change::Delete(Key::ControlMaps),
+    })
 }
 
 /// The artifact's scripts take their place; nothing of an unverified artifact ever does.

@@ -13,6 +13,7 @@ use crate::api::deployments::{self, Offer};
 use crate::api::inventory::{Accepted, Attributes};
 use crate::api::{Endpoint, Reply, V2Memory, check_url, error_text};
 use crate::artifact::Header;
+use crate::control::{Map, MapError};
 use crate::hal::{
     Agent, Error as _, Head, Kind, Level, Log, Network, Platform, Request, Storage, System, Target,
 };
@@ -502,7 +503,7 @@ impl<P: Platform> Client<'_, P> {
             self.hal.log.log(Level::Warning, format_args!("{reason}"));
         }
         Ok(Poll::Ready(Some(match reply {
-            Reply::Done => self.accepted_by_server(asked, length)?,
+            Reply::Done => self.accepted_by_server(now, asked, length)?,
             Reply::Nothing => Outcome::Nothing,
             Reply::Aborted => Outcome::Aborted,
             Reply::TooLarge => Outcome::Refused,
@@ -515,20 +516,27 @@ impl<P: Platform> Client<'_, P> {
         })))
     }
 
-    fn accepted_by_server(&mut self, asked: Asked, length: usize) -> Result<Outcome, Failed> {
+    fn accepted_by_server(&mut self, now: Instant, asked: Asked, length: usize) -> Result<Outcome, Failed> {
         match asked {
-            Asked::NextV2 | Asked::NextV1 => self.take_offer(length),
+            Asked::NextV2 | Asked::NextV1 => self.take_offer(now, length),
             Asked::Inventory => {
                 let body = self.out.get(..self.requests.body).and_then(|body| str::from_utf8(body).ok());
                 self.requests.accepted.remember(body.unwrap_or_default());
                 Ok(Outcome::Success)
             }
-            Asked::Token(_) | Asked::Status | Asked::Log | Asked::ControlMap => Ok(Outcome::Success),
+            Asked::ControlMap => {
+                let body = self.record.get(..length).unwrap_or_default();
+                let raw = deployments::control_map(body).map_err(|error| failed!("{error}"))?;
+                let map = Map::from_server(Some(raw), self.machine.deployment());
+                self.take_map(now, map);
+                Ok(Outcome::Success)
+            }
+            Asked::Token(_) | Asked::Status | Asked::Log => Ok(Outcome::Success),
         }
     }
 
     /// Reads the offer in the front of `record`.
-    fn take_offer(&mut self, length: usize) -> Result<Outcome, Failed> {
+    fn take_offer(&mut self, now: Instant, length: usize) -> Result<Outcome, Failed> {
         let base = self.hal.agent.server(self.requests.server).unwrap_or_default();
         let scheme = check_url(base).map_err(|error| failed!("ServerURL: {error}"))?;
         let body = self.record.get(..length).unwrap_or_default();
@@ -555,8 +563,18 @@ impl<P: Platform> Client<'_, P> {
         self.hal.log.open_deployment(offer.id.as_str());
         let name = &self.requests.offered.artifact_name;
         self.hal.log.log(Level::Info, format_args!("deployment {} of artifact \"{name}\" begins", offer.id));
+        let map = Map::from_server(offer.control_map, offer.id.as_str());
         self.machine.offer(offer.id);
+        self.take_map(now, map);
         Ok(Outcome::Success)
+    }
+
+    /// What the server says about holding the deployment back.
+    fn take_map(&mut self, now: Instant, map: Result<Option<Map>, MapError>) {
+        if let Err(error) = &map {
+            self.fail(format_args!("the server's update control map: {error}"));
+        }
+        self.machine.set_server_map(now, map.map_err(|_| ()));
     }
 }
 

@@ -1,0 +1,179 @@
+//! The invariants, written apart from the code under test: what must hold whatever happens.
+
+use thimble_core::checkpoint::{Checkpoint, Tag};
+use thimble_core::deployment::{Call, Status};
+use thimble_core::machine::{ApiCall, Machine, Op};
+use thimble_core::script::{ScriptState, Transition};
+
+use crate::world::{Content, NEW, OLD, SUFFIX, World};
+
+/// What went wrong with the records so far: some promises depend on them being writable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Trouble {
+    /// The record of the update could not be written at least once.
+    pub save: bool,
+    /// Name and provides could not be written.
+    pub provides: bool,
+    /// The record could not be deleted.
+    pub clear: bool,
+    /// The module's `Cleanup` failed.
+    pub cleanup: bool,
+}
+
+/// The records under which a call to the module may be made: what a restart in the middle of it must find.
+const fn tags_of_call(call: Call) -> Option<&'static [Tag]> {
+    match call {
+        Call::ArtifactInstall => Some(&[Tag::Install]),
+        Call::ArtifactReboot => Some(&[Tag::Reboot]),
+        Call::ArtifactVerifyReboot => Some(&[Tag::AfterReboot]),
+        Call::ArtifactCommit => Some(&[Tag::Commit]),
+        Call::ArtifactRollback => Some(&[Tag::Rollback]),
+        // The reboot is repeated after a failed verification.
+        Call::ArtifactRollbackReboot => Some(&[Tag::RollbackReboot, Tag::AfterRollbackReboot]),
+        Call::ArtifactVerifyRollbackReboot => Some(&[Tag::AfterRollbackReboot]),
+        Call::ArtifactFailure => Some(&[Tag::Failure]),
+        Call::Cleanup => Some(&[Tag::Cleanup]),
+        Call::ProvidePayloadFileSizes
+        | Call::NeedsArtifactReboot
+        | Call::SupportsRollback
+        | Call::Download
+        | Call::DownloadWithFileSizes => None,
+    }
+}
+
+/// The same for the scripts of an artifact.
+const fn tags_of_scripts(transition: Transition) -> Option<&'static [Tag]> {
+    match transition.state {
+        ScriptState::Idle | ScriptState::Sync | ScriptState::Download => None,
+        // Not before the install began, so never for an artifact that was not verified.
+        ScriptState::ArtifactInstall => Some(&[Tag::Install]),
+        ScriptState::ArtifactReboot => Some(&[Tag::Reboot, Tag::AfterReboot]),
+        ScriptState::ArtifactCommit => Some(&[Tag::Commit, Tag::AfterCommit]),
+        ScriptState::ArtifactRollback => Some(&[Tag::Rollback]),
+        ScriptState::ArtifactRollbackReboot => Some(&[Tag::RollbackReboot, Tag::AfterRollbackReboot]),
+        ScriptState::ArtifactFailure => Some(&[Tag::Failure]),
+    }
+}
+
+/// Before an operation: is it allowed now?
+///
+/// # Errors
+/// What is wrong.
+pub fn before(op: Op, world: &World, machine: &Machine, trouble: Trouble) -> Result<(), String> {
+    let record = world.checkpoint();
+    let needed = match op {
+        Op::CallModule(call) => tags_of_call(call),
+        Op::RunScript(transition, _) => tags_of_scripts(transition),
+        Op::Reboot => Some(&[Tag::Reboot, Tag::RollbackReboot, Tag::AfterRollbackReboot][..]),
+        Op::Save
+        | Op::SaveMaps
+        | Op::SaveProvides(_)
+        | Op::ClearData
+        | Op::CheckVersion
+        | Op::Prepare
+        | Op::Stream(_)
+        | Op::Request(_)
+        | Op::End => None,
+    };
+    // On the failure path an update goes on without its record; forward it never does, but its `_Error` scripts run.
+    let forward = matches!(
+        op,
+        Op::CallModule(
+            Call::ArtifactInstall | Call::ArtifactReboot | Call::ArtifactVerifyReboot | Call::ArtifactCommit
+        )
+    );
+    if let Some(tags) = needed
+        && (forward || !trouble.save)
+    {
+        let tag = record.as_ref().map(|record| record.tag);
+        if !tag.is_some_and(|tag| tags.contains(&tag)) {
+            return Err(format!("{op:?} is begun while the record says {tag:?}"));
+        }
+        if record.as_ref() != Some(machine.checkpoint()) {
+            return Err(format!("{op:?} is begun before the record is written"));
+        }
+    }
+    match op {
+        Op::CallModule(Call::ArtifactInstall) if world.device.tree && !world.device.staged => {
+            Err("an update is installed that was not verified".into())
+        }
+        Op::CallModule(call) if call != Call::Cleanup && !world.device.tree && !trouble.save => {
+            Err(format!("{call} is called without a work tree"))
+        }
+        Op::Request(ApiCall::Status { status: Status::Success, .. }) => {
+            let device = &world.device;
+            let good = !device.profile.payload || (device.content() == Content::New && device.is_settled());
+            if good { Ok(()) } else { Err("success is reported for an update that is not committed".into()) }
+        }
+        Op::CallModule(_)
+        | Op::RunScript(..)
+        | Op::Reboot
+        | Op::Save
+        | Op::SaveMaps
+        | Op::SaveProvides(_)
+        | Op::ClearData
+        | Op::CheckVersion
+        | Op::Prepare
+        | Op::Stream(_)
+        | Op::Request(_)
+        | Op::End => Ok(()),
+    }
+}
+
+/// The update is over: does the name say what runs, does the server know, is nothing left behind?
+///
+/// # Errors
+/// What is wrong.
+pub fn at_end(world: &World, trouble: Trouble) -> Result<(), String> {
+    let device = &world.device;
+    let name = world.name();
+    if world.records.contains_key(&thimble_core::hal::Key::Checkpoint) && !trouble.clear {
+        return Err("the update is over and its record is still there".into());
+    }
+    let stays_old = trouble.provides && name == OLD;
+    if !name.ends_with(SUFFIX) && !stays_old {
+        let named = match name.as_str() {
+            NEW => Content::New,
+            OLD => Content::Old,
+            other => return Err(format!("the name on record is {other:?}")),
+        };
+        if device.profile.payload && device.content() != named {
+            return Err(format!("the name on record is {name:?}, what runs is {:?}", device.content()));
+        }
+        if !device.is_settled() {
+            return Err(format!("the update is over, and the next boot is not what runs ({name})"));
+        }
+    }
+    if name.matches(SUFFIX).count() > 1 {
+        return Err(format!("the suffix was doubled: {name}"));
+    }
+    match world.server.verdict() {
+        Some(Status::Success) if name != NEW && !stays_old => {
+            Err(format!("the server was told success, the name on record is {name:?}"))
+        }
+        Some(Status::Failure) if name == NEW && !trouble.cleanup => {
+            Err("the server was told failure, and the new name is on record without the suffix".into())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A restart from `record`, and another one right after it, must go on at the same place.
+///
+/// # Errors
+/// What is wrong.
+pub fn resumes_twice(
+    record: &Checkpoint,
+    start: impl Fn(Checkpoint) -> Option<Machine>,
+) -> Result<(), String> {
+    let Some(once) = start(record.clone()) else { return Ok(()) };
+    let Some(twice) = start(once.checkpoint().clone()) else {
+        return Err(format!("a second restart from {record:?} is refused"));
+    };
+    let given_up = twice.place().0 == thimble_core::state::State::StateLoop;
+    if given_up || (once.place(), once.verdict()) == (twice.place(), twice.verdict()) {
+        Ok(())
+    } else {
+        Err(format!("resuming twice goes to {:?}, once to {:?}", twice.place(), once.place()))
+    }
+}

@@ -1,0 +1,320 @@
+//! A real listener in front of the model of Mender's server, for tests of the real client and for users
+//! (`thimble-sim serve`). Loopback only, HTTP or HTTPS, a thread per connection; the model itself stays free of all
+//! three.
+//!
+//! Beside what the model checks, every request is checked byte by byte (`listen/http.rs`), and answers can be
+//! damaged on the wire ([`Wire`]).
+
+mod http;
+mod signature;
+mod wire;
+
+pub use signature::verify;
+pub use wire::Wire;
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::server::{Endpoint, Response, Server};
+
+/// How often a connection that waits looks whether the listener has gone.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// HTTP or HTTPS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Security {
+    Plain,
+    Tls,
+}
+
+/// A request that came, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// `None`: no endpoint of the device API.
+    pub endpoint: Option<Endpoint>,
+    /// Method.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// Headers in their order.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: Vec<u8>,
+    /// Status of the answer; 0 when none was sent.
+    pub status: u16,
+    /// The fault of the wire this answer met.
+    pub wire: Option<Wire>,
+}
+
+/// When an observer is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// The request came and has had no effect yet.
+    Before,
+    /// It has had its effect; the answer has not been sent yet.
+    After,
+}
+
+/// Called at each request; the answer waits for it.
+pub type Observer = Box<dyn FnMut(When, &Entry) + Send>;
+
+/// A running server. Ends when it is dropped.
+pub struct Listener {
+    address: SocketAddr,
+    security: Security,
+    certificate: String,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    observer: Mutex<Option<Observer>>,
+    over: AtomicBool,
+    host: String,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+struct State {
+    server: Server,
+    journal: Vec<Entry>,
+    wires: Vec<(Endpoint, u32, u32, Wire)>,
+}
+
+impl Listener {
+    /// Listens on this port of 127.0.0.1; 0 takes a free one. Links of artifacts lead here too.
+    ///
+    /// # Errors
+    /// The port is taken, or no certificate could be made.
+    pub fn start(port: u16, security: Security, server: Server) -> io::Result<Self> {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        let address = socket.local_addr()?;
+        let (tls, certificate) = match security {
+            Security::Plain => (None, String::new()),
+            Security::Tls => {
+                let (config, certificate) = tls().map_err(io::Error::other)?;
+                (Some(config), certificate)
+            }
+        };
+        let state = State { server, journal: Vec::new(), wires: Vec::new() };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            observer: Mutex::new(None),
+            over: AtomicBool::new(false),
+            host: address.to_string(),
+            tls,
+        });
+        let listener = Self { address, security, certificate, shared: shared.clone() };
+        let url = listener.url();
+        listener.with(|server| server.links = url);
+        thread::spawn(move || accept(&socket, &shared));
+        Ok(listener)
+    }
+
+    /// Scheme, host and port, as `ServerURL` has them.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = match self.security {
+            Security::Plain => "http",
+            Security::Tls => "https",
+        };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// The certificate to trust, PEM; empty without TLS.
+    #[must_use]
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// Looks at the model or changes it.
+    pub fn with<T>(&self, f: impl FnOnce(&mut Server) -> T) -> T {
+        let result = f(&mut self.shared.state().server);
+        self.shared.changed.notify_all();
+        result
+    }
+
+    /// The answers to `endpoint` after the next `skip`, `times` of them, meet `wire`.
+    pub fn disturb(&self, endpoint: Endpoint, skip: u32, times: u32, wire: Wire) {
+        self.shared.state().wires.push((endpoint, skip, times, wire));
+    }
+
+    /// All requests so far.
+    #[must_use]
+    pub fn journal(&self) -> Vec<Entry> {
+        self.shared.state().journal.clone()
+    }
+
+    /// Calls `observer` at each request from now on.
+    pub fn observe(&self, observer: Option<Observer>) {
+        *self.shared.observer.lock().unwrap_or_else(PoisonError::into_inner) = observer;
+    }
+
+    /// Waits until `condition` holds; false when it does not within `limit`.
+    pub fn wait_until(&self, limit: Duration, mut condition: impl FnMut(&Server, &[Entry]) -> bool) -> bool {
+        let end = Instant::now() + limit;
+        let mut state = self.shared.state();
+        loop {
+            if condition(&state.server, &state.journal) {
+                return true;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::Relaxed);
+        // Wakes the thread that accepts.
+        drop(TcpStream::connect(self.address));
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    fn observed(&self, when: When, entry: &Entry) {
+        if let Some(observer) = &mut *self.observer.lock().unwrap_or_else(PoisonError::into_inner) {
+            observer(when, entry);
+        }
+    }
+
+    /// The answer to a request, and what happens to it on its way.
+    fn answer(&self, request: http::Request) -> (Response, Option<Wire>) {
+        let mut entry = Entry {
+            endpoint: Server::endpoint(&request.target),
+            method: request.method,
+            target: request.target,
+            headers: request.headers,
+            body: request.body,
+            status: 0,
+            wire: None,
+        };
+        self.observed(When::Before, &entry);
+        let headers: Vec<(&str, &str)> =
+            entry.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let mut state = self.state();
+        for violation in request.violations {
+            state.server.violation(violation);
+        }
+        let response = state.server.request_verified(
+            &crate::server::Request {
+                method: &entry.method,
+                target: &entry.target,
+                headers: &headers,
+                body: &entry.body,
+            },
+            &verify,
+        );
+        entry.status = response.status;
+        entry.wire = entry.endpoint.and_then(|endpoint| state.next_wire(endpoint));
+        let wire = entry.wire.clone();
+        state.journal.push(entry.clone());
+        drop(state);
+        self.changed.notify_all();
+        self.observed(When::After, &entry);
+        (response, wire)
+    }
+}
+
+impl State {
+    fn next_wire(&mut self, endpoint: Endpoint) -> Option<Wire> {
+        let at = self.wires.iter().position(|(planned, ..)| *planned == endpoint)?;
+        let (_, skip, times, wire) = &mut self.wires[at];
+        if *skip > 0 {
+            *skip -= 1;
+            return None;
+        }
+        let wire = wire.clone();
+        *times = times.saturating_sub(1);
+        if *times == 0 {
+            self.wires.remove(at);
+        }
+        Some(wire)
+    }
+}
+
+/// Bytes in both directions, with or without TLS.
+trait Stream: Read + Write {
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Stream for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Stream for StreamOwned<ServerConnection, TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref()
+    }
+}
+
+fn accept(socket: &TcpListener, shared: &Arc<Shared>) {
+    while let Ok((tcp, _)) = socket.accept() {
+        if shared.is_over() {
+            return;
+        }
+        let shared = shared.clone();
+        thread::spawn(move || {
+            // What the peer does to its connection is its own affair; the journal has what came.
+            let _ = tcp.set_nodelay(true).and_then(|()| tcp.set_read_timeout(Some(LOOK)));
+            let _ = match &shared.tls {
+                None => serve(tcp, &shared),
+                Some(config) => match ServerConnection::new(config.clone()) {
+                    Ok(connection) => serve(StreamOwned::new(connection, tcp), &shared),
+                    Err(error) => Err(io::Error::other(error)),
+                },
+            };
+        });
+    }
+}
+
+/// One connection, request by request.
+fn serve(mut stream: impl Stream, shared: &Shared) -> io::Result<()> {
+    while let Some(request) = http::read(&mut stream, &shared.host, &|| shared.is_over())? {
+        let (response, wire) = shared.answer(request);
+        if !wire::send(&mut stream, &response, wire.as_ref(), &|| shared.is_over())? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// A certificate made for this run.
+fn tls() -> Result<(Arc<ServerConfig>, String), Box<dyn std::error::Error + Send + Sync>> {
+    let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names)?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)?;
+    Ok((Arc::new(config), made.cert.pem()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+//! The artifact parser against artifacts of Mender's own writer, of ours, and against hostile ones
+//! (`artifact.md` 9 and 10, `hardening.md` 2).
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+mod damage;
+mod format;
+mod harness;
+mod hostile;
+mod mender;
+mod provides;

@@ -1,0 +1,811 @@
+//! The machine alone: what it does next, told how each operation ended.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names the operations it bends, the rest ends well"
+)]
+
+use thimble_core::checkpoint::{Checkpoint, RebootKind, Tag};
+use thimble_core::config::Config;
+use thimble_core::deployment::{Call, Status, Verdict};
+use thimble_core::machine::{
+    Action, ApiCall, Check, Event, Machine, Naming, Op, OpId, Reached, Refusal, Report, Run, Stop, StopSet,
+};
+use thimble_core::script::Transition;
+use thimble_core::state::{Mode, Outcome, Phase, State, Verb};
+use thimble_core::text::Text;
+use thimble_core::time::{Duration, Instant};
+use thimble_hal_sim::model::describe;
+
+use Outcome::{Aborted, Automatic, Failure, Later, Nothing, Refused, Success};
+
+/// A machine, its clock, and what it did so far.
+struct Path {
+    machine: Machine,
+    action: Action,
+    now: Instant,
+    did: Vec<String>,
+}
+
+impl Path {
+    fn start(run: Run, stop: Option<Stop>, saved: Option<Checkpoint>) -> Self {
+        Self::start_with(&Config::default(), run, stop, saved).unwrap()
+    }
+
+    fn start_with(
+        config: &Config,
+        run: Run,
+        stop: Option<Stop>,
+        saved: Option<Checkpoint>,
+    ) -> Result<Self, Refusal> {
+        let stops = stop.map_or(StopSet::default(), |stop| StopSet::default().with(stop));
+        let (machine, action) = Machine::start(Instant::ZERO, config, run, stops, saved)?;
+        Ok(Self { machine, action, now: Instant::ZERO, did: Vec::new() })
+    }
+
+    /// The operation it waits for; waits for a deadline if there is none.
+    fn op(&mut self) -> Option<(OpId, Op)> {
+        loop {
+            match self.action.clone() {
+                Action::Start(id, op) => return Some((id, op)),
+                Action::Exit(_) => return None,
+                Action::Wait | Action::Kill => {
+                    self.now = self.machine.deadline()?;
+                    self.action = self.machine.step(self.now, Event::Tick);
+                }
+            }
+        }
+    }
+
+    /// Goes on until `end`, every operation ending as `outcome` says.
+    fn run(mut self, outcome: impl Fn(Op) -> Outcome, end: impl Fn(Op) -> bool) -> Self {
+        for _ in 0..1000 {
+            let Some((id, op)) = self.op() else { return self };
+            if end(op) {
+                return self;
+            }
+            self.did.push(describe(op));
+            if op == Op::Request(ApiCall::Next) {
+                self.machine.offer(Text::copy("d-1").unwrap());
+            }
+            self.action = self.machine.step(self.now, Event::Done(id, outcome(op)));
+        }
+        panic!("does not end: {:#?}", &self.did[900..]);
+    }
+
+    /// Goes on for `ops` operations, past the ends of deployments.
+    fn run_for(mut self, ops: usize, outcome: impl Fn(Op) -> Outcome) -> Self {
+        let end = self.did.len() + ops;
+        while self.did.len() < end {
+            let (id, op) = self.op().expect("the daemon never ends");
+            self.did.push(describe(op));
+            self.action = self.machine.step(self.now, Event::Done(id, outcome(op)));
+        }
+        self
+    }
+
+    /// The same as [`Self::run`] to the end of the deployment or of the verb.
+    fn finish(self, outcome: impl Fn(Op) -> Outcome) -> Self {
+        self.run(outcome, |op| op == Op::End)
+    }
+
+    /// A restart with what is on record.
+    fn restart(self) -> Self {
+        let mut new = Self::start(Run::Daemon, None, Some(self.machine.checkpoint().clone()));
+        new.did = self.did;
+        new
+    }
+
+    fn report(&self) -> Report {
+        match self.action {
+            Action::Exit(report) => report,
+            Action::Start(..) | Action::Kill | Action::Wait => panic!("not over: {:?}", self.action),
+        }
+    }
+
+    fn count(&self, what: &str) -> usize {
+        self.did.iter().filter(|did| did.as_str() == what).count()
+    }
+}
+
+/// A device whose module wants no reboot and can roll back; no scripts.
+fn good(op: Op) -> Outcome {
+    match op {
+        Op::RunScript(..) | Op::CallModule(Call::NeedsArtifactReboot | Call::ProvidePayloadFileSizes) => {
+            Nothing
+        }
+        _ => Success,
+    }
+}
+
+/// As [`good`], but `op` ends with `outcome`.
+fn but(op: Op, outcome: Outcome) -> impl Fn(Op) -> Outcome {
+    move |this| if this == op { outcome } else { good(this) }
+}
+
+fn script(name: &str) -> Op {
+    Op::RunScript(thimble_core::script::parse_name(&format!("{name}_00")).unwrap(), 0)
+}
+
+fn record(mode: Mode, tag: Tag, verdict: Verdict) -> Checkpoint {
+    Checkpoint {
+        mode,
+        tag,
+        verdict,
+        stopped: false,
+        reboot: RebootKind::None,
+        module: true,
+        header: true,
+        stores: 0,
+        deployment: if mode == Mode::Managed { Text::copy("d-1").unwrap() } else { Text::default() },
+    }
+}
+
+fn status(status: Status) -> Op {
+    Op::Request(ApiCall::Status { status, fresh_token: false })
+}
+
+#[test]
+fn resuming_a_failed_update_on_the_command_line_ends_as_a_failure() {
+    let saved = record(Mode::Standalone, Tag::Failure, Verdict::Failed);
+    let path = Path::start(Run::Continue(Verb::Resume), None, Some(saved)).finish(good);
+    let report = path.report();
+    assert_eq!((report.reached, report.verdict), (Reached::Ended, Verdict::Failed));
+    assert!(!report.is_success());
+}
+
+#[test]
+fn a_log_that_is_never_accepted_uses_up_the_retries_it_shares_with_the_status() {
+    let outcome = |op| match op {
+        Op::CallModule(Call::ArtifactInstall) | Op::Request(ApiCall::Log) => Failure,
+        op => good(op),
+    };
+    let path = Path::start(Run::Daemon, None, None).finish(outcome);
+    assert_eq!((path.count("«failure»"), path.count("send the log")), (13, 13));
+}
+
+#[test]
+fn a_script_that_fails_before_the_rollback_reboot_is_remembered_over_it() {
+    let outcome = |op| match op {
+        Op::CallModule(Call::ArtifactInstall) => Failure,
+        Op::CallModule(Call::NeedsArtifactReboot) => Automatic,
+        op if op == script("ArtifactRollbackReboot_Enter") => Failure,
+        op => good(op),
+    };
+    let path = Path::start(Run::Daemon, None, None).run(outcome, |op| op == Op::Reboot);
+    assert!(path.machine.is_saved());
+    let path = path.restart().run(outcome, |op| op == Op::CallModule(Call::Cleanup));
+    assert_eq!(path.machine.verdict(), Verdict::RollbackFailed);
+    assert_eq!(path.count("save name and provides (Inconsistent)"), 1);
+}
+
+#[test]
+fn a_rollback_asked_for_after_a_failed_rollback_can_end_well() {
+    let mut saved = record(Mode::Standalone, Tag::Rollback, Verdict::RollbackFailed);
+    saved.stopped = true;
+    let path = Path::start(Run::Continue(Verb::Rollback), None, Some(saved)).finish(good);
+    assert!(path.report().is_success(), "{:?}", path.report());
+}
+
+#[test]
+fn a_rollback_that_cannot_be_recorded_is_tried_again_before_the_module_is_called() {
+    // The record says `reboot`: a restart would verify and commit what the rollback undid.
+    let mut path = Path::start(Run::Daemon, None, None);
+    let outcome = |op| match op {
+        Op::CallModule(Call::NeedsArtifactReboot) => Success,
+        op if op == script("ArtifactReboot_Enter") => Failure,
+        op => good(op),
+    };
+    let rollback = Op::CallModule(Call::SupportsRollback);
+    path = path.run(outcome, |op| op == rollback).run(outcome, |op| op == Op::Save);
+    let id = path.op().unwrap().0;
+    path.action = path.machine.step(path.now, Event::Done(id, Failure));
+    path = path.run(outcome, |op| op == Op::CallModule(Call::ArtifactRollback));
+    assert_eq!(path.did.last().unwrap(), "save");
+    assert!(path.machine.is_saved());
+}
+
+#[test]
+fn command_line_does_not_begin_an_install_it_cannot_record() {
+    let path = Path::start(Run::Install, None, None).finish(but(Op::Save, Failure));
+    assert_eq!(path.count("ArtifactInstall") + path.count("ArtifactRollback"), 0);
+    assert_eq!(path.count("[ArtifactInstall_Error] 0"), 0);
+    assert_eq!((path.report().verdict, path.report().reached), (Verdict::RolledBack, Reached::Ended));
+    assert_eq!(path.report().failed_at, Some((State::Install, Phase::Enter)));
+}
+
+#[test]
+fn command_line_does_not_begin_a_rollback_it_cannot_record() {
+    // The record says "installed": `resume` would commit what the rollback undid.
+    let saved = record(Mode::Standalone, Tag::BeforeCommit, Verdict::Good);
+    let outcome = but(Op::Save, Failure);
+    let path = Path::start(Run::Continue(Verb::Rollback), None, Some(saved)).finish(outcome);
+    assert_eq!(path.count("ArtifactRollback"), 0);
+    assert!(!path.report().is_success());
+}
+
+#[test]
+fn a_stop_that_cannot_be_recorded_touches_nothing_more() {
+    let outcome = |op| match op {
+        Op::CallModule(Call::ArtifactInstall) => Failure,
+        op => good(op),
+    };
+    for stop in [Stop::ArtifactRollbackEnter, Stop::ArtifactFailureEnter, Stop::Cleanup] {
+        let mut path = Path::start(Run::Install, Some(stop), None);
+        path = path.run(outcome, |_| false);
+        let Action::Exit(_) = path.action else { panic!() };
+        let before = path.did.len();
+        let mut path = Path::start(Run::Install, Some(stop), None);
+        while path.did.len() < before - 1 {
+            let (id, op) = path.op().unwrap();
+            path.did.push(describe(op));
+            path.action = path.machine.step(path.now, Event::Done(id, outcome(op)));
+        }
+        let id = path.op().unwrap().0;
+        path.action = path.machine.step(path.now, Event::Done(id, Failure));
+        assert_eq!(path.report().reached, Reached::Unfinished, "{stop:?}");
+        assert!(!path.report().is_success());
+    }
+}
+
+#[test]
+fn i8_a_run_without_reboot_writes_7_times_and_with_a_host_reboot_10_times() {
+    let path = Path::start(Run::Daemon, None, None).finish(good);
+    // Name and provides are written together with the record.
+    let writes = path.count("save") + path.count("save name and provides (Good)");
+    assert_eq!((writes, path.machine.checkpoint().stores), (7, 7));
+
+    let reboots = |op| match op {
+        Op::CallModule(Call::NeedsArtifactReboot) => Automatic,
+        op => good(op),
+    };
+    let path = Path::start(Run::Daemon, None, None).run(reboots, |op| op == Op::Reboot);
+    let path = path.restart().finish(reboots);
+    let writes = path.count("save") + path.count("save name and provides (Good)");
+    assert_eq!((writes, path.machine.checkpoint().stores), (10, 10));
+}
+
+#[test]
+fn i8_verifying_the_rollback_gives_up_after_21_attempts_or_10_reboots() {
+    for (answer, expected) in [(Success, 21), (Automatic, 10)] {
+        let outcome = |op| match op {
+            Op::CallModule(Call::NeedsArtifactReboot) => answer,
+            Op::CallModule(Call::ArtifactVerifyReboot | Call::ArtifactVerifyRollbackReboot) => Failure,
+            op => good(op),
+        };
+        let mut path = Path::start(Run::Daemon, None, None);
+        for _ in 0..40 {
+            path = path.run(outcome, |op| op == Op::Reboot || op == Op::End);
+            if path.op().unwrap().1 == Op::End {
+                break;
+            }
+            path = path.restart();
+        }
+        assert_eq!(path.count("ArtifactVerifyRollbackReboot"), expected);
+        assert_eq!(path.count("save name and provides (Loop)"), 1);
+        assert_eq!((path.count("Cleanup"), path.count("ArtifactFailure")), (0, 0));
+        assert_eq!((path.count("«failure»"), path.count("«success»")), (1, 0));
+        assert_eq!(path.count("delete the record"), 1);
+    }
+}
+
+#[test]
+fn i8_the_29th_write_and_the_29th_load_are_refused_at_every_saving_place() {
+    for tag in [
+        Tag::Store,
+        Tag::Install,
+        Tag::Reboot,
+        Tag::AfterReboot,
+        Tag::Commit,
+        Tag::AfterCommit,
+        Tag::Rollback,
+        Tag::RollbackReboot,
+        Tag::AfterRollbackReboot,
+        Tag::Failure,
+        Tag::Cleanup,
+    ] {
+        for stores in [27, 28] {
+            let saved = Checkpoint { stores, ..record(Mode::Managed, tag, Verdict::Good) };
+            let path = Path::start(Run::Daemon, None, Some(saved)).finish(good);
+            // 28 writes: the load is the 29th. 27: the load is the 28th, the next write the 29th.
+            assert_eq!(path.count("save"), usize::from(stores == 27), "{tag:?} {stores}: {:?}", path.did);
+            assert_eq!(path.count("save name and provides (Loop)"), 1, "{tag:?} {stores}: {:?}", path.did);
+            assert_eq!(path.count("«failure»"), 1);
+            assert_eq!(path.count("Cleanup"), 0);
+        }
+    }
+}
+
+#[test]
+fn i8_a_loop_noticed_while_saving_provides_is_written_once() {
+    let saved = Checkpoint { stores: 26, ..record(Mode::Managed, Tag::AfterCommit, Verdict::Good) };
+    let path = Path::start(Run::Daemon, None, Some(saved)).finish(good);
+    assert_eq!(path.count("save name and provides (Loop)"), 1, "{:?}", path.did);
+    assert_eq!(path.count("save name and provides (Good)"), 0);
+}
+
+#[test]
+fn i1_an_abort_leads_where_the_table_says() {
+    // (status, occurrence, whether the way back goes over a rollback)
+    let aborted_from = |nth: usize| {
+        let seen = std::cell::Cell::new(0);
+        move |op| match op {
+            Op::Request(ApiCall::Status { .. }) => {
+                seen.set(seen.get() + 1);
+                if seen.get() > nth { Aborted } else { Success }
+            }
+            Op::CallModule(Call::NeedsArtifactReboot) => Success,
+            op => good(op),
+        }
+    };
+    for (nth, installs, rollbacks, commits) in
+        [(0, 0, 0, 0), (1, 0, 0, 0), (2, 1, 1, 0), (3, 1, 1, 0), (4, 1, 0, 1)]
+    {
+        let path = Path::start(Run::Daemon, None, None).finish(aborted_from(nth));
+        let counts =
+            [path.count("ArtifactInstall"), path.count("ArtifactRollback"), path.count("ArtifactCommit")];
+        assert_eq!(counts, [installs, rollbacks, commits], "abort at status {nth}: {:?}", path.did);
+        let last = path.did.iter().rfind(|did| did.starts_with('«')).unwrap();
+        assert_eq!(last, if nth == 4 { "«success»" } else { "«failure»" });
+        // The final 409 is the end: not repeated.
+        assert_eq!(path.count(last), 1);
+    }
+}
+
+#[test]
+fn the_report_before_the_commit_is_repeated_12_times_in_36_minutes_then_rolled_back() {
+    let seen = std::cell::Cell::new(0);
+    let outcome = |op| match op {
+        Op::Request(ApiCall::Status { status: Status::Installing, fresh_token: true }) => {
+            seen.set(seen.get() + 1);
+            Failure
+        }
+        Op::Request(ApiCall::Status { status: Status::Installing, fresh_token: false }) if seen.get() > 0 => {
+            Failure
+        }
+        op => good(op),
+    };
+    let commit = Op::Request(ApiCall::Status { status: Status::Installing, fresh_token: true });
+    let path = Path::start(Run::Daemon, None, None).run(outcome, |op| op == commit);
+    let begun = path.now;
+    let path = path.run(outcome, |op| op == Op::CallModule(Call::SupportsRollback));
+    assert_eq!(path.count("«installing»"), 1 + 13);
+    assert_eq!(seen.get(), 1, "the token is dropped once");
+    assert_eq!(path.now.since(begun), Duration::from_secs(36 * 60));
+}
+
+#[test]
+fn a_retry_after_uses_no_retry_up() {
+    let left = std::cell::Cell::new(40);
+    let outcome = |op| match op {
+        Op::Request(ApiCall::Status { status: Status::Success, .. }) if left.get() > 0 => {
+            left.set(left.get() - 1);
+            Later(Some(7))
+        }
+        op => good(op),
+    };
+    let path = Path::start(Run::Daemon, None, None).run(outcome, |op| op == status(Status::Success));
+    let begun = path.now;
+    let path = path.finish(outcome);
+    assert_eq!(path.count("«success»"), 41);
+    assert_eq!(path.now.since(begun), Duration::from_secs(40 * 7));
+}
+
+#[test]
+fn trap_7_power_loss_in_cleanup_after_a_commit_still_reports_success() {
+    let path = Path::start(Run::Daemon, None, None).run(good, |op| op == Op::CallModule(Call::Cleanup));
+    let path = path.restart().finish(good);
+    assert_eq!((path.count("«success»"), path.count("«failure»")), (1, 0));
+}
+
+#[test]
+fn power_loss_in_cleanup_after_a_failed_rollback_is_remembered() {
+    let outcome = |op| match op {
+        Op::CallModule(Call::ArtifactInstall | Call::ArtifactRollback) => Failure,
+        op => good(op),
+    };
+    let path = Path::start(Run::Daemon, None, None).run(outcome, |op| op == Op::CallModule(Call::Cleanup));
+    assert_eq!(path.count("save name and provides (Inconsistent)"), 1);
+    let path = path.restart();
+    assert_eq!(path.machine.verdict(), Verdict::RollbackFailed);
+}
+
+#[test]
+fn a_failing_cleanup_turns_success_into_failure_after_the_data_is_committed() {
+    let path = Path::start(Run::Daemon, None, None).finish(but(Op::CallModule(Call::Cleanup), Failure));
+    assert_eq!(path.count("save name and provides (Good)"), 1);
+    assert_eq!((path.count("«failure»"), path.count("«success»")), (1, 0));
+}
+
+#[test]
+fn an_update_whose_record_cannot_be_deleted_is_closed_again_after_a_restart() {
+    let path = Path::start(Run::Daemon, None, None).run(but(Op::ClearData, Failure), |op| op == Op::End);
+    let path = path.restart().finish(good);
+    assert_eq!(
+        (path.count("«success»"), path.count("delete the record"), path.count("«failure»")),
+        (2, 2, 0)
+    );
+}
+
+#[test]
+fn command_line_waits_for_commit_when_the_module_can_roll_back() {
+    let path = Path::start(Run::Install, None, None).finish(good);
+    assert_eq!(path.report().reached, Reached::AwaitingCommit);
+    assert!(path.report().is_success() && !path.report().auto_commit);
+    let saved = path.machine.checkpoint().clone();
+    assert_eq!(saved.tag, Tag::BeforeCommit);
+    let path = Path::start(Run::Continue(Verb::Commit), None, Some(saved)).finish(good);
+    assert_eq!(path.report().reached, Reached::Ended);
+    assert!(path.report().is_success());
+    assert_eq!(path.count("save name and provides (Good)"), 1);
+}
+
+#[test]
+fn command_line_commits_at_once_when_the_module_cannot_roll_back() {
+    let path =
+        Path::start(Run::Install, None, None).finish(but(Op::CallModule(Call::SupportsRollback), Nothing));
+    assert!(path.report().auto_commit && path.report().is_success());
+    assert_eq!(path.report().reached, Reached::Ended);
+    assert_eq!(path.count("ArtifactCommit"), 1);
+}
+
+#[test]
+fn a_rollback_of_a_module_that_has_none_leaves_the_update_alone() {
+    for answer in [Nothing, Failure] {
+        let saved = record(Mode::Standalone, Tag::BeforeCommit, Verdict::Good);
+        let outcome = but(Op::CallModule(Call::SupportsRollback), answer);
+        let path = Path::start(Run::Continue(Verb::Rollback), None, Some(saved)).finish(outcome);
+        assert_eq!(path.did, ["SupportsRollback"]);
+        assert_eq!(path.report().reached, Reached::RollbackUnsupported);
+        assert!(!path.report().is_success());
+    }
+}
+
+#[test]
+fn command_line_cleanup_that_fails_keeps_the_new_data_and_fails_the_verb() {
+    let saved = record(Mode::Standalone, Tag::BeforeCommit, Verdict::Good);
+    let path = Path::start(Run::Continue(Verb::Commit), None, Some(saved));
+    let path = path.finish(but(Op::CallModule(Call::Cleanup), Failure));
+    let report = path.report();
+    assert_eq!(path.count("save name and provides (Good)"), 1);
+    assert_eq!(
+        (report.reached, report.verdict, report.cleanup_failed),
+        (Reached::Ended, Verdict::Good, true)
+    );
+    assert!(!report.is_success());
+}
+
+#[test]
+fn an_empty_payload_is_committed_without_scripts_or_module_on_the_command_line() {
+    let path = Path::start(Run::Install, None, None).finish(but(Op::Prepare, Nothing));
+    assert_eq!(path.did, ["read the header", "save name and provides (Good)", "delete the record"]);
+    assert_eq!(path.report().reached, Reached::EmptyCommitted);
+    assert!(path.report().is_success());
+}
+
+#[test]
+fn a_refused_artifact_stores_nothing() {
+    let path = Path::start(Run::Install, None, None).finish(but(Op::Prepare, Failure));
+    assert_eq!(path.did, ["read the header"]);
+    assert_eq!((path.report().reached, path.report().verdict), (Reached::Nothing, Verdict::RolledBack));
+    assert!(!path.report().is_success());
+}
+
+#[test]
+fn stopping_twice_at_a_point_stops_again_and_going_on_begins_the_step() {
+    for stop in [Stop::ArtifactInstallEnter, Stop::ArtifactCommitLeave, Stop::Cleanup] {
+        let one_way = but(Op::CallModule(Call::SupportsRollback), Nothing);
+        let path = Path::start(Run::Install, Some(stop), None).finish(&one_way);
+        assert_eq!(path.report().reached, Reached::Stopped(stop));
+        let saved = path.machine.checkpoint().clone();
+        let again =
+            Path::start(Run::Continue(Verb::Resume), Some(stop), Some(saved.clone())).finish(&one_way);
+        assert_eq!((again.report().reached, again.did.len()), (Reached::Stopped(stop), 1));
+        assert!(again.report().is_success());
+        let end = Path::start(Run::Continue(Verb::Resume), None, Some(saved)).finish(&one_way);
+        assert_eq!(end.report().reached, Reached::Ended, "{stop:?}");
+        assert!(end.report().is_success());
+    }
+}
+
+#[test]
+fn a_step_that_has_begun_is_not_stopped_before() {
+    let saved = record(Mode::Standalone, Tag::AfterCommit, Verdict::Good);
+    let path =
+        Path::start(Run::Continue(Verb::Resume), Some(Stop::ArtifactCommitLeave), Some(saved)).finish(good);
+    assert_eq!(path.report().reached, Reached::Ended);
+}
+
+/// One transition with `scripts` scripts, the n-th ending as `outcome` says.
+fn scripts(op: Op, at: &str, count: u16, outcome: impl Fn(u16) -> Outcome) -> Outcome {
+    match op {
+        Op::RunScript(transition, index) if transition.to_string() == at => {
+            if index < count {
+                outcome(index)
+            } else {
+                Nothing
+            }
+        }
+        op => good(op),
+    }
+}
+
+#[test]
+fn a_failing_script_stops_the_rest_where_errors_count_and_not_where_they_are_ignored() {
+    for (at, ran) in [
+        ("Sync_Enter", 1),
+        ("Sync_Leave", 1),
+        ("Download_Enter", 1),
+        ("Download_Leave", 1),
+        ("ArtifactInstall_Enter", 1),
+        ("ArtifactInstall_Leave", 1),
+        ("ArtifactReboot_Enter", 1),
+        ("ArtifactReboot_Leave", 1),
+        ("ArtifactCommit_Enter", 1),
+        // Three scripts, and the question for a fourth.
+        ("Idle_Enter", 4),
+        ("Idle_Leave", 4),
+        ("ArtifactCommit_Leave", 4),
+    ] {
+        let outcome = |op| match op {
+            Op::CallModule(Call::NeedsArtifactReboot) => Success,
+            op => scripts(op, at, 3, |_| Failure),
+        };
+        let path = Path::start(Run::Daemon, None, None).run_for(80, outcome);
+        let is_at = |did: &&String| did.contains(at);
+        let first = path.did.iter().skip_while(|did| !is_at(did)).take_while(is_at).count();
+        assert_eq!(first, ran, "{at}");
+    }
+}
+
+#[test]
+fn every_script_of_a_failing_way_back_runs_and_marks_the_artifact() {
+    for at in [
+        "ArtifactRollback_Enter",
+        "ArtifactRollback_Leave",
+        "ArtifactRollbackReboot_Enter",
+        "ArtifactRollbackReboot_Leave",
+        "ArtifactFailure_Enter",
+        "ArtifactFailure_Leave",
+    ] {
+        let outcome = |op| match op {
+            Op::CallModule(Call::NeedsArtifactReboot) => Success,
+            Op::CallModule(Call::ArtifactInstall) => Failure,
+            // Only the first of three fails.
+            op => scripts(op, at, 3, |index| if index == 0 { Failure } else { Success }),
+        };
+        let path = Path::start(Run::Daemon, None, None).finish(outcome);
+        assert_eq!(path.did.iter().filter(|did| did.contains(at)).count(), 4, "{at}");
+        assert_eq!(path.count("save name and provides (Inconsistent)"), 1, "{at}");
+        assert_eq!(path.count("Cleanup"), 1);
+    }
+}
+
+fn install_enter() -> Transition {
+    thimble_core::script::parse_name("ArtifactInstall_Enter_00").unwrap()
+}
+
+fn at_install_enter() -> Path {
+    Path::start(Run::Daemon, None, None).run(good, |op| op == Op::RunScript(install_enter(), 0))
+}
+
+#[test]
+fn retry_later_is_repeated_each_minute_until_its_time_is_up() {
+    let path = at_install_enter();
+    let begun = path.now;
+    let outcome = |op| scripts(op, "ArtifactInstall_Enter", 1, |_| Later(None));
+    let path = path.run(outcome, |op| op == script("ArtifactInstall_Error"));
+    // At 0, 60, ... 1740 s; the timer fires while it waits for 1800 s.
+    assert_eq!(path.count("[ArtifactInstall_Enter] 0"), 30);
+    assert_eq!(path.now.since(begun), Duration::from_secs(1800));
+}
+
+#[test]
+fn a_script_that_runs_when_its_retry_time_is_up_is_let_finish() {
+    for (exit, goes_on) in [(Success, true), (Later(None), false), (Failure, false)] {
+        let mut path = at_install_enter();
+        let begun = path.now;
+        let (id, _) = path.op().unwrap();
+        path.action = path.machine.step(path.now, Event::Done(id, Later(None)));
+        let (id, op) = path.op().unwrap();
+        assert_eq!(op, Op::RunScript(install_enter(), 0));
+        assert_eq!(path.now.since(begun), Duration::from_secs(60));
+        // The second run takes longer than is left of the half hour.
+        let now = begun + Duration::from_secs(2000);
+        assert_eq!(path.machine.step(now, Event::Tick), Action::Wait);
+        path.action = path.machine.step(now, Event::Done(id, exit));
+        let next = path.op().unwrap().1;
+        let expected =
+            if goes_on { Op::RunScript(install_enter(), 1) } else { script("ArtifactInstall_Error") };
+        assert_eq!(next, expected, "{exit:?}");
+    }
+}
+
+#[test]
+fn the_retry_time_counts_from_the_first_start_and_anew_for_the_next_script() {
+    let mut path = at_install_enter();
+    let begun = path.now;
+    let (id, _) = path.op().unwrap();
+    // The first run itself takes 1790 s: 10 s are left, the wait is cut short.
+    let now = begun + Duration::from_secs(1790);
+    path.action = path.machine.step(now, Event::Done(id, Later(None)));
+    assert_eq!(path.machine.deadline(), Some(begun + Duration::from_secs(1800)));
+
+    let mut path = at_install_enter();
+    let begun = path.now;
+    let (id, _) = path.op().unwrap();
+    let now = begun + Duration::from_secs(1790);
+    path.action = path.machine.step(now, Event::Done(id, Success));
+    let Action::Start(id, Op::RunScript(_, 1)) = path.action.clone() else { panic!() };
+    path.action = path.machine.step(now, Event::Done(id, Later(None)));
+    assert_eq!(path.machine.deadline(), Some(now + Duration::from_secs(60)));
+}
+
+#[test]
+fn scripts_and_module_calls_are_killed_at_their_time_limit_whatever_they_say_then() {
+    for (op, limit) in
+        [(script("ArtifactInstall_Enter"), 3600), (Op::CallModule(Call::ArtifactInstall), 14400)]
+    {
+        for said in [Success, Nothing, Later(None), Failure] {
+            let mut path = Path::start(Run::Daemon, None, None).run(good, |this| this == op);
+            let (id, _) = path.op().unwrap();
+            let at = path.machine.deadline().unwrap();
+            assert_eq!(at.since(path.now), Duration::from_secs(limit));
+            assert_eq!(path.machine.step(at - Duration::from_millis(1), Event::Tick), Action::Wait);
+            assert_eq!(path.machine.step(at, Event::Tick), Action::Kill);
+            assert_eq!(path.machine.step(at, Event::Tick), Action::Wait, "killed once");
+            path.action = path.machine.step(at, Event::Done(id, said));
+            assert_eq!(path.op().unwrap().1, script("ArtifactInstall_Error"), "{op:?} {said:?}");
+        }
+    }
+}
+
+#[test]
+fn a_reboot_that_does_not_come_in_ten_minutes_is_a_failure() {
+    let outcome = |op| match op {
+        Op::CallModule(Call::NeedsArtifactReboot) => Automatic,
+        op => good(op),
+    };
+    let mut path = Path::start(Run::Daemon, None, None).run(outcome, |op| op == Op::Reboot);
+    let at = path.machine.deadline().unwrap();
+    assert_eq!(at.since(path.now), Duration::from_secs(600));
+    assert_eq!(path.machine.step(at, Event::Tick), Action::Kill);
+    let (id, _) = path.op().unwrap();
+    path.action = path.machine.step(at, Event::Done(id, Failure));
+    assert_eq!(path.op().unwrap().1, script("ArtifactReboot_Error"));
+}
+
+#[test]
+fn unreadable_scripts_fail_the_transition_even_where_errors_are_ignored() {
+    let path = Path::start(Run::Daemon, None, None).finish(but(script("ArtifactCommit_Leave"), Refused));
+    assert_eq!(path.count("[ArtifactCommit_Leave] 0"), 1);
+    assert_eq!(path.count("save name and provides (Inconsistent)"), 1);
+}
+
+#[test]
+fn n28_an_answer_that_comes_too_late_is_not_taken_for_another() {
+    let mut path = Path::start(Run::Daemon, None, None);
+    let (old, _) = path.op().unwrap();
+    path.action = path.machine.step(path.now, Event::Done(old.clone(), Nothing));
+    let before = path.machine.clone();
+    assert_eq!(path.machine.step(path.now, Event::Done(old, Failure)), Action::Wait);
+    assert_eq!(path.machine, before);
+}
+
+#[test]
+fn i4_polling_goes_on_after_every_error_in_a_cycle() {
+    for failing in [
+        script("Idle_Enter"),
+        script("Idle_Leave"),
+        script("Sync_Leave"),
+        script("Sync_Error"),
+        Op::Request(ApiCall::Inventory),
+    ] {
+        let outcome = |op| match op {
+            Op::Request(ApiCall::Next) => Nothing,
+            op => but(failing, Failure)(op),
+        };
+        let path = Path::start(Run::Daemon, None, None).run_for(300, outcome);
+        assert!(path.count("poll") > 5, "{failing:?}");
+    }
+    // Nothing gets past a failing `Sync_Enter`, but it is tried again and again.
+    let path = Path::start(Run::Daemon, None, None).run_for(100, but(script("Sync_Enter"), Failure));
+    assert!(path.count("[Sync_Enter] 0") > 10);
+}
+
+#[test]
+fn polls_back_off_and_fall_back_to_their_timer() {
+    let mut at = Vec::new();
+    let mut path = Path::start(Run::Daemon, None, None);
+    for _ in 0..16 {
+        path = path.run(|op| good(op), |op| op == Op::Request(ApiCall::Next));
+        at.push(path.now.as_millis() / 1000);
+        let (id, _) = path.op().unwrap();
+        path.action = path.machine.step(path.now, Event::Done(id, Failure));
+    }
+    let waits: Vec<u64> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(waits, [60, 60, 60, 120, 120, 120, 240, 240, 240, 300, 300, 300, 1800, 1800, 1800]);
+}
+
+#[test]
+fn a_signal_ends_the_wait_and_one_during_an_update_is_kept_until_idle() {
+    let poll = Op::Request(ApiCall::Next);
+    let outcome = |op| if op == poll { Nothing } else { good(op) };
+    let mut path = Path::start(Run::Daemon, None, None).run(outcome, |op| op == poll);
+    let (id, _) = path.op().unwrap();
+    path.action = path.machine.step(path.now, Event::Done(id, Nothing));
+    // To the wait in Idle, and there a signal long before the timer.
+    while let Action::Start(id, op) = path.action.clone() {
+        path.action = path.machine.step(path.now, Event::Done(id, outcome(op)));
+    }
+    assert!(path.machine.deadline().is_some_and(|at| at > path.now + Duration::from_secs(1000)));
+    path.action = path.machine.step(path.now, Event::Check(Check::Update));
+    let now = path.now;
+    let mut path = path.run(outcome, |op| op == poll);
+    assert_eq!(path.now, now);
+    // During the poll: kept.
+    assert_eq!(path.machine.step(now, Event::Check(Check::Inventory)), Action::Wait);
+    let (id, _) = path.op().unwrap();
+    path.action = path.machine.step(now, Event::Done(id, Nothing));
+    let path = path.run(outcome, |op| op == Op::Request(ApiCall::Inventory));
+    assert_eq!(path.now, now);
+}
+
+#[test]
+fn a_spurious_tick_changes_nothing_anywhere() {
+    let mut path = Path::start(Run::Daemon, None, None);
+    for _ in 0..60 {
+        let Some((id, op)) = path.op() else { break };
+        let before = path.machine.clone();
+        assert_eq!(path.machine.step(path.now, Event::Tick), Action::Wait);
+        assert_eq!(path.machine, before, "{op:?}");
+        path.action = path.machine.step(path.now, Event::Done(id, good(op)));
+    }
+}
+
+#[test]
+fn a_dropped_offer_is_not_reported_and_polled_for_again() {
+    let poll = Op::Request(ApiCall::Next);
+    let seen = std::cell::Cell::new(false);
+    let outcome = |op| match op {
+        op if op == poll => {
+            seen.set(true);
+            Success
+        }
+        op if op == script("Sync_Leave") && seen.get() => Failure,
+        op => good(op),
+    };
+    let path = Path::start(Run::Daemon, None, None).run(outcome, |op| op == Op::End);
+    assert!(path.did.iter().all(|did| !did.starts_with('«') && did != "save"), "{:?}", path.did);
+    assert!(path.did.contains(&"[Sync_Error] 0".to_owned()));
+}
+
+#[test]
+fn verbs_are_refused_without_changing_anything() {
+    let standalone = |tag| Some(record(Mode::Standalone, tag, Verdict::Good));
+    let managed = Some(record(Mode::Managed, Tag::Install, Verdict::Good));
+    let config = Config::default();
+    let refusal = |run, saved| Path::start_with(&config, run, None, saved).err();
+    assert_eq!(refusal(Run::Install, standalone(Tag::BeforeCommit)), Some(Refusal::InProgress));
+    assert_eq!(refusal(Run::Install, managed.clone()), Some(Refusal::InProgress));
+    for verb in [Verb::Resume, Verb::Commit, Verb::Rollback] {
+        assert_eq!(refusal(Run::Continue(verb), None), Some(Refusal::NoUpdate));
+        assert_eq!(refusal(Run::Continue(verb), managed.clone()), Some(Refusal::Deployment));
+    }
+    let wrong = Some(Refusal::WrongState(Tag::Failure));
+    assert_eq!(refusal(Run::Continue(Verb::Commit), standalone(Tag::Failure)), wrong);
+}
+
+#[test]
+fn naming_follows_the_verdict() {
+    for (fails, naming) in
+        [(None, Some(Naming::Good)), (Some(Call::ArtifactInstall), None), (Some(Call::ArtifactCommit), None)]
+    {
+        let outcome = |op| match (op, fails) {
+            (Op::CallModule(call), Some(bad)) if call == bad => Failure,
+            (op, _) => good(op),
+        };
+        let path = Path::start(Run::Daemon, None, None).finish(outcome);
+        let saved = path.did.iter().find(|did| did.starts_with("save name")).cloned();
+        assert_eq!(saved, naming.map(|naming| format!("save name and provides ({naming:?})")), "{fails:?}");
+    }
+}
