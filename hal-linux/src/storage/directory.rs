@@ -57,8 +57,6 @@ pub trait Directory {
     fn exists(&self, name: &str) -> io::Result<bool>;
     /// Gives a file a new name, in the place of what has it now.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Gives a file a second name, which must be free.
-    fn link(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a name; that it was not there is fine.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes the names durable.
@@ -143,10 +141,6 @@ impl Directory for DataDirectory {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.handle, from, &self.handle, to)?)
-    }
-
-    fn link(&self, from: &str, to: &str) -> io::Result<()> {
-        Ok(rustix::fs::linkat(&self.handle, from, &self.handle, to, AtFlags::empty())?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! Durable records in one file, `mender-store` in the datastore directory.
+//! Durable records in one file, `mender-store-thimble` in the datastore directory.
 //!
 //! The file is a journal: a commit appends one record that holds the whole batch, with one write and one flush, and
 //! replaying the file gives the records of now. What power loss leaves:
@@ -10,8 +10,11 @@
 //! | rewriting a grown file | the old file or the new one, with the same records |
 //!
 //! A damaged file does not stop the client: it is set aside as `mender-store-broken` and the client starts without
-//! records. A file of a newer client does stop it, untouched. A database of Mender's own client is taken over (name,
-//! group and provides) and kept as `mender-store.lmdb`.
+//! records. A file of a newer client does stop it, untouched.
+//!
+//! When there is no file yet, name, group and provides are taken over from `mender-store`, the LMDB database of Mender's
+//! own client. That file is only ever read: when an update from Mender to thimble is rolled back, Mender's client
+//! finds its database as it left it (it does not start with anything else in that place).
 
 mod directory;
 mod import;
@@ -34,10 +37,10 @@ use journal::{Fault, Journal};
 use record::{Edits, Live};
 use thimble_core::hal::{self, Change, ErrorType, Key, Kind};
 
-const NAME: &str = "mender-store";
+const NAME: &str = "mender-store-thimble";
 const TEMPORARY: &str = "mender-store-tmp";
 const BROKEN: &str = "mender-store-broken";
-const LMDB: &str = "mender-store.lmdb";
+const LMDB: &str = "mender-store";
 
 /// Files set aside under one name, the numbered ones included; the first ones are kept, they tell most.
 const ASIDE_MAX: usize = 4;
@@ -79,8 +82,6 @@ pub enum Notice {
     CutOff,
     /// A database of Mender's own client was taken over. Information.
     Imported {
-        /// Where it is now; `None`: left where it was (read-only).
-        aside: Option<String>,
         /// The artifact name found in it.
         name: Option<String>,
         /// It holds an unfinished update, which was not taken over, or unreadable provides. A warning.
@@ -104,21 +105,18 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Broken { why, aside } => {
-                write!(f, "the store {NAME} is damaged ({why}): going on without its records")?;
+                write!(f, "the store is damaged ({why}): going on without its records")?;
                 aside.as_ref().map_or(Ok(()), |aside| write!(f, "; it was set aside as {aside}"))
             }
             Self::CutOff => {
                 write!(f, "power was lost while {NAME} was written: the records before that are in force")
             }
-            Self::Imported { aside, name, trouble } => {
-                write!(f, "read the database of another Mender client, artifact name ")?;
+            Self::Imported { name, trouble } => {
+                write!(f, "took over from {LMDB}, the database of another Mender client, artifact name ")?;
                 match name {
                     Some(name) => write!(f, "{name:?}")?,
                     None => f.write_str("unknown")?,
                 }
-                aside
-                    .as_ref()
-                    .map_or(Ok(()), |aside| write!(f, "; the database was set aside as {aside}"))?;
                 trouble.map_or(Ok(()), |trouble| write!(f, "; {trouble}"))
             }
         }
@@ -225,20 +223,12 @@ impl<D: Directory> Store<D> {
     }
 
     fn load(&mut self) -> Result<Option<Notice>, StorageError> {
-        let reading = cannot("read mender-store");
-        let mut file = match self.directory.open(NAME, self.access).map_err(&reading)? {
-            Found::Missing => return Ok(None),
-            Found::Foreign => return self.set_broken_aside("it is not a regular file").map(Some),
+        let reading = cannot("read mender-store-thimble");
+        let file = match self.directory.open(NAME, self.access).map_err(&reading)? {
+            Found::Missing => return self.first_start(),
+            Found::Foreign => return self.set_broken_aside(NAME, "it is not a regular file").map(Some),
             Found::File(file) => file,
         };
-        match import::read(&mut file) {
-            Ok(None) => {}
-            Ok(Some(import)) => return self.take_over(import).map(Some),
-            Err(lmdb::Fault::Io(cause)) => return Err(reading(cause)),
-            Err(lmdb::Fault::Damaged) => {
-                return self.set_broken_aside("a database of another Mender client, damaged").map(Some);
-            }
-        }
         match Journal::replay(file) {
             Ok((journal, live)) => {
                 let notice = journal.has_tail().then_some(Notice::CutOff);
@@ -248,18 +238,40 @@ impl<D: Directory> Store<D> {
             }
             Err(Fault::Io(cause)) => Err(reading(cause)),
             Err(Fault::Newer(format)) => Err(StorageError::Newer { format }),
-            Err(Fault::Broken(why)) => self.set_broken_aside(why).map(Some),
+            Err(Fault::Broken(why)) => self.set_broken_aside(NAME, why).map(Some),
         }
     }
 
-    fn set_broken_aside(&self, why: &str) -> Result<Notice, StorageError> {
-        let why = why.to_owned();
+    /// There is no store yet: what Mender's own client left is taken over, unless a store of ours was there and
+    /// broke, for then that is older than what was lost.
+    fn first_start(&mut self) -> Result<Option<Notice>, StorageError> {
+        let reading = cannot("read mender-store");
+        if self.directory.exists(BROKEN).map_err(&reading)? {
+            return Ok(None);
+        }
+        let mut file = match self.directory.open(LMDB, Access::ReadOnly).map_err(&reading)? {
+            Found::Missing => return Ok(None),
+            Found::Foreign => return self.set_broken_aside(LMDB, "it is not a regular file").map(Some),
+            Found::File(file) => file,
+        };
+        match import::read(&mut file) {
+            Ok(Some(import)) => self.take_over(import).map(Some),
+            Ok(None) => self.set_broken_aside(LMDB, "it is not a database of a Mender client").map(Some),
+            Err(lmdb::Fault::Io(cause)) => Err(reading(cause)),
+            Err(lmdb::Fault::Damaged) => {
+                self.set_broken_aside(LMDB, "a database of another Mender client, damaged").map(Some)
+            }
+        }
+    }
+
+    fn set_broken_aside(&self, name: &'static str, why: &str) -> Result<Notice, StorageError> {
+        let why = format!("{name}: {why}");
         if self.access == Access::ReadOnly {
             return Ok(Notice::Broken { why, aside: None });
         }
-        let failed = cannot("set the damaged mender-store aside");
+        let failed = cannot("set the damaged store aside");
         let aside = self.free_name(BROKEN).map_err(&failed)?;
-        self.directory.rename(NAME, &aside).map_err(&failed)?;
+        self.directory.rename(name, &aside).map_err(&failed)?;
         Ok(Notice::Broken { why, aside: Some(aside) })
     }
 
@@ -276,23 +288,17 @@ impl<D: Directory> Store<D> {
         Ok(name)
     }
 
-    /// Writes what an LMDB file holds into a store of our own; the LMDB file gets a second name first, so that
-    /// power loss never leaves the datastore without either.
+    /// Writes what an LMDB file holds into a store of our own. The LMDB file stays as it is.
     fn take_over(&mut self, import: import::Import) -> Result<Notice, StorageError> {
         let import::Import { provides, name, trouble } = import;
-        let mut aside = None;
         if self.access == Access::ReadWrite {
             let failed = cannot("take over the database of another Mender client");
-            let to = self.free_name(LMDB).map_err(&failed)?;
-            // A file system without second names (FAT) has a moment in which only the new name exists.
-            self.directory.link(NAME, &to).or_else(|_| self.directory.rename(NAME, &to)).map_err(&failed)?;
             let edits = provides.iter().map(|json| (Key::Provides as u8, Some(json.as_slice()))).collect();
             self.journal = Some(self.write_new(0, &edits).map_err(&failed)?);
             self.directory.sync().map_err(&failed)?;
-            aside = Some(to);
         }
         self.live.extend(provides.map(|json| (Key::Provides as u8, json)));
-        Ok(Notice::Imported { aside, name, trouble })
+        Ok(Notice::Imported { name, trouble })
     }
 
     /// A new file of `edits` in the place of the store. Durable when the directory is flushed, the caller's duty.
@@ -327,7 +333,7 @@ impl<D: Directory> Store<D> {
     }
 
     fn create(&mut self, edits: &Edits<'_>) -> Result<(), StorageError> {
-        let failed = cannot("create mender-store");
+        let failed = cannot("create mender-store-thimble");
         let journal = self.write_new(0, edits).map_err(&failed)?;
         if let Err(cause) = self.directory.sync() {
             self.lost = self.directory.remove(NAME).is_err();

@@ -222,14 +222,6 @@ impl Directory for Disk {
         })
     }
 
-    fn link(&self, from: &str, to: &str) -> io::Result<()> {
-        assert!(!self.exists(to)?, "the name must be free");
-        self.change(|state| {
-            let node = state.names[from];
-            state.names.insert(to.to_owned(), node);
-        })
-    }
-
     fn remove(&self, name: &str) -> io::Result<()> {
         if !self.exists(name)? {
             return Ok(());

@@ -4,7 +4,7 @@ use thimble_core::hal::{Change, Error as _, Key, Kind, Storage};
 
 use super::directory::{Access, DataDirectory, Directory};
 use super::sim::{Disk, End, SECTOR, Survival};
-use super::{NAME, Notice, RECORD_MAX, StorageError, Store, TEMPORARY};
+use super::{LMDB, NAME, Notice, RECORD_MAX, StorageError, Store, TEMPORARY};
 
 /// All records, as a reader sees them.
 type View = Vec<Option<Vec<u8>>>;
@@ -466,14 +466,12 @@ const OVERFLOW: &[u8] = include_bytes!("fixtures/mender-3.4-overflow");
 
 #[test]
 fn a_database_of_menders_client_is_taken_over_and_kept() {
-    let disk = Disk::with_file(NAME, SMALL);
+    let disk = Disk::with_file(LMDB, SMALL);
     let (mut store, notices) = open(disk.clone());
-    let [Notice::Imported { aside: Some(aside), name: Some(name), trouble: None }] = notices.as_slice()
-    else {
+    let [Notice::Imported { name: Some(name), trouble: None }] = notices.as_slice() else {
         panic!("{notices:?}")
     };
-    assert_eq!((aside.as_str(), name.as_str()), (super::LMDB, "release-1"));
-    assert_eq!(disk.bytes(aside).unwrap(), SMALL);
+    assert_eq!(name.as_str(), "release-1");
     let provides = String::from_utf8(view(&mut store)[1].clone().unwrap()).unwrap();
     assert_eq!(
         provides,
@@ -484,11 +482,31 @@ fn a_database_of_menders_client_is_taken_over_and_kept() {
     assert_eq!(view(&mut store)[1].as_deref(), Some(provides.as_bytes()));
     store.commit(BATCHES[0]).unwrap();
     assert_eq!(view_of(&disk), view(&mut store));
+    assert_eq!(disk.bytes(LMDB).unwrap(), SMALL, "for Mender's client, should it come back");
+}
+
+#[test]
+fn a_broken_store_is_not_replaced_by_an_older_database() {
+    let disk = Disk::with_file(LMDB, SMALL);
+    disk.put(NAME, b"garbage");
+    let (mut store, notices) = open(disk.clone());
+    assert!(matches!(notices.as_slice(), [Notice::Broken { aside: Some(_), .. }]));
+    assert_eq!(view(&mut store)[1], None);
+    let (mut again, notices) = open(disk);
+    assert_eq!((notices, view(&mut again)[1].clone()), (vec![], None));
+}
+
+#[test]
+fn d1_garbage_in_the_place_of_menders_database_is_set_aside_too() {
+    let disk = Disk::with_file(LMDB, b"garbage");
+    let (_, notices) = open(disk.clone());
+    assert!(matches!(notices.as_slice(), [Notice::Broken { aside: Some(_), .. }]));
+    assert_eq!(disk.names(), [super::BROKEN]);
 }
 
 #[test]
 fn long_provides_in_overflow_pages_are_read() {
-    let (mut store, _) = open(Disk::with_file(NAME, OVERFLOW));
+    let (mut store, _) = open(Disk::with_file(LMDB, OVERFLOW));
     let provides = String::from_utf8(view(&mut store)[1].clone().unwrap()).unwrap();
     assert!(provides.len() > 8000);
     assert!(provides.contains(r#""data-partition.k119":"value 119 xxx"#));
@@ -497,10 +515,10 @@ fn long_provides_in_overflow_pages_are_read() {
 
 #[test]
 fn power_loss_while_taking_over_leaves_the_database_or_the_store() {
-    let expected = view_of(&Disk::with_file(NAME, SMALL));
+    let expected = view_of(&Disk::with_file(LMDB, SMALL));
     for calls in 0..10 {
         for part in [0, 10, usize::MAX] {
-            let disk = Disk::with_file(NAME, SMALL);
+            let disk = Disk::with_file(LMDB, SMALL);
             disk.limit(calls, End::Power(part));
             let _ = Store::open(disk.clone(), Access::ReadWrite);
             for survival in survivals(false) {
@@ -521,13 +539,13 @@ fn d1_a_damaged_database_of_menders_client_never_panics() {
             for value in [0, 0xff, fixture[at] ^ 1, fixture[at] ^ 0x80] {
                 let mut bytes = fixture.to_vec();
                 bytes[at] = value;
-                let disk = Disk::with_file(NAME, &bytes);
+                let disk = Disk::with_file(LMDB, &bytes);
                 let (mut store, _) = open(disk);
                 view(&mut store);
             }
         }
         for length in (0..fixture.len()).step_by(97) {
-            open(Disk::with_file(NAME, &fixture[..length]));
+            open(Disk::with_file(LMDB, &fixture[..length]));
         }
     }
 }
@@ -585,10 +603,10 @@ fn a_real_file_is_rewritten_and_taken_over_too() {
     let (_home, path) = real();
     let directory = || DataDirectory::open_or_create(&path).unwrap();
     directory();
-    std::fs::write(path.join(NAME), OVERFLOW).unwrap();
+    std::fs::write(path.join(LMDB), OVERFLOW).unwrap();
     let (mut store, notices) = open(directory());
     assert!(matches!(notices.as_slice(), [Notice::Imported { .. }]));
-    assert_eq!(std::fs::read(path.join(super::LMDB)).unwrap(), OVERFLOW);
+    assert_eq!(std::fs::read(path.join(LMDB)).unwrap(), OVERFLOW);
     for n in 0..20 {
         store.commit(&[Change::Put(Key::TypeInfo, &vec![n; 60_000])]).unwrap();
     }
