@@ -233,3 +233,52 @@ fn same(ours: Value<'_>, theirs: &serde_json::Value) -> bool {
         }),
     }
 }
+
+#[test]
+fn a19_whatever_could_break_a_text_is_escaped() {
+    let breaking = |c: char| c < ' ' || matches!(c, '\u{7f}' | '\u{2028}' | '\u{2029}');
+    for c in (0..0x100).chain([0x2028, 0x2029]).filter_map(char::from_u32) {
+        let mut buf = [0; 16];
+        let mut out = Out::new(&mut buf);
+        out.string(c);
+        let json = out.finish().unwrap();
+        assert!(!json.contains(breaking), "{json:?}");
+        assert_eq!(value(json).as_str().unwrap().to_string(), c.to_string());
+    }
+}
+
+#[test]
+fn a21_keys_that_stand_twice_are_found_wherever_they_stand() {
+    let object = |keys: &[String]| {
+        let members: Vec<_> = keys.iter().map(|key| format!("\"{key}\":[{{\"v\":\"}}\"}}]")).collect();
+        format!("{{{}}}", members.join(" , "))
+    };
+    let mut keys: Vec<_> = (0..200).map(|i| format!("key{i}")).collect();
+    assert!(!value(&object(&keys)).has_ambiguous_keys(200));
+    assert!(value(&object(&keys)).has_ambiguous_keys(199));
+    // Inside a batch, at its borders, and across several.
+    for (first, second) in [(0, 1), (0, 199), (62, 63), (63, 64), (64, 65), (127, 128), (5, 130), (198, 199)]
+    {
+        let same = keys[first].to_uppercase();
+        let kept = std::mem::replace(&mut keys[second], same);
+        assert!(value(&object(&keys)).has_ambiguous_keys(200), "{first} {second}");
+        keys[second] = kept;
+    }
+    for (text, ambiguous) in [
+        (r#"{"a":1,"\u0041":2}"#, true),
+        (r#"[0,{"x":{"k":[],"y":0,"K":1}}]"#, true),
+        (r#"{"a":{"a":{"a":"a"}},"b":[{"a":1},{"a":1}]}"#, false),
+        (r#"{"a":"{\"b\":1,\"b\":2}"}"#, false),
+        (r#"{"ä":1,"Ä":2}"#, false),
+        ("[]", false),
+    ] {
+        assert_eq!(value(text).has_ambiguous_keys(9), ambiguous, "{text}");
+    }
+}
+
+#[test]
+fn values_are_skipped_whole() {
+    let text = r#" [ {"a":[1,{"b":"]}"}]} , "\\" , "\"," , -1.5e+3 , true,[[]], null ] "#;
+    let items: Vec<_> = value(text).items().unwrap().map(Value::raw).collect();
+    assert_eq!(items, [r#"{"a":[1,{"b":"]}"}]}"#, r#""\\""#, r#""\",""#, "-1.5e+3", "true", "[[]]", "null"]);
+}

@@ -549,3 +549,19 @@ fn too_many_files_or_scripts_are_refused() {
     assert_eq!(parse(&scripts(256).build()).unwrap().len(), 256 + 2);
     assert!(matches!(refused(scripts(257)), Error::TooLarge { limit: 256, .. }));
 }
+
+#[test]
+fn a24_an_error_is_final_until_a_new_artifact_begins() {
+    let mut memory = crate::harness::Memory::new();
+    let mut keys = crate::harness::Keys::default();
+    let mut parser = memory.parser();
+    for len in 0..600 {
+        // `run` asserts that everything behind the error gives the same error again.
+        let bytes = vec![b'x'; len];
+        let (_, result) = crate::harness::run(&mut parser, &bytes, Trust::Unsigned, &mut keys, || 100);
+        let expected = if len < 512 { Error::UnexpectedEof } else { Error::BadTar };
+        assert_eq!(result, Err(expected), "{len}");
+        let good = good().build();
+        assert_eq!(crate::harness::run(&mut parser, &good, Trust::Unsigned, &mut keys, || 4096).1, Ok(()));
+    }
+}
