@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
+use thimble_hal_sim::artifact_writer::ArtifactWriter;
 
 /// A verb that takes longer hangs: it is killed, which its exit status then shows.
 const PATIENCE_SECONDS: &str = "60";
@@ -333,7 +334,7 @@ pub struct Package {
     payload_type: Option<String>,
     files: Vec<(String, Vec<u8>)>,
     scripts: Vec<String>,
-    options: Vec<String>,
+    provides: Vec<(String, String)>,
 }
 
 impl Package {
@@ -345,7 +346,7 @@ impl Package {
             payload_type: Some(MODULE.into()),
             files: vec![("payload".into(), b"payload\n".to_vec())],
             scripts: Vec::new(),
-            options: Vec::new(),
+            provides: Vec::new(),
         }
     }
 
@@ -376,27 +377,60 @@ impl Package {
         self
     }
 
-    /// With more options of `mender-artifact write`, separated by blanks.
+    /// With one of the artifact's provides.
     #[must_use]
-    pub fn options(mut self, options: &str) -> Self {
-        self.options.extend(options.split_whitespace().map(str::to_owned));
+    pub fn provides(mut self, key: &str, value: &str) -> Self {
+        self.provides.push((key.into(), value.into()));
         self
     }
 
-    /// Writes the artifact into the lab with the real `mender-artifact`.
+    /// Writes the artifact into the lab: with the real `mender-artifact` where it is installed, else with ours.
     #[must_use]
     pub fn build(&self, lab: &Lab) -> PathBuf {
+        let artifact = lab.path("made").join(format!("{}.mender", self.name));
+        if has("mender-artifact") {
+            self.build_with_mender(lab, &artifact);
+        } else {
+            fs::write(&artifact, self.bytes(lab)).expect("the artifact");
+        }
+        artifact
+    }
+
+    /// The artifact's bytes, by the writer of the simulator.
+    #[must_use]
+    pub fn bytes(&self, lab: &Lab) -> Vec<u8> {
+        let mut writer = match &self.payload_type {
+            Some(payload_type) => ArtifactWriter::new(&self.name, payload_type, &[DEVICE_TYPE]),
+            None => ArtifactWriter::empty(&self.name, &[DEVICE_TYPE]),
+        };
+        for (name, bytes) in &self.files {
+            writer = writer.file(name, bytes);
+        }
+        for name in &self.scripts {
+            writer = writer.script(name, lab.script(name).as_bytes());
+        }
+        for (key, value) in &self.provides {
+            writer = writer.provides(key, value);
+        }
+        writer.build()
+    }
+
+    fn build_with_mender(&self, lab: &Lab, artifact: &Path) {
         let made = lab.path("made");
-        let artifact = made.join(format!("{}.mender", self.name));
         let mut command = Command::new("mender-artifact");
         command.arg("write").arg(if self.payload_type.is_some() {
             "module-image"
         } else {
             "bootstrap-artifact"
         });
-        command.args(["-n", &self.name, "-t", DEVICE_TYPE, "-o"]).arg(&artifact);
+        command.args(["-n", &self.name, "-t", DEVICE_TYPE, "-o"]).arg(artifact);
         if let Some(payload_type) = &self.payload_type {
-            command.args(["-T", payload_type]);
+            command.args([
+                "-T",
+                payload_type,
+                "--no-default-software-version",
+                "--no-default-clears-provides",
+            ]);
         }
         for (name, bytes) in &self.files {
             let path = made.join(name);
@@ -408,8 +442,10 @@ impl Package {
             fs::write(&path, lab.script(name)).expect("a script");
             command.arg("-s").arg(path);
         }
-        let output = command.args(&self.options).output().expect("mender-artifact is installed");
+        for (key, value) in &self.provides {
+            command.arg("-p").arg(format!("{key}:{value}"));
+        }
+        let output = command.output().expect("mender-artifact runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        artifact
     }
 }

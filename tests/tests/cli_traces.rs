@@ -196,7 +196,7 @@ fn r3_a_failed_cleanup_after_success_keeps_the_new_name() {
 #[test]
 fn an_empty_payload_is_committed_at_once_without_scripts() {
     let (lab, _) = full();
-    let ran = lab.install(&Package::empty("facts").options("-p a.version:7"));
+    let ran = lab.install(&Package::empty("facts").provides("a.version", "7"));
     ran.status(0);
     assert_eq!(lab.take_journal(), "");
     assert_eq!(lab.name(), "facts");

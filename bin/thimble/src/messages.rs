@@ -61,6 +61,18 @@ pub(crate) fn lines(verb: VerbName, report: &Report) -> Vec<&'static str> {
     lines
 }
 
+/// The reason of a failure that nothing in this run gave one for: it happened in an earlier run.
+pub(crate) fn reason(report: &Report) -> &'static str {
+    match Failed::of(report) {
+        Some(Failed::Install) => "the installation was interrupted, so the update failed",
+        Some(Failed::Commit) => "the commit was interrupted, so the update failed",
+        Some(
+            Failed::Accepting | Failed::Download | Failed::AfterCommit | Failed::WayBack | Failed::Closing,
+        )
+        | None => "the update failed; see the log of the run before",
+    }
+}
+
 /// What failed first, as far as a user cares.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Failed {

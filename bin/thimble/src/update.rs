@@ -52,9 +52,7 @@ fn finish(invocation: &Invocation, report: &Report, reason: &str, same_point: bo
     if status != FAILURE {
         return Ok(status);
     }
-    let reason =
-        if reason.is_empty() { lines.last().copied().unwrap_or("the update failed") } else { reason };
-    Err(Failure::new(reason))
+    Err(Failure::new(if reason.is_empty() { messages::reason(report) } else { reason }))
 }
 
 const fn run_of(verb: VerbName) -> Run {
