@@ -2,25 +2,25 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
-use std::task::Poll;
+use std::path::{Path, PathBuf};
 
-use thimble_core::api::auth::Tier;
-use thimble_core::artifact::{Gzip, ManifestEntry, Verifier};
+use thimble_core::artifact::ManifestEntry;
 use thimble_core::client::Buffers;
-use thimble_core::hal::{
-    self, Agent, ErrorType, Hal, Head, Kind, Level, Log, Network, Platform, Request, Target,
-};
+use thimble_core::hal::{Hal, Level, Log, Platform};
 use thimble_core::time::{Instant, earliest};
 
 use crate::SharedLog;
+use crate::agent::{self, DeviceAgent};
 use crate::clock::BootClock;
-use crate::file::{FileError, FileSource};
+use crate::decompress::Decompressor;
+use crate::keys::{self, KeyError};
 use crate::module::Modules;
+use crate::network::HttpNetwork;
 use crate::paths::Paths;
 use crate::scripts::Scripts;
 use crate::storage::Store;
 use crate::system::Device;
+use crate::verify::KeyVerifier;
 use crate::wait::PollSet;
 
 /// A device that runs Linux.
@@ -31,13 +31,13 @@ impl Platform for Linux {
     type Storage = Store;
     type Scripts = Scripts;
     type Module = Modules;
-    type Network = Sources;
+    type Network = HttpNetwork;
     type System = Device;
+    type Agent = DeviceAgent<AuthKey>;
     type Clock = BootClock;
     type Log = LogHandle;
-    type Verifier = NoKeys;
-    type Decompress = Gzip;
-    type Agent = NoAgent;
+    type Verifier = KeyVerifier;
+    type Decompress = Decompressor;
 }
 
 /// What [`hal`] is built from.
@@ -48,6 +48,14 @@ pub struct Parts<'a> {
     pub device_type: &'a Path,
     /// The opened store.
     pub storage: Store,
+    /// Where artifacts come from and requests go to.
+    pub network: HttpNetwork,
+    /// The keys of artifact signatures.
+    pub verifier: KeyVerifier,
+    /// What the server gets to know.
+    pub agent: agent::Settings,
+    /// The key of the device.
+    pub key: AuthKey,
     /// The log.
     pub log: SharedLog,
 }
@@ -57,18 +65,18 @@ pub struct Parts<'a> {
 /// # Errors
 /// When a directory of `parts` cannot be made absolute.
 pub fn hal(parts: Parts<'_>) -> io::Result<Hal<Linux>> {
-    let Parts { paths, device_type, storage, log } = parts;
+    let Parts { paths, device_type, storage, network, verifier, agent, key, log } = parts;
     Ok(Hal {
         storage,
         scripts: Scripts::new(paths.conf(), paths.datastore(), log.clone())?,
         module: Modules::new(paths.data(), paths.datastore(), log.clone())?,
-        network: Sources::default(),
+        network,
         system: Device::new(device_type, log.clone()),
+        agent: DeviceAgent::new(agent, key, log.clone()),
         clock: BootClock,
         log: LogHandle(log),
-        verifier: NoKeys,
-        decompress: Gzip::default(),
-        agent: NoAgent,
+        verifier,
+        decompress: Decompressor::default(),
     })
 }
 
@@ -78,6 +86,7 @@ pub fn wants<'fd>(hal: &'fd Hal<Linux>, set: &mut PollSet<'fd>) {
     hal.module.wants(set);
     hal.network.wants(set);
     hal.system.wants(set);
+    hal.agent.wants(set);
 }
 
 /// When to poll though nothing woke us and the driver does not know.
@@ -103,157 +112,47 @@ impl Log for LogHandle {
     }
 }
 
-/// No verify key is configured.
-#[derive(Debug)]
-pub struct NoKeys;
-
-impl Verifier for NoKeys {
-    fn has_keys(&self) -> bool {
-        false
-    }
-
-    fn reset(&mut self) {}
-
-    fn update(&mut self, _manifest: &[u8]) -> bool {
-        false
-    }
-
-    fn verify(&mut self, _signature: &[u8]) -> bool {
-        false
-    }
+/// The key of the device, looked at when it is first needed: the command line never needs it.
+pub struct AuthKey {
+    path: PathBuf,
+    /// It is the client's own: one is made when there is none.
+    is_own: bool,
+    log: SharedLog,
+    key: Option<keys::DeviceKey>,
 }
 
-/// The command line talks to no server.
-#[derive(Debug)]
-pub struct NoAgent;
-
-impl ErrorType for NoAgent {
-    type Error = SourceError;
-}
-
-impl Agent for NoAgent {
-    fn server(&self, _index: usize) -> Option<&str> {
-        None
+impl AuthKey {
+    /// The key in `path`. `is_own`: it is made when nothing is there; never when `Security.AuthPrivateKey` names it.
+    #[must_use]
+    pub const fn new(path: PathBuf, is_own: bool, log: SharedLog) -> Self {
+        Self { path, is_own, log, key: None }
     }
 
-    fn tenant_token(&self) -> &str {
-        ""
-    }
-
-    fn tier(&self) -> Option<Tier> {
-        None
-    }
-
-    fn version(&self) -> &str {
-        env!("CARGO_PKG_VERSION")
-    }
-
-    fn start_identity(&mut self, _now: Instant) -> Result<(), SourceError> {
-        Err(SourceError::NoSource)
-    }
-
-    fn poll_identity(&mut self, _now: Instant, _out: &mut [u8]) -> Poll<Result<usize, SourceError>> {
-        Poll::Ready(Err(SourceError::NoSource))
-    }
-
-    fn public_key(&mut self) -> Result<&str, SourceError> {
-        Err(SourceError::NoSource)
-    }
-
-    fn sign<'o>(&mut self, _body: &[u8], _out: &'o mut [u8]) -> Result<&'o str, SourceError> {
-        Err(SourceError::NoSource)
-    }
-
-    fn start_inventory(&mut self, _now: Instant) -> Result<(), SourceError> {
-        Err(SourceError::NoSource)
-    }
-
-    fn poll_inventory(&mut self, _now: Instant) -> Poll<()> {
-        Poll::Ready(())
-    }
-
-    fn inventory(&self, _index: usize) -> Option<&[u8]> {
-        None
-    }
-
-    fn deployment_log(&mut self, _deployment: &str) -> Result<&[u8], SourceError> {
-        Err(SourceError::NoSource)
-    }
-
-    fn cancel(&mut self) {}
-}
-
-/// Where artifacts come from.
-#[derive(Debug, Default)]
-pub struct Sources {
-    file: Option<FileSource>,
-}
-
-impl Sources {
-    fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
-        if let Some(file) = &self.file {
-            file.wants(set);
+    fn load(&mut self) -> Result<&keys::DeviceKey, KeyError> {
+        if self.key.is_none() {
+            let load = if self.is_own { keys::DeviceKey::load_or_create } else { keys::DeviceKey::load };
+            self.key = Some(load(&self.path, &self.log)?);
         }
+        // Just put there.
+        self.key.as_ref().ok_or_else(|| KeyError::Io(self.path.clone(), io::ErrorKind::NotFound.into()))
     }
 }
 
-/// Why a source gives nothing.
-#[derive(Debug)]
-pub enum SourceError {
-    /// The file.
-    File(FileError),
-    /// Nothing was asked for, or it cannot be had.
-    NoSource,
-}
+impl agent::DeviceKey for AuthKey {
+    type Error = KeyError;
 
-impl fmt::Display for SourceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(error) => error.fmt(f),
-            Self::NoSource => f.write_str("only files can be read"),
-        }
-    }
-}
-
-impl hal::Error for SourceError {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::File(error) => error.kind(),
-            Self::NoSource => Kind::Refused,
-        }
-    }
-}
-
-impl ErrorType for Sources {
-    type Error = SourceError;
-}
-
-impl Network for Sources {
-    fn start(&mut self, _now: Instant, request: &Request<'_>) -> Result<(), SourceError> {
-        self.file = None;
-        match request.target {
-            Target::File(path) => {
-                let file = FileSource::open(path.as_ref(), request.offset).map_err(SourceError::File)?;
-                self.file = Some(file);
-                Ok(())
-            }
-            Target::Url(_) => Err(SourceError::NoSource),
-        }
+    fn public_key(&mut self) -> Result<&str, KeyError> {
+        self.load().map(keys::DeviceKey::public_pem)
     }
 
-    fn poll_head(&mut self, _now: Instant) -> Poll<Result<Head, SourceError>> {
-        let file = self.file.as_ref().ok_or(SourceError::NoSource)?;
-        let content_length = file.length();
-        Poll::Ready(Ok(Head { status: 200, content_length, content_range: None, retry_after: None }))
-    }
-
-    fn poll_read(&mut self, _now: Instant, buf: &mut [u8]) -> Poll<Result<usize, SourceError>> {
-        let file = self.file.as_mut().ok_or(SourceError::NoSource)?;
-        file.poll_read(buf).map_err(SourceError::File)
-    }
-
-    fn cancel(&mut self) {
-        self.file = None;
+    fn sign<'o>(&mut self, body: &[u8], out: &'o mut [u8]) -> Result<&'o str, KeyError> {
+        let signature = self.load()?.sign(body)?;
+        let room = out.get_mut(..signature.len()).ok_or_else(|| {
+            KeyError::Io(self.path.clone(), io::Error::other("its signatures are too long"))
+        })?;
+        room.copy_from_slice(signature.as_bytes());
+        // It was text before.
+        Ok(std::str::from_utf8(room).unwrap_or_default())
     }
 }
 

@@ -12,6 +12,7 @@ use thimble_core::machine::{Run, StopSet};
 use thimble_hal_linux::platform::{Linux, Memory};
 use thimble_hal_linux::storage::{Access, RECORD_MAX, Store};
 
+use crate::args::VerbName;
 use crate::drive::drive;
 use crate::output::Failure;
 use crate::session::Session;
@@ -61,7 +62,7 @@ fn install(session: &Session, signals: &mut Signals) -> Result<(), String> {
     };
     let hal: Hal<Linux> = session
         .store(Access::ReadWrite)
-        .and_then(|storage| session.hal(storage))
+        .and_then(|storage| session.hal(storage, VerbName::ShowArtifact))
         .map_err(|failure| failure.to_string())?;
     let mut client = Client::start(hal, memory.lend(), start).map_err(|error| error.to_string())?;
     drive(&mut client, signals, |_| {}).map_err(|failure| failure.to_string())?;

@@ -4,14 +4,18 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use thimble_core::api::auth::Tier;
 use thimble_core::hal::{Hal, Level, Log};
 use thimble_hal_linux::SharedLog;
+use thimble_hal_linux::agent::Settings;
 use thimble_hal_linux::config::{MenderConf, Source};
 use thimble_hal_linux::lock::Lock;
 use thimble_hal_linux::log::Logger;
+use thimble_hal_linux::network::{HttpNetwork, NetworkConfig, Proxies};
 use thimble_hal_linux::paths::Paths;
-use thimble_hal_linux::platform::{self, Linux, Parts};
+use thimble_hal_linux::platform::{self, AuthKey, Linux, Parts};
 use thimble_hal_linux::storage::{Access, DataDirectory, Store};
+use thimble_hal_linux::verify::KeyVerifier;
 
 use crate::args::{Invocation, VerbName};
 use crate::output::Failure;
@@ -86,10 +90,57 @@ impl Session {
         Ok(store)
     }
 
-    /// The platform on top of a store.
-    pub(crate) fn hal(&self, storage: Store) -> Result<Hal<Linux>, Failure> {
-        let device_type = self.conf.device_type_file.clone().unwrap_or_else(|| self.paths.device_type());
-        let parts = Parts { paths: &self.paths, device_type: &device_type, storage, log: self.log.clone() };
+    /// The platform on top of a store, with what is configured for it. A certificate or verify key that cannot be
+    /// used is an error where artifacts are installed, and not looked at elsewhere.
+    pub(crate) fn hal(&self, storage: Store, verb: VerbName) -> Result<Hal<Linux>, Failure> {
+        let conf = &self.conf;
+        let device_type = conf.device_type_file.clone().unwrap_or_else(|| self.paths.device_type());
+        let installs = matches!(verb, VerbName::Install | VerbName::Resume);
+        let verifier = if installs {
+            KeyVerifier::load(&conf.artifact_verify_keys).map_err(Failure::new)?
+        } else {
+            KeyVerifier::without_keys()
+        };
+        let mut network = NetworkConfig::default();
+        if installs {
+            let client = conf.https_client.as_ref();
+            network = NetworkConfig {
+                server_certificate: conf.server_certificate.clone(),
+                skip_verify: conf.skip_verify,
+                client_certificate: client.map(|client| client.certificate.clone()),
+                client_key: client.map(|client| client.key.expose().into()),
+                proxies: Proxies::from_env(|name| std::env::var_os(name)).map_err(Failure::new)?,
+            };
+        }
+        let network = HttpNetwork::new(network, self.log.clone()).map_err(Failure::new)?;
+        let agent = Settings {
+            servers: conf.servers.clone(),
+            tenant_token: conf
+                .tenant_token
+                .as_ref()
+                .map_or_else(String::new, |token| token.expose().to_owned()),
+            tier: conf.device_tier.and_then(|tier| Tier::parse(tier.name())),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            data: self.paths.data().to_owned(),
+            deployment_logs: conf
+                .update_log_path
+                .clone()
+                .unwrap_or_else(|| self.paths.deployment_logs().to_owned()),
+        };
+        let key = match &conf.auth_private_key {
+            Some(path) => AuthKey::new(path.expose().into(), false, self.log.clone()),
+            None => AuthKey::new(self.paths.agent_key(), true, self.log.clone()),
+        };
+        let parts = Parts {
+            paths: &self.paths,
+            device_type: &device_type,
+            storage,
+            network,
+            verifier,
+            agent,
+            key,
+            log: self.log.clone(),
+        };
         platform::hal(parts).map_err(Failure::new)
     }
 

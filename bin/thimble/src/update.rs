@@ -29,7 +29,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let config = session.conf.core_config();
     let start =
         Start { config: &config, run: run_of(invocation.verb), stop_before: invocation.stop_before, source };
-    let mut client = Client::start(session.hal(storage)?, memory.lend(), start)
+    let mut client = Client::start(session.hal(storage, invocation.verb)?, memory.lend(), start)
         .map_err(|error| refused(invocation, error))?;
     let tag = client.machine().checkpoint().tag;
 
