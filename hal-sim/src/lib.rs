@@ -9,5 +9,9 @@ pub mod explore;
 #[cfg(feature = "listen")]
 pub mod listen;
 pub mod model;
+pub mod runner;
+pub mod sample;
+pub mod scenario;
 pub mod server;
+pub mod sim;
 pub mod world;

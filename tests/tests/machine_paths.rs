@@ -717,7 +717,7 @@ fn polls_back_off_and_fall_back_to_their_timer() {
     let mut at = Vec::new();
     let mut path = Path::start(Run::Daemon, None, None);
     for _ in 0..16 {
-        path = path.run(|op| good(op), |op| op == Op::Request(ApiCall::Next));
+        path = path.run(good, |op| op == Op::Request(ApiCall::Next));
         at.push(path.now.as_millis() / 1000);
         let (id, _) = path.op().unwrap();
         path.action = path.machine.step(path.now, Event::Done(id, Failure));

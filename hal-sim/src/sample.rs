@@ -1,0 +1,26 @@
+//! The artifacts the scenarios install: small, uncompressed, unsigned.
+
+use std::sync::Arc;
+
+use crate::artifact_writer::ArtifactWriter;
+use crate::sim::DEVICE_TYPE;
+use crate::world::NEW;
+
+/// The new artifact, with or without a payload, for this type of device.
+#[must_use]
+pub fn artifact(payload: bool, device_type: &str) -> Arc<[u8]> {
+    let writer = if payload {
+        ArtifactWriter::new(NEW, "simulated", &[device_type])
+            .script("ArtifactInstall_Enter_00", b"#!/bin/sh\n")
+            .file("file", b"what the new artifact brings")
+    } else {
+        ArtifactWriter::empty(NEW, &[device_type])
+    };
+    writer.build().into()
+}
+
+/// The new artifact for this device.
+#[must_use]
+pub fn fitting(payload: bool) -> Arc<[u8]> {
+    artifact(payload, DEVICE_TYPE)
+}

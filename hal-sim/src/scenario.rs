@@ -1,0 +1,314 @@
+//! Scenarios: what is done to a device, and the transcript of what it did, as text that anyone can read and write.
+//!
+//! ```text
+//! # Power is lost while the update module installs: the device rolls back.
+//! device slots
+//! lose-power in ArtifactInstall
+//! run
+//! ----
+//! -- downloading
+//! Download_Enter
+//! ...
+//! ```
+//!
+//! Lines before `----` say what is done, lines behind it what happens; a blank line ends a part, and another may
+//! follow. See [`HELP`] for the words.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use thimble_core::machine::{Report, Run, Stop, StopSet};
+use thimble_core::state::Verb;
+
+use crate::runner::{self, End};
+use crate::sample;
+use crate::sim::{Effect, Fate, Handle, Plan};
+use crate::world::Profile;
+
+/// The words of a scenario.
+pub const HELP: &str = "\
+device slots|files|custom|one-way|empty|wrong
+    slots: two slots, the client reboots; files: overwrites, no reboot; custom: overwrites, reboots itself;
+    one-way: overwrites, no rollback; empty: an artifact without payload; wrong: an artifact for another device
+fail WHAT [N|N-M|always]          the first time, the N-th, the N-th to M-th, always
+retry-later WHAT [...]            a script exits with 21
+abort at STATUS [...]             the server answers 409 from then on
+lose-power before|in|after WHAT [...]
+    WHAT: a script (ArtifactInstall_Enter), a call (ArtifactInstall), a status (installing), reboot, save
+no-deployment                     the server has nothing for the device
+show idle                         also the scripts of Idle and Sync
+stop-before POINT                 for the next verb
+run                               the daemon, until it is idle
+install | commit | rollback | resume
+reboot                            by the user
+";
+
+/// One part of a scenario: what is done, and the transcript that is expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The lines before `----`, comments included.
+    pub done: Vec<String>,
+    /// The lines behind it.
+    pub expected: Vec<String>,
+}
+
+/// Reads a scenario.
+#[must_use]
+pub fn parse(text: &str) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut part = Part { done: Vec::new(), expected: Vec::new() };
+    let mut behind = false;
+    for line in text.lines().map(str::trim_end).chain([""]) {
+        match line {
+            "----" => behind = true,
+            "" if behind => {
+                parts.push(std::mem::replace(&mut part, Part { done: Vec::new(), expected: Vec::new() }));
+                behind = false;
+            }
+            "" if part.done.is_empty() => {}
+            line if behind => part.expected.push(line.to_owned()),
+            line => part.done.push(line.to_owned()),
+        }
+    }
+    if !part.done.is_empty() {
+        parts.push(part);
+    }
+    parts
+}
+
+/// Writes a scenario.
+#[must_use]
+pub fn print(parts: &[Part]) -> String {
+    let parts: Vec<String> = parts
+        .iter()
+        .map(|part| format!("{}\n----\n{}\n", part.done.join("\n"), part.expected.join("\n")))
+        .collect();
+    parts.join("\n")
+}
+
+/// Runs a scenario and gives it back with the transcripts of what happened.
+///
+/// # Errors
+/// A line that makes no sense, or a run that does not end.
+pub fn run(parts: &[Part]) -> Result<Vec<Part>, String> {
+    let mut stage: Option<Stage> = None;
+    let mut profile = Given::default();
+    let mut result = Vec::new();
+    for part in parts {
+        let mut stops = StopSet::default();
+        for line in part.done.iter().filter(|line| !line.starts_with('#')) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words.as_slice() {
+                ["device", kind] => profile.device(kind)?,
+                ["show", "idle"] => profile.show_idle = true,
+                ["no-deployment"] => profile.nothing = true,
+                ["stop-before", point] => {
+                    let stop = Stop::ALL.into_iter().find(|stop| stop.name() == *point);
+                    stops = stops.with(stop.ok_or_else(|| format!("no such point: {point}"))?);
+                }
+                _ => {
+                    let stage = stage.get_or_insert_with(|| Stage::new(&profile));
+                    stage.line(&words, stops)?;
+                }
+            }
+        }
+        let stage = stage.get_or_insert_with(|| Stage::new(&profile));
+        result.push(Part { done: part.done.clone(), expected: stage.transcript(profile.show_idle) });
+    }
+    Ok(result)
+}
+
+/// What is said before the device is there.
+struct Given {
+    profile: Profile,
+    wrong: bool,
+    nothing: bool,
+    show_idle: bool,
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        Self { profile: Profile::SLOTS, wrong: false, nothing: false, show_idle: false }
+    }
+}
+
+impl Given {
+    fn device(&mut self, kind: &str) -> Result<(), String> {
+        self.wrong = kind == "wrong";
+        self.profile = match kind {
+            "slots" | "wrong" => Profile::SLOTS,
+            "files" => Profile::FILES,
+            "custom" => Profile::CUSTOM,
+            "one-way" => Profile::ONE_WAY,
+            "empty" => Profile::EMPTY,
+            other => return Err(format!("no such device: {other}")),
+        };
+        Ok(())
+    }
+}
+
+/// A device, and how the last verb ended.
+struct Stage {
+    bench: Handle,
+    rules: Rc<RefCell<Rules>>,
+    daemon: bool,
+    exit: Option<Exit>,
+}
+
+enum Exit {
+    Report(Report),
+    NotStarted(String),
+}
+
+impl Stage {
+    fn new(given: &Given) -> Self {
+        let artifact = sample::artifact(
+            given.profile.payload,
+            if given.wrong { "other" } else { crate::sim::DEVICE_TYPE },
+        );
+        let rules = Rc::new(RefCell::new(Rules::default()));
+        let mut durable = runner::durable(given.profile, &artifact);
+        if given.nothing {
+            durable.server.deployments.clear();
+        }
+        let bench = Handle::new(durable, artifact, Box::new(Shared(Rc::clone(&rules))));
+        Self { bench, rules, daemon: false, exit: None }
+    }
+
+    fn line(&mut self, words: &[&str], stops: StopSet) -> Result<(), String> {
+        match words {
+            ["fail", what, times @ ..] => self.rule(what, times, Fate::Fails),
+            ["retry-later", what, times @ ..] => self.rule(what, times, Fate::Refuses),
+            ["abort", "at", what, times @ ..] => self.rule(what, times, Fate::Refuses),
+            ["lose-power", "before", what, times @ ..] => self.rule(what, times, Fate::LostBefore),
+            ["lose-power", "in", what, times @ ..] => self.rule(what, times, Fate::LostInside),
+            ["lose-power", "after", what, times @ ..] => self.rule(what, times, Fate::LostAfter),
+            ["run"] => {
+                self.daemon = true;
+                match runner::daemon(&self.bench, &mut |_, _| true) {
+                    End::Idle => Ok(()),
+                    end
+                    @ (End::Exit(_) | End::Down(_) | End::NotStarted(_) | End::Pruned | End::Stuck(_)) => {
+                        Err(format!("{end:?}"))
+                    }
+                }
+            }
+            ["install"] => self.verb(Run::Install, stops),
+            ["commit"] => self.verb(Run::Continue(Verb::Commit), stops),
+            ["rollback"] => self.verb(Run::Continue(Verb::Rollback), stops),
+            ["resume"] => self.verb(Run::Continue(Verb::Resume), stops),
+            ["reboot"] => {
+                runner::boot(&self.bench);
+                Ok(())
+            }
+            _ => Err(format!("this makes no sense: {}", words.join(" "))),
+        }
+    }
+
+    fn rule(&self, what: &str, times: &[&str], fate: Fate) -> Result<(), String> {
+        let number = |text: &str| text.parse::<u32>().map_err(|_| format!("not a number: {text}"));
+        let (from, to) = match times {
+            [] => (1, 1),
+            ["always"] => (1, u32::MAX),
+            [range] => match range.split_once('-') {
+                Some((from, to)) => (number(from)?, number(to)?),
+                None => (number(range)?, number(range)?),
+            },
+            _ => return Err(format!("how often? {}", times.join(" "))),
+        };
+        self.rules.borrow_mut().rules.push(Rule { what: what.to_owned(), from, to, fate });
+        Ok(())
+    }
+
+    fn verb(&mut self, run: Run, stops: StopSet) -> Result<(), String> {
+        self.exit = None;
+        match runner::process(&self.bench, run, stops, &mut |_, _| true) {
+            End::Exit(report) => self.exit = Some(Exit::Report(report)),
+            End::NotStarted(why) => self.exit = Some(Exit::NotStarted(why)),
+            End::Down(_) => runner::boot(&self.bench),
+            end @ (End::Idle | End::Pruned | End::Stuck(_)) => return Err(format!("{end:?}")),
+        }
+        Ok(())
+    }
+
+    /// The lines since the last transcript, and how things stand.
+    fn transcript(&mut self, show_idle: bool) -> Vec<String> {
+        let mut lines = group(std::mem::take(&mut self.bench.0.borrow_mut().lines), show_idle);
+        let bench = self.bench.0.borrow();
+        let durable = &bench.durable;
+        if self.daemon {
+            let mut statuses: Vec<&str> = Vec::new();
+            for (status, _) in durable.server.deployments.values().flat_map(|deployment| &deployment.statuses)
+            {
+                if statuses.last() != Some(&status.as_str()) {
+                    statuses.push(status);
+                }
+            }
+            lines.push(format!("status: {}", statuses.join(" ")).trim_end().to_owned());
+        }
+        match &self.exit {
+            Some(Exit::Report(report)) => lines.push(format!("exit: {}", u8::from(!report.is_success()))),
+            Some(Exit::NotStarted(why)) => lines.push(format!("refused: {why}")),
+            None => {}
+        }
+        let slot = if durable.device.profile.slots {
+            format!("   slot: {}", durable.device.slot())
+        } else {
+            String::new()
+        };
+        lines.push(format!("name: {}{slot}", runner::name(durable)));
+        lines
+    }
+}
+
+#[derive(Default)]
+struct Rules {
+    rules: Vec<Rule>,
+    seen: BTreeMap<String, u32>,
+}
+
+struct Rule {
+    what: String,
+    from: u32,
+    to: u32,
+    fate: Fate,
+}
+
+struct Shared(Rc<RefCell<Rules>>);
+
+impl Plan for Shared {
+    fn fate(&mut self, effect: &Effect) -> Fate {
+        let what = effect.to_string();
+        let mut rules = self.0.borrow_mut();
+        let seen = rules.seen.entry(what.clone()).or_insert(0);
+        *seen += 1;
+        let seen = *seen;
+        let rule = rules.rules.iter().find(|rule| rule.what == what && (rule.from..=rule.to).contains(&seen));
+        rule.map_or(Fate::Works, |rule| rule.fate)
+    }
+}
+
+/// Scripts and calls of one state stand on one line; what repeats is counted.
+fn group(items: Vec<String>, show_idle: bool) -> Vec<String> {
+    let mut lines: Vec<(String, String, u32)> = Vec::new();
+    for item in items {
+        let state = item.split(['_', '?']).next().unwrap_or("").to_owned();
+        if !show_idle && matches!(state.as_str(), "Idle" | "Sync") {
+            continue;
+        }
+        let alone = item.starts_with("--") || item.starts_with("**") || item.contains('?');
+        match lines.last_mut() {
+            Some((_, line, times)) if *line == item => *times += 1,
+            Some((last, line, 1)) if !alone && *last == state => {
+                line.push_str("  ");
+                line.push_str(&item);
+            }
+            _ => lines.push((if alone { String::new() } else { state }, item, 1)),
+        }
+    }
+    let line = |(_, line, times): (String, String, u32)| {
+        if times == 1 { line } else { format!("{line} ({times} times)") }
+    };
+    lines.into_iter().map(line).collect()
+}
