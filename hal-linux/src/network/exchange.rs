@@ -461,6 +461,11 @@ impl Exchange {
         }
     }
 
+    #[cfg(test)]
+    pub(super) const fn received(&self) -> usize {
+        self.received.len()
+    }
+
     fn rest(&mut self) {
         if let Some(stream) = &mut self.stream {
             stream.rest();
@@ -493,7 +498,7 @@ impl Exchange {
         }
     }
 
-    const fn phase(&self) -> Phase {
+    pub(super) const fn phase(&self) -> Phase {
         match self.stage {
             Stage::Lookup(_) => Phase::Lookup,
             Stage::Connect(_) => Phase::Connect,

@@ -1,1 +1,158 @@
+//! The network against small servers on the loopback device. Time limits are reached by telling another time, not
+//! by waiting.
 
+mod http;
+mod stalls;
+mod tls;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::task::Poll;
+use std::thread;
+use std::time::Duration as StdDuration;
+
+use thimble_core::hal::{Head, Method, Network, Request, Target};
+use thimble_core::time::Instant;
+
+use super::{HttpNetwork, NetworkConfig, NetworkError, Proxies};
+use crate::testing::{Waits, log, run};
+use crate::wait::PollSet;
+
+/// A peer that says nothing for so long has been forgotten by its test.
+const FORGOTTEN: StdDuration = StdDuration::from_secs(20);
+
+impl Waits for HttpNetwork {
+    fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+        Self::wants(self, set);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Network::deadline(self)
+    }
+}
+
+/// A server that handles so many connections, one after the other.
+struct Server {
+    address: SocketAddr,
+    /// What each connection asked.
+    requests: Receiver<String>,
+}
+
+impl Server {
+    fn start(
+        connections: usize,
+        mut answer: impl FnMut(usize, TcpStream) -> String + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, requests) = channel();
+        thread::spawn(move || {
+            for number in 0..connections {
+                let Ok((stream, _)) = listener.accept() else { return };
+                stream.set_read_timeout(Some(FORGOTTEN)).unwrap();
+                stream.set_write_timeout(Some(FORGOTTEN)).unwrap();
+                // The test may be over.
+                let _ = sender.send(answer(number, stream));
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// Answers each connection with the next of `replies` and closes it.
+    fn replying<R: AsRef<[u8]> + Send + 'static>(replies: Vec<R>) -> Self {
+        Self::start(replies.len(), move |number, mut stream| {
+            let request = read_request(&mut stream);
+            // The client may have seen enough and closed.
+            let _ = stream.write_all(replies[number].as_ref());
+            request
+        })
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn request(&self) -> String {
+        self.requests.recv_timeout(FORGOTTEN).unwrap()
+    }
+}
+
+/// Head and body (by `Content-Length`) of a request.
+fn read_request(stream: &mut impl Read) -> String {
+    let mut text = Vec::new();
+    let mut byte = [0];
+    while !text.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut byte).unwrap_or(0) == 0 {
+            break;
+        }
+        text.push(byte[0]);
+    }
+    let head = String::from_utf8(text).unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body).unwrap();
+    head + str::from_utf8(&body).unwrap()
+}
+
+fn get(url: &str) -> Request<'_> {
+    Request {
+        method: Method::Get,
+        target: Target::Url(url),
+        token: None,
+        signature: None,
+        body: None,
+        offset: 0,
+        etag: None,
+    }
+}
+
+fn network() -> HttpNetwork {
+    network_with(NetworkConfig::default())
+}
+
+fn network_with(config: NetworkConfig) -> HttpNetwork {
+    HttpNetwork::new(config, log().1).unwrap()
+}
+
+fn proxies(variable: &'static str, value: String) -> Proxies {
+    Proxies::from_env(|name| (name == variable).then(|| value.clone().into())).unwrap()
+}
+
+fn head(network: &mut HttpNetwork, request: &Request<'_>) -> Result<Head, NetworkError> {
+    network.start(crate::testing::now(), request)?;
+    run(network, |network, now| network.poll_head(now))
+}
+
+/// The rest of the body, read in pieces of an odd size.
+fn body(network: &mut HttpNetwork) -> Result<Vec<u8>, NetworkError> {
+    let (mut all, mut piece) = (Vec::new(), [0; 1013]);
+    loop {
+        match run(network, |network, now| network.poll_read(now, &mut piece))? {
+            0 => return Ok(all),
+            read => all.extend_from_slice(&piece[..read]),
+        }
+    }
+}
+
+fn fetch(network: &mut HttpNetwork, request: &Request<'_>) -> Result<(Head, Vec<u8>), NetworkError> {
+    let head = head(network, request)?;
+    Ok((head, body(network)?))
+}
+
+/// Polls until the request is in `phase` and waits there.
+fn poll_until_phase(network: &mut HttpNetwork, phase: super::Phase) {
+    run(network, |network, now| {
+        let super::State::Http(exchange) = &mut network.state else { panic!("no request") };
+        loop {
+            let waits = if exchange.phase() == super::Phase::Body {
+                exchange.poll_read(&network.setup.limits, now, &mut [0; 64]).map_ok(|_| ()).is_pending()
+            } else {
+                exchange.poll_head(&network.setup, now).map_ok(|_| ()).is_pending()
+            };
+            if waits {
+                return if exchange.phase() == phase { Poll::Ready(()) } else { Poll::Pending };
+            }
+        }
+    });
+}

@@ -177,7 +177,8 @@ pub(super) fn fault_of(error: &io::Error) -> Option<TlsFault> {
             TlsFault::Expired { not_after: not_after.as_secs(), clock: time.as_secs() }
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => TlsFault::Name,
-        CertificateError::UnknownIssuer => TlsFault::UnknownIssuer,
+        // A bad signature is what an authority of the same name with another key leaves.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsFault::UnknownIssuer,
         _ => TlsFault::Other(error.clone()),
     })
 }
