@@ -265,7 +265,8 @@ impl Exchange {
             self.secure(setup, &host, Peer::Server)?;
             return Ok(Some(Stage::Handshake));
         }
-        self.say(self.outgoing.to(&self.url, self.proxy.as_ref()));
+        let request = self.outgoing.to(&self.url, self.proxy.as_ref());
+        self.say(request);
         Ok(Some(Stage::Send))
     }
 
@@ -292,7 +293,8 @@ impl Exchange {
         match stream.handshake() {
             Ok(()) if matches!(self.stage, Stage::ProxyHandshake) => self.reached_first_hop(setup),
             Ok(()) => {
-                self.say(self.outgoing.to(&self.url, None));
+                let request = self.outgoing.to(&self.url, None);
+                self.say(request);
                 Ok(Some(Stage::Send))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),

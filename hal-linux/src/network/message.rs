@@ -70,8 +70,9 @@ impl Outgoing {
         })
     }
 
-    /// The whole request for `url`; `proxy` is one that is asked to pass it on.
-    pub(super) fn to(&self, url: &Url, proxy: Option<&Proxy>) -> Zeroizing<Vec<u8>> {
+    /// The whole request for `url`; `proxy` is one that is asked to pass it on. A body goes along only once: a
+    /// request that has one is not redirected, and a log of a mebibyte is not kept twice.
+    pub(super) fn to(&mut self, url: &Url, proxy: Option<&Proxy>) -> Zeroizing<Vec<u8>> {
         let host = url.host_header();
         let target = if proxy.is_some() { url.absolute_form() } else { url.path.clone() };
         let secret = authorization_of(proxy);
@@ -82,7 +83,7 @@ impl Outgoing {
         {
             bytes.extend_from_slice(part.as_bytes());
         }
-        bytes.extend_from_slice(&self.body);
+        bytes.extend_from_slice(&std::mem::take(&mut self.body));
         bytes
     }
 }
