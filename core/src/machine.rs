@@ -563,6 +563,16 @@ impl Machine {
             (State::RollbackReboot, Phase::Main) if self.checkpoint.verdict != self.verdict => {
                 self.checkpoint.tag
             }
+            // A failed `Cleanup` is about to be reported: a restart must not tell the server something else, which
+            // would open the deployment again.
+            (State::ReportFinal, Phase::Main)
+                if mode == Mode::Managed
+                    && self.checkpoint.tag == Tag::Cleanup
+                    && self.checkpoint.verdict != self.verdict
+                    && self.checkpoint.stores < limits::STORES =>
+            {
+                Tag::Cleanup
+            }
             // The device is what it was: nothing is written.
             (State::SaveProvides, _) if self.verdict == Verdict::RolledBack => return None,
             (state, phase) => state::tag(mode, state, phase)?,

@@ -411,12 +411,12 @@ pub const fn tag(mode: Mode, state: State, phase: Phase) -> Option<Tag> {
 #[must_use]
 pub const fn saves_if_possible(state: State) -> bool {
     match state {
-        Rollback | RollbackReboot | VerifyRollbackReboot | Failure | Cleanup => true,
+        Rollback | RollbackReboot | VerifyRollbackReboot | Failure | Cleanup | ReportFinal => true,
         Idle | Inventory | Poll | Offer | ReportDownloading | Download | Prepare | CheckSizes
         | EmptyPayload | InstallDoor | ReportInstalling | Install | CheckReboot | CheckAutoCommit
         | AwaitCommit | RebootDoor | ReportRebooting | Reboot | VerifyReboot | CommitDoor | ReportCommit
         | Commit | CheckVersion | CheckRollback | RollbackFailed | CheckRollbackReboot | SaveProvides
-        | ReportFinal | ReportLog | ClearData | End | StateLoop => false,
+        | ReportLog | ClearData | End | StateLoop => false,
     }
 }
 

@@ -417,6 +417,15 @@ fn a_failing_cleanup_turns_success_into_failure_after_the_data_is_committed() {
 }
 
 #[test]
+fn a_restart_after_a_failing_cleanup_reports_the_same_again() {
+    let outcome = but(Op::CallModule(Call::Cleanup), Failure);
+    let path = Path::start(Run::Daemon, None, None).run(outcome, |op| op == Op::ClearData);
+    assert!(path.machine.is_saved());
+    let path = path.restart().finish(good);
+    assert_eq!((path.count("«failure»"), path.count("«success»")), (2, 0));
+}
+
+#[test]
 fn an_update_whose_record_cannot_be_deleted_is_closed_again_after_a_restart() {
     let path = Path::start(Run::Daemon, None, None).run(but(Op::ClearData, Failure), |op| op == Op::End);
     let path = path.restart().finish(good);
