@@ -5,6 +5,7 @@
 
 pub mod artifact_writer;
 pub mod check;
+pub mod choose;
 pub mod explore;
 #[cfg(feature = "listen")]
 pub mod listen;
@@ -14,4 +15,5 @@ pub mod sample;
 pub mod scenario;
 pub mod server;
 pub mod sim;
+pub mod walk;
 pub mod world;

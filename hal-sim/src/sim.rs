@@ -144,9 +144,16 @@ impl Handle {
     pub fn hal(&self) -> Hal<Sim> {
         Hal {
             storage: self.clone(),
-            scripts: Scripts { bench: self.clone(), exit: Exit::Code(0) },
-            module: Module { bench: self.clone(), call: None, fate: Fate::Works, answer: b"", ended: false },
-            network: Net { bench: self.clone(), answer: None, at: 0 },
+            scripts: Scripts { bench: self.clone(), exit: Exit::Code(0), seen: false },
+            module: Module {
+                bench: self.clone(),
+                call: None,
+                fate: Fate::Works,
+                answer: b"",
+                ended: false,
+                seen: false,
+            },
+            network: Net { bench: self.clone(), answer: None, at: 0, seen: false },
             system: Sys { bench: self.clone(), fails: false },
             agent: Identity,
             clock: self.clone(),
@@ -291,6 +298,7 @@ impl Storage for Handle {
 pub struct Scripts {
     bench: Handle,
     exit: Exit,
+    seen: bool,
 }
 
 impl ErrorType for Scripts {
@@ -305,6 +313,7 @@ impl ScriptRunner for Scripts {
         if transition.state.is_artifact() && !self.bench.0.borrow().durable.scripts {
             return Ok(false);
         }
+        self.seen = false;
         let fate = self.bench.fate(&Effect::Script(transition))?;
         self.bench.line(transition.to_string());
         self.exit = match fate {
@@ -320,7 +329,15 @@ impl ScriptRunner for Scripts {
     }
 
     fn poll_exit(&mut self, _: Instant) -> Poll<Result<Exit, Gone>> {
-        if self.bench.is_down() { Poll::Pending } else { Poll::Ready(Ok(self.exit)) }
+        // Pending once, so that whoever runs the client sees every operation begin.
+        if self.bench.is_down() || !std::mem::replace(&mut self.seen, true) {
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(self.exit))
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Some(Instant::ZERO)
     }
 
     fn kill(&mut self, _: Instant, _: Duration) {
@@ -363,6 +380,7 @@ pub struct Module {
     fate: Fate,
     answer: &'static [u8],
     ended: bool,
+    seen: bool,
 }
 
 impl Module {
@@ -477,6 +495,7 @@ impl UpdateModule for Module {
         if call != Call::Cleanup && !self.device(|device| device.tree) {
             return Err(Gone("the work tree is missing", Kind::NotFound));
         }
+        self.seen = false;
         self.fate = self.bench.fate(&Effect::Module(call))?;
         self.call = Some(call);
         if matches!(call, Call::Download | Call::DownloadWithFileSizes) {
@@ -491,8 +510,12 @@ impl UpdateModule for Module {
         Ok(())
     }
 
+    fn deadline(&self) -> Option<Instant> {
+        Some(Instant::ZERO)
+    }
+
     fn poll_exit(&mut self, _: Instant) -> Poll<Result<Exit, Gone>> {
-        if self.bench.is_down() {
+        if self.bench.is_down() || !std::mem::replace(&mut self.seen, true) {
             return Poll::Pending;
         }
         let good = self.call.take().is_some() && self.ended;
@@ -524,6 +547,7 @@ pub struct Net {
     bench: Handle,
     answer: Option<server::Response>,
     at: usize,
+    seen: bool,
 }
 
 /// The value of a header.
@@ -595,6 +619,7 @@ impl ErrorType for Net {
 impl Network for Net {
     fn start(&mut self, _: Instant, request: &Request<'_>) -> Result<(), Gone> {
         self.at = 0;
+        self.seen = false;
         self.answer = Some(match request.target {
             Target::File(_) => server::Response {
                 status: 200,
@@ -613,8 +638,12 @@ impl Network for Net {
         Ok(())
     }
 
+    fn deadline(&self) -> Option<Instant> {
+        Some(Instant::ZERO)
+    }
+
     fn poll_head(&mut self, _: Instant) -> Poll<Result<Head, Gone>> {
-        if self.bench.is_down() {
+        if self.bench.is_down() || !std::mem::replace(&mut self.seen, true) {
             return Poll::Pending;
         }
         let Some(answer) = &self.answer else { return Poll::Pending };

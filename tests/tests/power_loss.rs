@@ -1,0 +1,43 @@
+//! The real client, its parser and its requests on the simulated platform: every effect cut before, inside and after.
+
+use thimble_hal_sim::model::Budget;
+use thimble_hal_sim::walk::walk;
+use thimble_hal_sim::world::Profile;
+
+const PROFILES: [(&str, Profile); 5] = [
+    ("A/B slots", Profile::SLOTS),
+    ("one place", Profile::FILES),
+    ("one place, restarts something", Profile::CUSTOM),
+    ("one place, no rollback", Profile::ONE_WAY),
+    ("no payload", Profile::EMPTY),
+];
+
+fn walk_all(failures: u8, losses: u8, standalone: bool) {
+    for (name, profile) in PROFILES {
+        let mode = if standalone { "command line" } else { "daemon" };
+        match walk(profile, Budget { failures, losses }, standalone) {
+            Ok(counts) => println!("{mode}, {name}, {failures} failures, {losses} losses: {counts}"),
+            Err(failing) => panic!("{mode}, {name}, {failures} failures, {losses} losses:\n{failing}"),
+        }
+    }
+}
+
+#[test]
+fn daemon_survives_two_losses_of_power() {
+    walk_all(0, 2, false);
+}
+
+#[test]
+fn daemon_survives_a_failure_and_a_loss_of_power() {
+    walk_all(1, 1, false);
+}
+
+#[test]
+fn command_line_survives_two_losses_of_power() {
+    walk_all(0, 2, true);
+}
+
+#[test]
+fn command_line_survives_a_failure_and_a_loss_of_power() {
+    walk_all(1, 1, true);
+}
