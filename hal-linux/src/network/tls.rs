@@ -168,6 +168,10 @@ impl TlsSetup {
 pub(super) fn fault_of(error: &io::Error) -> Option<TlsFault> {
     let error = error.get_ref()?.downcast_ref::<Error>()?;
     let Error::InvalidCertificate(fault) = error else { return Some(TlsFault::Other(error.clone())) };
+    // One that signed itself, and is not the configured one.
+    if is_ca_used_as_end_entity(error) {
+        return Some(TlsFault::UnknownIssuer);
+    }
     #[expect(clippy::wildcard_enum_match_arm, reason = "rustls' own, and open: the rest speaks for itself")]
     Some(match fault {
         CertificateError::NotValidYetContext { time, not_before } => {
