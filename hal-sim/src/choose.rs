@@ -31,7 +31,7 @@ impl Choices {
     }
 
     /// To the next combination; false: all were made.
-    pub fn next(&mut self) -> bool {
+    pub fn advance(&mut self) -> bool {
         self.taken.truncate(self.at);
         self.at = 0;
         while let Some((choice, of)) = self.taken.pop() {

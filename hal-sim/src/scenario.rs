@@ -66,7 +66,7 @@ pub fn parse(text: &str) -> Vec<Part> {
                 parts.push(std::mem::replace(&mut part, Part { done: Vec::new(), expected: Vec::new() }));
                 behind = false;
             }
-            "" if part.done.is_empty() => {}
+            "" => {}
             line if behind => part.expected.push(line.to_owned()),
             line => part.done.push(line.to_owned()),
         }

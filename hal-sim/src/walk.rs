@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
 use thimble_core::machine::{Machine, Run, StopSet};
@@ -57,10 +57,8 @@ pub fn walk(profile: Profile, budget: Budget, standalone: bool) -> Result<Counts
                 return true;
             }
             let fingerprint = |hasher: &RandomState| {
-                let mut hasher = hasher.build_hasher();
                 let bench = bench.0.borrow();
-                (&bench.durable, machine, walk.budget, walk.unsaved, walk.cleanup_failed).hash(&mut hasher);
-                hasher.finish()
+                hasher.hash_one((&bench.durable, machine, walk.budget, walk.unsaved, walk.cleanup_failed))
             };
             seen.insert((fingerprint(&hashers.0), fingerprint(&hashers.1)))
         };
@@ -84,7 +82,7 @@ pub fn walk(profile: Profile, budget: Budget, standalone: bool) -> Result<Counts
             path.append(&mut bench.0.borrow_mut().lines);
             return Err(Failing { path, wrong });
         }
-        if !plan.borrow_mut().choices.next() {
+        if !plan.borrow_mut().choices.advance() {
             counts.configurations = seen.len();
             return Ok(counts);
         }
