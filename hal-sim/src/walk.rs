@@ -51,7 +51,7 @@ pub fn walk(profile: Profile, budget: Budget, standalone: bool) -> Result<Counts
             artifact.clone(),
             Box::new(Everything(Rc::clone(&plan))),
         );
-        let mut watch = |bench: &Handle, machine: &Machine| -> bool {
+        let mut watch = |bench: &Handle, machine: Option<&Machine>| -> bool {
             let walk = plan.borrow();
             if walk.choices.is_replay() {
                 return true;
@@ -65,7 +65,7 @@ pub fn walk(profile: Profile, budget: Budget, standalone: bool) -> Result<Counts
         let wrong = if standalone {
             command_line(&bench, &plan, &mut watch)
         } else {
-            match runner::daemon(&bench, &mut watch) {
+            match runner::daemon(&bench, &mut |bench, machine| watch(bench, Some(machine))) {
                 End::Pruned => Ok(()),
                 End::Idle => {
                     let excused = plan.borrow().unsaved || plan.borrow().cleanup_failed;
@@ -94,13 +94,15 @@ pub fn walk(profile: Profile, budget: Budget, standalone: bool) -> Result<Counts
 fn command_line(
     bench: &Handle,
     plan: &Rc<RefCell<Walk>>,
-    watch: &mut dyn FnMut(&Handle, &Machine) -> bool,
+    watch: &mut dyn FnMut(&Handle, Option<&Machine>) -> bool,
 ) -> Result<(), String> {
     let verbs = [Verb::Resume, Verb::Commit, Verb::Rollback];
     let mut run = Run::Install;
     for _ in 0..20 {
         let mut success = false;
-        match runner::process(bench, run, StopSet::default(), watch) {
+        match runner::process(bench, run, StopSet::default(), &mut |bench, machine| {
+            watch(bench, Some(machine))
+        }) {
             End::Pruned => return Ok(()),
             End::Exit(report) => success = report.is_success(),
             End::Down(_) => runner::boot(bench),
@@ -118,6 +120,10 @@ fn command_line(
             durable.server.deployments.clear();
             let excused = plan.borrow().unsaved || plan.borrow().cleanup_failed;
             return runner::check(&durable, excused);
+        }
+        // Every verb was tried on an update that rested like this before.
+        if !watch(bench, None) {
+            return Ok(());
         }
         let choice = plan.borrow_mut().choices.choose(verbs.len() * 2);
         if choice >= verbs.len() {

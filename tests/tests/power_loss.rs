@@ -41,3 +41,15 @@ fn command_line_survives_two_losses_of_power() {
 fn command_line_survives_a_failure_and_a_loss_of_power() {
     walk_all(1, 1, true);
 }
+
+#[test]
+#[ignore = "minutes: run it by name before a release"]
+fn daemon_survives_two_failures_and_two_losses_of_power() {
+    walk_all(2, 2, false);
+}
+
+#[test]
+#[ignore = "minutes: run it by name before a release"]
+fn command_line_survives_two_failures_and_two_losses_of_power() {
+    walk_all(2, 2, true);
+}
