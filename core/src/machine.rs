@@ -494,6 +494,18 @@ impl Machine {
         self.verdict
     }
 
+    /// When the server is asked for a deployment next; a deployment in progress goes first.
+    #[must_use]
+    pub const fn next_update(&self) -> Option<Instant> {
+        self.daemon.next_update
+    }
+
+    /// When the inventory is sent next.
+    #[must_use]
+    pub const fn next_inventory(&self) -> Option<Instant> {
+        self.daemon.next_inventory
+    }
+
     /// What the run was started for.
     #[must_use]
     pub const fn run(&self) -> Run {

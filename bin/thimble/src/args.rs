@@ -30,6 +30,10 @@ pub(crate) struct Invocation {
     pub(crate) source: OsString,
     pub(crate) reboot_exit_code: bool,
     pub(crate) stop_before: StopSet,
+    /// `status --json`.
+    pub(crate) json: bool,
+    /// `bootstrap --forcebootstrap`.
+    pub(crate) force: bool,
 }
 
 /// Options of all verbs; `None`: not given.
@@ -55,11 +59,14 @@ pub(crate) enum VerbName {
     ShowProvides,
     CheckUpdate,
     SendInventory,
+    Daemon,
+    Bootstrap,
+    Status,
 }
 
 impl VerbName {
     /// All verbs, in the order of the help text.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Install,
         Self::Commit,
         Self::Rollback,
@@ -68,6 +75,9 @@ impl VerbName {
         Self::ShowProvides,
         Self::CheckUpdate,
         Self::SendInventory,
+        Self::Daemon,
+        Self::Status,
+        Self::Bootstrap,
     ];
 
     /// The word on the command line.
@@ -81,6 +91,9 @@ impl VerbName {
             Self::ShowProvides => "show-provides",
             Self::CheckUpdate => "check-update",
             Self::SendInventory => "send-inventory",
+            Self::Daemon => "daemon",
+            Self::Bootstrap => "bootstrap",
+            Self::Status => "status",
         }
     }
 
@@ -88,7 +101,13 @@ impl VerbName {
     pub(crate) const fn can_stop(self) -> bool {
         match self {
             Self::Install | Self::Resume | Self::Commit | Self::Rollback => true,
-            Self::ShowArtifact | Self::ShowProvides | Self::CheckUpdate | Self::SendInventory => false,
+            Self::ShowArtifact
+            | Self::ShowProvides
+            | Self::CheckUpdate
+            | Self::SendInventory
+            | Self::Daemon
+            | Self::Bootstrap
+            | Self::Status => false,
         }
     }
 
@@ -122,13 +141,15 @@ enum Opt {
     NoSyslog,
     RebootExitCode,
     StopBefore,
+    Json,
+    Force,
     Help,
     Version,
 }
 
 /// Every name of every option. `data` and `no-syslog` are Mender 3's.
 #[rustfmt::skip]
-const OPTIONS: [(&str, Option<char>, Opt); 13] = [
+const OPTIONS: [(&str, Option<char>, Opt); 15] = [
     ("config",           Some('c'), Opt::Config),
     ("fallback-config",  Some('b'), Opt::FallbackConfig),
     ("datastore",        Some('d'), Opt::Datastore),
@@ -140,6 +161,8 @@ const OPTIONS: [(&str, Option<char>, Opt); 13] = [
     ("no-syslog",        None,      Opt::NoSyslog),
     ("reboot-exit-code", None,      Opt::RebootExitCode),
     ("stop-before",      None,      Opt::StopBefore),
+    ("json",             None,      Opt::Json),
+    ("forcebootstrap",   Some('F'), Opt::Force),
     ("help",             Some('h'), Opt::Help),
     ("version",          Some('v'), Opt::Version),
 ];
@@ -169,6 +192,8 @@ struct Found {
     reboot_exit_code: bool,
     stop_before: StopSet,
     has_stop: bool,
+    json: bool,
+    force: bool,
 }
 
 impl Found {
@@ -222,7 +247,13 @@ impl Found {
         parser: &mut Parser,
     ) -> Result<(), String> {
         let is_flag = match opt {
-            Opt::SkipVerify | Opt::NoSyslog | Opt::RebootExitCode | Opt::Help | Opt::Version => true,
+            Opt::SkipVerify
+            | Opt::NoSyslog
+            | Opt::RebootExitCode
+            | Opt::Json
+            | Opt::Force
+            | Opt::Help
+            | Opt::Version => true,
             Opt::Config
             | Opt::FallbackConfig
             | Opt::Datastore
@@ -257,6 +288,8 @@ impl Found {
             }
             Opt::SkipVerify => self.globals.skip_verify = on,
             Opt::RebootExitCode => self.reboot_exit_code = on,
+            Opt::Json => self.json = on,
+            Opt::Force => self.force = on,
             Opt::Help => self.wants_help |= on,
             Opt::Version => self.wants_version |= on,
             // There is no syslog to turn off.
@@ -282,6 +315,13 @@ impl Found {
         if self.reboot_exit_code && !verb.can_ask_for_reboot() {
             return usage(format!("{name} takes no --reboot-exit-code"));
         }
+        if self.json && verb != VerbName::Status {
+            return usage(format!("{name} takes no --json"));
+        }
+        // Mender 3 takes the other before the verb as well.
+        if self.force && !matches!(verb, VerbName::Bootstrap | VerbName::Daemon) {
+            return usage(format!("{name} takes no --forcebootstrap"));
+        }
         let mut arguments = self.arguments.into_iter();
         let source = match (verb, arguments.next()) {
             (VerbName::Install, Some(source)) if !source.is_empty() => source,
@@ -298,6 +338,8 @@ impl Found {
             source,
             reboot_exit_code: self.reboot_exit_code,
             stop_before: self.stop_before,
+            json: self.json,
+            force: self.force,
         }))
     }
 }
@@ -323,7 +365,6 @@ fn no_such_verb(word: &OsStr) -> String {
             "{} is not a part of this client: Mender itself has made it a program of its own",
             word.display()
         ),
-        Some("daemon" | "bootstrap") => format!("{} is not in this version", word.display()),
         _ => format!("there is no verb \"{}\"", word.display()),
     }
 }

@@ -1,70 +1,159 @@
-//! `check-update` and `send-inventory`: signals to the running daemon.
+//! `daemon`: managed mode, in the foreground and in one process. One poll(2) waits for everything: signals, children,
+//! the network, timers, and those who ask how it stands.
 
-use std::ffi::OsStr;
-use std::path::Path;
-use std::task::Poll;
+use std::hash::{BuildHasher, RandomState};
 
-use rustix::process::{Pid, Signal, kill_process};
-use thimble_core::hal::{Clock, Exit};
-use thimble_core::time::{Duration, earliest};
+use thimble_core::checkpoint::{Checkpoint, Unusable};
+use thimble_core::client::{Client, Start};
+use thimble_core::hal::{Clock, Key, Level, Storage};
+use thimble_core::machine::{Check, Run, StopSet};
+use thimble_core::retry::with_jitter;
+use thimble_core::state::{Phase, State};
+use thimble_core::time::{Duration, Instant, earliest};
 use thimble_hal_linux::clock::BootClock;
-use thimble_hal_linux::lock::Holder;
-use thimble_hal_linux::process::{Options, Process, Stdout};
-use thimble_hal_linux::storage::DataDirectory;
+use thimble_hal_linux::platform::{self, Linux, Memory};
+use thimble_hal_linux::storage::{Access, RECORD_MAX, Store};
 use thimble_hal_linux::wait::PollSet;
 
-use crate::args::{Invocation, VerbName};
+use crate::args::Invocation;
+use crate::bootstrap;
 use crate::messages::SUCCESS;
+use crate::notify::Notifier;
 use crate::output::Failure;
 use crate::session::Session;
+use crate::signals::{Asked, Signals};
+use crate::status::{Answerer, Watch};
 
-/// The services that may be the daemon: Mender 5's name, then Mender 3's.
-const SERVICES: [&str; 2] = ["mender-updated", "mender-client"];
+/// Polls are exact in the first minute, so that a device that is switched on is served at once.
+const EXACT: Duration = Duration::from_secs(60);
 
-/// systemctl answers in milliseconds, or not at all.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-pub(crate) fn signal(invocation: &Invocation) -> Result<u8, Failure> {
+pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
+    // First of all: a signal before this would end the process.
+    let mut signals = Signals::new().map_err(Failure::new)?;
+    let asked = Asked::new().map_err(Failure::new)?;
     let session = Session::open(invocation)?;
-    let signal = if invocation.verb == VerbName::SendInventory { Signal::USR2 } else { Signal::USR1 };
-    let pid = SERVICES
-        .into_iter()
-        .find_map(main_pid)
-        .or_else(|| lock_holder(&session))
-        .ok_or_else(|| Failure::new("no daemon is running: start the service first"))?;
-    kill_process(pid, signal).map_err(|error| {
-        Failure::new(format_args!("process {} cannot be signalled: {error}", pid.as_raw_nonzero()))
-    })?;
+    if session.conf.servers.is_empty() {
+        return Err(Failure::new(format_args!(
+            "no server is configured: set ServerURL in {}",
+            invocation.globals.config.clone().unwrap_or_else(|| session.paths.config()).display()
+        )));
+    }
+    let _lock = session.lock(invocation.verb)?;
+    let mut storage = session.store(Access::ReadWrite)?;
+    if !has_update(&mut storage)? {
+        // Not within a deployment, whose scripts the bootstrap artifact would remove.
+        storage = bootstrap::ensure(&session, storage, &mut signals)?;
+    }
+    let mut memory = Memory::default();
+    let config = session.conf.core_config();
+    let start = Start { config: &config, run: Run::Daemon, stop_before: StopSet::default(), source: None };
+    let hal = session.hal(storage, invocation.verb)?;
+    let mut client = Client::start(hal, memory.lend(), start).map_err(Failure::new)?;
+    session.log(Level::Info, format_args!("thimble {} begins", env!("CARGO_PKG_VERSION")));
+    let mut daemon = Daemon {
+        signals,
+        asked,
+        notifier: Notifier::from_environment(),
+        answerer: Answerer::new(&session),
+        watch: Watch::default(),
+        started: BootClock.now(),
+        hold: None,
+    };
+    daemon.run(&mut client)?;
+    session.log(Level::Info, format_args!("ended by a signal"));
     Ok(SUCCESS)
 }
 
-/// The daemon's process as systemd knows it.
-fn main_pid(service: &str) -> Option<Pid> {
-    let args = ["show", "--property=MainPID", service].map(OsStr::new);
-    let options =
-        Options { args: &args, stdout: Stdout::Answer(256), ..Options::new(Path::new("systemctl"), 0) };
-    let mut systemctl = Process::spawn(&options).ok()?;
-    let limit = BootClock.now() + PATIENCE;
-    let exit = loop {
-        let now = BootClock.now();
-        if let Poll::Ready(exit) = systemctl.poll(now, &mut |_, _| {}) {
-            break exit;
-        }
-        if now >= limit {
-            systemctl.kill(now, Duration::ZERO);
-        }
-        let mut set = PollSet::new();
-        systemctl.wants(&mut set);
-        set.wait(now, earliest(systemctl.deadline(), (now < limit).then_some(limit))).ok()?;
-    };
-    (exit == Exit::Code(0)).then_some(())?;
-    let first = str::from_utf8(systemctl.answer()).ok()?.lines().next()?;
-    Pid::from_raw(first.strip_prefix("MainPID=")?.parse().ok().filter(|&pid| pid > 1)?)
+/// Whether an update is in progress. A record of a newer client is left to that one before anything is changed.
+fn has_update(storage: &mut Store) -> Result<bool, Failure> {
+    let mut buf = vec![0; RECORD_MAX];
+    match storage.read(Key::Checkpoint, &mut buf).map_err(Failure::new)?.map(Checkpoint::decode) {
+        Some(Err(newer @ Unusable::Newer(_))) => Err(Failure::new(newer)),
+        Some(Ok(_)) => Ok(true),
+        Some(Err(Unusable::Corrupt)) | None => Ok(false),
+    }
 }
 
-/// Without systemd: who holds the datastore says so in the lock file (C-4).
-fn lock_holder(session: &Session) -> Option<Pid> {
-    let directory = DataDirectory::open(session.paths.datastore()).ok()?;
-    let holder = Holder::find(&directory).ok()?.filter(|holder| holder.verb == "daemon")?;
-    Pid::from_raw(i32::try_from(holder.pid).ok()?)
+struct Daemon {
+    signals: Signals,
+    asked: Asked,
+    notifier: Notifier,
+    answerer: Answerer,
+    watch: Watch,
+    started: Instant,
+    /// The next poll is put off until then, so that many devices do not poll together.
+    hold: Option<Instant>,
+}
+
+impl Daemon {
+    /// To the end, which only a signal brings: what runs is ended and the record stays as it is.
+    fn run(&mut self, client: &mut Client<'_, Linux>) -> Result<(), Failure> {
+        self.notifier.ready();
+        let mut ending = false;
+        loop {
+            for check in self.asked.take() {
+                client.check(check);
+                self.hold = None;
+            }
+            match self.signals.count() {
+                0 => {}
+                1 if ending => {}
+                1 => {
+                    ending = true;
+                    self.hold = None;
+                    self.notifier.stopping();
+                    client.terminate();
+                }
+                // Whoever asks twice does not want to wait for children.
+                _ => return Ok(()),
+            }
+            let now = BootClock.now();
+            let until = match self.hold {
+                Some(at) if now < at => Some(at),
+                Some(_) | None => {
+                    let until = client.poll();
+                    self.watch.look(client);
+                    if client.is_over() {
+                        return Ok(());
+                    }
+                    self.hold = self.put_off(client, now, until);
+                    self.hold.or(until)
+                }
+            };
+            self.answerer.answer(&self.watch, client, now);
+            self.notifier.status(|| self.watch.sentence(client));
+            let until = earliest(until, self.notifier.beat(now));
+            let hal = client.hal();
+            let until = platform::deadline(hal, until);
+            let mut set = PollSet::new();
+            platform::wants(hal, &mut set);
+            self.signals.wants(&mut set);
+            self.asked.wants(&mut set);
+            self.answerer.wants(&mut set);
+            set.wait(BootClock.now(), until)
+                .map_err(|error| Failure::new(format_args!("cannot wait: {error}")))?;
+        }
+    }
+
+    /// When an idle client is polled again: up to a tenth later than it asked for.
+    fn put_off(&self, client: &Client<'_, Linux>, now: Instant, until: Option<Instant>) -> Option<Instant> {
+        let until = until.filter(|&at| at > now)?;
+        let idle = client.machine().place() == (State::Idle, Phase::Main);
+        if !idle || now.since(self.started) < EXACT {
+            return None;
+        }
+        // Any number will do that other devices do not have.
+        let random = RandomState::new().hash_one(now.since(Instant::ZERO).as_millis());
+        #[expect(clippy::cast_possible_truncation, reason = "sixteen bits of chance are enough")]
+        let wait = with_jitter(until.since(now), random as u16);
+        Some(now + wait)
+    }
+}
+
+impl Asked {
+    /// What was asked for since the last time.
+    fn take(&mut self) -> impl Iterator<Item = Check> + use<> {
+        let (update, inventory) = (self.update(), self.inventory());
+        [update.then_some(Check::Update), inventory.then_some(Check::Inventory)].into_iter().flatten()
+    }
 }

@@ -68,6 +68,26 @@ const fn page(verb: VerbName) -> Page {
             text: "The daemon must be running.",
             examples: &["send-inventory"],
         },
+        VerbName::Daemon => Page {
+            summary: "Take updates from the server",
+            argument: "",
+            text: "Stays in the foreground until it is told to end by SIGTERM, SIGINT or SIGQUIT; a deployment in progress\n\
+                   goes on at the next start. SIGUSR1 looks for an update, SIGUSR2 sends the inventory.",
+            examples: &["daemon"],
+        },
+        VerbName::Status => Page {
+            summary: "Say what the daemon is doing",
+            argument: "",
+            text: "State, deployment, progress, how the last one ended, and what is wrong with the connection.\n\
+                   --json prints the same for programs.",
+            examples: &["status", "status --json"],
+        },
+        VerbName::Bootstrap => Page {
+            summary: "Make the device's key if there is none, and ask the server to accept it",
+            argument: "",
+            text: "--forcebootstrap makes a new key: to the server this becomes another device.",
+            examples: &["bootstrap"],
+        },
     }
 }
 

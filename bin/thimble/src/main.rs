@@ -2,16 +2,20 @@
 //! Mender's own client. Everything the update itself does is decided in `thimble-core`.
 
 mod args;
+mod ask;
+mod authenticate;
 mod bootstrap;
 mod daemon;
 mod drive;
 mod help;
 mod messages;
+mod notify;
 mod output;
 mod progress;
 mod session;
 mod show;
 mod signals;
+mod status;
 mod update;
 
 use std::path::Path;
@@ -47,6 +51,9 @@ fn run(invocation: &Invocation) -> Result<u8, Failure> {
         }
         VerbName::ShowArtifact => show::artifact(invocation),
         VerbName::ShowProvides => show::provides(invocation),
-        VerbName::CheckUpdate | VerbName::SendInventory => daemon::signal(invocation),
+        VerbName::CheckUpdate | VerbName::SendInventory => ask::signal(invocation),
+        VerbName::Daemon => daemon::run(invocation),
+        VerbName::Bootstrap => authenticate::run(invocation),
+        VerbName::Status => status::show(invocation),
     }
 }

@@ -152,7 +152,10 @@ fn achieved(verb: VerbName, report: &Report) -> Option<&'static str> {
             | VerbName::ShowArtifact
             | VerbName::ShowProvides
             | VerbName::CheckUpdate
-            | VerbName::SendInventory => "Committed.",
+            | VerbName::SendInventory
+            | VerbName::Daemon
+            | VerbName::Bootstrap
+            | VerbName::Status => "Committed.",
         },
         Reached::Nothing
         | Reached::EmptyCommitted

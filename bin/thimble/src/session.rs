@@ -44,19 +44,25 @@ impl Session {
         };
         let (main, main_required) = source(&globals.config, &main);
         let (fallback, fallback_required) = source(&globals.fallback_config, &fallback);
-        let (conf, warnings) = MenderConf::load(
+        let (mut conf, warnings) = MenderConf::load(
             Source { path: &fallback, required: fallback_required },
             Source { path: &main, required: main_required },
         )
         .map_err(Failure::new)?;
+        conf.skip_verify |= globals.skip_verify;
+        if globals.trusted_certs.is_some() {
+            conf.server_certificate.clone_from(&globals.trusted_certs);
+        }
         let default = match invocation.verb {
-            VerbName::ShowArtifact | VerbName::ShowProvides => Level::Warning,
+            VerbName::ShowArtifact | VerbName::ShowProvides | VerbName::Status => Level::Warning,
             VerbName::Install
             | VerbName::Resume
             | VerbName::Commit
             | VerbName::Rollback
             | VerbName::CheckUpdate
-            | VerbName::SendInventory => Level::Info,
+            | VerbName::SendInventory
+            | VerbName::Daemon
+            | VerbName::Bootstrap => Level::Info,
         };
         logger.set_level(globals.log_level.or(conf.daemon_log_level).unwrap_or(default));
         if let Some(directory) = &conf.update_log_path {
@@ -95,7 +101,8 @@ impl Session {
     pub(crate) fn hal(&self, storage: Store, verb: VerbName) -> Result<Hal<Linux>, Failure> {
         let conf = &self.conf;
         let device_type = conf.device_type_file.clone().unwrap_or_else(|| self.paths.device_type());
-        let installs = matches!(verb, VerbName::Install | VerbName::Resume);
+        let installs =
+            matches!(verb, VerbName::Install | VerbName::Resume | VerbName::Daemon | VerbName::Bootstrap);
         let verifier = if installs {
             KeyVerifier::load(&conf.artifact_verify_keys).map_err(Failure::new)?
         } else {

@@ -1,38 +1,81 @@
-//! Signals that ask the program to end.
+//! Signals: those that ask the program to end, and those that ask the daemon for something.
 
 use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::low_level::pipe::register;
 use thimble_hal_linux::wait::PollSet;
 
-/// Counts the signals SIGHUP, SIGINT, SIGQUIT and SIGTERM; each is a byte in a pipe.
+/// Counts the signals SIGHUP, SIGINT, SIGQUIT and SIGTERM.
 pub(crate) struct Signals {
-    pipe: OwnedFd,
+    arrived: Arrived,
     count: usize,
 }
 
 impl Signals {
     pub(crate) fn new() -> io::Result<Self> {
-        let (pipe, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
-            register(signal, write.try_clone()?)?;
-        }
-        Ok(Self { pipe, count: 0 })
+        Ok(Self { arrived: Arrived::new(&[SIGHUP, SIGINT, SIGQUIT, SIGTERM])?, count: 0 })
     }
 
     /// How many have come so far.
     pub(crate) fn count(&mut self) -> usize {
-        let mut bytes = [0; 16];
-        while let Ok(read @ 1..) = rustix::io::read(&self.pipe, &mut bytes) {
-            self.count += read;
-        }
+        self.count += self.arrived.take();
         self.count
     }
 
     pub(crate) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
-        set.read(&self.pipe);
+        set.read(&self.arrived.pipe);
+    }
+}
+
+/// Notices SIGUSR1 (look for an update) and SIGUSR2 (send the inventory).
+pub(crate) struct Asked {
+    update: Arrived,
+    inventory: Arrived,
+}
+
+impl Asked {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { update: Arrived::new(&[SIGUSR1])?, inventory: Arrived::new(&[SIGUSR2])? })
+    }
+
+    /// Whether an update was asked for since the last call.
+    pub(crate) fn update(&mut self) -> bool {
+        self.update.take() > 0
+    }
+
+    /// Whether the inventory was asked for since the last call.
+    pub(crate) fn inventory(&mut self) -> bool {
+        self.inventory.take() > 0
+    }
+
+    pub(crate) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+        set.read(&self.update.pipe);
+        set.read(&self.inventory.pipe);
+    }
+}
+
+/// Each signal is a byte in a pipe; of a storm as many as fit.
+struct Arrived {
+    pipe: OwnedFd,
+}
+
+impl Arrived {
+    fn new(signals: &[i32]) -> io::Result<Self> {
+        let (pipe, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        for &signal in signals {
+            register(signal, write.try_clone()?)?;
+        }
+        Ok(Self { pipe })
+    }
+
+    fn take(&mut self) -> usize {
+        let (mut bytes, mut count) = ([0; 64], 0);
+        while let Ok(read @ 1..) = rustix::io::read(&self.pipe, &mut bytes) {
+            count += read;
+        }
+        count
     }
 }

@@ -64,7 +64,10 @@ const fn run_of(verb: VerbName) -> Run {
         | VerbName::ShowArtifact
         | VerbName::ShowProvides
         | VerbName::CheckUpdate
-        | VerbName::SendInventory => Run::Install,
+        | VerbName::SendInventory
+        | VerbName::Daemon
+        | VerbName::Bootstrap
+        | VerbName::Status => Run::Install,
     }
 }
 

@@ -225,6 +225,12 @@ impl<'b, P: Platform> Client<'b, P> {
         self.reason.as_str()
     }
 
+    /// Why the last request to the server failed, for people; empty if it did not.
+    #[must_use]
+    pub fn trouble(&self) -> &str {
+        self.requests.trouble()
+    }
+
     /// The machine, to look at.
     #[must_use]
     pub const fn machine(&self) -> &Machine {

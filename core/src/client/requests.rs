@@ -77,6 +77,8 @@ pub(super) struct Requests {
     v2: V2Memory,
     accepted: Accepted,
     pub(super) offered: Offered,
+    /// Why the last request failed.
+    trouble: Failed,
 }
 
 /// What the server said about the artifact it offered.
@@ -120,6 +122,12 @@ impl Offered {
 
     pub(super) fn bad_link(&self) -> &str {
         self.bad_link.as_str()
+    }
+}
+
+impl Requests {
+    pub(super) fn trouble(&self) -> &str {
+        self.trouble.as_str()
     }
 }
 
@@ -175,8 +183,14 @@ impl<P: Platform> Client<'_, P> {
 
     /// A request that failed is no failure of the update by itself: it is logged, and the machine decides.
     fn request_failed(&mut self, reason: &Failed) -> Outcome {
-        self.hal.log.log(Level::Warning, format_args!("{reason}"));
+        self.note_trouble(reason);
         Outcome::Failure
+    }
+
+    /// Logs what is wrong and keeps it for those who ask.
+    fn note_trouble(&mut self, reason: &Failed) {
+        self.hal.log.log(Level::Warning, format_args!("{reason}"));
+        self.requests.trouble = reason.clone();
     }
 
     fn request_step(&mut self, now: Instant) -> Result<Poll<Option<Outcome>>, Failed> {
@@ -426,7 +440,7 @@ impl<P: Platform> Client<'_, P> {
         reason: &Failed,
     ) -> Result<Poll<Option<Outcome>>, Failed> {
         let next = server.saturating_add(1);
-        self.hal.log.log(Level::Warning, format_args!("{reason}"));
+        self.note_trouble(reason);
         if self.hal.agent.server(next).is_none() {
             return Ok(Poll::Ready(Some(outcome)));
         }
@@ -500,7 +514,9 @@ impl<P: Platform> Client<'_, P> {
                 };
                 return self.next_server(now, server, outcome, &reason);
             }
-            self.hal.log.log(Level::Warning, format_args!("{reason}"));
+            self.note_trouble(&reason);
+        } else {
+            self.requests.trouble.clear();
         }
         Ok(Poll::Ready(Some(match reply {
             Reply::Done => self.accepted_by_server(now, asked, length)?,

@@ -1,0 +1,126 @@
+//! `bootstrap`: makes the device's key if there is none, asks the server for a token, and ends.
+
+use std::fs;
+use std::io;
+use std::task::Poll;
+
+use thimble_core::api::auth::{self, AuthRequest, Identity};
+use thimble_core::api::{Endpoint, Reply, error_text};
+use thimble_core::hal::{Agent, Clock, Hal, Level, Network, Request, Target};
+use thimble_core::limits;
+use thimble_core::time::{Instant, earliest};
+use thimble_hal_linux::clock::BootClock;
+use thimble_hal_linux::platform::{self, Linux};
+use thimble_hal_linux::storage::Access;
+use thimble_hal_linux::wait::PollSet;
+
+use crate::args::Invocation;
+use crate::messages::SUCCESS;
+use crate::output::{Failure, tell};
+use crate::session::Session;
+
+pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
+    let session = Session::open(invocation)?;
+    let _lock = session.lock(invocation.verb)?;
+    if invocation.force {
+        let path = session.paths.agent_key();
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Failure::new(format_args!("{}: {error}", path.display())));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    let storage = session.store(Access::ReadWrite)?;
+    let mut hal = session.hal(storage, invocation.verb)?;
+    hal.agent.public_key().map_err(Failure::new)?;
+    let body = body(&mut hal)?;
+    let mut index = 0;
+    let mut last = Failure::new("no server is configured: set ServerURL");
+    while let Some(server) = hal.agent.server(index).map(str::to_owned) {
+        match ask(&mut hal, &server, &body) {
+            Ok(()) => {
+                tell("The server accepts this device.");
+                return Ok(SUCCESS);
+            }
+            Err(failure) => {
+                session.log(Level::Warning, format_args!("{server}: {failure}"));
+                last = failure;
+            }
+        }
+        index += 1;
+    }
+    Err(last)
+}
+
+/// The body of the request: who this device is.
+fn body(hal: &mut Hal<Linux>) -> Result<String, Failure> {
+    let mut identity = vec![0; limits::IDENTITY];
+    hal.agent.start_identity(BootClock.now()).map_err(Failure::new)?;
+    let length = wait(hal, |hal, now| hal.agent.poll_identity(now, &mut identity))?.map_err(Failure::new)?;
+    let identity = Identity::parse(identity.get(..length).unwrap_or_default()).map_err(Failure::new)?;
+    let tenant_token = hal.agent.tenant_token().to_owned();
+    let tier = hal.agent.tier();
+    let pubkey = hal.agent.public_key().map_err(Failure::new)?;
+    let mut buf = vec![0; 64 * 1024];
+    let request = AuthRequest { identity, pubkey, tenant_token: &tenant_token, tier };
+    request.write(&mut buf).map(str::to_owned).map_err(Failure::new)
+}
+
+fn ask(hal: &mut Hal<Linux>, server: &str, body: &str) -> Result<(), Failure> {
+    let (mut url, mut signature) = (vec![0; limits::URL], vec![0; limits::SIGNATURE]);
+    let url = Endpoint::Auth.url(server, &mut url).map_err(Failure::new)?;
+    let signature = hal.agent.sign(body.as_bytes(), &mut signature).map_err(Failure::new)?;
+    let request = Request {
+        method: Endpoint::Auth.method(),
+        target: Target::Url(url),
+        token: None,
+        signature: Some(signature),
+        body: Some(body.as_bytes()),
+        offset: 0,
+        etag: None,
+    };
+    hal.network.start(BootClock.now(), &request).map_err(Failure::new)?;
+    let head = wait(hal, |hal, now| hal.network.poll_head(now))?.map_err(Failure::new)?;
+    let mut answer = vec![0; limits::TOKEN + 1];
+    let mut length = 0;
+    while let room @ [_, ..] = answer.get_mut(length..).unwrap_or_default() {
+        match wait(hal, |hal, now| hal.network.poll_read(now, room))?.map_err(Failure::new)? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    hal.network.cancel();
+    let answer = answer.get(..length).unwrap_or_default();
+    let reply = Endpoint::Auth.reply(head.status, head.retry_after);
+    match reply {
+        Reply::Done => auth::token(answer).map(|_| ()).map_err(Failure::new),
+        Reply::Nothing
+        | Reply::Unauthorized
+        | Reply::NotFound
+        | Reply::Aborted
+        | Reply::TooLarge
+        | Reply::Later(_)
+        | Reply::Failed(_) => {
+            let text = error_text(answer).unwrap_or_default();
+            Err(Failure::new(format_args!("the server does not accept this device (yet): {reply} {text}")))
+        }
+    }
+}
+
+/// Polls until ready. Ends: identity and network have time limits of their own.
+fn wait<T>(
+    hal: &mut Hal<Linux>,
+    mut poll: impl FnMut(&mut Hal<Linux>, Instant) -> Poll<T>,
+) -> Result<T, Failure> {
+    loop {
+        let now = BootClock.now();
+        if let Poll::Ready(value) = poll(hal, now) {
+            return Ok(value);
+        }
+        let until = earliest(hal.agent.deadline(), hal.network.deadline());
+        let mut set = PollSet::new();
+        platform::wants(hal, &mut set);
+        set.wait(now, until).map_err(Failure::new)?;
+    }
+}

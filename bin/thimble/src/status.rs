@@ -1,0 +1,343 @@
+//! `status`: how the daemon stands, in plain words. It answers on a socket in the datastore, so nothing is written to
+//! the flash for it, and no answer is older than the question.
+
+use std::fmt::{self, Write as _};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::time::Duration as StdDuration;
+
+use thimble_core::client::Client;
+use thimble_core::deployment::Verdict;
+use thimble_core::hal::Level;
+use thimble_core::json::{Escape, Value};
+use thimble_core::state::State;
+use thimble_core::time::Instant;
+use thimble_hal_linux::platform::Linux;
+use thimble_hal_linux::storage::DataDirectory;
+use thimble_hal_linux::wait::PollSet;
+
+use crate::args::Invocation;
+use crate::messages::{FAILURE, SUCCESS};
+use crate::output::{Failure, one_line, print};
+use crate::session::Session;
+
+/// The socket's name in the datastore.
+const SOCKET: &str = "mender-update.sock";
+
+/// The daemon answers within a turn of its loop; a store that is being written may take longer.
+const PATIENCE: StdDuration = StdDuration::from_secs(10);
+
+/// Longest answer that is read, in bytes.
+const ANSWER: u64 = 64 * 1024;
+
+/// What is remembered for the answer.
+#[derive(Default)]
+pub(crate) struct Watch {
+    current: Option<Deployment>,
+    last: Option<Deployment>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Deployment {
+    id: String,
+    verdict: Verdict,
+    reason: String,
+}
+
+impl Watch {
+    /// Looks at the client after a turn: a deployment that is gone has ended.
+    pub(crate) fn look(&mut self, client: &Client<'_, Linux>) {
+        let machine = client.machine();
+        let id = machine.deployment();
+        if self.current.as_ref().is_some_and(|current| current.id != id) {
+            self.last = self.current.take();
+        }
+        if id.is_empty() || machine.place().0 == State::Idle {
+            return;
+        }
+        let verdict = machine.verdict();
+        let same = |now: &Deployment| now.id == id && now.verdict == verdict && now.reason == client.reason();
+        if !self.current.as_ref().is_some_and(same) {
+            let reason = client.reason().to_owned();
+            self.current = Some(Deployment { id: id.to_owned(), verdict, reason });
+        }
+    }
+
+    /// One line for `systemctl status`.
+    pub(crate) fn sentence(&self, client: &Client<'_, Linux>) -> String {
+        let doing = doing(client.machine().place().0);
+        match &self.current {
+            Some(deployment) => format!("{doing} (deployment {})", deployment.id),
+            None if !client.trouble().is_empty() => one_line(&format!("{doing}; {}", client.trouble())),
+            None => doing.to_owned(),
+        }
+    }
+
+    fn json(&self, client: &Client<'_, Linux>, now: Instant) -> String {
+        let machine = client.machine();
+        let state = machine.place().0;
+        let mut out = String::from("{\"running\":true");
+        member(&mut out, "version", Some(env!("CARGO_PKG_VERSION")));
+        number(&mut out, "pid", Some(std::process::id().into()));
+        member(&mut out, "state", Some(name(state)));
+        member(&mut out, "doing", Some(doing(state)));
+        let current = self.current.as_ref();
+        member(&mut out, "deployment", current.map(|deployment| deployment.id.as_str()));
+        member(&mut out, "reason", current.map(|d| d.reason.as_str()).filter(|reason| !reason.is_empty()));
+        let progress = client.progress();
+        let loads = matches!(state, State::Prepare | State::CheckSizes | State::Download);
+        number(&mut out, "received_bytes", loads.then_some(progress.received));
+        number(&mut out, "total_bytes", progress.total.filter(|_| loads));
+        let last = self.last.as_ref();
+        member(&mut out, "last_deployment", last.map(|deployment| deployment.id.as_str()));
+        member(&mut out, "last_outcome", last.map(|deployment| outcome(deployment.verdict)));
+        member(&mut out, "last_reason", last.map(|d| d.reason.as_str()).filter(|reason| !reason.is_empty()));
+        let seconds = |at: Option<Instant>| at.map(|at| at.since(now).as_millis().div_ceil(1000));
+        number(&mut out, "next_poll_seconds", seconds(machine.next_update()));
+        number(&mut out, "next_inventory_seconds", seconds(machine.next_inventory()));
+        member(&mut out, "trouble", Some(client.trouble()).filter(|trouble| !trouble.is_empty()));
+        out.push_str("}\n");
+        out
+    }
+}
+
+fn member(out: &mut String, name: &str, value: Option<&str>) {
+    let _ = match value {
+        None => write!(out, ",\"{name}\":null"),
+        Some(value) => write!(out, ",\"{name}\":\"")
+            .and_then(|()| Escape(out).write_str(value))
+            .and_then(|()| out.write_str("\"")),
+    };
+}
+
+fn number(out: &mut String, name: &str, value: Option<u64>) {
+    let _ = match value {
+        None => write!(out, ",\"{name}\":null"),
+        Some(value) => write!(out, ",\"{name}\":{value}"),
+    };
+}
+
+const fn outcome(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Good => "success",
+        Verdict::Failed => "failure: not rolled back, the device is inconsistent",
+        Verdict::RolledBack => "failure: the device is what it was before",
+        Verdict::RollbackFailed => "failure: the rollback failed, the device is inconsistent",
+    }
+}
+
+/// The state in Mender's words, as scripts and reports name it.
+const fn name(state: State) -> &'static str {
+    match state {
+        State::Idle => "Idle",
+        State::Inventory | State::Poll | State::Offer => "Sync",
+        State::ReportDownloading
+        | State::Prepare
+        | State::CheckSizes
+        | State::Download
+        | State::EmptyPayload => "Download",
+        State::InstallDoor | State::ReportInstalling | State::Install | State::CheckReboot => {
+            "ArtifactInstall"
+        }
+        State::RebootDoor | State::ReportRebooting | State::Reboot | State::VerifyReboot => "ArtifactReboot",
+        State::CheckAutoCommit
+        | State::AwaitCommit
+        | State::CommitDoor
+        | State::ReportCommit
+        | State::CheckVersion
+        | State::Commit => "ArtifactCommit",
+        State::CheckRollback | State::Rollback | State::RollbackFailed => "ArtifactRollback",
+        State::CheckRollbackReboot | State::RollbackReboot | State::VerifyRollbackReboot => {
+            "ArtifactRollbackReboot"
+        }
+        State::Failure => "ArtifactFailure",
+        State::SaveProvides
+        | State::Cleanup
+        | State::ReportFinal
+        | State::ReportLog
+        | State::ClearData
+        | State::End
+        | State::StateLoop => "Cleanup",
+    }
+}
+
+const fn doing(state: State) -> &'static str {
+    match state {
+        State::Idle => "waiting for the next poll",
+        State::Inventory => "sending the inventory",
+        State::Poll => "asking the server for a deployment",
+        State::Offer | State::ReportDownloading => "beginning a deployment",
+        State::Prepare | State::CheckSizes | State::Download => "downloading the artifact",
+        State::EmptyPayload => "taking an artifact without payload",
+        State::InstallDoor | State::RebootDoor | State::CommitDoor => "asking whether the update may go on",
+        State::ReportInstalling | State::Install | State::CheckReboot => "installing",
+        State::ReportRebooting | State::Reboot => "rebooting",
+        State::VerifyReboot => "checking the device after its reboot",
+        State::ReportCommit => "asking the server whether the update is still wanted",
+        State::CheckAutoCommit | State::AwaitCommit | State::CheckVersion | State::Commit => "committing",
+        State::CheckRollback | State::Rollback | State::RollbackFailed => "rolling back",
+        State::CheckRollbackReboot | State::RollbackReboot => "rebooting into the old system",
+        State::VerifyRollbackReboot => "checking the device after its rollback",
+        State::Failure => "ending a failed update",
+        State::SaveProvides | State::Cleanup | State::ClearData | State::End | State::StateLoop => {
+            "cleaning up"
+        }
+        State::ReportFinal => "telling the server how the deployment ended",
+        State::ReportLog => "sending the deployment's log",
+    }
+}
+
+/// Answers those who ask. Nobody can hold the daemon up: an answer fits the socket's buffer or is dropped.
+pub(crate) struct Answerer {
+    listener: Option<UnixListener>,
+    path: PathBuf,
+}
+
+impl Answerer {
+    /// Listens in the datastore. Without that the daemon works all the same.
+    pub(crate) fn new(session: &Session) -> Self {
+        let path = session.paths.datastore().join(SOCKET);
+        let listener = Self::listen(session, &path)
+            .map_err(|error| session.log(Level::Warning, format_args!("`status` will not work: {error}")));
+        Self { listener: listener.ok(), path }
+    }
+
+    fn listen(session: &Session, path: &PathBuf) -> std::io::Result<UnixListener> {
+        // The holder of the lock is the only daemon: what is there is left from an earlier one.
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let directory = DataDirectory::open(session.paths.datastore())?;
+        // By this name no path is too long for a socket.
+        let short = format!("/proc/self/fd/{}/{SOCKET}", directory.handle().as_raw_fd());
+        let listener = UnixListener::bind(short)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    }
+
+    pub(crate) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+        if let Some(listener) = &self.listener {
+            set.read(listener);
+        }
+    }
+
+    /// Answers all who wait.
+    pub(crate) fn answer(&mut self, watch: &Watch, client: &Client<'_, Linux>, now: Instant) {
+        let Some(listener) = &self.listener else { return };
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    let _ = stream
+                        .set_nonblocking(true)
+                        .and_then(|()| (&stream).write_all(watch.json(client, now).as_bytes()));
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    // Out of descriptors, say: asking on would spin.
+                    self.listener = None;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Answerer {
+    fn drop(&mut self) {
+        if self.listener.is_some() {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The verb.
+pub(crate) fn show(invocation: &Invocation) -> Result<u8, Failure> {
+    let session = Session::open(invocation)?;
+    let answer = ask(&session);
+    if invocation.json {
+        let status = if answer.is_some() { SUCCESS } else { FAILURE };
+        return print(answer.as_deref().unwrap_or("{\"running\":false}\n")).map(|_| status);
+    }
+    let answer = answer.ok_or_else(|| Failure::new("no daemon is running in this datastore"))?;
+    let text = lines(&answer).ok_or_else(|| Failure::new("the daemon's answer makes no sense"))?;
+    print(&text)
+}
+
+fn ask(session: &Session) -> Option<String> {
+    let directory = DataDirectory::open(session.paths.datastore()).ok()?;
+    let short = format!("/proc/self/fd/{}/{SOCKET}", directory.handle().as_raw_fd());
+    let stream = UnixStream::connect(short).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let mut answer = String::new();
+    stream.take(ANSWER).read_to_string(&mut answer).ok()?;
+    (!answer.is_empty()).then_some(answer)
+}
+
+/// The answer for people.
+fn lines(answer: &str) -> Option<String> {
+    let value = Value::parse(answer.as_bytes()).ok()?;
+    let text = |name| Some(one_line(&value.member(name).ok()??.as_str()?.to_string()));
+    let number = |name| value.member(name).ok()??.as_integer();
+    let mut out = String::new();
+    let mut line = |name: &str, value: fmt::Arguments<'_>| {
+        let _ = writeln!(out, "{name:17}{value}");
+    };
+    line("State:", format_args!("{}, {}", text("state")?, text("doing")?));
+    if let Some(id) = text("deployment") {
+        line("Deployment:", format_args!("{id}"));
+    }
+    if let Some(reason) = text("reason") {
+        line("Failed because:", format_args!("{reason}"));
+    }
+    match (number("received_bytes"), number("total_bytes")) {
+        (Some(received), Some(total)) => line("Downloaded:", format_args!("{received} of {total} bytes")),
+        (Some(received), None) => line("Downloaded:", format_args!("{received} bytes")),
+        (None, _) => {}
+    }
+    if let (Some(id), Some(outcome)) = (text("last_deployment"), text("last_outcome")) {
+        line("Last deployment:", format_args!("{id}: {outcome}"));
+    }
+    if let Some(reason) = text("last_reason") {
+        line("Failed because:", format_args!("{reason}"));
+    }
+    if let Some(seconds) = number("next_poll_seconds") {
+        line("Next poll:", format_args!("in {seconds} s"));
+    }
+    if let Some(trouble) = text("trouble") {
+        line("Trouble:", format_args!("{trouble}"));
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_becomes_lines_for_people() {
+        let mut answer = String::from("{\"running\":true");
+        member(&mut answer, "state", Some("Download"));
+        member(&mut answer, "doing", Some("downloading the artifact"));
+        member(&mut answer, "deployment", Some("d-1"));
+        member(&mut answer, "reason", None);
+        number(&mut answer, "received_bytes", Some(5));
+        number(&mut answer, "total_bytes", None);
+        member(&mut answer, "trouble", Some("\"x\"\n\u{1b}[2J"));
+        answer.push('}');
+        assert_eq!(
+            lines(&answer).unwrap(),
+            "State:           Download, downloading the artifact\n\
+             Deployment:      d-1\n\
+             Downloaded:      5 bytes\n\
+             Trouble:         \"x\"\\n\\u{1b}[2J\n"
+        );
+        assert_eq!(lines("[]"), None);
+        assert_eq!(lines("{}"), None);
+    }
+}
