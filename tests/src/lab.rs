@@ -350,6 +350,12 @@ impl Package {
         }
     }
 
+    /// The artifact's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// An artifact without payload.
     #[must_use]
     pub fn empty(name: &str) -> Self {

@@ -1,0 +1,410 @@
+//! Whole deployments of the real daemon against the model of Mender's server, over real connections.
+
+use std::fs;
+use std::process::Command;
+
+use thimble_hal_sim::listen::Security;
+use thimble_hal_sim::server::{Endpoint, Fault};
+use thimble_tests::lab::Package;
+use thimble_tests::managed::{ID, Managed};
+
+const SUCCESS: [&str; 4] = ["downloading", "installing", "installing", "success"];
+
+fn seen(statuses: &[String]) -> Vec<&str> {
+    statuses.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn a_deployment_without_reboot_succeeds() {
+    let managed = Managed::new();
+    managed.deploy(&Package::new("release-2"));
+    assert_eq!(managed.finish(), "success", "{}", managed.story());
+    managed.no_violations();
+    // A status that repeats the one before it is not stored twice.
+    assert_eq!(seen(&managed.statuses()), ["downloading", "installing", "success"]);
+    assert_eq!(managed.lab.name(), "release-2");
+    assert_eq!(
+        managed.lab.take_journal(),
+        "ProvidePayloadFileSizes Download ArtifactInstall NeedsArtifactReboot ArtifactCommit Cleanup"
+    );
+    assert_eq!(
+        managed.lab.leftovers(),
+        ["deployments.0000.0e5c3f3b-5f7e-4f6c-9d0a-2a5b6c7d8e9f.log", "mender-agent.pem"]
+    );
+    let reported: Vec<String> = managed
+        .server
+        .journal()
+        .iter()
+        .filter(|entry| entry.endpoint == Some(Endpoint::Status))
+        .map(|entry| String::from_utf8_lossy(&entry.body).into_owned())
+        .collect();
+    for (body, status) in reported.iter().zip(SUCCESS) {
+        assert!(body.contains(&format!("\"status\":\"{status}\"")), "{reported:?}");
+    }
+}
+
+#[test]
+fn plain_http_works_too() {
+    let managed = Managed::with(Security::Plain);
+    managed.deploy(&Package::new("release-2"));
+    assert_eq!(managed.finish(), "success", "{}", managed.story());
+    managed.no_violations();
+}
+
+#[test]
+fn an_automatic_reboot_comes_back_and_commits() {
+    let managed = Managed::new();
+    managed.lab.on("NeedsArtifactReboot", "echo Automatic");
+    managed.deploy(
+        &Package::new("release-2").script("ArtifactReboot_Enter_00").script("ArtifactReboot_Leave_00"),
+    );
+    assert_eq!(managed.finish(), "success", "{}", managed.story());
+    managed.no_violations();
+    assert_eq!(
+        seen(&managed.statuses()),
+        ["downloading", "installing", "rebooting", "installing", "success"]
+    );
+    assert_eq!(
+        managed.lab.take_journal(),
+        "ProvidePayloadFileSizes Download ArtifactInstall NeedsArtifactReboot [ArtifactReboot_Enter_00] reboot \
+         ArtifactVerifyReboot [ArtifactReboot_Leave_00] ArtifactCommit Cleanup"
+    );
+}
+
+#[test]
+fn a_reboot_by_the_module_succeeds() {
+    let managed = Managed::new();
+    managed.lab.on("NeedsArtifactReboot", "echo Yes");
+    managed.lab.on("ArtifactReboot", "kill -KILL $PPID");
+    managed.deploy(&Package::new("release-2"));
+    assert_eq!(managed.finish(), "success", "{}", managed.story());
+    managed.no_violations();
+    assert!(managed.lab.take_journal().contains("ArtifactReboot ArtifactVerifyReboot ArtifactCommit"));
+}
+
+#[test]
+fn a_failed_install_is_rolled_back_and_its_log_is_sent() {
+    let managed = Managed::new();
+    managed.lab.on("ArtifactInstall", "echo the disk is made of cheese >&2; exit 1");
+    managed.deploy(&Package::new("release-2"));
+    assert_eq!(managed.finish(), "failure", "{}", managed.story());
+    managed.no_violations();
+    assert_eq!(managed.lab.name(), "unknown");
+    let (log, substate) = managed.server.with(|server| {
+        let deployment = &server.deployments[ID];
+        (deployment.log.join("\n"), deployment.statuses.last().and_then(|(_, substate)| substate.clone()))
+    });
+    assert!(log.contains("made of cheese"), "{log}");
+    assert!(substate.is_some_and(|text| text.contains("ArtifactInstall")), "{}", managed.story());
+    assert_eq!(
+        managed.lab.take_journal(),
+        "ProvidePayloadFileSizes Download ArtifactInstall SupportsRollback ArtifactRollback NeedsArtifactReboot \
+         ArtifactFailure Cleanup"
+    );
+}
+
+#[test]
+fn a_failed_verification_after_the_reboot_is_rolled_back_with_another_reboot() {
+    let managed = Managed::new();
+    managed.lab.on("NeedsArtifactReboot", "echo Automatic");
+    managed.lab.on("ArtifactVerifyReboot", "exit 1");
+    managed.deploy(&Package::new("release-2"));
+    assert_eq!(managed.finish(), "failure", "{}", managed.story());
+    managed.no_violations();
+    let journal = managed.lab.take_journal();
+    assert!(journal.contains("ArtifactVerifyReboot SupportsRollback ArtifactRollback NeedsArtifactReboot reboot ArtifactVerifyRollbackReboot ArtifactFailure Cleanup"), "{journal}");
+    assert_eq!(managed.lab.name(), "unknown");
+}
+
+#[test]
+fn a_module_without_rollback_leaves_an_inconsistent_device() {
+    let managed = Managed::new();
+    managed.lab.on("SupportsRollback", "echo No");
+    managed.lab.on("ArtifactInstall", "exit 1");
+    managed.deploy(&Package::new("release-2"));
+    assert_eq!(managed.finish(), "failure", "{}", managed.story());
+    assert_eq!(managed.lab.name(), "release-2_INCONSISTENT");
+}
+
+/// The operator aborts at each report; what must not happen after it does not.
+#[test]
+fn i1_an_abort_at_each_status_undoes_what_was_done_and_no_more() {
+    for (number, (expected, absent)) in [
+        ("", "Download"),
+        ("Download Cleanup", "ArtifactInstall"),
+        ("NeedsArtifactReboot SupportsRollback ArtifactRollback", "ArtifactReboot"),
+        ("ArtifactVerifyReboot SupportsRollback ArtifactRollback", "ArtifactCommit"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let managed = Managed::new();
+        managed.lab.on("NeedsArtifactReboot", "echo Automatic");
+        managed.deploy(&Package::new("release-2"));
+        let mut reports = 0;
+        let server = std::sync::Arc::new(managed);
+        // The abort is there before the report is looked at.
+        let weak = std::sync::Arc::downgrade(&server);
+        server.server.observe(Some(Box::new(move |when, entry| {
+            if entry.endpoint == Some(Endpoint::Status) && when == thimble_hal_sim::listen::When::Before {
+                if reports == number
+                    && let Some(managed) = weak.upgrade()
+                {
+                    managed.server.with(|server| server.abort(ID));
+                }
+                reports += 1;
+            }
+        })));
+        assert_eq!(server.finish(), "aborted", "report {number}: {}", server.story());
+        server.no_violations();
+        let journal = server.lab.take_journal();
+        assert!(journal.contains(expected), "report {number}: {journal}");
+        let calls: Vec<&str> = journal.split(' ').collect();
+        assert!(!calls.contains(&absent), "report {number}: {journal}");
+        assert_eq!(server.lab.name(), "unknown", "report {number}");
+        server.server.observe(None);
+    }
+}
+
+#[test]
+fn the_inventory_says_what_is_installed_and_what_the_scripts_say() {
+    let managed = Managed::new();
+    managed.deploy(&Package::new("release-2").provides("rootfs-image.version", "v\"2\""));
+    assert_eq!(managed.finish(), "success", "{}", managed.story());
+    let mut daemon = managed.start();
+    managed.wait(&mut daemon, |server, _| {
+        server
+            .devices
+            .values()
+            .any(|device| device.inventory.get("artifact_name").is_some_and(|name| name == "\"release-2\""))
+    });
+    let device = managed.server.with(|server| server.devices.values().next().cloned()).expect("a device");
+    let inventory: Vec<(String, String)> =
+        device.inventory.into_iter().filter(|(name, _)| name != "mender_client_version").collect();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(
+        inventory,
+        [
+            pair("artifact_name", "\"release-2\""),
+            pair("device_type", "\"lab\""),
+            pair("ip", "[\"1\",\"2\"]"),
+            pair("kernel", "\"6.1\""),
+            pair("rootfs-image.version", "\"v\\\"2\\\"\""),
+        ]
+    );
+    managed.no_violations();
+}
+
+#[test]
+fn the_second_version_of_the_api_is_used_where_there_is_one() {
+    let managed = Managed::new();
+    managed.server.with(|server| server.v2 = true);
+    managed.deploy(&Package::new("release-2"));
+    assert_eq!(managed.finish(), "success", "{}", managed.story());
+    managed.no_violations();
+    assert_eq!(managed.server.with(|server| server.count(Endpoint::NextV1)), 0);
+}
+
+#[test]
+fn r14_a_server_without_the_second_version_is_asked_for_it_once() {
+    let managed = Managed::new();
+    let mut daemon = managed.start();
+    managed.wait(&mut daemon, |server, _| server.count(Endpoint::NextV1) >= 2);
+    assert_eq!(managed.server.with(|server| server.count(Endpoint::NextV2)), 1);
+    managed.no_violations();
+}
+
+#[test]
+fn expired_tokens_are_renewed_in_the_middle_of_a_deployment() {
+    let managed = std::sync::Arc::new(Managed::new());
+    managed.deploy(&Package::new("release-2"));
+    let weak = std::sync::Arc::downgrade(&managed);
+    managed.server.observe(Some(Box::new(move |when, entry| {
+        // Every token is good for one request.
+        if when == thimble_hal_sim::listen::When::After
+            && entry.endpoint != Some(Endpoint::Auth)
+            && let Some(managed) = weak.upgrade()
+        {
+            managed.server.with(thimble_hal_sim::server::Server::expire_tokens);
+        }
+    })));
+    assert_eq!(managed.finish(), "success", "{}", managed.story());
+    managed.no_violations();
+    managed.server.observe(None);
+}
+
+#[test]
+fn a_device_waits_until_it_is_accepted() {
+    let managed = Managed::new();
+    managed.server.with(|server| server.accepts_all = false);
+    managed.deploy(&Package::new("release-2"));
+    let mut daemon = managed.start();
+    managed.wait(&mut daemon, |server, _| server.count(Endpoint::Auth) >= 3);
+    assert_eq!(managed.server.with(|server| server.count(Endpoint::NextV2)), 0, "nothing without a token");
+    managed.server.with(|server| server.set_acceptance(thimble_hal_sim::server::Acceptance::Accepted));
+    managed.wait(&mut daemon, |server, _| server.deployments[ID].is_over());
+    managed.no_violations();
+}
+
+#[test]
+fn n6_polls_that_fail_are_repeated() {
+    let managed = Managed::new();
+    managed.deploy(&Package::new("release-2"));
+    managed.server.with(|server| {
+        server.disturb(Endpoint::NextV2, 0, 1, Fault::RetryAfter("1".into()));
+        server.disturb(Endpoint::NextV2, 0, 1, Fault::Status(500));
+        server.disturb(Endpoint::NextV2, 0, 1, Fault::Body(b"{\"id\":".to_vec()));
+        server.disturb(Endpoint::NextV2, 0, 1, Fault::Refused);
+    });
+    assert_eq!(managed.finish(), "success", "{}", managed.story());
+    managed.no_violations();
+}
+
+#[test]
+fn check_update_and_send_inventory_wake_an_idle_daemon() {
+    let managed = Managed::new();
+    managed.configure(r#","UpdatePollIntervalSeconds":3600"#);
+    let mut daemon = managed.start();
+    managed.wait(&mut daemon, |server, _| {
+        server.count(Endpoint::NextV1) >= 1 && server.count(Endpoint::Inventory) >= 1
+    });
+    let polls = managed.server.with(|server| server.count(Endpoint::NextV1));
+    managed.lab.run(["check-update"]).status(0);
+    managed.wait(&mut daemon, |server, _| server.count(Endpoint::NextV1) > polls);
+    managed.lab.program("data/inventory/mender-inventory-new", "#!/bin/sh\necho new=1\n");
+    managed.lab.run(["send-inventory"]).status(0);
+    managed.wait(&mut daemon, |server, _| {
+        server.devices.values().any(|device| device.inventory.contains_key("new"))
+    });
+    managed.no_violations();
+}
+
+#[test]
+fn status_says_what_goes_on() {
+    let managed = Managed::new();
+    managed.lab.run(["status"]).failed("no daemon is running");
+    assert_eq!(managed.lab.run(["status", "--json"]).status(1).stdout, "{\"running\":false}\n");
+    managed.configure(r#","UpdatePollIntervalSeconds":3600"#);
+    managed.lab.on("ArtifactInstall", "exit 1");
+    managed.deploy(&Package::new("release-2"));
+    let mut daemon = managed.start();
+    managed.wait(&mut daemon, |server, _| {
+        server.deployments[ID].is_over() && server.deployments[ID].log.len() > 1
+    });
+    // The daemon may still be at the end of the deployment.
+    let text = (0..1000)
+        .map(|_| managed.lab.run(["status"]).status(0).stdout.clone())
+        .find(|text| text.contains("Idle"));
+    let text = text.expect("it becomes idle");
+    assert!(
+        text.contains(&format!("Last deployment: {ID}: failure: the device is what it was before")),
+        "{text}"
+    );
+    assert!(
+        text.contains("Failed because:  the update module ended ArtifactInstall with exit status 1"),
+        "{text}"
+    );
+    let json = managed.lab.run(["status", "--json"]).status(0).stdout.clone();
+    assert!(
+        json.starts_with("{\"running\":true,\"version\":\"") && json.contains("\"state\":\"Idle\""),
+        "{json}"
+    );
+    daemon.stop();
+    managed.lab.run(["status"]).failed("no daemon is running");
+}
+
+#[test]
+fn sigterm_ends_the_daemon_and_its_children_and_the_update_goes_on_later() {
+    let managed = Managed::new();
+    managed.lab.on("ArtifactCommit", "if [ ! -e once ]; then : > once; echo $$ > pid; sleep 1000; fi");
+    managed.deploy(&Package::new("release-2"));
+    let daemon = managed.start();
+    let pid = managed.lab.path("store/modules/v3/payloads/0000/tree/pid");
+    let end = std::time::Instant::now() + thimble_tests::managed::LIMIT;
+    while fs::read_to_string(&pid).map_or(true, |text| !text.ends_with('\n')) {
+        assert!(std::time::Instant::now() < end, "{}", managed.story());
+        std::thread::yield_now();
+    }
+    let module = fs::read_to_string(&pid).unwrap();
+    daemon.stop();
+    assert!(!fs::exists(format!("/proc/{}", module.trim())).unwrap());
+    // An interrupted commit is rolled back.
+    assert_eq!(managed.finish(), "failure", "{}", managed.story());
+    managed.no_violations();
+    assert_eq!(managed.lab.name(), "unknown");
+}
+
+#[test]
+fn a_daemon_without_server_says_what_to_do() {
+    let managed = Managed::new();
+    managed.lab.configure("{}");
+    managed.lab.run(["daemon"]).failed("set ServerURL in");
+}
+
+#[test]
+fn i15_a_second_daemon_is_refused() {
+    let managed = Managed::new();
+    let mut daemon = managed.start();
+    managed.wait(&mut daemon, |server, _| server.count(Endpoint::Auth) >= 1);
+    managed.lab.run(["daemon"]).failed("another client is at work");
+    managed.lab.run(["install", "x.mender"]).failed("another client is at work");
+}
+
+#[test]
+fn d2_the_key_is_private_and_stays_the_same() {
+    use std::os::unix::fs::MetadataExt;
+    let managed = Managed::new();
+    let mut daemon = managed.start();
+    managed.wait(&mut daemon, |server, _| server.count(Endpoint::Auth) >= 1);
+    daemon.stop();
+    let path = managed.lab.path("store/mender-agent.pem");
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    let key = fs::read(&path).unwrap();
+    let mut daemon = managed.start();
+    managed.wait(&mut daemon, |server, _| server.count(Endpoint::Auth) >= 2);
+    assert_eq!(fs::read(&path).unwrap(), key);
+}
+
+#[test]
+fn d3_a_key_that_cannot_be_read_is_never_replaced() {
+    for text in ["", "garbage"] {
+        let managed = Managed::new();
+        managed.lab.write("store/mender-agent.pem", text);
+        let ran = managed.lab.run(["bootstrap"]);
+        ran.failed("mender-agent.pem");
+        assert_eq!(fs::read_to_string(managed.lab.path("store/mender-agent.pem")).unwrap(), text);
+    }
+}
+
+#[test]
+fn bootstrap_makes_a_key_and_asks_for_a_token() {
+    let managed = Managed::new();
+    managed.server.with(|server| server.accepts_all = false);
+    managed.lab.run(["bootstrap"]).failed("does not accept this device");
+    managed.server.with(|server| server.set_acceptance(thimble_hal_sim::server::Acceptance::Accepted));
+    managed.lab.run(["bootstrap"]).status(0);
+    let key = fs::read(managed.lab.path("store/mender-agent.pem")).unwrap();
+    managed.lab.run(["bootstrap", "-F"]).status(0);
+    assert_ne!(fs::read(managed.lab.path("store/mender-agent.pem")).unwrap(), key);
+    managed.no_violations();
+}
+
+#[test]
+fn l15_a_storm_of_signals_harms_nothing() {
+    let managed = Managed::new();
+    managed.deploy(&Package::new("release-2"));
+    let mut daemon = managed.start();
+    managed.wait(&mut daemon, |server, _| server.count(Endpoint::Auth) >= 1);
+    let pid = daemon.pid();
+    let storm = Command::new("sh")
+        .args([
+            "-c",
+            &format!("i=0; while [ $i -lt 500 ]; do kill -USR1 {pid}; kill -USR2 {pid}; i=$((i+1)); done"),
+        ])
+        .status()
+        .unwrap();
+    assert!(storm.success());
+    managed.wait(&mut daemon, |server, _| server.deployments[ID].is_over());
+    assert_eq!(managed.status(), "success");
+    managed.no_violations();
+}
