@@ -49,7 +49,6 @@ fn daemon_survives_two_failures_and_two_losses_of_power() {
 }
 
 #[test]
-#[ignore = "minutes: run it by name before a release"]
 fn command_line_survives_two_failures_and_two_losses_of_power() {
     walk_all(2, 2, true);
 }
