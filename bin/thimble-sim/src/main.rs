@@ -1,5 +1,7 @@
 //! `thimble-sim`: what an update can do to a device, shown on a host before it is shipped.
 
+mod serve;
+
 use std::fs;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -14,12 +16,15 @@ Shows what an update can do to a device, on the real state machine and a simulat
 
 Usage: thimble-sim run SCENARIO...
        thimble-sim explore [--failures N] [--losses N]
+       thimble-sim serve [OPTIONS] ARTIFACT...
+       thimble-sim serve --help
        thimble-sim --help | --version
 
 run       does what each scenario says and prints the timeline; exit status 1 if it is not the one that stands
           in the file (a file without a timeline expects none)
 explore   walks over everything that can happen to a deployment with at most so many failures and losses of
           power (0 to 3 each, 1 unless told), prints how much that was, and the shortest path to anything wrong
+serve     is a Mender server for a real client on this machine: deploys the artifacts and prints every request
 
 Examples:
   thimble-sim run tests/scenarios/daemon-26-power-loss-in-install.txt
@@ -42,6 +47,11 @@ fn main() -> ExitCode {
         ["run", files @ ..] if !files.is_empty() => run(&mut out, files),
         ["explore", options @ ..] => match budget(options) {
             Ok(budget) => walk(&mut out, budget),
+            Err(error) => return refuse(&error),
+        },
+        ["serve", "--help" | "-h"] => write!(out, "{}", serve::HELP).map(|()| true),
+        ["serve", options @ ..] => match serve::run(&mut out, options) {
+            Ok(good) => Ok(good),
             Err(error) => return refuse(&error),
         },
         [] => return refuse("a command is missing"),
