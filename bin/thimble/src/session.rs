@@ -68,6 +68,10 @@ impl Session {
         if let Some(directory) = &conf.update_log_path {
             logger.set_deployment_logs(directory);
         }
+        if let Some(path) = &globals.trusted_certs {
+            conf.server_certificate = Some(path.clone());
+        }
+        conf.skip_verify |= globals.skip_verify;
         for warning in warnings {
             logger.log(Level::Warning, format_args!("{warning}"));
         }
