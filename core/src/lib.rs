@@ -39,6 +39,7 @@ pub mod hal;
 pub mod json;
 pub mod limits;
 pub mod machine;
+pub mod module;
 pub mod retry;
 pub mod script;
 pub mod state;

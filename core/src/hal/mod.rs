@@ -11,6 +11,7 @@
 //!   do) and a [`Kind`] for the driver; nothing generic enters the machine.
 
 mod agent;
+mod bootloader;
 mod clock;
 mod log;
 mod module;
@@ -21,6 +22,7 @@ mod storage;
 mod system;
 
 pub use agent::Agent;
+pub use bootloader::{BootStatus, Bootloader, Slot};
 pub use clock::Clock;
 pub use log::{Level, Log};
 pub use module::{TreeFacts, UpdateModule};

@@ -1,0 +1,70 @@
+use super::ErrorType;
+
+/// One of the two root file systems of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "their names say all there is")]
+pub enum Slot {
+    A,
+    B,
+}
+
+impl Slot {
+    /// The one that this is not.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+impl core::fmt::Display for Slot {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::A => "A",
+            Self::B => "B",
+        })
+    }
+}
+
+/// How the boot loader and the running system stand to each other, in one consistent look.
+///
+/// | trial | running = selected | meaning |
+/// |---|---|---|
+/// | no | yes | normal |
+/// | yes | no | installed, not yet rebooted (or the reboot went wrong) |
+/// | yes | yes | trial boot, not committed |
+/// | no | no | inconsistent: nothing may be installed |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BootStatus {
+    /// The slot the running root file system is in.
+    pub running: Slot,
+    /// The slot the boot loader starts next.
+    pub selected: Slot,
+    /// The boot loader starts `selected` once, and goes back to the other one unless it is made permanent.
+    pub trial: bool,
+}
+
+/// Decides which slot is started (`rootfs-bootloader.md` 8).
+///
+/// Every write is atomic and durable on return: power loss inside it leaves the selection of before or that of
+/// after, never a third one and never a device that starts nothing. Each may be repeated. Nothing is written when
+/// nothing changes. All of them block for the time of a few small flushes.
+///
+/// A reset during the trial, also by a watchdog, counts as a failed boot: the boot loader goes back.
+pub trait Bootloader: ErrorType {
+    /// How it stands. An error when that cannot be said for sure; it is never guessed.
+    fn status(&mut self) -> Result<BootStatus, Self::Error>;
+
+    /// The next boot is a trial of `slot`. The caller has seen that it is not the running one.
+    fn set_trial(&mut self, slot: Slot) -> Result<(), Self::Error>;
+
+    /// The next boot, and every one after it, is of `slot`. Commits the running slot, or takes a trial back.
+    fn set_permanent(&mut self, slot: Slot) -> Result<(), Self::Error>;
+
+    /// Whether a trial could be set and would be read by the boot loader: its records are whole and can be
+    /// written, it can save what we can read (the canary), and the slots are two. Asked before a payload is
+    /// written. May bring redundant copies in step again; changes nothing else.
+    fn self_check(&mut self) -> Result<(), Self::Error>;
+}

@@ -1,0 +1,3 @@
+//! Handlers of payloads that are built in.
+
+pub mod rootfs;

@@ -1,0 +1,434 @@
+//! Root file systems in two slots: the built-in handler of `rootfs-image` (`rootfs-bootloader.md` 2).
+//!
+//! ```text
+//! Download          image -> the slot that does not run           nothing boots from it
+//! ArtifactInstall   remember the running slot; trial of the other one
+//!   reboot          the boot loader starts the other slot, once
+//! ArtifactVerifyReboot, ArtifactCommit      only from the trial slot; commit makes it permanent
+//!   or a boot that fails, or a reset        the boot loader goes back: seen as "reverted"
+//! ArtifactRollback  before the reboot: stay; in the trial or after a commit: the remembered slot
+//! ```
+//!
+//! Every call looks at the boot loader afresh and checks what it relies on. Calls end within [`UpdateModule::start`];
+//! only the download takes time.
+
+use core::fmt;
+use core::task::Poll;
+
+use crate::deployment::Call;
+use crate::hal::{
+    BootStatus, Bootloader, Error, ErrorType, Exit, Kind, PayloadSink, Slot, TreeFacts, UpdateModule,
+};
+use crate::time::{Duration, Instant};
+
+/// The payload type this handles.
+pub const PAYLOAD_TYPE: &str = "rootfs-image";
+
+/// The two slots as a place for an image, and the little that must be known after a reboot.
+pub trait Slots: PayloadSink {
+    /// The next file goes into `slot`. The sink itself never writes where the running system is.
+    fn aim(&mut self, slot: Slot) -> Result<(), Self::Error>;
+
+    /// Whether `slot` can be started from as far as its storage knows: no update of it was interrupted.
+    fn check(&mut self, slot: Slot) -> Result<(), Self::Error>;
+
+    /// Ready when nothing is being written any more, also after [`PayloadSink::abort`].
+    fn poll_idle(&mut self, now: Instant) -> Poll<()>;
+
+    /// See [`UpdateModule::prepare`].
+    fn prepare(&mut self, facts: &TreeFacts<'_>) -> Result<(), Self::Error>;
+
+    /// Keeps the slot that ran before the update. Durable on return; gone with [`Self::remove`].
+    fn remember(&mut self, running: Slot) -> Result<(), Self::Error>;
+
+    /// What was remembered; `None` when nothing was.
+    fn remembered(&mut self) -> Result<Option<Slot>, Self::Error>;
+
+    /// See [`UpdateModule::is_clean`].
+    fn is_clean(&mut self) -> bool;
+
+    /// See [`UpdateModule::remove`].
+    fn remove(&mut self) -> Result<(), Self::Error>;
+
+    /// Something that people should know of and that stops nothing.
+    fn warn(&mut self, message: fmt::Arguments<'_>);
+}
+
+/// The handler.
+#[derive(Debug)]
+pub struct RootfsImage<B, S> {
+    boot: B,
+    slots: S,
+    run: Run,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Run {
+    Nothing,
+    /// An action that succeeded.
+    Done,
+    /// A query and its answer.
+    Answer(&'static str),
+    Download {
+        files: u8,
+    },
+    /// A download that was given up.
+    Stopping,
+}
+
+impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
+    /// Over these two.
+    pub const fn new(boot: B, slots: S) -> Self {
+        Self { boot, slots, run: Run::Nothing }
+    }
+
+    /// The boot loader, to look at.
+    pub const fn boot(&mut self) -> &mut B {
+        &mut self.boot
+    }
+
+    /// The slots, to add what they wait for to the main loop.
+    pub const fn slots(&self) -> &S {
+        &self.slots
+    }
+
+    fn call(&mut self, call: Call) -> Result<Run, Fault<B, S>> {
+        match call {
+            Call::ProvidePayloadFileSizes | Call::SupportsRollback => return Ok(Run::Answer("Yes")),
+            Call::NeedsArtifactReboot => return Ok(Run::Answer("Automatic")),
+            Call::Download => return Err(RootfsError::SizesNeeded),
+            Call::DownloadWithFileSizes => {
+                let status = self.settled()?;
+                if self.remembered()?.is_some() {
+                    // This update has installed already: the other slot may be its way back.
+                    return Err(RootfsError::Order);
+                }
+                self.slots.aim(status.running.other()).map_err(RootfsError::Slots)?;
+                return Ok(Run::Download { files: 0 });
+            }
+            Call::ArtifactInstall => self.install()?,
+            Call::ArtifactVerifyReboot => self.in_trial().map(drop)?,
+            Call::ArtifactCommit => self.commit()?,
+            Call::ArtifactRollback => self.roll_back()?,
+            Call::ArtifactVerifyRollbackReboot => self.verify_rollback()?,
+            Call::ArtifactReboot | Call::ArtifactRollbackReboot | Call::ArtifactFailure | Call::Cleanup => {}
+        }
+        Ok(Run::Done)
+    }
+
+    fn status(&mut self) -> Result<BootStatus, Fault<B, S>> {
+        self.boot.status().map_err(RootfsError::Boot)
+    }
+
+    fn remembered(&mut self) -> Result<Option<Slot>, Fault<B, S>> {
+        self.slots.remembered().map_err(RootfsError::Slots)
+    }
+
+    /// No update is under way and the boot loader can be relied on: an image may be written and selected.
+    fn settled(&mut self) -> Result<BootStatus, Fault<B, S>> {
+        self.boot.self_check().map_err(RootfsError::Boot)?;
+        let status = self.status()?;
+        if status.trial {
+            return Err(RootfsError::Uncommitted(status));
+        }
+        if status.running != status.selected {
+            return Err(RootfsError::Inconsistent(status));
+        }
+        Ok(status)
+    }
+
+    fn install(&mut self) -> Result<(), Fault<B, S>> {
+        let status = self.status()?;
+        let again = status.trial
+            && status.selected == status.running.other()
+            && self.remembered()? == Some(status.running);
+        if again {
+            // Power was lost right behind the selection below.
+            return Ok(());
+        }
+        let running = self.settled()?.running;
+        let next = running.other();
+        self.slots.check(next).map_err(RootfsError::Slots)?;
+        self.slots.remember(running).map_err(RootfsError::Slots)?;
+        self.boot.set_trial(next).map_err(RootfsError::Boot)
+    }
+
+    /// The new slot runs on trial.
+    fn in_trial(&mut self) -> Result<BootStatus, Fault<B, S>> {
+        self.boot.self_check().map_err(RootfsError::Boot)?;
+        let status = self.status()?;
+        match (status.trial, status.running == status.selected) {
+            (true, true) => Ok(status),
+            (true, false) => Err(RootfsError::NotRebooted(status)),
+            (false, _) => Err(RootfsError::Reverted(status)),
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), Fault<B, S>> {
+        let running = match self.in_trial() {
+            Ok(status) => status.running,
+            Err(RootfsError::Reverted(status))
+                if status.running == status.selected
+                    && self.remembered()? == Some(status.running.other()) =>
+            {
+                // Already committed: power was lost before that was on record.
+                return Ok(());
+            }
+            Err(fault) => return Err(fault),
+        };
+        self.boot.set_permanent(running).map_err(RootfsError::Boot)
+    }
+
+    fn roll_back(&mut self) -> Result<(), Fault<B, S>> {
+        let status = match self.boot.status() {
+            Ok(status) => status,
+            Err(error) => {
+                // During a trial the boot loader goes back by itself; the check after the reboot tells.
+                self.slots.warn(format_args!(
+                    "the boot loader cannot be asked, it is left to go back by itself: {error}"
+                ));
+                return Ok(());
+            }
+        };
+        let remembered = match self.slots.remembered() {
+            Ok(remembered) => remembered,
+            Err(error) if status.trial => {
+                self.slots.warn(format_args!("the slot before the update is not known: {error}"));
+                None
+            }
+            Err(error) => return Err(RootfsError::Slots(error)),
+        };
+        if !status.trial {
+            let Some(before) = remembered else {
+                // Nothing was selected by this update.
+                return Ok(());
+            };
+            return self.boot.set_permanent(before).map_err(RootfsError::Boot);
+        }
+        // Before the reboot that is the running slot, in the trial the one that does not run.
+        let before = status.selected.other();
+        if remembered.is_some_and(|slot| slot != before) {
+            self.slots.warn(format_args!(
+                "slot {} was remembered as the one before the update, but it is slot {before}",
+                before.other()
+            ));
+        }
+        if let Err(error) = self.boot.set_permanent(before) {
+            self.slots
+                .warn(format_args!("the boot loader is left to go back to slot {before} by itself: {error}"));
+        }
+        Ok(())
+    }
+
+    fn verify_rollback(&mut self) -> Result<(), Fault<B, S>> {
+        self.boot.self_check().map_err(RootfsError::Boot)?;
+        let status = self.status()?;
+        let before = self.remembered()?;
+        let is_back = !status.trial
+            && status.running == status.selected
+            && before.is_none_or(|before| before == status.running);
+        if is_back { Ok(()) } else { Err(RootfsError::NotRolledBack(status)) }
+    }
+
+    fn downloading(&mut self) -> Result<&mut u8, Fault<B, S>> {
+        match &mut self.run {
+            Run::Download { files } => Ok(files),
+            Run::Nothing | Run::Done | Run::Answer(_) | Run::Stopping => Err(RootfsError::Order),
+        }
+    }
+}
+
+type Fault<B, S> = RootfsError<<B as ErrorType>::Error, <S as ErrorType>::Error>;
+
+impl<B: Bootloader, S: Slots> ErrorType for RootfsImage<B, S> {
+    type Error = Fault<B, S>;
+}
+
+impl<B: Bootloader, S: Slots> UpdateModule for RootfsImage<B, S> {
+    fn select(&mut self, payload_type: &str) -> Result<(), Self::Error> {
+        if payload_type == PAYLOAD_TYPE { Ok(()) } else { Err(RootfsError::PayloadType) }
+    }
+
+    fn prepare(&mut self, facts: &TreeFacts<'_>) -> Result<(), Self::Error> {
+        self.run = Run::Nothing;
+        self.slots.prepare(facts).map_err(RootfsError::Slots)
+    }
+
+    fn start(&mut self, _now: Instant, call: Call) -> Result<(), Self::Error> {
+        self.run = Run::Nothing;
+        if call != Call::Cleanup && self.slots.is_clean() {
+            return Err(RootfsError::NoTree(call));
+        }
+        self.run = self.call(call)?;
+        Ok(())
+    }
+
+    fn poll_exit(&mut self, now: Instant) -> Poll<Result<Exit, Self::Error>> {
+        match self.run {
+            Run::Nothing => Poll::Ready(Err(RootfsError::Order)),
+            Run::Done | Run::Answer(_) => Poll::Ready(Ok(Exit::Code(0))),
+            Run::Download { .. } => Poll::Pending,
+            Run::Stopping => self.slots.poll_idle(now).map(|()| Ok(Exit::Code(1))),
+        }
+    }
+
+    fn answer(&self) -> &[u8] {
+        match self.run {
+            Run::Answer(answer) => answer.as_bytes(),
+            Run::Nothing | Run::Done | Run::Download { .. } | Run::Stopping => &[],
+        }
+    }
+
+    fn kill(&mut self, _now: Instant, _grace: Duration) {
+        self.abort();
+    }
+
+    fn is_clean(&mut self) -> bool {
+        self.slots.is_clean()
+    }
+
+    fn remove(&mut self) -> Result<(), Self::Error> {
+        self.abort();
+        self.run = Run::Nothing;
+        self.slots.remove().map_err(RootfsError::Slots)
+    }
+}
+
+impl<B: Bootloader, S: Slots> PayloadSink for RootfsImage<B, S> {
+    fn poll_begin(&mut self, now: Instant, name: &str, size: u64) -> Poll<Result<(), Self::Error>> {
+        match self.downloading() {
+            Ok(0) => {}
+            Ok(_) => return Poll::Ready(Err(RootfsError::Files)),
+            Err(fault) => return Poll::Ready(Err(fault)),
+        }
+        if size == 0 {
+            return Poll::Ready(Err(RootfsError::Empty));
+        }
+        let begun = self.slots.poll_begin(now, name, size).map_err(RootfsError::Slots);
+        if let (Poll::Ready(Ok(())), Ok(files)) = (&begun, self.downloading()) {
+            *files = 1;
+        }
+        begun
+    }
+
+    fn poll_write(&mut self, now: Instant, bytes: &[u8]) -> Poll<Result<usize, Self::Error>> {
+        if let Err(fault) = self.downloading() {
+            return Poll::Ready(Err(fault));
+        }
+        self.slots.poll_write(now, bytes).map_err(RootfsError::Slots)
+    }
+
+    fn poll_end(&mut self, now: Instant) -> Poll<Result<(), Self::Error>> {
+        if let Err(fault) = self.downloading() {
+            return Poll::Ready(Err(fault));
+        }
+        self.slots.poll_end(now).map_err(RootfsError::Slots)
+    }
+
+    fn poll_finish(&mut self, now: Instant) -> Poll<Result<(), Self::Error>> {
+        match self.downloading() {
+            Ok(0) => return Poll::Ready(Err(RootfsError::Files)),
+            Ok(_) => {}
+            Err(fault) => return Poll::Ready(Err(fault)),
+        }
+        self.slots.poll_finish(now).map_err(RootfsError::Slots)
+    }
+
+    fn abort(&mut self) {
+        if matches!(self.run, Run::Download { .. }) {
+            self.slots.abort();
+            self.run = Run::Stopping;
+        }
+    }
+}
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RootfsError<B, S> {
+    /// The boot loader's own.
+    Boot(B),
+    /// The slots' own.
+    Slots(S),
+    /// Asked to handle another payload type.
+    PayloadType,
+    /// `Download` without sizes.
+    SizesNeeded,
+    /// Not exactly one file.
+    Files,
+    /// A file without content.
+    Empty,
+    /// A call without a work tree.
+    NoTree(Call),
+    /// An earlier update is neither committed nor taken back.
+    Uncommitted(BootStatus),
+    /// The running slot is not the one that would be started next, and no update explains it.
+    Inconsistent(BootStatus),
+    /// The new slot does not run (yet).
+    NotRebooted(BootStatus),
+    /// The trial is over without a commit.
+    Reverted(BootStatus),
+    /// The device is not back where it was.
+    NotRolledBack(BootStatus),
+    /// No call or file is open for this.
+    Order,
+}
+
+impl<B: fmt::Display, S: fmt::Display> fmt::Display for RootfsError<B, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Boot(error) => error.fmt(f),
+            Self::Slots(error) => error.fmt(f),
+            Self::PayloadType => write!(f, "only payloads of type {PAYLOAD_TYPE} are handled here"),
+            Self::SizesNeeded => f.write_str("a root file system is only written when its size is known"),
+            Self::Files => write!(f, "a {PAYLOAD_TYPE} payload has exactly one file"),
+            Self::Empty => f.write_str("the image is empty"),
+            Self::NoTree(call) => {
+                write!(f, "cannot call {call}: the work tree is missing; install again")
+            }
+            Self::Uncommitted(BootStatus { selected, .. }) => write!(
+                f,
+                "an earlier update of slot {selected} was neither committed nor rolled back: commit it, or roll \
+                 it back and reboot"
+            ),
+            Self::Inconsistent(BootStatus { running, selected, .. }) => write!(
+                f,
+                "slot {running} runs but the boot loader would start slot {selected} next: reboot, or correct \
+                 the boot environment"
+            ),
+            Self::NotRebooted(BootStatus { running, selected, .. }) => {
+                write!(f, "slot {running} still runs, not the new slot {selected}: reboot first")
+            }
+            Self::Reverted(BootStatus { running, .. }) => write!(
+                f,
+                "the update was reverted: the boot loader is not in a trial any more, and slot {running} runs"
+            ),
+            Self::NotRolledBack(BootStatus { running, selected, trial }) => write!(
+                f,
+                "not rolled back: slot {running} runs and slot {selected} is selected{}",
+                if *trial { " for a trial" } else { "" }
+            ),
+            Self::Order => f.write_str("no call or payload file is open for this"),
+        }
+    }
+}
+
+impl<B: Error, S: Error> Error for RootfsError<B, S> {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Boot(error) => error.kind(),
+            Self::Slots(error) => error.kind(),
+            Self::NoTree(_) => Kind::NotFound,
+            Self::PayloadType
+            | Self::SizesNeeded
+            | Self::Files
+            | Self::Empty
+            | Self::Uncommitted(_)
+            | Self::Inconsistent(_) => Kind::Refused,
+            Self::NotRebooted(_) | Self::Reverted(_) | Self::NotRolledBack(_) | Self::Order => Kind::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "rootfs_tests.rs"]
+mod tests;
