@@ -28,6 +28,8 @@ exit 0
 "#;
 const MODULE_NAME: &str = "thimble-bench";
 const RUNS: usize = 5;
+/// Where mender 3.4 looks for the name of a system that was never updated.
+const ARTIFACT_INFO: &str = "/etc/mender/artifact_info";
 
 fn main() {
     let mib = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(256);
@@ -41,6 +43,8 @@ struct Bench {
     thimble: PathBuf,
     /// Debian's client can be measured too.
     mender: bool,
+    /// [`ARTIFACT_INFO`] was not there before.
+    info_is_ours: bool,
 }
 
 impl Bench {
@@ -57,12 +61,18 @@ impl Bench {
         fs::write(dir.join("conf/mender.conf"), "{}").expect("mender.conf");
         let system_modules = Path::new("/usr/share/mender/modules/v3");
         let mender = Path::new("/usr/bin/mender").exists() && system_modules.exists() && is_root();
+        let info = Path::new(ARTIFACT_INFO);
+        let info_is_ours = mender && !info.exists();
         if mender {
             write_program(&system_modules.join(MODULE_NAME), MODULE);
+            if info_is_ours {
+                fs::write(info, "artifact_name=bench-old\n")
+                    .expect("artifact_info, which mender 3.4 asks for");
+            }
         } else {
             println!("mender 3.4 is not measured: it is not installed, or this is not root");
         }
-        Self { dir, thimble, mender }
+        Self { dir, thimble, mender, info_is_ours }
     }
 
     fn large(&self, mib: usize) {
@@ -209,6 +219,9 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
+        if self.info_is_ours {
+            drop(fs::remove_file(ARTIFACT_INFO));
+        }
         if self.mender {
             drop(fs::remove_file(Path::new("/usr/share/mender/modules/v3").join(MODULE_NAME)));
         }
