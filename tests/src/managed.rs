@@ -120,13 +120,23 @@ impl Managed {
     /// status.
     #[track_caller]
     pub fn finish(&self) -> String {
+        self.finish_telling(&mut |_| {})
+    }
+
+    /// As [`Self::finish`]; `tell` gets the process id of each daemon.
+    #[track_caller]
+    pub fn finish_telling(&self, tell: &mut dyn FnMut(u32)) -> String {
         let mut daemon = self.start();
+        tell(daemon.pid());
         for _ in 0..STARTS {
-            if self.wait_while(&mut daemon, |server, journal| is_finished(server, journal)) {
-                daemon.stop();
-                return self.status();
+            if self.wait_while(&mut daemon, is_finished) {
+                // An observer may kill it just now.
+                if daemon.terminate().code() == Some(0) {
+                    return self.status();
+                }
             }
             daemon = self.start();
+            tell(daemon.pid());
         }
         panic!("the daemon died {STARTS} times\n{}", self.story());
     }
@@ -186,9 +196,11 @@ impl Managed {
     }
 }
 
-/// The final report was accepted, and the daemon polls again: its record is gone.
+/// The final report was accepted, and the daemon is past it: its record is gone.
 fn is_finished(server: &Server, journal: &[Entry]) -> bool {
-    let polls = |entry: &Entry| matches!(entry.endpoint, Some(Endpoint::NextV1 | Endpoint::NextV2));
+    let polls = |entry: &Entry| {
+        matches!(entry.endpoint, Some(Endpoint::NextV1 | Endpoint::NextV2 | Endpoint::Inventory))
+    };
     let last = journal.iter().rposition(|entry| {
         matches!(entry.endpoint, Some(Endpoint::Status | Endpoint::Log | Endpoint::Artifact))
     });
@@ -217,9 +229,14 @@ impl Daemon {
     }
 
     /// Ends it politely.
+    #[track_caller]
     pub fn stop(self) {
+        assert_eq!(self.terminate().code(), Some(0));
+    }
+
+    fn terminate(self) -> ExitStatus {
         self.signal("TERM");
-        assert_eq!(self.ended().code(), Some(0));
+        self.ended()
     }
 
     /// Waits for its end.
