@@ -50,7 +50,15 @@ pub fn thimble() -> &'static Path {
             return path.into();
         }
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-        let built = Command::new(env!("CARGO"))
+        let mut cargo = Command::new(env!("CARGO"));
+        // What cargo says of this test would make build scripts run anew, and everything behind them.
+        for (name, _) in std::env::vars_os() {
+            let of_test = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+            if name.to_str().is_some_and(|name| of_test.iter().any(|prefix| name.starts_with(prefix))) {
+                cargo.env_remove(name);
+            }
+        }
+        let built = cargo
             .args(["build", "--quiet", "--locked", "--package", "thimble"])
             .current_dir(workspace)
             .status()

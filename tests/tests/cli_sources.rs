@@ -1,0 +1,137 @@
+//! Where artifacts come from and where they go: URLs, pipes, signatures, a full disk.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use thimble_tests::lab::{Lab, Package, Ran, has, is_root};
+
+/// A file system of a few kilobytes on the datastore of a lab.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(lab: &Lab, size: &str) -> Option<Self> {
+        let store = lab.path("store");
+        let mounted = is_root()
+            && Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &format!("size={size},mode=700"), "lab"])
+                .arg(&store)
+                .stderr(Stdio::null())
+                .status()
+                .is_ok_and(|status| status.success());
+        if !mounted {
+            println!("left out: needs root and mount");
+            return None;
+        }
+        lab.write("store/device_type", "device_type=lab\n");
+        Some(Self(store))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn i13_a_full_disk_is_named_and_the_device_stays_usable() {
+    let lab = Lab::new();
+    let Some(_disk) = SmallDisk::mount(&lab, "256k") else { return };
+    let large = vec![7; 1024 * 1024];
+    let ran = lab.install(&Package::new("large").files(&[("large", &large)]));
+    ran.failed("no space left");
+    assert!(ran.stdout.ends_with("The download failed.\nThe device was not modified.\n"), "{ran:?}");
+    assert_eq!((lab.name().as_str(), lab.leftovers()), ("unknown", vec![]));
+    lab.install(&Package::new("small")).status(0);
+    lab.run(["commit"]).status(0);
+    assert_eq!(lab.name(), "small");
+}
+
+/// Answers one request with `body` after `head`, and says what was asked.
+fn serve_once(head: String, body: Vec<u8>) -> (String, std::thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url =
+        format!("http://{}/a/release.mender?token=x%20y&z=1", listener.local_addr().expect("its address"));
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut request = Vec::new();
+        let mut byte = [0];
+        while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+            request.push(byte[0]);
+        }
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+        String::from_utf8(request).expect("text")
+    });
+    (url, server)
+}
+
+#[test]
+fn an_artifact_comes_from_a_url_that_is_asked_for_verbatim() {
+    let lab = Lab::new();
+    let bytes = fs::read(Package::new("new").build(&lab)).expect("the artifact");
+    let (url, server) =
+        serve_once(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len()), bytes);
+    lab.run(["install", &url]).status(0);
+    let request = server.join().expect("the server");
+    assert!(request.starts_with("GET /a/release.mender?token=x%20y&z=1 HTTP/1.1\r\n"), "{request}");
+    lab.run(["commit"]).status(0);
+    assert_eq!(lab.name(), "new");
+}
+
+#[test]
+fn r5_a_refused_first_request_is_not_repeated() {
+    let lab = Lab::new();
+    for status in ["404 Not Found", "503 Service Unavailable"] {
+        let (url, server) = serve_once(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"), Vec::new());
+        lab.run(["install", &url]).failed(&status[..3]);
+        server.join().expect("one request and no more");
+    }
+    assert_eq!((lab.journal().len(), lab.leftovers()), (0, vec![]));
+}
+
+#[test]
+fn an_artifact_may_come_through_a_pipe() {
+    let lab = Lab::new();
+    let artifact = Package::new("new").build(&lab);
+    let mut cat = Command::new("cat").arg(&artifact).stdout(Stdio::piped()).spawn().expect("cat");
+    let out = cat.stdout.take().expect("its output");
+    let child = lab.command(["install", "/dev/stdin"]).stdin(Stdio::from(out)).spawn().expect("it starts");
+    Ran::of(child).status(0);
+    assert!(cat.wait().expect("it ends").success());
+}
+
+#[test]
+fn with_verify_keys_only_a_good_signature_is_accepted() {
+    if !(has("openssl") && has("mender-artifact")) {
+        println!("left out: needs openssl and mender-artifact");
+        return;
+    }
+    let lab = Lab::new();
+    let run = |program: &str, args: &[&str]| {
+        let output = Command::new(program).args(args).current_dir(lab.path("")).output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    for name in ["ours", "other"] {
+        let curve = ["ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", &format!("{name}.key")];
+        run("openssl", &curve);
+    }
+    run("openssl", &["ec", "-in", "ours.key", "-pubout", "-out", "ours.pem"]);
+    let unsigned = Package::new("new").build(&lab);
+    let unsigned = unsigned.to_str().expect("text");
+    lab.configure(&format!(r#"{{"ArtifactVerifyKey": "{}"}}"#, lab.path("ours.pem").display()));
+    lab.run(["install", unsigned]).status(1);
+    for name in ["ours", "other"] {
+        run(
+            "mender-artifact",
+            &["sign", unsigned, "-k", &format!("{name}.key"), "-o", &format!("{name}.mender")],
+        );
+    }
+    lab.run(["install", "other.mender"]).status(1);
+    assert_eq!((lab.journal().len(), lab.leftovers()), (0, vec![]));
+    lab.run(["install", "ours.mender"]).status(0);
+    lab.run(["commit"]).status(0);
+    assert_eq!(lab.name(), "new");
+}
