@@ -136,6 +136,10 @@ impl Checkpoint {
         let (format, record) = body.split_first().ok_or(Unusable::Corrupt)?;
         match *format {
             FORMAT => match postcard::take_from_bytes(record) {
+                // A deployment has an id; nobody could be told how one without ended.
+                Ok((Self { mode: Mode::Managed, deployment, .. }, [])) if deployment.is_empty() => {
+                    Err(Unusable::Corrupt)
+                }
                 Ok((checkpoint, [])) => Ok(checkpoint),
                 Ok(_) | Err(_) => Err(Unusable::Corrupt),
             },
@@ -183,6 +187,15 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert!(Checkpoint::decode(&bytes).is_err(), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn i11_a_deployment_without_an_id_is_no_record() {
+        let mut buf = [0; MAX_LEN];
+        let nameless = Checkpoint { deployment: Text::default(), ..sample() };
+        assert_eq!(Checkpoint::decode(nameless.encode(&mut buf)), Err(Unusable::Corrupt));
+        let standalone = Checkpoint { mode: Mode::Standalone, ..nameless };
+        assert_eq!(Checkpoint::decode(standalone.encode(&mut buf)), Ok(standalone));
     }
 
     #[test]

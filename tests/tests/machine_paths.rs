@@ -818,3 +818,35 @@ fn naming_follows_the_verdict() {
         assert_eq!(saved, naming.map(|naming| format!("save name and provides ({naming:?})")), "{fails:?}");
     }
 }
+
+/// A completion counts once, and only for the operation that is outstanding.
+#[test]
+fn i5_a_second_or_late_completion_changes_nothing() {
+    let (mut machine, action) =
+        Machine::start(Instant::ZERO, &Config::default(), Run::Daemon, StopSet::default(), None).unwrap();
+    let Action::Start(first, _) = action else { panic!("{action:?}") };
+    let next = machine.step(Instant::ZERO, Event::Done(first.clone(), Nothing));
+    assert_ne!(next, Action::Wait);
+    let before = machine.clone();
+    for outcome in [Success, Failure, Aborted] {
+        assert_eq!(machine.step(Instant::ZERO, Event::Done(first.clone(), outcome)), Action::Wait);
+        assert_eq!(machine, before);
+    }
+}
+
+/// A new offer starts a record of its own: nothing of an older one is taken along.
+#[test]
+fn i10_a_new_deployment_takes_nothing_from_an_old_record() {
+    let (mut machine, _) =
+        Machine::start(Instant::ZERO, &Config::default(), Run::Daemon, StopSet::default(), None).unwrap();
+    machine.offer(Text::copy("first").unwrap());
+    let fresh = machine.checkpoint().clone();
+    machine.offer(Text::copy("second").unwrap());
+    let second = machine.checkpoint();
+    assert_eq!(second.deployment, "second");
+    assert_eq!((second.header, second.module, second.stores), (false, false, 0));
+    assert_eq!(
+        thimble_core::checkpoint::Checkpoint { deployment: fresh.deployment, ..second.clone() }.tag,
+        fresh.tag
+    );
+}

@@ -268,3 +268,46 @@ fn the_outcome_tracker_is_the_specifications() {
     assert_eq!(all.map(Verdict::is_good), [true, false, false, false]);
     assert_eq!(all.map(Verdict::is_inconsistent), [false, true, false, true]);
 }
+
+#[rustfmt::skip]
+const STATES: [State; 35] = [
+    Idle, Inventory, Poll, Offer, ReportDownloading, Download, Prepare, CheckSizes, EmptyPayload, InstallDoor,
+    ReportInstalling, Install, CheckReboot, RebootDoor, ReportRebooting, Reboot, VerifyReboot, CommitDoor,
+    ReportCommit, Commit, CheckVersion, CheckRollback, Rollback, RollbackFailed, CheckRollbackReboot, RollbackReboot,
+    VerifyRollbackReboot, Failure, SaveProvides, Cleanup, ReportFinal, ReportLog, ClearData, End, StateLoop,
+];
+const OUTCOMES: [Outcome; 7] = [Success, Fails, Refused, Nothing, Automatic, Later(None), Aborted];
+
+/// Whatever happens once a deployment was handed out, the machine is idle again only by way of `End`.
+#[test]
+fn i3_every_way_out_of_a_deployment_passes_its_end() {
+    let outer = |state| matches!(state, Idle | Inventory | Poll);
+    for state in STATES.into_iter().filter(|&state| !outer(state)) {
+        for phase in [Enter, Main, Leave, Error] {
+            for outcome in OUTCOMES {
+                let (to, _) = next(Managed, state, phase, outcome);
+                assert!(!outer(to) || state == End, "{state:?} {phase:?} {outcome:?} leads to {to:?}");
+            }
+        }
+    }
+}
+
+/// The way back from every place to `End`, by failures alone, has an end.
+#[test]
+fn i3_a_deployment_in_which_everything_fails_ends() {
+    for state in STATES {
+        for phase in [Enter, Main, Leave, Error] {
+            let mut place = (state, phase);
+            let mut steps = 0;
+            while place.0 != End && place.0 != Idle {
+                place = next(Managed, place.0, place.1, Fails);
+                // Verification after a rollback is repeated until the store counter ends it.
+                if place == (RollbackReboot, Main) {
+                    place = (StateLoop, Main);
+                }
+                steps += 1;
+                assert!(steps < 40, "{state:?} {phase:?} goes round");
+            }
+        }
+    }
+}

@@ -26,6 +26,13 @@ impl Tier {
         }
     }
 
+    /// Whether the daemon of such a device takes a payload of this type: a system is only ever updated as a whole
+    /// (`update-modules.md` 1).
+    #[must_use]
+    pub fn accepts(self, payload_type: &str) -> bool {
+        self != Self::System || payload_type == "mender-orchestrator-manifest"
+    }
+
     /// The tier of this name. `None` is an error of the configuration, never a silent `standard`.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
@@ -246,6 +253,14 @@ mod tests {
         assert_eq!(Tier::parse("system"), Some(Tier::System));
         for bad in ["", "Standard", "micro "] {
             assert_eq!(Tier::parse(bad), None);
+        }
+    }
+
+    #[test]
+    fn a26_a_system_takes_only_manifests_of_the_orchestrator() {
+        for kind in ["rootfs-image", "single-file", "mender-orchestrator-manifest"] {
+            assert!(Tier::Standard.accepts(kind) && Tier::Micro.accepts(kind));
+            assert_eq!(Tier::System.accepts(kind), kind == "mender-orchestrator-manifest");
         }
     }
 

@@ -5,7 +5,7 @@ use crate::artifact::{depends, provides};
 use crate::checkpoint::{self, Checkpoint, Unusable};
 use crate::control::Pool;
 use crate::hal::{
-    Change, Error as _, Hal, Key, Kind, Level, Log, Platform, Storage, System, TreeFacts, UpdateModule,
+    Agent, Change, Error as _, Hal, Key, Kind, Level, Log, Platform, Storage, System, TreeFacts, UpdateModule,
 };
 use crate::limits;
 use crate::machine::{Machine, Naming, Run};
@@ -112,6 +112,10 @@ impl<P: Platform> Client<'_, P> {
 
         let mut kind = [0; limits::PAYLOAD_TYPE];
         let Some(kind) = header.payload_type(&mut kind) else { return Ok(false) };
+        let tier = self.hal.agent.tier().filter(|_| self.machine.run() == Run::Daemon);
+        if tier.is_some_and(|tier| !tier.accepts(kind)) {
+            return Err(refused!("a device of the tier \"system\" does not take payloads of type {kind}"));
+        }
         self.hal.module.select(kind).map_err(|error| refused!("payload type {kind}: {error}"))?;
         self.module_selected = true;
         self.header_stored = false;
