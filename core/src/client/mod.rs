@@ -18,7 +18,7 @@ use crate::control::Map;
 use crate::hal::{Clock, Hal, Level, Log, Network, Platform, ScriptRunner, Target, UpdateModule};
 use crate::limits;
 use crate::machine::{Action, Check, Event, Machine, Op, OpId, Refusal, Report, Run, StopSet};
-use crate::state::Outcome;
+use crate::state::{Mode, Outcome};
 use crate::text::Text;
 use crate::time::{Instant, earliest};
 
@@ -147,6 +147,14 @@ impl<'b, P: Platform> Client<'b, P> {
             }
             Err(records::LoadError::Storage(reason)) => return Err(StartError::Records(reason)),
         };
+        if start.run == Run::Daemon && saved.as_ref().is_some_and(|saved| saved.mode == Mode::Standalone) {
+            hal.log.log(
+                Level::Warning,
+                format_args!(
+                    "an update installed by hand was neither committed nor rolled back; the next deployment takes its place"
+                ),
+            );
+        }
         let (source, location) = match start.source {
             None => (Source::Unknown, ""),
             Some(Target::File(path)) => (Source::File, path),
