@@ -1,0 +1,261 @@
+//! Leaving a place: what its outcome says, what it does to the verdict and the timers, and where to go.
+
+use super::words::{Action, Reached};
+use super::{Doing, Machine, blank, retry_after};
+use crate::checkpoint::RebootKind;
+use crate::deployment::Verdict;
+use crate::retry::{Purpose, Schedule};
+use crate::state::{self, Mode, Outcome, Phase, Place, State};
+use crate::time::Instant;
+
+impl Machine {
+    /// The work of a place without scripts ended: notes what it said, then goes on.
+    pub(super) fn main_done(&mut self, now: Instant, outcome: Outcome) -> Action {
+        let outcome = match self.state {
+            State::Poll => self.polled(now, outcome),
+            State::Inventory => self.inventory_sent(now, outcome),
+            State::Prepare => {
+                self.checkpoint.header = matches!(outcome, Outcome::Success | Outcome::Nothing);
+                self.checkpoint.module = outcome == Outcome::Success;
+                outcome
+            }
+            State::CheckSizes => {
+                self.file_sizes = outcome == Outcome::Success;
+                outcome
+            }
+            State::CheckReboot | State::CheckRollbackReboot => {
+                self.checkpoint.reboot = match outcome {
+                    Outcome::Success => RebootKind::Custom,
+                    Outcome::Automatic => RebootKind::Automatic,
+                    Outcome::Nothing
+                    | Outcome::Failure
+                    | Outcome::Refused
+                    | Outcome::Later(_)
+                    | Outcome::Aborted => RebootKind::None,
+                };
+                self.report.reboot = self.checkpoint.reboot;
+                outcome
+            }
+            State::CheckAutoCommit => {
+                self.report.auto_commit = outcome == Outcome::Nothing;
+                outcome
+            }
+            State::CheckRollback
+                if core::mem::take(&mut self.rollback_asked) && outcome != Outcome::Success =>
+            {
+                Outcome::Aborted
+            }
+            // Not a failure but a reason to reboot once more.
+            State::VerifyRollbackReboot if outcome != Outcome::Success => Outcome::Later(None),
+            State::ReportCommit | State::ReportFinal | State::ReportLog => match self.delivered(now, outcome)
+            {
+                Ok(outcome) => outcome,
+                Err(until) => {
+                    self.doing = Doing::Pause(until);
+                    return Action::Wait;
+                }
+            },
+            State::InstallDoor | State::RebootDoor | State::CommitDoor => {
+                match self.door_done(now, outcome) {
+                    Ok(outcome) => outcome,
+                    Err(doing) => {
+                        self.doing = doing;
+                        return Action::Wait;
+                    }
+                }
+            }
+            State::SaveProvides => {
+                if outcome == Outcome::Success {
+                    self.saved = (self.run.mode() == Mode::Managed).then(|| self.checkpoint.clone());
+                }
+                outcome
+            }
+            State::ClearData => {
+                if outcome == Outcome::Success {
+                    self.saved = None;
+                }
+                outcome
+            }
+            State::Idle
+            | State::Offer
+            | State::ReportDownloading
+            | State::Download
+            | State::EmptyPayload
+            | State::ReportInstalling
+            | State::Install
+            | State::AwaitCommit
+            | State::ReportRebooting
+            | State::Reboot
+            | State::VerifyReboot
+            | State::Commit
+            | State::CheckVersion
+            | State::CheckRollback
+            | State::Rollback
+            | State::RollbackFailed
+            | State::RollbackReboot
+            | State::VerifyRollbackReboot
+            | State::Failure
+            | State::Cleanup
+            | State::End
+            | State::StateLoop => outcome,
+        };
+        self.go_on(now, outcome)
+    }
+
+    pub(super) fn polled(&mut self, now: Instant, outcome: Outcome) -> Outcome {
+        let daemon = &mut self.daemon;
+        match outcome {
+            Outcome::Success | Outcome::Nothing | Outcome::Automatic => {
+                daemon.poll_backoff.reset();
+                daemon.inventory_due |= !daemon.inventory_accepted;
+                outcome
+            }
+            Outcome::Later(_) | Outcome::Failure | Outcome::Refused | Outcome::Aborted => {
+                // The retry takes the place of the poll timer; when there are no more, the timer stays.
+                let schedule = Schedule::new(&self.config, Purpose::Poll);
+                if let Some(wait) = daemon.poll_backoff.next(schedule, retry_after(outcome)) {
+                    daemon.next_update = Some(now + wait);
+                }
+                Outcome::Failure
+            }
+        }
+    }
+
+    pub(super) fn inventory_sent(&mut self, now: Instant, outcome: Outcome) -> Outcome {
+        let daemon = &mut self.daemon;
+        match outcome {
+            Outcome::Success | Outcome::Nothing | Outcome::Automatic => {
+                daemon.inventory_backoff.reset();
+                daemon.inventory_accepted = true;
+                Outcome::Success
+            }
+            Outcome::Later(_) | Outcome::Failure | Outcome::Refused | Outcome::Aborted => {
+                let schedule = Schedule::new(&self.config, Purpose::Poll);
+                if let Some(wait) = daemon.inventory_backoff.next(schedule, retry_after(outcome)) {
+                    daemon.next_inventory = Some(now + wait);
+                }
+                Outcome::Failure
+            }
+        }
+    }
+
+    /// A report that must get through: its outcome, or when to try again.
+    pub(super) fn delivered(&mut self, now: Instant, outcome: Outcome) -> Result<Outcome, Instant> {
+        match outcome {
+            Outcome::Failure | Outcome::Later(_) => {
+                let schedule = Schedule::new(&self.config, Purpose::Report);
+                match self.report_backoff.next(schedule, retry_after(outcome)) {
+                    Some(wait) => Err(now + wait),
+                    None => Ok(Outcome::Failure),
+                }
+            }
+            Outcome::Success
+            | Outcome::Refused
+            | Outcome::Nothing
+            | Outcome::Automatic
+            | Outcome::Aborted => Ok(outcome),
+        }
+    }
+
+    /// Leaves a place with its outcome: the verdict, the timers, then where to go. `Err`: the run is over.
+    pub(super) fn leave(&mut self, now: Instant, outcome: Outcome) -> Result<Place, Action> {
+        let outcome = self.settle(now, outcome);
+        let place = state::next(self.run.mode(), self.state, self.phase, outcome);
+        self.report_is_repeat = matches!(outcome, Outcome::Later(_));
+        // Status and log share their retries: an accepted status does not give the log's back.
+        if !self.report_is_repeat && self.state != State::ReportFinal {
+            self.report_backoff.reset();
+        }
+        if let (State::AwaitCommit | State::End, Mode::Standalone) = (self.state, self.run.mode()) {
+            return Err(self.exit(self.report.reached));
+        }
+        self.report.reached = match (self.state, outcome) {
+            (State::Prepare, Outcome::Nothing) => Reached::EmptyCommitted,
+            (State::Prepare, Outcome::Failure | Outcome::Refused) => Reached::Nothing,
+            (State::CheckAutoCommit, Outcome::Success) => Reached::AwaitingCommit,
+            (State::CheckRollback, Outcome::Aborted) => Reached::RollbackUnsupported,
+            (State::ClearData, Outcome::Success) if self.report.reached != Reached::EmptyCommitted => {
+                Reached::Ended
+            }
+            (State::SaveProvides | State::ClearData, Outcome::Failure | Outcome::Refused) => {
+                Reached::Unfinished
+            }
+            _ => self.report.reached,
+        };
+        Ok(place)
+    }
+
+    /// What the outcome does to the verdict, and the few outcomes that depend on more than the place.
+    pub(super) fn settle(&mut self, now: Instant, outcome: Outcome) -> Outcome {
+        let failed = matches!(outcome, Outcome::Failure | Outcome::Refused | Outcome::Aborted);
+        let standalone_cleanup = self.state == State::Cleanup && self.run.mode() == Mode::Standalone;
+        match (self.state, self.phase) {
+            (State::Idle, Phase::Leave) => {
+                let daemon = &mut self.daemon;
+                // What was due when Idle was left; script errors do not matter here.
+                return if core::mem::take(&mut daemon.inventory_due) {
+                    Outcome::Nothing
+                } else {
+                    daemon.update_due = false;
+                    Outcome::Success
+                };
+            }
+            (State::Poll, Phase::Main) if outcome == Outcome::Success => {
+                self.verdict = Verdict::Good;
+                self.saved = None;
+                self.file_sizes = false;
+            }
+            (State::CheckRollback, Phase::Main) if outcome == Outcome::Success => {
+                self.verdict = Verdict::RolledBack
+            }
+            // Nothing was installed: there is nothing to roll back.
+            (State::Download, Phase::Error) => self.verdict = Verdict::RolledBack,
+            (State::Prepare, Phase::Main) if failed && self.run.mode() == Mode::Standalone => {
+                self.verdict = Verdict::RolledBack;
+            }
+            (State::ReportDownloading | State::ReportInstalling, Phase::Main)
+                if outcome == Outcome::Aborted =>
+            {
+                self.verdict = Verdict::RolledBack;
+            }
+            (State::ReportRebooting, Phase::Main) if outcome == Outcome::Aborted => {
+                self.verdict = self.verdict.worsened();
+            }
+            // The command line still has to say how its update ended.
+            (State::End, Phase::Main) if self.run.mode() == Mode::Managed => {
+                self.checkpoint = blank(self.run.mode());
+                self.verdict = Verdict::Good;
+                self.daemon.inventory_due = true;
+            }
+            _ if failed && standalone_cleanup => self.report.cleanup_failed = true,
+            _ if failed && state::failure_counts(self.state, self.phase) => {
+                self.verdict = self.verdict.worsened()
+            }
+            _ => {}
+        }
+        if failed
+            && !standalone_cleanup
+            && (state::failure_counts(self.state, self.phase) || self.fails_the_run(outcome))
+        {
+            self.report.failed_at.get_or_insert((self.state, self.phase));
+        }
+        let _ = now;
+        outcome
+    }
+
+    /// Failures that say nothing about the update but make the verb fail.
+    pub(super) fn fails_the_run(&self, outcome: Outcome) -> bool {
+        matches!(
+            (self.state, outcome),
+            (State::ClearData, Outcome::Failure | Outcome::Refused)
+                | (State::CheckRollback, Outcome::Aborted)
+        )
+    }
+
+    pub(super) fn exit(&mut self, reached: Reached) -> Action {
+        self.doing = Doing::Over;
+        self.report.reached = reached;
+        self.report.verdict = self.verdict;
+        Action::Exit(self.report)
+    }
+}

@@ -1,0 +1,257 @@
+//! What goes into the machine and what comes out of it.
+
+use crate::checkpoint::{RebootKind, Tag};
+use crate::deployment::{Call, Status, Verdict};
+use crate::script::Transition;
+use crate::state::{Mode, Outcome, Phase, Place, State, Verb};
+
+/// What the process was started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Run {
+    /// The daemon: goes on with a saved deployment, then polls for ever.
+    Daemon,
+    /// `install`: one artifact.
+    Install,
+    /// `resume`, `commit` or `rollback`.
+    Continue(Verb),
+    /// The bootstrap artifact: provides only, no signature, no scripts.
+    Bootstrap,
+}
+
+impl Run {
+    pub(super) const fn mode(self) -> Mode {
+        match self {
+            Self::Daemon => Mode::Managed,
+            Self::Install | Self::Continue(_) | Self::Bootstrap => Mode::Standalone,
+        }
+    }
+}
+
+/// Points where the command line can be told to stop (`--stop-before`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "Mender's own names")]
+pub enum Stop {
+    ArtifactInstallEnter,
+    ArtifactCommitEnter,
+    ArtifactCommitLeave,
+    ArtifactRollbackEnter,
+    ArtifactFailureEnter,
+    Cleanup,
+}
+
+impl Stop {
+    /// All points, in the order an update passes them.
+    pub const ALL: [Self; 6] = [
+        Self::ArtifactInstallEnter,
+        Self::ArtifactCommitEnter,
+        Self::ArtifactCommitLeave,
+        Self::ArtifactRollbackEnter,
+        Self::ArtifactFailureEnter,
+        Self::Cleanup,
+    ];
+
+    /// The name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ArtifactInstallEnter => "ArtifactInstall_Enter",
+            Self::ArtifactCommitEnter => "ArtifactCommit_Enter",
+            Self::ArtifactCommitLeave => "ArtifactCommit_Leave",
+            Self::ArtifactRollbackEnter => "ArtifactRollback_Enter",
+            Self::ArtifactFailureEnter => "ArtifactFailure_Enter",
+            Self::Cleanup => "Cleanup",
+        }
+    }
+
+    /// The point a place is, and the record that says "stopped before it".
+    #[rustfmt::skip]
+    pub(super) const fn at(place: Place) -> Option<(Self, Tag)> {
+        match place {
+            (State::Install,  Phase::Enter) => Some((Self::ArtifactInstallEnter,  Tag::BeforeInstall)),
+            (State::Commit,   Phase::Enter) => Some((Self::ArtifactCommitEnter,   Tag::BeforeCommit)),
+            (State::Commit,   Phase::Leave) => Some((Self::ArtifactCommitLeave,   Tag::BeforeCommitLeave)),
+            (State::Rollback, Phase::Enter) => Some((Self::ArtifactRollbackEnter, Tag::Rollback)),
+            (State::Failure,  Phase::Enter) => Some((Self::ArtifactFailureEnter,  Tag::Failure)),
+            (State::Cleanup,  Phase::Main)  => Some((Self::Cleanup,               Tag::Cleanup)),
+            _ => None,
+        }
+    }
+}
+
+/// A set of [`Stop`]s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StopSet(u8);
+
+impl StopSet {
+    /// With `stop` in it.
+    #[must_use]
+    pub const fn with(self, stop: Stop) -> Self {
+        Self(self.0 | 1 << stop as u8)
+    }
+
+    /// Whether `stop` is in it.
+    #[must_use]
+    pub const fn contains(self, stop: Stop) -> bool {
+        self.0 & 1 << stop as u8 != 0
+    }
+}
+
+/// Names one operation, so that a completion that comes too late is not taken for another's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OpId(pub(super) u32);
+
+/// What the driver has to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub enum Action {
+    /// Begin this operation and report its end with [`Event::Done`] and the same id.
+    Start(OpId, Op),
+    /// End the outstanding operation; its end is still reported with [`Event::Done`], as [`Outcome::Failure`].
+    Kill,
+    /// Nothing new. Wait for the outstanding operation, for [`Machine::deadline`], or for another event.
+    Wait,
+    /// The process has nothing more to do.
+    Exit(Report),
+}
+
+/// An operation. At most one is outstanding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Make [`Machine::checkpoint`] durable, in one batch with the header records when it has `header` and they are
+    /// not stored yet.
+    Save,
+    /// Make name and provides of the artifact durable in one batch with the checkpoint (daemon) or with the end of
+    /// the record (command line).
+    SaveProvides(Naming),
+    /// Delete the record and the header records; write the control maps in the same batch if they are to be saved.
+    ClearData,
+    /// Run script number `index` of the transition. [`Outcome::Nothing`]: there is none of that number.
+    /// [`Outcome::Later`]: exit status 21. [`Outcome::Refused`]: the scripts cannot be run at all.
+    RunScript(Transition, u16),
+    /// Check the version file of the root filesystem's scripts.
+    CheckVersion,
+    /// Call the module. Queries: `Yes` is success, `No` is nothing.
+    CallModule(Call),
+    /// Ask for the artifact and read its header: verified, fitting this device, a handler there, work tree built,
+    /// scripts published. [`Outcome::Nothing`]: the payload is empty (and the artifact was read to its end).
+    Prepare,
+    /// Hand the payload to the module, to the verified end; with sizes if it wants them.
+    Stream(Call),
+    /// Run the reboot command. [`Outcome::Success`] never comes on a machine that reboots.
+    Reboot,
+    /// A request to the server.
+    Request(ApiCall),
+    /// Make [`Machine::maps`] durable, then call [`Machine::maps_saved`].
+    SaveMaps,
+    /// The deployment is over: its log is closed.
+    End,
+}
+
+/// What the name on record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Naming {
+    /// Name, group and provides of the new artifact.
+    Good,
+    /// The new name with `_INCONSISTENT`, the new group; provides as they were.
+    Inconsistent,
+    /// The new name with `_INCONSISTENT`, group and provides of the new artifact (state loop).
+    Loop,
+}
+
+/// Requests to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ApiCall {
+    /// Run the inventory scripts and send what they say.
+    Inventory,
+    /// Is there a deployment? [`Outcome::Success`]: yes, see [`Machine::offer`].
+    Next,
+    /// Report a status of the deployment.
+    Status {
+        /// The status.
+        status: Status,
+        /// Drop the token first, so that the running system proves that it can authenticate.
+        fresh_token: bool,
+    },
+    /// Send the log of the deployment.
+    Log,
+    /// Ask for the deployment's control map anew.
+    ControlMap,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// The operation ended.
+    Done(OpId, Outcome),
+    /// Time passed. Harmless when it did not.
+    Tick,
+    /// Somebody wants a poll or an inventory push now; held back until the machine is idle.
+    Check(Check),
+    /// The control maps changed.
+    ControlChanged,
+}
+
+/// What a signal or a user can ask the daemon for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Check {
+    Update,
+    Inventory,
+}
+
+/// How a run of the command line ended, for its messages and its exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Report {
+    /// How far it got.
+    pub reached: Reached,
+    /// How the update stands.
+    pub verdict: Verdict,
+    /// Where this run failed first. The phase tells a failed commit from a failed step after the commit.
+    pub failed_at: Option<Place>,
+    /// Module `Cleanup` failed.
+    pub cleanup_failed: bool,
+    /// What the module answered to `NeedsArtifactReboot` in this run.
+    pub reboot: RebootKind,
+    /// The module could not roll back, so the commit followed at once.
+    pub auto_commit: bool,
+}
+
+impl Report {
+    /// True when the verb did what it was asked for and left nothing inconsistent.
+    #[must_use]
+    pub const fn is_success(&self) -> bool {
+        self.failed_at.is_none() && !self.cleanup_failed && !self.verdict.is_inconsistent()
+    }
+}
+
+/// How far a run of the command line got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reached {
+    /// The artifact was refused before anything of it was stored.
+    Nothing,
+    /// The artifact has no payload; its provides are committed.
+    EmptyCommitted,
+    /// Stopped before this point, as asked.
+    Stopped(Stop),
+    /// Installed; waits for `commit` or `rollback`.
+    AwaitingCommit,
+    /// A rollback was asked for and the module has none; the update stays as it is.
+    RollbackUnsupported,
+    /// Everything was done and the record is gone.
+    Ended,
+    /// The end could not be stored; `resume` tries again.
+    Unfinished,
+}
+
+/// Why a verb cannot be carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// No update is in progress.
+    NoUpdate,
+    /// An update is in progress: `install` must not begin.
+    InProgress,
+    /// The daemon's deployment is in progress.
+    Deployment,
+    /// The update has reached this point, where the verb makes no sense.
+    WrongState(Tag),
+}
