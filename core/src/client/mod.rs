@@ -327,7 +327,7 @@ impl<'b, P: Platform> Client<'b, P> {
                 self.work = self.begin(now, op);
             }
             Action::Kill => {
-                self.fail(format_args!("time limit reached"));
+                self.out_of_time();
                 self.kill(now);
             }
             Action::Wait => {}
@@ -362,6 +362,28 @@ impl<'b, P: Platform> Client<'b, P> {
     fn trace(&mut self, op: Op) {
         let (state, phase) = self.machine.place();
         self.hal.log.log(Level::Debug, format_args!("{state:?} {phase:?}: {op:?}"));
+    }
+
+    /// The running operation has used up its time: says which, and how much it had.
+    fn out_of_time(&mut self) {
+        let (script, module) = (self.config.state_script_timeout, self.config.module_timeout);
+        match self.work {
+            Work::Script => self.fail(format_args!(
+                "a state script did not end within {} s (StateScriptTimeoutSeconds)",
+                script.as_secs()
+            )),
+            Work::Module(call) => self.fail(format_args!(
+                "the update module did not end {call} within {} s (ModuleTimeoutSeconds)",
+                module.as_secs()
+            )),
+            Work::Reboot { .. } => self.fail(format_args!(
+                "the device is still running {} s after the reboot command",
+                config::REBOOT_WAIT.as_secs()
+            )),
+            Work::None | Work::Done(_) | Work::Transfer | Work::StopModule | Work::Request => {
+                Outcome::Failure
+            }
+        };
     }
 
     /// How the artifact is to be trusted.

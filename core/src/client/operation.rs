@@ -162,7 +162,9 @@ impl<P: Platform> Client<'_, P> {
             Exit::Code(_) | Exit::Signal(_) => {
                 let (state, phase) = self.machine.place();
                 match crate::state::transition(state, phase) {
-                    Some(transition) => self.fail(format_args!("a {transition} script ended with {exit}")),
+                    Some(transition) => {
+                        self.fail(format_args!("a state script of {transition} ended with {exit}"))
+                    }
                     None => self.fail(format_args!("a state script ended with {exit}")),
                 }
             }
