@@ -37,18 +37,47 @@ pub(super) fn read(
     };
     let mut body = read.split_off(head + 4);
     let mut request = parse(&read[..head], host);
-    let length = request.content_length();
-    while body.len() < length {
-        if !more(stream, &mut body, is_over)? {
-            return Ok(None);
+    let surplus = if request.values("Transfer-Encoding").is_empty() {
+        let length = request.content_length();
+        while body.len() < length {
+            if !more(stream, &mut body, is_over)? {
+                return Ok(None);
+            }
+        }
+        let surplus = body.split_off(length);
+        request.body = body;
+        surplus.len()
+    } else {
+        // Mender 3 does that, and the real server takes it.
+        loop {
+            if let Some((joined, surplus)) = unchunked(&body) {
+                request.body = joined;
+                break surplus;
+            }
+            if body.len() > BODY || !more(stream, &mut body, is_over)? {
+                return Ok(None);
+            }
+        }
+    };
+    if surplus > 0 {
+        request.violations.push(format!("{surplus} bytes behind the request"));
+    }
+    Ok(Some(request))
+}
+
+/// The body in these chunks and how many bytes stand behind it; `None` as long as it is not complete.
+fn unchunked(mut rest: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n")?;
+        let size = usize::from_str_radix(str::from_utf8(&rest[..end]).ok()?, 16).ok()?;
+        let chunk = rest.get(end + 2..)?.get(..size.checked_add(2)?)?;
+        body.extend_from_slice(&chunk[..size]);
+        rest = &rest[end + 2 + size + 2..];
+        if size == 0 {
+            return Some((body, rest.len()));
         }
     }
-    if body.len() > length {
-        request.violations.push(format!("{} bytes behind the request", body.len() - length));
-        body.truncate(length);
-    }
-    request.body = body;
-    Ok(Some(request))
 }
 
 fn more(stream: &mut impl Read, bytes: &mut Vec<u8>, is_over: &dyn Fn() -> bool) -> io::Result<bool> {
