@@ -104,7 +104,8 @@ impl UpdateModule for Modules {
 
     fn prepare(&mut self, facts: &TreeFacts<'_>) -> Result<(), ModuleError> {
         self.run = Run::Nothing;
-        self.tree.build(facts).map_err(io_error("build the work tree", self.tree.path()))
+        self.tree.build(facts).map_err(io_error("build the work tree", self.tree.path()))?;
+        self.tree.flush().map_err(io_error("flush the work tree", self.tree.path()))
     }
 
     fn start(&mut self, _now: Instant, call: Call) -> Result<(), ModuleError> {
