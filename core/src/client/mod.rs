@@ -4,6 +4,7 @@
 mod operation;
 mod records;
 mod requests;
+mod summary;
 mod transfer;
 
 pub use transfer::Progress;
@@ -23,6 +24,7 @@ use crate::text::Text;
 use crate::time::{Instant, earliest};
 
 use operation::{Polled, Work};
+use summary::Summary;
 use transfer::Transfer;
 
 /// Steps of one [`Client::poll`] at most: it does a bounded amount of work.
@@ -126,6 +128,7 @@ pub struct Client<'b, P: Platform> {
     report: Option<Report>,
     terminated: bool,
     reason: Text<{ limits::REASON }>,
+    summary: Summary,
 }
 
 impl<'b, P: Platform> Client<'b, P> {
@@ -182,6 +185,7 @@ impl<'b, P: Platform> Client<'b, P> {
             report: None,
             terminated: false,
             reason: Text::new(),
+            summary: Summary::default(),
         };
         if start.run == Run::Daemon {
             client.load_maps(now);
@@ -237,6 +241,12 @@ impl<'b, P: Platform> Client<'b, P> {
     #[must_use]
     pub fn trouble(&self) -> &str {
         self.requests.trouble()
+    }
+
+    /// What the update went through, in one line.
+    #[must_use]
+    pub fn summary(&self) -> Text<{ limits::REASON }> {
+        self.summary.line(self.machine.verdict(), self.reason.as_str())
     }
 
     /// The machine, to look at.

@@ -60,6 +60,7 @@ impl<P: Platform> Client<'_, P> {
             Op::ClearData => Work::Done(self.clear_data()),
             Op::RunScript(transition, index) => match self.hal.scripts.start(now, transition, index) {
                 Ok(true) => {
+                    self.summary.script_starts(now);
                     self.hal.log.log(Level::Debug, format_args!("running script {index} of {transition}"));
                     Work::Script
                 }
@@ -82,6 +83,11 @@ impl<P: Platform> Client<'_, P> {
             },
             Op::Request(call) => self.begin_request(now, call),
             Op::End => {
+                // An offer that was dropped before anything was done has nothing to tell.
+                if self.machine.checkpoint().stores > 0 {
+                    let (deployment, summary) = (self.machine.deployment(), self.summary());
+                    self.hal.log.log(Level::Info, format_args!("deployment {deployment}: {summary}"));
+                }
                 self.hal.log.close_deployment();
                 Work::Done(Outcome::Success)
             }
@@ -134,7 +140,7 @@ impl<P: Platform> Client<'_, P> {
 
     fn poll_script(&mut self, now: Instant) -> Poll<Outcome> {
         self.hal.scripts.poll_exit(now).map(|exit| match exit {
-            Ok(exit) => self.script_ended(exit),
+            Ok(exit) => self.script_ended(now, exit),
             Err(error) => self.fail(format_args!("state script: {error}")),
         })
     }
@@ -152,11 +158,15 @@ impl<P: Platform> Client<'_, P> {
         })
     }
 
-    fn script_ended(&mut self, exit: Exit) -> Outcome {
+    fn script_ended(&mut self, now: Instant, exit: Exit) -> Outcome {
         match exit {
             Exit::Code(0) => Outcome::Success,
             Exit::Code(RETRY_LATER) => {
                 self.hal.log.log(Level::Info, format_args!("the state script asks to be run again later"));
+                let (state, phase) = self.machine.place();
+                if let Some(transition) = crate::state::transition(state, phase) {
+                    self.summary.script_waits(transition, now);
+                }
                 Outcome::Later(None)
             }
             Exit::Code(_) | Exit::Signal(_) => {

@@ -7,6 +7,7 @@ use core::fmt;
 use core::task::Poll;
 
 use super::operation::{Polled, Work};
+use super::summary::Summary;
 use super::{Client, Source};
 use crate::api::auth::{self, AuthRequest, Identity};
 use crate::api::deployments::{self, Offer};
@@ -14,6 +15,7 @@ use crate::api::inventory::{Accepted, Attributes};
 use crate::api::{Endpoint, Reply, V2Memory, check_url, error_text};
 use crate::artifact::Header;
 use crate::control::{Map, MapError};
+use crate::deployment::Status;
 use crate::hal::{
     Agent, Error as _, Head, Kind, Level, Log, Network, Platform, Request, Storage, System, Target,
 };
@@ -370,9 +372,10 @@ impl<P: Platform> Client<'_, P> {
         }
         let deployment = self.machine.deployment();
         if let (Asked::Status, Some(ApiCall::Status { status, .. })) = (asked, self.requests.call) {
-            let substate =
-                if status == crate::deployment::Status::Failure { self.reason.as_str() } else { "" };
-            let body = deployments::status(status, substate, self.out).map_err(|error| failed!("{error}"))?;
+            let is_final = matches!(status, Status::Success | Status::Failure);
+            let substate = if is_final { self.summary() } else { Text::new() };
+            let body = deployments::status(status, substate.as_str(), self.out)
+                .map_err(|error| failed!("{error}"))?;
             self.requests.body = body.len();
         }
         let endpoint = match asked {
@@ -576,6 +579,7 @@ impl<P: Platform> Client<'_, P> {
             }
         }
         self.reason.clear();
+        self.summary = Summary::default();
         self.hal.log.open_deployment(offer.id.as_str());
         let name = &self.requests.offered.artifact_name;
         self.hal.log.log(Level::Info, format_args!("deployment {} of artifact \"{name}\" begins", offer.id));

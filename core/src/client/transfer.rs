@@ -368,6 +368,7 @@ impl<P: Platform> Client<'_, P> {
                 Poll::Ready(Ok(0)) => self.source_ended(),
                 Poll::Ready(Ok(read)) => {
                     self.transfer.chunk = (0, read);
+                    self.summary.received(read);
                     self.transfer.offset = self.transfer.offset.saturating_add(read as u64);
                     Ok(Poll::Ready(None))
                 }
@@ -437,6 +438,7 @@ impl<P: Platform> Client<'_, P> {
         retry_after: Option<crate::hal::RetryAfter>,
     ) -> Result<Poll<Option<Outcome>>, Refused> {
         self.hal.network.cancel();
+        self.summary.link_broke();
         let offset = self.transfer.offset;
         let next =
             self.transfer.resume.as_mut().and_then(|resume| resume.next(&self.config, offset, retry_after));

@@ -1,0 +1,124 @@
+//! What an update went through, in one line: for the log, for `status`, and for the server as `substate`.
+
+use core::fmt;
+
+use crate::deployment::Verdict;
+use crate::limits;
+use crate::script::Transition;
+use crate::text::Text;
+use crate::time::{Duration, Instant};
+
+/// What is counted while an update runs. It begins anew with the process: what a reboot took with it is left out.
+#[derive(Debug, Default)]
+pub(super) struct Summary {
+    received: u64,
+    breaks: u32,
+    /// The transition whose scripts asked for time longest, and how long they had.
+    waited: Option<(Transition, Duration)>,
+    /// The scripts that asked for time and have not been run again yet.
+    waiting: Option<(Transition, Instant)>,
+}
+
+impl Summary {
+    pub(super) fn received(&mut self, bytes: usize) {
+        self.received = self.received.saturating_add(bytes as u64);
+    }
+
+    pub(super) fn link_broke(&mut self) {
+        self.breaks = self.breaks.saturating_add(1);
+    }
+
+    pub(super) fn script_waits(&mut self, transition: Transition, now: Instant) {
+        self.waiting = Some((transition, now));
+    }
+
+    /// A script starts; the wait before it, if there was one, is over.
+    pub(super) fn script_starts(&mut self, now: Instant) {
+        let Some((transition, since)) = self.waiting.take() else { return };
+        let before =
+            self.waited.filter(|(other, _)| *other == transition).map_or(0, |(_, time)| time.as_millis());
+        let time = Duration::from_millis(now.since(since).as_millis().saturating_add(before));
+        if self.waited.is_none_or(|(_, longest)| time > longest) {
+            self.waited = Some((transition, time));
+        }
+    }
+
+    /// The line, cut where it is too long. `reason` is why the update failed first; empty if it did not.
+    pub(super) fn line(&self, verdict: Verdict, reason: &str) -> Text<{ limits::REASON }> {
+        Text::cut(format_args!("{}", Line { summary: self, verdict, reason }))
+    }
+}
+
+struct Line<'a> {
+    summary: &'a Summary,
+    verdict: Verdict,
+    reason: &'a str,
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.verdict {
+            Verdict::Good => "installed",
+            Verdict::Failed => "failed and not rolled back",
+            Verdict::RolledBack => "failed, the device is what it was",
+            Verdict::RollbackFailed => "failed, and so did the way back",
+        })?;
+        if !self.reason.is_empty() {
+            write!(f, ": {}", self.reason)?;
+        }
+        let Summary { received, breaks, waited, waiting: _ } = self.summary;
+        if *received > 0 {
+            write!(f, "; downloaded {received} bytes")?;
+        }
+        match breaks {
+            0 => {}
+            1 => f.write_str(", the link broke once")?,
+            times => write!(f, ", the link broke {times} times")?,
+        }
+        if let Some((transition, time)) = waited {
+            write!(f, "; {transition} asked for {} s", time.as_secs())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::script::{ScriptAction, ScriptState};
+
+    const AT: fn(u64) -> Instant = |seconds| Instant::from_millis(seconds.saturating_mul(1000));
+
+    #[test]
+    fn a_smooth_update_is_short() {
+        let mut summary = Summary::default();
+        summary.received(5120);
+        assert_eq!(summary.line(Verdict::Good, ""), "installed; downloaded 5120 bytes");
+        assert_eq!(Summary::default().line(Verdict::Good, ""), "installed");
+    }
+
+    #[test]
+    fn a_rough_one_says_what_happened() {
+        let enter = Transition { state: ScriptState::ArtifactInstall, action: ScriptAction::Enter };
+        let mut summary = Summary::default();
+        summary.received(10);
+        summary.link_broke();
+        summary.link_broke();
+        for start in [10, 100] {
+            summary.script_waits(enter, AT(start));
+            summary.script_starts(AT(start + 60));
+        }
+        summary.script_starts(AT(999));
+        assert_eq!(
+            summary.line(Verdict::RolledBack, "the update module ended ArtifactInstall with exit status 1"),
+            "failed, the device is what it was: the update module ended ArtifactInstall with exit status 1; downloaded \
+             10 bytes, the link broke 2 times; ArtifactInstall_Enter asked for 120 s"
+        );
+    }
+
+    #[test]
+    fn it_never_outgrows_its_place() {
+        let reason = "x".repeat(limits::REASON);
+        assert!(Summary::default().line(Verdict::Failed, &reason).len() <= limits::REASON);
+    }
+}
