@@ -9,13 +9,13 @@ use thimble_hal_sim::sim::{Handle, Smooth};
 use thimble_hal_sim::world::Profile;
 
 /// `Storage`: `open` gives the records again as a restart would find them.
-fn storage<S: Storage>(mut open: impl FnMut() -> S) {
+fn storage<S: Storage<Error: std::fmt::Debug>>(mut open: impl FnMut() -> S) {
     let read = |storage: &mut S, key| {
         let mut buf = [0; 256];
-        storage.read(key, &mut buf).ok().expect("a record can be read").map(<[u8]>::to_vec)
+        storage.read(key, &mut buf).expect("a record can be read").map(<[u8]>::to_vec)
     };
     let commit =
-        |storage: &mut S, batch: &[Change<'_>]| storage.commit(batch).ok().expect("a batch can be written");
+        |storage: &mut S, batch: &[Change<'_>]| storage.commit(batch).expect("a batch can be written");
 
     // Nothing there is not an error, and deleting it neither.
     let mut first = open();
@@ -42,7 +42,7 @@ fn storage<S: Storage>(mut open: impl FnMut() -> S) {
 
     // A buffer that is too small is told apart, and nothing is cut.
     let mut second = open();
-    let error = second.read(Key::Checkpoint, &mut [0; 2]).err().expect("three bytes do not fit in two");
+    let error = second.read(Key::Checkpoint, &mut [0; 2]).expect_err("three bytes do not fit in two");
     assert_eq!(error.kind(), Kind::TooLarge);
 
     // Records of one key do not touch those of another.
