@@ -1,6 +1,7 @@
 //! The Linux side of thimble.
 
 pub mod agent;
+pub mod bootloader;
 pub mod clock;
 pub mod config;
 pub mod decompress;
@@ -13,6 +14,7 @@ pub mod network;
 pub mod paths;
 pub mod platform;
 pub mod process;
+pub mod rootfs;
 pub mod scripts;
 pub mod secret;
 pub mod storage;

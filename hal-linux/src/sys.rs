@@ -1,7 +1,10 @@
 //! Every `unsafe` of the platform, one system call a function.
 
-use std::fs;
-use std::os::fd::RawFd;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use rustix::ioctl::opcode;
 
 const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
 const FIRST_AFTER_STDERR: libc::c_uint = 3;
@@ -32,4 +35,71 @@ fn set_cloexec(fd: RawFd) {
     // SAFETY: takes numbers and no pointer. It changes a flag and closes nothing; a number that is no open
     // descriptor (any more) is answered by EBADF.
     unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+}
+
+/// `mtd_info_user` of the kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct MtdInfo {
+    kind: u8,
+    flags: u32,
+    size: u32,
+    erase_size: u32,
+    write_size: u32,
+    oob_size: u32,
+    padding: u64,
+}
+
+/// `erase_info_user` of the kernel.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct MtdErase {
+    start: u32,
+    length: u32,
+}
+
+/// Kind, size and erase block size of an MTD device.
+pub(crate) fn mtd_info(fd: &File) -> io::Result<(u8, u32, u32)> {
+    let mut info = MtdInfo::default();
+    let request = opcode::read::<MtdInfo>(b'M', 1);
+    // SAFETY: MEMGETINFO writes one mtd_info_user, of which MtdInfo has size and layout (the size is in the
+    // request); the pointer is to a live one.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, &raw mut info) })?;
+    Ok((info.kind, info.size, info.erase_size))
+}
+
+/// Erases blocks of an MTD device.
+pub(crate) fn mtd_erase(fd: &File, start: u32, length: u32) -> io::Result<()> {
+    let range = MtdErase { start, length };
+    let request = opcode::write::<MtdErase>(b'M', 2);
+    // SAFETY: MEMERASE reads one erase_info_user, of which MtdErase has size and layout.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, &raw const range) })
+}
+
+/// Allows blocks of an MTD device to be written; those that need no permission say so by an error.
+pub(crate) fn mtd_unlock(fd: &File, start: u32, length: u32) -> io::Result<()> {
+    let range = MtdErase { start, length };
+    let request = opcode::write::<MtdErase>(b'M', 6);
+    // SAFETY: MEMUNLOCK reads one erase_info_user, of which MtdErase has size and layout.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, &raw const range) })
+}
+
+/// Whether the block at `offset` of an MTD device is bad.
+pub(crate) fn mtd_is_bad(fd: &File, offset: i64) -> io::Result<bool> {
+    let request = opcode::write::<i64>(b'M', 11);
+    // SAFETY: MEMGETBADBLOCK reads one 64-bit offset.
+    let answer = unsafe { libc::ioctl(fd.as_raw_fd(), request as _, &raw const offset) };
+    check(answer)?;
+    Ok(answer > 0)
+}
+
+/// Begins the update of a UBI volume: exactly `length` bytes must be written next.
+pub(crate) fn ubi_start_update(fd: &File, length: i64) -> io::Result<()> {
+    let request = opcode::write::<i64>(b'O', 0);
+    // SAFETY: UBI_IOCVOLUP reads one 64-bit length.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, &raw const length) })
+}
+
+fn check(answer: libc::c_int) -> io::Result<()> {
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

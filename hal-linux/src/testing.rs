@@ -86,3 +86,32 @@ pub(crate) fn openssl(arguments: &str) {
     let output = Command::new("openssl").args(arguments.split_whitespace()).output().unwrap();
     assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// A loop device over a file; detached when dropped.
+pub(crate) struct Loop(std::path::PathBuf);
+
+impl Loop {
+    /// `None` where there are none (no root, no loop driver); the test says that it is left out.
+    pub(crate) fn attach(file: &Path) -> Option<Self> {
+        let output = Command::new("losetup").args(["-f", "--show"]).arg(file).output();
+        match output {
+            Ok(output) if output.status.success() => {
+                Some(Self(String::from_utf8(output.stdout).unwrap().trim().into()))
+            }
+            Ok(_) | Err(_) => {
+                eprintln!("left out: no loop device can be set up");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("-d").arg(&self.0).status();
+    }
+}

@@ -1,0 +1,317 @@
+//! GRUB's environment in Mender's two directories (`rootfs-bootloader.md` 6.2), or in one file.
+//!
+//! ```text
+//! mender_grubenv1/{env,lock,lock.sha256sum}    in force when whole
+//! mender_grubenv2/{env,lock,lock.sha256sum}
+//!
+//! write:  lock2 := editing   env2 := new   lock2 := whole   lock1 := editing   env1 := new   lock1 := whole
+//! ```
+//!
+//! Every file is written in place and flushed: the file system is FAT, or one that GRUB writes by sectors, so its
+//! blocks must not move. A copy whose lock says "editing", or that is damaged, is restored from the other one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::vars::{Change, Vars};
+use super::{BootError, Environment, HostLock, grub_env};
+
+/// Says where the two directories are.
+const CONFIG: &str = "/etc/mender_grubenv.config";
+/// Where they may be otherwise.
+const DIRECTORIES: [&str; 4] =
+    ["/boot/efi/grub-mender-grubenv", "/boot/grub/grub-mender-grubenv", "/boot/efi/EFI/BOOT", "/boot/grub"];
+/// The lock of Mender's tools.
+const LOCK: &str = "/var/lock/grub-mender-grubenv-set.lock";
+
+/// A file of one of the copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    Env,
+    Lock,
+    Digest,
+}
+
+impl Name {
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Env => "env",
+            Self::Lock => "lock",
+            Self::Digest => "lock.sha256sum",
+        }
+    }
+}
+
+/// The files of both copies (0 and 1).
+pub(super) trait Files {
+    fn read(&mut self, copy: usize, name: Name) -> io::Result<Vec<u8>>;
+    /// In place, durable on return. Power loss inside leaves some sectors of before and some of after.
+    fn write(&mut self, copy: usize, name: Name, bytes: &[u8]) -> io::Result<()>;
+    /// Whether the file could be written; changes nothing.
+    fn check(&mut self, copy: usize, name: Name) -> io::Result<()>;
+}
+
+/// Mender's two directories.
+#[derive(Debug)]
+pub(crate) struct GrubPair {
+    dir: PathBuf,
+    lock: PathBuf,
+}
+
+impl GrubPair {
+    /// The directories of this device, if it has them.
+    pub(crate) fn find() -> Option<Self> {
+        let configured = fs::read_to_string(CONFIG).ok().and_then(|text| env_dir(&text));
+        let mut candidates: Vec<PathBuf> = configured.into_iter().collect();
+        if candidates.is_empty() {
+            candidates.extend(DIRECTORIES.map(PathBuf::from));
+        }
+        let dir = candidates.into_iter().find(|dir| dir.join("mender_grubenv1").is_dir())?;
+        Some(Self { dir, lock: LOCK.into() })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn at(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), lock: dir.join("host.lock") }
+    }
+
+    fn files(&self) -> Directories<'_> {
+        Directories { dir: &self.dir }
+    }
+}
+
+/// `ENV_DIR=...` of a shell file.
+fn env_dir(text: &str) -> Option<PathBuf> {
+    let value = text.lines().filter_map(|line| line.trim().strip_prefix("ENV_DIR=")).last()?;
+    let value = value.trim().trim_matches(['"', '\'']);
+    (!value.is_empty()).then(|| PathBuf::from(value))
+}
+
+impl Environment for GrubPair {
+    fn load(&mut self) -> Result<Vars, BootError> {
+        let _lock = HostLock::take(&self.lock)?;
+        in_force(&mut self.files())
+    }
+
+    fn store(&mut self, changes: &[Change<'_>]) -> Result<(), BootError> {
+        let _lock = HostLock::take(&self.lock)?;
+        store(&mut self.files(), changes)
+    }
+
+    fn check(&mut self, changes: &[Change<'_>]) -> Result<(), BootError> {
+        let _lock = HostLock::take(&self.lock)?;
+        check(&mut self.files(), changes)
+    }
+
+    fn uses_hex(&self) -> bool {
+        false
+    }
+
+    fn describe(&self) -> String {
+        format!("GRUB environment in {}", self.dir.display())
+    }
+}
+
+struct Directories<'a> {
+    dir: &'a Path,
+}
+
+impl Directories<'_> {
+    fn path(&self, copy: usize, name: Name) -> PathBuf {
+        self.dir.join(format!("mender_grubenv{}", copy + 1)).join(name.file())
+    }
+}
+
+impl Files for Directories<'_> {
+    fn read(&mut self, copy: usize, name: Name) -> io::Result<Vec<u8>> {
+        read_block(&self.path(copy, name))
+    }
+
+    fn write(&mut self, copy: usize, name: Name, bytes: &[u8]) -> io::Result<()> {
+        write_in_place(&self.path(copy, name), bytes)
+    }
+
+    fn check(&mut self, copy: usize, name: Name) -> io::Result<()> {
+        OpenOptions::new().read(true).write(true).open(self.path(copy, name)).map(drop)
+    }
+}
+
+fn read_block(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(file, grub_env::BLOCK_MAX as u64 + 1), &mut bytes)?;
+    if bytes.len() > grub_env::BLOCK_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(bytes)
+}
+
+/// Neither truncated nor renamed: the clusters of the file must not move.
+fn write_in_place(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.write_all_at(bytes, 0)?;
+    if file.metadata()?.len() > bytes.len() as u64 {
+        file.set_len(bytes.len() as u64)?;
+    }
+    file.sync_all()
+}
+
+const WHOLE: Change<'_> = ("editing", Some("0"));
+const EDITING: Change<'_> = ("editing", Some("1"));
+
+/// One copy, if its lock says that it is whole and it can be read.
+fn whole(files: &mut impl Files, copy: usize) -> Option<Vec<u8>> {
+    let lock = grub_env::decode(&files.read(copy, Name::Lock).ok()?)?;
+    if lock.get("editing") != Some("0") {
+        return None;
+    }
+    let env = files.read(copy, Name::Env).ok()?;
+    grub_env::decode(&env).map(|_| env)
+}
+
+/// Which copy counts, as the boot script sees it after its repair.
+fn pick(files: &mut impl Files) -> Result<(usize, Vec<u8>, bool), BootError> {
+    match (whole(files, 0), whole(files, 1)) {
+        (Some(first), Some(second)) => {
+            let in_step = first == second;
+            Ok((0, first, in_step))
+        }
+        (Some(first), None) => Ok((0, first, false)),
+        (None, Some(second)) => Ok((1, second, false)),
+        (None, None) => Err(BootError::NoEnvironment),
+    }
+}
+
+fn in_force(files: &mut impl Files) -> Result<Vars, BootError> {
+    let (_, bytes, _) = pick(files)?;
+    grub_env::decode(&bytes).ok_or(BootError::NoEnvironment)
+}
+
+/// Brings the copies in step (B2), and finds out whether `changes` could be stored.
+fn check(files: &mut impl Files, changes: &[Change<'_>]) -> Result<(), BootError> {
+    for copy in [0, 1] {
+        for name in [Name::Env, Name::Lock] {
+            files.check(copy, name).map_err(BootError::Storage)?;
+        }
+    }
+    let bytes = repair(files)?;
+    changed(&bytes, changes).map(drop)
+}
+
+/// Rewrites the copy that is damaged or behind. Returns the bytes of the copy that counts.
+fn repair(files: &mut impl Files) -> Result<Vec<u8>, BootError> {
+    let (copy, bytes, in_step) = pick(files)?;
+    if !in_step {
+        replace(files, 1 - copy, &bytes)?;
+    }
+    Ok(bytes)
+}
+
+fn store(files: &mut impl Files, changes: &[Change<'_>]) -> Result<(), BootError> {
+    let bytes = repair(files)?;
+    let Some(new) = changed(&bytes, changes)? else { return Ok(()) };
+    // The second first: until the first is begun, the old values count.
+    replace(files, 1, &new)?;
+    replace(files, 0, &new)
+}
+
+/// The block with `changes`; `None` when they change nothing.
+fn changed(bytes: &[u8], changes: &[Change<'_>]) -> Result<Option<Vec<u8>>, BootError> {
+    let mut vars = grub_env::decode(bytes).ok_or(BootError::NoEnvironment)?;
+    let is_new = vars.apply(changes).map_err(BootError::Vars)?;
+    let new = grub_env::encode(&vars, grub_env::comments(bytes), bytes.len()).map_err(BootError::Vars)?;
+    Ok(is_new.then_some(new))
+}
+
+fn replace(files: &mut impl Files, copy: usize, env: &[u8]) -> Result<(), BootError> {
+    set_lock(files, copy, EDITING)?;
+    files.write(copy, Name::Env, env).map_err(BootError::Storage)?;
+    if files.read(copy, Name::Env).map_err(BootError::Storage)? != env {
+        return Err(BootError::ReadBack);
+    }
+    set_lock(files, copy, WHOLE)?;
+    // Mender's own tool refuses a copy whose lock is not the one it was told of.
+    let lock = files.read(copy, Name::Lock).map_err(BootError::Storage)?;
+    let line = digest_line(&lock);
+    let matches = files.read(copy, Name::Digest).is_ok_and(|text| {
+        let digest = |text: &[u8]| text.split(|b| b.is_ascii_whitespace()).next().map(<[u8]>::to_vec);
+        digest(&text) == digest(line.as_bytes())
+    });
+    if !matches && files.check(copy, Name::Digest).is_ok() {
+        files.write(copy, Name::Digest, line.as_bytes()).map_err(BootError::Storage)?;
+    }
+    Ok(())
+}
+
+fn set_lock(files: &mut impl Files, copy: usize, state: Change<'_>) -> Result<(), BootError> {
+    let old = files.read(copy, Name::Lock).unwrap_or_default();
+    let vars = grub_env::decode(&old);
+    let size = if vars.is_some() { old.len() } else { grub_env::BLOCK_MIN };
+    let mut vars = vars.unwrap_or_default();
+    vars.apply(&[state]).map_err(BootError::Vars)?;
+    let new = grub_env::encode(&vars, grub_env::comments(&old), size).map_err(BootError::Vars)?;
+    if new == old {
+        return Ok(());
+    }
+    files.write(copy, Name::Lock, &new).map_err(BootError::Storage)
+}
+
+fn digest_line(lock: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, lock);
+    let mut line: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    line.push_str("  lock\n");
+    line
+}
+
+/// One environment block in one file: power loss while it is written can leave it torn.
+#[derive(Debug)]
+pub(crate) struct GrubFile {
+    path: PathBuf,
+    allow_single: bool,
+}
+
+impl GrubFile {
+    pub(crate) fn new(path: &Path, allow_single: bool) -> Self {
+        Self { path: path.to_owned(), allow_single }
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, BootError> {
+        if !self.allow_single {
+            return Err(BootError::Single(self.path.clone()));
+        }
+        read_block(&self.path).map_err(BootError::io("read", &self.path))
+    }
+}
+
+impl Environment for GrubFile {
+    fn load(&mut self) -> Result<Vars, BootError> {
+        let bytes = read_block(&self.path).map_err(BootError::io("read", &self.path))?;
+        grub_env::decode(&bytes).ok_or(BootError::NoEnvironment)
+    }
+
+    fn store(&mut self, changes: &[Change<'_>]) -> Result<(), BootError> {
+        match changed(&self.bytes()?, changes)? {
+            Some(new) => write_in_place(&self.path, &new).map_err(BootError::io("write", &self.path)),
+            None => Ok(()),
+        }
+    }
+
+    fn check(&mut self, changes: &[Change<'_>]) -> Result<(), BootError> {
+        changed(&self.bytes()?, changes)?;
+        OpenOptions::new().write(true).open(&self.path).map(drop).map_err(BootError::io("open", &self.path))
+    }
+
+    fn uses_hex(&self) -> bool {
+        false
+    }
+
+    fn describe(&self) -> String {
+        format!("GRUB environment {}", self.path.display())
+    }
+}
+
+#[cfg(test)]
+#[path = "grub_tests.rs"]
+mod tests;
