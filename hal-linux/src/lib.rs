@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod decompress;
 pub mod file;
+pub mod handler;
 pub mod keys;
 pub mod lock;
 pub mod log;

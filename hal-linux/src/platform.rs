@@ -11,12 +11,16 @@ use thimble_core::time::{Instant, earliest};
 
 use crate::SharedLog;
 use crate::agent::{self, DeviceAgent};
+use crate::bootloader::{self, LinuxBootloader};
 use crate::clock::BootClock;
 use crate::decompress::Decompressor;
+use crate::handler::{Handlers, Rootfs};
 use crate::keys::{self, KeyError};
 use crate::module::Modules;
 use crate::network::HttpNetwork;
 use crate::paths::Paths;
+use crate::rootfs::slot::Machine;
+use crate::rootfs::{LinuxSlots, Options};
 use crate::scripts::Scripts;
 use crate::storage::Store;
 use crate::system::Device;
@@ -30,7 +34,7 @@ pub struct Linux;
 impl Platform for Linux {
     type Storage = Store;
     type Scripts = Scripts;
-    type Module = Modules;
+    type Module = Handlers;
     type Network = HttpNetwork;
     type System = Device;
     type Agent = DeviceAgent<AuthKey>;
@@ -56,6 +60,10 @@ pub struct Parts<'a> {
     pub agent: agent::Settings,
     /// The key of the device.
     pub key: AuthKey,
+    /// The boot loader, and the two root file systems.
+    pub boot: bootloader::Settings,
+    /// How images are written to the slots.
+    pub slots: Options,
     /// The log.
     pub log: SharedLog,
 }
@@ -65,11 +73,15 @@ pub struct Parts<'a> {
 /// # Errors
 /// When a directory of `parts` cannot be made absolute.
 pub fn hal(parts: Parts<'_>) -> io::Result<Hal<Linux>> {
-    let Parts { paths, device_type, storage, network, verifier, agent, key, log } = parts;
+    let Parts { paths, device_type, storage, network, verifier, agent, key, boot, slots, log } = parts;
+    let machine = Machine::default();
+    let slots = LinuxSlots::new(paths.datastore(), boot.parts.clone(), machine.clone(), slots, log.clone())?;
+    let rootfs = Rootfs::new(LinuxBootloader::new(boot, machine), slots);
+    let modules = Modules::new(paths.data(), paths.datastore(), log.clone())?;
     Ok(Hal {
         storage,
         scripts: Scripts::new(paths.conf(), paths.datastore(), log.clone())?,
-        module: Modules::new(paths.data(), paths.datastore(), log.clone())?,
+        module: Handlers::new(modules, rootfs),
         network,
         system: Device::new(device_type, log.clone()),
         agent: DeviceAgent::new(agent, key, log.clone()),

@@ -8,12 +8,14 @@ use thimble_core::api::auth::Tier;
 use thimble_core::hal::{Hal, Level, Log};
 use thimble_hal_linux::SharedLog;
 use thimble_hal_linux::agent::Settings;
+use thimble_hal_linux::bootloader;
 use thimble_hal_linux::config::{MenderConf, Source};
 use thimble_hal_linux::lock::Lock;
 use thimble_hal_linux::log::Logger;
 use thimble_hal_linux::network::{HttpNetwork, NetworkConfig, Proxies};
 use thimble_hal_linux::paths::Paths;
 use thimble_hal_linux::platform::{self, AuthKey, Linux, Parts};
+use thimble_hal_linux::rootfs::{self, slot};
 use thimble_hal_linux::storage::{Access, DataDirectory, Store};
 use thimble_hal_linux::verify::KeyVerifier;
 
@@ -150,6 +152,12 @@ impl Session {
             verifier,
             agent,
             key,
+            boot: bootloader::Settings {
+                choice: conf.bootloader,
+                allow_single: conf.bootloader_allow_single,
+                parts: slot::Parts { a: conf.rootfs_part_a.clone(), b: conf.rootfs_part_b.clone() },
+            },
+            slots: rootfs::Options { verify: conf.rootfs_verify },
             log: self.log.clone(),
         };
         platform::hal(parts).map_err(Failure::new)

@@ -84,7 +84,7 @@ impl GrubPair {
 
 /// `ENV_DIR=...` of a shell file.
 fn env_dir(text: &str) -> Option<PathBuf> {
-    let value = text.lines().filter_map(|line| line.trim().strip_prefix("ENV_DIR=")).last()?;
+    let value = text.lines().filter_map(|line| line.trim().strip_prefix("ENV_DIR=")).next_back()?;
     let value = value.trim().trim_matches(['"', '\'']);
     (!value.is_empty()).then(|| PathBuf::from(value))
 }

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::media::{self, Store};
 use super::uboot_env::{self, Copy, Scheme, choose, next_flags};
@@ -36,7 +36,7 @@ impl Uboot {
     }
 
     #[cfg(test)]
-    pub(crate) fn at(dir: &Path, allow_single: bool) -> Self {
+    pub(crate) fn at(dir: &std::path::Path, allow_single: bool) -> Self {
         Self {
             config: dir.join("fw_env.config"),
             lock: dir.join("fw_printenv.lock"),

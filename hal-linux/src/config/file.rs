@@ -10,6 +10,7 @@ use thimble_core::hal::Level;
 use zeroize::Zeroizing;
 
 use super::{DeviceTier, FILE_MAX, Fault, Source};
+use crate::bootloader::Choice;
 use crate::log::level_of;
 use crate::secret::Secret;
 
@@ -45,6 +46,9 @@ pub(super) struct Keys {
     pub(super) auth_ssl_engine: Option<String>,
     pub(super) rootfs_part_a: Option<PathBuf>,
     pub(super) rootfs_part_b: Option<PathBuf>,
+    pub(super) bootloader: Option<Choice>,
+    pub(super) bootloader_allow_single: Option<bool>,
+    pub(super) rootfs_verify: Option<bool>,
     pub(super) dbus_enabled: Option<bool>,
     /// The file being read holds a token.
     token_in_file: bool,
@@ -58,7 +62,7 @@ struct Setting<'a> {
 }
 
 /// The known keys, as the documentation has them. In a file they stand in any case.
-const KEYS: [&str; 34] = [
+const KEYS: [&str; 37] = [
     "ServerURL",
     "Servers",
     "ServerCertificate",
@@ -88,6 +92,9 @@ const KEYS: [&str; 34] = [
     "Security.SSLEngine",
     "RootfsPartA",
     "RootfsPartB",
+    "Bootloader",
+    "BootloaderAllowSingle",
+    "RootfsVerify",
     "DBus.Enabled",
     "Connectivity.DisableKeepAlive",
     "Connectivity.IdleConnTimeoutSeconds",
@@ -195,6 +202,9 @@ impl Keys {
             "Security.SSLEngine" => self.auth_ssl_engine = setting.string()?,
             "RootfsPartA" => self.rootfs_part_a = setting.path()?,
             "RootfsPartB" => self.rootfs_part_b = setting.path()?,
+            "Bootloader" => self.bootloader = setting.bootloader()?,
+            "BootloaderAllowSingle" => self.bootloader_allow_single = Some(setting.boolean()?),
+            "RootfsVerify" => self.rootfs_verify = Some(setting.boolean()?),
             "DBus.Enabled" => self.dbus_enabled = Some(setting.boolean()?),
             "Connectivity.DisableKeepAlive" => drop(setting.boolean()?),
             "Connectivity.IdleConnTimeoutSeconds" => drop(setting.seconds()?),
@@ -309,6 +319,11 @@ impl Setting<'_> {
         let tiers = [DeviceTier::Standard, DeviceTier::System, DeviceTier::Micro];
         let tier = tiers.into_iter().find(|tier| text.is_some_and(|text| text.is(tier.name())));
         tier.ok_or(self.wrong("\"standard\", \"system\" or \"micro\""))
+    }
+
+    fn bootloader(self) -> Result<Option<Choice>, Fault> {
+        let expected = "\"auto\", \"uboot\", \"uboot-tools\", \"grub\", \"grub-tools\" or \"tryboot\"";
+        self.string()?.map(|word| Choice::parse(&word).ok_or(self.wrong(expected))).transpose()
     }
 
     fn level(self) -> Result<Option<Level>, Fault> {

@@ -15,6 +15,7 @@ use thimble_core::config::Config;
 use thimble_core::hal::{self, Kind, Level};
 use thimble_core::time::Duration;
 
+use crate::bootloader;
 use crate::fsat::kind_of;
 use crate::secret::Secret;
 
@@ -52,6 +53,12 @@ pub struct MenderConf {
     pub rootfs_part_a: Option<PathBuf>,
     /// `RootfsPartB`.
     pub rootfs_part_b: Option<PathBuf>,
+    /// `Bootloader`: `auto` unless it is set.
+    pub bootloader: bootloader::Choice,
+    /// `BootloaderAllowSingle`: a boot environment of one copy may be written.
+    pub bootloader_allow_single: bool,
+    /// `RootfsVerify`: images are read back from their slot; true unless it is set.
+    pub rootfs_verify: bool,
     /// `DBus.Enabled`, true unless it is set (C-10).
     pub dbus_enabled: bool,
     core: Config,
@@ -221,6 +228,9 @@ impl MenderConf {
             auth_ssl_engine: keys.auth_ssl_engine,
             rootfs_part_a: keys.rootfs_part_a,
             rootfs_part_b: keys.rootfs_part_b,
+            bootloader: keys.bootloader.unwrap_or_default(),
+            bootloader_allow_single: keys.bootloader_allow_single.unwrap_or(false),
+            rootfs_verify: keys.rootfs_verify.unwrap_or(true),
             dbus_enabled: keys.dbus_enabled.unwrap_or(true),
             core,
         }

@@ -54,7 +54,7 @@ fn every_documented_key_is_read() {
         "ModuleTimeoutSeconds":9,"UpdateControlMapExpirationTimeSeconds":10,
         "UpdateControlMapBootExpirationTimeSeconds":11,"UpdateLogPath":"/logs","DaemonLogLevel":"debug",
         "HttpsClient":{"Certificate":"/c","Key":"pkcs11:k","SSLEngine":"e"},
-        "Security":{"AuthPrivateKey":"/p","SSLEngine":"f"},"RootfsPartA":"/dev/a","RootfsPartB":"/dev/b",
+        "Security":{"AuthPrivateKey":"/p","SSLEngine":"f"},"RootfsPartA":"/dev/a","RootfsPartB":"/dev/b","Bootloader":"grub","BootloaderAllowSingle":true,"RootfsVerify":false,
         "DBus":{"Enabled":false},"Connectivity":{"DisableKeepAlive":true,"IdleConnTimeoutSeconds":5},
         "BootUtilitiesSetActivePart":"x","Unknown":{"a":[1]}}"#,
     );
@@ -78,6 +78,9 @@ fn every_documented_key_is_read() {
         auth_ssl_engine: Some("f".into()),
         rootfs_part_a: Some("/dev/a".into()),
         rootfs_part_b: Some("/dev/b".into()),
+        bootloader: bootloader::Choice::Grub,
+        bootloader_allow_single: true,
+        rootfs_verify: false,
         dbus_enabled: false,
         core: Config {
             update_poll_interval: seconds(1),

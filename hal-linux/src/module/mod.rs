@@ -8,6 +8,7 @@ mod tree;
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::task::Poll;
@@ -18,7 +19,7 @@ use thimble_core::limits;
 use thimble_core::time::{Duration, Instant};
 
 use self::streams::{Download, On};
-use self::tree::Tree;
+pub(crate) use self::tree::Tree;
 use crate::SharedLog;
 use crate::fsat::kind_of;
 use crate::process::{Options, Process, Stdout, log_output};
@@ -67,6 +68,15 @@ impl Modules {
             Run::Call { process, .. } => process.wants(set),
             Run::Download(download) => download.wants(set),
             Run::Nothing | Run::Clean => {}
+        }
+    }
+
+    /// Whether something of this name is in the module directory, or might be.
+    #[must_use]
+    pub fn has(&self, payload_type: &str) -> bool {
+        match fs::symlink_metadata(self.dir.join(payload_type)) {
+            Ok(_) => true,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
         }
     }
 

@@ -32,31 +32,31 @@ const FILES: &str = "files";
 pub(super) const STREAM_NEXT: &str = "stream-next";
 
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     datastore: PathBuf,
     path: PathBuf,
 }
 
 impl Tree {
     /// `datastore` is absolute.
-    pub(super) fn new(datastore: &Path) -> Self {
+    pub(crate) fn new(datastore: &Path) -> Self {
         let mut path = datastore.to_owned();
         path.extend(PARENTS);
         path.push(TREE);
         Self { datastore: datastore.to_owned(), path }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Whether anything stands at its place, or might: an error of the disk is no proof that there is nothing.
-    pub(super) fn exists(&self) -> bool {
+    pub(crate) fn exists(&self) -> bool {
         !matches!(statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT | Errno::NOTDIR))
     }
 
     /// Deletes an earlier tree and builds a new one. Nothing is flushed: see [`Tree::flush`].
-    pub(super) fn build(&self, facts: &TreeFacts<'_>) -> io::Result<()> {
+    pub(crate) fn build(&self, facts: &TreeFacts<'_>) -> io::Result<()> {
         let mut parent = open_base(&self.datastore)?;
         for name in PARENTS {
             parent = ensure_dir(&parent, name)?;
@@ -81,12 +81,12 @@ impl Tree {
     }
 
     /// Everything in the tree is durable on return: one flush for all of it.
-    pub(super) fn flush(&self) -> io::Result<()> {
+    pub(crate) fn flush(&self) -> io::Result<()> {
         Ok(syncfs(&self.open()?)?)
     }
 
     /// Removes the tree. Links in it are removed, not followed.
-    pub(super) fn remove(&self) -> io::Result<()> {
+    pub(crate) fn remove(&self) -> io::Result<()> {
         match self.parent() {
             Ok(_) => remove_all(&self.path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -139,7 +139,7 @@ impl Tree {
     }
 
     /// The tree itself; an error when it is missing or no directory of ours.
-    pub(super) fn open(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn open(&self) -> io::Result<OwnedFd> {
         open_dir(self.parent()?, TREE)
     }
 

@@ -1,3 +1,286 @@
 //! Root file systems in two slots on Linux: finding them, and writing an image into the one that does not run.
 
+mod medium;
 pub mod slot;
+mod writer;
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::task::Poll;
+
+use rustix::fs::{Mode, OFlags, fsync, openat, renameat};
+use thimble_core::hal::{self, ErrorType, Kind, Level, PayloadSink, Slot, TreeFacts};
+use thimble_core::module::rootfs::Slots;
+use thimble_core::time::Instant;
+
+use self::slot::{Machine, Parts, Roots, SlotError};
+use self::writer::Writer;
+pub use self::writer::{Options, Summary};
+use crate::SharedLog;
+use crate::fsat::{kind_of, open_dir};
+use crate::module::Tree;
+use crate::wait::PollSet;
+
+/// In the work tree's `tmp/`: the slot that ran before the update, as `A` or `B` and a check value.
+const MEMO: &str = "rootfs-slot";
+const MEMO_NEW: &str = "rootfs-slot.new";
+
+/// The two slots of a Linux device, and the work tree of the update.
+pub struct LinuxSlots {
+    machine: Machine,
+    parts: Parts,
+    options: Options,
+    tree: Tree,
+    log: SharedLog,
+    aimed: Option<(Slot, Roots)>,
+    writer: Option<Writer>,
+}
+
+impl LinuxSlots {
+    /// The work tree is in `datastore`, where update modules have theirs.
+    ///
+    /// # Errors
+    /// When `datastore` cannot be made absolute.
+    pub fn new(
+        datastore: &Path,
+        parts: Parts,
+        machine: Machine,
+        options: Options,
+        log: SharedLog,
+    ) -> io::Result<Self> {
+        let tree = Tree::new(&std::path::absolute(datastore)?);
+        Ok(Self { machine, parts, options, tree, log, aimed: None, writer: None })
+    }
+
+    /// Adds what the next poll would use up.
+    pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+        if let Some(writer) = &self.writer {
+            writer.wants(set);
+        }
+    }
+
+    fn open(&mut self, size: u64) -> Result<Writer, RootfsIo> {
+        let (slot, roots) = self.aimed.as_ref().ok_or(RootfsIo::Order)?;
+        let device = roots.device(*slot);
+        let failed = |error| RootfsIo::Io { doing: "write", path: device.path.clone(), error };
+        let capacity = if device.is_ubi {
+            Some(self.machine.ubi_capacity(device.device).map_err(failed)?)
+        } else {
+            None
+        };
+        // The running root as it is mounted, and as the slots say: either alone would do.
+        let running = [roots.root_device, Some(roots.device(roots.running).device)];
+        if running.contains(&Some(device.device)) {
+            return Err(RootfsIo::Running(device.path.clone()));
+        }
+        let medium = medium::open(device, roots.root_device, capacity).map_err(failed)?;
+        let writer = Writer::start(medium, size, self.options).map_err(failed)?;
+        let log = &self.log;
+        log.borrow_mut()
+            .log(Level::Info, format_args!("writing {size} bytes to slot {slot}, {}", device.path.display()));
+        Ok(writer)
+    }
+
+    fn failed(&self, error: io::Error) -> RootfsIo {
+        let aimed = self.aimed.as_ref();
+        let path = aimed.map_or_else(PathBuf::new, |(slot, roots)| roots.device(*slot).path.clone());
+        RootfsIo::Io { doing: "write", path, error }
+    }
+
+    fn tmp(&self) -> io::Result<OwnedFd> {
+        open_dir(self.tree.open()?, "tmp")
+    }
+
+    fn write_memo(&self, running: Slot) -> io::Result<()> {
+        let tmp = self.tmp()?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&tmp, MEMO_NEW, flags, Mode::RUSR | Mode::WUSR)?;
+        let mut file = std::fs::File::from(file);
+        io::Write::write_all(&mut file, memo(running).as_bytes())?;
+        file.sync_all()?;
+        renameat(&tmp, MEMO_NEW, &tmp, MEMO)?;
+        fsync(&tmp)?;
+        // The way to it: the tree was not flushed when it was built.
+        self.tree.flush()
+    }
+
+    fn read_memo(&self) -> io::Result<Option<Slot>> {
+        let tmp = match self.tmp() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match openat(&tmp, MEMO, flags, Mode::empty()) {
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            other => std::fs::File::from(other?),
+        };
+        let mut text = String::new();
+        io::Read::read_to_string(&mut io::Read::take(file, 64), &mut text)?;
+        let slot = [Slot::A, Slot::B].into_iter().find(|&slot| memo(slot) == text);
+        slot.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "is damaged"))
+    }
+}
+
+/// Its text; the check value tells a damaged one from a whole one.
+fn memo(slot: Slot) -> String {
+    let name = slot.to_string();
+    format!("{name} {:08x}\n", crc32fast::hash(name.as_bytes()))
+}
+
+impl ErrorType for LinuxSlots {
+    type Error = RootfsIo;
+}
+
+impl PayloadSink for LinuxSlots {
+    fn poll_begin(&mut self, _now: Instant, _name: &str, size: u64) -> Poll<Result<(), RootfsIo>> {
+        Poll::Ready(self.open(size).map(|writer| self.writer = Some(writer)))
+    }
+
+    fn poll_write(&mut self, _now: Instant, bytes: &[u8]) -> Poll<Result<usize, RootfsIo>> {
+        match self.writer.as_mut().map(|writer| writer.poll_write(bytes)) {
+            Some(polled) => polled.map_err(|error| self.failed(error)),
+            None => Poll::Ready(Err(RootfsIo::Order)),
+        }
+    }
+
+    fn poll_end(&mut self, _now: Instant) -> Poll<Result<(), RootfsIo>> {
+        Poll::Ready(match self.writer.as_mut().map(Writer::end) {
+            Some(ended) => ended.map_err(|error| self.failed(error)),
+            None => Err(RootfsIo::Order),
+        })
+    }
+
+    fn poll_finish(&mut self, _now: Instant) -> Poll<Result<(), RootfsIo>> {
+        let polled = match self.writer.as_mut().map(Writer::poll_finish) {
+            Some(polled) => polled.map_err(|error| self.failed(error)),
+            None => return Poll::Ready(Err(RootfsIo::Order)),
+        };
+        let Poll::Ready(result) = polled else { return Poll::Pending };
+        self.writer = None;
+        Poll::Ready(result.map(|Summary { image, written, same, zeroed }| {
+            let verified = if self.options.verify { "read back and right" } else { "not read back" };
+            self.log.borrow_mut().log(
+                Level::Info,
+                format_args!(
+                    "the slot holds the image: {image} bytes, of which {written} were written, {same} were there, \
+                     {zeroed} are zeros; {verified}"
+                ),
+            );
+        }))
+    }
+
+    fn abort(&mut self) {
+        if let Some(writer) = &mut self.writer {
+            writer.stop();
+        }
+    }
+}
+
+impl Slots for LinuxSlots {
+    fn aim(&mut self, slot: Slot) -> Result<(), RootfsIo> {
+        self.writer = None;
+        self.aimed = Some((slot, self.machine.roots(&self.parts).map_err(RootfsIo::Slot)?));
+        Ok(())
+    }
+
+    fn check(&mut self, slot: Slot) -> Result<(), RootfsIo> {
+        let roots = self.machine.roots(&self.parts).map_err(RootfsIo::Slot)?;
+        let device = roots.device(slot);
+        if !device.is_ubi {
+            return Ok(());
+        }
+        match self.machine.ubi_update_is_incomplete(device.device) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(RootfsIo::Incomplete(device.path.clone())),
+            Err(error) => Err(RootfsIo::Io { doing: "check", path: device.path.clone(), error }),
+        }
+    }
+
+    fn poll_idle(&mut self, _now: Instant) -> Poll<()> {
+        let idle = self.writer.as_mut().map_or(Poll::Ready(()), Writer::poll_idle);
+        if idle.is_ready() {
+            self.writer = None;
+        }
+        idle
+    }
+
+    fn prepare(&mut self, facts: &TreeFacts<'_>) -> Result<(), RootfsIo> {
+        self.writer = None;
+        self.aimed = None;
+        self.tree.build(facts).map_err(self.tree_error("build the work tree"))
+    }
+
+    fn remember(&mut self, running: Slot) -> Result<(), RootfsIo> {
+        self.write_memo(running).map_err(self.tree_error("note the running slot in"))
+    }
+
+    fn remembered(&mut self) -> Result<Option<Slot>, RootfsIo> {
+        self.read_memo().map_err(self.tree_error("read the slot noted in"))
+    }
+
+    fn is_clean(&mut self) -> bool {
+        !self.tree.exists()
+    }
+
+    fn remove(&mut self) -> Result<(), RootfsIo> {
+        self.writer = None;
+        self.tree.remove().map_err(self.tree_error("remove"))
+    }
+
+    fn warn(&mut self, message: fmt::Arguments<'_>) {
+        self.log.borrow_mut().log(Level::Warning, message);
+    }
+}
+
+impl LinuxSlots {
+    fn tree_error(&self, doing: &'static str) -> impl FnOnce(io::Error) -> RootfsIo + use<> {
+        let path = self.tree.path().to_owned();
+        move |error| RootfsIo::Io { doing, path, error }
+    }
+}
+
+/// Why a slot could not be used.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the fields are said by the variants")]
+pub enum RootfsIo {
+    /// The slots are not known.
+    Slot(SlotError),
+    /// It holds the running system.
+    Running(PathBuf),
+    /// The update of a UBI volume was interrupted.
+    Incomplete(PathBuf),
+    /// Bytes without a slot that they are for.
+    Order,
+    /// The operating system refused.
+    Io { doing: &'static str, path: PathBuf, error: io::Error },
+}
+
+impl fmt::Display for RootfsIo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slot(error) => error.fmt(f),
+            Self::Running(path) => {
+                write!(f, "{} holds the running root file system and is not written", path.display())
+            }
+            Self::Incomplete(path) => {
+                write!(f, "the image in {} is not complete: its update was interrupted", path.display())
+            }
+            Self::Order => f.write_str("no slot is open for this"),
+            Self::Io { doing, path, error } => write!(f, "cannot {doing} {}: {error}", path.display()),
+        }
+    }
+}
+
+impl hal::Error for RootfsIo {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Slot(error) => error.kind(),
+            Self::Running(_) => Kind::Refused,
+            Self::Incomplete(_) => Kind::Corrupt,
+            Self::Order => Kind::Other,
+            Self::Io { error, .. } => kind_of(error),
+        }
+    }
+}

@@ -136,8 +136,7 @@ impl Machine {
     fn mounted_root(&self) -> Result<Root, SlotError> {
         let path = self.at("proc/self/mountinfo");
         let text = fs::read(&path).map_err(|error| SlotError::Io { path, error })?;
-        let mount =
-            text.split(|&byte| byte == b'\n').filter_map(Mount::parse).filter(|m| m.point == b"/").last();
+        let mount = text.split(|&byte| byte == b'\n').filter_map(Mount::parse).rfind(|m| m.point == b"/");
         let Some(mount) = mount else { return Ok(Root::Hidden) };
         if mount.kind == b"ubifs" {
             let source = String::from_utf8_lossy(mount.source);
@@ -290,8 +289,10 @@ impl Machine {
     /// The device of the kernel's last `root=`.
     fn command_line_root(&self) -> Option<u64> {
         let text = fs::read_to_string(self.at("proc/cmdline")).ok()?;
-        let root =
-            words(&text).into_iter().filter_map(|w| w.strip_prefix("root=").map(str::to_owned)).last()?;
+        let root = words(&text)
+            .into_iter()
+            .filter_map(|w| w.strip_prefix("root=").map(str::to_owned))
+            .next_back()?;
         if let Some(device) = parse_numbers(&root) {
             return Some(device);
         }

@@ -1,0 +1,453 @@
+//! Writes an image into a slot, in a thread of its own, so that receiving, hashing and writing overlap.
+//!
+//! ```text
+//! poll_write --filled buffers--> thread: compare, write --...--> flush, read back, verdict
+//!            <---empty buffers--
+//! ```
+//!
+//! There are [`BUFFERS`] buffers and no more: a slow device slows the download down. Blocks that the slot already
+//! holds are not written; where nothing matches, most blocks are not even compared. One flush at the end, and its
+//! failure is final.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::task::Poll;
+use std::thread::{self, JoinHandle};
+
+use ring::digest::{Context, SHA256};
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::medium::{ALIGNMENT, Medium};
+use crate::wait::PollSet;
+
+/// Bytes of a buffer, and so of a write.
+const BUFFER: usize = 256 * 1024;
+/// Buffers on their way: enough to keep both sides busy, little enough for a small device.
+const BUFFERS: usize = 6;
+/// What is compared, and written when it differs.
+const PIECE: usize = 32 * 1024;
+/// After so many buffers without a match in a row only every so manyth is compared.
+const GIVE_UP: u32 = 8;
+const SAMPLE: u32 = 16;
+
+/// How an image is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Read the image back and compare its digest (R-19).
+    pub verify: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { verify: true }
+    }
+}
+
+/// What was done, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Of the image.
+    pub image: u64,
+    /// Written.
+    pub written: u64,
+    /// Not written, because the slot held them already.
+    pub same: u64,
+    /// Zeros made without writing them.
+    pub zeroed: u64,
+}
+
+/// A buffer that begins at a multiple of [`ALIGNMENT`].
+struct Buffer {
+    memory: Vec<u8>,
+    start: usize,
+    /// Bytes filled.
+    length: usize,
+}
+
+impl Buffer {
+    fn new() -> Self {
+        let memory = vec![0; BUFFER + ALIGNMENT];
+        let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        Self { memory, start, length: 0 }
+    }
+
+    fn all(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + BUFFER]
+    }
+
+    fn filled(&self) -> &[u8] {
+        &self.memory[self.start..self.start + self.length]
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        let length = bytes.len().min(BUFFER - self.length);
+        let from = self.length;
+        self.all()[from..from + length].copy_from_slice(&bytes[..length]);
+        self.length += length;
+        length
+    }
+}
+
+/// What both sides know.
+struct Shared {
+    /// The client waits: wake it.
+    waiting: AtomicBool,
+    /// Nobody wants the rest.
+    stop: AtomicBool,
+    wake: OwnedFd,
+}
+
+/// An image on its way into a slot.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    filled: Option<SyncSender<Buffer>>,
+    empty: Receiver<Buffer>,
+    verdict: Receiver<io::Result<Summary>>,
+    thread: Option<JoinHandle<()>>,
+    buffer: Option<Buffer>,
+    left: u64,
+}
+
+impl Writer {
+    /// Begins an image of `size` bytes, which must fit (B5).
+    pub(super) fn start(medium: Box<dyn Medium>, size: u64, options: Options) -> io::Result<Self> {
+        if size > medium.size() {
+            return Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("the image has {size} bytes, the slot {}", medium.size()),
+            ));
+        }
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let shared = Arc::new(Shared { waiting: AtomicBool::new(false), stop: AtomicBool::new(false), wake });
+        let (filled, to_write) = sync_channel(BUFFERS);
+        let (give_back, empty) = channel();
+        let (say, verdict) = channel();
+        for _ in 0..BUFFERS {
+            // The other end is here.
+            let _ = give_back.send(Buffer::new());
+        }
+        let theirs = shared.clone();
+        let thread = thread::Builder::new().name("slot".into()).stack_size(128 * 1024).spawn(move || {
+            let mut work = Work { medium, options, shared: theirs.clone(), summary: Summary::default() };
+            let result = work.run(size, &to_write, &give_back);
+            // Closed before anybody hears of it.
+            drop(work);
+            let _ = say.send(result);
+            drop(give_back);
+            theirs.wake_up();
+        })?;
+        Ok(Self {
+            shared,
+            filled: Some(filled),
+            empty,
+            verdict,
+            thread: Some(thread),
+            buffer: None,
+            left: size,
+        })
+    }
+
+    /// Adds what ends a wait.
+    pub(super) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+        if self.shared.waiting.load(Ordering::SeqCst) {
+            set.read(&self.shared.wake);
+        }
+    }
+
+    /// Takes some of `bytes`.
+    pub(super) fn poll_write(&mut self, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if bytes.len() as u64 > self.left {
+            return Poll::Ready(Err(io::Error::other("more comes than the size that was announced")));
+        }
+        if self.buffer.is_none() {
+            match self.poll_buffer() {
+                Poll::Ready(Ok(buffer)) => self.buffer = Some(buffer),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        let Some(buffer) = &mut self.buffer else { return Poll::Pending };
+        let taken = buffer.take(bytes);
+        let is_full = buffer.length == BUFFER;
+        self.left -= taken as u64;
+        if is_full {
+            self.send();
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    /// No more comes: the rest is written and flushed. Says so at once when less came than was announced.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        if self.left > 0 {
+            return Err(io::Error::other(format!("{} bytes of the image are missing", self.left)));
+        }
+        self.send();
+        self.filled = None;
+        Ok(())
+    }
+
+    /// Ready when everything is durable and, if that was asked for, read back.
+    pub(super) fn poll_finish(&mut self) -> Poll<io::Result<Summary>> {
+        if self.filled.is_some() {
+            return Poll::Ready(Err(io::Error::other("the image is not complete")));
+        }
+        self.poll_verdict()
+    }
+
+    /// Gives up. The thread ends after the write at hand.
+    pub(super) fn stop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        self.filled = None;
+        self.buffer = None;
+    }
+
+    /// Ready when nothing is written any more.
+    pub(super) fn poll_idle(&mut self) -> Poll<()> {
+        self.poll_verdict().map(drop)
+    }
+
+    fn send(&mut self) {
+        if let (Some(buffer), Some(filled)) = (self.buffer.take(), &self.filled)
+            && buffer.length > 0
+        {
+            // There are no more buffers than fit, so this does not wait. A thread that is gone has said why.
+            let _ = filled.send(buffer);
+        }
+    }
+
+    fn poll_buffer(&mut self) -> Poll<io::Result<Buffer>> {
+        for announced in [false, true] {
+            match self.empty.try_recv() {
+                Ok(mut buffer) => {
+                    buffer.length = 0;
+                    self.shared.waiting.store(false, Ordering::SeqCst);
+                    return Poll::Ready(Ok(buffer));
+                }
+                // It ended early: with an error.
+                Err(TryRecvError::Disconnected) => {
+                    let why = self.poll_verdict();
+                    return why.map(|why| Err(why.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())));
+                }
+                Err(TryRecvError::Empty) if announced => {}
+                Err(TryRecvError::Empty) => self.shared.announce(),
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_verdict(&mut self) -> Poll<io::Result<Summary>> {
+        for announced in [false, true] {
+            match self.verdict.try_recv() {
+                Ok(verdict) => {
+                    self.shared.waiting.store(false, Ordering::SeqCst);
+                    if let Some(thread) = self.thread.take() {
+                        let _ = thread.join();
+                    }
+                    return Poll::Ready(verdict);
+                }
+                Err(TryRecvError::Disconnected) => {
+                    return Poll::Ready(Err(io::Error::other("the image is not being written any more")));
+                }
+                Err(TryRecvError::Empty) if announced => {}
+                Err(TryRecvError::Empty) => self.shared.announce(),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// From now on the thread wakes the client. To be followed by one more look.
+    fn announce(&self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.wake, &mut count);
+        self.waiting.store(true, Ordering::SeqCst);
+    }
+
+    fn wake_up(&self) {
+        if self.waiting.load(Ordering::SeqCst) {
+            // Fails only when it is awake already.
+            let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        }
+    }
+}
+
+/// The thread's side.
+struct Work {
+    medium: Box<dyn Medium>,
+    options: Options,
+    shared: Arc<Shared>,
+    summary: Summary,
+}
+
+impl Work {
+    fn run(&mut self, size: u64, filled: &Receiver<Buffer>, empty: &Sender<Buffer>) -> io::Result<Summary> {
+        let mut old = Buffer::new();
+        let mut digest = self.options.verify.then(|| Context::new(&SHA256));
+        let mut offset = 0;
+        let mut misses = 0;
+        self.medium.begin(size)?;
+        while let Ok(buffer) = filled.recv() {
+            self.stopped()?;
+            if let Some(digest) = &mut digest {
+                digest.update(buffer.filled());
+            }
+            self.store(offset, buffer.filled(), &mut old, &mut misses)?;
+            offset += buffer.length as u64;
+            let _ = empty.send(buffer);
+            self.shared.wake_up();
+        }
+        self.stopped()?;
+        if offset != size {
+            return Err(io::Error::other("the image ended early"));
+        }
+        self.medium.flush()?;
+        if let Some(digest) = digest {
+            self.verify(size, digest.finish().as_ref(), &mut old)?;
+        }
+        self.summary.image = size;
+        Ok(self.summary)
+    }
+
+    fn stopped(&self) -> io::Result<()> {
+        if self.shared.stop.load(Ordering::SeqCst) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    }
+
+    /// Writes what differs. Only the last call has a length that is no multiple of a sector.
+    fn store(&mut self, offset: u64, bytes: &[u8], old: &mut Buffer, misses: &mut u32) -> io::Result<()> {
+        if self.medium.is_sequential() {
+            self.summary.written += bytes.len() as u64;
+            return write_all(self.medium.as_mut(), offset, bytes);
+        }
+        let sector = self.medium.sector();
+        let whole = bytes.len() / sector * sector;
+        let (body, tail) = bytes.split_at(whole);
+        let is_zero = is_zero(body);
+        let compare = is_zero || *misses < GIVE_UP || misses.is_multiple_of(SAMPLE);
+        if compare && !body.is_empty() {
+            let there = &mut old.all()[..whole];
+            read_all(self.medium.as_mut(), offset, there)?;
+            let mut matched = false;
+            let mut run: Option<usize> = None;
+            let pieces = body.chunks(PIECE).zip(there.chunks(PIECE)).enumerate();
+            let starts: Vec<(usize, bool)> =
+                pieces.map(|(index, (new, old))| (index * PIECE, new == old)).collect();
+            for (start, same) in starts.into_iter().chain([(whole, true)]) {
+                if same && start < whole {
+                    matched = true;
+                    self.summary.same += PIECE.min(whole - start) as u64;
+                }
+                match (same, run) {
+                    (false, None) => run = Some(start),
+                    (true, Some(from)) => {
+                        self.put(offset + from as u64, &body[from..start], is_zero)?;
+                        run = None;
+                    }
+                    (false, Some(_)) | (true, None) => {}
+                }
+            }
+            *misses = if matched { 0 } else { misses.saturating_add(1) };
+        } else if !body.is_empty() {
+            self.put(offset, body, false)?;
+            *misses = misses.saturating_add(1);
+        }
+        if tail.is_empty() {
+            return Ok(());
+        }
+        // The slot's own bytes behind the image stay.
+        let last = &mut old.all()[..sector];
+        read_all(self.medium.as_mut(), offset + whole as u64, last)?;
+        if &last[..tail.len()] == tail {
+            self.summary.same += tail.len() as u64;
+            return Ok(());
+        }
+        last[..tail.len()].copy_from_slice(tail);
+        self.summary.written += sector as u64;
+        write_all(self.medium.as_mut(), offset + whole as u64, last)
+    }
+
+    fn put(&mut self, offset: u64, bytes: &[u8], is_zero: bool) -> io::Result<()> {
+        let length = bytes.len() as u64;
+        if is_zero && self.medium.zero(offset, length)? {
+            self.summary.zeroed += length;
+            return Ok(());
+        }
+        self.summary.written += length;
+        write_all(self.medium.as_mut(), offset, bytes)
+    }
+
+    fn verify(&mut self, size: u64, expected: &[u8], buffer: &mut Buffer) -> io::Result<()> {
+        let mut digest = Context::new(&SHA256);
+        let sector = self.medium.sector();
+        let mut offset = 0;
+        while offset < size {
+            self.stopped()?;
+            let length = usize::try_from(size - offset).unwrap_or(BUFFER).min(BUFFER);
+            let part = &mut buffer.all()[..length.next_multiple_of(sector)];
+            read_all(self.medium.as_mut(), offset, part)?;
+            digest.update(&part[..length]);
+            offset += length as u64;
+        }
+        if digest.finish().as_ref() == expected {
+            Ok(())
+        } else {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "what is read back is not what was written: the medium is damaged",
+            ))
+        }
+    }
+}
+
+/// All of `bytes`, a multiple of the sector. A short write goes on at the sector it stopped in; the first error is
+/// the one reported (I13).
+fn write_all(medium: &mut dyn Medium, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    let sector = medium.sector();
+    let mut done = 0;
+    let mut stalls = 0;
+    while done < bytes.len() {
+        match medium.write_at(offset + done as u64, &bytes[done..]) {
+            // Less than a sector: why is said by the next try.
+            Ok(taken) if taken < sector && stalls < 3 => stalls += 1,
+            Ok(taken) if taken < sector => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(taken) => done += taken / sector * sector,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn read_all(medium: &mut dyn Medium, offset: u64, to: &mut [u8]) -> io::Result<()> {
+    let sector = medium.sector();
+    let mut done = 0;
+    while done < to.len() {
+        match medium.read_at(offset + done as u64, &mut to[done..]) {
+            Ok(read) if read < sector => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => done += read / sector * sector,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(64).all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;
