@@ -92,6 +92,8 @@ struct Daemon {
     inventory_accepted: bool,
     next_update: Option<Instant>,
     next_inventory: Option<Instant>,
+    /// After an inventory that was not accepted: how long it must not be sent again.
+    no_inventory_before: Option<Instant>,
     poll_backoff: Backoff,
     inventory_backoff: Backoff,
 }
@@ -161,6 +163,7 @@ impl Machine {
                 inventory_accepted: false,
                 next_update: None,
                 next_inventory: None,
+                no_inventory_before: None,
                 poll_backoff: Backoff::new(),
                 inventory_backoff: Backoff::new(),
             },

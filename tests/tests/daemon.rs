@@ -261,6 +261,39 @@ fn n6_polls_that_fail_are_repeated() {
 }
 
 #[test]
+fn n13_an_inventory_put_off_by_the_server_is_not_repeated_after_the_next_poll() {
+    let managed = Managed::new();
+    managed.server.with(|server| {
+        server.disturb(Endpoint::Inventory, 0, 1, Fault::RetryAfter("1000".into()));
+    });
+    let mut daemon = managed.start();
+    managed.wait(&mut daemon, |server, _| server.count(Endpoint::NextV1) >= 3);
+    assert_eq!(managed.server.with(|server| server.count(Endpoint::Inventory)), 1);
+    managed.no_violations();
+}
+
+#[test]
+fn n14_a_vain_authentication_is_not_repeated_at_once() {
+    let managed = Managed::new();
+    managed.server.with(|server| server.accepts_all = false);
+    let times = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = std::sync::Arc::clone(&times);
+    managed.server.observe(Some(Box::new(move |when, entry| {
+        if when == thimble_hal_sim::listen::When::Before && entry.endpoint == Some(Endpoint::Auth) {
+            seen.lock().expect("no panic while it is held").push(std::time::Instant::now());
+        }
+    })));
+    let mut daemon = managed.start();
+    // The inventory, then the poll: both need a token.
+    managed.wait(&mut daemon, |server, _| server.count(Endpoint::Auth) >= 3);
+    managed.server.observe(None);
+    // A slow machine only makes the gaps longer: the wait begins after the answer to the first of each pair.
+    for pair in times.lock().expect("no panic while it was held").windows(2) {
+        assert!(pair[1] - pair[0] >= std::time::Duration::from_secs(1), "{}", managed.story());
+    }
+}
+
+#[test]
 fn check_update_and_send_inventory_wake_an_idle_daemon() {
     let managed = Managed::new();
     managed.configure(r#","UpdatePollIntervalSeconds":3600"#);

@@ -22,6 +22,7 @@ use crate::hal::{
 use crate::json::Value;
 use crate::limits;
 use crate::machine::ApiCall;
+use crate::retry::SHORTEST;
 use crate::state::Outcome;
 use crate::text::Text;
 use crate::time::Instant;
@@ -40,6 +41,8 @@ const SIGNATURE: usize = 1024;
 enum Stage {
     #[default]
     None,
+    /// The moment at which a token may be asked for again.
+    Spacing(Instant),
     /// The identity script.
     Identity,
     /// The inventory scripts.
@@ -74,6 +77,8 @@ pub(super) struct Requests {
     /// A token was asked for during this request.
     token_is_new: bool,
     lost_connections: u8,
+    /// No token is asked for before this.
+    no_token_before: Option<Instant>,
     /// Length of the body in the front of `out`.
     body: usize,
     v2: V2Memory,
@@ -142,7 +147,12 @@ macro_rules! failed {
 
 impl<P: Platform> Client<'_, P> {
     pub(super) fn requests_deadline(&self) -> Option<Instant> {
-        self.hal.agent.deadline()
+        match self.requests.stage {
+            Stage::Spacing(until) => Some(until),
+            Stage::None | Stage::Identity | Stage::Inventory | Stage::Head(_) | Stage::Body(..) => {
+                self.hal.agent.deadline()
+            }
+        }
     }
 
     /// Begins a request of the machine's.
@@ -198,6 +208,11 @@ impl<P: Platform> Client<'_, P> {
     fn request_step(&mut self, now: Instant) -> Result<Poll<Option<Outcome>>, Failed> {
         match self.requests.stage {
             Stage::None => Err(failed!("no request is under way")),
+            Stage::Spacing(until) if now < until => Ok(Poll::Pending),
+            Stage::Spacing(_) => {
+                self.begin_identity(now)?;
+                Ok(Poll::Ready(None))
+            }
             Stage::Identity => match self.hal.agent.poll_identity(now, self.record) {
                 Poll::Pending => Ok(Poll::Pending),
                 Poll::Ready(Ok(length)) => {
@@ -241,10 +256,21 @@ impl<P: Platform> Client<'_, P> {
         }
     }
 
-    /// First of all who the device is.
+    /// Begins to ask for a token, at once or when the last vain attempt is long enough ago.
     fn begin_token(&mut self, now: Instant) -> Result<(), Failed> {
         self.requests.token.clear();
         self.requests.token_is_new = true;
+        match self.requests.no_token_before {
+            Some(until) if now < until => {
+                self.requests.stage = Stage::Spacing(until);
+                Ok(())
+            }
+            Some(_) | None => self.begin_identity(now),
+        }
+    }
+
+    /// First of all who the device is.
+    fn begin_identity(&mut self, now: Instant) -> Result<(), Failed> {
         self.requests.stage = Stage::Identity;
         self.hal.agent.start_identity(now).map_err(|error| failed!("the device's identity: {error}"))
     }
@@ -445,6 +471,8 @@ impl<P: Platform> Client<'_, P> {
         let next = server.saturating_add(1);
         self.note_trouble(reason);
         if self.hal.agent.server(next).is_none() {
+            // Whoever needs a token next, the poll right after the inventory: no request is repeated at once (N13).
+            self.requests.no_token_before = Some(now + SHORTEST);
             return Ok(Poll::Ready(Some(outcome)));
         }
         self.hal.network.cancel();

@@ -4,9 +4,9 @@ use super::words::{Action, Reached};
 use super::{Doing, Machine, blank, retry_after};
 use crate::checkpoint::RebootKind;
 use crate::deployment::Verdict;
-use crate::retry::{Purpose, Schedule};
+use crate::retry::{Purpose, SHORTEST, Schedule};
 use crate::state::{self, Mode, Outcome, Phase, Place, State};
-use crate::time::Instant;
+use crate::time::{Duration, Instant, earliest};
 
 impl Machine {
     /// The work of a place without scripts ended: notes what it said, then goes on.
@@ -107,7 +107,12 @@ impl Machine {
         match outcome {
             Outcome::Success | Outcome::Nothing | Outcome::Automatic => {
                 daemon.poll_backoff.reset();
-                daemon.inventory_due |= !daemon.inventory_accepted;
+                // The server lets the device in: an inventory it has not got need not wait for its own timer, but
+                // for what the server asked for, and no request is repeated at once (N13).
+                if !daemon.inventory_accepted {
+                    let soonest = daemon.no_inventory_before.map_or(now, |at| at.max(now));
+                    daemon.next_inventory = earliest(daemon.next_inventory, Some(soonest));
+                }
                 outcome
             }
             Outcome::Later(_) | Outcome::Failure | Outcome::Refused | Outcome::Aborted => {
@@ -131,6 +136,8 @@ impl Machine {
             }
             Outcome::Later(_) | Outcome::Failure | Outcome::Refused | Outcome::Aborted => {
                 let schedule = Schedule::new(&self.config, Purpose::Poll);
+                let asked_for = retry_after(outcome).map_or(0, |after| after.seconds);
+                daemon.no_inventory_before = Some(now + Duration::from_secs(asked_for.into()).max(SHORTEST));
                 if let Some(wait) = daemon.inventory_backoff.next(schedule, retry_after(outcome)) {
                     daemon.next_inventory = Some(now + wait);
                 }
