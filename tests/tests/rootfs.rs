@@ -1,0 +1,264 @@
+//! Root file systems by the real binary: slot A is the machine's own root (which is never written), slot B a loop
+//! device; the boot loader's tools are scripts over a file.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use thimble_tests::lab::{Lab, Package, Ran, is_root};
+
+const PRINT: &str = "#!/bin/sh\n[ $# = 0 ] && exec cat 'ENV'\ngrep \"^$1=\" 'ENV'\n";
+const SET: &str = "#!/bin/sh\n[ ! -e 'ENV.broken' ] || { echo 'No space left on device' >&2; exit 1; }\n\
+                   cp 'ENV' 'ENV.new'\n\
+                   while IFS= read -r line; do grep -v \"^${line%%=*}=\" 'ENV.new' > 'ENV.newer'\n\
+                   echo \"$line\" >> 'ENV.newer'; mv 'ENV.newer' 'ENV.new'; done\n\
+                   mv 'ENV.new' 'ENV'\necho >> 'ENV.writes'\n";
+
+const SLOT: usize = 4 * 1024 * 1024;
+
+struct Device {
+    lab: Lab,
+    disk: PathBuf,
+    slot: String,
+}
+
+impl Device {
+    /// `None`, said aloud, where there is no root device or no loop device.
+    fn new() -> Option<Self> {
+        let left_out = |why: &str| {
+            eprintln!("left out: {why}");
+            None
+        };
+        if !is_root() {
+            return left_out("needs root");
+        }
+        let root = fs::metadata("/").expect("the root").dev();
+        if libc::major(root) == 0 {
+            return left_out("this machine's root is on no device");
+        }
+        let lab = Lab::new();
+        let disk = lab.path("disk");
+        fs::write(&disk, vec![0xa5; SLOT]).expect("a disk");
+        let output = Command::new("losetup").args(["-f", "--show"]).arg(&disk).output();
+        let Some(output) = output.ok().filter(|output| output.status.success()) else {
+            return left_out("no loop device can be set up");
+        };
+        let slot = String::from_utf8(output.stdout).expect("a name").trim().to_owned();
+        let env = lab.path("env");
+        fs::create_dir(lab.path("tools")).expect("a directory");
+        for (name, text) in [("tools/fw_printenv", PRINT), ("tools/fw_setenv", SET)] {
+            lab.program(name, &text.replace("ENV", env.to_str().expect("a path")));
+        }
+        lab.configure(&format!(
+            "{{\"RootfsPartA\":\"{0}/part2\",\"RootfsPartB\":\"{0}/part3\",\"Bootloader\":\"uboot-tools\"}}",
+            lab.path("").to_str().expect("a path").trim_end_matches('/')
+        ));
+        let device = Self { lab, disk, slot };
+        device.run_in('A');
+        device.set_env("2", "0");
+        Some(device)
+    }
+
+    /// Which slot is this machine's root.
+    fn run_in(&self, slot: char) {
+        let root = fs::metadata("/").expect("the root").dev();
+        let [a, b] = ["part2", "part3"].map(|name| self.lab.path(name));
+        let (root_node, loop_node) = if slot == 'A' { (&a, &b) } else { (&b, &a) };
+        for node in [&a, &b] {
+            drop(fs::remove_file(node));
+        }
+        let numbers = [libc::major(root).to_string(), libc::minor(root).to_string()];
+        let made = Command::new("mknod").arg(root_node).arg("b").args(numbers).status().expect("mknod runs");
+        assert!(made.success());
+        std::os::unix::fs::symlink(&self.slot, loop_node).expect("a link");
+    }
+
+    fn set_env(&self, part: &str, upgrade: &str) {
+        self.lab.write(
+            "env",
+            &format!("bootcmd=run\nmender_boot_part={part}\nmender_boot_part_hex={part}\nupgrade_available={upgrade}\n"),
+        );
+    }
+
+    fn env(&self) -> (String, String) {
+        let text = fs::read_to_string(self.lab.path("env")).expect("the environment");
+        let value = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            line.unwrap_or_default().to_owned()
+        };
+        assert!(text.contains("bootcmd=run\n"), "what is not ours is kept");
+        (value("mender_boot_part"), value("upgrade_available"))
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let tools = self.lab.path("tools");
+        let mut command = self.lab.command(args);
+        command.env("PATH", format!("{}:{path}", tools.display()));
+        Ran::of(command.spawn().expect("the client starts"))
+    }
+
+    fn install(&self, image: &[u8]) -> Ran {
+        let package = Package::new("new").payload_type("rootfs-image").files(&[("rootfs.ext4", image)]);
+        let artifact = package.build(&self.lab);
+        self.run(&["install", artifact.to_str().expect("a path")])
+    }
+
+    fn disk(&self) -> Vec<u8> {
+        // What a block device's own cache still holds is not in the file.
+        assert!(Command::new("sync").arg(&self.slot).status().expect("sync runs").success());
+        fs::read(&self.disk).expect("the disk")
+    }
+
+    fn is_untouched(&self) -> bool {
+        self.disk().iter().all(|&byte| byte == 0xa5)
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        drop(Command::new("losetup").args(["-d", &self.slot]).status());
+    }
+}
+
+fn image(size: usize) -> Vec<u8> {
+    let mut state = 88_172_645_463_325_252_u64;
+    let byte = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 24) as u8
+    };
+    (0..size).map(byte).collect()
+}
+
+fn pair(part: &str, upgrade: &str) -> (String, String) {
+    (part.into(), upgrade.into())
+}
+
+#[test]
+fn an_image_is_installed_tried_and_committed() {
+    let Some(device) = Device::new() else { return };
+    let image = image(1024 * 1024 + 513);
+    let ran = device.install(&image);
+    ran.status(0);
+    assert_eq!(device.env(), pair("3", "1"));
+    let disk = device.disk();
+    assert!(disk[..image.len()] == image && disk[image.len()..].iter().all(|&byte| byte == 0xa5));
+    device.run_in('B');
+    device.run(&["commit"]).status(0);
+    assert_eq!(device.env(), pair("3", "0"));
+    assert_eq!(device.lab.name(), "new");
+    let writes = fs::read_to_string(device.lab.path("env.writes")).expect("written");
+    assert_eq!(writes.len(), 2, "one write of the environment each");
+}
+
+#[test]
+fn b12_i2_a_commit_from_the_old_slot_is_refused_and_taken_back() {
+    let Some(device) = Device::new() else { return };
+    device.install(&image(1000)).status(0);
+    device.run(&["commit"]).failed("reboot first");
+    assert_eq!(device.env(), pair("2", "0"));
+    assert_ne!(device.lab.name(), "new");
+}
+
+#[test]
+fn a_revert_by_the_boot_loader_is_recognised() {
+    let Some(device) = Device::new() else { return };
+    device.install(&image(1000)).status(0);
+    device.set_env("2", "0");
+    device.run(&["commit"]).failed("reverted");
+    assert_eq!(device.env(), pair("2", "0"));
+    assert_ne!(device.lab.name(), "new");
+}
+
+#[test]
+fn an_update_is_rolled_back_before_and_after_the_reboot() {
+    let Some(device) = Device::new() else { return };
+    for slot in ['A', 'B'] {
+        device.run_in('A');
+        device.install(&image(1000)).status(0);
+        device.run_in(slot);
+        device.run(&["rollback"]).status(0);
+        assert_eq!(device.env(), pair("2", "0"), "running in {slot}");
+    }
+}
+
+#[test]
+fn i7_a_rollback_of_a_trial_does_not_need_the_environment() {
+    let Some(device) = Device::new() else { return };
+    device.install(&image(1000)).status(0);
+    device.run_in('B');
+    device.lab.write("env.broken", "");
+    device.run(&["rollback"]).status(0);
+    assert_eq!(device.env(), pair("3", "1"), "the boot loader goes back");
+}
+
+#[test]
+fn b5_b8_b11_a_slot_is_not_touched_when_the_image_cannot_be_installed() {
+    let Some(device) = Device::new() else { return };
+    device.install(&image(SLOT + 1)).failed("the image has 4194305 bytes, the slot 4194304");
+    for (part, upgrade, reason) in [
+        ("2", "1", "neither committed nor rolled back"),
+        ("3", "0", "reboot, or correct"),
+        ("7", "0", "mender_boot_part"),
+        ("2", "x", "upgrade_available"),
+    ] {
+        device.set_env(part, upgrade);
+        device.install(&image(1000)).failed(reason);
+        assert_eq!(device.env(), pair(part, upgrade));
+    }
+    device.set_env("2", "0");
+    fs::write(
+        device.lab.path("env"),
+        "bootcmd=run\nmender_boot_part=2\nupgrade_available=0\nmender_check_saveenv_canary=1\n",
+    )
+    .expect("the environment");
+    device.install(&image(1000)).failed("canary");
+    device.set_env("2", "0");
+    fs::remove_file(device.lab.path("part3")).expect("the link");
+    std::os::unix::fs::symlink(device.lab.path("part2"), device.lab.path("part3")).expect("a link");
+    device.install(&image(1000)).failed("one device");
+    assert!(device.is_untouched());
+    // An environment that cannot be written: the image is there, and not selected.
+    device.run_in('A');
+    device.lab.write("env.broken", "");
+    device.install(&image(1000)).failed("No space left");
+    assert_eq!(device.env(), pair("2", "0"));
+}
+
+#[test]
+fn a_mounted_slot_is_not_written() {
+    let Some(device) = Device::new() else { return };
+    let made = Command::new("mkfs.ext4").args(["-q", "-F", &device.slot]).status();
+    if !made.is_ok_and(|status| status.success()) {
+        return eprintln!("left out: mkfs.ext4 is not installed");
+    }
+    let at = device.lab.path("mounted");
+    fs::create_dir(&at).expect("a directory");
+    assert!(Command::new("mount").arg(&device.slot).arg(&at).status().expect("mount runs").success());
+    let ran = device.install(&image(1000));
+    assert!(Command::new("umount").arg(&at).status().expect("umount runs").success());
+    ran.failed("busy");
+    assert_eq!(device.env(), pair("2", "0"));
+}
+
+#[test]
+fn a_module_of_that_name_takes_precedence() {
+    let Some(device) = Device::new() else { return };
+    device.lab.module("rootfs-image");
+    device.install(&image(1000)).status(0);
+    assert!(device.lab.take_journal().contains("ArtifactInstall"));
+    assert!(device.is_untouched());
+    assert_eq!(device.env(), pair("2", "0"));
+}
+
+#[test]
+fn a_payload_of_two_files_is_no_root_file_system() {
+    let Some(device) = Device::new() else { return };
+    let package = Package::new("two").payload_type("rootfs-image").files(&[("a", b"1"), ("b", b"2")]);
+    let artifact = package.build(&device.lab);
+    device.run(&["install", artifact.to_str().expect("a path")]).failed("exactly one file");
+    assert_eq!(device.env(), pair("2", "0"));
+}
