@@ -50,12 +50,13 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let hal = session.hal(storage, invocation.verb)?;
     let mut client = Client::start(hal, memory.lend(), start).map_err(Failure::new)?;
     session.log(Level::Info, format_args!("thimble {} begins", env!("CARGO_PKG_VERSION")));
+    let watch = Watch::new(&session, &mut client);
     let mut daemon = Daemon {
         signals,
         asked,
         notifier: Notifier::from_environment(),
         answerer: Answerer::new(&session),
-        watch: Watch::default(),
+        watch,
         started: BootClock.now(),
         hold: None,
     };

@@ -38,6 +38,8 @@ const ANSWER: u64 = 64 * 1024;
 pub(crate) struct Watch {
     current: Option<Deployment>,
     last: Option<Deployment>,
+    /// The boot loader of a device with two root file systems.
+    boot_loader: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -48,6 +50,15 @@ struct Deployment {
 }
 
 impl Watch {
+    /// Nothing seen yet.
+    pub(crate) fn new(session: &Session, client: &mut Client<'_, Linux>) -> Self {
+        let has_slots = session.conf.rootfs_part_a.is_some() && session.conf.rootfs_part_b.is_some();
+        let boot = client.hal().module.rootfs().boot();
+        let boot_loader =
+            has_slots.then(|| boot.describe().unwrap_or_else(|error| one_line(&error.to_string())));
+        Self { boot_loader, ..Self::default() }
+    }
+
     /// Looks at the client after a turn: a deployment that is gone has ended.
     pub(crate) fn look(&mut self, client: &Client<'_, Linux>) {
         let machine = client.machine();
@@ -98,6 +109,7 @@ impl Watch {
         let seconds = |at: Option<Instant>| at.map(|at| at.since(now).as_millis().div_ceil(1000));
         number(&mut out, "next_poll_seconds", seconds(machine.next_update()));
         number(&mut out, "next_inventory_seconds", seconds(machine.next_inventory()));
+        member(&mut out, "boot_loader", self.boot_loader.as_deref());
         member(&mut out, "trouble", Some(client.trouble()).filter(|trouble| !trouble.is_empty()));
         out.push_str("}\n");
         out
@@ -308,6 +320,9 @@ fn lines(answer: &str) -> Option<String> {
     }
     if let Some(seconds) = number("next_poll_seconds") {
         line("Next poll:", format_args!("in {seconds} s"));
+    }
+    if let Some(boot_loader) = text("boot_loader") {
+        line("Boot loader:", format_args!("{boot_loader}"));
     }
     if let Some(trouble) = text("trouble") {
         line("Trouble:", format_args!("{trouble}"));
