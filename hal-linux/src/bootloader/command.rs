@@ -200,4 +200,4 @@ fn talk(child: &mut Child, input: &str, until: Instant) -> io::Result<(Vec<u8>, 
 
 #[cfg(test)]
 #[path = "command_tests.rs"]
-mod tests;
+pub(crate) mod tests;

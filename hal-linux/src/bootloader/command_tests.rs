@@ -15,6 +15,11 @@ fn lab(print: &str, set: &str) -> (tempfile::TempDir, Tools) {
     (dir, tools)
 }
 
+/// For the contract.
+pub(crate) fn uboot_tools() -> (tempfile::TempDir, Tools) {
+    lab(PRINT_ALL, SET)
+}
+
 const PRINT_ALL: &str = "[ $# = 0 ] && exec cat FILE; grep \"^$1=\" FILE";
 const PRINT_ONE: &str = "[ $# = 1 ] || exit 9; grep \"^$1=\" FILE || echo \"$1 not defined\" >&2";
 const SET: &str = "[ \"$*\" = '-s -' ] || exit 8\nwhile IFS= read -r line; do n=${line%%=*}; \

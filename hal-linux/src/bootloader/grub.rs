@@ -314,4 +314,4 @@ impl Environment for GrubFile {
 
 #[cfg(test)]
 #[path = "grub_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -56,14 +56,9 @@ pub(crate) fn encode(vars: &Vars, comments: &[u8], size: usize) -> Result<Vec<u8
     let mut bytes = SIGNATURE.to_vec();
     bytes.extend_from_slice(comments);
     for (name, value) in vars.iter() {
-        bytes.extend_from_slice(name);
+        push_quoted(&mut bytes, name);
         bytes.push(b'=');
-        for &byte in value {
-            if matches!(byte, b'\\' | b'\n') {
-                bytes.push(b'\\');
-            }
-            bytes.push(byte);
-        }
+        push_quoted(&mut bytes, value);
         bytes.push(b'\n');
     }
     if bytes.len() > size {
@@ -71,6 +66,15 @@ pub(crate) fn encode(vars: &Vars, comments: &[u8], size: usize) -> Result<Vec<u8
     }
     bytes.resize(size, b'#');
     Ok(bytes)
+}
+
+fn push_quoted(bytes: &mut Vec<u8>, text: &[u8]) {
+    for &byte in text {
+        if matches!(byte, b'\\' | b'\n') {
+            bytes.push(b'\\');
+        }
+        bytes.push(byte);
+    }
 }
 
 /// The comment lines right behind the signature.
@@ -125,6 +129,27 @@ mod tests {
         let full = format!("{}a={}\n", "# GRUB Environment Block\n", "x".repeat(1024 - 25 - 3));
         assert_eq!(full.len(), 1024);
         assert!(decode(full.as_bytes()).is_some(), "full to the last byte");
+    }
+
+    #[test]
+    fn any_bytes_are_read_and_what_was_read_comes_back() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let alphabet = b"a=\\\n#0";
+        for _ in 0..2000 {
+            let mut bytes = SIGNATURE.to_vec();
+            while bytes.len() < 1023 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                bytes.push(alphabet[usize::try_from(state >> 33).unwrap() % alphabet.len()]);
+            }
+            bytes.push(if state & 1 == 0 { b'\n' } else { b'#' });
+            let _ = comments(&bytes);
+            if let Some(vars) = decode(&bytes) {
+                // A name like a comment is not written back as one.
+                if vars.iter().all(|(name, _)| name.first() != Some(&b'#')) {
+                    assert_eq!(decode(&encode(&vars, b"", 4096).unwrap()), Some(vars));
+                }
+            }
+        }
     }
 
     #[test]

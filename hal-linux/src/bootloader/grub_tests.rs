@@ -186,7 +186,8 @@ fn editenv(path: &Path, arguments: &[&str]) -> Option<String> {
     Some(String::from_utf8(output.stdout).unwrap())
 }
 
-fn lab() -> Option<tempfile::TempDir> {
+/// Directories as `grub-editenv` makes them.
+pub(crate) fn lab() -> Option<tempfile::TempDir> {
     let dir = tempfile::tempdir().unwrap();
     for copy in ["mender_grubenv1", "mender_grubenv2"] {
         let dir = dir.path().join(copy);

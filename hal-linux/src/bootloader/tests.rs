@@ -69,6 +69,60 @@ fn a_selection_is_one_write_of_all_variables() {
     assert_eq!(loader.describe().unwrap(), "memory");
 }
 
+/// What every boot loader must do, whatever keeps its variables.
+fn contract(name: &str, fake: &Fake, environment: Box<dyn Environment>) {
+    let parts = Parts { a: Some("/dev/vda2".into()), b: Some("/dev/vda3".into()) };
+    let mut loader = LinuxBootloader::over(environment, parts, fake.machine());
+    let look = |loader: &mut LinuxBootloader| {
+        let BootStatus { running, selected, trial } =
+            loader.status().unwrap_or_else(|error| panic!("{name}: {error}"));
+        (running, selected, trial)
+    };
+    fake.mount("254:2");
+    assert_eq!(look(&mut loader), (Slot::A, Slot::A, false), "{name}");
+    loader.self_check().unwrap();
+    assert_eq!(look(&mut loader), (Slot::A, Slot::A, false), "{name}: a check changes nothing");
+    for _ in 0..2 {
+        loader.set_trial(Slot::B).unwrap();
+        assert_eq!(look(&mut loader), (Slot::A, Slot::B, true), "{name}");
+    }
+    fake.mount("254:3");
+    assert_eq!(look(&mut loader), (Slot::B, Slot::B, true), "{name}: after the reboot");
+    loader.self_check().unwrap();
+    for _ in 0..2 {
+        loader.set_permanent(Slot::B).unwrap();
+        assert_eq!(look(&mut loader), (Slot::B, Slot::B, false), "{name}");
+    }
+    loader.set_trial(Slot::A).unwrap();
+    loader.set_permanent(Slot::B).unwrap();
+    assert_eq!(look(&mut loader), (Slot::B, Slot::B, false), "{name}: taken back");
+    assert!(!loader.describe().unwrap().is_empty());
+}
+
+#[test]
+fn every_environment_keeps_the_contract() {
+    let Some(fake) = Fake::new() else { return };
+    let memory = Memory::default();
+    memory.0.borrow_mut().0.push(b"mender_boot_part", b"2");
+    contract("memory", &fake, Box::new(memory));
+    let (_dir, tools) = command::tests::uboot_tools();
+    contract("tools", &fake, Box::new(tools));
+    if let Some((dir, uboot)) = uboot::tests::files() {
+        contract("U-Boot", &fake, Box::new(uboot));
+        drop(dir);
+    }
+    if let Some(dir) = grub::tests::lab() {
+        contract("GRUB", &fake, Box::new(GrubPair::at(dir.path())));
+        contract("one GRUB file", &fake, {
+            let path = dir.path().join("single");
+            std::fs::copy(dir.path().join("mender_grubenv1/env"), &path).unwrap();
+            let mut file = GrubFile::new(&path, true);
+            file.store(&[("mender_boot_part", Some("2")), ("upgrade_available", Some("0"))]).unwrap();
+            Box::new(file)
+        });
+    }
+}
+
 #[test]
 fn b3_values_that_cannot_be_are_errors_and_never_the_other_slot() {
     for vars in [

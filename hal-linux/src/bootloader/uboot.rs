@@ -163,4 +163,4 @@ fn store<S: Store>(stores: &mut [S], changes: &[Change<'_>]) -> Result<(), BootE
 
 #[cfg(test)]
 #[path = "uboot_tests.rs"]
-mod tests;
+pub(crate) mod tests;

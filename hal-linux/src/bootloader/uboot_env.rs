@@ -187,6 +187,24 @@ mod tests {
     }
 
     #[test]
+    fn any_bytes_are_read_and_what_was_read_comes_back() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let alphabet = b"a=\0\n\xff";
+        for length in (0..2000).map(|round| round % 40) {
+            let mut data = Vec::new();
+            while data.len() < length {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                data.push(alphabet[usize::try_from(state >> 33).unwrap() % alphabet.len()]);
+            }
+            let mut bytes = crc32fast::hash(&data).to_le_bytes().to_vec();
+            bytes.extend_from_slice(&data);
+            if let Some(copy) = decode(&bytes, false) {
+                assert_eq!(decode(&encode(&copy, false, 128).unwrap(), false), Some(copy));
+            }
+        }
+    }
+
+    #[test]
     fn what_does_not_fit_is_an_error() {
         // CRC, "a=12", its NUL and the last one.
         assert!(encode(&copy(&[("a", "12")], 0), false, 10).is_ok());

@@ -270,6 +270,13 @@ impl Lab {
     }
 }
 
+/// Two copies as `mkenvimage` makes them, for the contract.
+pub(crate) fn files() -> Option<(tempfile::TempDir, Uboot)> {
+    let lab = Lab::new(2, SOURCE)?;
+    let native = lab.native();
+    Some((lab.dir, native))
+}
+
 const SOURCE: &str = "bootcmd=run mender; a=b\nmender_boot_part=2\nupgrade_available=0\n";
 
 #[test]

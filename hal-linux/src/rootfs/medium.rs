@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, ioctl_blksszget, seek};
 
@@ -55,7 +57,7 @@ pub(super) fn open(
         return if Some(device.device) == running { Err(is_running()) } else { Ok(Box::new(volume)) };
     }
     // O_EXCL on a device: not mounted, and held by nobody else.
-    let file = direct(&device.path, libc::O_EXCL)?;
+    let file = exclusive(&device.path)?;
     let found = file.metadata()?;
     if !found.file_type().is_block_device() {
         return Err(io::Error::other("is no block device"));
@@ -65,6 +67,17 @@ pub(super) fn open(
         return Err(is_running());
     }
     Ok(Box::new(Block::new(file)?))
+}
+
+/// Programs that look at devices (those of udev, say) hold them for moments: tried for a second.
+fn exclusive(path: &Path) -> io::Result<File> {
+    for _ in 0..20 {
+        match direct(path, libc::O_EXCL) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => sleep(Duration::from_millis(50)),
+            other => return other,
+        }
+    }
+    direct(path, libc::O_EXCL)
 }
 
 fn is_running() -> io::Error {

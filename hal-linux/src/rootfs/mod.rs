@@ -101,9 +101,7 @@ impl LinuxSlots {
         io::Write::write_all(&mut file, memo(running).as_bytes())?;
         file.sync_all()?;
         renameat(&tmp, MEMO_NEW, &tmp, MEMO)?;
-        fsync(&tmp)?;
-        // The way to it: the tree was not flushed when it was built.
-        self.tree.flush()
+        Ok(fsync(&tmp)?)
     }
 
     fn read_memo(&self) -> io::Result<Option<Slot>> {
@@ -159,6 +157,9 @@ impl PayloadSink for LinuxSlots {
         };
         let Poll::Ready(result) = polled else { return Poll::Pending };
         self.writer = None;
+        // A rollback after a power loss needs the work tree.
+        let result =
+            result.and_then(|summary| self.tree.flush().map_err(self.tree_error("flush")).map(|()| summary));
         Poll::Ready(result.map(|Summary { image, written, same, zeroed }| {
             let verified = if self.options.verify { "read back and right" } else { "not read back" };
             self.log.borrow_mut().log(
