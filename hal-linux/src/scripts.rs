@@ -83,7 +83,7 @@ impl Scripts {
         }
     }
 
-    fn name(&mut self, transition: Transition, index: u16) -> Result<Option<String>, ScriptError> {
+    fn listed(&mut self, transition: Transition, index: u16) -> Result<Option<String>, ScriptError> {
         let is_repeat = self.retry.take() == Some((transition, index));
         let is_listed = self.listing.as_ref().is_some_and(|listing| listing.transition == transition);
         if !is_listed || (index == 0 && !is_repeat) {
@@ -103,7 +103,7 @@ impl ErrorType for Scripts {
 impl ScriptRunner for Scripts {
     fn start(&mut self, _now: Instant, transition: Transition, index: u16) -> Result<bool, ScriptError> {
         self.run = Run::Nothing;
-        let Some(name) = self.name(transition, index)? else { return Ok(false) };
+        let Some(name) = self.listed(transition, index)? else { return Ok(false) };
         let path = self.dir(transition).join(&name);
         // Anew for each run: a retry may come much later.
         check_program(&path)?;
@@ -132,6 +132,13 @@ impl ScriptRunner for Scripts {
     fn kill(&mut self, now: Instant, grace: Duration) {
         if let Run::Running { process, .. } = &mut self.run {
             process.kill(now, grace);
+        }
+    }
+
+    fn name(&self) -> &str {
+        match &self.run {
+            Run::Running { name, .. } => name,
+            Run::Nothing | Run::Refused(_) => "",
         }
     }
 
@@ -185,6 +192,8 @@ pub enum ScriptError {
     TooMany(PathBuf),
     /// A script inside the artifact has a name that no script may have there.
     Name(String),
+    /// The artifact has two scripts of one name.
+    Twice(String),
     /// A script inside the artifact is longer or shorter than it said.
     Size(String),
     /// A call without the one that must come before it.
@@ -220,6 +229,7 @@ impl fmt::Display for ScriptError {
                 write!(f, "more than {} state scripts in {}; use fewer", limits::SCRIPTS, dir.display())
             }
             Self::Name(name) => write!(f, "\"{name}\" cannot be a state script of an artifact"),
+            Self::Twice(name) => write!(f, "the artifact has two state scripts {name}"),
             Self::Size(name) => write!(f, "state script {name} has not the length the artifact says"),
             Self::NothingOpen => f.write_str("no state script is open or running"),
             Self::Io { doing, path, error } => write!(f, "cannot {doing} {}: {error}", path.display()),
@@ -230,7 +240,7 @@ impl fmt::Display for ScriptError {
 impl hal::Error for ScriptError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Version { .. } | Self::Name(_) => Kind::Refused,
+            Self::Version { .. } | Self::Name(_) | Self::Twice(_) => Kind::Refused,
             Self::Untrusted(untrusted) => untrusted.kind(),
             Self::TooMany(_) => Kind::TooLarge,
             Self::Size(_) => Kind::Corrupt,

@@ -236,3 +236,45 @@ fn a_rollback_the_module_does_not_support_leaves_everything_as_it_is() {
     lab.run(["commit"]).status(0);
     assert_eq!(lab.name(), "new");
 }
+
+#[test]
+fn a_script_that_fails_is_named_in_the_reason() {
+    for (name, shell, reason) in [
+        ("Download_Enter_07_x", "exit 3", "state script Download_Enter_07_x ended with exit status 3"),
+        (
+            "ArtifactInstall_Leave_00",
+            "kill -9 $$",
+            "state script ArtifactInstall_Leave_00 ended with signal 9",
+        ),
+    ] {
+        let (lab, package) = (Lab::new(), Package::new("new").script("ArtifactInstall_Leave_00"));
+        lab.rootfs_script("Download_Enter_07_x");
+        lab.on(name, shell);
+        let ran = lab.install(&package);
+        ran.status(1);
+        assert_eq!(ran.reason(), format!("thimble: {reason}"));
+    }
+}
+
+#[test]
+fn a_script_that_asks_for_later_too_long_is_the_reason() {
+    let lab = Lab::new();
+    lab.configure(r#"{"StateScriptRetryIntervalSeconds": 60, "StateScriptRetryTimeoutSeconds": 1}"#);
+    lab.rootfs_script("Download_Enter_00");
+    lab.on("Download_Enter_00", "exit 21");
+    let ran = lab.install(&Package::new("new"));
+    ran.status(1);
+    assert_eq!(
+        ran.reason(),
+        "thimble: state script Download_Enter_00 still asked to be run later after 1 s \
+         (StateScriptRetryTimeoutSeconds)"
+    );
+    assert_eq!(lab.take_journal(), "[Download_Enter_00] Cleanup");
+}
+
+#[test]
+fn a_module_that_refuses_the_download_is_said_to() {
+    let lab = Lab::new();
+    lab.on("Download", "exit 5");
+    lab.install(&Package::new("new")).failed("Download ended with exit status 5");
+}

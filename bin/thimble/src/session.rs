@@ -38,7 +38,7 @@ impl Session {
         if let Some(path) = &globals.log_file {
             logger
                 .to_file(path)
-                .map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
+                .map_err(|error| Failure::new(format_args!("log file {}: {error}", path.display())))?;
         }
         let (main, fallback) = (paths.config(), paths.fallback_config());
         let source = |given: &'_ Option<PathBuf>, default: &PathBuf| {

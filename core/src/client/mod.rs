@@ -127,6 +127,10 @@ pub struct Client<'b, P: Platform> {
     module_selected: bool,
     report: Option<Report>,
     terminated: bool,
+    /// The script last started.
+    scripts_op: Option<Op>,
+    /// It asked to be run again later.
+    asked_later: bool,
     reason: Text<{ limits::REASON }>,
     summary: Summary,
 }
@@ -184,6 +188,8 @@ impl<'b, P: Platform> Client<'b, P> {
             module_selected: false,
             report: None,
             terminated: false,
+            scripts_op: None,
+            asked_later: false,
             reason: Text::new(),
             summary: Summary::default(),
         };
@@ -334,6 +340,7 @@ impl<'b, P: Platform> Client<'b, P> {
             Action::Start(id, op) => {
                 self.op = Some(id);
                 self.trace(op);
+                self.check_retries(op);
                 self.work = self.begin(now, op);
             }
             Action::Kill => {
@@ -378,10 +385,13 @@ impl<'b, P: Platform> Client<'b, P> {
     fn out_of_time(&mut self) {
         let (script, module) = (self.config.state_script_timeout, self.config.module_timeout);
         match self.work {
-            Work::Script => self.fail(format_args!(
-                "a state script did not end within {} s (StateScriptTimeoutSeconds)",
-                script.as_secs()
-            )),
+            Work::Script => {
+                let name = self.script();
+                self.fail(format_args!(
+                    "{name} did not end within {} s (StateScriptTimeoutSeconds)",
+                    script.as_secs()
+                ))
+            }
             Work::Module(call) => self.fail(format_args!(
                 "the update module did not end {call} within {} s (ModuleTimeoutSeconds)",
                 module.as_secs()

@@ -8,6 +8,7 @@ use crate::hal::{Exit, Level, Log, Platform, ScriptRunner, System, UpdateModule}
 use crate::machine::Op;
 use crate::script::RETRY_LATER;
 use crate::state::Outcome;
+use crate::text::Text;
 use crate::time::Instant;
 
 /// What is running.
@@ -162,22 +163,44 @@ impl<P: Platform> Client<'_, P> {
         match exit {
             Exit::Code(0) => Outcome::Success,
             Exit::Code(RETRY_LATER) => {
-                self.hal.log.log(Level::Info, format_args!("the state script asks to be run again later"));
+                let script = self.script();
+                self.hal.log.log(Level::Info, format_args!("{script} asks to be run again later"));
                 let (state, phase) = self.machine.place();
                 if let Some(transition) = crate::state::transition(state, phase) {
                     self.summary.script_waits(transition, now);
                 }
+                self.asked_later = true;
                 Outcome::Later(None)
             }
             Exit::Code(_) | Exit::Signal(_) => {
-                let (state, phase) = self.machine.place();
-                match crate::state::transition(state, phase) {
-                    Some(transition) => {
-                        self.fail(format_args!("a state script of {transition} ended with {exit}"))
-                    }
-                    None => self.fail(format_args!("a state script ended with {exit}")),
-                }
+                let script = self.script();
+                self.fail(format_args!("{script} ended with {exit}"))
             }
+        }
+    }
+
+    /// The script last started, for messages.
+    pub(super) fn script(&self) -> Text<160> {
+        let (state, phase) = self.machine.place();
+        match (self.hal.scripts.name(), crate::state::transition(state, phase)) {
+            ("", Some(transition)) => Text::cut(format_args!("a state script of {transition}")),
+            ("", None) => Text::cut(format_args!("a state script")),
+            (name, _) => Text::cut(format_args!("state script {name}")),
+        }
+    }
+
+    /// `op` comes next. Anything but the script that asked to be run later means that it asked too long.
+    pub(super) fn check_retries(&mut self, op: Op) {
+        let again = self.scripts_op == Some(op);
+        if core::mem::take(&mut self.asked_later) && !again {
+            let (script, limit) = (self.script(), self.config.state_script_retry_timeout);
+            self.fail(format_args!(
+                "{script} still asked to be run later after {} s (StateScriptRetryTimeoutSeconds)",
+                limit.as_secs()
+            ));
+        }
+        if matches!(op, Op::RunScript(..)) {
+            self.scripts_op = Some(op);
         }
     }
 
@@ -192,7 +215,7 @@ impl<P: Platform> Client<'_, P> {
             Some(outcome) => outcome,
             None => {
                 let shown = Shown(self.hal.module.answer());
-                let reason: crate::text::Text<200> = crate::text::Text::cut(format_args!("{shown}"));
+                let reason: Text<200> = Text::cut(format_args!("{shown}"));
                 self.fail(format_args!("the update module's answer to {call} makes no sense: \"{reason}\""))
             }
         }

@@ -17,6 +17,11 @@ pub trait ScriptRunner: ErrorType {
     /// Ends the running script: SIGTERM to its group, `grace` later SIGKILL. `poll_exit` then reports the end.
     fn kill(&mut self, now: Instant, grace: Duration);
 
+    /// The file name of the script last started, for messages; empty if the platform's scripts have no names.
+    fn name(&self) -> &str {
+        ""
+    }
+
     /// When `poll_exit` should be called though nothing woke the platform.
     fn deadline(&self) -> Option<Instant> {
         None

@@ -283,6 +283,8 @@ impl fmt::Display for ModuleError {
             }
             Self::FileName(name) => write!(f, "\"{name}\" cannot be the name of a payload file"),
             Self::Size(name) => write!(f, "payload file {name} has not the length the artifact says"),
+            // The time matters only to a module that thinks it was right.
+            Self::Ended { module, exit, .. } if !exit.is_success() => write!(f, "{module} ended with {exit}"),
             Self::Ended { module, exit, when } => write!(f, "{module} ended {when} ({exit})"),
             Self::StoppedReading { module, what } => {
                 write!(f, "{module} stopped reading {what} before its end")

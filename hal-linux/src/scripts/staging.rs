@@ -4,7 +4,7 @@
 //! them; a loss of power leaves the name on nothing or on a complete directory.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -57,8 +57,14 @@ impl Staging {
             return Err(ScriptError::TooMany(self.path.clone()));
         }
         self.count += 1;
-        let file =
-            create_new(&self.dir, name, Mode::RWXU).map_err(io_error("create", &self.path.join(name)))?;
+        let file = create_new(&self.dir, name, Mode::RWXU).map_err(|error| {
+            // The directory was made for this artifact, so only the artifact can have put it there.
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                ScriptError::Twice(name.to_owned())
+            } else {
+                io_error("create", &self.path.join(name))(error)
+            }
+        })?;
         self.file = Some(Open { name: name.to_owned(), file, left: size });
         Ok(())
     }

@@ -430,7 +430,8 @@ fn a_script_must_have_the_length_it_was_announced_with() {
 fn a_name_may_occur_only_once() {
     let mut lab = Lab::bare();
     lab.scripts.stage("ArtifactInstall_Enter_00", 0).unwrap();
-    assert!(lab.scripts.stage("ArtifactInstall_Enter_00", 0).is_err());
+    let error = lab.scripts.stage("ArtifactInstall_Enter_00", 0).unwrap_err();
+    assert_eq!(error.to_string(), "the artifact has two state scripts ArtifactInstall_Enter_00");
 }
 
 #[test]
@@ -442,7 +443,7 @@ fn the_number_of_scripts_is_limited() {
     let error = lab.scripts.stage("ArtifactInstall_Enter_01", 0).unwrap_err();
     assert_eq!(error.kind(), Kind::TooLarge);
     lab.scripts.publish().unwrap();
-    assert!(lab.scripts.name(INSTALL_ENTER, limits::SCRIPTS - 1).unwrap().is_some());
+    assert!(lab.scripts.listed(INSTALL_ENTER, limits::SCRIPTS - 1).unwrap().is_some());
     let one_more = lab.path("data/scripts/ArtifactInstall_Enter_01");
     fs::write(&one_more, "").unwrap();
     fs::set_permissions(&one_more, fs::Permissions::from_mode(0o755)).unwrap();
