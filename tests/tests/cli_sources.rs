@@ -92,6 +92,45 @@ fn r5_a_refused_first_request_is_not_repeated() {
     assert_eq!((lab.journal().len(), lab.leftovers()), (0, vec![]));
 }
 
+/// Answers one request with each of `answers` (a head, a body), one after the other, at a URL.
+fn serve(answers: Vec<(String, Vec<u8>)>) -> (String, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/new.mender", listener.local_addr().expect("its address"));
+    let server = std::thread::spawn(move || {
+        for (head, body) in answers {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+                request.push(byte[0]);
+            }
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+        }
+    });
+    (url, server)
+}
+
+#[test]
+fn n11_the_rest_of_a_file_with_another_etag_is_not_taken() {
+    let bytes = fs::read(Package::new("new").build(&Lab::new())).expect("the artifact");
+    let (length, last) = (bytes.len(), bytes.len() - 1);
+    for (etag, status) in [("\"a\"", 0), ("\"b\"", 1)] {
+        let lab = Lab::new();
+        let first = format!("HTTP/1.1 200 OK\r\nETag: \"a\"\r\nContent-Length: {length}\r\n\r\n");
+        // A server that does not know If-Range.
+        let second = format!(
+            "HTTP/1.1 206 Partial Content\r\nETag: {etag}\r\nContent-Length: {}\r\n\
+             Content-Range: bytes 100-{last}/{length}\r\n\r\n",
+            length - 100
+        );
+        let (url, server) = serve(vec![(first, bytes[..100].to_vec()), (second, bytes[100..].to_vec())]);
+        let ran = lab.run(["install", &url]);
+        server.join().expect("the server");
+        ran.status(status);
+        assert_eq!(ran.stderr.contains("has changed on the server"), status == 1, "{ran:?}");
+    }
+}
+
 #[test]
 fn an_artifact_may_come_through_a_pipe() {
     let lab = Lab::new();

@@ -407,6 +407,13 @@ impl<P: Platform> Client<'_, P> {
                             && Some(range.last) == last
                             && (range.size.is_none() || range.size == transfer.length)
                     });
+                    // A server that ignores If-Range still says by its ETag that the file is another one.
+                    let etag = self.hal.network.etag().unwrap_or_default();
+                    if !etag.is_empty() && !transfer.etag.is_empty() && etag != transfer.etag.as_str() {
+                        return Err(refused!(
+                            "the artifact has changed on the server while it was downloaded"
+                        ));
+                    }
                     if !fits {
                         return Err(refused!(
                             "the server's Content-Range does not go on at byte {}",
