@@ -43,7 +43,7 @@ fn command_line_survives_a_failure_and_a_loss_of_power() {
 }
 
 #[test]
-#[ignore = "minutes: run it by name before a release"]
+#[ignore = "1.8 million runs of the client, some ten minutes: `./test -- --ignored` before a release"]
 fn daemon_survives_two_failures_and_two_losses_of_power() {
     walk_all(2, 2, false);
 }
