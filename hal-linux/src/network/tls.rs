@@ -15,6 +15,7 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
@@ -116,6 +117,7 @@ impl TlsSetup {
     fn client_config(&self, peer: Peer) -> Result<ClientConfig, TlsFault> {
         let provider = Arc::new(ring::default_provider());
         let verifier = self.verifier(&provider)?;
+        let keys = provider.key_provider;
         let builder = ClientConfig::builder_with_details(provider, Arc::new(Time(self.clock)))
             .with_safe_default_protocol_versions()
             .map_err(TlsFault::Other)?
@@ -125,8 +127,13 @@ impl TlsSetup {
             Some((certificate, key)) if peer == Peer::Server => {
                 let chain = certificates_in(certificate).map_err(TlsFault::Setup)?;
                 let private = private_key_in(key).map_err(TlsFault::Setup)?;
-                let mismatch = |_| TlsFault::Setup(SetupError::KeyMismatch(key.clone()));
-                builder.with_client_auth_cert(chain, private).map_err(mismatch)?
+                let mismatch = || TlsFault::Setup(SetupError::KeyMismatch(key.clone()));
+                let private = keys.load_private_key(private).map_err(|_| mismatch())?;
+                if !belongs_to(&*private, &chain) {
+                    return Err(mismatch());
+                }
+                let ours = SingleCertAndKey::from(CertifiedKey::new(chain, private));
+                builder.with_client_cert_resolver(Arc::new(ours))
             }
             Some(_) | None => builder.with_no_client_auth(),
         };
@@ -181,10 +188,16 @@ pub(super) fn fault_of(error: &io::Error) -> Option<TlsFault> {
             TlsFault::Expired { not_after: not_after.as_secs(), clock: time.as_secs() }
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => TlsFault::Name,
-        // A bad signature is what an authority of the same name with another key leaves.
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsFault::UnknownIssuer,
+        fault if is_unknown_issuer(fault) => TlsFault::UnknownIssuer,
         _ => TlsFault::Other(error.clone()),
     })
+}
+
+/// Whether the first certificate is that of the key. rustls' own check reads certificates of version 3 only, and
+/// `openssl x509 -req` without extensions makes version 1: what a server accepts is the server's affair.
+fn belongs_to(key: &dyn SigningKey, chain: &[CertificateDer<'_>]) -> bool {
+    let (Some(public), Some(own)) = (key.public_key(), chain.first()) else { return false };
+    own.windows(public.len()).any(|part| part == public.as_ref())
 }
 
 fn read_own_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
@@ -235,9 +248,10 @@ impl TimeProvider for Time {
     }
 }
 
-/// The usual rules, and one exception: the very certificate in `ServerCertificate` may be the server's own even
-/// when it is marked as that of an authority. That is what `openssl req -x509` makes, what many small
-/// installations use, and what OpenSSL accepts. Name and dates count all the same.
+/// The usual rules, and one exception: the very certificate in `ServerCertificate` may be the server's own, even
+/// when it is marked as that of an authority (what `openssl req -x509` makes, many small installations use, and
+/// OpenSSL accepts) or when its issuer is not known (as in Mender's client up to 3.5). Name and dates count all the
+/// same.
 #[derive(Debug)]
 struct OwnOrStrict {
     own: Vec<CertificateDer<'static>>,
@@ -256,8 +270,8 @@ impl ServerCertVerifier for OwnOrStrict {
         let strict =
             self.strict.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match strict {
-            // Dates were checked before this was found.
-            Err(error) if is_ca_used_as_end_entity(&error) && self.own.contains(end_entity) => {
+            // Dates were checked before either of this was found.
+            Err(error) if is_only_untrusted(&error) && self.own.contains(end_entity) => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
             }
@@ -286,6 +300,17 @@ impl ServerCertVerifier for OwnOrStrict {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.strict.supported_verify_schemes()
     }
+}
+
+/// A bad signature is what an authority of the same name with another key leaves.
+const fn is_unknown_issuer(fault: &CertificateError) -> bool {
+    matches!(fault, CertificateError::UnknownIssuer | CertificateError::BadSignature)
+}
+
+/// Whether nothing is wrong but that nobody known signed it, or that it is marked as that of an authority.
+fn is_only_untrusted(error: &Error) -> bool {
+    let unknown = matches!(error, Error::InvalidCertificate(fault) if is_unknown_issuer(fault));
+    unknown || is_ca_used_as_end_entity(error)
 }
 
 fn is_ca_used_as_end_entity(error: &Error) -> bool {

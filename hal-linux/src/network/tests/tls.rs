@@ -222,6 +222,33 @@ fn the_configured_certificate_may_be_the_servers_own() {
 }
 
 #[test]
+fn the_configured_certificate_may_be_one_that_somebody_else_signed() {
+    let authority = Authority::new();
+    let with_dates = |year| {
+        let mut params = params(&["127.0.0.1"]);
+        params.not_after = date_time_ymd(year, 1, 1);
+        authority.issue(&params)
+    };
+    let config = |own: &Identity| NetworkConfig {
+        server_certificate: Some(authority.write("own.pem", &own.certificate_pem)),
+        ..NetworkConfig::default()
+    };
+    let identity = with_dates(2090);
+    let server = serve(identity.server(), vec![REPLY.to_vec(); 2], true);
+    let mut network = network_with(config(&identity));
+    fetch(&mut network, &get(&https(&server))).unwrap();
+    network.setup.resolver = |_, port| Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]);
+    let elsewhere = format!("https://device.example:{}/", server.address.port());
+    assert_eq!(fault(&mut network, &elsewhere), TlsFault::Name);
+    let server = serve(with_dates(2090).server(), vec![REPLY.to_vec()], true);
+    assert_eq!(fault(&mut network_with(config(&identity)), &https(&server)), TlsFault::UnknownIssuer);
+    let expired = with_dates(2001);
+    let server = serve(expired.server(), vec![REPLY.to_vec()], true);
+    let found = fault(&mut network_with(config(&expired)), &https(&server));
+    assert!(matches!(found, TlsFault::Expired { .. }), "{found:?}");
+}
+
+#[test]
 fn n24_a_clock_that_was_never_set_is_told_apart() {
     let authority = Authority::new();
     let mut dated = params(&["127.0.0.1"]);
@@ -313,6 +340,35 @@ fn a_client_certificate_is_shown_and_read_anew_each_time() {
     let client_key = Some(PathBuf::from("pkcs11:object=k?pin-value=1234"));
     let error = HttpNetwork::new(NetworkConfig { client_key, ..config }, log().1).unwrap_err();
     assert_eq!(error, SetupError::Pkcs11);
+}
+
+#[test]
+fn a_client_certificate_of_version_1_is_taken() {
+    // `openssl x509 -req` without extensions makes these.
+    let authority = Authority::new();
+    let authority_certificate = authority.write("ca.pem", authority.issuer.pem());
+    let authority_key = authority.write("ca.key", authority.issuer.key().serialize_pem());
+    let at = |name: &str| authority.lab.path().join(name);
+    let openssl = |args: &[&std::ffi::OsStr]| {
+        let done = std::process::Command::new("openssl").args(args).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    };
+    let (request, certificate, key) = (at("client.csr"), at("client.pem"), at("client.key"));
+    let words = ["req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=device", "-keyout"];
+    let mut args: Vec<&std::ffi::OsStr> = words.iter().map(std::ffi::OsStr::new).collect();
+    args.extend([key.as_os_str(), "-out".as_ref(), request.as_os_str()]);
+    openssl(&args);
+    let mut args: Vec<&std::ffi::OsStr> = ["x509", "-req", "-in"].iter().map(std::ffi::OsStr::new).collect();
+    args.extend([request.as_os_str(), "-CA".as_ref(), authority_certificate.as_os_str()]);
+    args.extend(["-CAkey".as_ref(), authority_key.as_os_str(), "-set_serial".as_ref(), "1".as_ref()]);
+    args.extend(["-out".as_ref(), certificate.as_os_str()]);
+    openssl(&args);
+    let config =
+        NetworkConfig { client_certificate: Some(certificate), client_key: Some(key), ..authority.config() };
+    HttpNetwork::new(config.clone(), log().1).unwrap();
+    let other = authority.write("other.key", &authority.issue(&params(&["d"])).key_pem);
+    let error = HttpNetwork::new(NetworkConfig { client_key: Some(other.clone()), ..config }, log().1);
+    assert_eq!(error.unwrap_err(), SetupError::KeyMismatch(other));
 }
 
 #[test]
