@@ -234,6 +234,24 @@ fn expired_tokens_are_renewed_in_the_middle_of_a_deployment() {
 }
 
 #[test]
+fn a_new_token_that_is_refused_before_the_commit_is_replaced_at_once() {
+    let managed = Managed::new();
+    managed.deploy(&Package::new("release-2"));
+    // The third status is the second "installing", with a token that was asked for just before.
+    managed.server.with(|server| server.disturb(Endpoint::Status, 2, 1, Fault::Status(401)));
+    assert_eq!(managed.finish(), "success", "{}", managed.story());
+    managed.no_violations();
+    let journal = managed.server.journal();
+    let refused = journal
+        .iter()
+        .position(|entry| entry.endpoint == Some(Endpoint::Status) && entry.status == 401)
+        .expect("it was refused");
+    let next: Vec<Option<Endpoint>> =
+        journal[refused + 1..].iter().take(2).map(|entry| entry.endpoint).collect();
+    assert_eq!(next, [Some(Endpoint::Auth), Some(Endpoint::Status)], "{}", managed.story());
+}
+
+#[test]
 fn a_device_waits_until_it_is_accepted() {
     let managed = Managed::new();
     managed.server.with(|server| server.accepts_all = false);

@@ -74,8 +74,8 @@ pub(super) struct Requests {
     token: Text<{ limits::TOKEN }>,
     /// The server that gave the token.
     server: usize,
-    /// A token was asked for during this request.
-    token_is_new: bool,
+    /// The server refused the token once during this request.
+    refused: bool,
     lost_connections: u8,
     /// No token is asked for before this.
     no_token_before: Option<Instant>,
@@ -159,7 +159,7 @@ impl<P: Platform> Client<'_, P> {
     pub(super) fn begin_request(&mut self, now: Instant, call: ApiCall) -> Work {
         let requests = &mut self.requests;
         requests.call = Some(call);
-        requests.token_is_new = false;
+        requests.refused = false;
         if matches!(call, ApiCall::Status { fresh_token: true, .. }) {
             requests.token.clear();
         }
@@ -259,7 +259,6 @@ impl<P: Platform> Client<'_, P> {
     /// Begins to ask for a token, at once or when the last vain attempt is long enough ago.
     fn begin_token(&mut self, now: Instant) -> Result<(), Failed> {
         self.requests.token.clear();
-        self.requests.token_is_new = true;
         match self.requests.no_token_before {
             Some(until) if now < until => {
                 self.requests.stage = Stage::Spacing(until);
@@ -484,8 +483,9 @@ impl<P: Platform> Client<'_, P> {
     fn answered(&mut self, now: Instant, asked: Asked, head: Head) -> Result<Poll<Option<Outcome>>, Failed> {
         self.requests.lost_connections = 0;
         let reply = asked.reply(head);
-        if reply == Reply::Unauthorized && !matches!(asked, Asked::Token(_)) && !self.requests.token_is_new {
-            // Once: a second refusal is an ordinary failure.
+        if reply == Reply::Unauthorized && !matches!(asked, Asked::Token(_)) && !self.requests.refused {
+            // Once, even when the token is new: a second refusal is an ordinary failure.
+            self.requests.refused = true;
             self.hal.network.cancel();
             self.hal.log.log(Level::Info, format_args!("the server refused the token: authenticating again"));
             self.begin_token(now)?;
@@ -555,11 +555,8 @@ impl<P: Platform> Client<'_, P> {
             Reply::Aborted => Outcome::Aborted,
             Reply::TooLarge => Outcome::Refused,
             Reply::Later(seconds) => Outcome::Later(seconds),
-            Reply::Unauthorized => {
-                self.requests.token.clear();
-                Outcome::Failure
-            }
-            Reply::NotFound | Reply::Failed(_) => Outcome::Failure,
+            // The token stays: when it is refused again, that request asks for another.
+            Reply::Unauthorized | Reply::NotFound | Reply::Failed(_) => Outcome::Failure,
         })))
     }
 
