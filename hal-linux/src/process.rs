@@ -148,7 +148,7 @@ impl Process {
         if let Some(dir) = options.dir {
             command.current_dir(dir);
         }
-        let mut child = command.spawn()?;
+        let mut child = command.spawn().map_err(|error| explained(error, options.program))?;
         let pid = Pid::from_child(&child);
         let keep_stdout = match options.stdout {
             Stdout::Lines => Keep::Lines(Lines::new(options.cap)),
@@ -414,6 +414,18 @@ impl Keep {
                 bytes.extend_from_slice(&read[..room]);
             }
         }
+    }
+}
+
+/// What the kernel's two refusals of a script mean: it names neither the interpreter nor the missing first line.
+fn explained(error: io::Error, program: &Path) -> io::Error {
+    if error.kind() == io::ErrorKind::NotFound && program.exists() {
+        let text = "its interpreter is not there; check its first line (#!), also for a carriage return";
+        io::Error::new(error.kind(), text)
+    } else if rustix::io::Errno::from_io_error(&error) == Some(rustix::io::Errno::NOEXEC) {
+        io::Error::other("it is no program and no script; a script begins with a line such as #!/bin/sh")
+    } else {
+        error
     }
 }
 

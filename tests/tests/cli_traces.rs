@@ -278,3 +278,14 @@ fn a_module_that_refuses_the_download_is_said_to() {
     lab.on("Download", "exit 5");
     lab.install(&Package::new("new")).failed("Download ended with exit status 5");
 }
+
+#[test]
+fn a_program_that_the_kernel_refuses_is_explained() {
+    for (text, reason) in
+        [("#!/bin/sh\r\n", "its interpreter is not there"), ("echo\n", "a script begins with a line such as")]
+    {
+        let lab = Lab::new();
+        lab.program("conf/scripts/Download_Enter_00", text);
+        lab.install(&Package::new("new")).failed(reason);
+    }
+}
