@@ -148,6 +148,13 @@ impl Listener {
         self.shared.state().wires.push((endpoint, skip, times, wire));
     }
 
+    /// Nothing is disturbed any more, by the model or on the wire.
+    pub fn calm(&self) {
+        let mut state = self.shared.state();
+        state.server.calm();
+        state.wires.clear();
+    }
+
     /// All requests so far.
     #[must_use]
     pub fn journal(&self) -> Vec<Entry> {

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -96,10 +97,16 @@ impl Managed {
     /// Starts the daemon.
     #[must_use]
     pub fn start(&self) -> Daemon {
+        Daemon { child: self.command(thimble()).spawn().expect("the daemon starts") }
+    }
+
+    /// The daemon of this program, ready to be started.
+    #[must_use]
+    pub fn command(&self, program: &Path) -> Command {
         let log = File::options().create(true).append(true).open(self.lab.path("daemon.log"));
         let log = log.expect("the log of the daemon");
         let path = std::env::var("PATH").unwrap_or_default();
-        let mut command = Command::new(thimble());
+        let mut command = Command::new(program);
         command
             .args(["--log-level", "debug", "daemon"])
             .current_dir(self.lab.path(""))
@@ -113,7 +120,7 @@ impl Managed {
         for proxy in ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
             command.env_remove(proxy);
         }
-        Daemon { child: command.spawn().expect("the daemon starts") }
+        command
     }
 
     /// Runs the daemon, again after each loss of power, until the deployment is over and its record is gone; its last
