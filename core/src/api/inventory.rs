@@ -25,20 +25,30 @@ pub struct Attributes<'b> {
     overflown: bool,
 }
 
-/// A script printed more than is taken; none of it counts.
+/// Why nothing that a script printed counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ScriptTooLong {
-    /// The bytes that were left for it: [`limits::INVENTORY_SCRIPT`], or what the others left of the lent memory.
-    pub limit: usize,
+pub enum ScriptRefused {
+    /// More than these bytes, which were left for it: [`limits::INVENTORY_SCRIPT`], or what the others left of the
+    /// lent memory.
+    TooLong(usize),
+    /// With its names there would be more than [`limits::ATTRIBUTES`].
+    TooMany,
 }
 
-impl fmt::Display for ScriptTooLong {
+impl fmt::Display for ScriptRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it printed more than {} bytes and is left out", self.limit)
+        match self {
+            Self::TooLong(limit) => write!(f, "it printed more than {limit} bytes and is left out"),
+            Self::TooMany => write!(
+                f,
+                "with its attributes there would be more than {}, and it is left out",
+                limits::ATTRIBUTES
+            ),
+        }
     }
 }
 
-impl core::error::Error for ScriptTooLong {}
+impl core::error::Error for ScriptRefused {}
 
 /// Why there is no inventory to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,7 +123,7 @@ impl<'b> Attributes<'b> {
 
     /// The script ended: what it printed counts when it was `good` (exit status 0, in time). Says how many of its
     /// lines are left out because they are no `key=value` in UTF-8 or their key is too long.
-    pub fn end_script(&mut self, good: bool) -> Result<usize, ScriptTooLong> {
+    pub fn end_script(&mut self, good: bool) -> Result<usize, ScriptRefused> {
         self.append(b"\n");
         let room = self.buf.len().saturating_sub(self.script);
         let overflown = core::mem::take(&mut self.overflown);
@@ -121,7 +131,11 @@ impl<'b> Attributes<'b> {
             self.len = self.script;
         }
         if overflown && good {
-            return Err(ScriptTooLong { limit: room.min(limits::INVENTORY_SCRIPT) });
+            return Err(ScriptRefused::TooLong(room.min(limits::INVENTORY_SCRIPT)));
+        }
+        if self.has_too_many() {
+            self.len = self.script;
+            return Err(ScriptRefused::TooMany);
         }
         let output = self.buf.get(self.script..self.len).unwrap_or(&[]);
         self.script = self.len;
@@ -157,6 +171,17 @@ impl<'b> Attributes<'b> {
         }
         out.raw("]");
         out.finish().map_err(InventoryError::Overflow)
+    }
+
+    /// One script with too many names must not cost the server all that the others and the client say.
+    fn has_too_many(&self) -> bool {
+        let all = self.buf.get(..self.len).unwrap_or(&[]);
+        let mut last = None;
+        let names = core::iter::from_fn(|| {
+            last = next_key(all, last);
+            last
+        });
+        names.filter(|name| is_name(name)).nth(limits::ATTRIBUTES).is_some()
     }
 
     fn append(&mut self, bytes: &[u8]) {
@@ -336,10 +361,10 @@ mod tests {
             (2..length).for_each(|_| attributes.push(b"v"));
             attributes.end_script(true)
         };
-        assert_eq!(run(32 * 1024 + 1), Err(ScriptTooLong { limit: 32 * 1024 }));
+        assert_eq!(run(32 * 1024 + 1), Err(ScriptRefused::TooLong(32 * 1024)));
         assert_eq!(run(32 * 1024), Ok(0));
         assert_eq!(run(32 * 1024), Ok(0));
-        assert_eq!(run(20_000), Err(ScriptTooLong { limit: 80_000 - 2 * (32 * 1024 + 1) }));
+        assert_eq!(run(20_000), Err(ScriptRefused::TooLong(80_000 - 2 * (32 * 1024 + 1))));
         assert_eq!(run(10), Ok(0));
         let body = attributes.write(&mut out).unwrap();
         assert_eq!(body.matches("vvvv").count(), 2 * ((32 * 1024 - 2) / 4) + 2);
@@ -367,6 +392,29 @@ mod tests {
         attributes.own("one more", 0).unwrap();
         let error = attributes.write(&mut out).unwrap_err();
         assert_eq!(error.to_string(), "inventory of more than 256 attributes: remove a script");
+    }
+
+    #[test]
+    fn a_script_with_too_many_names_is_left_out_alone() {
+        let (mut buf, mut out) = (vec![0; 8192], vec![0; 32768]);
+        let mut attributes = Attributes::new(&mut buf);
+        attributes.own("artifact_name", "a").unwrap();
+        let mut run = |names: usize| {
+            attributes.begin_script();
+            for n in 0..names {
+                attributes.push(format!("k{names}-{n}=v\n").as_bytes());
+            }
+            attributes.end_script(true)
+        };
+        assert_eq!(run(limits::ATTRIBUTES), Err(ScriptRefused::TooMany));
+        assert_eq!(run(limits::ATTRIBUTES - 1), Ok(0));
+        assert_eq!(run(1), Err(ScriptRefused::TooMany));
+        let body = attributes.write(&mut out).unwrap();
+        assert!(
+            body.starts_with(r#"[{"name":"artifact_name","value":"a"},{"name":"k255-0","value":"v"}"#),
+            "{body}"
+        );
+        assert_eq!(body.matches("\"name\"").count(), limits::ATTRIBUTES);
     }
 
     #[test]
