@@ -255,11 +255,11 @@ impl Soak {
     fn end(mut self) -> Vec<String> {
         let mut failed = Vec::new();
         let pid = self.daemon.0.id();
-        let killed = Command::new("kill").args(["-s", "TERM", &pid.to_string()]).status();
-        assert!(killed.expect("kill runs").success());
+        // Fails when the daemon has ended before, which its status says.
+        let _ = Command::new("kill").args(["-s", "TERM", &pid.to_string()]).status();
         match self.daemon.0.wait() {
             Ok(status) if status.success() => {}
-            ended => failed.push(format!("SIGTERM ended the daemon with {ended:?}")),
+            ended => failed.push(format!("the daemon did not end well: {ended:?}")),
         }
         // The longest life of a process that a script leaves behind is two seconds.
         std::thread::sleep(Duration::from_secs(3));
