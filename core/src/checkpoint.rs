@@ -74,6 +74,8 @@ pub struct Checkpoint {
     pub verdict: Verdict,
     /// Command line: stopped before the tagged step, which has not begun.
     pub stopped: bool,
+    /// Command line: a step of this run had failed (`Failed`). A stop that was asked for starts afresh.
+    pub failed: bool,
     /// What `NeedsArtifactReboot` said last.
     pub reboot: RebootKind,
     /// A module was selected, so its `Cleanup` must be called.
@@ -113,7 +115,7 @@ impl Checkpoint {
     pub fn encode<'b>(&self, buf: &'b mut [u8; MAX_LEN]) -> &'b [u8] {
         let [format, rest @ ..] = buf;
         *format = FORMAT;
-        // The longest record has 11 bytes beside its id of at most 64.
+        // The longest record has 12 bytes beside its id of at most 64.
         let used = postcard::to_slice(self, rest).map_or(0, |used| used.len());
         let body = used.saturating_add(1);
         let crc = crc32fast::hash(buf.get(..body).unwrap_or_default()).to_le_bytes();
@@ -159,6 +161,7 @@ mod tests {
             tag: Tag::AfterReboot,
             verdict: Verdict::Good,
             stopped: false,
+            failed: false,
             reboot: RebootKind::Automatic,
             module: true,
             header: true,
@@ -171,7 +174,7 @@ mod tests {
     fn golden_bytes() {
         let mut buf = [0; MAX_LEN];
         let bytes = sample().encode(&mut buf);
-        assert_eq!(&bytes[..bytes.len() - 4], &[1, 0, 4, 0, 0, 2, 1, 1, 6, 3, b'd', b'-', b'1']);
+        assert_eq!(&bytes[..bytes.len() - 4], &[1, 0, 4, 0, 0, 0, 2, 1, 1, 6, 3, b'd', b'-', b'1']);
         assert_eq!(Checkpoint::decode(bytes), Ok(sample()));
     }
 

@@ -187,6 +187,9 @@ impl Machine {
                         if record.tag == Tag::Install { State::Install } else { State::Commit },
                         Phase::Main,
                     ));
+                } else if record.failed && run == Run::Continue(Verb::Resume) {
+                    // What was cut off was the way back from a failure: going on with it does not make it a success.
+                    machine.report.failed_at = Some(place);
                 }
                 machine.enter(now, place, begun)
             }
@@ -423,6 +426,7 @@ fn blank(mode: Mode) -> Checkpoint {
         tag: if matches!(mode, Mode::Managed) { Tag::Store } else { Tag::BeforeInstall },
         verdict: Verdict::Good,
         stopped: false,
+        failed: false,
         reboot: RebootKind::None,
         module: false,
         header: false,

@@ -132,6 +132,7 @@ fn record(mode: Mode, tag: Tag, verdict: Verdict) -> Checkpoint {
         tag,
         verdict,
         stopped: false,
+        failed: false,
         reboot: RebootKind::None,
         module: true,
         header: true,
@@ -816,6 +817,22 @@ fn naming_follows_the_verdict() {
         let path = Path::start(Run::Daemon, None, None).finish(outcome);
         let saved = path.did.iter().find(|did| did.starts_with("save name")).cloned();
         assert_eq!(saved, naming.map(|naming| format!("save name and provides ({naming:?})")), "{fails:?}");
+    }
+}
+
+/// The way back from a failed install is cut off: `resume` ends it, but what was asked for has failed all the same.
+/// After a stop that was asked for, or for a rollback that was asked for, it has not.
+#[test]
+fn a_failed_install_stays_failed_over_a_loss_of_power_in_its_rollback() {
+    for (failed, run, success) in [
+        (true, Run::Continue(Verb::Resume), false),
+        (false, Run::Continue(Verb::Resume), true),
+        (true, Run::Continue(Verb::Rollback), true),
+    ] {
+        let saved = Checkpoint { failed, ..record(Mode::Standalone, Tag::Rollback, Verdict::RolledBack) };
+        let report = Path::start(run, None, Some(saved)).finish(good).report();
+        assert_eq!(report.is_success(), success, "{failed} {run:?}: {report:?}");
+        assert_eq!(report.verdict, Verdict::RolledBack);
     }
 }
 

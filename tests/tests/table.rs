@@ -202,6 +202,7 @@ fn record(mode: Mode, tag: Tag, verdict: Verdict) -> Checkpoint {
         tag,
         verdict,
         stopped: false,
+        failed: false,
         reboot: RebootKind::None,
         module: true,
         header: true,

@@ -24,6 +24,7 @@ impl Machine {
             {
                 self.mark(tag);
                 self.checkpoint.stopped = true;
+                self.checkpoint.failed = false;
                 self.doing = Doing::Stopping(stop);
                 return self.start_op(Op::Save);
             }
@@ -90,6 +91,7 @@ impl Machine {
     pub(super) fn mark(&mut self, tag: Tag) {
         self.checkpoint.tag = tag;
         self.checkpoint.stopped = false;
+        self.checkpoint.failed = self.run.mode() == Mode::Standalone && self.report.failed_at.is_some();
         self.checkpoint.verdict = self.verdict;
     }
 
