@@ -137,6 +137,10 @@ impl Soak {
         let length = if random.below(4) == 0 { random.below(1_000_000) } else { random.below(5000) };
         let payload = random.bytes(length);
         let package = Package::new(&name).files(&[("payload", &payload)]);
+        // Enough for the store to be rewritten several times in ten minutes.
+        let note = "n".repeat(200);
+        let package = (0..random.below(40))
+            .fold(package, |package, number| package.provides(&format!("soak.note-{number}"), &note));
         let (plan, package) = faults::plan(random, &self.managed, package, slow);
         for fault in &plan.names {
             *tally.faults.entry(fault).or_default() += 1;
