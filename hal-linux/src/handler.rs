@@ -126,6 +126,14 @@ impl UpdateModule for Handlers {
 }
 
 impl PayloadSink for Handlers {
+    fn expect(&mut self, sha256: &[u8; 32]) {
+        if self.built_in {
+            self.rootfs.expect(sha256);
+        } else {
+            self.modules.expect(sha256);
+        }
+    }
+
     fn poll_begin(&mut self, now: Instant, name: &str, size: u64) -> Poll<Result<(), HandlerError>> {
         chosen!(self.poll_begin(now, name, size))
     }

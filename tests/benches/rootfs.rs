@@ -38,6 +38,8 @@ struct Bench {
     image: PathBuf,
     mib: usize,
     mender: bool,
+    /// Made for mender 3.4, which needs an artifact's name.
+    made: Option<&'static str>,
 }
 
 impl Bench {
@@ -82,7 +84,17 @@ impl Bench {
         let image = dir.join("image");
         write_image(&image, mib);
         let mender = Path::new("/usr/bin/mender").exists();
-        let bench = Self { dir, thimble, slot, image, mib, mender };
+        let info = "/etc/mender/artifact_info";
+        let made = (mender && !Path::new(info).exists()).then(|| {
+            fs::create_dir_all("/etc/mender").expect("/etc/mender");
+            fs::write(info, "artifact_name=old\n").expect(info);
+            info
+        });
+        // Mender compares its RootfsPartA with what is mounted by name.
+        let conf =
+            format!("{{\"RootfsPartA\":\"{}\",\"RootfsPartB\":\"{}\"}}", mounted_root(), text(&slot_node));
+        fs::write(dir.join("mender-3.4.conf"), conf).expect("mender.conf");
+        let bench = Self { dir, thimble, slot, image, mib, mender, made };
         bench.configure(true);
         bench
     }
@@ -283,7 +295,7 @@ impl Bench {
 
     fn mender_install(&self, artifact: &Path) -> Command {
         self.settle();
-        let (data, conf) = (self.dir.join("mender-3.4"), self.dir.join("conf/mender.conf"));
+        let (data, conf) = (self.dir.join("mender-3.4"), self.dir.join("mender-3.4.conf"));
         let mut command = command("mender", &["--data", text(&data), "--config", text(&conf), "--no-syslog"]);
         command.args(["install", text(artifact)]);
         self.with_tools(command)
@@ -292,9 +304,22 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
+        if let Some(made) = self.made {
+            drop(fs::remove_file(made));
+        }
         drop(Command::new("losetup").args(["-d", &self.slot]).status());
         drop(fs::remove_dir_all(&self.dir));
     }
+}
+
+/// The device mounted at `/`, as the mount table names it.
+fn mounted_root() -> String {
+    let mounts = fs::read_to_string("/proc/mounts").expect("the mount table");
+    let root = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .rfind(|line| line.get(1) == Some(&"/"));
+    root.and_then(|line| line.first().map(|source| (*source).to_owned())).unwrap_or_default()
 }
 
 fn row(what: &str, used: Usage, floor: Usage) {

@@ -192,6 +192,12 @@ impl<'b> Parser<'b> {
         Ok((taken, event))
     }
 
+    /// The SHA-256 by the manifest of the file that began last.
+    #[must_use]
+    pub fn file_sum(&self) -> super::Sum {
+        self.workspace.files.get(self.file_entry).map(|entry| entry.sum).unwrap_or_default()
+    }
+
     /// The input has ended.
     ///
     /// # Errors

@@ -255,7 +255,10 @@ impl<P: Platform> Client<'_, P> {
         let file = &self.transfer.file;
         let polled = match self.transfer.pending {
             Pending::Nothing => return Ok(Poll::Ready(None)),
-            Pending::Begin(size) => module.poll_begin(now, file.as_str(), size).map_ok(|()| 0),
+            Pending::Begin(size) => {
+                module.expect(&self.parser.file_sum());
+                module.poll_begin(now, file.as_str(), size).map_ok(|()| 0)
+            }
             Pending::Chunk(from, to) => module.poll_write(now, self.chunk.get(from..to).unwrap_or_default()),
             Pending::Window(from, to) => {
                 module.poll_write(now, self.parser.data().get(from..to).unwrap_or_default())

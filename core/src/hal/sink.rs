@@ -6,6 +6,12 @@ use crate::time::Instant;
 /// Order of calls: (`poll_begin`, `poll_write`*, `poll_end`)*, `poll_finish`. Every call may be pending and is
 /// then repeated with the same arguments. After an error only `abort` follows.
 pub trait PayloadSink: ErrorType {
+    /// The SHA-256 that the next file must have, by the verified manifest; told right before `poll_begin`. The
+    /// client compares it itself; a sink may use it to check what it stored.
+    fn expect(&mut self, sha256: &[u8; 32]) {
+        let _ = sha256;
+    }
+
     /// A file begins. `name` is a plain, checked file name; `size` its exact length in bytes.
     fn poll_begin(&mut self, now: Instant, name: &str, size: u64) -> Poll<Result<(), Self::Error>>;
 

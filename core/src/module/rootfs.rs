@@ -295,6 +295,10 @@ impl<B: Bootloader, S: Slots> UpdateModule for RootfsImage<B, S> {
 }
 
 impl<B: Bootloader, S: Slots> PayloadSink for RootfsImage<B, S> {
+    fn expect(&mut self, sha256: &[u8; 32]) {
+        self.slots.expect(sha256);
+    }
+
     fn poll_begin(&mut self, now: Instant, name: &str, size: u64) -> Poll<Result<(), Self::Error>> {
         match self.downloading() {
             Ok(0) => {}

@@ -35,6 +35,8 @@ pub struct LinuxSlots {
     tree: Tree,
     log: SharedLog,
     aimed: Option<(Slot, Roots)>,
+    /// The next image must have this digest.
+    expected: Option<[u8; 32]>,
     writer: Option<Writer>,
 }
 
@@ -51,7 +53,7 @@ impl LinuxSlots {
         log: SharedLog,
     ) -> io::Result<Self> {
         let tree = Tree::new(&std::path::absolute(datastore)?);
-        Ok(Self { machine, parts, options, tree, log, aimed: None, writer: None })
+        Ok(Self { machine, parts, options, tree, log, aimed: None, expected: None, writer: None })
     }
 
     /// Adds what the next poll would use up.
@@ -76,7 +78,8 @@ impl LinuxSlots {
             return Err(RootfsIo::Running(device.path.clone()));
         }
         let medium = medium::open(device, roots.root_device, capacity).map_err(failed)?;
-        let writer = Writer::start(medium, size, self.options).map_err(failed)?;
+        let expected = self.expected.take();
+        let writer = Writer::start(medium, size, expected, self.options).map_err(failed)?;
         let log = &self.log;
         log.borrow_mut()
             .log(Level::Info, format_args!("writing {size} bytes to slot {slot}, {}", device.path.display()));
@@ -132,6 +135,10 @@ impl ErrorType for LinuxSlots {
 }
 
 impl PayloadSink for LinuxSlots {
+    fn expect(&mut self, sha256: &[u8; 32]) {
+        self.expected = Some(*sha256);
+    }
+
     fn poll_begin(&mut self, _now: Instant, _name: &str, size: u64) -> Poll<Result<(), RootfsIo>> {
         Poll::Ready(self.open(size).map(|writer| self.writer = Some(writer)))
     }

@@ -26,7 +26,7 @@ use crate::wait::PollSet;
 /// Bytes of a buffer, and so of a write.
 const BUFFER: usize = 256 * 1024;
 /// Buffers on their way: enough to keep both sides busy, little enough for a small device.
-const BUFFERS: usize = 6;
+const BUFFERS: usize = 4;
 /// What is compared, and written when it differs.
 const PIECE: usize = 32 * 1024;
 /// After so many buffers without a match in a row only every so manyth is compared.
@@ -112,8 +112,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Begins an image of `size` bytes, which must fit (B5).
-    pub(super) fn start(medium: Box<dyn Medium>, size: u64, options: Options) -> io::Result<Self> {
+    /// Begins an image of `size` bytes, which must fit (B5). `expected`: what its digest must be, where that is
+    /// known; else it is computed on the way.
+    pub(super) fn start(
+        medium: Box<dyn Medium>,
+        size: u64,
+        expected: Option<[u8; 32]>,
+        options: Options,
+    ) -> io::Result<Self> {
         if size > medium.size() {
             return Err(io::Error::new(
                 io::ErrorKind::StorageFull,
@@ -131,7 +137,8 @@ impl Writer {
         }
         let theirs = shared.clone();
         let thread = thread::Builder::new().name("slot".into()).stack_size(128 * 1024).spawn(move || {
-            let mut work = Work { medium, options, shared: theirs.clone(), summary: Summary::default() };
+            let mut work =
+                Work { medium, options, expected, shared: theirs.clone(), summary: Summary::default() };
             let result = work.run(size, &to_write, &give_back);
             // Closed before anybody hears of it.
             drop(work);
@@ -288,6 +295,7 @@ impl Shared {
 struct Work {
     medium: Box<dyn Medium>,
     options: Options,
+    expected: Option<[u8; 32]>,
     shared: Arc<Shared>,
     summary: Summary,
 }
@@ -295,7 +303,7 @@ struct Work {
 impl Work {
     fn run(&mut self, size: u64, filled: &Receiver<Buffer>, empty: &Sender<Buffer>) -> io::Result<Summary> {
         let mut old = Buffer::new();
-        let mut digest = self.options.verify.then(|| Context::new(&SHA256));
+        let mut digest = (self.options.verify && self.expected.is_none()).then(|| Context::new(&SHA256));
         let mut offset = 0;
         let mut misses = 0;
         self.medium.begin(size)?;
@@ -316,6 +324,8 @@ impl Work {
         self.medium.flush()?;
         if let Some(digest) = digest {
             self.verify(size, digest.finish().as_ref(), &mut old)?;
+        } else if let Some(expected) = self.expected.filter(|_| self.options.verify) {
+            self.verify(size, &expected, &mut old)?;
         }
         self.summary.image = size;
         Ok(self.summary)

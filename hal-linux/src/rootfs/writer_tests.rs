@@ -33,7 +33,7 @@ fn image(size: usize, seed: u64) -> Vec<u8> {
 
 /// Writes `bytes` in chunks of `chunk`.
 fn write(medium: Box<dyn Medium>, bytes: &[u8], chunk: usize, verify: bool) -> io::Result<Summary> {
-    let mut writer = Writer::start(medium, bytes.len() as u64, Options { verify })?;
+    let mut writer = Writer::start(medium, bytes.len() as u64, None, Options { verify })?;
     for chunk in bytes.chunks(chunk) {
         let mut rest = chunk;
         while !rest.is_empty() {
@@ -145,9 +145,23 @@ fn i12_a_medium_that_keeps_something_else_is_found_by_reading_back() {
 }
 
 #[test]
+fn i12_what_is_read_back_is_compared_with_the_digest_of_the_manifest() {
+    let bytes = image(100_000, 5);
+    let digest = ring::digest::digest(&SHA256, &bytes);
+    let right: [u8; 32] = digest.as_ref().try_into().unwrap();
+    for (expected, good) in [(right, true), ([0; 32], false)] {
+        let fault = Fault::new(MIB);
+        let mut writer = Writer::start(Box::new(fault), 100_000, Some(expected), Options::default()).unwrap();
+        assert!(matches!(writer.poll_write(&bytes), Poll::Ready(Ok(100_000))));
+        writer.end().unwrap();
+        assert_eq!(run(&mut writer, |writer, _| writer.poll_finish()).is_ok(), good);
+    }
+}
+
+#[test]
 fn i12_more_or_less_than_the_announced_size_is_an_error() {
     let fault = Fault::new(MIB);
-    let mut writer = Writer::start(Box::new(fault.clone()), 10, Options::default()).unwrap();
+    let mut writer = Writer::start(Box::new(fault.clone()), 10, None, Options::default()).unwrap();
     assert!(matches!(writer.poll_write(&[0; 11]), Poll::Ready(Err(_))));
     assert!(matches!(writer.poll_write(&[0; 9]), Poll::Ready(Ok(9))));
     assert!(writer.end().is_err());
@@ -198,7 +212,7 @@ fn a_sequential_medium_gets_exactly_the_image() {
 #[test]
 fn stopping_ends_the_thread_and_flushes_nothing() {
     let fault = Fault::new(2 * MIB);
-    let mut writer = Writer::start(Box::new(fault.clone()), MIB as u64, Options::default()).unwrap();
+    let mut writer = Writer::start(Box::new(fault.clone()), MIB as u64, None, Options::default()).unwrap();
     assert!(matches!(writer.poll_write(&[1; 1000]), Poll::Ready(Ok(1000))));
     writer.stop();
     run(&mut writer, |writer, _| writer.poll_idle());
