@@ -12,10 +12,15 @@ static TURN: Mutex<()> = Mutex::new(());
 
 const MODULES: &str = "/usr/share/mender/modules/v3";
 
+/// Where that client looks for the name of a system that was never updated; without it, it installs nothing.
+const ARTIFACT_INFO: &str = "/etc/mender/artifact_info";
+
 /// Debian's client on the directories of a lab.
 struct Mender {
     lab: Lab,
     module: PathBuf,
+    /// [`ARTIFACT_INFO`] was not there before.
+    info_is_ours: bool,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -32,13 +37,18 @@ impl Mender {
         let text = fs::read_to_string(lab.path("data/modules/v3").join(thimble_tests::lab::MODULE))
             .expect("the module");
         lab.program(module.to_str().expect("text"), &text);
+        let info_is_ours = fs::metadata(ARTIFACT_INFO).is_err();
+        if info_is_ours {
+            fs::create_dir_all("/etc/mender").expect("the directory of that client's configuration");
+            fs::write(ARTIFACT_INFO, "artifact_name=old\n").expect("artifact_info");
+        }
         // Its scripts of artifacts are below its data directory; those of the root file system cannot be moved.
         let device_type = lab.path("store/device_type");
         lab.configure(&format!(
             r#"{{"ServerURL": "https://localhost", "DeviceTypeFile": "{}"}}"#,
             device_type.display()
         ));
-        Some(Self { lab, module, _turn: turn })
+        Some(Self { lab, module, info_is_ours, _turn: turn })
     }
 
     fn run(&self, args: &[&str]) -> Ran {
@@ -53,6 +63,9 @@ impl Mender {
 impl Drop for Mender {
     fn drop(&mut self) {
         drop(fs::remove_file(&self.module));
+        if self.info_is_ours {
+            drop(fs::remove_file(ARTIFACT_INFO));
+        }
     }
 }
 
