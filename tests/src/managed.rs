@@ -43,6 +43,9 @@ impl Default for Managed {
     }
 }
 
+/// What [`Daemon::terminate`] sends.
+const SIGTERM: i32 = 15;
+
 impl Managed {
     /// A device with an identity and a server that accepts it, over TLS.
     #[must_use]
@@ -137,8 +140,9 @@ impl Managed {
         tell(daemon.pid());
         for _ in 0..STARTS {
             if self.wait_while(&mut daemon, is_finished) {
-                // An observer may kill it just now.
-                if daemon.terminate().code() == Some(0) {
+                // An observer may kill it just now; one that has only just started does not know the signal yet.
+                let ended = daemon.terminate();
+                if ended.code() == Some(0) || ended.signal() == Some(SIGTERM) {
                     return self.status();
                 }
             }
