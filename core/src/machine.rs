@@ -398,7 +398,7 @@ impl Machine {
     }
 
     fn go_on(&mut self, now: Instant, outcome: Outcome) -> Action {
-        match self.leave(now, outcome) {
+        match self.leave(outcome) {
             Ok(place) => self.enter(now, place, false),
             Err(action) => action,
         }

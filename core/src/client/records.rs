@@ -106,7 +106,7 @@ impl<P: Platform> Client<'_, P> {
         let mut name = [0; limits::NAME];
         let name = header.artifact_name(&mut name);
         if self.machine.run() == Run::Daemon {
-            self.requests.offered.check(name, &header).map_err(|error| refused!("{error}"))?;
+            self.requests.offered.check(name).map_err(|error| refused!("{error}"))?;
         }
         self.hal.log.log(Level::Info, format_args!("artifact \"{name}\" is for this device"));
 

@@ -13,7 +13,6 @@ use crate::api::auth::{self, AuthRequest, Identity};
 use crate::api::deployments::{self, Offer};
 use crate::api::inventory::{Accepted, Attributes};
 use crate::api::{Endpoint, Reply, V2Memory, check_url, error_text};
-use crate::artifact::Header;
 use crate::control::{Map, MapError};
 use crate::deployment::Status;
 use crate::hal::{
@@ -117,7 +116,7 @@ impl fmt::Display for NotOffered {
 
 impl Offered {
     /// The artifact must be the one that was offered, and offered to this device.
-    pub(super) fn check(&self, name: &str, _header: &Header<'_>) -> Result<(), NotOffered> {
+    pub(super) fn check(&self, name: &str) -> Result<(), NotOffered> {
         if self.artifact_name != *name {
             return Err(NotOffered::Name(self.artifact_name.clone()));
         }

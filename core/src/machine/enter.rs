@@ -40,7 +40,7 @@ impl Machine {
                     Err(outcome) => outcome,
                 },
             };
-            place = match self.leave(now, outcome) {
+            place = match self.leave(outcome) {
                 Ok(next) => next,
                 Err(action) => return action,
             };

@@ -165,8 +165,8 @@ impl Machine {
     }
 
     /// Leaves a place with its outcome: the verdict, the timers, then where to go. `Err`: the run is over.
-    pub(super) fn leave(&mut self, now: Instant, outcome: Outcome) -> Result<Place, Action> {
-        let outcome = self.settle(now, outcome);
+    pub(super) fn leave(&mut self, outcome: Outcome) -> Result<Place, Action> {
+        let outcome = self.settle(outcome);
         let place = state::next(self.run.mode(), self.state, self.phase, outcome);
         self.report_is_repeat = matches!(outcome, Outcome::Later(_));
         // Status and log share their retries: an accepted status does not give the log's back.
@@ -193,7 +193,7 @@ impl Machine {
     }
 
     /// What the outcome does to the verdict, and the few outcomes that depend on more than the place.
-    pub(super) fn settle(&mut self, now: Instant, outcome: Outcome) -> Outcome {
+    pub(super) fn settle(&mut self, outcome: Outcome) -> Outcome {
         let failed = matches!(outcome, Outcome::Failure | Outcome::Refused | Outcome::Aborted);
         let standalone_cleanup = self.state == State::Cleanup && self.run.mode() == Mode::Standalone;
         match (self.state, self.phase) {
@@ -246,7 +246,6 @@ impl Machine {
         {
             self.report.failed_at.get_or_insert((self.state, self.phase));
         }
-        let _ = now;
         outcome
     }
 
