@@ -27,6 +27,8 @@ pub struct Config {
     pub module_timeout: Duration,
     pub update_control_map_expiration: Duration,
     pub update_control_map_boot_expiration: Duration,
+    /// The device has policies, to be asked at the doors where no map decides.
+    pub policies: bool,
 }
 
 impl Default for Config {
@@ -43,6 +45,7 @@ impl Default for Config {
             module_timeout: Duration::from_secs(14400),
             update_control_map_expiration: Duration::from_secs(3600),
             update_control_map_boot_expiration: Duration::from_secs(600),
+            policies: false,
         }
     }
 }

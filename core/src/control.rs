@@ -9,7 +9,7 @@ mod json;
 mod pool;
 
 pub use json::{LoadError, MapError};
-pub use pool::{Answer, Full, Pool};
+pub use pool::{Answer, Full, Holder, Lifetime, Order, Pool, Reply};
 
 use crate::deployment::Status;
 
@@ -25,6 +25,16 @@ pub enum Point {
 impl Point {
     /// All points, in the order an update meets them.
     pub const ALL: [Self; 3] = [Self::Install, Self::Reboot, Self::Commit];
+
+    /// The word on the command line and in `mender.conf`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Install => "install",
+            Self::Reboot => "reboot",
+            Self::Commit => "commit",
+        }
+    }
 
     /// The key in a map's `states`.
     #[must_use]
@@ -171,9 +181,39 @@ pub fn parse_id(text: &str) -> Option<u128> {
     })
 }
 
+/// Prints the number of a UUID in its usual form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Id(pub u128);
+
+impl core::fmt::Display for Id {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let part = |shift: u32, bits: u32| {
+            self.0.wrapping_shr(shift) & u128::MAX.wrapping_shr(128_u32.wrapping_sub(bits))
+        };
+        write!(
+            f,
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            part(96, 32),
+            part(80, 16),
+            part(64, 16),
+            part(48, 16),
+            part(0, 48)
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::Text;
+
+    #[test]
+    fn ids_are_printed_as_they_are_read() {
+        for id in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef] {
+            let printed = Text::<36>::format(format_args!("{}", Id(id))).unwrap();
+            assert_eq!(parse_id(printed.as_str()), Some(id), "{printed}");
+        }
+    }
 
     #[test]
     fn ids_have_the_shape_of_a_uuid_in_any_case() {

@@ -10,6 +10,7 @@ mod leave;
 mod scripts;
 mod words;
 
+pub use doors::{DoorNote, Held};
 pub use words::{
     Action, ApiCall, Check, Event, Naming, Op, OpId, Reached, Refusal, Report, Run, Stop, StopSet,
 };
@@ -211,10 +212,12 @@ impl Machine {
                 }
                 self.tick(now)
             }
-            Event::ControlChanged => match self.woken(now, true) {
-                Some(outcome) if self.is_paused() => self.go_on(now, outcome),
-                Some(_) | None => Action::Wait,
-            },
+            Event::Approved if self.held().is_none() => Action::Wait,
+            Event::Approved => {
+                self.approve();
+                self.look_again(now)
+            }
+            Event::ControlChanged => self.look_again(now),
         }
     }
 
@@ -297,7 +300,7 @@ impl Machine {
                 Action::Kill
             }
             Doing::Pause(until) if until <= now => self.repeat(now),
-            Doing::Waiting if self.is_paused() => match self.woken(now, false) {
+            Doing::Waiting if self.is_paused() => match self.woken(now) {
                 Some(outcome) => self.go_on(now, outcome),
                 None => Action::Wait,
             },
@@ -395,6 +398,15 @@ impl Machine {
         matches!(self.state, State::InstallDoor | State::RebootDoor | State::CommitDoor)
             && self.phase == Phase::Leave
             && self.doing == Doing::Waiting
+    }
+
+    /// Something changed at the door at hand; while something is under way there, that is noticed when it ends.
+    fn look_again(&mut self, now: Instant) -> Action {
+        if self.is_paused() {
+            return self.go_on(now, Outcome::Success);
+        }
+        self.knock();
+        Action::Wait
     }
 
     fn go_on(&mut self, now: Instant, outcome: Outcome) -> Action {

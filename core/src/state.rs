@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, Tag};
+use crate::control::Point;
 use crate::deployment::Verdict;
 use crate::script::{ScriptAction, ScriptState, Transition};
 
@@ -304,6 +305,21 @@ const fn standalone(state: State, phase: Phase) -> Row {
         | Failure | ReportFinal | ReportLog | ClearData | End, _)
         | (Prepare | CheckReboot | CheckAutoCommit | AwaitCommit | CheckRollback | Cleanup | SaveProvides | StateLoop,
            Enter | Leave | Error)     => managed(state, phase),
+    }
+}
+
+/// The point at which a state asks the control maps, if it is a door.
+#[must_use]
+pub const fn point(state: State) -> Option<Point> {
+    match state {
+        InstallDoor => Some(Point::Install),
+        RebootDoor => Some(Point::Reboot),
+        CommitDoor => Some(Point::Commit),
+        Idle | Inventory | Poll | Offer | ReportDownloading | Download | Prepare | CheckSizes
+        | EmptyPayload | ReportInstalling | Install | CheckReboot | CheckAutoCommit | AwaitCommit
+        | ReportRebooting | Reboot | VerifyReboot | ReportCommit | Commit | CheckVersion | CheckRollback
+        | Rollback | RollbackFailed | CheckRollbackReboot | RollbackReboot | VerifyRollbackReboot
+        | Failure | SaveProvides | Cleanup | ReportFinal | ReportLog | ClearData | End | StateLoop => None,
     }
 }
 

@@ -14,6 +14,7 @@ pub mod module;
 pub mod network;
 pub mod paths;
 pub mod platform;
+pub mod policy;
 pub mod process;
 pub mod rootfs;
 pub mod scripts;

@@ -19,6 +19,7 @@ use crate::keys::{self, KeyError};
 use crate::module::Modules;
 use crate::network::HttpNetwork;
 use crate::paths::Paths;
+use crate::policy::{self, Policies};
 use crate::rootfs::slot::Machine;
 use crate::rootfs::{LinuxSlots, Options};
 use crate::scripts::Scripts;
@@ -38,6 +39,7 @@ impl Platform for Linux {
     type Network = HttpNetwork;
     type System = Device;
     type Agent = DeviceAgent<AuthKey>;
+    type Policy = Policies;
     type Clock = BootClock;
     type Log = LogHandle;
     type Verifier = KeyVerifier;
@@ -64,6 +66,8 @@ pub struct Parts<'a> {
     pub boot: bootloader::Settings,
     /// How images are written to the slots.
     pub slots: Options,
+    /// When updates are welcome.
+    pub policies: policy::Settings,
     /// The log.
     pub log: SharedLog,
 }
@@ -73,7 +77,8 @@ pub struct Parts<'a> {
 /// # Errors
 /// When a directory of `parts` cannot be made absolute.
 pub fn hal(parts: Parts<'_>) -> io::Result<Hal<Linux>> {
-    let Parts { paths, device_type, storage, network, verifier, agent, key, boot, slots, log } = parts;
+    let Parts { paths, device_type, storage, network, verifier, agent, key, boot, slots, policies, log } =
+        parts;
     let machine = Machine::default();
     let slots = LinuxSlots::new(paths.datastore(), boot.parts.clone(), machine.clone(), slots, log.clone())?;
     let rootfs = Rootfs::new(LinuxBootloader::new(boot, machine), slots);
@@ -85,6 +90,7 @@ pub fn hal(parts: Parts<'_>) -> io::Result<Hal<Linux>> {
         network,
         system: Device::new(device_type, log.clone()),
         agent: DeviceAgent::new(agent, key, log.clone()),
+        policy: Policies::new(policies, log.clone()),
         clock: BootClock,
         log: LogHandle(log),
         verifier,
@@ -99,6 +105,7 @@ pub fn wants<'fd>(hal: &'fd Hal<Linux>, set: &mut PollSet<'fd>) {
     hal.network.wants(set);
     hal.system.wants(set);
     hal.agent.wants(set);
+    hal.policy.wants(set);
 }
 
 /// When to poll though nothing woke us and the driver does not know.

@@ -37,6 +37,32 @@ fn set_cloexec(fd: RawFd) {
     unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
 }
 
+/// Weekday (0 is Sunday), hour and minute of a time in seconds since 1970, in the system's time zone as it is now.
+pub(crate) fn local_time(seconds: i64) -> Option<(u8, u8, u8)> {
+    // SAFETY: takes nothing; reads the environment and the zone file into the C library's own state. The client is
+    // a single thread where it asks for the time, and never changes its environment.
+    unsafe { tzset() };
+    let time = libc::time_t::try_from(seconds).ok()?;
+    let mut local = std::mem::MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: reads one time_t and writes one tm, both live; all-zero is a valid tm, whose one pointer may be null.
+    let local = unsafe {
+        if libc::localtime_r(&raw const time, local.as_mut_ptr()).is_null() {
+            return None;
+        }
+        local.assume_init()
+    };
+    Some((
+        u8::try_from(local.tm_wday).ok()?,
+        u8::try_from(local.tm_hour).ok()?,
+        u8::try_from(local.tm_min).ok()?,
+    ))
+}
+
+unsafe extern "C" {
+    /// POSIX; the libc crate leaves it out for Linux.
+    fn tzset();
+}
+
 /// `mtd_info_user` of the kernel.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]

@@ -67,6 +67,7 @@ pub fn before(op: Op, world: &World, machine: &Machine, trouble: Trouble) -> Res
         Op::Reboot => Some(&[Tag::Reboot, Tag::RollbackReboot, Tag::AfterRollbackReboot][..]),
         Op::Save
         | Op::SaveMaps
+        | Op::AskPolicy(_)
         | Op::SaveProvides(_)
         | Op::ClearData
         | Op::CheckVersion
@@ -110,6 +111,7 @@ pub fn before(op: Op, world: &World, machine: &Machine, trouble: Trouble) -> Res
         | Op::Reboot
         | Op::Save
         | Op::SaveMaps
+        | Op::AskPolicy(_)
         | Op::SaveProvides(_)
         | Op::ClearData
         | Op::CheckVersion

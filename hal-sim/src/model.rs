@@ -212,7 +212,7 @@ impl Simulation {
             }
             // One script everywhere.
             Op::RunScript(_, index) => yes(index == 0),
-            Op::CheckVersion | Op::SaveMaps | Op::End => Outcome::Success,
+            Op::CheckVersion | Op::SaveMaps | Op::AskPolicy(_) | Op::End => Outcome::Success,
             Op::CallModule(Call::ProvidePayloadFileSizes) => Outcome::Nothing,
             Op::CallModule(Call::NeedsArtifactReboot) => match profile.reboot {
                 Reboot::No => Outcome::Nothing,
@@ -287,6 +287,7 @@ impl Simulation {
                 (" asks for later, for ever", plain(), Outcome::Later(None)),
             ],
             Op::RunScript(..) | Op::SaveMaps | Op::End => vec![],
+            Op::AskPolicy(_) => vec![failed(" says no")],
             Op::CheckVersion => vec![failed(" fails")],
             Op::Prepare => vec![failed(" is refused")],
             Op::Stream(_) => {
@@ -514,6 +515,7 @@ pub fn describe(op: Op) -> String {
     match op {
         Op::Save => "save".into(),
         Op::SaveMaps => "save control maps".into(),
+        Op::AskPolicy(point) => format!("ask the policies before {}", point.name()),
         Op::SaveProvides(naming) => format!("save name and provides ({naming:?})"),
         Op::ClearData => "delete the record".into(),
         Op::RunScript(transition, index) => format!("[{transition}] {index}"),

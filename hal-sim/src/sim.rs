@@ -156,6 +156,7 @@ impl Handle {
             network: Net { bench: self.clone(), answer: None, at: 0, seen: false },
             system: Sys { bench: self.clone(), fails: false },
             agent: Identity,
+            policy: (),
             clock: self.clone(),
             log: self.clone(),
             verifier: NoKeys,
@@ -228,6 +229,7 @@ impl Platform for Sim {
     type Network = Net;
     type System = Sys;
     type Agent = Identity;
+    type Policy = ();
     type Clock = Handle;
     type Log = Handle;
     type Verifier = NoKeys;

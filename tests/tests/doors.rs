@@ -4,14 +4,16 @@
 
 use thimble_core::checkpoint::Tag;
 use thimble_core::config::Config;
-use thimble_core::control::{Map, Pool};
+use thimble_core::control::{Holder, Lifetime, Map, Order, Point, Pool};
 use thimble_core::deployment::{Call, Status};
-use thimble_core::machine::{Action, ApiCall, Event, Machine, Op, OpId, Run, StopSet};
+use thimble_core::machine::{Action, ApiCall, DoorNote, Event, Held, Machine, Op, OpId, Run, StopSet};
 use thimble_core::state::Outcome;
 use thimble_core::text::Text;
 use thimble_core::time::{Duration, Instant};
 
 const ID: &str = "01234567-89ab-cdef-0123-456789abcdef";
+
+const OPERATOR: Holder = Holder { id: 7, priority: 10 };
 
 struct Device {
     machine: Machine,
@@ -22,9 +24,16 @@ struct Device {
 
 impl Device {
     fn start() -> Self {
+        Self::configured(&Config::default())
+    }
+
+    fn with_policies() -> Self {
+        Self::configured(&Config { policies: true, ..Config::default() })
+    }
+
+    fn configured(config: &Config) -> Self {
         let now = Instant::from_millis(1000);
-        let (machine, action) =
-            Machine::start(now, &Config::default(), Run::Daemon, StopSet::default(), None).unwrap();
+        let (machine, action) = Machine::start(now, config, Run::Daemon, StopSet::default(), None).unwrap();
         Self { machine, action, now, did: Vec::new() }
     }
 
@@ -83,7 +92,22 @@ impl Device {
             Op::Request(ApiCall::Status { status, .. }) => self.did.push(status.name().into()),
             Op::Request(ApiCall::ControlMap) => self.did.push("refresh".into()),
             Op::Reboot => self.did.push("reboot".into()),
+            Op::AskPolicy(point) => self.did.push(format!("policy {}", point.word())),
             _ => {}
+        }
+    }
+
+    fn order(&mut self, points: &[Point], order: Order, lifetime: Lifetime) {
+        let action = self.machine.order(self.now, OPERATOR, points, order, lifetime).unwrap();
+        if action != Action::Wait {
+            self.action = action;
+        }
+    }
+
+    fn approve(&mut self) {
+        let action = self.machine.step(self.now, Event::Approved);
+        if action != Action::Wait {
+            self.action = action;
         }
     }
 
@@ -251,4 +275,183 @@ fn saved_maps_that_cannot_be_read_hold_nothing_back_but_fail_what_they_may_have_
     device.machine.load_maps(Some(Pool::new()));
     device.run();
     assert_eq!(device.count("success"), 1);
+}
+
+#[test]
+fn the_maps_decide_before_the_policies_are_asked() {
+    let mut device = Device::with_policies();
+    device.run();
+    assert_eq!(
+        ["policy install", "policy reboot", "policy commit"].map(|policy| device.count(policy)),
+        [1, 1, 1],
+        "{:?}",
+        device.did
+    );
+    assert_eq!(device.count("success"), 1);
+
+    for (rule, asked) in [(r#"{"action":"force_continue"}"#, 0), (r#"{"action":"continue"}"#, 1)] {
+        let mut device = Device::with_policies();
+        device.set_map("ArtifactInstall_Enter", rule);
+        device.run();
+        assert_eq!((device.count("policy install"), device.count("success")), (asked, 1), "{rule}");
+    }
+    let mut device = Device::with_policies();
+    device.set_map("ArtifactInstall_Enter", r#"{"action":"pause"}"#);
+    device.run();
+    assert_eq!((device.count("policy install"), device.count("pause_before_installing")), (0, 1));
+}
+
+#[test]
+fn a_policy_holds_the_update_up_until_it_says_otherwise() {
+    let held = |op| match op {
+        Op::AskPolicy(Point::Reboot) => Outcome::Later(Some(60)),
+        _ => Outcome::Success,
+    };
+    let mut device = Device::with_policies();
+    device.run_with(held);
+    assert_eq!(device.machine.held(), Some((Point::Reboot, Held::Policy)));
+    assert_eq!(device.machine.take_door_note(), Some(DoorNote::Waits(Point::Reboot, Held::Policy)));
+    assert_eq!(device.machine.deadline(), Some(device.now + Duration::from_secs(60)));
+    for asked in 2..5 {
+        device.wait(60);
+        device.run_with(held);
+        assert_eq!((device.count("policy reboot"), device.count("pause_before_rebooting")), (asked, 1));
+        assert_eq!(device.machine.take_door_note(), None, "said once");
+    }
+    device.wait(60);
+    device.run();
+    assert_eq!((device.count("reboot"), device.count("success")), (1, 1), "{:?}", device.did);
+    assert_eq!(device.machine.held(), None);
+}
+
+#[test]
+fn a_policy_that_wants_to_be_asked_again_does_not_make_the_server_be_asked() {
+    let mut device = Device::with_policies();
+    let map = format!(r#"{{"id":"{ID}","states":{{"ArtifactReboot_Enter":{{"action":"force_continue"}}}}}}"#);
+    let held = |op| match op {
+        Op::AskPolicy(_) => Outcome::Later(Some(60)),
+        _ => Outcome::Success,
+    };
+    while let Action::Start(id, op) = device.action.clone() {
+        device.note(op);
+        if op == Op::Request(ApiCall::Next) {
+            device.machine.offer(Text::copy(ID).unwrap());
+            device.machine.set_server_map(device.now, Map::from_server(Some(&map), ID).map_err(|_| ()));
+            device.action = device.machine.step(device.now, Event::Done(id, Outcome::Success));
+        } else {
+            device.complete(id, op, &held);
+        }
+    }
+    for _ in 0..10 {
+        device.wait(60);
+        device.run_with(held);
+    }
+    assert_eq!((device.count("refresh"), device.count("policy install")), (1, 11), "{:?}", device.did);
+}
+
+#[test]
+fn a_policy_that_says_no_fails_the_update() {
+    let mut device = Device::with_policies();
+    device
+        .run_with(|op| if op == Op::AskPolicy(Point::Commit) { Outcome::Failure } else { Outcome::Success });
+    assert_eq!((device.count("ArtifactCommit"), device.count("failure")), (0, 1), "{:?}", device.did);
+    assert_eq!(device.machine.take_door_note(), Some(DoorNote::Fails(Point::Commit, Some(Held::Policy))));
+}
+
+#[test]
+fn a_person_lets_a_waiting_update_pass_whatever_holds_it() {
+    let closed = |op| match op {
+        Op::AskPolicy(_) => Outcome::Later(Some(60)),
+        _ => Outcome::Success,
+    };
+    let mut device = Device::with_policies();
+    device.set_map("ArtifactInstall_Enter", r#"{"action":"pause"}"#);
+    device.run_with(closed);
+    assert_eq!(device.count("ArtifactInstall"), 0);
+    device.approve();
+    device.run_with(closed);
+    assert_eq!(device.count("ArtifactInstall"), 1, "{:?}", device.did);
+    assert_eq!(device.machine.held(), Some((Point::Reboot, Held::Policy)), "for that door only");
+    device.approve();
+    device.run_with(closed);
+    device.approve();
+    device.run_with(closed);
+    assert_eq!(device.count("success"), 1, "{:?}", device.did);
+    // Nothing waits: nothing is let pass in advance.
+    device.approve();
+    assert_eq!(device.machine.held(), None);
+}
+
+#[test]
+fn what_changes_while_the_pause_is_being_reported_is_noticed_right_after() {
+    for approved in [false, true] {
+        let mut device = Device::with_map("ArtifactInstall_Enter", r#"{"action":"pause"}"#);
+        let pause = ApiCall::Status { status: Status::PauseBeforeInstalling, fresh_token: false };
+        while let Action::Start(id, op) = device.action.clone() {
+            if op == Op::Request(pause) {
+                // The request is on its way.
+                if approved {
+                    device.approve();
+                } else {
+                    device.set_map("ArtifactInstall_Enter", r#"{"action":"force_continue"}"#);
+                }
+                assert_eq!(device.action, Action::Start(id.clone(), op));
+            }
+            device.note(op);
+            device.complete(id, op, &|_| Outcome::Success);
+            if op == Op::End {
+                break;
+            }
+        }
+        assert_eq!(device.count("success"), 1, "{:?}", device.did);
+    }
+}
+
+#[test]
+fn what_changes_while_a_policy_is_asked_is_noticed_right_after() {
+    let mut device = Device::with_policies();
+    let mut once = false;
+    while let Action::Start(id, op) = device.action.clone() {
+        if op == Op::AskPolicy(Point::Install) && !core::mem::replace(&mut once, true) {
+            device.set_map("ArtifactInstall_Enter", r#"{"action":"pause"}"#);
+        }
+        device.note(op);
+        device.complete(id, op, &|_| Outcome::Success);
+    }
+    assert_eq!(device.count("ArtifactInstall"), 0, "the map came before the door was passed");
+    assert!(matches!(device.machine.held(), Some((Point::Install, Held::Map(_)))), "{:?}", device.did);
+}
+
+#[test]
+fn orders_of_a_person_hold_let_go_and_fail() {
+    let mut device = Device::start();
+    device.order(&Point::ALL, Order::Pause, Lifetime::Unlimited);
+    device.run();
+    assert_eq!(device.machine.held(), Some((Point::Install, Held::Map(OPERATOR))));
+    // It never expires, and is reported again to notice an abort.
+    for _ in 0..200 {
+        device.wait(1800);
+        device.run();
+    }
+    assert_eq!(device.count("ArtifactInstall"), 0);
+    device.order(&[Point::Install], Order::Lift, Lifetime::Unlimited);
+    device.run();
+    assert_eq!((device.count("ArtifactInstall"), device.count("reboot")), (1, 0));
+    device.order(&[Point::Reboot], Order::Fail, Lifetime::Unlimited);
+    device.run();
+    assert_eq!(
+        (device.count("reboot"), device.count("ArtifactRollback"), device.count("failure")),
+        (1, 1, 1)
+    );
+    assert_eq!(device.count("rebooting"), 0, "the reboot is that of the rollback: {:?}", device.did);
+
+    let mut device = Device::start();
+    device.order(&[Point::Commit], Order::Pause, Lifetime::For(Duration::from_secs(7200)));
+    device.run();
+    device.wait(7199);
+    device.run();
+    assert_eq!(device.count("ArtifactCommit"), 0);
+    device.wait(1);
+    device.run();
+    assert_eq!(device.count("success"), 1, "its time is up: {:?}", device.did);
 }

@@ -158,6 +158,7 @@ impl Session {
                 parts: slot::Parts { a: conf.rootfs_part_a.clone(), b: conf.rootfs_part_b.clone() },
             },
             slots: rootfs::Options { verify: conf.rootfs_verify },
+            policies: conf.policies.clone(),
             log: self.log.clone(),
         };
         platform::hal(parts).map_err(Failure::new)

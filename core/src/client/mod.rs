@@ -1,12 +1,14 @@
 //! The driver: the only place that calls the traits. It performs the machine's actions on a [`Hal`] and tells the
 //! machine how they ended. It decides nothing about the flow.
 
+mod doors;
 mod operation;
 mod records;
 mod requests;
 mod summary;
 mod transfer;
 
+pub use doors::OPERATOR;
 pub use transfer::Progress;
 
 use core::fmt;
@@ -15,8 +17,7 @@ use core::task::Poll;
 use crate::artifact::{ManifestEntry, Parser, Trust, Workspace};
 use crate::checkpoint::{Checkpoint, Unusable};
 use crate::config::{self, Config};
-use crate::control::Map;
-use crate::hal::{Clock, Hal, Level, Log, Network, Platform, ScriptRunner, Target, UpdateModule};
+use crate::hal::{Clock, Hal, Level, Log, Network, Platform, Policy, ScriptRunner, Target, UpdateModule};
 use crate::limits;
 use crate::machine::{Action, Check, Event, Machine, Op, OpId, Refusal, Report, Run, StopSet};
 use crate::state::{Mode, Outcome};
@@ -284,23 +285,6 @@ impl<'b, P: Platform> Client<'b, P> {
         self.perform(now, action);
     }
 
-    /// A program on the device sets an update control map, as JSON. Returns after how many seconds it should be
-    /// renewed; the map is durable then.
-    ///
-    /// # Errors
-    /// Text for people; nothing was changed.
-    pub fn set_control_map(&mut self, json: &[u8]) -> Result<u64, Text<{ limits::REASON }>> {
-        let now = self.hal.clock.now();
-        let map = Map::parse(json).map_err(|error| Text::cut(format_args!("{error}")))?;
-        let map = map.ok_or_else(|| Text::cut(format_args!("null is no update control map")))?;
-        let (renew, action) =
-            self.machine.set_local_map(now, map).map_err(|error| Text::cut(format_args!("{error}")))?;
-        // A failure is logged; the map counts while this process lives.
-        self.save_maps();
-        self.perform(now, action);
-        Ok(renew.as_secs())
-    }
-
     /// One step: `Pending` when there is nothing to do before the platform wakes.
     fn advance(&mut self, now: Instant) -> Poll<()> {
         if !self.terminated && self.machine.deadline().is_some_and(|at| at <= now) {
@@ -336,6 +320,7 @@ impl<'b, P: Platform> Client<'b, P> {
     }
 
     fn perform(&mut self, now: Instant, action: Action) {
+        self.note_doors();
         match action {
             Action::Start(id, op) => {
                 self.op = Some(id);
@@ -363,6 +348,7 @@ impl<'b, P: Platform> Client<'b, P> {
             ),
             Work::Reboot { .. } => None,
             Work::Request => earliest(self.requests_deadline(), self.hal.network.deadline()),
+            Work::Policy => self.hal.policy.deadline(),
         };
         earliest(platform, self.machine.deadline())
     }
@@ -400,7 +386,7 @@ impl<'b, P: Platform> Client<'b, P> {
                 "the device is still running {} s after the reboot command",
                 config::REBOOT_WAIT.as_secs()
             )),
-            Work::None | Work::Done(_) | Work::Transfer | Work::StopModule | Work::Request => {
+            Work::None | Work::Done(_) | Work::Transfer | Work::StopModule | Work::Request | Work::Policy => {
                 Outcome::Failure
             }
         };
@@ -426,6 +412,10 @@ impl<'b, P: Platform> Client<'b, P> {
             Work::Reboot { .. } => self.work = Work::Done(Outcome::Failure),
             Work::Request => {
                 self.end_request();
+                self.work = Work::Done(Outcome::Failure);
+            }
+            Work::Policy => {
+                self.hal.policy.kill();
                 self.work = Work::Done(Outcome::Failure);
             }
         }

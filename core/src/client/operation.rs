@@ -4,7 +4,7 @@ use core::task::Poll;
 
 use super::Client;
 use crate::deployment::Call;
-use crate::hal::{Exit, Level, Log, Platform, ScriptRunner, System, UpdateModule};
+use crate::hal::{Exit, Level, Log, Permit, Platform, Policy, ScriptRunner, System, UpdateModule};
 use crate::machine::Op;
 use crate::script::RETRY_LATER;
 use crate::state::Outcome;
@@ -30,6 +30,8 @@ pub(super) enum Work {
     Reboot { asked: bool },
     /// A request to the server.
     Request,
+    /// The policies of the device are asked.
+    Policy,
 }
 
 /// What polling the running operation gave.
@@ -83,6 +85,10 @@ impl<P: Platform> Client<'_, P> {
                 Err(error) => Work::Done(self.fail(format_args!("reboot: {error}"))),
             },
             Op::Request(call) => self.begin_request(now, call),
+            Op::AskPolicy(point) => {
+                self.hal.policy.start(now, point, self.machine.at_door_since().unwrap_or(now));
+                Work::Policy
+            }
             Op::End => {
                 // An offer that was dropped before anything was done has nothing to tell.
                 if self.machine.checkpoint().stores > 0 {
@@ -136,6 +142,7 @@ impl<P: Platform> Client<'_, P> {
             Work::StopModule => self.hal.module.poll_exit(now).map(|_| Outcome::Failure).into(),
             Work::Reboot { asked } => self.poll_reboot(now, asked).into(),
             Work::Request => self.poll_request(now),
+            Work::Policy => self.hal.policy.poll(now).map(permitted).into(),
         }
     }
 
@@ -235,6 +242,19 @@ impl<P: Platform> Client<'_, P> {
                 Poll::Ready(self.fail(format_args!("the reboot command ended with {exit}")))
             }
             Poll::Ready(Err(error)) => Poll::Ready(self.fail(format_args!("reboot: {error}"))),
+        }
+    }
+}
+
+const fn permitted(permit: Permit) -> Outcome {
+    match permit {
+        Permit::Go => Outcome::Success,
+        Permit::Fail => Outcome::Failure,
+        Permit::Wait(time) => {
+            let seconds = time.as_secs();
+            #[expect(clippy::cast_possible_truncation, reason = "a longer wait than can be told is cut")]
+            let seconds = if seconds > u32::MAX as u64 { u32::MAX } else { seconds as u32 };
+            Outcome::Later(Some(seconds))
         }
     }
 }

@@ -397,7 +397,11 @@ impl<P: Platform> Client<'_, P> {
         let deployment = self.machine.deployment();
         if let (Asked::Status, Some(ApiCall::Status { status, .. })) = (asked, self.requests.call) {
             let is_final = matches!(status, Status::Success | Status::Failure);
-            let substate = if is_final { self.summary() } else { Text::new() };
+            let substate = match self.waiting() {
+                _ if is_final => self.summary(),
+                Some((_, why)) => why,
+                None => Text::new(),
+            };
             let body = deployments::status(status, substate.as_str(), self.out)
                 .map_err(|error| failed!("{error}"))?;
             self.requests.body = body.len();

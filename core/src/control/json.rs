@@ -1,11 +1,14 @@
 use core::fmt::{self, Write};
 
-use super::pool::Entry;
-use super::{Action, Full, Map, Point, Pool, Rule, Rules, parse_id};
+use super::pool::{Entry, Lifetime};
+use super::{Action, Full, Id, Map, Point, Pool, Rule, Rules, parse_id};
 use crate::api::json::{self, Out, Overflow, Str, Value};
 use crate::limits;
 use crate::text::Text;
 use crate::time::{Duration, Instant};
+
+/// How long an order of a person's counts, in seconds; 0: until it is lifted. Only in saved maps.
+const HOLD: &str = "hold_seconds";
 
 /// Why a map was refused. It is refused as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -102,8 +105,10 @@ impl Map {
         if map.is_null() {
             return Ok(None);
         }
-        let [id, priority, states] = keys(map, "map", ["id", "priority", "states"])?;
+        Self::build(keys(map, "map", ["id", "priority", "states"])?).map(Some)
+    }
 
+    fn build([id, priority, states]: [Option<Value<'_>>; 3]) -> Result<Self, MapError> {
         let id = id.ok_or(MapError::Id)?.as_str().ok_or(MapError::Type("id"))?;
         // 36 ASCII characters, or no id at all.
         let id = Text::<36>::format(format_args!("{id}")).map_err(|_too_long| MapError::Id)?;
@@ -125,8 +130,22 @@ impl Map {
                 }
             }
         }
-        Ok(Some(Self { id, priority, rules }))
+        Ok(Self { id, priority, rules })
     }
+}
+
+/// A saved map: as it is received, and how long it counts.
+fn read_saved(map: Value<'_>) -> Result<(Map, Lifetime), LoadError> {
+    let [id, priority, states, hold] =
+        keys(map, "map", ["id", "priority", "states", HOLD]).map_err(LoadError::Map)?;
+    let map = Map::build([id, priority, states]).map_err(LoadError::Map)?;
+    let lifetime = match hold.map(|hold| hold.as_integer().and_then(|hold| u64::try_from(hold).ok())) {
+        None => Lifetime::Renewed,
+        Some(Some(0)) => Lifetime::Unlimited,
+        Some(Some(seconds)) => Lifetime::For(Duration::from_secs(seconds)),
+        Some(None) => return Err(LoadError::Map(MapError::Type(HOLD))),
+    };
+    Ok((map, lifetime))
 }
 
 fn rule(value: Value<'_>, name: &'static str) -> Result<Rule, MapError> {
@@ -204,8 +223,8 @@ impl Pool {
             let list = saved.member(name).map_err(|json::Duplicate| LoadError::Shape)?;
             let Some(list) = list.filter(|list| !list.is_null()) else { continue };
             for map in list.items().ok_or(LoadError::Shape)? {
-                let map = Map::read(map).map_err(LoadError::Map)?.ok_or(LoadError::Shape)?;
-                let mut entry = Entry::new(map, now, boot_expiration);
+                let (map, lifetime) = read_saved(map)?;
+                let mut entry = Entry::new(map, lifetime, now, boot_expiration);
                 entry.expired = expired;
                 pool.place(entry).map_err(|Full| LoadError::Full)?;
             }
@@ -219,22 +238,15 @@ fn write_maps(out: &mut Out<'_>, pool: &Pool, expired: bool) {
     for entry in pool.entries().filter(|entry| entry.expired == expired) {
         out.raw(comma);
         comma = ",";
-        write_map(out, &entry.map);
+        write_map(out, entry);
     }
     out.raw(if comma == "[" { "null" } else { "]" });
 }
 
-fn write_map(out: &mut Out<'_>, map: &Map) {
-    out.raw("{\"id\":\"");
-    for (at, shift) in (0..u128::BITS).step_by(4).enumerate() {
-        if matches!(at, 8 | 12 | 16 | 20) {
-            out.raw("-");
-        }
-        let digit = map.id.rotate_left(shift.saturating_add(4)) & 0xf;
-        // A failure is remembered by `out` itself.
-        let _ = write!(out, "{digit:x}");
-    }
-    let _ = write!(out, "\",\"priority\":{},\"states\":{{", map.priority);
+fn write_map(out: &mut Out<'_>, entry: &Entry) {
+    let map = &entry.map;
+    // A failure is remembered by `out` itself.
+    let _ = write!(out, "{{\"id\":\"{}\",\"priority\":{},\"states\":{{", Id(map.id), map.priority);
     let mut comma = "";
     for point in Point::ALL {
         let rule = map.rules.at(point);
@@ -252,7 +264,11 @@ fn write_map(out: &mut Out<'_>, map: &Map) {
             rule.on_action_executed.name(),
         );
     }
-    out.raw("}}");
+    let _ = match entry.lifetime {
+        Lifetime::Renewed => out.write_str("}}"),
+        Lifetime::For(time) => write!(out, "}},\"{HOLD}\":{}}}", time.as_secs().max(1)),
+        Lifetime::Unlimited => write!(out, "}},\"{HOLD}\":0}}"),
+    };
 }
 
 #[cfg(test)]

@@ -195,9 +195,9 @@ fn a_loaded_pool_has_the_boot_expiration_and_expired_stays_expired() {
     let mut loaded = Pool::load(saved.as_bytes(), now, boot).unwrap();
     assert_eq!(loaded.next_event(now), Some(now + Duration::from_secs(300)));
     assert_eq!(loaded.next_event(now + Duration::from_secs(300)), Some(now + boot));
-    assert_eq!(loaded.query(Point::Install, now).0, Answer::Continue, "the expired one forces it");
+    assert_eq!(loaded.query(Point::Install, now).answer, Answer::ForceContinue, "the expired one forces it");
     loaded.purge_expired(now);
-    assert_eq!(loaded.query(Point::Install, now).0, Answer::Pause);
+    assert_eq!(loaded.query(Point::Install, now).answer, Answer::Pause);
     let mut again = [0; limits::MAPS_RECORD];
     assert!(loaded.write(&mut again).unwrap().unwrap().contains("\"priority\":-1"));
 }

@@ -1,7 +1,7 @@
 use core::cmp::Reverse;
 use core::fmt;
 
-use super::{Action, Map, Point, Rules};
+use super::{Action, Map, Point, Rule, Rules};
 use crate::limits;
 use crate::retry::SHORTEST;
 use crate::time::{Duration, Instant, earliest};
@@ -9,12 +9,71 @@ use crate::time::{Duration, Instant, earliest};
 /// What the maps say at a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// Go on.
+    /// No objection; what else may hold an update back is asked next.
     Continue,
+    /// Go on, whatever else may hold an update back.
+    ForceContinue,
     /// Wait, and ask again at [`Pool::next_event`] and at every change of the pool.
     Pause,
     /// As if the state behind the point had failed.
     Fail,
+}
+
+/// The pair that names a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Holder {
+    /// See [`Map::id`].
+    pub id: u128,
+    /// See [`Map::priority`].
+    pub priority: i8,
+}
+
+/// The answer to [`Pool::query`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Reply {
+    /// What the maps say.
+    pub answer: Answer,
+    /// The map whose word it is; `None` where no map has an opinion.
+    pub by: Option<Holder>,
+    /// The query changed the pool, which is to be saved.
+    pub changed: bool,
+}
+
+/// How long a map counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lifetime {
+    /// As configured, unless it is renewed: from a program, or from the server.
+    Renewed,
+    /// This long, and again this long after a restart: from a person, who need not stay to renew it.
+    For(Duration),
+    /// Until it is lifted: likewise.
+    Unlimited,
+}
+
+/// What a person at the device says about some points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// Wait there, in every update, until it is lifted or its time is up. Then updates go on.
+    Pause,
+    /// Pass there once, whatever lower priorities and the policies say.
+    Pass,
+    /// Fail there once.
+    Fail,
+    /// No order any more.
+    Lift,
+}
+
+impl Order {
+    const fn rule(self) -> Rule {
+        let go_on = Action::Continue;
+        let (action, on_action_executed) = match self {
+            Self::Pause => (Action::Pause, Action::Pause),
+            Self::Pass => (Action::ForceContinue, go_on),
+            Self::Fail => (Action::Fail, go_on),
+            Self::Lift => (go_on, go_on),
+        };
+        Rule { action, on_map_expire: go_on, on_action_executed }
+    }
 }
 
 /// The pool holds [`limits::MAPS`] maps and none of them is the one to be replaced.
@@ -47,15 +106,35 @@ pub(super) struct Entry {
     /// The rules as the server last sent them, before any query advanced them. Not saved: after a restart
     /// the server's map counts as new, so that nothing it forbids is missed.
     received: Option<Rules>,
+    pub(super) lifetime: Lifetime,
+    /// `None`: never.
+    ends: Option<Ends>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Ends {
     halfway: Instant,
     expires: Instant,
 }
 
 impl Entry {
-    pub(super) fn new(map: Map, now: Instant, expiration: Duration) -> Self {
-        let expiration = expiration.max(SHORTEST);
-        let half = Duration::from_millis(expiration.as_millis() / 2);
-        Self { map, expired: false, received: None, halfway: now + half, expires: now + expiration }
+    /// `expiration` is that of maps that are to be renewed.
+    pub(super) fn new(map: Map, lifetime: Lifetime, now: Instant, expiration: Duration) -> Self {
+        let ends = match lifetime {
+            Lifetime::Renewed => {
+                let expiration = expiration.max(SHORTEST);
+                let half = Duration::from_millis(expiration.as_millis() / 2);
+                Some(Ends { halfway: now + half, expires: now + expiration })
+            }
+            // Nobody renews it: half of its time is nothing to wake for.
+            Lifetime::For(time) => Some(Ends { halfway: now + time, expires: now + time }),
+            Lifetime::Unlimited => None,
+        };
+        Self { map, expired: false, received: None, lifetime, ends }
+    }
+
+    const fn holder(&self) -> Holder {
+        Holder { id: self.map.id, priority: self.map.priority }
     }
 }
 
@@ -84,7 +163,42 @@ impl Pool {
             self.remove_pair(&map);
             return Ok(());
         }
-        self.place(Entry::new(map, now, expiration))
+        self.place(Entry::new(map, Lifetime::Renewed, now, expiration))
+    }
+
+    /// What a person says about `points`; what was said about the other points in the same name stays, `lifetime`
+    /// is for all of them.
+    ///
+    /// # Errors
+    /// [`Full`]; the pool is unchanged.
+    pub fn order(
+        &mut self,
+        name: Holder,
+        points: &[Point],
+        order: Order,
+        lifetime: Lifetime,
+        now: Instant,
+    ) -> Result<(), Full> {
+        let before = self.entries().find(|entry| entry.holder() == name && !entry.expired);
+        let mut rules = before.map_or(Rules::default(), |entry| entry.map.rules);
+        for &point in points {
+            *rules.at_mut(point) = order.rule();
+        }
+        let map = Map { id: name.id, priority: name.priority, rules };
+        if map.is_empty() {
+            self.remove_pair(&map);
+            return Ok(());
+        }
+        // What is lifted does not change how long the rest counts.
+        match before.copied() {
+            Some(entry) if order == Order::Lift => self.place(Entry { map, ..entry }),
+            Some(_) | None => self.place(Entry::new(map, lifetime, now, SHORTEST)),
+        }
+    }
+
+    /// The maps, in the order they are asked: name, what they say, whether they have expired, and when they will.
+    pub fn maps(&self) -> impl Iterator<Item = (&Map, bool, Option<Instant>)> {
+        self.entries().map(|entry| (&entry.map, entry.expired, entry.ends.map(|ends| ends.expires)))
     }
 
     /// A map from the server. Replaces all priorities of its id. One that is equal to the last one the server sent
@@ -93,7 +207,7 @@ impl Pool {
         let advanced = self.entries().find(|entry| {
             (entry.map.id, entry.map.priority) == (map.id, map.priority) && entry.received == Some(map.rules)
         });
-        let mut entry = Entry::new(advanced.map_or(map, |old| old.map), now, expiration);
+        let mut entry = Entry::new(advanced.map_or(map, |old| old.map), Lifetime::Renewed, now, expiration);
         entry.received = Some(map.rules);
 
         let mut pool = self.clone();
@@ -108,37 +222,43 @@ impl Pool {
         self.retain(|entry| entry.map.id != id);
     }
 
-    /// Deletes the expired maps; called when the client becomes idle.
+    /// Deletes the expired maps, and the orders that were carried out; called when the client becomes idle.
     pub fn purge_expired(&mut self, now: Instant) {
         self.expire(now);
-        self.retain(|entry| !entry.expired);
+        self.retain(|entry| !entry.expired && (entry.lifetime == Lifetime::Renewed || !entry.map.is_empty()));
     }
 
     /// Asks the maps whether the update goes on at `point`, highest priority first, until a priority decides.
     ///
     /// Every map asked has its action for this point replaced by `on_action_executed`, so asking twice may give
-    /// two answers. True in the second place when that changed anything.
+    /// two answers.
     #[must_use]
-    pub fn query(&mut self, point: Point, now: Instant) -> (Answer, bool) {
+    pub fn query(&mut self, point: Point, now: Instant) -> Reply {
         let mut changed = self.expire(now);
         let mut vote = Action::Continue;
+        let mut by = None;
         let mut group = None;
         for entry in self.entries.iter_mut().flatten() {
             if group != Some(entry.map.priority) && vote != Action::Continue {
                 break;
             }
             group = Some(entry.map.priority);
+            let holder = entry.holder();
             let rule = entry.map.rules.at_mut(point);
-            vote = vote.max(if entry.expired { rule.on_map_expire } else { rule.action });
+            let word = if entry.expired { rule.on_map_expire } else { rule.action };
+            if word > vote {
+                (vote, by) = (word, Some(holder));
+            }
             changed |= rule.action != rule.on_action_executed;
             rule.action = rule.on_action_executed;
         }
         let answer = match vote {
-            Action::Continue | Action::ForceContinue => Answer::Continue,
+            Action::Continue => Answer::Continue,
+            Action::ForceContinue => Answer::ForceContinue,
             Action::Pause => Answer::Pause,
             Action::Fail => Answer::Fail,
         };
-        (answer, changed)
+        Reply { answer, by, changed }
     }
 
     /// When a paused update should ask again though nothing changed: the nearest half-way time or expiry of an
@@ -147,7 +267,8 @@ impl Pool {
     pub fn next_event(&self, now: Instant) -> Option<Instant> {
         self.entries()
             .filter(|entry| !entry.expired)
-            .map(|entry| if now < entry.halfway { entry.halfway } else { entry.expires })
+            .filter_map(|entry| entry.ends)
+            .map(|ends| if now < ends.halfway { ends.halfway } else { ends.expires })
             .fold(None, |nearest, at| earliest(nearest, Some(at)))
     }
 
@@ -168,7 +289,7 @@ impl Pool {
     fn expire(&mut self, now: Instant) -> bool {
         let mut any = false;
         for entry in self.entries.iter_mut().flatten() {
-            if !entry.expired && now >= entry.expires {
+            if !entry.expired && entry.ends.is_some_and(|ends| now >= ends.expires) {
                 entry.expired = true;
                 any = true;
             }

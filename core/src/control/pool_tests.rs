@@ -1,5 +1,4 @@
 use super::*;
-use crate::control::Rule;
 use std::vec::Vec;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -19,9 +18,13 @@ fn map(id: u128, priority: i8, install: Rule) -> Map {
 fn pool(maps: &[Map]) -> Pool {
     let mut pool = Pool::new();
     for map in maps {
-        pool.place(Entry::new(*map, at(0), HOUR)).unwrap();
+        pool.place(Entry::new(*map, Lifetime::Renewed, at(0), HOUR)).unwrap();
     }
     pool
+}
+
+fn said(reply: Reply) -> (Answer, bool) {
+    (reply.answer, reply.changed)
 }
 
 fn install_actions(pool: &Pool) -> Vec<(i8, Action)> {
@@ -46,7 +49,7 @@ mod query {
                 .collect::<Vec<_>>(),
         );
         let before = install_actions(&pool);
-        assert_eq!(pool.query(Point::Install, at(1)), (answer, !asked.is_empty()));
+        assert_eq!(said(pool.query(Point::Install, at(1))), (answer, !asked.is_empty()));
         for (was, is) in before.iter().zip(install_actions(&pool)) {
             assert_eq!(was.1 != is.1, asked.contains(&is.0), "{was:?} {is:?}");
         }
@@ -57,7 +60,7 @@ mod query {
         check(&[], Answer::Continue, &[]);
         check(&[(0, Continue)], Answer::Continue, &[0]);
         check(&[(5, Continue), (0, Pause)], Answer::Pause, &[5, 0]);
-        check(&[(5, ForceContinue), (0, Fail)], Answer::Continue, &[5]);
+        check(&[(5, ForceContinue), (0, Fail)], Answer::ForceContinue, &[5]);
         check(&[(0, Pause), (0, ForceContinue)], Answer::Pause, &[0]);
         check(&[(0, Pause), (0, Fail)], Answer::Fail, &[0]);
         check(&[(-10, Fail), (10, Pause)], Answer::Pause, &[10]);
@@ -66,30 +69,30 @@ mod query {
     #[test]
     fn an_expired_pause_fails_by_default() {
         let mut pool = pool(&[map(1, 0, rule(Pause))]);
-        assert_eq!(pool.query(Point::Install, at(3599)).0, Answer::Pause);
-        assert_eq!(pool.query(Point::Install, at(3600)), (Answer::Fail, true));
-        assert_eq!(pool.query(Point::Install, at(3600)), (Answer::Fail, false));
+        assert_eq!(pool.query(Point::Install, at(3599)).answer, Answer::Pause);
+        assert_eq!(said(pool.query(Point::Install, at(3600))), (Answer::Fail, true));
+        assert_eq!(said(pool.query(Point::Install, at(3600))), (Answer::Fail, false));
     }
 
     #[test]
     fn an_expired_map_says_what_it_was_told_to() {
         let mut pool = pool(&[map(1, 0, Rule::new(Some(Pause), Some(Continue), None))]);
-        assert_eq!(pool.query(Point::Install, at(3600)).0, Answer::Continue);
+        assert_eq!(pool.query(Point::Install, at(3600)).answer, Answer::Continue);
     }
 
     #[test]
     fn one_update_is_approved_and_the_next_one_held() {
         let mut pool = pool(&[map(1, 0, Rule::new(Some(ForceContinue), None, Some(Pause)))]);
-        assert_eq!(pool.query(Point::Install, at(1)), (Answer::Continue, true));
-        assert_eq!(pool.query(Point::Install, at(2)), (Answer::Pause, false));
+        assert_eq!(said(pool.query(Point::Install, at(1))), (Answer::ForceContinue, true));
+        assert_eq!(said(pool.query(Point::Install, at(2))), (Answer::Pause, false));
     }
 
     #[test]
     fn other_points_are_neither_asked_nor_changed() {
         let mut pool = pool(&[map(1, 0, Rule::new(Some(Fail), None, Some(Continue)))]);
         let before = pool.clone();
-        assert_eq!(pool.query(Point::Reboot, at(1)), (Answer::Continue, false));
-        assert_eq!(pool.query(Point::Commit, at(1)), (Answer::Continue, false));
+        assert_eq!(said(pool.query(Point::Reboot, at(1))), (Answer::Continue, false));
+        assert_eq!(said(pool.query(Point::Commit, at(1))), (Answer::Continue, false));
         assert_eq!(pool, before);
     }
 }
@@ -134,7 +137,7 @@ fn an_empty_server_map_stays_so_that_it_is_refreshed() {
     let mut pool = Pool::new();
     pool.insert_from_server(map(1, 0, Rule::default()), at(0), HOUR).unwrap();
     assert!(pool.holds(1));
-    assert_eq!(pool.query(Point::Install, at(1)), (Answer::Continue, false));
+    assert_eq!(said(pool.query(Point::Install, at(1))), (Answer::Continue, false));
 }
 
 #[test]
@@ -142,25 +145,25 @@ fn the_same_server_map_keeps_its_advanced_action_and_a_changed_one_re_arms() {
     let once = map(1, 0, Rule::new(Some(Action::Pause), None, Some(Action::Continue)));
     let mut pool = Pool::new();
     pool.insert_from_server(once, at(0), HOUR).unwrap();
-    assert_eq!(pool.query(Point::Install, at(1)), (Answer::Pause, true));
+    assert_eq!(said(pool.query(Point::Install, at(1))), (Answer::Pause, true));
     pool.insert_from_server(once, at(1800), HOUR).unwrap();
     assert_eq!(pool.next_event(at(1800)), Some(at(3600)), "it is renewed");
-    assert_eq!(pool.query(Point::Install, at(1801)), (Answer::Continue, false));
+    assert_eq!(said(pool.query(Point::Install, at(1801))), (Answer::Continue, false));
 
     // Equal to the last one received, not to what became of it: that would be a change.
     let changed = map(1, 0, Rule::new(Some(Action::Continue), Some(Action::Fail), None));
     pool.insert_from_server(changed, at(1802), HOUR).unwrap();
     pool.insert_from_server(once, at(1803), HOUR).unwrap();
-    assert_eq!(pool.query(Point::Install, at(1804)).0, Answer::Pause);
+    assert_eq!(pool.query(Point::Install, at(1804)).answer, Answer::Pause);
 }
 
 #[test]
 fn the_same_local_map_re_arms() {
     let once = map(1, 0, Rule::new(Some(Action::Pause), None, Some(Action::Continue)));
     let mut pool = pool(&[once]);
-    assert_eq!(pool.query(Point::Install, at(1)).0, Answer::Pause);
+    assert_eq!(pool.query(Point::Install, at(1)).answer, Answer::Pause);
     pool.insert_local(once, at(2), HOUR).unwrap();
-    assert_eq!(pool.query(Point::Install, at(3)).0, Answer::Pause);
+    assert_eq!(pool.query(Point::Install, at(3)).answer, Answer::Pause);
 }
 
 #[test]
@@ -168,9 +171,9 @@ fn a_renewed_map_is_no_longer_expired() {
     let pause = map(1, 0, rule(Action::Pause));
     let mut pool = Pool::new();
     pool.insert_from_server(pause, at(0), HOUR).unwrap();
-    assert_eq!(pool.query(Point::Install, at(3600)).0, Answer::Fail);
+    assert_eq!(pool.query(Point::Install, at(3600)).answer, Answer::Fail);
     pool.insert_from_server(pause, at(3601), HOUR).unwrap();
-    assert_eq!(pool.query(Point::Install, at(3602)).0, Answer::Pause);
+    assert_eq!(pool.query(Point::Install, at(3602)).answer, Answer::Pause);
 }
 
 #[test]
@@ -189,8 +192,8 @@ fn the_next_event_is_half_way_then_the_expiry_then_never() {
 fn n13_an_expiration_of_zero_lasts_a_second() {
     let mut pool = Pool::new();
     pool.insert_local(map(1, 0, rule(Action::Pause)), at(5), Duration::ZERO).unwrap();
-    assert_eq!(pool.query(Point::Install, at(5)).0, Answer::Pause);
-    assert_eq!(pool.query(Point::Install, at(6)).0, Answer::Fail);
+    assert_eq!(pool.query(Point::Install, at(5)).answer, Answer::Pause);
+    assert_eq!(pool.query(Point::Install, at(6)).answer, Answer::Fail);
 }
 
 #[test]
@@ -270,7 +273,7 @@ mod model {
                     return Answer::Pause;
                 }
                 if votes.contains(&Action::ForceContinue) {
-                    return Answer::Continue;
+                    return Answer::ForceContinue;
                 }
             }
             Answer::Continue
@@ -337,7 +340,7 @@ mod model {
                     }
                     _ => {
                         let point = Point::ALL[random.below(3) as usize];
-                        assert_eq!(pool.query(point, now).0, model.query(point, now), "{context}");
+                        assert_eq!(pool.query(point, now).answer, model.query(point, now), "{context}");
                     }
                 }
                 model.0.sort_by_key(|k| (Reverse(k.map.priority), k.map.id));
@@ -371,7 +374,7 @@ mod model {
             let maps: Vec<_> = (0..6_u128).map(|id| Map { id, ..random.map() }).collect();
             let before = pool(&maps);
             let mut after = before.clone();
-            let (_, changed) = after.query(Point::Install, at(1));
+            let changed = after.query(Point::Install, at(1)).changed;
             let decides = |e: &&Entry| e.map.rules.install.action != Action::Continue;
             let Some(deciding) = before.entries().find(decides).map(|e| e.map.priority) else { continue };
             let below = |pool: &Pool| -> Vec<Map> {
@@ -380,5 +383,88 @@ mod model {
             assert_eq!(below(&before), below(&after), "seed {seed}");
             assert_eq!(changed, before != after, "seed {seed}");
         }
+    }
+}
+
+mod orders {
+    use super::*;
+
+    const NAME: Holder = Holder { id: 7, priority: 10 };
+
+    fn ordered(points: &[Point], order: Order, lifetime: Lifetime) -> Pool {
+        let mut pool = Pool::new();
+        pool.order(NAME, points, order, lifetime, at(0)).unwrap();
+        pool
+    }
+
+    #[test]
+    fn a_pause_holds_until_it_is_lifted() {
+        let mut pool = ordered(&Point::ALL, Order::Pause, Lifetime::Unlimited);
+        for point in Point::ALL {
+            let reply = pool.query(point, at(1_000_000));
+            assert_eq!((reply.answer, reply.by), (Answer::Pause, Some(NAME)));
+        }
+        assert_eq!(pool.next_event(at(1)), None);
+        pool.purge_expired(at(1_000_000));
+        pool.order(NAME, &[Point::Install], Order::Lift, Lifetime::Unlimited, at(2)).unwrap();
+        assert_eq!(pool.query(Point::Install, at(3)).answer, Answer::Continue);
+        assert_eq!(pool.query(Point::Commit, at(3)).answer, Answer::Pause);
+        pool.order(NAME, &Point::ALL, Order::Lift, Lifetime::Unlimited, at(4)).unwrap();
+        assert!(pool.is_empty());
+    }
+
+    #[test]
+    fn a_pause_for_a_time_goes_on_when_it_is_up() {
+        let mut pool = ordered(&[Point::Reboot], Order::Pause, Lifetime::For(HOUR));
+        assert_eq!(pool.query(Point::Reboot, at(3599)).answer, Answer::Pause);
+        // Lifting something else does not make it longer.
+        pool.order(NAME, &[Point::Install], Order::Lift, Lifetime::For(HOUR), at(1800)).unwrap();
+        assert_eq!(pool.next_event(at(1800)), Some(at(3600)));
+        assert_eq!(pool.query(Point::Reboot, at(3600)).answer, Answer::Continue);
+        // A new order in the name of an expired one is not held to what that said elsewhere.
+        pool.order(NAME, &[Point::Commit], Order::Pause, Lifetime::Unlimited, at(3601)).unwrap();
+        assert_eq!(pool.query(Point::Reboot, at(3602)).answer, Answer::Continue);
+        assert_eq!(pool.query(Point::Commit, at(3602)).answer, Answer::Pause);
+    }
+
+    #[test]
+    fn passing_and_failing_count_once() {
+        for (order, answer) in [(Order::Pass, Answer::ForceContinue), (Order::Fail, Answer::Fail)] {
+            let mut pool = ordered(&[Point::Install], order, Lifetime::Unlimited);
+            assert_eq!(pool.query(Point::Install, at(1)).answer, answer);
+            assert_eq!(pool.query(Point::Install, at(1)).answer, Answer::Continue);
+            pool.purge_expired(at(2));
+            assert!(pool.is_empty(), "{order:?} was carried out");
+        }
+    }
+
+    #[test]
+    fn orders_outlive_a_restart_as_they_were_given() {
+        for lifetime in [Lifetime::Unlimited, Lifetime::For(HOUR), Lifetime::Renewed] {
+            let mut pool = ordered(&[Point::Commit], Order::Pause, lifetime);
+            let mut buf = [0; limits::MAPS_RECORD];
+            let saved = pool.write(&mut buf).unwrap().unwrap();
+            let boot = Duration::from_secs(600);
+            let loaded = Pool::load(saved.as_bytes(), at(50), boot).unwrap();
+            let end = match lifetime {
+                Lifetime::Unlimited => None,
+                Lifetime::For(time) => Some(at(50) + time),
+                Lifetime::Renewed => Some(at(50) + boot),
+            };
+            assert_eq!(loaded.maps().map(|(_, _, ends)| ends).collect::<Vec<_>>(), [end]);
+            pool.order(NAME, &Point::ALL, Order::Lift, lifetime, at(1)).unwrap();
+            assert!(pool.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_full_pool_refuses_an_order_and_stays() {
+        let mut pool = Pool::new();
+        for id in 0..limits::MAPS as u128 {
+            pool.insert_local(map(100 + id, 0, rule(Action::Pause)), at(0), HOUR).unwrap();
+        }
+        let before = pool.clone();
+        assert_eq!(pool.order(NAME, &[Point::Install], Order::Pause, Lifetime::Unlimited, at(0)), Err(Full));
+        assert_eq!(pool, before);
     }
 }

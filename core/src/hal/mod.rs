@@ -16,6 +16,7 @@ mod clock;
 mod log;
 mod module;
 mod network;
+mod policy;
 mod script;
 mod sink;
 mod storage;
@@ -27,6 +28,7 @@ pub use clock::Clock;
 pub use log::{Level, Log};
 pub use module::{TreeFacts, UpdateModule};
 pub use network::{ContentRange, Head, Method, Network, Request, RetryAfter, Target};
+pub use policy::{Permit, Policy};
 pub use script::ScriptRunner;
 pub use sink::PayloadSink;
 pub use storage::{Change, Key, Storage};
@@ -116,6 +118,8 @@ pub trait Platform {
     type System: System;
     /// What the server gets to know of the device.
     type Agent: Agent;
+    /// When updates are welcome.
+    type Policy: Policy;
     /// The monotonic clock.
     type Clock: Clock;
     /// The log.
@@ -135,6 +139,7 @@ pub struct Hal<P: Platform> {
     pub network: P::Network,
     pub system: P::System,
     pub agent: P::Agent,
+    pub policy: P::Policy,
     pub clock: P::Clock,
     pub log: P::Log,
     pub verifier: P::Verifier,

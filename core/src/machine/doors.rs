@@ -1,18 +1,18 @@
 //! The doors before install, reboot and commit, where control maps decide (`spec/update-control.md` 7).
 //!
 //! ```text
-//! Enter: refresh ──> Main: query ── continue ──> the state behind the door
-//!    ^ retry │ abort      │ │ pause
-//!    └───────┘            │ └──> Leave: report, wait ── changed, expired ──> Main
-//!                  fail   v                          └─ time to refresh ───> Enter
-//!              CheckRollback
+//! Enter: refresh ──> Main: maps ── force_continue ────> the state behind the door
+//!    ^ retry │ abort     │ │ └── continue ──> policies ──^
+//!    └───────┘      fail │ │ pause               │ not yet
+//!                        v └───────> Leave: report, wait ── changed, approved, expired ──> Main
+//!              CheckRollback                              └─ time to refresh ────────────> Enter
 //! ```
 
 use super::{ApiCall, Begin, Doing, Event, Machine, Op};
-use crate::control::{Answer, Full, Map, Point, Pool, parse_id};
+use crate::control::{Answer, Full, Holder, Lifetime, Map, Order, Point, Pool, parse_id};
 use crate::machine::Action;
-use crate::retry::{Backoff, Purpose, Schedule};
-use crate::state::{Outcome, Phase, State};
+use crate::retry::{Backoff, Purpose, SHORTEST, Schedule};
+use crate::state::{self, Outcome, Phase, State};
 use crate::time::{Duration, Instant, earliest};
 
 /// The control maps of the device, and how the door at hand stands.
@@ -25,11 +25,44 @@ pub(super) struct Doors {
     unreadable: bool,
     /// The server's map for the deployment cannot be used: the deployment fails at once.
     refused: bool,
+    /// What the maps said, while they are being saved.
     answer: Option<Answer>,
+    /// Whose word it was.
+    by: Option<Holder>,
+    held: Option<Held>,
+    /// Since when the update stands at this door.
+    since: Option<Instant>,
     /// When the pause at this door was reported last, and when the maps were looked at last.
     reported: Option<Instant>,
     looked: Option<Instant>,
+    /// When the policies want to be asked again.
+    ask_again: Option<Instant>,
+    /// Somebody at the device lets the update pass this door.
+    approved: bool,
+    /// The maps changed while something else was under way here.
+    changed: bool,
     refresh: Backoff,
+    note: Option<DoorNote>,
+}
+
+/// What holds an update back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Held {
+    /// This control map.
+    Map(Holder),
+    /// A policy of the device.
+    Policy,
+}
+
+/// What happened at a door, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DoorNote {
+    /// The update waits.
+    Waits(Point, Held),
+    /// The update fails. `None`: the saved maps could not be read.
+    Fails(Point, Option<Held>),
+    /// Somebody at the device let it pass.
+    Approved(Point),
 }
 
 impl Machine {
@@ -73,6 +106,57 @@ impl Machine {
         Ok((renew, self.step(now, Event::ControlChanged)))
     }
 
+    /// What a person at the device says about `points`. See [`Pool::order`].
+    ///
+    /// # Errors
+    /// [`Full`]; nothing was changed.
+    pub fn order(
+        &mut self,
+        now: Instant,
+        name: Holder,
+        points: &[Point],
+        order: Order,
+        lifetime: Lifetime,
+    ) -> Result<Action, Full> {
+        let before = self.doors.pool.clone();
+        self.doors.pool.order(name, points, order, lifetime, now)?;
+        self.doors.dirty |= self.doors.pool != before;
+        Ok(self.step(now, Event::ControlChanged))
+    }
+
+    /// The door the update waits at, and what holds it there.
+    #[must_use]
+    pub fn held(&self) -> Option<(Point, Held)> {
+        Some((self.point()?, self.doors.held?))
+    }
+
+    /// What happened at a door since the last call; the driver asks after each step.
+    pub const fn take_door_note(&mut self) -> Option<DoorNote> {
+        self.doors.note.take()
+    }
+
+    /// Since when the update stands at the door at hand.
+    #[must_use]
+    pub const fn at_door_since(&self) -> Option<Instant> {
+        self.doors.since
+    }
+
+    /// The point of the door at hand.
+    #[must_use]
+    pub const fn point(&self) -> Option<Point> {
+        state::point(self.state)
+    }
+
+    /// Somebody lets the update pass the door it waits at.
+    pub(super) const fn approve(&mut self) {
+        self.doors.approved = true;
+    }
+
+    /// The maps changed while something is under way.
+    pub(super) fn knock(&mut self) {
+        self.doors.changed |= self.point().is_some();
+    }
+
     /// The server's map for the deployment at hand: `Ok(None)` when it has none, `Err` when it cannot be used.
     /// Called before the request that brought it is reported as ended.
     pub fn set_server_map(&mut self, now: Instant, map: Result<Option<Map>, ()>) {
@@ -100,7 +184,7 @@ impl Machine {
     /// A new deployment begins.
     pub(super) const fn reset_doors(&mut self) {
         self.doors.refused = false;
-        self.doors.reported = None;
+        self.pass();
     }
 
     /// The deployment is over: its maps go, whichever way they came, and the expired ones.
@@ -113,85 +197,122 @@ impl Machine {
         self.doors.dirty |= self.doors.pool != before;
         self.doors.refused = false;
         self.doors.unreadable = false;
+        self.pass();
+    }
+
+    /// The door at hand is left behind.
+    const fn pass(&mut self) {
+        let doors = &mut self.doors;
+        doors.held = None;
+        doors.since = None;
+        doors.reported = None;
+        doors.ask_again = None;
+        doors.approved = false;
+        doors.changed = false;
     }
 
     /// The work of a door.
     pub(super) fn door(&mut self, now: Instant, point: Point) -> Begin {
         match self.phase {
             Phase::Enter => {
-                let held =
-                    parse_id(self.checkpoint.deployment.as_str()).is_some_and(|id| self.doors.pool.holds(id));
-                if held {
+                self.doors.since.get_or_insert(now);
+                if self.holds_server_map() {
                     Begin::Start(Op::Request(ApiCall::ControlMap))
                 } else {
                     Begin::Already(Outcome::Success)
                 }
             }
-            Phase::Main => {
-                self.doors.looked = Some(now);
-                let (answer, changed) = self.doors.pool.query(point, now);
-                self.doors.dirty |= changed;
-                self.doors.answer = Some(if self.doors.unreadable { Answer::Fail } else { answer });
-                if self.doors.dirty { Begin::Start(Op::SaveMaps) } else { Begin::Already(self.answered()) }
-            }
+            Phase::Main => self.look(now, point),
+            Phase::Leave if self.doors.changed || self.doors.approved => Begin::Already(Outcome::Success),
             Phase::Leave if self.report_is_due(now) => {
                 self.doors.reported = Some(now);
-                Begin::Start(Op::Request(ApiCall::Status {
-                    status: point.pause_status(),
-                    fresh_token: false,
-                }))
+                self.status(point.pause_status())
             }
             Phase::Leave => Begin::Wait,
             Phase::Error => Begin::Already(Outcome::Failure),
         }
     }
 
+    /// Asks the maps, then the policies.
+    fn look(&mut self, now: Instant, point: Point) -> Begin {
+        self.doors.looked = Some(now);
+        self.doors.changed = false;
+        if core::mem::take(&mut self.doors.approved) {
+            self.doors.note = Some(DoorNote::Approved(point));
+            self.pass();
+            return Begin::Already(Outcome::Success);
+        }
+        let reply = self.doors.pool.query(point, now);
+        self.doors.dirty |= reply.changed;
+        self.doors.answer = Some(if self.doors.unreadable { Answer::Fail } else { reply.answer });
+        self.doors.by = reply.by.filter(|_| !self.doors.unreadable);
+        if self.doors.dirty {
+            return Begin::Start(Op::SaveMaps);
+        }
+        match self.answered(point) {
+            Next::Go(outcome) => Begin::Already(outcome),
+            Next::Ask => Begin::Start(Op::AskPolicy(point)),
+        }
+    }
+
     /// The operation of a door ended.
-    pub(super) fn door_done(&mut self, now: Instant, outcome: Outcome) -> Result<Outcome, Doing> {
+    pub(super) fn door_done(&mut self, now: Instant, outcome: Outcome) -> DoorNext {
+        let Some(point) = self.point() else { return DoorNext::Go(outcome) };
         match (self.phase, outcome) {
             // 404: the deployment was aborted.
-            (Phase::Enter, Outcome::Aborted) => Ok(Outcome::Aborted),
+            (Phase::Enter, Outcome::Aborted) => DoorNext::Go(Outcome::Aborted),
             (Phase::Enter, Outcome::Success) => {
                 self.doors.refresh.reset();
-                if core::mem::take(&mut self.doors.refused) {
-                    Ok(Outcome::Failure)
-                } else {
-                    Ok(Outcome::Success)
-                }
+                let refused = core::mem::take(&mut self.doors.refused);
+                DoorNext::Go(if refused { Outcome::Failure } else { Outcome::Success })
             }
             (Phase::Enter, outcome) => {
                 let schedule = Schedule::new(&self.config, Purpose::Poll);
                 match self.doors.refresh.next(schedule, super::retry_after(outcome)) {
-                    Some(wait) => Err(Doing::Pause(now + wait)),
-                    None => Ok(Outcome::Failure),
+                    Some(wait) => DoorNext::Wait(Doing::Pause(now + wait)),
+                    None => DoorNext::Go(Outcome::Failure),
                 }
             }
             // A map that cannot be saved still counts while this process lives.
-            (Phase::Main, _) => Ok(self.answered()),
-            (Phase::Leave, Outcome::Aborted) => Ok(Outcome::Aborted),
+            (Phase::Main, outcome) if self.doors.answer.is_none() => {
+                DoorNext::Go(self.policies_said(now, point, outcome))
+            }
+            (Phase::Main, _) => match self.answered(point) {
+                Next::Go(outcome) => DoorNext::Go(outcome),
+                Next::Ask => DoorNext::Start(Op::AskPolicy(point)),
+            },
+            (Phase::Leave, Outcome::Aborted) => DoorNext::Go(Outcome::Aborted),
             // The report of a pause is best effort.
-            (Phase::Leave, _) => Err(Doing::Waiting),
-            (Phase::Error, _) => Ok(Outcome::Failure),
+            (Phase::Leave, _) if self.doors.changed || self.doors.approved => DoorNext::Go(Outcome::Success),
+            (Phase::Leave, _) => DoorNext::Wait(Doing::Waiting),
+            (Phase::Error, _) => DoorNext::Go(Outcome::Failure),
         }
     }
 
-    /// A paused door was woken, by time or by a change of the maps: `None` when there is nothing to do yet.
-    pub(super) fn woken(&self, now: Instant, changed: bool) -> Option<Outcome> {
-        if changed {
-            return Some(Outcome::Success);
-        }
+    /// Time passed at a paused door: `None` when there is nothing to do yet.
+    pub(super) fn woken(&self, now: Instant) -> Option<Outcome> {
         if self.door_deadline().is_none_or(|at| at > now) {
             return None;
         }
-        let held = parse_id(self.checkpoint.deployment.as_str()).is_some_and(|id| self.doors.pool.holds(id));
-        Some(if held { Outcome::Nothing } else { Outcome::Success })
+        // A policy that wants to be asked again is no reason to ask the server.
+        let refresh = self.maps_deadline().is_some_and(|at| at <= now) && self.holds_server_map();
+        Some(if refresh { Outcome::Nothing } else { Outcome::Success })
     }
 
-    /// When a paused door looks again: at the next event of the maps, or when the pause is to be reported anew.
+    /// When a paused door looks again: at the next event of the maps, when the pause is to be reported anew, or when
+    /// a policy may have changed its mind.
     pub(super) fn door_deadline(&self) -> Option<Instant> {
+        earliest(self.maps_deadline(), self.doors.ask_again)
+    }
+
+    fn maps_deadline(&self) -> Option<Instant> {
         let looked = self.doors.looked?;
         let report = self.doors.reported.map(|at| at + self.config.update_poll_interval);
         earliest(self.doors.pool.next_event(looked), report)
+    }
+
+    fn holds_server_map(&self) -> bool {
+        parse_id(self.checkpoint.deployment.as_str()).is_some_and(|id| self.doors.pool.holds(id))
     }
 
     /// Once per pause, and again every poll interval, to notice an abort (R-15).
@@ -199,14 +320,74 @@ impl Machine {
         self.doors.reported.is_none_or(|at| now >= at + self.config.update_poll_interval)
     }
 
-    fn answered(&mut self) -> Outcome {
+    /// What follows from the answer of the maps.
+    fn answered(&mut self, point: Point) -> Next {
+        let by = self.doors.by.map(Held::Map);
         match self.doors.answer.take() {
-            Some(Answer::Pause) => Outcome::Nothing,
-            Some(Answer::Fail) => Outcome::Failure,
-            Some(Answer::Continue) | None => {
-                self.doors.reported = None;
-                Outcome::Success
+            Some(Answer::Continue) | None if self.config.policies => Next::Ask,
+            Some(Answer::Continue | Answer::ForceContinue) | None => {
+                self.pass();
+                Next::Go(Outcome::Success)
             }
+            Some(Answer::Pause) => Next::Go(self.hold(point, by)),
+            Some(Answer::Fail) => Next::Go(self.refuse(point, by)),
         }
     }
+
+    /// What follows from the answer of the policies.
+    fn policies_said(&mut self, now: Instant, point: Point, outcome: Outcome) -> Outcome {
+        match outcome {
+            // The maps may say something else by now: they are asked again.
+            Outcome::Success | Outcome::Automatic | Outcome::Nothing
+                if self.doors.changed || self.doors.approved =>
+            {
+                Outcome::Nothing
+            }
+            Outcome::Success | Outcome::Automatic | Outcome::Nothing => {
+                self.pass();
+                Outcome::Success
+            }
+            Outcome::Later(after) => {
+                let wait = after.map_or(SHORTEST, |seconds| Duration::from_secs(seconds.into()));
+                self.doors.ask_again = Some(now + wait.max(SHORTEST));
+                self.hold(point, Some(Held::Policy))
+            }
+            Outcome::Failure | Outcome::Refused | Outcome::Aborted => self.refuse(point, Some(Held::Policy)),
+        }
+    }
+
+    fn hold(&mut self, point: Point, by: Option<Held>) -> Outcome {
+        if by != Some(Held::Policy) {
+            self.doors.ask_again = None;
+        }
+        if let Some(by) = by
+            && self.doors.held != Some(by)
+        {
+            self.doors.note = Some(DoorNote::Waits(point, by));
+        }
+        self.doors.held = by;
+        Outcome::Nothing
+    }
+
+    fn refuse(&mut self, point: Point, by: Option<Held>) -> Outcome {
+        self.pass();
+        self.doors.note = Some(DoorNote::Fails(point, by));
+        Outcome::Failure
+    }
+}
+
+/// After the maps.
+enum Next {
+    Go(Outcome),
+    Ask,
+}
+
+/// After an operation of a door.
+pub(super) enum DoorNext {
+    /// On with this outcome.
+    Go(Outcome),
+    /// Something is waited for.
+    Wait(Doing),
+    /// One more operation.
+    Start(Op),
 }

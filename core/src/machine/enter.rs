@@ -124,6 +124,8 @@ impl Machine {
             Op::Reboot => Some(config::REBOOT_WAIT),
             // The download's limits are those of the network and of the module's own work: the driver's.
             Op::Prepare | Op::Stream(_) | Op::Request(_) => None,
+            // Policies end by themselves.
+            Op::AskPolicy(_) => None,
             Op::Save | Op::SaveMaps | Op::SaveProvides(_) | Op::ClearData | Op::CheckVersion | Op::End => {
                 None
             }

@@ -1,5 +1,6 @@
 //! Leaving a place: what its outcome says, what it does to the verdict and the timers, and where to go.
 
+use super::doors::DoorNext;
 use super::words::{Action, Reached};
 use super::{Doing, Machine, blank, retry_after};
 use crate::checkpoint::RebootKind;
@@ -57,11 +58,12 @@ impl Machine {
             },
             State::InstallDoor | State::RebootDoor | State::CommitDoor => {
                 match self.door_done(now, outcome) {
-                    Ok(outcome) => outcome,
-                    Err(doing) => {
+                    DoorNext::Go(outcome) => outcome,
+                    DoorNext::Wait(doing) => {
                         self.doing = doing;
                         return Action::Wait;
                     }
+                    DoorNext::Start(op) => return self.work(now, op),
                 }
             }
             State::SaveProvides => {

@@ -1,6 +1,7 @@
 //! What goes into the machine and what comes out of it.
 
 use crate::checkpoint::{RebootKind, Tag};
+use crate::control::Point;
 use crate::deployment::{Call, Status, Verdict};
 use crate::script::Transition;
 use crate::state::{Mode, Outcome, Phase, Place, State, Verb};
@@ -143,6 +144,9 @@ pub enum Op {
     Request(ApiCall),
     /// Make [`Machine::maps`] durable, then call [`Machine::maps_saved`].
     SaveMaps,
+    /// Ask the policies of the device whether the update may go on. [`Outcome::Later`]: not now, ask again after
+    /// that time. [`Outcome::Failure`]: it must not.
+    AskPolicy(Point),
     /// The deployment is over: its log is closed.
     End,
 }
@@ -189,6 +193,8 @@ pub enum Event {
     Check(Check),
     /// The control maps changed.
     ControlChanged,
+    /// Somebody at the device lets the update pass the door it waits at. Without effect when it does not wait.
+    Approved,
 }
 
 /// What a signal or a user can ask the daemon for.

@@ -9,9 +9,11 @@ use thimble_core::api::json::Value;
 use thimble_core::hal::Level;
 use zeroize::Zeroizing;
 
+use super::control::{self, Button, Line};
 use super::{DeviceTier, FILE_MAX, Fault, Source};
 use crate::bootloader::Choice;
 use crate::log::level_of;
+use crate::policy::{Inhibitor, Window};
 use crate::secret::Secret;
 
 /// What the files read so far have set.
@@ -50,19 +52,23 @@ pub(super) struct Keys {
     pub(super) bootloader_allow_single: Option<bool>,
     pub(super) rootfs_verify: Option<bool>,
     pub(super) dbus_enabled: Option<bool>,
+    pub(super) windows: Vec<Window>,
+    pub(super) inhibitors: Vec<Inhibitor>,
+    pub(super) button: Option<Button>,
+    pub(super) light: Option<Line>,
     /// The file being read holds a token.
     token_in_file: bool,
 }
 
 /// A value with the key it belongs to.
 #[derive(Clone, Copy)]
-struct Setting<'a> {
-    key: &'static str,
-    value: Value<'a>,
+pub(super) struct Setting<'a> {
+    pub(super) key: &'static str,
+    pub(super) value: Value<'a>,
 }
 
 /// The known keys, as the documentation has them. In a file they stand in any case.
-const KEYS: [&str; 37] = [
+const KEYS: [&str; 41] = [
     "ServerURL",
     "Servers",
     "ServerCertificate",
@@ -96,6 +102,10 @@ const KEYS: [&str; 37] = [
     "BootloaderAllowSingle",
     "RootfsVerify",
     "DBus.Enabled",
+    "UpdateControl.Windows",
+    "UpdateControl.Inhibitors",
+    "UpdateControl.Button",
+    "UpdateControl.Light",
     "Connectivity.DisableKeepAlive",
     "Connectivity.IdleConnTimeoutSeconds",
     // Read by the Go client only; checked for their type, otherwise unused.
@@ -104,7 +114,7 @@ const KEYS: [&str; 37] = [
 ];
 
 /// Keys that hold others.
-const GROUPS: [&str; 4] = ["HttpsClient", "Security", "DBus", "Connectivity"];
+const GROUPS: [&str; 5] = ["HttpsClient", "Security", "DBus", "Connectivity", "UpdateControl"];
 
 impl Keys {
     /// Lays the keys of a file over the ones so far. Says what is unwise about the file.
@@ -149,8 +159,14 @@ impl Keys {
             let known = KEYS.into_iter().find(|key| {
                 key.split_once('.').is_some_and(|(of, key)| of == group && name.is_ignoring_case(key))
             });
-            if let Some(key) = known {
-                self.set(Setting { key, value })?;
+            match known {
+                Some(key) => self.set(Setting { key, value })?,
+                // Not Mender's, and no place for a misspelt policy.
+                None if group == "UpdateControl" => {
+                    let expected = "an object of Windows, Inhibitors, Button and Light, and nothing else";
+                    return Err(Fault::Value { key: group, expected });
+                }
+                None => {}
             }
         }
         Ok(())
@@ -206,6 +222,10 @@ impl Keys {
             "BootloaderAllowSingle" => self.bootloader_allow_single = Some(setting.boolean()?),
             "RootfsVerify" => self.rootfs_verify = Some(setting.boolean()?),
             "DBus.Enabled" => self.dbus_enabled = Some(setting.boolean()?),
+            "UpdateControl.Windows" => self.windows = control::windows(setting)?,
+            "UpdateControl.Inhibitors" => self.inhibitors = control::inhibitors(setting)?,
+            "UpdateControl.Button" => self.button = Some(control::button(setting)?),
+            "UpdateControl.Light" => self.light = Some(control::light(setting)?),
             "Connectivity.DisableKeepAlive" => drop(setting.boolean()?),
             "Connectivity.IdleConnTimeoutSeconds" => drop(setting.seconds()?),
             "BootUtilitiesSetActivePart" | "BootUtilitiesGetNextActivePart" => drop(setting.string()?),
@@ -235,8 +255,25 @@ impl Keys {
     }
 }
 
+impl<'a> Setting<'a> {
+    /// The members of an object that has no others.
+    pub(super) fn members<const N: usize>(self, known: [&str; N]) -> Result<[Option<Value<'a>>; N], Fault> {
+        let mut values = [None; N];
+        for (name, value) in self.value.members().ok_or(self.wrong("an object"))? {
+            let index = known.iter().position(|key| name.is_ignoring_case(key));
+            let place = index.and_then(|index| values.get_mut(index));
+            match place {
+                Some(place @ None) => *place = Some(value).filter(|value| !value.is_null()),
+                Some(Some(_)) => return Err(self.wrong("an object whose keys stand there once")),
+                None => return Err(self.wrong("an object without unknown keys; see the documentation")),
+            }
+        }
+        Ok(values)
+    }
+}
+
 impl Setting<'_> {
-    fn wrong(self, expected: &'static str) -> Fault {
+    pub(super) fn wrong(self, expected: &'static str) -> Fault {
         Fault::Value { key: self.key, expected }
     }
 
@@ -266,7 +303,7 @@ impl Setting<'_> {
         Ok(text.filter(|text| !text.trim().is_empty()).map(|text| Secret::new(text.trim().to_owned())))
     }
 
-    fn boolean(self) -> Result<bool, Fault> {
+    pub(super) fn boolean(self) -> Result<bool, Fault> {
         match self.value.raw() {
             "true" => Ok(true),
             "false" => Ok(false),

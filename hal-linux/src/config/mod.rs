@@ -4,7 +4,10 @@
 //! with a known key, or with a file as a whole, is an error that names both: a security setting that is ignored
 //! is worse than a client that does not start (C-6). Unknown keys are other programs' business.
 
+mod control;
 mod file;
+
+pub use control::{Button, Line};
 
 use std::fmt;
 use std::io;
@@ -17,6 +20,7 @@ use thimble_core::time::Duration;
 
 use crate::bootloader;
 use crate::fsat::kind_of;
+use crate::policy;
 use crate::secret::Secret;
 
 /// Longest configuration file in bytes: a thousand times a usual one.
@@ -61,6 +65,12 @@ pub struct MenderConf {
     pub rootfs_verify: bool,
     /// `DBus.Enabled`, true unless it is set (C-10).
     pub dbus_enabled: bool,
+    /// `UpdateControl.Windows` and `UpdateControl.Inhibitors`: when updates are welcome.
+    pub policies: policy::Settings,
+    /// `UpdateControl.Button`: lets a waiting update go on.
+    pub button: Option<Button>,
+    /// `UpdateControl.Light`: shows how the client stands.
+    pub light: Option<Line>,
     core: Config,
 }
 
@@ -172,6 +182,7 @@ impl MenderConf {
             Some(seconds) => Duration::from_secs(seconds),
         };
         let update_poll_interval = interval(keys.update_poll_interval, default.update_poll_interval);
+        let policies = policy::Settings { windows: keys.windows, inhibitors: keys.inhibitors };
         let core = Config {
             update_poll_interval,
             inventory_poll_interval: interval(keys.inventory_poll_interval, default.inventory_poll_interval),
@@ -196,6 +207,7 @@ impl MenderConf {
                 keys.update_control_map_boot_expiration,
                 default.update_control_map_boot_expiration,
             ),
+            policies: !policies.is_empty(),
         };
         let mut servers = Vec::new();
         for url in keys.server_url.into_iter().chain(keys.servers) {
@@ -232,6 +244,9 @@ impl MenderConf {
             bootloader_allow_single: keys.bootloader_allow_single.unwrap_or(false),
             rootfs_verify: keys.rootfs_verify.unwrap_or(true),
             dbus_enabled: keys.dbus_enabled.unwrap_or(true),
+            policies,
+            button: keys.button,
+            light: keys.light,
             core,
         }
     }

@@ -2,6 +2,8 @@ use super::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use thimble_core::control::Point;
+
 fn load_both(fallback: Option<&str>, main: Option<&str>) -> Result<(MenderConf, Vec<String>), ConfigError> {
     let home = tempfile::tempdir().unwrap();
     let paths = [home.path().join("fallback.conf"), home.path().join("main.conf")];
@@ -55,7 +57,13 @@ fn every_documented_key_is_read() {
         "UpdateControlMapBootExpirationTimeSeconds":11,"UpdateLogPath":"/logs","DaemonLogLevel":"debug",
         "HttpsClient":{"Certificate":"/c","Key":"pkcs11:k","SSLEngine":"e"},
         "Security":{"AuthPrivateKey":"/p","SSLEngine":"f"},"RootfsPartA":"/dev/a","RootfsPartB":"/dev/b","Bootloader":"grub","BootloaderAllowSingle":true,"RootfsVerify":false,
-        "DBus":{"Enabled":false},"Connectivity":{"DisableKeepAlive":true,"IdleConnTimeoutSeconds":5},
+        "DBus":{"Enabled":false},"UpdateControl":{
+        "Windows":[{"At":["reboot","commit"],"From":"22:00","To":"04:30","Days":["sat","Sun"],"DeadlineSeconds":60,
+                    "AtDeadline":"fail"},{"At":["install"],"From":"00:00","To":"24:00"}],
+        "Inhibitors":[{"At":["install"],"File":"/run/busy"},{"At":["commit"],"Program":"/bin/x","DeadlineSeconds":5}],
+        "Button":{"Chip":"/dev/gpiochip0","Line":17,"ActiveLow":true,"HoldMilliseconds":500},
+        "Light":{"Chip":"/dev/gpiochip1","Line":4}},
+        "Connectivity":{"DisableKeepAlive":true,"IdleConnTimeoutSeconds":5},
         "BootUtilitiesSetActivePart":"x","Unknown":{"a":[1]}}"#,
     );
     let seconds = Duration::from_secs;
@@ -82,6 +90,45 @@ fn every_documented_key_is_read() {
         bootloader_allow_single: true,
         rootfs_verify: false,
         dbus_enabled: false,
+        policies: policy::Settings {
+            windows: vec![
+                policy::Window {
+                    points: policy::Points::default().with(Point::Reboot).with(Point::Commit),
+                    from: policy::Minute::parse("22:00").unwrap(),
+                    to: policy::Minute::parse("04:30").unwrap(),
+                    days: 0b100_0001,
+                    deadline: seconds(60),
+                    then: policy::AtDeadline::Fail,
+                },
+                policy::Window {
+                    points: policy::Points::default().with(Point::Install),
+                    from: policy::Minute::parse("00:00").unwrap(),
+                    to: policy::Minute::parse("24:00").unwrap(),
+                    days: 0b111_1111,
+                    deadline: seconds(604_800),
+                    then: policy::AtDeadline::Continue,
+                },
+            ],
+            inhibitors: vec![
+                policy::Inhibitor {
+                    points: policy::Points::default().with(Point::Install),
+                    sign: policy::Sign::File("/run/busy".into()),
+                    deadline: seconds(604_800),
+                    then: policy::AtDeadline::Continue,
+                },
+                policy::Inhibitor {
+                    points: policy::Points::default().with(Point::Commit),
+                    sign: policy::Sign::Program("/bin/x".into()),
+                    deadline: seconds(5),
+                    then: policy::AtDeadline::Continue,
+                },
+            ],
+        },
+        button: Some(Button {
+            line: Line { chip: "/dev/gpiochip0".into(), line: 17, active_low: true },
+            hold: Duration::from_millis(500),
+        }),
+        light: Some(Line { chip: "/dev/gpiochip1".into(), line: 4, active_low: false }),
         core: Config {
             update_poll_interval: seconds(1),
             inventory_poll_interval: seconds(2),
@@ -94,6 +141,7 @@ fn every_documented_key_is_read() {
             module_timeout: seconds(9),
             update_control_map_expiration: seconds(10),
             update_control_map_boot_expiration: seconds(11),
+            policies: true,
         },
     };
     assert_eq!(conf, expected);
@@ -170,6 +218,48 @@ fn intervals_of_0_are_defaults_and_negative_ones_errors() {
 fn a_control_map_expires_after_two_polls_unless_configured() {
     let core = load(&only("UpdatePollIntervalSeconds", "50")).core_config();
     assert_eq!(core.update_control_map_expiration, Duration::from_secs(100));
+}
+
+#[test]
+fn a_policy_that_is_not_understood_is_an_error_that_names_its_key() {
+    let window = |members: &str| format!(r#"{{"UpdateControl":{{"Windows":[{{{members}}}]}}}}"#);
+    let good = r#""At":["install"],"From":"01:00","To":"02:00""#;
+    load(&window(good));
+    for (members, key) in [
+        (r#""From":"01:00","To":"02:00""#, "Windows[].At"),
+        (r#""At":[],"From":"01:00","To":"02:00""#, "Windows[].At"),
+        (r#""At":["Install"],"From":"01:00","To":"02:00""#, "Windows[].At"),
+        (r#""At":"install","From":"01:00","To":"02:00""#, "Windows[].At"),
+        (r#""At":["install"],"From":"1:00","To":"02:00""#, "Windows[].From"),
+        (r#""At":["install"],"From":"01:00""#, "Windows[].To"),
+    ] {
+        assert!(error(&window(members)).contains(key), "{members}: {}", error(&window(members)));
+    }
+    for (extra, key) in [
+        (r#""Form":"01:00""#, "UpdateControl.Windows"),
+        (r#""from":"01:00""#, "UpdateControl.Windows"),
+        (r#""Days":[]"#, "Windows[].Days"),
+        (r#""Days":["Monday"]"#, "Windows[].Days"),
+        (r#""DeadlineSeconds":0"#, "Windows[].DeadlineSeconds"),
+        (r#""DeadlineSeconds":31536001"#, "Windows[].DeadlineSeconds"),
+        (r#""AtDeadline":"pause""#, "Windows[].AtDeadline"),
+    ] {
+        assert!(error(&window(&format!("{good},{extra}"))).contains(key), "{extra}");
+    }
+    let inhibitor = |members: &str| format!(r#"{{"UpdateControl":{{"Inhibitors":[{{{members}}}]}}}}"#);
+    for members in [
+        r#""At":["install"]"#,
+        r#""At":["install"],"File":"/a","Program":"/b""#,
+        r#""At":["install"],"File":"a""#,
+    ] {
+        assert!(error(&inhibitor(members)).contains("UpdateControl.Inhibitors"), "{members}");
+    }
+    for group in [r#"{"Window":[]}"#, r#"{"Button":{"Line":1}}"#, r#"{"Light":{"Chip":"/dev/x","Line":-1}}"#]
+    {
+        assert!(error(&format!(r#"{{"UpdateControl":{group}}}"#)).contains("UpdateControl"), "{group}");
+    }
+    let many = vec![format!("{{{good}}}"); 17].join(",");
+    assert!(error(&format!(r#"{{"UpdateControl":{{"Windows":[{many}]}}}}"#)).contains("at most 16"));
 }
 
 #[test]

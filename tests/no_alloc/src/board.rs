@@ -7,10 +7,12 @@ use core::hint::black_box;
 use core::task::Poll;
 
 use thimble_core::artifact::{Gzip, Verifier};
+use thimble_core::control::Point;
 use thimble_core::deployment::Call;
 use thimble_core::api::auth::Tier;
 use thimble_core::hal::{
-    Agent, Change, Clock, ErrorType, Exit, Hal, Head, Key, Level, Log, Network, PayloadSink, Platform, Request, ScriptRunner,
+    Agent, Change, Clock, ErrorType, Exit, Hal, Head, Key, Level, Log, Network, PayloadSink, Permit, Platform, Policy, Request,
+    ScriptRunner,
     Storage, System, TreeFacts, UpdateModule,
 };
 use thimble_core::script::Transition;
@@ -28,6 +30,7 @@ pub fn hal() -> Hal<Board> {
         network: Board,
         system: Board,
         agent: Board,
+        policy: Board,
         clock: Board,
         log: Board,
         verifier: Board,
@@ -42,6 +45,7 @@ impl Platform for Board {
     type Network = Self;
     type System = Self;
     type Agent = Self;
+    type Policy = Self;
     type Clock = Self;
     type Log = Self;
     type Verifier = Self;
@@ -50,6 +54,20 @@ impl Platform for Board {
 
 impl ErrorType for Board {
     type Error = Infallible;
+}
+
+impl Policy for Board {
+    fn start(&mut self, _: Instant, _: Point, _: Instant) {}
+
+    fn poll(&mut self, _: Instant) -> Poll<Permit> {
+        Poll::Ready(black_box(Permit::Go))
+    }
+
+    fn kill(&mut self) {}
+
+    fn reason(&self) -> &str {
+        black_box("")
+    }
 }
 
 impl Storage for Board {

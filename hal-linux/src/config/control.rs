@@ -1,0 +1,185 @@
+//! The group `UpdateControl` of `mender.conf`: when updates are welcome, and who is asked. thimble's own: unlike other
+//! groups it has no unknown members, since a misspelt one would let an update through.
+
+use std::path::{Path, PathBuf};
+
+use thimble_core::api::json::Value;
+use thimble_core::control::Point;
+use thimble_core::time::Duration;
+
+use super::Fault;
+use super::file::Setting;
+use crate::policy::{AtDeadline, DAYS, Inhibitor, MOST, Minute, Points, Sign, Window};
+
+/// A line of a GPIO chip.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The character device of the chip.
+    pub chip: PathBuf,
+    /// The number of the line on it.
+    pub line: u32,
+    /// On means a low voltage.
+    pub active_low: bool,
+}
+
+/// A button that lets a waiting update go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Button {
+    /// Where it is.
+    pub line: Line,
+    /// How long it must be held.
+    pub hold: Duration,
+}
+
+/// Days a policy waits at most unless `DeadlineSeconds` says otherwise.
+const WEEK: u64 = 7 * 24 * 3600;
+
+/// The longest `DeadlineSeconds`: a year.
+const YEAR: u64 = 365 * 24 * 3600;
+
+pub(super) fn windows(setting: Setting<'_>) -> Result<Vec<Window>, Fault> {
+    list(setting, "a list of at most 16 windows", |item| {
+        let [at, from, to, days, deadline, then] =
+            item.members(["At", "From", "To", "Days", "DeadlineSeconds", "AtDeadline"])?;
+        let minute = |value: Option<Value<'_>>, key| {
+            let text = value.and_then(Value::as_str).map(|text| text.to_string());
+            let minute = text.and_then(|text| Minute::parse(&text));
+            minute.ok_or(Fault::Value { key, expected: "a time of day as HH:MM, from 00:00 to 24:00" })
+        };
+        Ok(Window {
+            points: points(at, "UpdateControl.Windows[].At")?,
+            from: minute(from, "UpdateControl.Windows[].From")?,
+            to: minute(to, "UpdateControl.Windows[].To")?,
+            days: week_days(days)?,
+            deadline: seconds(deadline, "UpdateControl.Windows[].DeadlineSeconds")?,
+            then: at_deadline(then, "UpdateControl.Windows[].AtDeadline")?,
+        })
+    })
+}
+
+pub(super) fn inhibitors(setting: Setting<'_>) -> Result<Vec<Inhibitor>, Fault> {
+    list(setting, "a list of at most 16 inhibitors", |item| {
+        let [at, file, program, deadline, then] =
+            item.members(["At", "File", "Program", "DeadlineSeconds", "AtDeadline"])?;
+        let path = |value: Value<'_>, key| absolute(value, key);
+        let sign = match (file, program) {
+            (Some(file), None) => Sign::File(path(file, "UpdateControl.Inhibitors[].File")?),
+            (None, Some(program)) => Sign::Program(path(program, "UpdateControl.Inhibitors[].Program")?),
+            (Some(_), Some(_)) | (None, None) => {
+                return Err(setting.wrong("a list of objects with either File or Program"));
+            }
+        };
+        Ok(Inhibitor {
+            points: points(at, "UpdateControl.Inhibitors[].At")?,
+            sign,
+            deadline: seconds(deadline, "UpdateControl.Inhibitors[].DeadlineSeconds")?,
+            then: at_deadline(then, "UpdateControl.Inhibitors[].AtDeadline")?,
+        })
+    })
+}
+
+pub(super) fn button(setting: Setting<'_>) -> Result<Button, Fault> {
+    let [chip, number, active_low, hold] =
+        setting.members(["Chip", "Line", "ActiveLow", "HoldMilliseconds"])?;
+    let expected = "a number of milliseconds from 50 to 60000";
+    let hold = match hold {
+        None => Some(1000),
+        Some(hold) => hold.as_integer().and_then(|hold| u64::try_from(hold).ok()),
+    };
+    let hold = hold.filter(|hold| (50..=60_000).contains(hold));
+    let hold = hold.ok_or(Fault::Value { key: "UpdateControl.Button.HoldMilliseconds", expected })?;
+    Ok(Button { line: line(setting, chip, number, active_low)?, hold: Duration::from_millis(hold) })
+}
+
+pub(super) fn light(setting: Setting<'_>) -> Result<Line, Fault> {
+    let [chip, number, active_low] = setting.members(["Chip", "Line", "ActiveLow"])?;
+    line(setting, chip, number, active_low)
+}
+
+fn line(
+    setting: Setting<'_>,
+    chip: Option<Value<'_>>,
+    number: Option<Value<'_>>,
+    active_low: Option<Value<'_>>,
+) -> Result<Line, Fault> {
+    let expected = "an object with Chip, an absolute path such as /dev/gpiochip0, and Line, a number";
+    let chip = chip.ok_or(setting.wrong(expected))?;
+    let number = number.and_then(Value::as_integer).and_then(|line| u32::try_from(line).ok());
+    Ok(Line {
+        chip: absolute(chip, setting.key)?,
+        line: number.ok_or(setting.wrong(expected))?,
+        active_low: active_low.map_or(Ok(false), |value| Setting { value, ..setting }.boolean())?,
+    })
+}
+
+fn list<T>(
+    setting: Setting<'_>,
+    expected: &'static str,
+    read: impl Fn(Setting<'_>) -> Result<T, Fault>,
+) -> Result<Vec<T>, Fault> {
+    let items = setting.value.items().ok_or(setting.wrong(expected))?;
+    let mut list = Vec::new();
+    for value in items {
+        if list.len() == MOST {
+            return Err(setting.wrong(expected));
+        }
+        list.push(read(Setting { value, ..setting })?);
+    }
+    Ok(list)
+}
+
+/// Required: a policy that is about no point, or about all by mistake, is not what somebody meant.
+fn points(value: Option<Value<'_>>, key: &'static str) -> Result<Points, Fault> {
+    let wrong = Fault::Value { key, expected: "a list of \"install\", \"reboot\" and \"commit\"" };
+    let Some(items) = value.and_then(Value::items) else { return Err(wrong) };
+    let mut points = Points::default();
+    for item in items {
+        let named = |point: &Point| item.as_str().is_some_and(|word| word.is(point.word()));
+        match Point::ALL.into_iter().find(named) {
+            Some(point) => points = points.with(point),
+            None => return Err(wrong),
+        }
+    }
+    if points == Points::default() { Err(wrong) } else { Ok(points) }
+}
+
+fn week_days(value: Option<Value<'_>>) -> Result<u8, Fault> {
+    let Some(value) = value else { return Ok(0x7f) };
+    let wrong = Fault::Value {
+        key: "UpdateControl.Windows[].Days",
+        expected: "a list of \"Mon\", \"Tue\", \"Wed\", \"Thu\", \"Fri\", \"Sat\" and \"Sun\", or absent for every day",
+    };
+    let Some(items) = value.items() else { return Err(wrong) };
+    let mut days = 0;
+    for item in items {
+        let named = |name: &&str| item.as_str().is_some_and(|word| word.is_ignoring_case(name));
+        match DAYS.iter().position(named) {
+            Some(day) => days |= 1 << day,
+            None => return Err(wrong),
+        }
+    }
+    if days == 0 { Err(wrong) } else { Ok(days) }
+}
+
+fn seconds(value: Option<Value<'_>>, key: &'static str) -> Result<Duration, Fault> {
+    let Some(value) = value else { return Ok(Duration::from_secs(WEEK)) };
+    let seconds = value.as_integer().and_then(|seconds| u64::try_from(seconds).ok());
+    let seconds = seconds.filter(|seconds| (1..=YEAR).contains(seconds));
+    let expected = "a number of seconds from 1 to 31536000 (a year)";
+    seconds.map(Duration::from_secs).ok_or(Fault::Value { key, expected })
+}
+
+fn at_deadline(value: Option<Value<'_>>, key: &'static str) -> Result<AtDeadline, Fault> {
+    match value.map(Value::as_str) {
+        None => Ok(AtDeadline::Continue),
+        Some(Some(word)) if word.is("continue") => Ok(AtDeadline::Continue),
+        Some(Some(word)) if word.is("fail") => Ok(AtDeadline::Fail),
+        Some(_) => Err(Fault::Value { key, expected: "\"continue\" or \"fail\"" }),
+    }
+}
+
+fn absolute(value: Value<'_>, key: &'static str) -> Result<PathBuf, Fault> {
+    let text = value.as_str().map(|text| text.to_string());
+    let path = text.filter(|path| Path::new(path).is_absolute() && !path.contains('\0'));
+    path.map(PathBuf::from).ok_or(Fault::Value { key, expected: "an absolute path" })
+}

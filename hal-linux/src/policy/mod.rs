@@ -1,0 +1,229 @@
+//! When updates are welcome: update windows, and files and programs that hold updates up.
+//!
+//! Asked at the doors of the machine where no control map decides. Every policy has a deadline, counted from when the
+//! update came to the point: nothing waits for ever. A policy that cannot be told (a clock that was not set, a
+//! program that does not run) holds the update up and says so; it is never guessed.
+
+mod inhibitor;
+mod window;
+
+pub use inhibitor::{Inhibitor, Sign};
+pub use window::{DAYS, Local, Minute, Window};
+
+use std::task::Poll;
+
+use thimble_core::control::Point;
+use thimble_core::hal::{Level, Permit, Policy};
+use thimble_core::time::{Duration, Instant};
+
+use crate::SharedLog;
+use crate::wait::PollSet;
+use inhibitor::{Answer, Asked};
+
+/// Windows, and inhibitors, at most: each is asked every minute.
+pub const MOST: usize = 16;
+
+/// How soon a closed window is looked at again: the clock may be set meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// How soon a file is looked for again.
+const FILE_AGAIN: Duration = Duration::from_secs(10);
+
+/// What is configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Where there are windows for a point, one of them must be open.
+    pub windows: Vec<Window>,
+    /// None of them may object.
+    pub inhibitors: Vec<Inhibitor>,
+}
+
+impl Settings {
+    /// Whether there is any policy.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.windows.is_empty() && self.inhibitors.is_empty()
+    }
+}
+
+/// The points a policy is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Points {
+    bits: u8,
+}
+
+impl Points {
+    /// With `point` among them.
+    #[must_use]
+    pub const fn with(self, point: Point) -> Self {
+        Self { bits: self.bits | 1 << point as u8 }
+    }
+
+    /// Whether `point` is among them.
+    #[must_use]
+    pub const fn contains(self, point: Point) -> bool {
+        self.bits & 1 << point as u8 != 0
+    }
+}
+
+/// What becomes of an update that a policy has held up for as long as it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AtDeadline {
+    /// It goes on.
+    #[default]
+    Continue,
+    /// It fails, and is rolled back where that is possible.
+    Fail,
+}
+
+/// The policies of a device that runs Linux.
+pub struct Policies {
+    settings: Settings,
+    log: SharedLog,
+    clock: fn() -> Option<Local>,
+    question: Option<Question>,
+    reason: String,
+}
+
+/// An update that stands before a point.
+struct Question {
+    point: Point,
+    /// How long it has stood there.
+    waited: Duration,
+    /// The inhibitor that is asked now, and its program.
+    next: usize,
+    asked: Option<Asked>,
+}
+
+impl Policies {
+    /// Nothing is looked at before an update asks.
+    #[must_use]
+    pub const fn new(settings: Settings, log: SharedLog) -> Self {
+        Self { settings, log, clock: Local::now, question: None, reason: String::new() }
+    }
+
+    /// Adds what the next poll would use up.
+    pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+        if let Some(asked) = self.question.as_ref().and_then(|question| question.asked.as_ref()) {
+            asked.wants(set);
+        }
+    }
+
+    /// What the windows say; `None`: nothing against it.
+    fn windows(&mut self, point: Point, waited: Duration) -> Option<Permit> {
+        let windows = || self.settings.windows.iter().filter(|window| window.points.contains(point));
+        let first = windows().min_by_key(|window| window.deadline)?;
+        let local = (self.clock)();
+        if local.is_some_and(|local| windows().any(|window| window.is_open(local))) {
+            return None;
+        }
+        let names: Vec<String> = windows().map(Window::to_string).collect();
+        let names = names.join(", ");
+        self.reason = match local {
+            Some(local) => {
+                format!(
+                    "outside the update window {names} (it is {} {})",
+                    DAYS[usize::from(local.weekday % 7)],
+                    local.minute
+                )
+            }
+            None => format!("the clock is not set, so the update window {names} cannot be told"),
+        };
+        if waited < first.deadline {
+            return Some(Permit::Wait(LOOK_AGAIN));
+        }
+        self.deadline(first.then)
+    }
+
+    /// A policy has held the update up for as long as it may; why stands in `reason`.
+    fn deadline(&mut self, then: AtDeadline) -> Option<Permit> {
+        let reason = std::mem::take(&mut self.reason);
+        match then {
+            AtDeadline::Continue => {
+                let line = format_args!("{reason}; its deadline has passed: going on");
+                self.log.borrow_mut().log(Level::Warning, line);
+                None
+            }
+            AtDeadline::Fail => {
+                self.reason = format!("{reason}; its deadline has passed");
+                Some(Permit::Fail)
+            }
+        }
+    }
+
+    /// What the inhibitors say, one after another.
+    fn inhibitors(&mut self, now: Instant, question: &mut Question) -> Poll<Permit> {
+        while let Some(inhibitor) = self.settings.inhibitors.get(question.next) {
+            let asked = match question.asked.take() {
+                Some(asked) => asked,
+                None if inhibitor.points.contains(question.point) => inhibitor.ask(now),
+                None => {
+                    question.next += 1;
+                    continue;
+                }
+            };
+            let objection = match asked.poll(now, &self.log) {
+                Answer::Pending(asked) => {
+                    question.asked = Some(asked);
+                    return Poll::Pending;
+                }
+                Answer::Fine => None,
+                Answer::Objects(why) => Some(why),
+            };
+            let (deadline, then) = (inhibitor.deadline, inhibitor.then);
+            let again = if matches!(inhibitor.sign, Sign::File(_)) { FILE_AGAIN } else { LOOK_AGAIN };
+            if let Some(why) = objection {
+                self.reason = why;
+                if question.waited < deadline {
+                    return Poll::Ready(Permit::Wait(again));
+                }
+                if let Some(permit) = self.deadline(then) {
+                    return Poll::Ready(permit);
+                }
+            }
+            question.next += 1;
+        }
+        Poll::Ready(Permit::Go)
+    }
+}
+
+impl Policy for Policies {
+    fn start(&mut self, now: Instant, point: Point, since: Instant) {
+        self.question = Some(Question { point, waited: now.since(since), next: 0, asked: None });
+    }
+
+    fn poll(&mut self, now: Instant) -> Poll<Permit> {
+        let Some(mut question) = self.question.take() else {
+            self.reason = "no policy was asked".into();
+            return Poll::Ready(Permit::Wait(LOOK_AGAIN));
+        };
+        if question.next == 0
+            && question.asked.is_none()
+            && let Some(permit) = self.windows(question.point, question.waited)
+        {
+            return Poll::Ready(permit);
+        }
+        let polled = self.inhibitors(now, &mut question);
+        match polled {
+            Poll::Pending => self.question = Some(question),
+            Poll::Ready(Permit::Go) => self.reason.clear(),
+            Poll::Ready(Permit::Wait(_) | Permit::Fail) => {}
+        }
+        polled
+    }
+
+    fn kill(&mut self) {
+        self.question = None;
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.question.as_ref()?.asked.as_ref()?.deadline()
+    }
+
+    fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Update windows, in local time.
+
+use std::fmt;
+
+use thimble_core::time::Duration;
+
+use super::{AtDeadline, Points};
+use crate::sys;
+
+/// Earlier clocks were never set: this client did not exist then (2024-01-01, seconds since 1970).
+const EARLIEST: i64 = 1_704_067_200;
+
+const DAY: u16 = 24 * 60;
+
+/// The words of days in `mender.conf`, as numbered by [`Local::weekday`].
+pub const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+
+/// A time at which updates may pass some points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Which points.
+    pub points: Points,
+    /// It opens then.
+    pub from: Minute,
+    /// It closes then; not later than `from`: on the next day.
+    pub to: Minute,
+    /// The days on which it opens, a bit each; bit 0 is Sunday.
+    pub days: u8,
+    /// An update that stands there waits this long at most.
+    pub deadline: Duration,
+    /// And then.
+    pub then: AtDeadline,
+}
+
+impl Window {
+    /// Whether it is open.
+    #[must_use]
+    pub fn is_open(&self, now: Local) -> bool {
+        let opens_on = |weekday: u8| self.days >> (weekday % 7) & 1 == 1;
+        let (from, to, minute) = (self.from.0, self.to.0, now.minute.0);
+        if from < to {
+            return opens_on(now.weekday) && (from..to).contains(&minute);
+        }
+        // Over midnight: the first part belongs to today, the second to yesterday.
+        (minute >= from && opens_on(now.weekday)) || (minute < to && opens_on(now.weekday + 6))
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.from, self.to)?;
+        if self.days & 0x7f != 0x7f {
+            let names = DAYS.iter().enumerate().filter(|(day, _)| self.days >> day & 1 == 1);
+            names.map(|(_, name)| name).try_for_each(|name| write!(f, " {name}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A minute of a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Minute(u16);
+
+impl Minute {
+    /// Reads `HH:MM`, from `00:00` to `24:00`, which is the midnight at the end.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (hours, minutes) = text.split_once(':')?;
+        let number = |text: &str| {
+            let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then(|| text.parse::<u16>().ok()).flatten()
+        };
+        let (hours, minutes) = (number(hours)?, number(minutes)?);
+        let minute = hours * 60 + minutes;
+        (minutes < 60 && minute <= DAY).then_some(Self(minute))
+    }
+}
+
+impl fmt::Display for Minute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02}:{:02}", self.0 / 60, self.0 % 60)
+    }
+}
+
+/// What a clock on the wall shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// 0 is Sunday.
+    pub weekday: u8,
+    /// Of the day.
+    pub minute: Minute,
+}
+
+impl Local {
+    /// Now, by the system's clock and time zone; `None` when the clock was not set.
+    #[must_use]
+    pub fn now() -> Option<Self> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
+        Self::at(i64::try_from(now.as_secs()).ok()?)
+    }
+
+    fn at(seconds: i64) -> Option<Self> {
+        if seconds < EARLIEST {
+            return None;
+        }
+        let (weekday, hour, minute) = sys::local_time(seconds)?;
+        Some(Self { weekday, minute: Minute(u16::from(hour) * 60 + u16::from(minute)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: u8 = 0x7f;
+
+    fn window(from: &str, to: &str, days: u8) -> Window {
+        let minute = |text| Minute::parse(text).unwrap();
+        Window {
+            points: Points::default(),
+            from: minute(from),
+            to: minute(to),
+            days,
+            deadline: Duration::from_secs(1),
+            then: AtDeadline::Continue,
+        }
+    }
+
+    fn local(weekday: u8, minute: &str) -> Local {
+        Local { weekday, minute: Minute::parse(minute).unwrap() }
+    }
+
+    #[test]
+    fn a_window_is_open_from_its_first_minute_to_before_its_last() {
+        let night = window("02:00", "04:00", ALL);
+        for (time, open) in [("01:59", false), ("02:00", true), ("03:59", true), ("04:00", false)] {
+            assert_eq!(night.is_open(local(3, time)), open, "{time}");
+        }
+        let day = window("00:00", "24:00", ALL);
+        assert!(day.is_open(local(0, "00:00")) && day.is_open(local(0, "23:59")));
+    }
+
+    #[test]
+    fn a_window_over_midnight_belongs_to_the_day_it_opens_on() {
+        // Opens on Saturday only.
+        let night = window("22:00", "04:00", 1 << 6);
+        for (day, time, open) in [
+            (6, "21:59", false),
+            (6, "22:00", true),
+            (6, "23:59", true),
+            (0, "00:00", true),
+            (0, "03:59", true),
+            (0, "04:00", false),
+            (0, "22:00", false),
+            (6, "03:00", false),
+        ] {
+            assert_eq!(night.is_open(local(day, time)), open, "{day} {time}");
+        }
+        let always = window("05:00", "05:00", ALL);
+        assert!(always.is_open(local(2, "04:59")) && always.is_open(local(2, "05:00")));
+    }
+
+    #[test]
+    fn minutes_are_two_numbers_of_two_digits() {
+        for (text, printed) in [("00:00", "00:00"), ("23:59", "23:59"), ("24:00", "24:00")] {
+            assert_eq!(Minute::parse(text).unwrap().to_string(), printed);
+        }
+        for bad in ["", "2:00", "02:60", "24:01", "25:00", "+2:00", "02-00", "02:00:00", "0200", "02: 0"] {
+            assert_eq!(Minute::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_is_told_apart() {
+        assert_eq!(Local::at(0), None);
+        assert_eq!(Local::at(EARLIEST - 1), None);
+        // A Monday; which hour it is depends on the zone this test runs in.
+        let monday = Local::at(EARLIEST + 12 * 3600).unwrap();
+        assert!((0..3).contains(&monday.weekday), "{monday:?}");
+    }
+
+    #[test]
+    fn days_are_named_when_they_are_not_all() {
+        assert_eq!(window("02:00", "04:00", ALL).to_string(), "02:00-04:00");
+        assert_eq!(window("02:00", "04:00", 0b100_0001).to_string(), "02:00-04:00 Sun Sat");
+    }
+}
