@@ -136,8 +136,19 @@ impl Managed {
     /// As [`Self::finish`]; `tell` gets the process id of each daemon.
     #[track_caller]
     pub fn finish_telling(&self, tell: &mut dyn FnMut(u32)) -> String {
-        let mut daemon = self.start();
+        let daemon = self.start();
         tell(daemon.pid());
+        self.finish_from(daemon, tell)
+    }
+
+    /// As [`Self::finish`], on with a daemon that runs.
+    #[track_caller]
+    pub fn finish_with(&self, daemon: Daemon) -> String {
+        self.finish_from(daemon, &mut |_| {})
+    }
+
+    #[track_caller]
+    fn finish_from(&self, mut daemon: Daemon, tell: &mut dyn FnMut(u32)) -> String {
         for _ in 0..STARTS {
             if self.wait_while(&mut daemon, is_finished) {
                 // An observer may kill it just now; one that has only just started does not know the signal yet.
@@ -245,7 +256,8 @@ impl Daemon {
         assert_eq!(self.terminate().code(), Some(0));
     }
 
-    fn terminate(self) -> ExitStatus {
+    /// Ends it politely; how it ended.
+    pub fn terminate(self) -> ExitStatus {
         self.signal("TERM");
         self.ended()
     }

@@ -10,6 +10,8 @@ use lexopt::{Arg, Parser};
 use thimble_core::hal::Level;
 use thimble_core::machine::{Stop, StopSet};
 
+use crate::control::{self, Act, Request};
+
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Parsed {
@@ -32,6 +34,8 @@ pub(crate) struct Invocation {
     pub(crate) stop_before: StopSet,
     /// `status --json`.
     pub(crate) json: bool,
+    /// What `control` asks for.
+    pub(crate) control: Option<Request>,
     /// `bootstrap --forcebootstrap`.
     pub(crate) force: bool,
 }
@@ -62,11 +66,12 @@ pub(crate) enum VerbName {
     Daemon,
     Bootstrap,
     Status,
+    Control,
 }
 
 impl VerbName {
     /// All verbs, in the order of the help text.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Install,
         Self::Commit,
         Self::Rollback,
@@ -77,6 +82,7 @@ impl VerbName {
         Self::SendInventory,
         Self::Daemon,
         Self::Status,
+        Self::Control,
         Self::Bootstrap,
     ];
 
@@ -94,6 +100,7 @@ impl VerbName {
             Self::Daemon => "daemon",
             Self::Bootstrap => "bootstrap",
             Self::Status => "status",
+            Self::Control => "control",
         }
     }
 
@@ -107,7 +114,8 @@ impl VerbName {
             | Self::SendInventory
             | Self::Daemon
             | Self::Bootstrap
-            | Self::Status => false,
+            | Self::Status
+            | Self::Control => false,
         }
     }
 
@@ -142,6 +150,10 @@ enum Opt {
     RebootExitCode,
     StopBefore,
     Json,
+    At,
+    For,
+    Id,
+    Priority,
     Force,
     Help,
     Version,
@@ -149,7 +161,7 @@ enum Opt {
 
 /// Every name of every option. `data` and `no-syslog` are Mender 3's.
 #[rustfmt::skip]
-const OPTIONS: [(&str, Option<char>, Opt); 15] = [
+const OPTIONS: [(&str, Option<char>, Opt); 19] = [
     ("config",           Some('c'), Opt::Config),
     ("fallback-config",  Some('b'), Opt::FallbackConfig),
     ("datastore",        Some('d'), Opt::Datastore),
@@ -162,6 +174,10 @@ const OPTIONS: [(&str, Option<char>, Opt); 15] = [
     ("reboot-exit-code", None,      Opt::RebootExitCode),
     ("stop-before",      None,      Opt::StopBefore),
     ("json",             None,      Opt::Json),
+    ("at",               None,      Opt::At),
+    ("for",              None,      Opt::For),
+    ("id",               None,      Opt::Id),
+    ("priority",         None,      Opt::Priority),
     ("forcebootstrap",   Some('F'), Opt::Force),
     ("help",             Some('h'), Opt::Help),
     ("version",          Some('v'), Opt::Version),
@@ -182,7 +198,6 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, 
 }
 
 /// What stood on the command line so far.
-#[derive(Default)]
 struct Found {
     verb: Option<VerbName>,
     wants_help: bool,
@@ -193,7 +208,29 @@ struct Found {
     stop_before: StopSet,
     has_stop: bool,
     json: bool,
+    /// `control`: its options, in a request that does not know yet what for, and whether there were any.
+    control: Request,
+    controls: bool,
     force: bool,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self {
+            verb: None,
+            wants_help: false,
+            wants_version: false,
+            globals: Globals::default(),
+            arguments: Vec::new(),
+            reboot_exit_code: false,
+            stop_before: StopSet::default(),
+            has_stop: false,
+            json: false,
+            control: Request::new(Act::Show),
+            controls: false,
+            force: false,
+        }
+    }
 }
 
 impl Found {
@@ -260,7 +297,11 @@ impl Found {
             | Opt::LogFile
             | Opt::LogLevel
             | Opt::TrustedCerts
-            | Opt::StopBefore => false,
+            | Opt::StopBefore
+            | Opt::At
+            | Opt::For
+            | Opt::Id
+            | Opt::Priority => false,
         };
         let value = match (value, is_flag) {
             (Some(value), _) => value,
@@ -286,6 +327,10 @@ impl Found {
                 self.stop_before = self.stop_before.with(stop(&value)?);
                 self.has_stop = true;
             }
+            Opt::At => self.control().add_point(text(&value)?)?,
+            Opt::For => self.control().time = Some(control::duration(text(&value)?)?),
+            Opt::Id => self.control().name.id = control::id(text(&value)?)?,
+            Opt::Priority => self.control().name.priority = control::priority(text(&value)?)?,
             Opt::SkipVerify => self.globals.skip_verify = on,
             Opt::RebootExitCode => self.reboot_exit_code = on,
             Opt::Json => self.json = on,
@@ -296,6 +341,12 @@ impl Found {
             Opt::NoSyslog => {}
         }
         Ok(())
+    }
+
+    /// An option of `control` was given.
+    const fn control(&mut self) -> &mut Request {
+        self.controls = true;
+        &mut self.control
     }
 
     fn settle(self, count: usize) -> Result<Parsed, Usage> {
@@ -315,7 +366,10 @@ impl Found {
         if self.reboot_exit_code && !verb.can_ask_for_reboot() {
             return usage(format!("{name} takes no --reboot-exit-code"));
         }
-        if self.json && verb != VerbName::Status {
+        if self.controls && verb != VerbName::Control {
+            return usage(format!("{name} takes no --at, --for, --id or --priority"));
+        }
+        if self.json && !matches!(verb, VerbName::Status | VerbName::Control) {
             return usage(format!("{name} takes no --json"));
         }
         // Mender 3 takes the other before the verb as well.
@@ -323,14 +377,24 @@ impl Found {
             return usage(format!("{name} takes no --forcebootstrap"));
         }
         let mut arguments = self.arguments.into_iter();
+        let mut control = None;
         let source = match (verb, arguments.next()) {
+            (VerbName::Control, word) => {
+                let word = word.unwrap_or_default().to_string_lossy().into_owned();
+                let Some(act) = Act::parse(&word) else { return usage(control::no_act(&word)) };
+                if act == Act::Show && self.controls {
+                    return usage("control show takes no --at, --for, --id or --priority".into());
+                }
+                control = Some(Request { act, ..self.control });
+                OsString::new()
+            }
             (VerbName::Install, Some(source)) if !source.is_empty() => source,
             (VerbName::Install, _) => return usage("install needs an artifact: a file or a URL".into()),
             (_, None) => OsString::new(),
             (_, Some(extra)) => return usage(format!("{name} takes no argument: {}", extra.display())),
         };
         if let Some(extra) = arguments.next() {
-            return usage(format!("{name} takes one artifact, what is \"{}\"?", extra.display()));
+            return usage(format!("{name} takes one argument, what is \"{}\"?", extra.display()));
         }
         Ok(Parsed::Run(Invocation {
             verb,
@@ -339,6 +403,7 @@ impl Found {
             reboot_exit_code: self.reboot_exit_code,
             stop_before: self.stop_before,
             json: self.json,
+            control,
             force: self.force,
         }))
     }
@@ -353,6 +418,10 @@ fn one_dash(arg: &OsStr) -> Option<(Opt, Option<OsString>)> {
         None => (text, None),
     };
     OPTIONS.iter().find(|(long, _, _)| *long == name).map(|(_, _, opt)| (*opt, value))
+}
+
+fn text(value: &OsStr) -> Result<&str, String> {
+    value.to_str().ok_or_else(|| format!("\"{}\" is no text", value.display()))
 }
 
 fn name_of(opt: Opt) -> &'static str {
@@ -465,7 +534,14 @@ mod tests {
     #[test]
     fn every_verb_parses_and_has_help() {
         for verb in VerbName::ALL {
-            let argument = if verb == VerbName::Install { " x" } else { "" };
+            let is = |other| verb == other;
+            let argument = if is(VerbName::Install) {
+                " x"
+            } else if is(VerbName::Control) {
+                " show"
+            } else {
+                ""
+            };
             assert_eq!(run(&format!("{}{argument}", verb.name())).verb, verb);
             for line in [
                 format!("{} --help", verb.name()),

@@ -17,6 +17,7 @@ use thimble_hal_linux::wait::PollSet;
 
 use crate::args::Invocation;
 use crate::bootstrap;
+use crate::control::Controller;
 use crate::messages::SUCCESS;
 use crate::notify::Notifier;
 use crate::output::Failure;
@@ -56,6 +57,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
         asked,
         notifier: Notifier::from_environment(),
         answerer: Answerer::new(&session),
+        controller: Controller::new(&session),
         watch,
         started: BootClock.now(),
         hold: None,
@@ -80,6 +82,7 @@ struct Daemon {
     asked: Asked,
     notifier: Notifier,
     answerer: Answerer,
+    controller: Controller,
     watch: Watch,
     started: Instant,
     /// The next poll is put off until then, so that many devices do not poll together.
@@ -109,6 +112,7 @@ impl Daemon {
                 _ => return Ok(()),
             }
             let now = BootClock.now();
+            self.controller.turn(client, now);
             let until = match self.hold {
                 Some(at) if now < at => Some(at),
                 Some(_) | None => {
@@ -123,7 +127,7 @@ impl Daemon {
             };
             self.answerer.answer(&self.watch, client, now);
             self.notifier.status(|| self.watch.sentence(client));
-            let until = earliest(until, self.notifier.beat(now));
+            let until = earliest(until, earliest(self.notifier.beat(now), self.controller.deadline()));
             let hal = client.hal();
             let until = platform::deadline(hal, until);
             let mut set = PollSet::new();
@@ -131,6 +135,7 @@ impl Daemon {
             self.signals.wants(&mut set);
             self.asked.wants(&mut set);
             self.answerer.wants(&mut set);
+            self.controller.wants(&mut set);
             set.wait(BootClock.now(), until)
                 .map_err(|error| Failure::new(format_args!("cannot wait: {error}")))?;
         }

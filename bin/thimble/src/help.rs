@@ -82,6 +82,24 @@ const fn page(verb: VerbName) -> Page {
                    --json prints the same for programs.",
             examples: &["status", "status --json"],
         },
+        VerbName::Control => Page {
+            summary: "Hold updates up, let them go on, or fail them",
+            argument: " show|pause|continue|fail",
+            text: "Updates of the daemon can be held up before they are installed, before the reboot, and before they are\n\
+                   committed.\n\n  \
+                   show      what waits and why, every update control map, every policy\n  \
+                   pause     updates wait, until 'continue' or for the time of --for\n  \
+                   continue  takes 'pause' and 'fail' back; an update that waits goes on, whatever holds it up. With\n            \
+                   --at, for an update that is not there yet: it passes that point once, without waiting\n  \
+                   fail      the next update that comes there fails, and is rolled back if it was installed\n\n\
+                   Without --at: before install, reboot and commit. What was said outlives a reboot.",
+            examples: &[
+                "control show",
+                "control pause --at reboot --for 2h",
+                "control continue",
+                "control fail --at commit",
+            ],
+        },
         VerbName::Bootstrap => Page {
             summary: "Make the device's key if there is none, and ask the server to accept it",
             argument: "",
@@ -146,6 +164,17 @@ fn verb_page(program: &str, verb: VerbName) -> String {
     }
     if verb.can_stop() {
         own.push(("    --stop-before STATE", stops.as_str()));
+    }
+    if verb == VerbName::Control {
+        own.extend([
+            ("    --at POINT", "install, reboot or commit; several with commas between them"),
+            ("    --for TIME", "such as 90s, 15m, 2h or 7d; 'pause' then lets updates go on"),
+            ("    --id UUID", "in another name, so that several may hold updates up [the operator's]"),
+            ("    --priority N", "-10 to 10; higher ones are asked first [10]"),
+        ]);
+    }
+    if matches!(verb, VerbName::Control | VerbName::Status) {
+        own.push(("    --json", "for programs"));
     }
     options(&mut out, &own);
     out.push_str("\nExamples:\n");

@@ -5,6 +5,7 @@ mod args;
 mod ask;
 mod authenticate;
 mod bootstrap;
+mod control;
 mod daemon;
 mod drive;
 mod help;
@@ -15,6 +16,7 @@ mod progress;
 mod session;
 mod show;
 mod signals;
+mod socket;
 mod status;
 mod update;
 
@@ -55,5 +57,6 @@ fn run(invocation: &Invocation) -> Result<u8, Failure> {
         VerbName::Daemon => daemon::run(invocation),
         VerbName::Bootstrap => authenticate::run(invocation),
         VerbName::Status => status::show(invocation),
+        VerbName::Control => control::run(invocation),
     }
 }

@@ -155,7 +155,8 @@ fn achieved(verb: VerbName, report: &Report) -> Option<&'static str> {
             | VerbName::SendInventory
             | VerbName::Daemon
             | VerbName::Bootstrap
-            | VerbName::Status => "Committed.",
+            | VerbName::Status
+            | VerbName::Control => "Committed.",
         },
         Reached::Nothing
         | Reached::EmptyCommitted

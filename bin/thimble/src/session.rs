@@ -56,7 +56,9 @@ impl Session {
             conf.server_certificate.clone_from(&globals.trusted_certs);
         }
         let default = match invocation.verb {
-            VerbName::ShowArtifact | VerbName::ShowProvides | VerbName::Status => Level::Warning,
+            VerbName::ShowArtifact | VerbName::ShowProvides | VerbName::Status | VerbName::Control => {
+                Level::Warning
+            }
             VerbName::Install
             | VerbName::Resume
             | VerbName::Commit

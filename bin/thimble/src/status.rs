@@ -2,11 +2,7 @@
 //! the flash for it, and no answer is older than the question.
 
 use std::fmt::{self, Write as _};
-use std::io::{ErrorKind, Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::io::{Read, Write};
 use std::time::Duration as StdDuration;
 
 use thimble_core::client::Client;
@@ -16,13 +12,13 @@ use thimble_core::json::{Escape, Value};
 use thimble_core::state::State;
 use thimble_core::time::Instant;
 use thimble_hal_linux::platform::Linux;
-use thimble_hal_linux::storage::DataDirectory;
 use thimble_hal_linux::wait::PollSet;
 
 use crate::args::Invocation;
 use crate::messages::{FAILURE, SUCCESS};
 use crate::output::{Failure, one_line, print};
 use crate::session::Session;
+use crate::socket::{self, Socket};
 
 /// The socket's name in the datastore.
 const SOCKET: &str = "mender-update.sock";
@@ -80,7 +76,11 @@ impl Watch {
     /// One line for `systemctl status`.
     pub(crate) fn sentence(&self, client: &Client<'_, Linux>) -> String {
         let doing = doing(client.machine().place().0);
+        let waiting = client.waiting();
         match &self.current {
+            Some(deployment) if let Some((point, why)) = &waiting => {
+                one_line(&format!("waiting before {}: {why} (deployment {})", point.word(), deployment.id))
+            }
             Some(deployment) => format!("{doing} (deployment {})", deployment.id),
             None if !client.trouble().is_empty() => one_line(&format!("{doing}; {}", client.trouble())),
             None => doing.to_owned(),
@@ -95,6 +95,9 @@ impl Watch {
         number(&mut out, "pid", Some(std::process::id().into()));
         member(&mut out, "state", Some(name(state)));
         member(&mut out, "doing", Some(doing(state)));
+        let waiting = client.waiting();
+        member(&mut out, "waiting_before", waiting.as_ref().map(|(point, _)| point.word()));
+        member(&mut out, "waiting_because", waiting.as_ref().map(|(_, why)| why.as_str()));
         let current = self.current.as_ref();
         member(&mut out, "deployment", current.map(|deployment| deployment.id.as_str()));
         member(&mut out, "reason", current.map(|d| d.reason.as_str()).filter(|reason| !reason.is_empty()));
@@ -204,66 +207,27 @@ const fn doing(state: State) -> &'static str {
 
 /// Answers those who ask. Nobody can hold the daemon up: an answer fits the socket's buffer or is dropped.
 pub(crate) struct Answerer {
-    listener: Option<UnixListener>,
-    path: PathBuf,
+    socket: Socket,
 }
 
 impl Answerer {
     /// Listens in the datastore. Without that the daemon works all the same.
     pub(crate) fn new(session: &Session) -> Self {
-        let path = session.paths.datastore().join(SOCKET);
-        let listener = Self::listen(session, &path)
-            .map_err(|error| session.log(Level::Warning, format_args!("`status` will not work: {error}")));
-        Self { listener: listener.ok(), path }
-    }
-
-    fn listen(session: &Session, path: &PathBuf) -> std::io::Result<UnixListener> {
-        // The holder of the lock is the only daemon: what is there is left from an earlier one.
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let directory = DataDirectory::open(session.paths.datastore())?;
-        // By this name no path is too long for a socket.
-        let short = format!("/proc/self/fd/{}/{SOCKET}", directory.handle().as_raw_fd());
-        let listener = UnixListener::bind(short)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
+        let socket = Socket::listen(session.paths.datastore(), SOCKET).unwrap_or_else(|error| {
+            session.log(Level::Warning, format_args!("`status` will not work: {error}"));
+            Socket::none()
+        });
+        Self { socket }
     }
 
     pub(crate) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
-        if let Some(listener) = &self.listener {
-            set.read(listener);
-        }
+        self.socket.wants(set);
     }
 
     /// Answers all who wait.
     pub(crate) fn answer(&mut self, watch: &Watch, client: &Client<'_, Linux>, now: Instant) {
-        let Some(listener) = &self.listener else { return };
-        loop {
-            match listener.accept() {
-                Ok((stream, _)) => {
-                    let _ = stream
-                        .set_nonblocking(true)
-                        .and_then(|()| (&stream).write_all(watch.json(client, now).as_bytes()));
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => {
-                    // Out of descriptors, say: asking on would spin.
-                    self.listener = None;
-                    return;
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Answerer {
-    fn drop(&mut self) {
-        if self.listener.is_some() {
-            let _ = std::fs::remove_file(&self.path);
+        while let Some(mut stream) = self.socket.accept() {
+            let _ = stream.write_all(watch.json(client, now).as_bytes());
         }
     }
 }
@@ -282,9 +246,7 @@ pub(crate) fn show(invocation: &Invocation) -> Result<u8, Failure> {
 }
 
 fn ask(session: &Session) -> Option<String> {
-    let directory = DataDirectory::open(session.paths.datastore()).ok()?;
-    let short = format!("/proc/self/fd/{}/{SOCKET}", directory.handle().as_raw_fd());
-    let stream = UnixStream::connect(short).ok()?;
+    let stream = socket::connect(session.paths.datastore(), SOCKET)?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let mut answer = String::new();
     stream.take(ANSWER).read_to_string(&mut answer).ok()?;
@@ -303,6 +265,9 @@ fn lines(answer: &str) -> Option<String> {
     line("State:", format_args!("{}, {}", text("state")?, text("doing")?));
     if let Some(id) = text("deployment") {
         line("Deployment:", format_args!("{id}"));
+    }
+    if let (Some(point), Some(why)) = (text("waiting_before"), text("waiting_because")) {
+        line("Waiting:", format_args!("before {point}: {why}"));
     }
     if let Some(reason) = text("reason") {
         line("Failed because:", format_args!("{reason}"));

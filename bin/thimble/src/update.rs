@@ -67,7 +67,8 @@ const fn run_of(verb: VerbName) -> Run {
         | VerbName::SendInventory
         | VerbName::Daemon
         | VerbName::Bootstrap
-        | VerbName::Status => Run::Install,
+        | VerbName::Status
+        | VerbName::Control => Run::Install,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Files and programs that hold updates up.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -44,6 +45,15 @@ pub enum Sign {
     File(PathBuf),
     /// The program ends with another status than 0; the first line it prints says why.
     Program(PathBuf),
+}
+
+impl fmt::Display for Sign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "not while {} exists", path.display()),
+            Self::Program(path) => write!(f, "not while {} objects", path.display()),
+        }
+    }
 }
 
 /// An inhibitor that was asked.

@@ -10,6 +10,7 @@ mod window;
 pub use inhibitor::{Inhibitor, Sign};
 pub use window::{DAYS, Local, Minute, Window};
 
+use std::fmt;
 use std::task::Poll;
 
 use thimble_core::control::Point;
@@ -63,6 +64,17 @@ impl Points {
     #[must_use]
     pub const fn contains(self, point: Point) -> bool {
         self.bits & 1 << point as u8 != 0
+    }
+}
+
+impl fmt::Display for Points {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut comma = "";
+        for point in Point::ALL.into_iter().filter(|point| self.contains(*point)) {
+            write!(f, "{comma}{}", point.word())?;
+            comma = ", ";
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,106 @@
+//! `control`: a person at the device holds updates up, lets them go on, or fails them. Without D-Bus.
+
+mod request;
+mod server;
+
+pub(crate) use request::{Act, Request, duration, id, no_act, priority};
+pub(crate) use server::Controller;
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::time::Duration as StdDuration;
+
+use thimble_core::control::Point;
+use thimble_core::json::Value;
+
+use crate::args::Invocation;
+use crate::messages::SUCCESS;
+use crate::output::{Failure, one_line, print};
+use crate::session::Session;
+use crate::socket;
+
+/// The socket's name in the datastore.
+const SOCKET: &str = "mender-update.control";
+
+/// The daemon answers within a turn of its loop; a store that is being written may take longer.
+const PATIENCE: StdDuration = StdDuration::from_secs(10);
+
+/// Longest answer that is read, in bytes.
+const ANSWER: u64 = 64 * 1024;
+
+/// The verb.
+pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
+    let Some(request) = &invocation.control else { return Err(Failure::new("control what?")) };
+    let session = Session::open(invocation)?;
+    let answer = ask(&session, request)
+        .ok_or_else(|| Failure::new("no daemon is running in this datastore, or it does not answer"))?;
+    let nonsense = || Failure::new("the daemon's answer makes no sense");
+    let value = Value::parse(answer.as_bytes()).map_err(|_| nonsense())?;
+    let text = |name: &str| Some(one_line(&value.member(name).ok()??.as_str()?.to_string()));
+    let is_done = matches!(value.member("ok"), Ok(Some(ok)) if ok.raw() == "true");
+    if !is_done {
+        return Err(Failure::new(text("reason").ok_or_else(nonsense)?));
+    }
+    if invocation.json {
+        return print(&answer);
+    }
+    if request.act == Act::Show {
+        return print(&lines(value).ok_or_else(nonsense)?);
+    }
+    let said = text("said").ok_or_else(nonsense)?;
+    print(&format!("{said}\n")).map(|_| SUCCESS)
+}
+
+fn ask(session: &Session, request: &Request) -> Option<String> {
+    let mut stream = socket::connect(session.paths.datastore(), SOCKET)?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.set_write_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(format!("{}\n", request.json()).as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.take(ANSWER).read_to_string(&mut answer).ok()?;
+    (!answer.is_empty()).then_some(answer)
+}
+
+/// The answer of `show` for people.
+fn lines(value: Value<'_>) -> Option<String> {
+    let text =
+        |value: Value<'_>, name: &str| Some(one_line(&value.member(name).ok()??.as_str()?.to_string()));
+    let mut out = String::new();
+    let waiting = value.member("waiting").ok()??;
+    if waiting.is_null() {
+        out.push_str("No update waits.\n");
+    } else {
+        let _ = writeln!(out, "An update waits before {}: {}", text(waiting, "at")?, text(waiting, "why")?);
+        out.push_str("'control continue' lets it go on.\n");
+    }
+    let mut maps = value.member("maps").ok()??.items()?.peekable();
+    if maps.peek().is_some() {
+        let _ = writeln!(
+            out,
+            "\n{:36}  {:>8}  {:15}{:15}{:15}ends in",
+            "map", "priority", "install", "reboot", "commit"
+        );
+    }
+    for map in maps {
+        let priority = map.member("priority").ok()??.as_integer()?;
+        let _ = write!(out, "{:36}  {priority:>8}  ", text(map, "id")?);
+        for point in Point::ALL {
+            let _ = write!(out, "{:15}", text(map, point.word())?);
+        }
+        let ends = map.member("ends_in_seconds").ok()??;
+        let is_expired = map.member("expired").ok()??.raw() == "true";
+        let _ = match ends.as_integer() {
+            Some(seconds) => writeln!(out, "{seconds} s"),
+            None if is_expired => writeln!(out, "expired"),
+            None => writeln!(out, "never"),
+        };
+    }
+    let mut policies = value.member("policies").ok()??.items()?.peekable();
+    if policies.peek().is_some() {
+        out.push_str("\nPolicies:\n");
+    }
+    for policy in policies {
+        let _ = writeln!(out, "  {}", one_line(&policy.as_str()?.to_string()));
+    }
+    Some(out)
+}

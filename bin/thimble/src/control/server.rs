@@ -1,0 +1,256 @@
+//! The daemon's side of `control`: a line with a request comes in on a socket in the datastore, a line goes back.
+//!
+//! Nobody can hold the daemon up: there are few connections, a request is short and has a few seconds to arrive, an
+//! answer fits the socket's buffer or is dropped.
+
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use rustix::net::sockopt::socket_peercred;
+use thimble_core::client::Client;
+use thimble_core::control::{Id, Lifetime, Order, Point, Rule};
+use thimble_core::hal::Level;
+use thimble_core::json::Escape;
+use thimble_core::time::{Duration, Instant, earliest};
+use thimble_hal_linux::platform::Linux;
+use thimble_hal_linux::wait::PollSet;
+
+use super::SOCKET;
+use super::request::{Act, Request};
+use crate::output::one_line;
+use crate::session::Session;
+use crate::socket::Socket;
+
+/// Connections at a time; more wait in the listener's queue.
+const CONNECTIONS: usize = 4;
+
+/// Longest request, in bytes.
+const REQUEST: usize = 1024;
+
+/// How long a request may take to arrive.
+const TIME: Duration = Duration::from_secs(5);
+
+/// Listens to requests.
+pub(crate) struct Controller {
+    socket: Socket,
+    connections: Vec<Connection>,
+    policies: String,
+}
+
+struct Connection {
+    stream: UnixStream,
+    line: Vec<u8>,
+    until: Instant,
+}
+
+/// How a connection stands.
+enum Arrival {
+    Pending,
+    /// The request, or what is wrong with it.
+    Request(Result<Request, String>),
+    Gone,
+}
+
+impl Controller {
+    /// Listens in the datastore. Without that the daemon works all the same.
+    pub(crate) fn new(session: &Session) -> Self {
+        let socket = Socket::listen(session.paths.datastore(), SOCKET).unwrap_or_else(|error| {
+            session.log(Level::Warning, format_args!("`control` will not work: {error}"));
+            Socket::none()
+        });
+        Self { socket, connections: Vec::new(), policies: policies(session) }
+    }
+
+    /// Adds what the next turn would use up.
+    pub(crate) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+        if self.connections.len() < CONNECTIONS {
+            self.socket.wants(set);
+        }
+        for connection in &self.connections {
+            set.read(&connection.stream);
+        }
+    }
+
+    /// When to turn though nothing woke us.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.connections.iter().fold(None, |at, connection| earliest(at, Some(connection.until)))
+    }
+
+    /// Carries out what has arrived.
+    pub(crate) fn turn(&mut self, client: &mut Client<'_, Linux>, now: Instant) {
+        while self.connections.len() < CONNECTIONS {
+            let Some(stream) = self.socket.accept() else { break };
+            self.connections.push(Connection { stream, line: Vec::new(), until: now + TIME });
+        }
+        let policies = &self.policies;
+        self.connections.retain_mut(|connection| match connection.receive(now) {
+            Arrival::Pending => true,
+            Arrival::Gone => false,
+            Arrival::Request(request) => {
+                let answer = match request {
+                    Ok(request) if request.act == Act::Show => shown(client, now, policies),
+                    Ok(request) => said(&carry_out(client, &request)),
+                    Err(wrong) => said(&Err(wrong)),
+                };
+                let _ = (&connection.stream).write_all(answer.as_bytes());
+                false
+            }
+        });
+    }
+}
+
+impl Connection {
+    fn receive(&mut self, now: Instant) -> Arrival {
+        // The socket's mode says the same; this also holds where somebody opened the datastore to others.
+        let ours = rustix::process::geteuid();
+        match socket_peercred(&self.stream) {
+            Ok(peer) if peer.uid.is_root() || peer.uid == ours => {}
+            Ok(_) | Err(_) => return Arrival::Request(Err("only root may control updates".into())),
+        }
+        loop {
+            let mut buf = [0; REQUEST];
+            match (&self.stream).read(&mut buf) {
+                Ok(0) => return Arrival::Gone,
+                Ok(read) => {
+                    self.line.extend_from_slice(buf.get(..read).unwrap_or_default());
+                    if let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
+                        return Arrival::Request(Request::parse(self.line.get(..end).unwrap_or_default()));
+                    }
+                    if self.line.len() > REQUEST {
+                        return Arrival::Request(Err(format!("a request has at most {REQUEST} bytes")));
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return if now < self.until { Arrival::Pending } else { Arrival::Gone };
+                }
+                Err(_) => return Arrival::Gone,
+            }
+        }
+    }
+}
+
+/// What was done, or why nothing was.
+fn carry_out(client: &mut Client<'_, Linux>, request: &Request) -> Result<String, String> {
+    let points = if request.at.is_empty() { Point::ALL.to_vec() } else { request.at.clone() };
+    let lifetime = request.time.map_or(Lifetime::Unlimited, Lifetime::For);
+    let waits_at = client.waiting().map(|(point, _)| point).filter(|point| points.contains(point));
+    let mut give = |points: &[Point], order| {
+        client.order(request.name, points, order, lifetime).map_err(|full| full.to_string())
+    };
+    match request.act {
+        Act::Pause => {
+            give(&points, Order::Pause)?;
+            let end = match request.time {
+                Some(time) => format!("for {} s", time.as_secs()),
+                None => "until 'control continue'".into(),
+            };
+            Ok(format!("updates wait before {}, {end}", names(&points)))
+        }
+        Act::Fail => {
+            give(&points, Order::Fail)?;
+            Ok(format!("the next update that comes to {} fails there", names(&points)))
+        }
+        // Without points: whatever was said is taken back, and what waits goes on.
+        Act::Continue if request.at.is_empty() => {
+            give(&points, Order::Lift)?;
+            Ok(match client.approve() {
+                Some(point) => format!("the update goes on with {}", point.word()),
+                None => "nothing is held up by this name any more; no update waits".into(),
+            })
+        }
+        Act::Continue => {
+            let later: Vec<Point> = points.iter().copied().filter(|point| Some(*point) != waits_at).collect();
+            if let Some(point) = waits_at {
+                give(&[point], Order::Lift)?;
+            }
+            if !later.is_empty() {
+                give(&later, Order::Pass)?;
+            }
+            match waits_at {
+                Some(point) => {
+                    client.approve();
+                    Ok(format!("the update goes on with {}", point.word()))
+                }
+                None => {
+                    Ok(format!("the next update passes {} whatever holds updates up there", names(&later)))
+                }
+            }
+        }
+        Act::Show => Ok(String::new()),
+    }
+}
+
+fn names(points: &[Point]) -> String {
+    let words: Vec<&str> = points.iter().map(|point| point.word()).collect();
+    words.join(" and ")
+}
+
+fn said(outcome: &Result<String, String>) -> String {
+    let (ok, name, text) = match outcome {
+        Ok(text) => (true, "said", text),
+        Err(text) => (false, "reason", text),
+    };
+    let mut out = format!("{{\"ok\":{ok},\"{name}\":\"");
+    let _ = Escape(&mut out).write_str(&one_line(text));
+    out.push_str("\"}\n");
+    out
+}
+
+/// What waits and why, every map, every policy.
+fn shown(client: &Client<'_, Linux>, now: Instant, policies: &str) -> String {
+    let mut out = String::from("{\"ok\":true,\"waiting\":");
+    match client.waiting() {
+        None => out.push_str("null"),
+        Some((point, why)) => {
+            let _ = write!(out, "{{\"at\":\"{}\",\"why\":\"", point.word());
+            let _ = Escape(&mut out).write_str(&one_line(why.as_str()));
+            out.push_str("\"}");
+        }
+    }
+    out.push_str(",\"maps\":[");
+    for (index, (map, expired, ends)) in client.machine().maps().maps().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let _ = write!(out, "{comma}{{\"id\":\"{}\",\"priority\":{}", Id(map.id), map.priority);
+        for point in Point::ALL {
+            let Rule { action, on_map_expire, .. } = *map.rules.at(point);
+            let word = if expired { on_map_expire } else { action };
+            let _ = write!(out, ",\"{}\":\"{}\"", point.word(), word.name());
+        }
+        let _ = match ends.filter(|_| !expired) {
+            None => write!(out, ",\"expired\":{expired},\"ends_in_seconds\":null}}"),
+            Some(end) => write!(out, ",\"expired\":false,\"ends_in_seconds\":{}}}", end.since(now).as_secs()),
+        };
+    }
+    let _ = writeln!(out, "],\"policies\":[{policies}]}}");
+    out
+}
+
+/// The configured policies as JSON strings: they do not change while the daemon runs.
+fn policies(session: &Session) -> String {
+    let policies = &session.conf.policies;
+    let mut texts: Vec<String> = Vec::new();
+    for window in &policies.windows {
+        texts.push(format!(
+            "{}: only {window}, at the latest after {} s",
+            window.points,
+            window.deadline.as_secs()
+        ));
+    }
+    for inhibitor in &policies.inhibitors {
+        texts.push(format!(
+            "{}: {}, at most {} s",
+            inhibitor.points,
+            inhibitor.sign,
+            inhibitor.deadline.as_secs()
+        ));
+    }
+    let mut out = String::new();
+    for (index, text) in texts.iter().enumerate() {
+        out.push_str(if index == 0 { "\"" } else { ",\"" });
+        let _ = Escape(&mut out).write_str(&one_line(text));
+        out.push('"');
+    }
+    out
+}
