@@ -40,6 +40,8 @@ pub mod json;
 pub mod limits;
 pub mod machine;
 pub mod module;
+#[cfg(feature = "panel")]
+pub mod panel;
 pub mod retry;
 pub mod script;
 pub mod state;

@@ -6,6 +6,8 @@ pub mod clock;
 pub mod config;
 pub mod decompress;
 pub mod file;
+#[cfg(feature = "gpio")]
+pub mod gpio;
 pub mod handler;
 pub mod keys;
 pub mod lock;

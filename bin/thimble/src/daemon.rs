@@ -21,6 +21,7 @@ use crate::control::Controller;
 use crate::messages::SUCCESS;
 use crate::notify::Notifier;
 use crate::output::Failure;
+use crate::panel::Panel;
 use crate::session::Session;
 use crate::signals::{Asked, Signals};
 use crate::status::{Answerer, Watch};
@@ -39,6 +40,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
             invocation.globals.config.clone().unwrap_or_else(|| session.paths.config()).display()
         )));
     }
+    let panel = Panel::new(&session)?;
     let _lock = session.lock(invocation.verb)?;
     let mut storage = session.store(Access::ReadWrite)?;
     if !has_update(&mut storage)? {
@@ -58,6 +60,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
         notifier: Notifier::from_environment(),
         answerer: Answerer::new(&session),
         controller: Controller::new(&session),
+        panel,
         watch,
         started: BootClock.now(),
         hold: None,
@@ -83,6 +86,7 @@ struct Daemon {
     notifier: Notifier,
     answerer: Answerer,
     controller: Controller,
+    panel: Panel,
     watch: Watch,
     started: Instant,
     /// The next poll is put off until then, so that many devices do not poll together.
@@ -127,6 +131,7 @@ impl Daemon {
             };
             self.answerer.answer(&self.watch, client, now);
             self.notifier.status(|| self.watch.sentence(client));
+            let until = earliest(until, self.panel.turn(client, now));
             let until = earliest(until, earliest(self.notifier.beat(now), self.controller.deadline()));
             let hal = client.hal();
             let until = platform::deadline(hal, until);

@@ -12,6 +12,7 @@ mod help;
 mod messages;
 mod notify;
 mod output;
+mod panel;
 mod progress;
 mod session;
 mod show;
