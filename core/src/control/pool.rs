@@ -151,10 +151,11 @@ impl Pool {
         self.entries().next().is_none()
     }
 
-    /// True when a map, active or expired, has this id: it is to be fetched anew before each point.
+    /// True when a map, active or expired, has this id: it is to be fetched anew before each point. What a person
+    /// said in this name is none of the server's.
     #[must_use]
     pub fn holds(&self, id: u128) -> bool {
-        self.entries().any(|entry| entry.map.id == id)
+        self.entries().any(|entry| entry.map.id == id && entry.lifetime == Lifetime::Renewed)
     }
 
     /// A map from a program on the device. Replaces the one of the same id and priority; an empty one deletes it.
@@ -211,13 +212,18 @@ impl Pool {
         entry.received = Some(map.rules);
 
         let mut pool = self.clone();
-        pool.remove(map.id);
+        pool.withdraw(map.id);
         pool.place(entry)?;
         *self = pool;
         Ok(())
     }
 
-    /// Deletes all priorities of `id`: the server has no map for the deployment, or the deployment is over.
+    /// Deletes all priorities of `id`, but not what a person said: the server has no map for the deployment.
+    pub fn withdraw(&mut self, id: u128) {
+        self.retain(|entry| entry.map.id != id || entry.lifetime != Lifetime::Renewed);
+    }
+
+    /// Deletes all priorities of `id`: the deployment is over.
     pub fn remove(&mut self, id: u128) {
         self.retain(|entry| entry.map.id != id);
     }

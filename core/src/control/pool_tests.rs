@@ -458,6 +458,20 @@ mod orders {
     }
 
     #[test]
+    fn an_order_in_the_name_of_a_deployment_is_not_the_servers() {
+        let mut pool = ordered(&[Point::Reboot], Order::Pause, Lifetime::Unlimited);
+        assert!(!pool.holds(NAME.id), "nothing to ask the server for");
+        pool.insert_from_server(map(NAME.id, 0, rule(Action::Fail)), at(1), HOUR).unwrap();
+        assert!(pool.holds(NAME.id));
+        assert_eq!(pool.query(Point::Reboot, at(2)).answer, Answer::Pause, "the order is still there");
+        pool.withdraw(NAME.id);
+        assert_eq!(pool.query(Point::Install, at(3)).answer, Answer::Continue, "the server's is gone");
+        assert_eq!(pool.query(Point::Reboot, at(3)).answer, Answer::Pause);
+        pool.remove(NAME.id);
+        assert!(pool.is_empty(), "the deployment is over");
+    }
+
+    #[test]
     fn a_full_pool_refuses_an_order_and_stays() {
         let mut pool = Pool::new();
         for id in 0..limits::MAPS as u128 {

@@ -168,7 +168,7 @@ impl Machine {
             Ok(Some(map)) => doors.refused |= doors.pool.insert_from_server(map, now, expiration).is_err(),
             Ok(None) => {
                 if let Some(id) = id {
-                    doors.pool.remove(id);
+                    doors.pool.withdraw(id);
                 }
             }
             Err(()) => doors.refused = true,
