@@ -95,12 +95,21 @@ impl Listener {
     /// # Errors
     /// The port is taken, or no certificate could be made.
     pub fn start(port: u16, security: Security, server: Server) -> io::Result<Self> {
+        Self::start_as(&Ipv4Addr::LOCALHOST.to_string(), port, security, server)
+    }
+
+    /// As [`Self::start`], for clients that know this host by another name, as the guest of a virtual machine does:
+    /// URLs and the certificate have it, and requests must.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_as(name: &str, port: u16, security: Security, server: Server) -> io::Result<Self> {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         let address = socket.local_addr()?;
         let (tls, certificate) = match security {
             Security::Plain => (None, String::new()),
             Security::Tls => {
-                let (config, certificate) = tls().map_err(io::Error::other)?;
+                let (config, certificate) = tls(name).map_err(io::Error::other)?;
                 (Some(config), certificate)
             }
         };
@@ -110,7 +119,7 @@ impl Listener {
             changed: Condvar::new(),
             observer: Mutex::new(None),
             over: AtomicBool::new(false),
-            host: address.to_string(),
+            host: format!("{name}:{}", address.port()),
             tls,
         });
         let listener = Self { address, security, certificate, shared: shared.clone() };
@@ -127,7 +136,7 @@ impl Listener {
             Security::Plain => "http",
             Security::Tls => "https",
         };
-        format!("{scheme}://{}", self.address)
+        format!("{scheme}://{}", self.shared.host)
     }
 
     /// The certificate to trust, PEM; empty without TLS.
@@ -311,8 +320,11 @@ fn serve(mut stream: impl Stream, shared: &Shared) -> io::Result<()> {
 }
 
 /// A certificate made for this run.
-fn tls() -> Result<(Arc<ServerConfig>, String), Box<dyn std::error::Error + Send + Sync>> {
-    let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+fn tls(name: &str) -> Result<(Arc<ServerConfig>, String), Box<dyn std::error::Error + Send + Sync>> {
+    let mut names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+    if !names.iter().any(|known| known == name) {
+        names.push(name.to_owned());
+    }
     let made = rcgen::generate_simple_self_signed(names)?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());

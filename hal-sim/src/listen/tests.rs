@@ -123,6 +123,22 @@ fn tls_has_a_certificate_of_its_own() {
 }
 
 #[test]
+fn a_host_may_be_known_by_another_name() {
+    let listener = Listener::start_as("server", 0, Security::Plain, Server::new("")).unwrap();
+    let port = listener.address.port();
+    assert_eq!(listener.url(), format!("http://server:{port}"));
+    assert_eq!(listener.with(|server| server.links.clone()), listener.url());
+    let wrong = |listener: &Listener| {
+        listener.with(|server| server.violations().iter().filter(|v| v.contains("Host is")).count())
+    };
+    let request = inventory(&listener);
+    exchange(&listener, &request.replace(&listener.address.to_string(), &format!("server:{port}")));
+    assert_eq!(wrong(&listener), 0);
+    exchange(&listener, &request);
+    assert_eq!(wrong(&listener), 1);
+}
+
+#[test]
 fn signatures_of_all_kinds_of_keys_are_checked() {
     let dir = std::env::temp_dir().join(format!("thimble-signature-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
