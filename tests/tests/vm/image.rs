@@ -1,0 +1,402 @@
+//! What is on the disk: root file systems, the boot loader and its environment, the datastore.
+//!
+//! ```text
+//! sector 0       GRUB's first sector and the partition table; GRUB itself behind it
+//! 1  Boot        FAT: grub.cfg, the environment in its two copies
+//! 2  A, 3  B     ext4, never written while it runs: kernel, initramfs, busybox, thimble
+//! 4  Data        ext4, at /var/lib/mender
+//! ```
+
+use std::fs;
+use std::ops::Range;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use thimble_hal_sim::artifact_writer::{ArtifactWriter, hex};
+use thimble_hal_sim::listen::Listener;
+use thimble_tests::lab::thimble;
+
+use crate::disk::{Disk, SECTOR};
+use crate::packages::{Packages, copy, output_of, run};
+use crate::power::Area;
+use crate::random::Random;
+
+/// The type of the device.
+pub(crate) const DEVICE_TYPE: &str = "vm";
+
+/// What runs before the update, and what the update brings.
+pub(crate) const OLD: &str = "release-1";
+pub(crate) const NEW: &str = "release-2";
+
+const MIB: usize = 1 << 20;
+const BOOT_SIZE: usize = 4 * MIB;
+const SLOT_SIZE: usize = 32 * MIB;
+const DATA_SIZE: usize = 16 * MIB;
+/// Where the first partition begins.
+const FRONT: usize = MIB;
+
+/// Drivers in the order in which they must be loaded.
+const MODULES: [&str; 14] = [
+    "drivers/virtio/virtio_ring",
+    "drivers/virtio/virtio",
+    "drivers/virtio/virtio_pci_legacy_dev",
+    "drivers/virtio/virtio_pci_modern_dev",
+    "drivers/virtio/virtio_pci",
+    "drivers/block/virtio_blk",
+    "net/core/failover",
+    "drivers/net/net_failover",
+    "drivers/net/virtio_net",
+    "fs/nls/nls_cp437",
+    "fs/nls/nls_ascii",
+    "fs/nls/nls_utf8",
+    "fs/fat/fat",
+    "fs/fat/vfat",
+];
+
+/// An update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// The image is good.
+    Good,
+    /// What should be its kernel is none.
+    NoKernel,
+    /// Its init ends at once, which is a kernel panic.
+    DyingInit,
+    /// It starts, but a state script before the commit finds fault with it.
+    SickHealth,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 4] = [Self::Good, Self::NoKernel, Self::DyingInit, Self::SickHealth];
+}
+
+/// Everything that is made once for all machines.
+pub(crate) struct Images {
+    pub(crate) packages: Packages,
+    dir: TempDir,
+    front: Vec<u8>,
+    boot: Vec<u8>,
+    old: Vec<u8>,
+    new: Vec<(Kind, String, Arc<[u8]>)>,
+}
+
+impl Images {
+    /// `None`, said aloud, where something is missing.
+    pub(crate) fn make() -> Option<Self> {
+        let packages = Packages::find()?;
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let front = front(&packages, dir.path());
+        let boot = boot(&packages, dir.path());
+        let tree = dir.path().join("slot");
+        populate(&packages, &tree);
+        let old = slot(&packages, &tree, OLD);
+        let new = Kind::ALL.map(|kind| {
+            let image = match kind {
+                Kind::Good | Kind::SickHealth => slot(&packages, &tree, NEW),
+                Kind::NoKernel => {
+                    with(&tree.join("boot/vmlinuz"), &[0x5a; 4096], || slot(&packages, &tree, NEW))
+                }
+                Kind::DyingInit => {
+                    with(&tree.join("sbin/init"), b"#!/bin/sh\nexit 1\n", || slot(&packages, &tree, NEW))
+                }
+            };
+            let mut artifact = ArtifactWriter::new(NEW, "rootfs-image", &[DEVICE_TYPE])
+                .provides("rootfs-image.version", NEW)
+                .clears(&["rootfs-image.*"])
+                .file("rootfs.ext4", &image);
+            if kind == Kind::SickHealth {
+                let script = b"#!/bin/sh\necho the health check says no >&2\nexit 1\n";
+                artifact = artifact.script("ArtifactCommit_Enter_00_health", script);
+            }
+            (kind, hex(&image), artifact.build().into())
+        });
+        fs::remove_dir_all(&tree).expect("the tree is not needed any more");
+        Some(Self { packages, dir, front, boot, old, new: new.into() })
+    }
+
+    fn of(&self, kind: Kind) -> &(Kind, String, Arc<[u8]>) {
+        self.new.iter().find(|(known, ..)| *known == kind).expect("all kinds are made")
+    }
+
+    /// The artifact of an update.
+    pub(crate) fn artifact(&self, kind: Kind) -> Arc<[u8]> {
+        self.of(kind).2.clone()
+    }
+
+    /// The digest of a slot that holds the release before the update.
+    pub(crate) fn old_digest(&self) -> String {
+        hex(&self.old)
+    }
+
+    /// The digest of a slot that holds an update.
+    pub(crate) fn new_digest(&self, kind: Kind) -> &str {
+        &self.of(kind).1
+    }
+
+    /// The disk of a device that was never updated, of this server. Slot B holds what was never an image.
+    pub(crate) fn disk(&self, server: &Listener, work: &Path) -> Disk {
+        let data = data(&self.packages, server, work);
+        let mut bytes = self.front.clone();
+        let mut areas = Vec::new();
+        let mut entries = Vec::new();
+        let nothing = vec![0xa5; SLOT_SIZE];
+        for (area, kind, part) in [
+            (Area::Boot, 0x0c, &self.boot),
+            (Area::A, 0x83, &self.old),
+            (Area::B, 0x83, &nothing),
+            (Area::Data, 0x83, &data),
+        ] {
+            let range = bytes.len()..bytes.len() + part.len();
+            entries.push((kind, range.clone()));
+            areas.push((area, range));
+            bytes.extend_from_slice(part);
+        }
+        write_table(&mut bytes, &entries);
+        Disk::new(bytes, areas)
+    }
+
+    /// The variables of the boot environment's copy that counts, from the bytes of the boot partition.
+    pub(crate) fn environment(&self, boot: &[u8], work: &Path) -> Vec<String> {
+        let image = work.join("boot.img");
+        fs::write(&image, boot).expect("the boot partition");
+        let block = |name: &str| {
+            let path = format!("::/grub-mender-grubenv/mender_grubenv{name}");
+            let mut mcopy = self.packages.command("mcopy");
+            let block = output_of(mcopy.arg("-n").arg("-i").arg(&image).arg(path).arg("-"));
+            let text = String::from_utf8(block).expect("a block of text");
+            text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
+        };
+        if block("2/lock") == ["editing=0"] && block("1/lock") != ["editing=0"] {
+            block("2/env")
+        } else {
+            block("1/env")
+        }
+    }
+
+    /// A directory for one machine.
+    pub(crate) fn work(&self, name: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::create_dir_all(&path).expect("a directory");
+        path
+    }
+
+    /// It is not needed any more.
+    pub(crate) fn done(&self, name: &str) {
+        drop(fs::remove_dir_all(self.dir.path().join(name)));
+    }
+}
+
+/// The first MiB: GRUB. The partition table comes with the disk.
+fn front(packages: &Packages, dir: &Path) -> Vec<u8> {
+    let early = dir.join("early.cfg");
+    let text = "serial --unit=0\nterminal_output serial\nset root=(hd0,1)\nconfigfile /grub.cfg\n";
+    fs::write(&early, text).expect("GRUB's first script");
+    let core = dir.join("core.img");
+    let mut mkimage = packages.command("grub-mkimage");
+    mkimage.arg("-d").arg(packages.grub()).args(["-O", "i386-pc", "-p", "(hd0,1)", "-c"]).arg(&early);
+    mkimage.arg("-o").arg(&core).args([
+        "biosdisk",
+        "part_msdos",
+        "fat",
+        "ext2",
+        "linux",
+        "normal",
+        "configfile",
+        "loadenv",
+        "test",
+        "echo",
+        "serial",
+        "terminal",
+        "reboot",
+    ]);
+    run(&mut mkimage);
+    let mut front = vec![0; FRONT];
+    let first = fs::read(packages.grub().join("boot.img")).expect("GRUB's first sector");
+    let core = fs::read(&core).expect("GRUB");
+    // The first sector starts what stands in the second, as it comes from the package.
+    front[..440].copy_from_slice(&first[..440]);
+    front[SECTOR..SECTOR + core.len()].copy_from_slice(&core);
+    front
+}
+
+/// A partition table of the old kind, whose entries have no addresses by cylinder.
+fn write_table(bytes: &mut [u8], entries: &[(u8, Range<usize>)]) {
+    let sector = |at: usize| u32::try_from(at / SECTOR).expect("a small disk").to_le_bytes();
+    for (number, (kind, range)) in entries.iter().enumerate() {
+        let nowhere = [0xfe, 0xff, 0xff];
+        let entry =
+            [&[0][..], &nowhere, &[*kind], &nowhere, &sector(range.start), &sector(range.len())].concat();
+        bytes[446 + 16 * number..][..16].copy_from_slice(&entry);
+    }
+    bytes[510..SECTOR].copy_from_slice(&[0x55, 0xaa]);
+}
+
+/// The boot partition: slot A is selected, no update is under way.
+fn boot(packages: &Packages, dir: &Path) -> Vec<u8> {
+    let tree = dir.join("grub-mender-grubenv");
+    let image = dir.join("boot.img");
+    let lock = block("editing=0\n");
+    for copy in ["mender_grubenv1", "mender_grubenv2"] {
+        let copy = tree.join(copy);
+        fs::create_dir_all(&copy).expect("a directory");
+        fs::write(copy.join("env"), block("mender_boot_part=2\nupgrade_available=0\nbootcount=0\n"))
+            .expect("a file");
+        fs::write(copy.join("lock"), &lock).expect("a file");
+        fs::write(copy.join("lock.sha256sum"), format!("{}  lock\n", hex(&lock))).expect("a file");
+    }
+    fs::write(dir.join("grub.cfg"), include_str!("guest/grub.cfg")).expect("a file");
+    fs::write(&image, vec![0; BOOT_SIZE]).expect("the boot partition");
+    run(packages.command("mkfs.vfat").arg(&image));
+    run(packages
+        .command("mcopy")
+        .arg("-s")
+        .arg("-i")
+        .arg(&image)
+        .arg(&tree)
+        .arg(dir.join("grub.cfg"))
+        .arg("::/"));
+    fs::read(&image).expect("the boot partition")
+}
+
+/// A block of GRUB's environment.
+fn block(text: &str) -> Vec<u8> {
+    let mut block = format!("# GRUB Environment Block\n{text}").into_bytes();
+    block.resize(1024, b'#');
+    block
+}
+
+/// Everything in a slot but what tells its release.
+fn populate(packages: &Packages, tree: &Path) {
+    for dir in [
+        "bin",
+        "sbin",
+        "dev",
+        "proc",
+        "sys",
+        "run",
+        "tmp",
+        "boot/efi",
+        "etc/mender/scripts",
+        "lib64",
+        "usr/bin",
+        "usr/share/mender/identity",
+        "var/lib/mender",
+    ] {
+        fs::create_dir_all(tree.join(dir)).expect("a directory");
+    }
+    for dir in ["lib", "usr/lib"] {
+        fs::create_dir_all(tree.join(dir).join("x86_64-linux-gnu")).expect("a directory");
+    }
+    symlink("/run/lock", tree.join("var/lock")).expect("a link");
+    busybox(packages, &tree.join("bin"));
+    let (kernel, modules) = packages.kernel();
+    copy(&kernel, tree.join("boot/vmlinuz"));
+    initramfs(packages, &modules, &tree.join("boot"));
+    program(&tree.join("sbin/init"), include_str!("guest/init"));
+    program(&tree.join("sbin/reboot"), include_str!("guest/reboot"));
+    program(
+        &tree.join("usr/share/mender/identity/mender-device-identity"),
+        "#!/bin/sh\necho mac=$(cat /sys/class/net/eth0/address)\n",
+    );
+    fs::write(tree.join("etc/mender/mender.conf"), include_str!("guest/mender.conf")).expect("a file");
+    // The address under which QEMU's user network has the host's loopback.
+    fs::write(tree.join("etc/hosts"), "127.0.0.1 localhost\n10.0.2.2 server\n").expect("a file");
+    fs::write(tree.join("etc/nsswitch.conf"), "hosts: files\n").expect("a file");
+    run(std::process::Command::new("strip").arg("-o").arg(tree.join("usr/bin/thimble")).arg(thimble()));
+    for library in libraries(thimble()) {
+        copy(&library, tree.join(library.strip_prefix("/").expect("an absolute path")));
+    }
+}
+
+/// The libraries of a program, by the paths under which it looks for them.
+fn libraries(program: &Path) -> Vec<PathBuf> {
+    let output = output_of(std::process::Command::new("ldd").arg(program));
+    let text = String::from_utf8(output).expect("text");
+    text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
+}
+
+fn busybox(packages: &Packages, bin: &Path) {
+    copy(&packages.busybox(), bin.join("busybox"));
+    let list = output_of(std::process::Command::new(packages.busybox()).arg("--list"));
+    // `reboot` is ours.
+    let list = String::from_utf8(list).expect("names");
+    for applet in list.lines().filter(|applet| !["busybox", "reboot"].contains(applet)) {
+        symlink("busybox", bin.join(applet)).expect("a link");
+    }
+}
+
+/// busybox and the drivers, as an archive that is not compressed: unpacking would take the machine longer.
+fn initramfs(packages: &Packages, modules: &Path, boot: &Path) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let tree = dir.path();
+    for dir in ["bin", "dev", "proc", "sys", "root", "modules"] {
+        fs::create_dir_all(tree.join(dir)).expect("a directory");
+    }
+    busybox(packages, &tree.join("bin"));
+    program(&tree.join("init"), include_str!("guest/initramfs-init"));
+    let mut order = String::new();
+    for module in MODULES {
+        let path = modules.join(format!("{module}.ko"));
+        let name = Path::new(module).file_name().and_then(|name| name.to_str()).expect("a name");
+        copy(&path, tree.join(format!("modules/{name}.ko")));
+        order.push_str(&format!("{name}\n"));
+    }
+    fs::write(tree.join("modules/order"), order).expect("a file");
+    let mut cpio = std::process::Command::new("sh");
+    cpio.arg("-c").arg("find . | \"$0\" cpio -o -H newc -R 0:0").arg(packages.busybox()).current_dir(tree);
+    fs::write(boot.join("initramfs"), output_of(&mut cpio)).expect("a file");
+}
+
+/// A slot with this release. What is in it beside does not repeat from one release to the next.
+fn slot(packages: &Packages, tree: &Path, release: &str) -> Vec<u8> {
+    fs::write(tree.join("etc/release"), format!("{release}\n")).expect("a file");
+    let mut ballast = vec![0; 2 * MIB];
+    Random::new(release.bytes().map(u64::from).sum()).fill(&mut ballast);
+    fs::write(tree.join("usr/share/ballast"), ballast).expect("a file");
+    ext4(packages, tree, SLOT_SIZE, &["-O", "^has_journal"])
+}
+
+/// The datastore of a device that has heard of its server and of nothing else.
+fn data(packages: &Packages, server: &Listener, work: &Path) -> Vec<u8> {
+    let tree = work.join("data");
+    fs::create_dir_all(&tree).expect("a directory");
+    fs::set_permissions(&tree, fs::Permissions::from_mode(0o700)).expect("a mode");
+    let certificate = match server.certificate() {
+        "" => "",
+        _ => r#","ServerCertificate":"/var/lib/mender/server.pem""#,
+    };
+    let conf = format!(r#"{{"ServerURL":"{}"{certificate}}}"#, server.url());
+    fs::write(tree.join("mender.conf"), conf).expect("a file");
+    fs::write(tree.join("server.pem"), server.certificate()).expect("a file");
+    fs::write(tree.join("device_type"), format!("device_type={DEVICE_TYPE}\n")).expect("a file");
+    let bootstrap = ArtifactWriter::empty(OLD, &[DEVICE_TYPE]).provides("rootfs-image.version", OLD).build();
+    fs::write(tree.join("bootstrap.mender"), bootstrap).expect("a file");
+    ext4(packages, &tree, DATA_SIZE, &[])
+}
+
+fn ext4(packages: &Packages, tree: &Path, size: usize, options: &[&str]) -> Vec<u8> {
+    let image = tree.with_extension("ext4");
+    let file = fs::File::create(&image).expect("an image");
+    file.set_len(size as u64).expect("room for an image");
+    let mut mkfs = packages.command("mkfs.ext4");
+    run(mkfs.args(["-q", "-F", "-b", "4096", "-m", "0"]).args(options).arg("-d").arg(tree).arg(&image));
+    let bytes = fs::read(&image).expect("the image");
+    fs::remove_file(&image).expect("the image is not needed any more");
+    bytes
+}
+
+fn program(path: &Path, text: &str) {
+    fs::write(path, text).expect("a program");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
+}
+
+/// With another content of a file for the time being.
+fn with<T>(path: &Path, bytes: &[u8], f: impl FnOnce() -> T) -> T {
+    let before = fs::read(path).expect("a file");
+    fs::write(path, bytes).expect("a file");
+    let result = f();
+    fs::write(path, before).expect("a file");
+    result
+}

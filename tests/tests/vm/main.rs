@@ -1,0 +1,85 @@
+//! A real machine: QEMU starts GRUB, GRUB starts a Debian kernel from one of two slots, and in it runs the client.
+//!
+//! It takes a deployment from the server over the network, writes the other slot, reboots and commits, or goes back. In
+//! between the power is lost at any moment, and what the disk had not flushed with it. Whatever happens, the machine
+//! ends with one whole image, and the server was told the truth.
+
+mod disk;
+mod image;
+mod machine;
+mod packages;
+mod power;
+mod random;
+mod sweep;
+mod trial;
+
+use std::sync::OnceLock;
+
+use thimble_hal_sim::listen::Security;
+
+use crate::disk::Fate;
+use crate::image::{Images, Kind};
+use crate::power::{Area, Event};
+use crate::trial::{Cut, End, Trial};
+
+/// Made once; `None` where something is missing.
+fn images() -> Option<&'static Images> {
+    static IMAGES: OnceLock<Option<Images>> = OnceLock::new();
+    IMAGES.get_or_init(Images::make).as_ref()
+}
+
+/// `None` where something is missing.
+#[track_caller]
+fn run(name: &str, trial: &Trial) -> Option<End> {
+    let end = trial.run(images()?, name);
+    Some(end.unwrap_or_else(|story| panic!("{name}: {story}")))
+}
+
+#[test]
+fn a_good_image_takes_over() {
+    let trial = Trial { security: Security::Tls, ..Trial::new(Kind::Good) };
+    let Some(end) = run("good", &trial) else { return };
+    assert_eq!(end.status, "success");
+    assert_eq!(
+        end.starts,
+        ["release-1 runs in slot 2", "release-2 runs in slot 3", "release-2 runs in slot 3"]
+    );
+}
+
+#[test]
+fn an_image_without_a_kernel_is_left_by_the_boot_loader() {
+    let Some(end) = run("no-kernel", &Trial::new(Kind::NoKernel)) else { return };
+    assert_eq!(end.status, "failure");
+    assert_eq!(end.starts, ["release-1 runs in slot 2"; 3]);
+}
+
+#[test]
+fn an_image_whose_init_dies_is_left_by_the_boot_loader() {
+    let Some(end) = run("dying-init", &Trial::new(Kind::DyingInit)) else { return };
+    assert_eq!(end.status, "failure");
+    assert_eq!(end.starts, ["release-1 runs in slot 2"; 3]);
+}
+
+#[test]
+fn an_image_that_finds_itself_sick_goes_back() {
+    let Some(end) = run("sick", &Trial::new(Kind::SickHealth)) else { return };
+    assert_eq!(end.status, "failure");
+    assert_eq!(
+        end.starts,
+        ["release-1 runs in slot 2", "release-2 runs in slot 3", "release-1 runs in slot 2"]
+    );
+}
+
+fn number_of(variable: &str, otherwise: u64) -> u64 {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
+        Err(_) => otherwise,
+    }
+}
+
+#[test]
+#[ignore = "hours: half a minute for each machine and processor"]
+fn power_is_lost_at_any_moment() {
+    let Some(images) = images() else { return };
+    sweep::run(images, number_of("THIMBLE_VM_CUTS", 200), number_of("THIMBLE_VM_SEED", 1));
+}
