@@ -70,6 +70,52 @@ fn an_image_that_finds_itself_sick_goes_back() {
     );
 }
 
+/// An update of a good image that loses its power at these moments, which it must come to. The numbers are those of an
+/// undisturbed update: the client writes the boot environment in 12 writes when it selects the slot and in as many when
+/// it commits, GRUB in 6 when it counts the start between them.
+#[track_caller]
+fn run_cut(name: &str, cuts: &[Cut]) -> Option<End> {
+    let end = run(name, &Trial { cuts: cuts.to_vec(), ..Trial::new(Kind::Good) })?;
+    assert_eq!(end.made.len(), cuts.len(), "not all moments came: {end:?}");
+    Some(end)
+}
+
+#[test]
+fn power_is_lost_while_the_slot_is_written() {
+    let cut = Cut { event: Event::Write(Area::B), number: 60, fate: Fate::Torn };
+    let Some(end) = run_cut("cut-download", &[cut]) else { return };
+    assert_eq!(end.status, "failure");
+    assert_eq!(end.starts, ["release-1 runs in slot 2"; 2]);
+}
+
+#[test]
+fn power_is_lost_while_the_slot_is_selected_and_while_the_boot_loader_counts_its_start() {
+    let select = Cut { event: Event::Write(Area::Boot), number: 10, fate: Fate::Torn };
+    // Behind three writes that restore the first copy of the environment.
+    let count = Cut { event: Event::Write(Area::Boot), number: 5, fate: Fate::Torn };
+    let Some(end) = run_cut("cut-select", &[select, count]) else { return };
+    assert_eq!(end.status, "failure");
+}
+
+#[test]
+fn power_is_lost_in_the_commit() {
+    let commit = Cut { event: Event::Write(Area::Boot), number: 28, fate: Fate::Mixed };
+    let Some(end) = run_cut("cut-commit", &[commit]) else { return };
+    // What was interrupted is taken back, although the boot loader was already told to stay.
+    assert_eq!(end.status, "failure");
+    assert_eq!(end.starts.last().map(String::as_str), Some("release-1 runs in slot 2"));
+}
+
+#[test]
+fn power_is_lost_before_the_success_is_reported_and_again_behind_it() {
+    let before = Cut { event: Event::Request, number: 11, fate: Fate::Lost };
+    // The first asks for a token.
+    let behind = Cut { event: Event::Answered, number: 2, fate: Fate::Lost };
+    let Some(end) = run_cut("cut-report", &[before, behind]) else { return };
+    assert_eq!(end.status, "success");
+    assert_eq!(end.starts[2..], ["release-2 runs in slot 3"; 2]);
+}
+
 fn number_of(variable: &str, otherwise: u64) -> u64 {
     match std::env::var(variable) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
