@@ -63,8 +63,9 @@ pub trait Bootloader: ErrorType {
     /// The next boot, and every one after it, is of `slot`. Commits the running slot, or takes a trial back.
     fn set_permanent(&mut self, slot: Slot) -> Result<(), Self::Error>;
 
-    /// Whether a trial could be set and would be read by the boot loader: its records are whole and can be
-    /// written, it can save what we can read (the canary), and the slots are two. Asked before a payload is
-    /// written. May bring redundant copies in step again; changes nothing else.
-    fn self_check(&mut self) -> Result<(), Self::Error>;
+    /// How it stands, after a check whether a trial could be set and would be read by the boot loader: its records
+    /// are whole and can be written, it can save what we can read (the canary), and the slots are two. Check and
+    /// answer are of one look. Asked before a payload is written. May bring redundant copies in step again; changes
+    /// nothing else.
+    fn self_check(&mut self) -> Result<BootStatus, Self::Error>;
 }

@@ -98,12 +98,12 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
             Call::NeedsArtifactReboot => return Ok(Run::Answer("Automatic")),
             Call::Download => return Err(RootfsError::SizesNeeded),
             Call::DownloadWithFileSizes => {
-                let status = self.settled()?;
+                let running = Self::settled(self.checked()?)?;
                 if self.remembered()?.is_some() {
                     // This update has installed already: the other slot may be its way back.
                     return Err(RootfsError::Order);
                 }
-                self.slots.aim(status.running.other()).map_err(RootfsError::Slots)?;
+                self.slots.aim(running.other()).map_err(RootfsError::Slots)?;
                 return Ok(Run::Download { files: 0 });
             }
             Call::ArtifactInstall => self.install()?,
@@ -116,8 +116,9 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
         Ok(Run::Done)
     }
 
-    fn status(&mut self) -> Result<BootStatus, Fault<B, S>> {
-        self.boot.status().map_err(RootfsError::Boot)
+    /// One look for all that a call decides.
+    fn checked(&mut self) -> Result<BootStatus, Fault<B, S>> {
+        self.boot.self_check().map_err(RootfsError::Boot)
     }
 
     fn remembered(&mut self) -> Result<Option<Slot>, Fault<B, S>> {
@@ -125,20 +126,18 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
     }
 
     /// No update is under way and the boot loader can be relied on: an image may be written and selected.
-    fn settled(&mut self) -> Result<BootStatus, Fault<B, S>> {
-        self.boot.self_check().map_err(RootfsError::Boot)?;
-        let status = self.status()?;
+    fn settled(status: BootStatus) -> Result<Slot, Fault<B, S>> {
         if status.trial {
             return Err(RootfsError::Uncommitted(status));
         }
         if status.running != status.selected {
             return Err(RootfsError::Inconsistent(status));
         }
-        Ok(status)
+        Ok(status.running)
     }
 
     fn install(&mut self) -> Result<(), Fault<B, S>> {
-        let status = self.status()?;
+        let status = self.checked()?;
         let again = status.trial
             && status.selected == status.running.other()
             && self.remembered()? == Some(status.running);
@@ -146,7 +145,7 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
             // Power was lost right behind the selection below.
             return Ok(());
         }
-        let running = self.settled()?.running;
+        let running = Self::settled(status)?;
         let next = running.other();
         self.slots.check(next).map_err(RootfsError::Slots)?;
         self.slots.remember(running).map_err(RootfsError::Slots)?;
@@ -155,12 +154,23 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
 
     /// The new slot runs on trial.
     fn in_trial(&mut self) -> Result<BootStatus, Fault<B, S>> {
-        self.boot.self_check().map_err(RootfsError::Boot)?;
-        let status = self.status()?;
+        let status = self.checked()?;
         match (status.trial, status.running == status.selected) {
+            (true, true) if self.ran_before(status.running) => Err(RootfsError::NotNew(status)),
             (true, true) => Ok(status),
             (true, false) => Err(RootfsError::NotRebooted(status)),
             (false, _) => Err(RootfsError::Reverted(status)),
+        }
+    }
+
+    /// `slot` is remembered as the one from before the update. A damaged memo says nothing: the boot loader does.
+    fn ran_before(&mut self, slot: Slot) -> bool {
+        match self.slots.remembered() {
+            Ok(remembered) => remembered == Some(slot),
+            Err(error) => {
+                self.slots.warn(format_args!("the slot before the update is not known: {error}"));
+                false
+            }
         }
     }
 
@@ -205,12 +215,13 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
             };
             return self.boot.set_permanent(before).map_err(RootfsError::Boot);
         }
-        // Before the reboot that is the running slot, in the trial the one that does not run.
-        let before = status.selected.other();
-        if remembered.is_some_and(|slot| slot != before) {
+        // Before the reboot the slot that runs; in the trial the remembered one, or else the one that does not run.
+        let other = status.selected.other();
+        let before = if status.running == other { other } else { remembered.unwrap_or(other) };
+        if let Some(slot) = remembered.filter(|&slot| slot != other) {
             self.slots.warn(format_args!(
-                "slot {} was remembered as the one before the update, but it is slot {before}",
-                before.other()
+                "slot {slot} was remembered as the one before the update, but slot {slot} is on trial; going back to \
+                 slot {before}"
             ));
         }
         if let Err(error) = self.boot.set_permanent(before) {
@@ -221,8 +232,7 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
     }
 
     fn verify_rollback(&mut self) -> Result<(), Fault<B, S>> {
-        self.boot.self_check().map_err(RootfsError::Boot)?;
-        let status = self.status()?;
+        let status = self.checked()?;
         let before = self.remembered()?;
         let is_back = !status.trial
             && status.running == status.selected
@@ -369,6 +379,8 @@ pub enum RootfsError<B, S> {
     Inconsistent(BootStatus),
     /// The new slot does not run (yet).
     NotRebooted(BootStatus),
+    /// The slot from before the update runs, and is on trial.
+    NotNew(BootStatus),
     /// The trial is over without a commit.
     Reverted(BootStatus),
     /// The device is not back where it was.
@@ -402,6 +414,9 @@ impl<B: fmt::Display, S: fmt::Display> fmt::Display for RootfsError<B, S> {
             Self::NotRebooted(BootStatus { running, selected, .. }) => {
                 write!(f, "slot {running} still runs, not the new slot {selected}: reboot first")
             }
+            Self::NotNew(BootStatus { running, .. }) => {
+                write!(f, "slot {running} ran before the update and runs now: the new slot was not started")
+            }
             Self::Reverted(BootStatus { running, .. }) => write!(
                 f,
                 "the update was reverted: the boot loader is not in a trial any more, and slot {running} runs"
@@ -428,7 +443,7 @@ impl<B: Error, S: Error> Error for RootfsError<B, S> {
             | Self::Empty
             | Self::Uncommitted(_)
             | Self::Inconsistent(_) => Kind::Refused,
-            Self::NotRebooted(_) | Self::Reverted(_) | Self::NotRolledBack(_) | Self::Order => Kind::Other,
+            Self::NotRebooted(_) | Self::NotNew(_) | Self::Reverted(_) | Self::NotRolledBack(_) | Self::Order => Kind::Other,
         }
     }
 }

@@ -145,8 +145,8 @@ impl Bootloader for Loader {
         self.write(slot, false)
     }
 
-    fn self_check(&mut self) -> Result<(), Broken> {
-        if self.0.borrow().broken[2] { Err(Broken("canary")) } else { Ok(()) }
+    fn self_check(&mut self) -> Result<BootStatus, Broken> {
+        if self.0.borrow().broken[2] { Err(Broken("canary")) } else { self.status() }
     }
 }
 
@@ -376,6 +376,22 @@ fn b12_i2_nothing_is_committed_from_the_wrong_slot() {
     // Another system than the selected one, and no update.
     lab.world.borrow_mut().selected = Slot::B;
     assert!(lab.call(Call::ArtifactCommit).is_err());
+}
+
+#[test]
+fn b12_a_trial_of_the_slot_from_before_the_update_is_not_committed() {
+    // A boot script that goes back and leaves the mark of the trial.
+    let mut lab = Lab::in_trial();
+    lab.world.borrow_mut().selected = Slot::A;
+    lab.world.borrow_mut().running = Slot::A;
+    for call in [Call::ArtifactVerifyReboot, Call::ArtifactCommit] {
+        assert!(lab.call(call).unwrap_err().contains("ran before the update"));
+    }
+    assert_eq!(lab.standing(), (Slot::A, Slot::A, true), "and nothing is repaired");
+    // The way back is to the slot that was remembered, not to the other one of the trial.
+    lab.call(Call::ArtifactRollback).unwrap();
+    assert_eq!(lab.standing(), (Slot::A, Slot::A, false));
+    assert_eq!(lab.world.borrow().warnings.len(), 1);
 }
 
 #[test]

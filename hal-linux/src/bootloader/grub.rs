@@ -100,7 +100,7 @@ impl Environment for GrubPair {
         store(&mut self.files(), changes)
     }
 
-    fn check(&mut self, changes: &[Change<'_>]) -> Result<(), BootError> {
+    fn check(&mut self, changes: &[Change<'_>]) -> Result<Vars, BootError> {
         let _lock = HostLock::take(&self.lock)?;
         check(&mut self.files(), changes)
     }
@@ -190,14 +190,15 @@ fn in_force(files: &mut impl Files) -> Result<Vars, BootError> {
 }
 
 /// Brings the copies in step (B2), and finds out whether `changes` could be stored.
-fn check(files: &mut impl Files, changes: &[Change<'_>]) -> Result<(), BootError> {
+fn check(files: &mut impl Files, changes: &[Change<'_>]) -> Result<Vars, BootError> {
     for copy in [0, 1] {
         for name in [Name::Env, Name::Lock] {
             files.check(copy, name).map_err(BootError::Storage)?;
         }
     }
     let bytes = repair(files)?;
-    changed(&bytes, changes).map(drop)
+    changed(&bytes, changes)?;
+    grub_env::decode(&bytes).ok_or(BootError::NoEnvironment)
 }
 
 /// Rewrites the copy that is damaged or behind. Returns the bytes of the copy that counts.
@@ -298,9 +299,11 @@ impl Environment for GrubFile {
         }
     }
 
-    fn check(&mut self, changes: &[Change<'_>]) -> Result<(), BootError> {
-        changed(&self.bytes()?, changes)?;
-        OpenOptions::new().write(true).open(&self.path).map(drop).map_err(BootError::io("open", &self.path))
+    fn check(&mut self, changes: &[Change<'_>]) -> Result<Vars, BootError> {
+        let bytes = self.bytes()?;
+        changed(&bytes, changes)?;
+        OpenOptions::new().write(true).open(&self.path).map_err(BootError::io("open", &self.path))?;
+        grub_env::decode(&bytes).ok_or(BootError::NoEnvironment)
     }
 
     fn uses_hex(&self) -> bool {

@@ -104,8 +104,8 @@ pub(crate) trait Environment {
     /// All of `changes` are durable on return, or none ever was. Nothing is written when nothing changes.
     fn store(&mut self, changes: &[Change<'_>]) -> Result<(), BootError>;
 
-    /// Whether `changes` could be stored. May bring redundant copies in step.
-    fn check(&mut self, changes: &[Change<'_>]) -> Result<(), BootError>;
+    /// All of them as they are, after a check whether `changes` could be stored. May bring redundant copies in step.
+    fn check(&mut self, changes: &[Change<'_>]) -> Result<Vars, BootError>;
 
     /// The boot loader reads `mender_boot_part_hex`.
     fn uses_hex(&self) -> bool;
@@ -272,17 +272,17 @@ impl Bootloader for LinuxBootloader {
         self.select(slot, false)
     }
 
-    fn self_check(&mut self) -> Result<(), BootError> {
+    fn self_check(&mut self) -> Result<BootStatus, BootError> {
         let roots = self.roots()?;
         match self.loader()? {
             Loader::Variables(environment) => {
-                let vars = environment.load()?;
+                let longest = if roots.a.number > roots.b.number { Slot::A } else { Slot::B };
+                let hex = environment.uses_hex();
+                let vars = environment.check(&Selection::new(&roots, longest, true).changes(hex))?;
                 if vars.get(NAMES.check_canary) == Some("1") && vars.get(NAMES.canary) != Some("1") {
                     return Err(BootError::Canary);
                 }
-                let longest = if roots.a.number > roots.b.number { Slot::A } else { Slot::B };
-                let hex = environment.uses_hex();
-                environment.check(&Selection::new(&roots, longest, true).changes(hex))
+                status(&vars, &roots)
             }
             Loader::Tryboot(tryboot) => tryboot.check(&roots),
         }

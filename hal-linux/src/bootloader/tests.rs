@@ -21,8 +21,8 @@ impl Environment for Memory {
         Ok(())
     }
 
-    fn check(&mut self, _changes: &[Change<'_>]) -> Result<(), BootError> {
-        Ok(())
+    fn check(&mut self, _changes: &[Change<'_>]) -> Result<Vars, BootError> {
+        self.load()
     }
 
     fn uses_hex(&self) -> bool {

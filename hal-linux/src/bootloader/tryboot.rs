@@ -82,10 +82,10 @@ impl Tryboot {
         }
     }
 
-    pub(crate) fn check(&mut self, roots: &Roots) -> Result<(), BootError> {
-        self.selection(roots)?;
+    pub(crate) fn check(&mut self, roots: &Roots) -> Result<BootStatus, BootError> {
         let open = OpenOptions::new().write(true).open(&self.autoboot);
-        open.map(drop).map_err(BootError::io("open", &self.autoboot))
+        open.map_err(BootError::io("open", &self.autoboot))?;
+        self.status(roots)
     }
 
     pub(crate) fn describe(&self) -> String {

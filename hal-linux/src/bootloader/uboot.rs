@@ -73,14 +73,15 @@ impl Environment for Uboot {
         store(&mut stores, changes)
     }
 
-    fn check(&mut self, changes: &[Change<'_>]) -> Result<(), BootError> {
+    fn check(&mut self, changes: &[Change<'_>]) -> Result<Vars, BootError> {
         // Opening asks for the right to write.
         let (_lock, mut stores) = self.open()?;
         self.may_write(&stores)?;
         let Loaded { mut in_force, size, .. } = load(&mut stores)?;
+        let now = in_force.vars.clone();
         in_force.vars.apply(changes).map_err(BootError::Vars)?;
         uboot_env::encode(&in_force, stores.len() == 2, size).map_err(BootError::Vars)?;
-        Ok(())
+        Ok(now)
     }
 
     fn uses_hex(&self) -> bool {
