@@ -7,7 +7,7 @@
 //!
 //! There are [`BUFFERS`] buffers and no more: a slow device slows the download down. Blocks that the slot already
 //! holds are not written; where nothing matches, most blocks are not even compared. One flush at the end, and its
-//! failure is final.
+//! failure is final. Reading back is hashed while the next buffer is read, into the buffers that are free then.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,15 +23,21 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::medium::{ALIGNMENT, Medium};
 use crate::wait::PollSet;
 
-/// Bytes of a buffer, and so of a write.
-const BUFFER: usize = 256 * 1024;
-/// Buffers on their way: enough to keep both sides busy, little enough for a small device.
-const BUFFERS: usize = 4;
+/// Bytes of a buffer, and so of a write: each costs the two threads and the device a turn.
+const BUFFER: usize = 384 * 1024;
+/// Buffers on their way: one that is filled, one that is written, one between them, little enough for a small device.
+const BUFFERS: usize = 3;
+/// What is read at once of the slot's old content.
+const LOOK: usize = 128 * 1024;
 /// What is compared, and written when it differs.
 const PIECE: usize = 32 * 1024;
-/// After so many buffers without a match in a row only every so manyth is compared.
-const GIVE_UP: u32 = 8;
+/// After so many buffers without a match in a row only one piece of every so manyth is compared, until it matches:
+/// reading costs a device as much as writing.
+const GIVE_UP: u32 = 4;
 const SAMPLE: u32 = 16;
+
+/// Bytes of a thread's stack.
+const STACK: usize = 128 * 1024;
 
 /// How an image is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,14 +74,15 @@ struct Buffer {
 }
 
 impl Buffer {
-    fn new() -> Self {
-        let memory = vec![0; BUFFER + ALIGNMENT];
+    fn new(size: usize) -> Self {
+        let memory = vec![0; size + ALIGNMENT];
         let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         Self { memory, start, length: 0 }
     }
 
     fn all(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..self.start + BUFFER]
+        let end = self.memory.len() - ALIGNMENT + self.start;
+        &mut self.memory[self.start..end]
     }
 
     fn filled(&self) -> &[u8] {
@@ -133,10 +140,10 @@ impl Writer {
         let (say, verdict) = channel();
         for _ in 0..BUFFERS {
             // The other end is here.
-            let _ = give_back.send(Buffer::new());
+            let _ = give_back.send(Buffer::new(BUFFER));
         }
         let theirs = shared.clone();
-        let thread = thread::Builder::new().name("slot".into()).stack_size(128 * 1024).spawn(move || {
+        let thread = thread::Builder::new().name("slot".into()).stack_size(STACK).spawn(move || {
             let mut work =
                 Work { medium, options, expected, shared: theirs.clone(), summary: Summary::default() };
             let result = work.run(size, &to_write, &give_back);
@@ -302,7 +309,8 @@ struct Work {
 
 impl Work {
     fn run(&mut self, size: u64, filled: &Receiver<Buffer>, empty: &Sender<Buffer>) -> io::Result<Summary> {
-        let mut old = Buffer::new();
+        let mut old = Buffer::new(LOOK);
+        let mut kept = Vec::new();
         let mut digest = (self.options.verify && self.expected.is_none()).then(|| Context::new(&SHA256));
         let mut offset = 0;
         let mut misses = 0;
@@ -314,8 +322,14 @@ impl Work {
             }
             self.store(offset, buffer.filled(), &mut old, &mut misses)?;
             offset += buffer.length as u64;
-            let _ = empty.send(buffer);
-            self.shared.wake_up();
+            // What the rest of the image does not need is for reading back.
+            let needed = size.saturating_sub(offset).div_ceil(BUFFER as u64);
+            if needed > (BUFFERS - 1 - kept.len()) as u64 {
+                let _ = empty.send(buffer);
+                self.shared.wake_up();
+            } else {
+                kept.push(buffer);
+            }
         }
         self.stopped()?;
         if offset != size {
@@ -323,9 +337,9 @@ impl Work {
         }
         self.medium.flush()?;
         if let Some(digest) = digest {
-            self.verify(size, digest.finish().as_ref(), &mut old)?;
+            self.verify(size, digest.finish().as_ref(), kept)?;
         } else if let Some(expected) = self.expected.filter(|_| self.options.verify) {
-            self.verify(size, &expected, &mut old)?;
+            self.verify(size, &expected, kept)?;
         }
         self.summary.image = size;
         Ok(self.summary)
@@ -344,34 +358,12 @@ impl Work {
         let sector = self.medium.sector();
         let whole = bytes.len() / sector * sector;
         let (body, tail) = bytes.split_at(whole);
-        let is_zero = is_zero(body);
-        let compare = is_zero || *misses < GIVE_UP || misses.is_multiple_of(SAMPLE);
-        if compare && !body.is_empty() {
-            let there = &mut old.all()[..whole];
-            read_all(self.medium.as_mut(), offset, there)?;
-            let mut matched = false;
-            let mut run: Option<usize> = None;
-            let pieces = body.chunks(PIECE).zip(there.chunks(PIECE)).enumerate();
-            let starts: Vec<(usize, bool)> =
-                pieces.map(|(index, (new, old))| (index * PIECE, new == old)).collect();
-            for (start, same) in starts.into_iter().chain([(whole, true)]) {
-                if same && start < whole {
-                    matched = true;
-                    self.summary.same += PIECE.min(whole - start) as u64;
-                }
-                match (same, run) {
-                    (false, None) => run = Some(start),
-                    (true, Some(from)) => {
-                        self.put(offset + from as u64, &body[from..start], is_zero)?;
-                        run = None;
-                    }
-                    (false, Some(_)) | (true, None) => {}
-                }
-            }
+        if !body.is_empty() {
+            let probe = misses.is_multiple_of(SAMPLE);
+            let compare =
+                *misses < GIVE_UP || (probe && self.holds(offset, &body[..PIECE.min(whole)], old)?);
+            let matched = self.store_body(offset, body, compare, old)?;
             *misses = if matched { 0 } else { misses.saturating_add(1) };
-        } else if !body.is_empty() {
-            self.put(offset, body, false)?;
-            *misses = misses.saturating_add(1);
         }
         if tail.is_empty() {
             return Ok(());
@@ -388,6 +380,51 @@ impl Work {
         write_all(self.medium.as_mut(), offset + whole as u64, last)
     }
 
+    /// The slot has `piece` already.
+    fn holds(&mut self, offset: u64, piece: &[u8], old: &mut Buffer) -> io::Result<bool> {
+        let there = &mut old.all()[..piece.len()];
+        read_all(self.medium.as_mut(), offset, there)?;
+        Ok(there == piece)
+    }
+
+    /// Writes the pieces that differ, or all where nothing is compared; neighbours in one go. True when a piece was
+    /// there already. Zeros are always compared: a slot often holds them.
+    fn store_body(&mut self, offset: u64, body: &[u8], compare: bool, old: &mut Buffer) -> io::Result<bool> {
+        let mut matched = false;
+        // Where the pieces begin that are still to be put, and whether they are zeros.
+        let mut run: Option<(usize, bool)> = None;
+        for (index, new) in body.chunks(LOOK).enumerate() {
+            let from = index * LOOK;
+            let is_zero = is_zero(new);
+            let there = if compare || is_zero {
+                let there = &mut old.all()[..new.len()];
+                read_all(self.medium.as_mut(), offset + from as u64, there)?;
+                &*there
+            } else {
+                &[]
+            };
+            for at in (0..new.len()).step_by(PIECE) {
+                let piece = at..(at + PIECE).min(new.len());
+                let is_same = there.get(piece.clone()) == new.get(piece.clone());
+                let ends = run.filter(|(_, zeros)| is_same || *zeros != is_zero);
+                if let Some((begin, zeros)) = ends {
+                    self.put(offset + begin as u64, &body[begin..from + at], zeros)?;
+                    run = None;
+                }
+                if is_same {
+                    matched = true;
+                    self.summary.same += piece.len() as u64;
+                } else {
+                    run.get_or_insert((from + at, is_zero));
+                }
+            }
+        }
+        if let Some((begin, zeros)) = run {
+            self.put(offset + begin as u64, &body[begin..], zeros)?;
+        }
+        Ok(matched)
+    }
+
     fn put(&mut self, offset: u64, bytes: &[u8], is_zero: bool) -> io::Result<()> {
         let length = bytes.len() as u64;
         if is_zero && self.medium.zero(offset, length)? {
@@ -398,18 +435,46 @@ impl Work {
         write_all(self.medium.as_mut(), offset, bytes)
     }
 
-    fn verify(&mut self, size: u64, expected: &[u8], buffer: &mut Buffer) -> io::Result<()> {
-        let mut digest = Context::new(&SHA256);
-        let sector = self.medium.sector();
-        let mut offset = 0;
-        while offset < size {
-            self.stopped()?;
-            let length = usize::try_from(size - offset).unwrap_or(BUFFER).min(BUFFER);
-            let part = &mut buffer.all()[..length.next_multiple_of(sector)];
-            read_all(self.medium.as_mut(), offset, part)?;
-            digest.update(&part[..length]);
-            offset += length as u64;
+    /// Reads `size` bytes back. One thread reads into `buffers`, one hashes what was read.
+    fn verify(&mut self, size: u64, expected: &[u8], buffers: Vec<Buffer>) -> io::Result<()> {
+        let (read, to_hash) = sync_channel::<io::Result<Buffer>>(BUFFERS);
+        let (give_back, empty) = channel();
+        for buffer in buffers {
+            // The other end is below.
+            let _ = give_back.send(buffer);
         }
+        let (medium, shared) = (self.medium.as_mut(), &self.shared);
+        let mut digest = Context::new(&SHA256);
+        thread::scope(|scope| -> io::Result<()> {
+            let reader = thread::Builder::new().name("read-back".into()).stack_size(STACK);
+            reader.spawn_scoped(scope, move || {
+                let mut offset = 0;
+                while offset < size
+                    && let Ok(mut buffer) = empty.recv()
+                {
+                    buffer.length = usize::try_from(size - offset).unwrap_or(BUFFER).min(BUFFER);
+                    let length = buffer.length.next_multiple_of(medium.sector());
+                    let result = read_all(medium, offset, &mut buffer.all()[..length]);
+                    offset += buffer.length as u64;
+                    // Without the other end nobody wants the rest.
+                    if read.send(result.map(|()| buffer)).is_err() {
+                        return;
+                    }
+                }
+            })?;
+            let mut hashed = 0;
+            while let Ok(buffer) = to_hash.recv() {
+                let buffer = buffer?;
+                if shared.stop.load(Ordering::SeqCst) {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                digest.update(buffer.filled());
+                hashed += buffer.length as u64;
+                let _ = give_back.send(buffer);
+            }
+            drop(give_back);
+            if hashed == size { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        })?;
         if digest.finish().as_ref() == expected {
             Ok(())
         } else {
