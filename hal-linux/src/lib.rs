@@ -36,5 +36,10 @@ mod testing;
 use std::cell::RefCell;
 use std::rc::Rc;
 
+/// To be called first in a process: what it frees of large buffers, it does not keep.
+pub fn return_large_buffers() {
+    sys::return_large_buffers();
+}
+
 /// The one log, shared by everything that has something to say. The client is a single thread.
 pub type SharedLog = Rc<RefCell<dyn thimble_core::hal::Log>>;

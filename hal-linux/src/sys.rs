@@ -39,8 +39,8 @@ fn set_cloexec(fd: RawFd) {
 
 /// Weekday (0 is Sunday), hour and minute of a time in seconds since 1970, in the system's time zone as it is now.
 pub(crate) fn local_time(seconds: i64) -> Option<(u8, u8, u8)> {
-    // SAFETY: takes nothing; reads the environment and the zone file into the C library's own state. The client is
-    // a single thread where it asks for the time, and never changes its environment.
+    // SAFETY: takes nothing; reads the environment and the zone file into the C library's own state, under its
+    // lock. No thread of the client ever changes the environment.
     unsafe { tzset() };
     let time = libc::time_t::try_from(seconds).ok()?;
     let mut local = std::mem::MaybeUninit::<libc::tm>::zeroed();
@@ -61,6 +61,16 @@ pub(crate) fn local_time(seconds: i64) -> Option<(u8, u8, u8)> {
 unsafe extern "C" {
     /// POSIX; the libc crate leaves it out for Linux.
     fn tzset();
+}
+
+/// Memory of large buffers goes back to the system when they are freed, and is not touched before it is used. The GNU
+/// allocator stops doing so once the first of them was freed, and clears what it hands out again.
+pub(crate) fn return_large_buffers() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes two numbers and changes how later allocations are made, none of those that are.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 * 1024);
+    }
 }
 
 /// `mtd_info_user` of the kernel.

@@ -28,6 +28,7 @@ use args::{Invocation, Parsed, Usage, VerbName};
 use output::Failure;
 
 fn main() -> ExitCode {
+    thimble_hal_linux::return_large_buffers();
     let mut args = std::env::args_os();
     let program = args.next().unwrap_or_default();
     let program = Path::new(&program).file_name().and_then(|name| name.to_str()).unwrap_or("thimble");
