@@ -154,6 +154,24 @@ fn ubi_volumes_are_known_by_number_and_name() {
 }
 
 #[test]
+fn b9_a_volume_whose_update_was_interrupted_is_not_selected() {
+    use super::super::{LinuxSlots, Options};
+    use thimble_core::module::rootfs::Slots;
+    let Some(fake) = Fake::new() else { return };
+    fake.ubi(1, "rootfsa");
+    fake.ubi(2, "rootfsb");
+    fake.mounts("22 1 0:15 / / rw - ubifs ubi0_1 rw\n");
+    let parts = Parts { a: Some("ubi0_1".into()), b: Some("ubi0_2".into()) };
+    let (_, log) = crate::testing::log();
+    let mut slots =
+        LinuxSlots::new(&fake.path("store"), parts, fake.machine(), Options::default(), log).unwrap();
+    slots.check(Slot::B).unwrap();
+    fake.write("sys/dev/char/240:3/upd_marker", "1\n");
+    assert!(slots.check(Slot::B).unwrap_err().to_string().contains("interrupted"));
+    slots.check(Slot::A).unwrap();
+}
+
+#[test]
 fn b8_two_names_of_one_device_are_not_two_slots() {
     let Some(fake) = Fake::new() else { return };
     fake.mount("254:2");
