@@ -4,6 +4,7 @@
 //! Deterministic: no threads, no wall clock, nothing random; the listener, a feature, is apart from all this.
 
 pub mod artifact_writer;
+pub mod bootloader;
 pub mod check;
 pub mod choose;
 pub mod explore;

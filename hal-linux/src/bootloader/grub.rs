@@ -17,12 +17,15 @@ use std::path::{Path, PathBuf};
 
 use super::vars::{Change, Vars};
 use super::{BootError, Environment, HostLock, grub_env};
+use crate::rootfs::slot::Machine;
 
 /// Says where the two directories are.
 const CONFIG: &str = "/etc/mender_grubenv.config";
 /// Where they may be otherwise.
 const DIRECTORIES: [&str; 4] =
     ["/boot/efi/grub-mender-grubenv", "/boot/grub/grub-mender-grubenv", "/boot/efi/EFI/BOOT", "/boot/grub"];
+/// Where GRUB's own single file is.
+const FILES: [&str; 2] = ["/boot/grub/grubenv", "/boot/grub2/grubenv"];
 /// The lock of Mender's tools.
 const LOCK: &str = "/var/lock/grub-mender-grubenv-set.lock";
 
@@ -62,14 +65,14 @@ pub(crate) struct GrubPair {
 
 impl GrubPair {
     /// The directories of this device, if it has them.
-    pub(crate) fn find() -> Option<Self> {
-        let configured = fs::read_to_string(CONFIG).ok().and_then(|text| env_dir(&text));
-        let mut candidates: Vec<PathBuf> = configured.into_iter().collect();
-        if candidates.is_empty() {
-            candidates.extend(DIRECTORIES.map(PathBuf::from));
-        }
+    pub(crate) fn find(machine: &Machine) -> Option<Self> {
+        let configured = fs::read_to_string(machine.at(CONFIG)).ok().and_then(|text| env_dir(&text));
+        let candidates = match &configured {
+            Some(dir) => vec![machine.at(dir)],
+            None => DIRECTORIES.map(|dir| machine.at(dir)).into(),
+        };
         let dir = candidates.into_iter().find(|dir| dir.join("mender_grubenv1").is_dir())?;
-        Some(Self { dir, lock: LOCK.into() })
+        Some(Self { dir, lock: machine.at(LOCK) })
     }
 
     #[cfg(test)]
@@ -83,10 +86,10 @@ impl GrubPair {
 }
 
 /// `ENV_DIR=...` of a shell file.
-fn env_dir(text: &str) -> Option<PathBuf> {
+fn env_dir(text: &str) -> Option<String> {
     let value = text.lines().filter_map(|line| line.trim().strip_prefix("ENV_DIR=")).next_back()?;
     let value = value.trim().trim_matches(['"', '\'']);
-    (!value.is_empty()).then(|| PathBuf::from(value))
+    (!value.is_empty()).then(|| value.to_owned())
 }
 
 impl Environment for GrubPair {
@@ -274,6 +277,13 @@ pub(crate) struct GrubFile {
 }
 
 impl GrubFile {
+    /// The file that distributions have; `BootloaderAllowSingle` makes it writable.
+    pub(crate) fn find(machine: &Machine, allow_single: bool) -> Self {
+        let candidates = FILES.map(|path| machine.at(path));
+        let path = candidates.iter().find(|path| path.is_file()).unwrap_or(&candidates[0]);
+        Self::new(path, allow_single)
+    }
+
     pub(crate) fn new(path: &Path, allow_single: bool) -> Self {
         Self { path: path.to_owned(), allow_single }
     }

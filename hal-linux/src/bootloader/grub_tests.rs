@@ -171,8 +171,8 @@ fn nothing_is_written_when_nothing_changes() {
 
 #[test]
 fn the_directory_is_read_from_the_configuration() {
-    assert_eq!(env_dir("# x\nENV_DIR=/boot/efi/g\n"), Some("/boot/efi/g".into()));
-    assert_eq!(env_dir("ENV_DIR=\"/a b\"\n"), Some("/a b".into()));
+    assert_eq!(env_dir("# x\nENV_DIR=/boot/efi/g\n"), Some("/boot/efi/g".to_owned()));
+    assert_eq!(env_dir("ENV_DIR=\"/a b\"\n"), Some("/a b".to_owned()));
     assert_eq!(env_dir("OTHER=1\n"), None);
 }
 

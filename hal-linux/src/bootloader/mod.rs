@@ -1,10 +1,13 @@
 //! Boot loaders of Linux devices, behind [`thimble_core::hal::Bootloader`].
 
+mod boot_entry;
 mod command;
+mod efivars;
 mod fw_env_config;
 mod grub;
 mod grub_env;
 mod media;
+mod systemd_boot;
 mod tryboot;
 mod uboot;
 mod uboot_env;
@@ -22,6 +25,7 @@ use thimble_core::hal::{self, BootStatus, Bootloader, ErrorType, Kind, Slot};
 
 use self::command::Tools;
 use self::grub::{GrubFile, GrubPair};
+use self::systemd_boot::SystemdBoot;
 use self::tryboot::Tryboot;
 use self::uboot::Uboot;
 pub use self::vars::VarsError;
@@ -32,8 +36,8 @@ use crate::rootfs::slot::{Machine, Parts, Roots, SlotError};
 /// Which boot loader the device has: the key `Bootloader` of `mender.conf`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// Found out: Mender's GRUB directories, its GRUB tools, `fw_env.config`, U-Boot's tools, the firmware of a
-    /// Raspberry Pi; the first that is there.
+    /// Found out: Mender's GRUB directories, its GRUB tools, systemd-boot if it has started this system,
+    /// `fw_env.config`, the firmware of a Raspberry Pi, U-Boot's tools; the first that is there.
     #[default]
     Auto,
     /// U-Boot's environment, natively.
@@ -46,17 +50,20 @@ pub enum Choice {
     GrubTools,
     /// Raspberry Pi firmware.
     Tryboot,
+    /// systemd-boot, by entries whose boots it counts.
+    SystemdBoot,
 }
 
 impl Choice {
     /// Every word the key may have.
-    pub const WORDS: [(&str, Self); 6] = [
+    pub const WORDS: [(&str, Self); 7] = [
         ("auto", Self::Auto),
         ("uboot", Self::Uboot),
         ("uboot-tools", Self::UbootTools),
         ("grub", Self::Grub),
         ("grub-tools", Self::GrubTools),
         ("tryboot", Self::Tryboot),
+        ("systemd-boot", Self::SystemdBoot),
     ];
 
     /// The choice of a word.
@@ -124,6 +131,7 @@ pub struct LinuxBootloader {
 enum Loader {
     Variables(Box<dyn Environment>),
     Tryboot(Tryboot),
+    SystemdBoot(SystemdBoot),
 }
 
 impl LinuxBootloader {
@@ -148,6 +156,7 @@ impl LinuxBootloader {
         Ok(match self.loader()? {
             Loader::Variables(environment) => environment.describe(),
             Loader::Tryboot(tryboot) => tryboot.describe(),
+            Loader::SystemdBoot(loader) => loader.describe(),
         })
     }
 
@@ -168,6 +177,8 @@ impl LinuxBootloader {
             Loader::Variables(environment) => Selection::new(&roots, slot, trial).store(environment.as_mut()),
             Loader::Tryboot(tryboot) if trial => tryboot.set_trial(&roots, slot),
             Loader::Tryboot(tryboot) => tryboot.set_permanent(&roots, slot),
+            Loader::SystemdBoot(loader) if trial => loader.set_trial(&roots, slot),
+            Loader::SystemdBoot(loader) => loader.set_permanent(&roots, slot),
         }
     }
 }
@@ -179,24 +190,27 @@ fn find(settings: &Settings, machine: &Machine) -> Result<Loader, BootError> {
         Choice::Uboot => variables(uboot()),
         Choice::UbootTools => variables(Box::new(Tools::uboot())),
         Choice::GrubTools => variables(Box::new(Tools::grub())),
-        Choice::Grub => match GrubPair::find() {
+        Choice::Grub => match GrubPair::find(machine) {
             Some(pair) => variables(Box::new(pair)),
-            None => {
-                variables(Box::new(GrubFile::new(Path::new("/boot/grub/grubenv"), settings.allow_single)))
-            }
+            None => variables(Box::new(GrubFile::find(machine, settings.allow_single))),
         },
-        Choice::Tryboot => Tryboot::find().map(Loader::Tryboot).ok_or(BootError::NotFound),
+        Choice::Tryboot => Tryboot::find(machine).map(Loader::Tryboot).ok_or(BootError::NotFound),
+        Choice::SystemdBoot => SystemdBoot::find(machine).map(Loader::SystemdBoot).ok_or(BootError::NotFound),
         Choice::Auto => {
-            if let Some(pair) = GrubPair::find() {
+            if let Some(pair) = GrubPair::find(machine) {
                 variables(Box::new(pair))
             } else if Tools::grub().are_there() {
                 variables(Box::new(Tools::grub()))
-            } else if Path::new(uboot::CONFIG).is_file() {
+            } else if let Some(loader) = SystemdBoot::find(machine) {
+                Ok(Loader::SystemdBoot(loader))
+            } else if machine.at(uboot::CONFIG).is_file() {
                 variables(uboot())
+            } else if let Some(found) = Tryboot::find(machine) {
+                Ok(Loader::Tryboot(found))
             } else if Tools::uboot().are_there() {
                 variables(Box::new(Tools::uboot()))
             } else {
-                Tryboot::find().map(Loader::Tryboot).ok_or(BootError::NotFound)
+                Err(BootError::NotFound)
             }
         }
     }
@@ -261,6 +275,7 @@ impl Bootloader for LinuxBootloader {
         match self.loader()? {
             Loader::Variables(environment) => status(&environment.load()?, &roots),
             Loader::Tryboot(tryboot) => tryboot.status(&roots),
+            Loader::SystemdBoot(loader) => loader.status(&roots),
         }
     }
 
@@ -285,6 +300,7 @@ impl Bootloader for LinuxBootloader {
                 status(&vars, &roots)
             }
             Loader::Tryboot(tryboot) => tryboot.check(&roots),
+            Loader::SystemdBoot(loader) => loader.check(&roots),
         }
     }
 }
@@ -328,6 +344,8 @@ pub enum BootError {
     Slot(SlotError),
     /// A file that says where the environment is, or the environment itself, makes no sense.
     Config(PathBuf, String),
+    /// The entries of the loader, or its variables, do not say which slot is started.
+    Entries(String),
     /// No whole copy of the environment.
     NoEnvironment,
     /// The environment has one copy only, and may not be written.
@@ -366,6 +384,7 @@ impl fmt::Display for BootError {
             ),
             Self::Slot(error) => error.fmt(f),
             Self::Config(path, why) => write!(f, "{}: {why}", path.display()),
+            Self::Entries(why) => write!(f, "systemd-boot: {why}"),
             Self::NoEnvironment => f.write_str("no copy of the boot environment is whole; write it anew"),
             Self::Single(path) => write!(
                 f,
@@ -384,10 +403,10 @@ impl fmt::Display for BootError {
                  that we read; check its configuration",
             ),
             Self::Vars(error) => error.fmt(f),
-            Self::ReadBack => f.write_str("the boot environment is not what was written to it"),
+            Self::ReadBack => f.write_str("the boot loader's records are not what was written to them"),
             Self::Locked(path) => write!(f, "another program holds {}; try again", path.display()),
             Self::Tool(tool, why) => write!(f, "{tool} failed: {why}"),
-            Self::Storage(error) => write!(f, "the boot environment cannot be used: {error}"),
+            Self::Storage(error) => write!(f, "the boot loader's records cannot be used: {error}"),
             Self::Io(doing, path, error) => write!(f, "cannot {doing} {}: {error}", path.display()),
         }
     }
@@ -398,7 +417,11 @@ impl hal::Error for BootError {
         match self {
             Self::NotFound => Kind::NotFound,
             Self::Slot(error) => error.kind(),
-            Self::Config(..) | Self::NoEnvironment | Self::Variable(..) | Self::ReadBack => Kind::Corrupt,
+            Self::Config(..)
+            | Self::Entries(_)
+            | Self::NoEnvironment
+            | Self::Variable(..)
+            | Self::ReadBack => Kind::Corrupt,
             Self::Single(_) | Self::Canary => Kind::Refused,
             Self::Vars(VarsError::TooLarge { .. }) => Kind::NoSpace,
             Self::Vars(VarsError::Twice(_) | VarsError::Name(_)) => Kind::Corrupt,

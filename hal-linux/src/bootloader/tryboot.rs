@@ -13,15 +13,18 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use thimble_core::hal::{BootStatus, Slot};
 
 use super::BootError;
-use crate::rootfs::slot::Roots;
+use crate::rootfs::slot::{Machine, Roots};
 
 /// The firmware reads one sector.
 const SIZE_MAX: usize = 512;
+/// Arguments of the reboot.
+const TRIAL: &str = "0 tryboot";
+const NO_TRIAL: &str = "0";
 
 /// The firmware's files.
 #[derive(Debug)]
@@ -35,19 +38,16 @@ pub(crate) struct Tryboot {
 
 impl Tryboot {
     /// The files of this device, if the firmware has started it by them.
-    pub(crate) fn find() -> Option<Self> {
-        let flag = Path::new("/proc/device-tree/chosen/bootloader/tryboot");
-        let autoboot = ["/boot/firmware/autoboot.txt", "/boot/autoboot.txt"].map(Path::new);
+    pub(crate) fn find(machine: &Machine) -> Option<Self> {
+        let flag = machine.at("/proc/device-tree/chosen/bootloader/tryboot");
+        let autoboot = ["/boot/firmware/autoboot.txt", "/boot/autoboot.txt"].map(|path| machine.at(path));
         let autoboot = autoboot.into_iter().find(|path| path.is_file())?;
-        flag.is_file().then(|| Self {
-            autoboot: autoboot.to_owned(),
-            flag: flag.to_owned(),
-            reboot_argument: "/run/systemd/reboot-param".into(),
-        })
+        let reboot_argument = machine.at("/run/systemd/reboot-param");
+        flag.is_file().then_some(Self { autoboot, flag, reboot_argument })
     }
 
     #[cfg(test)]
-    pub(super) fn at(dir: &Path) -> Self {
+    pub(super) fn at(dir: &std::path::Path) -> Self {
         Self {
             autoboot: dir.join("autoboot.txt"),
             flag: dir.join("tryboot"),
@@ -59,27 +59,43 @@ impl Tryboot {
         let running = roots.running;
         let selection = self.selection(roots)?;
         let in_trial = fs::read(&self.flag).is_ok_and(|bytes| bytes.last() == Some(&1));
-        let asked = fs::read_to_string(&self.reboot_argument).is_ok_and(|text| text.contains("tryboot"));
-        if asked || (in_trial && selection != running) {
-            return Ok(BootStatus { running, selected: selection.other(), trial: true });
-        }
-        Ok(BootStatus { running, selected: selection, trial: false })
+        let asked = fs::read_to_string(&self.reboot_argument).unwrap_or_default();
+        let trial = match asked.trim() {
+            TRIAL => true,
+            NO_TRIAL => false,
+            _ => in_trial && selection != running,
+        };
+        let selected = if trial { selection.other() } else { selection };
+        Ok(BootStatus { running, selected, trial })
     }
 
     pub(crate) fn set_trial(&mut self, roots: &Roots, slot: Slot) -> Result<(), BootError> {
         // Already so, unless somebody has edited the file: the other slot is the one for every other boot.
         self.write(roots, slot.other())?;
-        fs::write(&self.reboot_argument, "0 tryboot\n").map_err(BootError::io("write", &self.reboot_argument))
+        self.ask(TRIAL)
     }
 
     pub(crate) fn set_permanent(&mut self, roots: &Roots, slot: Slot) -> Result<(), BootError> {
         self.write(roots, slot)?;
+        if roots.running != slot {
+            // The flag of a trial stays until the reset: what is asked for tells the two apart.
+            return self.ask(NO_TRIAL);
+        }
         match fs::remove_file(&self.reboot_argument) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(BootError::io("remove", &self.reboot_argument)(error))
             }
             Ok(()) | Err(_) => Ok(()),
         }
+    }
+
+    fn ask(&self, argument: &str) -> Result<(), BootError> {
+        let old = fs::read_to_string(&self.reboot_argument).unwrap_or_default();
+        if old.trim() == argument {
+            return Ok(());
+        }
+        fs::write(&self.reboot_argument, format!("{argument}\n"))
+            .map_err(BootError::io("write", &self.reboot_argument))
     }
 
     pub(crate) fn check(&mut self, roots: &Roots) -> Result<BootStatus, BootError> {

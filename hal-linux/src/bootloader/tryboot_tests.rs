@@ -54,6 +54,19 @@ fn a_trial_that_does_not_boot_or_is_taken_back_leaves_the_old_slot() {
 }
 
 #[test]
+fn a_rollback_in_the_trial_is_told_from_the_trial() {
+    let (dir, mut tryboot) = lab();
+    fs::write(dir.path().join("tryboot"), [0, 0, 0, 1]).unwrap();
+    assert_eq!(standing(&mut tryboot, Slot::B), (Slot::B, true));
+    for _ in 0..2 {
+        tryboot.set_permanent(&roots(Slot::B), Slot::A).unwrap();
+        assert_eq!(standing(&mut tryboot, Slot::B), (Slot::A, false));
+    }
+    assert_eq!(fs::read_to_string(dir.path().join("autoboot.txt")).unwrap(), TEXT);
+    assert_eq!(fs::read_to_string(dir.path().join("reboot-param")).unwrap(), "0\n");
+}
+
+#[test]
 fn a_file_that_is_not_understood_is_not_written() {
     for bad in [
         "",

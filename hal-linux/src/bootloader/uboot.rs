@@ -32,7 +32,7 @@ pub(crate) struct Uboot {
 
 impl Uboot {
     pub(crate) fn new(machine: Machine, allow_single: bool) -> Self {
-        Self { config: CONFIG.into(), lock: LOCK.into(), machine, allow_single }
+        Self { config: machine.at(CONFIG), lock: machine.at(LOCK), machine, allow_single }
     }
 
     #[cfg(test)]

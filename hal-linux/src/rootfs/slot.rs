@@ -87,6 +87,12 @@ pub struct Parts {
 }
 
 impl Machine {
+    /// A machine whose files are in `root`, for tests.
+    #[must_use]
+    pub fn in_directory(root: PathBuf) -> Self {
+        Self { root }
+    }
+
     /// Looks at everything afresh.
     ///
     /// # Errors
@@ -128,7 +134,8 @@ impl Machine {
         Ok(Roots { a, b, running, root_device })
     }
 
-    fn at(&self, path: &str) -> PathBuf {
+    /// Where a file of the machine is.
+    pub(crate) fn at(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
 
@@ -286,10 +293,13 @@ impl Machine {
         fs::read_dir(self.sys_block(device).join("slaves")).is_ok_and(|mut slaves| slaves.next().is_some())
     }
 
-    /// The device of the kernel's last `root=`.
     fn command_line_root(&self) -> Option<u64> {
-        let text = fs::read_to_string(self.at("proc/cmdline")).ok()?;
-        let root = words(&text)
+        self.root_of(&fs::read_to_string(self.at("proc/cmdline")).ok()?)
+    }
+
+    /// The device of the last `root=` of a kernel command line.
+    pub(crate) fn root_of(&self, command_line: &str) -> Option<u64> {
+        let root = words(command_line)
             .into_iter()
             .filter_map(|w| w.strip_prefix("root=").map(str::to_owned))
             .next_back()?;
@@ -501,7 +511,7 @@ pub(crate) mod fake {
         }
 
         pub(crate) fn machine(&self) -> Machine {
-            Machine { root: self.dir.path().to_owned() }
+            Machine::in_directory(self.dir.path().to_owned())
         }
 
         pub(crate) fn path(&self, name: &str) -> PathBuf {
