@@ -29,9 +29,30 @@ pub(crate) fn run(command: &mut Command) -> Usage {
 }
 
 /// The median of each figure over several runs of what `prepare` makes, after one warm-up.
+#[allow(dead_code, reason = "each bench is a crate of its own and uses some of this file")]
 pub(crate) fn median(runs: usize, mut prepare: impl FnMut() -> Command) -> Usage {
     run(&mut prepare());
     let runs: Vec<_> = (0..runs).map(|_| run(&mut prepare())).collect();
+    middle(&runs)
+}
+
+/// Medians of several commands that are run in turn, after one warm-up of each: what else the machine does meets all
+/// of them.
+#[allow(dead_code, reason = "each bench is a crate of its own and uses some of this file")]
+pub(crate) fn in_turn(runs: usize, prepare: &mut [&mut dyn FnMut() -> Command]) -> Vec<Usage> {
+    let mut used = vec![Vec::new(); prepare.len()];
+    for round in 0..=runs {
+        for (prepare, used) in prepare.iter_mut().zip(&mut used) {
+            let usage = run(&mut prepare());
+            if round > 0 {
+                used.push(usage);
+            }
+        }
+    }
+    used.iter().map(|runs| middle(runs)).collect()
+}
+
+fn middle(runs: &[Usage]) -> Usage {
     let middle = |figure: fn(&Usage) -> f64| {
         let mut figures: Vec<_> = runs.iter().map(figure).collect();
         figures.sort_by(f64::total_cmp);

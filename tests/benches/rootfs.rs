@@ -1,13 +1,18 @@
 //! What writing a root file system costs, against a floor and against Debian's `mender` 3.4 in the same run.
 //!
 //! ```text
-//! cargo build --release -p thimble && cargo bench -p thimble-tests --bench rootfs [-- MIB]
+//! cargo build --release -p thimble && cargo bench -p thimble-tests --bench rootfs [-- MIB [RUNS]]
 //! ```
 //!
 //! The floor: `openssl dgst -sha256` of the image, and `dd bs=1M oflag=direct` of it to the same loop device; for a
 //! compressed artifact the stand-alone decompressor piped into `dd`. CPU is compared with the sum, wall time with the
-//! slower of the two. Needs root, loop devices, `mender-artifact`, `openssl`, `xz`, `zstd`, `strace`. `mender` is
-//! measured when it is installed; it wants its boot loader's tools in `PATH`, which are scripts over a file here.
+//! slower of the two. All commands of a comparison are run in turn, so that a busy machine is busy for all of them.
+//!
+//! The file of the loop device is in memory (`/dev/shm`) where that is possible: on a disk, `dd` would end with
+//! everything in the page cache, and only the client, which flushes, would wait for the disk.
+//!
+//! Needs root, loop devices, `mender-artifact`, `mkenvimage`, `fw_printenv`, `openssl`, `xz`, `zstd`, `strace`.
+//! `mender` is measured when it is installed.
 
 #[path = "measure.rs"]
 mod measure;
@@ -18,32 +23,33 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use measure::{Usage, median, run};
+use measure::{Usage, in_turn, run};
 
-const PRINT: &str = "#!/bin/sh\n[ $# = 0 ] && exec cat 'ENV'\nfor n; do grep \"^$n=\" 'ENV'; done\n";
-const SET: &str = "#!/bin/sh\ncp 'ENV' 'ENV.new'\n[ \"$1\" = -s ] || { echo \"$1=$2\" | exec \"$0\" -s -; exit; }\n\
-                   while IFS='= ' read -r n v; do grep -v \"^$n=\" 'ENV.new' > 'ENV.newer'\n\
-                   echo \"$n=$v\" >> 'ENV.newer'; mv 'ENV.newer' 'ENV.new'; done\nmv 'ENV.new' 'ENV'\n";
+/// The boot loader's own tools, over an environment of the bench.
+const TOOL: &str = "#!/bin/sh\nexec /usr/bin/NAME -c 'CONFIG' \"$@\"\n";
 const RUNS: usize = 5;
 
 fn main() {
-    let mib = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(256);
-    Bench::new(mib).measure();
+    let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse().ok());
+    let (mib, runs) = (numbers.next().unwrap_or(256), numbers.next().unwrap_or(RUNS));
+    Bench::new(mib, runs).measure();
 }
 
 struct Bench {
     dir: PathBuf,
+    disk: PathBuf,
     thimble: PathBuf,
     slot: String,
     image: PathBuf,
     mib: usize,
+    runs: usize,
     mender: bool,
     /// Made for mender 3.4, which needs an artifact's name.
     made: Option<&'static str>,
 }
 
 impl Bench {
-    fn new(mib: usize) -> Self {
+    fn new(mib: usize, runs: usize) -> Self {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
         let thimble = workspace.join("target/release/thimble");
         assert!(thimble.exists(), "build it first: cargo build --release -p thimble");
@@ -54,13 +60,21 @@ impl Bench {
         for store in ["store", "mender-3.4"] {
             fs::write(dir.join(store).join("device_type"), "device_type=bench\n").expect("device_type");
         }
-        let env = dir.join("env");
-        for (name, script) in [("fw_printenv", PRINT), ("fw_setenv", SET)] {
+        let config = dir.join("fw_env.config");
+        let copies = [dir.join("env0"), dir.join("env1")];
+        fs::write(&config, copies.each_ref().map(|copy| format!("{} 0x0 0x4000\n", text(copy))).concat())
+            .expect("fw_env.config");
+        for name in ["fw_printenv", "fw_setenv"] {
             let path = dir.join("tools").join(name);
-            fs::write(&path, script.replace("ENV", text(&env))).expect("a tool");
+            fs::write(&path, TOOL.replace("NAME", name).replace("CONFIG", text(&config))).expect("a tool");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode");
         }
-        let disk = dir.join("disk");
+        let source = dir.join("env.txt");
+        fs::write(&source, "mender_boot_part=2\nupgrade_available=0\nbootcount=0\n").expect("variables");
+        run(&mut command("mkenvimage", &["-r", "-s", "0x4000", "-o", text(&dir.join("env")), text(&source)]));
+        let memory = Path::new("/dev/shm");
+        let name = format!("thimble-bench-{}.disk", std::process::id());
+        let disk = if memory.is_dir() { memory } else { dir.as_path() }.join(name);
         fs::File::create(&disk).and_then(|file| file.set_len((mib as u64 + 8) << 20)).expect("a disk");
         // Allocated before anything is measured.
         run(&mut command(
@@ -94,7 +108,7 @@ impl Bench {
         let conf =
             format!("{{\"RootfsPartA\":\"{}\",\"RootfsPartB\":\"{}\"}}", mounted_root(), text(&slot_node));
         fs::write(dir.join("mender-3.4.conf"), conf).expect("mender.conf");
-        let bench = Self { dir, thimble, slot, image, mib, mender, made };
+        let bench = Self { dir, disk, thimble, slot, image, mib, runs, mender, made };
         bench.configure(true);
         bench
     }
@@ -112,20 +126,8 @@ impl Bench {
     }
 
     fn measure(&self) {
-        let image = text(&self.image);
-        let slot = &self.slot;
-        println!("{} MiB into a loop device (medians of {RUNS})", self.mib);
+        println!("{} MiB into a loop device (medians of {} runs in turn)", self.mib, self.runs);
         println!("{:<40}{:>8}{:>8}{:>8}{:>8}{:>9}", "", "CPU s", "ratio", "wall s", "ratio", "peak MiB");
-        let digest = median(RUNS, || command("openssl", &["dgst", "-sha256", image]));
-        let dd = median(RUNS, || {
-            self.other_bytes();
-            command(
-                "dd",
-                &[&format!("if={image}"), &format!("of={slot}"), "bs=1M", "oflag=direct", "conv=notrunc"],
-            )
-        });
-        let plain = Usage { cpu: digest.cpu + dd.cpu, wall: digest.wall.max(dd.wall), peak: 0.0 };
-        row("floor: openssl dgst, dd", plain, plain);
         for (name, option, tool) in [
             ("uncompressed", "none", None),
             ("gzip", "gzip", Some("gzip")),
@@ -137,50 +139,68 @@ impl Bench {
                 println!("{name}: this mender-artifact cannot write it");
                 continue;
             }
-            let floor = match tool {
-                None => plain,
-                Some(tool) => {
-                    let packed = self.dir.join("packed");
-                    let quick = if tool == "xz" { " -T2" } else { "" };
-                    run(&mut shell(&format!("{tool} -6{quick} -c {image} > {}", text(&packed))));
-                    let floor = median(RUNS, || {
-                        self.other_bytes();
-                        shell(&format!(
-                            "{tool} -dc {} | dd of={slot} bs=1M iflag=fullblock oflag=direct conv=notrunc",
-                            text(&packed)
-                        ))
-                    });
-                    let floor = Usage { cpu: floor.cpu + digest.cpu, ..floor };
-                    row(&format!("{name}, floor: {tool} -dc | dd"), floor, floor);
-                    floor
-                }
-            };
-            for verify in [false, true] {
-                self.configure(verify);
-                let used = median(RUNS, || {
-                    self.other_bytes();
-                    self.install(&artifact)
-                });
-                let read_back = if verify { ", read back" } else { "" };
-                row(&format!("{name}, thimble{read_back}"), used, floor);
-                self.assert_written();
-            }
-            if tool.is_none() {
-                self.configure(false);
-                let used = median(RUNS, || self.install(&artifact));
-                row("the same image again", used, floor);
-            }
-            if self.mender {
-                let used = median(RUNS, || {
-                    self.other_bytes();
-                    self.mender_install(&artifact)
-                });
-                row(&format!("{name}, mender 3.4"), used, floor);
-                self.assert_written();
-            }
+            self.compare(name, &artifact, tool);
             if tool.is_none() {
                 self.calls(&artifact);
             }
+        }
+    }
+
+    /// The floor, the client without and with reading back, and Mender's client.
+    fn compare(&self, name: &str, artifact: &Path, tool: Option<&str>) {
+        let (image, slot, packed) = (text(&self.image), &self.slot, self.dir.join("packed"));
+        if let Some(tool) = tool {
+            let quick = if tool == "xz" { " -T2" } else { "" };
+            run(&mut shell(&format!("{tool} -6{quick} -c {image} > {}", text(&packed))));
+        }
+        let mut digest = || command("openssl", &["dgst", "-sha256", image]);
+        let mut write = || {
+            self.other_bytes();
+            let to = format!("of={slot} bs=1M oflag=direct conv=notrunc");
+            match tool {
+                None => shell(&format!("exec dd if={image} {to}")),
+                Some(tool) => shell(&format!("{tool} -dc {} | dd iflag=fullblock {to}", text(&packed))),
+            }
+        };
+        let ours = |verify| {
+            move || {
+                self.assert_written();
+                self.other_bytes();
+                self.configure(verify);
+                self.install(artifact)
+            }
+        };
+        let mut again = || {
+            self.assert_written();
+            self.configure(false);
+            self.install(artifact)
+        };
+        let mut mender = || {
+            self.assert_written();
+            self.other_bytes();
+            self.mender_install(artifact)
+        };
+        let (mut plain, mut read_back) = (ours(false), ours(true));
+        let mut all: Vec<&mut dyn FnMut() -> Command> =
+            vec![&mut digest, &mut write, &mut plain, &mut read_back, &mut again];
+        if self.mender {
+            all.push(&mut mender);
+        }
+        let used = in_turn(self.runs, &mut all);
+        self.assert_written();
+        let floor = Usage { cpu: used[0].cpu + used[1].cpu, wall: used[0].wall.max(used[1].wall), peak: 0.0 };
+        row(&format!("{name}, openssl dgst"), used[0], floor);
+        row(
+            &format!("{name}, {}", tool.map_or("dd".into(), |tool| format!("{tool} -dc | dd"))),
+            used[1],
+            floor,
+        );
+        row(&format!("{name}, thimble"), used[2], floor);
+        row(&format!("{name}, thimble, read back"), used[3], floor);
+        row(&format!("{name}, thimble, the same image again"), used[4], floor);
+        if let Some(mender) = used.get(5) {
+            row(&format!("{name}, mender 3.4"), *mender, floor);
+            println!("{:<40}{:>32.2} of mender's wall time", "", used[2].wall / mender.wall);
         }
     }
 
@@ -240,8 +260,9 @@ impl Bench {
     }
 
     fn settle(&self) {
-        fs::write(self.dir.join("env"), "mender_boot_part=2\nupgrade_available=0\nbootcount=0\n")
-            .expect("env");
+        for copy in ["env0", "env1"] {
+            fs::copy(self.dir.join("env"), self.dir.join(copy)).expect("the environment");
+        }
         for store in ["store", "mender-3.4"] {
             for entry in fs::read_dir(self.dir.join(store)).expect("a store").flatten() {
                 if entry.file_name() != "device_type" {
@@ -308,6 +329,7 @@ impl Drop for Bench {
             drop(fs::remove_file(made));
         }
         drop(Command::new("losetup").args(["-d", &self.slot]).status());
+        drop(fs::remove_file(&self.disk));
         drop(fs::remove_dir_all(&self.dir));
     }
 }

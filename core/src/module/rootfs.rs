@@ -443,7 +443,11 @@ impl<B: Error, S: Error> Error for RootfsError<B, S> {
             | Self::Empty
             | Self::Uncommitted(_)
             | Self::Inconsistent(_) => Kind::Refused,
-            Self::NotRebooted(_) | Self::NotNew(_) | Self::Reverted(_) | Self::NotRolledBack(_) | Self::Order => Kind::Other,
+            Self::NotRebooted(_)
+            | Self::NotNew(_)
+            | Self::Reverted(_)
+            | Self::NotRolledBack(_)
+            | Self::Order => Kind::Other,
         }
     }
 }
