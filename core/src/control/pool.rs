@@ -180,7 +180,9 @@ impl Pool {
         lifetime: Lifetime,
         now: Instant,
     ) -> Result<(), Full> {
-        let before = self.entries().find(|entry| entry.holder() == name && !entry.expired);
+        // An expiry counts though nobody has asked since: what is over does not come back in a new order.
+        let in_force = |entry: &&Entry| !entry.expired && entry.ends.is_none_or(|ends| now < ends.expires);
+        let before = self.entries().find(|entry| entry.holder() == name).filter(in_force);
         let mut rules = before.map_or(Rules::default(), |entry| entry.map.rules);
         for &point in points {
             *rules.at_mut(point) = order.rule();

@@ -428,6 +428,15 @@ mod orders {
     }
 
     #[test]
+    fn an_order_whose_time_is_up_does_not_come_back_with_the_next_one() {
+        // Nobody has asked the maps since, so nobody has noticed that it is over.
+        let mut pool = ordered(&[Point::Install], Order::Pause, Lifetime::For(HOUR));
+        pool.order(NAME, &[Point::Reboot], Order::Pause, Lifetime::Unlimited, at(3600)).unwrap();
+        assert_eq!(pool.query(Point::Install, at(3601)).answer, Answer::Continue);
+        assert_eq!(pool.query(Point::Reboot, at(3601)).answer, Answer::Pause);
+    }
+
+    #[test]
     fn passing_and_failing_count_once() {
         for (order, answer) in [(Order::Pass, Answer::ForceContinue), (Order::Fail, Answer::Fail)] {
             let mut pool = ordered(&[Point::Install], order, Lifetime::Unlimited);
