@@ -7,10 +7,12 @@ pub mod artifact_writer;
 pub mod bootloader;
 pub mod check;
 pub mod choose;
+pub mod doors;
 pub mod explore;
 #[cfg(feature = "listen")]
 pub mod listen;
 pub mod model;
+pub mod reference;
 pub mod runner;
 pub mod sample;
 pub mod scenario;

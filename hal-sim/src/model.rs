@@ -6,12 +6,14 @@ use std::fmt;
 use thimble_core::config::Config;
 use thimble_core::deployment::{Call, Status};
 use thimble_core::hal::Key;
+use thimble_core::limits;
 use thimble_core::machine::{Action, ApiCall, Event, Machine, Naming, Op, OpId, Refusal, Run, Stop, StopSet};
 use thimble_core::state::{Outcome, Place, State, Verb};
 use thimble_core::text::Text;
 use thimble_core::time::Instant;
 
 use crate::check::{self, Trouble};
+use crate::doors::{self, Doors, Said};
 use crate::explore::Model;
 use crate::world::{NEW, Profile, Reboot, SUFFIX, World, provides};
 
@@ -65,6 +67,9 @@ pub struct Simulation {
     budget: Budget,
     trouble: Trouble,
     mistake: Option<Mistake>,
+    /// Time, and who holds the update up: only where that is walked.
+    now: Instant,
+    doors: Option<Doors>,
     steps: u16,
 }
 
@@ -75,14 +80,20 @@ impl Simulation {
     /// A daemon whose server has a deployment.
     #[must_use]
     pub fn daemon(profile: Profile, budget: Budget, mistake: Option<Mistake>) -> Self {
-        Self::new(profile, budget, mistake, false, StopSet::default())
+        Self::new(profile, budget, mistake, false, StopSet::default(), None)
+    }
+
+    /// The same, with everything that can be said about control maps meanwhile.
+    #[must_use]
+    pub fn controlled(profile: Profile, budget: Budget, doors: Doors) -> Self {
+        Self::new(profile, budget, None, false, StopSet::default(), Some(doors))
     }
 
     /// A user who calls `install`, and then whatever verb is taken.
     #[must_use]
     pub fn command_line(profile: Profile, budget: Budget, stop_before: Option<Stop>) -> Self {
         let stops = stop_before.map_or(StopSet::default(), |stop| StopSet::default().with(stop));
-        Self::new(profile, budget, None, true, stops)
+        Self::new(profile, budget, None, true, stops, None)
     }
 
     fn new(
@@ -91,6 +102,7 @@ impl Simulation {
         mistake: Option<Mistake>,
         standalone: bool,
         stop_before: StopSet,
+        doors: Option<Doors>,
     ) -> Self {
         let mut new = Self {
             world: World::new(profile),
@@ -100,6 +112,8 @@ impl Simulation {
             budget,
             trouble: Trouble::default(),
             mistake,
+            now: Instant::ZERO,
+            doors,
             steps: 0,
         };
         if standalone {
@@ -118,10 +132,36 @@ impl Simulation {
 
     fn start(&mut self, run: Run) -> Result<(), Refusal> {
         let saved = self.world.checkpoint();
-        let (machine, action) =
-            Machine::start(Instant::ZERO, &Config::default(), run, self.stop_before, saved)?;
+        let (mut machine, action) =
+            Machine::start(Instant::ZERO, &self.config(), run, self.stop_before, saved)?;
+        if let Some(doors) = &mut self.doors {
+            doors.load(&mut machine, self.world.records.get(&Key::ControlMaps).map(Vec::as_slice));
+        }
         self.turn(machine, action);
         Ok(())
+    }
+
+    fn config(&self) -> Config {
+        self.doors.as_ref().map_or_else(Config::default, Doors::config)
+    }
+
+    fn step(&mut self, machine: &mut Machine, event: Event) -> Action {
+        let before = machine.place();
+        let action = machine.step(self.now, event);
+        if let Some(doors) = &mut self.doors {
+            doors.observe(before, machine, &action, self.now);
+        }
+        action
+    }
+
+    /// Time goes on to `at`.
+    fn tick(&mut self, machine: &mut Machine, at: Instant) -> Action {
+        if let Some(doors) = &mut self.doors {
+            self.now = self.now.max(at);
+            doors.wait(machine.point().is_some());
+            return self.step(machine, Event::Tick);
+        }
+        machine.step(at, Event::Tick)
     }
 
     /// Takes an action of the machine: what is outstanding now.
@@ -129,7 +169,8 @@ impl Simulation {
         loop {
             match action {
                 Action::Start(id, op) => {
-                    if !matches!(op, Op::Request(ApiCall::Status { .. } | ApiCall::Log)) {
+                    if !matches!(op, Op::Request(ApiCall::Status { .. } | ApiCall::Log | ApiCall::ControlMap))
+                    {
                         self.world.server.down = false;
                     }
                     self.process = Process::Runs(Box::new(machine), Some((id, op)));
@@ -144,12 +185,17 @@ impl Simulation {
                         self.process = Process::Ended;
                         return;
                     }
+                    // A door: who knows what is said meanwhile.
+                    if self.doors.is_some() && machine.point().is_some() {
+                        self.process = Process::Runs(Box::new(machine), None);
+                        return;
+                    }
                     // Nothing happens before the deadline.
                     let Some(at) = machine.deadline() else {
                         self.process = Process::Runs(Box::new(machine), None);
                         return;
                     };
-                    action = machine.step(at, Event::Tick);
+                    action = self.tick(&mut machine, at);
                 }
             }
         }
@@ -161,12 +207,28 @@ impl Simulation {
             && let Some((id, op)) = op.take()
         {
             let mut machine = (**machine).clone();
+            let mut outcome = outcome;
             if op == Op::Request(ApiCall::Next) && outcome == Outcome::Success {
-                machine.offer(Text::copy("d-1").unwrap_or_default());
+                machine.offer(Text::copy(doors::DEPLOYMENT).unwrap_or_default());
                 new.world.server.pending = false;
+                if let Some(doors) = &mut new.doors {
+                    doors.receive(&mut machine, true, new.now);
+                }
+            }
+            if op == Op::Request(ApiCall::ControlMap)
+                && outcome == Outcome::Success
+                && let Some(doors) = &mut new.doors
+            {
+                outcome = doors.receive(&mut machine, false, new.now);
+            }
+            if matches!(op, Op::SaveMaps | Op::ClearData) && outcome == Outcome::Success {
+                new.write_maps(&mut machine);
+            }
+            if let Some(doors) = &mut new.doors {
+                doors.ended(op, machine.place(), outcome);
             }
             let over = op == Op::End;
-            let action = machine.step(Instant::ZERO, Event::Done(id, outcome));
+            let action = new.step(&mut machine, Event::Done(id, outcome));
             if over {
                 new.process = Process::Ended;
             } else {
@@ -246,7 +308,11 @@ impl Simulation {
             // The machine reboots: never answered.
             Op::Reboot => Outcome::Success,
             Op::Request(ApiCall::Next) => yes(self.world.server.pending),
-            Op::Request(ApiCall::Status { .. } | ApiCall::Log) if self.world.server.down => Outcome::Failure,
+            Op::Request(ApiCall::Status { .. } | ApiCall::Log | ApiCall::ControlMap)
+                if self.world.server.down =>
+            {
+                Outcome::Failure
+            }
             Op::Request(ApiCall::Status { status, .. }) => {
                 if self.world.server.take(status) {
                     Outcome::Success
@@ -256,6 +322,113 @@ impl Simulation {
             }
             Op::Request(ApiCall::Inventory | ApiCall::Log | ApiCall::ControlMap) => Outcome::Success,
         }
+    }
+
+    /// The record of the maps becomes what they are, where it is not.
+    fn write_maps(&mut self, machine: &mut Machine) {
+        let Some(doors) = &mut self.doors else { return };
+        if !machine.maps_to_save() {
+            return;
+        }
+        let mut buf = [0; limits::MAPS_RECORD];
+        match machine.maps().write(&mut buf) {
+            Ok(Some(record)) => {
+                self.world.records.insert(Key::ControlMaps, record.as_bytes().to_vec());
+            }
+            Ok(None) | Err(_) => {
+                self.world.records.remove(&Key::ControlMaps);
+            }
+        }
+        machine.maps_saved();
+        doors.written(machine, self.world.records.get(&Key::ControlMaps).map(Vec::as_slice));
+    }
+
+    /// Something is said, and its record is written or cannot be.
+    fn say(&self, said: Said, written: bool) -> Self {
+        let mut new = self.clone();
+        if let (Process::Runs(machine, op), Some(doors)) = (&self.process, &mut new.doors) {
+            let mut machine = (**machine).clone();
+            let action = doors.say(said, &mut machine, self.now);
+            if said == Said::Server(doors::Server::Aborted) {
+                new.world.server.aborted = true;
+            }
+            if written {
+                new.write_maps(&mut machine);
+            }
+            match action {
+                Action::Wait => new.process = Process::Runs(Box::new(machine), op.clone()),
+                action @ (Action::Start(..) | Action::Kill | Action::Exit(_)) => new.turn(machine, action),
+            }
+        }
+        new
+    }
+
+    /// Everything that can be said now.
+    fn sayings(&self, machine: &Machine) -> Vec<(Label, Self)> {
+        let Some(doors) = self.doors.as_ref().and_then(Doors::spend) else { return Vec::new() };
+        let mut next = Vec::new();
+        for said in doors.sayings(machine) {
+            let mut spent = Self { doors: Some(doors.clone()), ..self.clone() };
+            next.push((Label::Said(said, ""), spent.say(said, true)));
+            if self.budget.failures > 0 && matches!(said, Said::Map(_) | Said::Order(..)) {
+                spent.budget.failures -= 1;
+                next.push((Label::Said(said, ", which cannot be saved"), spent.say(said, false)));
+            }
+        }
+        next
+    }
+
+    /// An update that waits at a door: time passes, or somebody says something, or power is lost.
+    fn waiting(&self, machine: &Machine) -> Result<Vec<(Label, Self)>, String> {
+        let (Some(doors), Some(point)) = (&self.doors, machine.point()) else {
+            return Err(format!("the machine waits for nothing at {:?}", machine.place()));
+        };
+        doors.waits(machine, point)?;
+        let mut next = self.sayings(machine);
+        match (doors.held_by(point), machine.deadline()) {
+            ((Some(said), waits), deadline) if waits >= 2 || deadline.is_none() => {
+                next.push((Label::Said(said, ", at last"), self.say(said, true)));
+                // Who asks the server hears of it when the time has come.
+                if matches!(said, Said::Server(_)) && !next.is_empty() {
+                    next.pop();
+                    let mut new = self.say(said, true);
+                    new.pass_time();
+                    next.push((Label::Said(said, ", at last"), new));
+                }
+            }
+            (_, Some(_)) => {
+                let mut new = self.clone();
+                new.pass_time();
+                next.push((Label::Waits, new));
+            }
+            (_, None) => return Err(format!("it waits for nothing before {}", point.name())),
+        }
+        if self.budget.losses > 0 {
+            next.push((Label::Lost, self.lose()?));
+            next.extend(self.spoil()?);
+        }
+        Ok(next)
+    }
+
+    fn pass_time(&mut self) {
+        if let Process::Runs(machine, None) = &self.process
+            && let Some(at) = machine.deadline()
+        {
+            let mut machine = (**machine).clone();
+            let action = self.tick(&mut machine, at);
+            self.turn(machine, action);
+        }
+    }
+
+    /// Power is lost, and the record of the maps is damaged.
+    fn spoil(&self) -> Result<Option<(Label, Self)>, String> {
+        let Some(doors) = self.doors.as_ref().and_then(Doors::spend) else { return Ok(None) };
+        if !self.world.records.contains_key(&Key::ControlMaps) {
+            return Ok(None);
+        }
+        let mut new = Self { doors: Some(doors), ..self.clone() };
+        new.world.records.insert(Key::ControlMaps, b"{".to_vec());
+        Ok(Some((Label::Spoiled, new.lose()?)))
     }
 
     fn save(&mut self, machine: &Machine) {
@@ -286,7 +459,8 @@ impl Simulation {
                 (" cannot be read", plain(), Outcome::Refused),
                 (" asks for later, for ever", plain(), Outcome::Later(None)),
             ],
-            Op::RunScript(..) | Op::SaveMaps | Op::End => vec![],
+            Op::SaveMaps => vec![failed(" cannot be written")],
+            Op::RunScript(..) | Op::End => vec![],
             Op::AskPolicy(_) => vec![failed(" says no")],
             Op::CheckVersion => vec![failed(" fails")],
             Op::Prepare => vec![failed(" is refused")],
@@ -342,7 +516,12 @@ impl Simulation {
                     (" is refused", plain(), Outcome::Refused),
                 ]
             }
-            Op::Request(ApiCall::Next | ApiCall::Inventory | ApiCall::ControlMap) => vec![failed(" fails")],
+            Op::Request(ApiCall::ControlMap) => {
+                let mut down = plain();
+                down.world.server.down = true;
+                vec![failed(" fails"), (" is not answered any more", down, Outcome::Failure)]
+            }
+            Op::Request(ApiCall::Next | ApiCall::Inventory) => vec![failed(" fails")],
         }
     }
 
@@ -355,7 +534,14 @@ impl Simulation {
     }
 
     fn reboot(&mut self) -> Result<(), String> {
+        let paused = match &self.process {
+            Process::Runs(machine, op) if self.doors.is_some() => {
+                Doors::paused(machine, op.as_ref().map(|(_, op)| *op))
+            }
+            Process::Runs(..) | Process::Rests { .. } | Process::Ended => None,
+        };
         self.world.power_cycle();
+        self.now = Instant::ZERO;
         if self.standalone {
             self.process = Process::Rests { success: false };
             return Ok(());
@@ -364,7 +550,7 @@ impl Simulation {
             check::resumes_twice(&record, |record| {
                 let start = Machine::start(
                     Instant::ZERO,
-                    &Config::default(),
+                    &self.config(),
                     Run::Daemon,
                     self.stop_before,
                     Some(record),
@@ -372,7 +558,11 @@ impl Simulation {
                 start.ok().map(|(machine, _)| machine)
             })?;
         }
-        self.start(Run::Daemon).map_err(|refusal| format!("the daemon does not start: {refusal:?}"))
+        self.start(Run::Daemon).map_err(|refusal| format!("the daemon does not start: {refusal:?}"))?;
+        if let (Some(point), Process::Runs(machine, _)) = (paused, &self.process) {
+            Doors::restarted(point, machine)?;
+        }
+        Ok(())
     }
 
     /// What a user can do with an update that rests.
@@ -414,6 +604,14 @@ impl Simulation {
 pub enum Label {
     /// An operation at a place, and how it ends when that is not plain success.
     Step(Place, Op, &'static str),
+    /// Somebody says something about the update.
+    Said(Said, &'static str),
+    /// Time passes until the update at a door looks again.
+    Waits,
+    /// Power is lost while it waits there.
+    Lost,
+    /// Power is lost, and the record of the maps is damaged.
+    Spoiled,
     /// The user's verb.
     Verb(Verb),
     /// The user reboots the device.
@@ -424,6 +622,10 @@ impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Step((state, phase), op, what) => write!(f, "{state:?} {phase:?}: {}{what}", describe(*op)),
+            Self::Said(said, how) => write!(f, "{said}{how}"),
+            Self::Waits => f.write_str("** time passes"),
+            Self::Lost => f.write_str("** power lost while the update waits"),
+            Self::Spoiled => f.write_str("** power lost, the record of the maps is damaged"),
             Self::Verb(verb) => write!(f, "$ {verb:?}"),
             Self::UserReboots => f.write_str("$ reboot"),
         }
@@ -434,14 +636,15 @@ impl Model for Simulation {
     type Label = Label;
 
     fn next(&self) -> Result<Vec<(Label, Self)>, String> {
+        if let Some(wrong) = self.doors.as_ref().and_then(|doors| doors.wrong.clone()) {
+            return Err(wrong);
+        }
         if self.steps > MAX_STEPS {
             return Err(format!("not over after {MAX_STEPS} steps"));
         }
         let (machine, op) = match &self.process {
             Process::Runs(machine, Some((_, op))) => (machine, *op),
-            Process::Runs(machine, None) => {
-                return Err(format!("the machine waits for nothing at {:?}", machine.place()));
-            }
+            Process::Runs(machine, None) => return self.waiting(machine),
             Process::Rests { success } => return self.verbs(*success),
             Process::Ended => {
                 if !self.world.server.statuses.is_empty() || self.world.server.aborted {
@@ -452,7 +655,7 @@ impl Model for Simulation {
         };
         check::before(op, &self.world, machine, self.trouble)?;
         let label = |what| Label::Step(machine.place(), op, what);
-        let mut next = Vec::new();
+        let mut next = self.sayings(machine);
 
         let mut good = self.clone();
         let outcome = good.perform(op);
@@ -463,6 +666,10 @@ impl Model for Simulation {
         } else {
             next.push((label(if outcome == Outcome::Failure { " fails" } else { "" }), good.done(outcome)));
         }
+        if let (Op::AskPolicy(_), Some(doors)) = (op, self.doors.as_ref().and_then(Doors::spend)) {
+            let new = Self { doors: Some(doors), ..self.clone() };
+            next.push((label(" says not now"), new.done(Outcome::Later(Some(60)))));
+        }
         if self.budget.failures > 0 {
             for (what, new, outcome) in self.failures(op) {
                 next.push((label(what), later(&new, op, outcome)));
@@ -471,6 +678,7 @@ impl Model for Simulation {
         if self.budget.losses > 0 {
             next.push((label(" ** power lost before"), self.lose()?));
             next.push((label(" ** power lost after"), good.lose()?));
+            next.extend(self.spoil()?);
             if let Op::CallModule(call) = op {
                 let mut half = self.clone();
                 half.world.device.half_call(call);
@@ -499,7 +707,11 @@ fn later(simulation: &Simulation, op: Op, outcome: Outcome) -> Simulation {
                     let now = machine
                         .deadline()
                         .map_or(Instant::ZERO, |at| at - Config::default().state_script_timeout);
-                    let action = machine.step(now, Event::Done(id, outcome));
+                    let action = if new.doors.is_some() {
+                        new.step(&mut machine, Event::Done(id, outcome))
+                    } else {
+                        machine.step(now, Event::Done(id, outcome))
+                    };
                     new.turn(machine, action);
                 }
                 Process::Runs(..) | Process::Rests { .. } | Process::Ended => break,

@@ -1,0 +1,470 @@
+//! Who holds updates up, for the walk over the machine alone: everything that can be said at any moment, and what must
+//! then hold at the doors before install, reboot and commit (`spec/update-control.md` 7), written apart from the
+//! machine.
+
+use std::fmt;
+
+use thimble_core::config::Config;
+use thimble_core::control::{Action, Holder, Lifetime, Map, Order, Point, Pool, Rule, Rules, parse_id};
+use thimble_core::deployment::Verdict;
+use thimble_core::machine::{self, ApiCall, Machine, Op};
+use thimble_core::state::{self, Outcome, Phase, Place, State};
+use thimble_core::time::{Duration, Instant};
+
+use crate::reference::Reference;
+
+/// The id of the deployment, which a map of the server's must have.
+pub const DEPLOYMENT: &str = "01234567-89ab-cdef-0123-456789abcdef";
+/// The program on the device, and the person.
+const PROGRAM: u128 = 1;
+const PERSON: Holder = Holder { id: 2, priority: 10 };
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// More waits at one door than maps that are not renewed, and policies within the budget, can be the reason of.
+const WAITS: u8 = 16;
+
+/// What the server says about the deployment's map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Server {
+    /// It has none.
+    Silent,
+    /// It has this one.
+    Map(Map),
+    /// What it sends is no map.
+    Garbage,
+    /// The deployment was aborted: 404.
+    Aborted,
+}
+
+/// Something that is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Said {
+    /// By a program on the device.
+    Map(Map),
+    /// By a person.
+    Order(Order, &'static [Point], Lifetime),
+    /// By a person, about the update that waits.
+    Approve,
+    /// By the server, to whoever asks next.
+    Server(Server),
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rules = |f: &mut fmt::Formatter<'_>, map: &Map| {
+            for point in Point::ALL {
+                let Rule { action, on_map_expire, on_action_executed } = *map.rules.at(point);
+                if *map.rules.at(point) != Rule::default() {
+                    write!(f, " {} {action:?}/{on_map_expire:?}/{on_action_executed:?}", point.word())?;
+                }
+            }
+            Ok(())
+        };
+        match self {
+            Self::Map(map) => f.write_str("++ map:").and_then(|()| rules(f, map)),
+            Self::Order(order, points, lifetime) => {
+                let points: Vec<_> = points.iter().map(|point| point.word()).collect();
+                write!(f, "++ order: {order:?} {} {lifetime:?}", points.join(","))
+            }
+            Self::Approve => f.write_str("++ approved"),
+            Self::Server(Server::Map(map)) => f.write_str("++ the server's map:").and_then(|()| rules(f, map)),
+            Self::Server(server) => write!(f, "++ the server: {server:?}"),
+        }
+    }
+}
+
+/// What has been said, and how the door at hand stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Doors {
+    /// Things that may still be said.
+    pub events: u8,
+    /// The device has policies.
+    pub policies: bool,
+    /// What the server says now.
+    pub server: Server,
+    reference: Reference,
+    /// What is on record.
+    stored: Reference,
+    readable: bool,
+    door: Door,
+    /// Doors passed in this deployment.
+    passed: usize,
+    /// What was found wrong.
+    pub wrong: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Door {
+    /// What the maps said when they were asked last; `None` when something has changed since.
+    vote: Option<Action>,
+    /// What they said, if something changed while that was being saved: it stands, or they are asked again.
+    said: Option<Action>,
+    policy: Option<Outcome>,
+    approved: bool,
+    /// Something failed here.
+    failed: bool,
+    reported: Option<Instant>,
+    waits: u8,
+}
+
+const fn at(point: Point, rule: Rule) -> Map {
+    let none =
+        Rule { action: Action::Continue, on_map_expire: Action::Continue, on_action_executed: Action::Continue };
+    let mut rules = Rules { install: none, reboot: none, commit: none };
+    *rules.at_mut(point) = rule;
+    Map { id: PROGRAM, priority: 0, rules }
+}
+
+/// A map of the server's that says `action` at `point`.
+#[must_use]
+pub fn from_server(point: Point, action: Action, executed: Option<Action>) -> Map {
+    let id = parse_id(DEPLOYMENT).unwrap_or_default();
+    Map { id, ..at(point, Rule::new(Some(action), None, executed)) }
+}
+
+impl Doors {
+    /// Nothing was said yet but by the server.
+    #[must_use]
+    pub fn new(events: u8, policies: bool, server: Server) -> Self {
+        Self {
+            events,
+            policies,
+            server,
+            reference: Reference::default(),
+            stored: Reference::default(),
+            readable: true,
+            door: Door::default(),
+            passed: 0,
+            wrong: None,
+        }
+    }
+
+    /// The same with one thing less to be said; `None`: everything was.
+    #[must_use]
+    pub fn spend(&self) -> Option<Self> {
+        let events = self.events.checked_sub(1)?;
+        Some(Self { events, ..self.clone() })
+    }
+
+    /// The settings of the machine.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        Config { policies: self.policies, ..Config::default() }
+    }
+
+    /// What can be said now. What concerns doors left behind would not be heard in this deployment.
+    #[must_use]
+    pub fn sayings(&self, machine: &Machine) -> Vec<Said> {
+        use Action::{Continue, Fail, ForceContinue, Pause};
+        let ahead = &Point::ALL[self.passed.min(3)..];
+        let Some(next) = ahead.first() else { return Vec::new() };
+        let only = &ahead[..1];
+        let rule = |action, expire, executed| Rule::new(Some(action), expire, executed);
+        let mut all: Vec<Said> =
+            ahead.iter().map(|point| Said::Map(at(*point, rule(Pause, None, None)))).collect();
+        all.push(Said::Map(at(*next, rule(Pause, Some(Continue), Some(Continue)))));
+        all.push(Said::Map(at(*next, rule(Fail, None, Some(Continue)))));
+        all.push(Said::Map(at(*next, rule(ForceContinue, None, Some(Pause)))));
+        if self.reference.holds(PROGRAM) {
+            all.push(Said::Map(at(*next, Rule::default())));
+        }
+        all.push(Said::Order(Order::Pause, ahead, Lifetime::Unlimited));
+        all.push(Said::Order(Order::Pause, only, Lifetime::For(HOUR)));
+        all.push(Said::Order(Order::Pass, only, Lifetime::Unlimited));
+        all.push(Said::Order(Order::Fail, only, Lifetime::Unlimited));
+        if self.reference.holds(PERSON.id) {
+            all.push(Said::Order(Order::Lift, ahead, Lifetime::Unlimited));
+        }
+        if machine.held().is_some() {
+            all.push(Said::Approve);
+        }
+        if matches!(self.server, Server::Map(_)) {
+            for action in [Pause, ForceContinue, Fail] {
+                all.push(Said::Server(Server::Map(from_server(*next, action, None))));
+            }
+            all.push(Said::Server(Server::Map(from_server(*next, Pause, Some(Continue)))));
+            all.push(Said::Server(Server::Garbage));
+            all.push(Said::Server(Server::Aborted));
+        }
+        all.retain(|said| *said != Said::Server(self.server));
+        all
+    }
+
+    /// Tells the machine, as the client does; what the machine does about it.
+    pub fn say(&mut self, said: Said, machine: &mut Machine, now: Instant) -> machine::Action {
+        let before = machine.place();
+        let wait = machine::Action::Wait;
+        if !matches!(said, Said::Server(_)) && before.1 == Phase::Main {
+            self.door.said = self.door.said.or(self.door.vote);
+        }
+        let action = match said {
+            Said::Map(map) => {
+                if machine.place().0 == State::Idle {
+                    self.reference.purge(now);
+                }
+                self.reference.local(map, now);
+                self.door.vote = None;
+                machine.set_local_map(now, map).map_or(wait, |(_, action)| action)
+            }
+            Said::Order(order, points, lifetime) => {
+                self.reference.order(PERSON, points, order, lifetime, now);
+                self.door.vote = None;
+                machine.order(now, PERSON, points, order, lifetime).unwrap_or(wait)
+            }
+            Said::Approve => {
+                self.door.approved = true;
+                machine.step(now, machine::Event::Approved)
+            }
+            Said::Server(server) => {
+                self.server = server;
+                return wait;
+            }
+        };
+        self.observe(before, machine, &action, now);
+        action
+    }
+
+    /// The server's map came with the offer, or anew; the outcome of the request.
+    pub fn receive(&mut self, machine: &mut Machine, offer: bool, now: Instant) -> Outcome {
+        let outcome = match self.server {
+            Server::Silent if offer => {
+                self.reference.gone(parse_id(DEPLOYMENT).unwrap_or_default());
+                machine.set_server_map(now, Ok(None));
+                Outcome::Success
+            }
+            Server::Silent => Outcome::Failure,
+            Server::Map(map) => {
+                self.reference.server(map, now);
+                machine.set_server_map(now, Ok(Some(map)));
+                Outcome::Success
+            }
+            Server::Garbage => {
+                self.door.failed = true;
+                machine.set_server_map(now, Err(()));
+                Outcome::Success
+            }
+            Server::Aborted => Outcome::Aborted,
+        };
+        self.door.vote = None;
+        if offer {
+            self.passed = 0;
+        }
+        outcome
+    }
+
+    /// Some time passed, at a door or elsewhere.
+    pub const fn wait(&mut self, at_door: bool) {
+        self.door.vote = None;
+        self.door.waits = self.door.waits.saturating_add(at_door as u8);
+    }
+
+    /// An operation ended like this.
+    pub const fn ended(&mut self, op: Op, place: Place, outcome: Outcome) {
+        if matches!(op, Op::AskPolicy(_)) {
+            self.door.policy = Some(outcome);
+        }
+        // Maps that cannot be saved count all the same, and the report of a pause need not get through.
+        let counts = match op {
+            Op::SaveMaps => false,
+            Op::Request(ApiCall::Status { .. }) => matches!(outcome, Outcome::Aborted),
+            _ => matches!(outcome, Outcome::Failure | Outcome::Refused | Outcome::Aborted),
+        };
+        self.door.failed |= counts && state::point(place.0).is_some();
+    }
+
+    /// The record of the maps was written.
+    pub fn written(&mut self, machine: &Machine, record: Option<&[u8]>) {
+        self.stored = self.reference.as_noticed_by(machine.maps());
+        let loaded = record.map_or(Ok(Pool::new()), |record| {
+            Pool::load(record, Instant::ZERO, Config::default().update_control_map_boot_expiration)
+        });
+        let plain = |pool: &Pool| -> Vec<(Map, bool)> {
+            pool.maps().map(|(map, expired, _)| (*map, expired)).collect()
+        };
+        if !loaded.is_ok_and(|loaded| plain(&loaded) == plain(machine.maps())) {
+            self.complain(|| "the record of the maps is not what the maps are".into());
+        }
+    }
+
+    /// The machine has just started, from this record of the maps.
+    pub fn load(&mut self, machine: &mut Machine, record: Option<&[u8]>) {
+        self.door = Door::default();
+        let boot = Config::default().update_control_map_boot_expiration;
+        let pool = record.map(|record| Pool::load(record, Instant::ZERO, boot));
+        self.readable = !matches!(pool, Some(Err(_)));
+        self.reference = if self.readable { self.stored.restarted() } else { Reference::default() };
+        if let Some(pool) = pool {
+            machine.load_maps(pool.ok());
+        }
+        if !self.reference.is(machine.maps(), Instant::ZERO) {
+            self.complain(|| "the maps after the restart are not those on record".into());
+        }
+    }
+
+    /// Whether the update waits at a door, in the sense of the table of restarts: it was reported.
+    #[must_use]
+    pub fn paused(machine: &Machine, op: Option<Op>) -> Option<Point> {
+        let reported = match op {
+            None => true,
+            Some(op) => matches!(op, Op::Request(ApiCall::Status { .. })),
+        };
+        machine.point().filter(|_| reported && machine.place().1 == Phase::Leave)
+    }
+
+    /// Where a restart goes on with an update that waited (section 7).
+    ///
+    /// # Errors
+    /// It does not go on where the table says.
+    pub fn restarted(point: Point, machine: &Machine) -> Result<(), String> {
+        let (state, verdict) = (machine.place().0, machine.verdict());
+        let good = match point {
+            Point::Install => state == State::Cleanup && verdict == Verdict::RolledBack,
+            Point::Reboot => state == State::VerifyReboot && verdict == Verdict::Good,
+            Point::Commit => state == State::CheckRollback && verdict == Verdict::Failed,
+        };
+        if good || state == State::StateLoop {
+            return Ok(());
+        }
+        Err(format!("it waited before {}, and the restart goes to {state:?}, {verdict:?}", point.name()))
+    }
+
+    /// Whether somebody holds the update up who has to be waited for; how often time passed at this door.
+    #[must_use]
+    pub fn held_by(&self, point: Point) -> (Option<Said>, u8) {
+        let released = if self.reference.holds_for_ever(point) {
+            Some(Said::Order(Order::Lift, &Point::ALL, Lifetime::Unlimited))
+        } else if let Server::Map(map) = self.server
+            && map.rules.at(point).action == Action::Pause
+        {
+            Some(Said::Server(Server::Map(from_server(point, Action::ForceContinue, None))))
+        } else {
+            None
+        };
+        (released, self.door.waits)
+    }
+
+    /// After a step of the machine's from `before`: is what it does allowed?
+    pub fn observe(&mut self, before: Place, machine: &Machine, action: &machine::Action, now: Instant) {
+        let (state, phase) = machine.place();
+        let op = match action {
+            machine::Action::Start(_, op) => Some(*op),
+            machine::Action::Kill | machine::Action::Wait | machine::Action::Exit(_) => None,
+        };
+        if (state, phase) == (State::ClearData, Phase::Main) && op == Some(Op::ClearData) {
+            self.reference.gone(parse_id(DEPLOYMENT).unwrap_or_default());
+            self.reference.purge(now);
+            self.readable = true;
+        }
+        if !self.reference.is(machine.maps(), now) {
+            let mut asked = self.reference.clone();
+            let vote = machine.point().map(|point| asked.query(point, now));
+            if op != Some(Op::SaveMaps) || !asked.is(machine.maps(), now) {
+                return self.complain(|| "the maps are not what their rules make of them".into());
+            }
+            self.reference = asked;
+            self.door.vote = vote;
+            self.door.said = None;
+        }
+        if let (Some(Op::SaveMaps), None, Some(point)) = (op, self.door.vote, machine.point()) {
+            // An expiry was noticed: what was said then is being saved.
+            let (vote, unasked) = self.reference.would_say(point, now);
+            self.door.vote = Some(vote).filter(|_| !unasked);
+        }
+        let passed = match state {
+            State::ReportInstalling => Some(Point::Install),
+            State::ReportRebooting => Some(Point::Reboot),
+            State::ReportCommit => Some(Point::Commit),
+            _ => None,
+        };
+        if let Some(point) = passed.filter(|_| before.0 != state) {
+            self.passes(point, now);
+        }
+        let failed = state == State::CheckRollback
+            && (state::point(before.0).is_some() || before == (State::Download, Phase::Leave));
+        if failed {
+            self.fails(state::point(before.0).unwrap_or(Point::Install), now);
+        }
+        if let Some(Op::Request(ApiCall::Status { status, .. })) = op
+            && let Some(point) = machine.point()
+        {
+            if status != point.pause_status() {
+                return self.complain(|| format!("{} is reported before {}", status.name(), point.name()));
+            }
+            self.reports(point, now);
+        }
+        if phase != Phase::Main {
+            self.door.said = None;
+        }
+    }
+
+    /// What the maps say, and whether they must be asked first. A word that was being saved stands, where it is the
+    /// one that is wanted.
+    fn vote(&self, point: Point, now: Instant, wanted: &[Action]) -> (Action, bool) {
+        if let Some(said) = self.door.said.filter(|said| wanted.contains(said)) {
+            return (said, false);
+        }
+        self.door.vote.map_or_else(|| self.reference.would_say(point, now), |vote| (vote, false))
+    }
+
+    fn passes(&mut self, point: Point, now: Instant) {
+        let (vote, unasked) = self.vote(point, now, &[Action::Continue, Action::ForceContinue]);
+        let maps = vote == Action::ForceContinue
+            || (vote == Action::Continue && (!self.policies || self.door.policy == Some(Outcome::Success)));
+        let allowed = self.door.approved || (self.readable && maps && !unasked);
+        if !allowed {
+            let (door, readable) = (self.door.clone(), self.readable);
+            self.complain(|| {
+                format!(
+                    "{} is passed: the maps say {vote:?} (readable: {readable}, asked: {}), {door:?}",
+                    point.name(),
+                    !unasked
+                )
+            });
+        }
+        self.passed = point as usize + 1;
+        self.door = Door::default();
+    }
+
+    fn fails(&mut self, point: Point, now: Instant) {
+        let (vote, unasked) = self.vote(point, now, &[Action::Fail]);
+        if self.readable && !self.door.failed && (vote != Action::Fail || unasked) {
+            let door = self.door.clone();
+            self.complain(|| format!("fails before {} though the maps say {vote:?}, {door:?}", point.name()));
+        }
+        self.passed = Point::ALL.len();
+        self.door = Door::default();
+    }
+
+    fn reports(&mut self, point: Point, now: Instant) {
+        let again = self.door.reported.map(|before| before + Config::default().update_poll_interval);
+        if again.is_some_and(|again| now < again) {
+            self.complain(|| format!("the pause before {} is reported again too soon", point.name()));
+        }
+        let (vote, _) = self.vote(point, now, &[Action::Pause]);
+        let policy = matches!(self.door.policy, Some(Outcome::Later(_)));
+        if vote != Action::Pause && !policy {
+            self.complain(|| {
+                format!("a pause before {} is reported, the maps say {vote:?}", point.name())
+            });
+        }
+        self.door.reported = Some(now);
+    }
+
+    /// The update waits at a door, and nothing is under way.
+    ///
+    /// # Errors
+    /// The server was not told, or it waits longer than anything explains.
+    pub fn waits(&self, machine: &Machine, point: Point) -> Result<(), String> {
+        if machine.place().1 == Phase::Leave && self.door.reported.is_none() {
+            return Err(format!("the update waits before {} and the server was not told", point.name()));
+        }
+        if self.door.waits > WAITS {
+            return Err(format!("nobody holds the update up, and it waits for ever before {}", point.name()));
+        }
+        Ok(())
+    }
+
+    fn complain(&mut self, what: impl FnOnce() -> String) {
+        self.wrong.get_or_insert_with(what);
+    }
+}

@@ -1,0 +1,61 @@
+//! Control maps, orders, policies and time at the doors: everything that can be said at any moment of an update, with
+//! failures and losses of power, against rules that are written apart from the machine.
+
+use thimble_core::control::{Action, Point};
+use thimble_hal_sim::doors::{Doors, Server, from_server};
+use thimble_hal_sim::explore::explore;
+use thimble_hal_sim::model::{Budget, Simulation};
+use thimble_hal_sim::world::Profile;
+
+const LIMIT: usize = 20_000_000;
+
+const PROFILES: [(&str, Profile); 3] = [
+    ("A/B slots", Profile::SLOTS),
+    ("one place", Profile::FILES),
+    ("one place, no rollback", Profile::ONE_WAY),
+];
+
+fn machine(events: u8, failures: u8, losses: u8) {
+    let paused = Server::Map(from_server(Point::Install, Action::Pause, Some(Action::Continue)));
+    for (name, profile) in PROFILES {
+        for (who, policies, server) in [
+            ("local maps and orders", false, Server::Silent),
+            ("policies", true, Server::Silent),
+            ("the server's map", false, paused),
+        ] {
+            let start = Simulation::controlled(
+                profile,
+                Budget { failures, losses },
+                Doors::new(events, policies, server),
+            );
+            let what = format!("{name}, {who}, {events} said, {failures} failures, {losses} losses");
+            match explore(start, LIMIT) {
+                Ok(counts) => println!("{what}: {counts}"),
+                Err(failing) => panic!("{what}:\n{failing}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_machine_keeps_to_what_is_said_at_any_moment() {
+    machine(2, 0, 0);
+}
+
+#[test]
+fn the_machine_keeps_to_what_is_said_over_a_loss_of_power() {
+    machine(1, 0, 1);
+}
+
+#[test]
+fn the_machine_keeps_to_what_is_said_with_a_failure() {
+    machine(1, 1, 0);
+}
+
+#[test]
+#[ignore = "some million configurations, minutes: see CONTRIBUTING.md"]
+fn the_machine_keeps_to_more_that_is_said_with_failures_and_losses_of_power() {
+    machine(1, 1, 1);
+    machine(2, 0, 1);
+    machine(2, 1, 0);
+}
