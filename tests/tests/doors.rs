@@ -20,6 +20,8 @@ struct Device {
     action: Action,
     now: Instant,
     did: Vec<String>,
+    /// The record of the maps was written when that of the update was deleted.
+    cleared_maps: bool,
 }
 
 impl Device {
@@ -34,7 +36,7 @@ impl Device {
     fn configured(config: &Config) -> Self {
         let now = Instant::from_millis(1000);
         let (machine, action) = Machine::start(now, config, Run::Daemon, StopSet::default(), None).unwrap();
-        Self { machine, action, now, did: Vec::new() }
+        Self { machine, action, now, did: Vec::new(), cleared_maps: false }
     }
 
     fn with_map(state: &str, rule: &str) -> Self {
@@ -92,6 +94,9 @@ impl Device {
             Op::Request(ApiCall::Status { status, .. }) => self.did.push(status.name().into()),
             Op::Request(ApiCall::ControlMap) => self.did.push("refresh".into()),
             Op::Reboot => self.did.push("reboot".into()),
+            Op::Save => self.did.push("save".into()),
+            Op::SaveMaps => self.did.push("save maps".into()),
+            Op::ClearData => self.cleared_maps |= self.machine.maps_to_save(),
             Op::AskPolicy(point) => self.did.push(format!("policy {}", point.word())),
             _ => {}
         }
@@ -200,9 +205,10 @@ fn a_pause_before_the_reboot_is_on_record_as_the_reboot() {
     let saved = device.machine.checkpoint().clone();
     let (machine, action) =
         Machine::start(device.now, &Config::default(), Run::Daemon, StopSet::default(), Some(saved)).unwrap();
-    let mut again = Device { machine, action, now: device.now, did: Vec::new() };
+    let mut again = Device { machine, action, now: device.now, did: Vec::new(), cleared_maps: false };
     again.run();
-    assert_eq!(again.did.first().map(String::as_str), Some("ArtifactVerifyReboot"), "{:?}", again.did);
+    let first = again.did.iter().find(|did| *did != "save");
+    assert_eq!(first.map(String::as_str), Some("ArtifactVerifyReboot"), "{:?}", again.did);
     assert_eq!(again.count("success"), 1);
 }
 
@@ -261,6 +267,7 @@ fn a_map_of_the_servers_that_is_no_good_fails_the_deployment_at_once() {
             break;
         }
     }
+    device.did.retain(|did| did != "save");
     assert_eq!(device.did, ["failure"]);
 }
 
@@ -275,6 +282,43 @@ fn saved_maps_that_cannot_be_read_hold_nothing_back_but_fail_what_they_may_have_
     device.machine.load_maps(Some(Pool::new()));
     device.run();
     assert_eq!(device.count("success"), 1);
+}
+
+#[test]
+fn each_deployment_has_all_its_retries_of_the_refresh() {
+    let map = format!(r#"{{"id":"{ID}","states":{{"ArtifactReboot_Enter":{{"action":"force_continue"}}}}}}"#);
+    let mut device = Device::start();
+    let mut refreshes = [0, 0];
+    for refreshed in &mut refreshes {
+        for _ in 0..1000 {
+            match device.action.clone() {
+                Action::Start(id, op @ Op::Request(ApiCall::Next)) => {
+                    device.note(op);
+                    device.machine.offer(Text::copy(ID).unwrap());
+                    let map = Map::from_server(Some(&map), ID).map_err(|_| ());
+                    device.machine.set_server_map(device.now, map);
+                    device.action = device.machine.step(device.now, Event::Done(id, Outcome::Success));
+                }
+                Action::Start(id, op) => {
+                    device.note(op);
+                    let refresh = op == Op::Request(ApiCall::ControlMap);
+                    *refreshed += u32::from(refresh);
+                    device.complete(id, op, &|_| if refresh { Outcome::Failure } else { Outcome::Success });
+                    if op == Op::End {
+                        break;
+                    }
+                }
+                Action::Wait | Action::Kill | Action::Exit(_) => {
+                    let at = device.machine.deadline().expect("it waits for something");
+                    device.now = device.now.max(at);
+                    device.action = device.machine.step(device.now, Event::Tick);
+                }
+            }
+        }
+    }
+    assert_eq!(device.count("failure"), 2, "{:?}", device.did);
+    assert_eq!(refreshes[0], refreshes[1], "tries in the first deployment and in the second");
+    assert!(refreshes[0] > 1, "{refreshes:?}");
 }
 
 #[test]

@@ -209,6 +209,7 @@ impl Machine {
         doors.ask_again = None;
         doors.approved = false;
         doors.changed = false;
+        doors.refresh.reset();
     }
 
     /// The work of a door.
