@@ -285,6 +285,16 @@ fn saved_maps_that_cannot_be_read_hold_nothing_back_but_fail_what_they_may_have_
 }
 
 #[test]
+fn an_unreadable_record_of_the_maps_is_gone_with_the_deployment_that_it_failed() {
+    let mut device = Device::start();
+    device.machine.load_maps(None);
+    device.run();
+    assert_eq!(device.count("failure"), 1, "{:?}", device.did);
+    // Else it would fail every deployment that restarts the device.
+    assert!(device.did.iter().any(|did| did == "save maps") || device.cleared_maps, "{:?}", device.did);
+}
+
+#[test]
 fn each_deployment_has_all_its_retries_of_the_refresh() {
     let map = format!(r#"{{"id":"{ID}","states":{{"ArtifactReboot_Enter":{{"action":"force_continue"}}}}}}"#);
     let mut device = Device::start();

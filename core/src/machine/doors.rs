@@ -194,7 +194,8 @@ impl Machine {
             self.doors.pool.remove(id);
         }
         self.doors.pool.purge_expired(now);
-        self.doors.dirty |= self.doors.pool != before;
+        // A record that cannot be read has done its duty: it would fail the next deployment that restarts the device.
+        self.doors.dirty |= self.doors.pool != before || self.doors.unreadable;
         self.doors.refused = false;
         self.doors.unreadable = false;
         self.pass();
