@@ -295,6 +295,23 @@ fn an_unreadable_record_of_the_maps_is_gone_with_the_deployment_that_it_failed()
 }
 
 #[test]
+fn a_pause_before_the_reboot_is_put_on_record_once() {
+    let mut device = Device::with_policies();
+    let held = |op| match op {
+        Op::AskPolicy(Point::Reboot) => Outcome::Later(Some(60)),
+        _ => Outcome::Success,
+    };
+    device.run_with(held);
+    assert_eq!(device.machine.checkpoint().tag, Tag::Reboot);
+    let written = device.count("save");
+    for _ in 0..10 {
+        device.wait(60);
+        device.run_with(held);
+    }
+    assert_eq!((device.count("policy reboot"), device.count("save")), (11, written), "it wears the flash");
+}
+
+#[test]
 fn each_deployment_has_all_its_retries_of_the_refresh() {
     let map = format!(r#"{{"id":"{ID}","states":{{"ArtifactReboot_Enter":{{"action":"force_continue"}}}}}}"#);
     let mut device = Device::start();

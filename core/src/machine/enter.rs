@@ -68,6 +68,10 @@ impl Machine {
             {
                 Tag::Cleanup
             }
+            // Looked again, and waits on: the record says so already.
+            (State::RebootDoor, Phase::Leave) if self.checkpoint.tag == Tag::Reboot && self.is_saved() => {
+                return None;
+            }
             // The device is what it was: nothing is written.
             (State::SaveProvides, _) if self.verdict == Verdict::RolledBack => return None,
             (state, phase) => state::tag(mode, state, phase)?,
