@@ -312,6 +312,27 @@ fn a_pause_before_the_reboot_is_put_on_record_once() {
 }
 
 #[test]
+fn maps_that_are_only_renewed_are_not_written_again() {
+    let mut device = Device::start();
+    let map = r#"{"id":"11111111-1111-1111-1111-111111111111","states":{"ArtifactReboot_Enter":{"action":"pause"}}}"#;
+    let map = Map::parse(map.as_bytes()).unwrap().unwrap();
+    let _ = device.machine.set_local_map(device.now, map).unwrap();
+    assert!(device.machine.maps_to_save());
+    device.machine.maps_saved();
+    let _ = device.machine.set_local_map(device.now + Duration::from_secs(1800), map).unwrap();
+    assert!(!device.machine.maps_to_save());
+
+    device.machine.offer(Text::copy(ID).unwrap());
+    let map = format!(r#"{{"id":"{ID}","states":{{"ArtifactReboot_Enter":{{"action":"pause"}}}}}}"#);
+    for (seconds, new) in [(0, true), (1800, false), (3600, false)] {
+        let map = Map::from_server(Some(&map), ID).map_err(|_| ());
+        device.machine.set_server_map(device.now + Duration::from_secs(seconds), map);
+        assert_eq!(device.machine.maps_to_save(), new, "after {seconds} s");
+        device.machine.maps_saved();
+    }
+}
+
+#[test]
 fn each_deployment_has_all_its_retries_of_the_refresh() {
     let map = format!(r#"{{"id":"{ID}","states":{{"ArtifactReboot_Enter":{{"action":"force_continue"}}}}}}"#);
     let mut device = Device::start();

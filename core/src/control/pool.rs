@@ -158,6 +158,13 @@ impl Pool {
         self.entries().any(|entry| entry.map.id == id && entry.lifetime == Lifetime::Renewed)
     }
 
+    /// Whether the record of the two is the same: all but the times.
+    #[must_use]
+    pub fn is_saved_as(&self, other: &Self) -> bool {
+        let saved = |entry: &Entry| (entry.map, entry.expired, entry.lifetime);
+        self.entries().map(saved).eq(other.entries().map(saved))
+    }
+
     /// A map from a program on the device. Replaces the one of the same id and priority; an empty one deletes it.
     pub fn insert_local(&mut self, map: Map, now: Instant, expiration: Duration) -> Result<(), Full> {
         if map.is_empty() {

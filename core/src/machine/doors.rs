@@ -97,11 +97,13 @@ impl Machine {
     /// [`Full`]; nothing was changed.
     pub fn set_local_map(&mut self, now: Instant, map: Map) -> Result<(Duration, Action), Full> {
         let expiration = self.config.update_control_map_expiration;
+        let before = self.doors.pool.clone();
         if self.state == State::Idle {
             self.doors.pool.purge_expired(now);
         }
-        self.doors.pool.insert_local(map, now, expiration)?;
-        self.doors.dirty = true;
+        let inserted = self.doors.pool.insert_local(map, now, expiration);
+        self.changed_from(&before);
+        inserted?;
         let renew = Duration::from_secs(expiration.as_secs() / 2);
         Ok((renew, self.step(now, Event::ControlChanged)))
     }
@@ -120,7 +122,7 @@ impl Machine {
     ) -> Result<Action, Full> {
         let before = self.doors.pool.clone();
         self.doors.pool.order(name, points, order, lifetime, now)?;
-        self.doors.dirty |= self.doors.pool != before;
+        self.changed_from(&before);
         Ok(self.step(now, Event::ControlChanged))
     }
 
@@ -173,7 +175,12 @@ impl Machine {
             }
             Err(()) => doors.refused = true,
         }
-        doors.dirty |= doors.pool != before;
+        self.changed_from(&before);
+    }
+
+    /// The pool may have changed; times alone need not be saved.
+    fn changed_from(&mut self, before: &Pool) {
+        self.doors.dirty |= !self.doors.pool.is_saved_as(before);
     }
 
     /// True when the deployment must fail at once because of its map.
@@ -195,7 +202,8 @@ impl Machine {
         }
         self.doors.pool.purge_expired(now);
         // A record that cannot be read has done its duty: it would fail the next deployment that restarts the device.
-        self.doors.dirty |= self.doors.pool != before || self.doors.unreadable;
+        self.changed_from(&before);
+        self.doors.dirty |= self.doors.unreadable;
         self.doors.refused = false;
         self.doors.unreadable = false;
         self.pass();
