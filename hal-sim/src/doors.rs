@@ -87,6 +87,8 @@ pub struct Doors {
     stored: Reference,
     readable: bool,
     door: Door,
+    /// The maps were other than on record since they were last written.
+    changed: bool,
     /// Doors passed in this deployment.
     passed: usize,
     /// What was found wrong.
@@ -134,6 +136,7 @@ impl Doors {
             stored: Reference::default(),
             readable: true,
             door: Door::default(),
+            changed: false,
             passed: 0,
             wrong: None,
         }
@@ -203,12 +206,12 @@ impl Doors {
                     self.reference.purge(now);
                 }
                 self.reference.local(map, now);
-                self.door.vote = None;
+                self.heard();
                 machine.set_local_map(now, map).map_or(wait, |(_, action)| action)
             }
             Said::Order(order, points, lifetime) => {
                 self.reference.order(PERSON, points, order, lifetime, now);
-                self.door.vote = None;
+                self.heard();
                 machine.order(now, PERSON, points, order, lifetime).unwrap_or(wait)
             }
             Said::Approve => {
@@ -245,11 +248,17 @@ impl Doors {
             }
             Server::Aborted => Outcome::Aborted,
         };
-        self.door.vote = None;
+        self.heard();
         if offer {
             self.passed = 0;
         }
         outcome
+    }
+
+    /// The maps have changed, if only until they are asked.
+    fn heard(&mut self) {
+        self.door.vote = None;
+        self.changed |= !self.reference.is_saved_as(&self.stored);
     }
 
     /// Some time passed, at a door or elsewhere.
@@ -272,8 +281,12 @@ impl Doors {
         self.door.failed |= counts && state::point(place.0).is_some();
     }
 
-    /// The record of the maps was written.
-    pub fn written(&mut self, machine: &Machine, record: Option<&[u8]>) {
+    /// The record of the maps was written, over what it was before.
+    pub fn written(&mut self, machine: &Machine, before: Option<&[u8]>, record: Option<&[u8]>) {
+        if before == record && !self.changed {
+            self.complain(|| "the record of the maps is written again though nothing has changed".into());
+        }
+        self.changed = false;
         self.stored = self.reference.as_noticed_by(machine.maps());
         let loaded = record.map_or(Ok(Pool::new()), |record| {
             Pool::load(record, Instant::ZERO, Config::default().update_control_map_boot_expiration)
@@ -292,12 +305,25 @@ impl Doors {
         let boot = Config::default().update_control_map_boot_expiration;
         let pool = record.map(|record| Pool::load(record, Instant::ZERO, boot));
         self.readable = !matches!(pool, Some(Err(_)));
+        self.changed = !self.readable;
         self.reference = if self.readable { self.stored.restarted() } else { Reference::default() };
         if let Some(pool) = pool {
             machine.load_maps(pool.ok());
         }
         if !self.reference.is(machine.maps(), Instant::ZERO) {
             self.complain(|| "the maps after the restart are not those on record".into());
+        }
+    }
+
+    /// The deployment is over.
+    ///
+    /// # Errors
+    /// The record of the maps cannot be read: it would fail the next one too.
+    pub fn at_end(&self, record: Option<&[u8]>) -> Result<(), String> {
+        let boot = Config::default().update_control_map_boot_expiration;
+        match record.map(|record| Pool::load(record, Instant::ZERO, boot)) {
+            Some(Err(error)) => Err(format!("after the deployment: {error}")),
+            Some(Ok(_)) | None => Ok(()),
         }
     }
 
@@ -370,6 +396,7 @@ impl Doors {
             let (vote, unasked) = self.reference.would_say(point, now);
             self.door.vote = Some(vote).filter(|_| !unasked);
         }
+        self.changed |= !self.reference.as_noticed_by(machine.maps()).is_saved_as(&self.stored);
         let passed = match state {
             State::ReportInstalling => Some(Point::Install),
             State::ReportRebooting => Some(Point::Reboot),

@@ -41,6 +41,12 @@ pub enum Mistake {
     BrokenPayloadIsTaken,
     /// A query that failed counts as yes.
     FailedQueryIsYes,
+    /// Writing the maps reports success and writes nothing.
+    MapsAreLost,
+    /// Each pause is taken for approved.
+    PausesAreApproved,
+    /// What the server says anew of its map is not heard.
+    RefreshIsDeaf,
 }
 
 /// Who runs.
@@ -85,8 +91,8 @@ impl Simulation {
 
     /// The same, with everything that can be said about control maps meanwhile.
     #[must_use]
-    pub fn controlled(profile: Profile, budget: Budget, doors: Doors) -> Self {
-        Self::new(profile, budget, None, false, StopSet::default(), Some(doors))
+    pub fn controlled(profile: Profile, budget: Budget, doors: Doors, mistake: Option<Mistake>) -> Self {
+        Self::new(profile, budget, mistake, false, StopSet::default(), Some(doors))
     }
 
     /// A user who calls `install`, and then whatever verb is taken.
@@ -187,6 +193,10 @@ impl Simulation {
                     }
                     // A door: who knows what is said meanwhile.
                     if self.doors.is_some() && machine.point().is_some() {
+                        if self.mistake == Some(Mistake::PausesAreApproved) && machine.held().is_some() {
+                            action = self.step(&mut machine, Event::Approved);
+                            continue;
+                        }
                         self.process = Process::Runs(Box::new(machine), None);
                         return;
                     }
@@ -219,7 +229,9 @@ impl Simulation {
                 && outcome == Outcome::Success
                 && let Some(doors) = &mut new.doors
             {
-                outcome = doors.receive(&mut machine, false, new.now);
+                let mut deaf = machine.clone();
+                let deaf = Some(&mut deaf).filter(|_| new.mistake == Some(Mistake::RefreshIsDeaf));
+                outcome = doors.receive(deaf.unwrap_or(&mut machine), false, new.now);
             }
             if matches!(op, Op::SaveMaps | Op::ClearData) && outcome == Outcome::Success {
                 new.write_maps(&mut machine);
@@ -331,7 +343,9 @@ impl Simulation {
             return;
         }
         let mut buf = [0; limits::MAPS_RECORD];
+        let before = self.world.records.get(&Key::ControlMaps).cloned();
         match machine.maps().write(&mut buf) {
+            Ok(_) | Err(_) if self.mistake == Some(Mistake::MapsAreLost) => {}
             Ok(Some(record)) => {
                 self.world.records.insert(Key::ControlMaps, record.as_bytes().to_vec());
             }
@@ -340,7 +354,8 @@ impl Simulation {
             }
         }
         machine.maps_saved();
-        doors.written(machine, self.world.records.get(&Key::ControlMaps).map(Vec::as_slice));
+        let record = self.world.records.get(&Key::ControlMaps);
+        doors.written(machine, before.as_deref(), record.map(Vec::as_slice));
     }
 
     /// Something is said, and its record is written or cannot be.
@@ -647,6 +662,9 @@ impl Model for Simulation {
             Process::Runs(machine, None) => return self.waiting(machine),
             Process::Rests { success } => return self.verbs(*success),
             Process::Ended => {
+                if let Some(doors) = &self.doors {
+                    doors.at_end(self.world.records.get(&Key::ControlMaps).map(Vec::as_slice))?;
+                }
                 if !self.world.server.statuses.is_empty() || self.world.server.aborted {
                     check::at_end(&self.world, self.trouble)?;
                 }
@@ -654,6 +672,10 @@ impl Model for Simulation {
             }
         };
         check::before(op, &self.world, machine, self.trouble)?;
+        let saved = self.world.checkpoint();
+        if op == Op::Save && self.doors.is_some() && saved.as_ref() == Some(machine.checkpoint()) {
+            return Err("the record is written again though nothing has changed".into());
+        }
         let label = |what| Label::Step(machine.place(), op, what);
         let mut next = self.sayings(machine);
 

@@ -157,6 +157,13 @@ impl Reference {
         noticed
     }
 
+    /// Whether the record of the two is the same: it has no times.
+    #[must_use]
+    pub fn is_saved_as(&self, other: &Self) -> bool {
+        let saved = |known: &Known| (known.map, known.expired, known.lifetime);
+        self.0.iter().map(saved).eq(other.0.iter().map(saved))
+    }
+
     fn rules(&self) -> Vec<Map> {
         self.0.iter().map(|known| known.map).collect()
     }

@@ -4,7 +4,7 @@
 use thimble_core::control::{Action, Point};
 use thimble_hal_sim::doors::{Doors, Server, from_server};
 use thimble_hal_sim::explore::explore;
-use thimble_hal_sim::model::{Budget, Simulation};
+use thimble_hal_sim::model::{Budget, Mistake, Simulation};
 use thimble_hal_sim::world::Profile;
 
 const LIMIT: usize = 20_000_000;
@@ -27,6 +27,7 @@ fn machine(events: u8, failures: u8, losses: u8) {
                 profile,
                 Budget { failures, losses },
                 Doors::new(events, policies, server),
+                None,
             );
             let what = format!("{name}, {who}, {events} said, {failures} failures, {losses} losses");
             match explore(start, LIMIT) {
@@ -58,4 +59,16 @@ fn the_machine_keeps_to_more_that_is_said_with_failures_and_losses_of_power() {
     machine(1, 1, 1);
     machine(2, 0, 1);
     machine(2, 1, 0);
+}
+
+#[test]
+fn every_built_in_mistake_about_the_doors_is_found() {
+    let paused = Server::Map(from_server(Point::Install, Action::Pause, None));
+    for mistake in [Mistake::MapsAreLost, Mistake::PausesAreApproved, Mistake::RefreshIsDeaf] {
+        let budget = Budget { failures: 0, losses: 1 };
+        let start =
+            Simulation::controlled(Profile::SLOTS, budget, Doors::new(1, false, paused), Some(mistake));
+        let failing = explore(start, LIMIT).expect_err(&format!("{mistake:?} goes unnoticed"));
+        println!("{mistake:?}, after {} steps: {}", failing.path.len(), failing.wrong);
+    }
 }
