@@ -51,6 +51,8 @@ pub struct Walk {
     pub choices: Choices,
     /// What may still go wrong in this run.
     pub budget: Budget,
+    /// Things that may still be said about control maps in this run.
+    pub events: u8,
     /// What went wrong in this run, in words.
     pub story: Vec<String>,
     /// A record could not be written in this run.
@@ -67,6 +69,7 @@ impl Walk {
         Rc::new(RefCell::new(Self {
             choices,
             budget,
+            events: 0,
             story: Vec::new(),
             unsaved: false,
             cleanup_failed: false,

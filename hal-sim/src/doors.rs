@@ -67,7 +67,9 @@ impl fmt::Display for Said {
                 write!(f, "++ order: {order:?} {} {lifetime:?}", points.join(","))
             }
             Self::Approve => f.write_str("++ approved"),
-            Self::Server(Server::Map(map)) => f.write_str("++ the server's map:").and_then(|()| rules(f, map)),
+            Self::Server(Server::Map(map)) => {
+                f.write_str("++ the server's map:").and_then(|()| rules(f, map))
+            }
             Self::Server(server) => write!(f, "++ the server: {server:?}"),
         }
     }
@@ -110,8 +112,11 @@ struct Door {
 }
 
 const fn at(point: Point, rule: Rule) -> Map {
-    let none =
-        Rule { action: Action::Continue, on_map_expire: Action::Continue, on_action_executed: Action::Continue };
+    let none = Rule {
+        action: Action::Continue,
+        on_map_expire: Action::Continue,
+        on_action_executed: Action::Continue,
+    };
     let mut rules = Rules { install: none, reboot: none, commit: none };
     *rules.at_mut(point) = rule;
     Map { id: PROGRAM, priority: 0, rules }
@@ -470,9 +475,7 @@ impl Doors {
         let (vote, _) = self.vote(point, now, &[Action::Pause]);
         let policy = matches!(self.door.policy, Some(Outcome::Later(_)));
         if vote != Action::Pause && !policy {
-            self.complain(|| {
-                format!("a pause before {} is reported, the maps say {vote:?}", point.name())
-            });
+            self.complain(|| format!("a pause before {} is reported, the maps say {vote:?}", point.name()));
         }
         self.door.reported = Some(now);
     }

@@ -662,7 +662,7 @@ impl Model for Simulation {
             Process::Runs(machine, None) => return self.waiting(machine),
             Process::Rests { success } => return self.verbs(*success),
             Process::Ended => {
-                if let Some(doors) = &self.doors {
+                if let Some(doors) = self.doors.as_ref().filter(|_| !self.trouble.clear) {
                     doors.at_end(self.world.records.get(&Key::ControlMaps).map(Vec::as_slice))?;
                 }
                 if !self.world.server.statuses.is_empty() || self.world.server.aborted {

@@ -127,9 +127,8 @@ impl Reference {
     /// Expired maps and orders that were carried out go when the client becomes idle.
     pub fn purge(&mut self, now: Instant) {
         self.tick(now);
-        self.0.retain(|known| {
-            !known.expired && (known.lifetime == Lifetime::Renewed || !known.map.is_empty())
-        });
+        self.0
+            .retain(|known| !known.expired && (known.lifetime == Lifetime::Renewed || !known.map.is_empty()));
     }
 
     /// The device has started again, with what `pool` had on record.

@@ -5,18 +5,17 @@ use std::sync::Arc;
 
 use thimble_core::artifact::ManifestEntry;
 use thimble_core::client::{Buffers, Client, Start, StartError};
-use thimble_core::config::Config;
 use thimble_core::hal::{Key, Target};
-use thimble_core::machine::{Machine, Report, Run, StopSet};
+use thimble_core::machine::{Report, Run, StopSet};
 use thimble_core::state::{Phase, State};
 use thimble_core::time::Instant;
 
 use crate::server::{Artifact, Deployment, Server};
-use crate::sim::{DEVICE_TYPE, Down, Durable, Handle, SERVER, Sim};
+use crate::sim::{DEVICE_TYPE, Down, Durable, Handle, Rule, SERVER, Sim};
 use crate::world::{Content, Device, NEW, OLD, Profile, SUFFIX, World, provides};
 
 /// The id of the deployment.
-pub const DEPLOYMENT: &str = "d-1";
+pub use crate::doors::DEPLOYMENT;
 
 /// More waits than any deployment takes: one that takes more does not end.
 const WAITS: usize = 5000;
@@ -53,75 +52,145 @@ pub enum End {
     Stuck(String),
 }
 
-/// Runs one process until it ends. `watch` sees the machine between steps; false ends the run.
-pub fn process(
-    bench: &Handle,
-    run: Run,
-    stop_before: StopSet,
-    watch: &mut dyn FnMut(&Handle, &Machine) -> bool,
-) -> End {
-    let (mut chunk, mut record, mut out, mut name) =
-        (vec![0; 4096], vec![0; 4096], vec![0; 4096], vec![0; 512]);
-    let (mut header_info, mut type_info, mut meta_data) = (vec![0; 2048], vec![0; 2048], vec![0; 512]);
-    let (mut files, mut window) = (vec![ManifestEntry::default(); 4], vec![0; 4096]);
-    let buffers = Buffers {
-        chunk: &mut chunk,
-        record: &mut record,
-        out: &mut out,
-        name: &mut name,
-        header_info: &mut header_info,
-        type_info: &mut type_info,
-        meta_data: &mut meta_data,
-        files: &mut files,
-        window: &mut window,
-    };
-    let config = Config::default();
-    let source = (run == Run::Install).then_some(Target::File("new.mender"));
-    let start = Start { config: &config, run, stop_before, source };
-    let mut client: Client<'_, Sim> = match Client::start(bench.hal(), buffers, start) {
-        Ok(client) => client,
-        Err(StartError::Refused(refusal)) => return End::NotStarted(format!("{refusal:?}")),
-        Err(error) => return End::NotStarted(error.to_string()),
-    };
-    let mut idle = 0;
-    for _ in 0..WAITS {
-        let wake = client.poll();
-        if let Some(down) = bench.0.borrow().down {
-            return End::Down(down);
-        }
-        if let Some(report) = client.report() {
-            return End::Exit(*report);
-        }
-        if !watch(bench, client.machine()) {
-            return End::Pruned;
-        }
-        let at = wake.unwrap_or(Instant::ZERO);
-        if at > bench.0.borrow().now && client.machine().place() == (State::Idle, Phase::Main) {
-            idle += 1;
-            let over = bench.0.borrow().durable.server.deployments.values().all(Deployment::is_over);
-            if over || idle > 3 {
-                return End::Idle;
-            }
-        }
-        let mut bench = bench.0.borrow_mut();
-        match wake {
-            Some(at) => bench.now = bench.now.max(at),
-            None => return End::Stuck(format!("waits for ever at {:?}", client.machine().place())),
+/// What happens after whoever watches has looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Time goes on.
+    GoOn,
+    /// Something was said to the client: it moves on before time does.
+    Again,
+    /// Enough was seen.
+    Stop,
+}
+
+/// Sees a client between its steps, and may say something to it.
+pub type Watch<'w> = &'w mut dyn FnMut(&Handle, &mut Client<'_, Sim>) -> Then;
+
+/// Memory of one client.
+pub struct Memory {
+    bytes: [Vec<u8>; 8],
+    files: Vec<ManifestEntry>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let bytes = [4096, 4096, 4096, 512, 2048, 2048, 512, 4096].map(|length| vec![0; length]);
+        Self { bytes, files: vec![ManifestEntry::default(); 4] }
+    }
+}
+
+impl Memory {
+    fn lend(&mut self) -> Buffers<'_> {
+        let [chunk, record, out, name, header_info, type_info, meta_data, window] = &mut self.bytes;
+        let files = &mut self.files;
+        Buffers { chunk, record, out, name, header_info, type_info, meta_data, files, window }
+    }
+}
+
+/// A process of the client on the bench.
+pub struct Process<'b> {
+    /// The client.
+    pub client: Client<'b, Sim>,
+    bench: Handle,
+    wake: Option<Instant>,
+    idle: u32,
+}
+
+impl<'b> Process<'b> {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// [`End::NotStarted`].
+    pub fn start(
+        bench: &Handle,
+        run: Run,
+        stop_before: StopSet,
+        memory: &'b mut Memory,
+    ) -> Result<Self, End> {
+        let mut config = bench.0.borrow().config.clone();
+        config.policies = bench.0.borrow().policies.iter().any(|rule| *rule != Rule::None);
+        let source = (run == Run::Install).then_some(Target::File("new.mender"));
+        let start = Start { config: &config, run, stop_before, source };
+        match Client::start(bench.hal(), memory.lend(), start) {
+            Ok(client) => Ok(Self { client, bench: bench.clone(), wake: None, idle: 0 }),
+            Err(StartError::Refused(refusal)) => Err(End::NotStarted(format!("{refusal:?}"))),
+            Err(error) => Err(End::NotStarted(error.to_string())),
         }
     }
-    End::Stuck(format!("not over after {WAITS} waits, at {:?}", client.machine().place()))
+
+    /// Lets it do what it can do now; how it ended, if it has.
+    pub fn poll(&mut self) -> Option<End> {
+        self.wake = self.client.poll();
+        if let Some(down) = self.bench.0.borrow().down {
+            return Some(End::Down(down));
+        }
+        self.client.report().copied().map(End::Exit)
+    }
+
+    /// When it wants to go on.
+    #[must_use]
+    pub const fn wake(&self) -> Option<Instant> {
+        self.wake
+    }
+
+    /// It has nothing more to do: no deployment is open, or it has asked in vain.
+    pub fn is_idle(&mut self) -> bool {
+        let at = self.wake.unwrap_or(Instant::ZERO);
+        if at <= self.bench.0.borrow().now || self.client.machine().place() != (State::Idle, Phase::Main) {
+            return false;
+        }
+        self.idle += 1;
+        self.idle > 3 || self.bench.0.borrow().durable.server.deployments.values().all(Deployment::is_over)
+    }
+
+    /// The clock goes to where it wants to go on; false: it waits for ever.
+    pub fn pass_time(&mut self) -> bool {
+        let mut bench = self.bench.0.borrow_mut();
+        match self.wake {
+            Some(at) => bench.now = bench.now.max(at),
+            None => return false,
+        }
+        true
+    }
+}
+
+/// Runs one process until it ends. `watch` sees the client between steps.
+pub fn process(bench: &Handle, run: Run, stop_before: StopSet, watch: Watch<'_>) -> End {
+    let mut memory = Memory::default();
+    let mut process = match Process::start(bench, run, stop_before, &mut memory) {
+        Ok(process) => process,
+        Err(end) => return end,
+    };
+    for _ in 0..WAITS {
+        if let Some(end) = process.poll() {
+            return end;
+        }
+        match watch(bench, &mut process.client) {
+            Then::GoOn => {}
+            Then::Again => continue,
+            Then::Stop => return End::Pruned,
+        }
+        if process.is_idle() {
+            return End::Idle;
+        }
+        if !process.pass_time() {
+            return End::Stuck(format!("waits for ever at {:?}", process.client.machine().place()));
+        }
+    }
+    End::Stuck(format!("not over after {WAITS} waits, at {:?}", process.client.machine().place()))
 }
 
 /// The device starts again.
 pub fn boot(bench: &Handle) {
     let mut bench = bench.0.borrow_mut();
     bench.durable.device.boot();
+    bench.booted = bench.booted + bench.now.since(Instant::ZERO);
     bench.now = Instant::ZERO;
     bench.down = None;
 }
 
 /// The daemon, restarted whenever the device is.
-pub fn daemon(bench: &Handle, watch: &mut dyn FnMut(&Handle, &Machine) -> bool) -> End {
+pub fn daemon(bench: &Handle, watch: Watch<'_>) -> End {
     for _ in 0..100 {
         match process(bench, Run::Daemon, StopSet::default(), watch) {
             End::Down(_) => boot(bench),

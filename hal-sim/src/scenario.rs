@@ -21,7 +21,7 @@ use std::rc::Rc;
 use thimble_core::machine::{Report, Run, Stop, StopSet};
 use thimble_core::state::Verb;
 
-use crate::runner::{self, End};
+use crate::runner::{self, End, Then};
 use crate::sample;
 use crate::sim::{Effect, Fate, Handle, Plan};
 use crate::world::Profile;
@@ -186,7 +186,7 @@ impl Stage {
             ["lose-power", "after", what, times @ ..] => self.rule(what, times, Fate::LostAfter),
             ["run"] => {
                 self.daemon = true;
-                match runner::daemon(&self.bench, &mut |_, _| true) {
+                match runner::daemon(&self.bench, &mut |_, _| Then::GoOn) {
                     End::Idle => Ok(()),
                     end
                     @ (End::Exit(_) | End::Down(_) | End::NotStarted(_) | End::Pruned | End::Stuck(_)) => {
@@ -223,7 +223,7 @@ impl Stage {
 
     fn verb(&mut self, run: Run, stops: StopSet) -> Result<(), String> {
         self.exit = None;
-        match runner::process(&self.bench, run, stops, &mut |_, _| true) {
+        match runner::process(&self.bench, run, stops, &mut |_, _| Then::GoOn) {
             End::Exit(report) => self.exit = Some(Exit::Report(report)),
             End::NotStarted(why) => self.exit = Some(Exit::NotStarted(why)),
             End::Down(_) => runner::boot(&self.bench),

@@ -11,11 +11,13 @@ use std::sync::Arc;
 
 use thimble_core::api::auth::Tier;
 use thimble_core::artifact::{Compression, Decompress, DecompressError, Progress, Verifier};
+use thimble_core::config::Config;
+use thimble_core::control::Point;
 use thimble_core::deployment::Call;
 use thimble_core::hal::{
     self, Agent, Change, Clock, ContentRange, ErrorType, Exit, Hal, Head, Key, Kind, Level, Log, Method,
-    Network, PayloadSink, Platform, Poll, Request, ScriptRunner, Storage, System, Target, TreeFacts,
-    UpdateModule,
+    Network, PayloadSink, Permit, Platform, Policy, Poll, Request, ScriptRunner, Storage, System, Target,
+    TreeFacts, UpdateModule,
 };
 use thimble_core::script::Transition;
 use thimble_core::time::{Duration, Instant};
@@ -123,6 +125,14 @@ pub struct Bench {
     pub log: Vec<(Level, String)>,
     /// The artifact file, for `install`.
     pub file: Arc<[u8]>,
+    /// The settings of the client.
+    pub config: Config,
+    /// What the device's policies say before install, reboot and commit.
+    pub policies: [Rule; 3],
+    /// The time of the wall clock when this boot began, since some midnight.
+    pub booted: Instant,
+    /// Which of several devices it is.
+    pub number: u8,
     plan: Box<dyn Plan>,
 }
 
@@ -134,8 +144,19 @@ impl Handle {
     /// A bench with a world on it.
     #[must_use]
     pub fn new(durable: Durable, file: Arc<[u8]>, plan: Box<dyn Plan>) -> Self {
-        let bench =
-            Bench { durable, now: Instant::ZERO, down: None, lines: Vec::new(), log: Vec::new(), file, plan };
+        let bench = Bench {
+            durable,
+            now: Instant::ZERO,
+            down: None,
+            lines: Vec::new(),
+            log: Vec::new(),
+            file,
+            config: Config::default(),
+            policies: [const { Rule::None }; 3],
+            booted: Instant::ZERO,
+            number: 1,
+            plan,
+        };
         Self(Rc::new(RefCell::new(bench)))
     }
 
@@ -155,8 +176,8 @@ impl Handle {
             },
             network: Net { bench: self.clone(), answer: None, at: 0, seen: false },
             system: Sys { bench: self.clone(), fails: false },
-            agent: Identity,
-            policy: (),
+            agent: Identity(self.clone()),
+            policy: Doorkeeper { bench: self.clone(), answer: Permit::Go, reason: String::new() },
             clock: self.clone(),
             log: self.clone(),
             verifier: NoKeys,
@@ -229,7 +250,7 @@ impl Platform for Sim {
     type Network = Net;
     type System = Sys;
     type Agent = Identity;
-    type Policy = ();
+    type Policy = Doorkeeper;
     type Clock = Handle;
     type Log = Handle;
     type Verifier = NoKeys;
@@ -730,8 +751,68 @@ impl System for Sys {
     }
 }
 
+/// What a policy of the device says before one point.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// There is none.
+    None,
+    /// Not now, for this reason; it is asked again after a minute.
+    Busy(String),
+    /// Only between these minutes of the day.
+    Window(u16, u16),
+    /// Never, for this reason: the update fails.
+    Never(String),
+}
+
+/// The policies of the device.
+pub struct Doorkeeper {
+    bench: Handle,
+    answer: Permit,
+    reason: String,
+}
+
+impl Policy for Doorkeeper {
+    fn start(&mut self, now: Instant, point: Point, _: Instant) {
+        let bench = self.bench.0.borrow();
+        let minute = Duration::from_secs(60);
+        (self.answer, self.reason) = match &bench.policies[point as usize] {
+            Rule::None => (Permit::Go, String::new()),
+            Rule::Busy(reason) => (Permit::Wait(minute), reason.clone()),
+            Rule::Never(reason) => (Permit::Fail, reason.clone()),
+            Rule::Window(from, to) => {
+                let (from, to) = (u64::from(*from), u64::from(*to));
+                let time = (bench.booted + now.since(Instant::ZERO)).as_millis() / 60_000 % 1440;
+                let inside = if from < to { (from..to).contains(&time) } else { time >= from || time < to };
+                let wait = (from + 1440 - time) % 1440;
+                let window = format!(
+                    "outside the update window {:02}:{:02}-{:02}:{:02}",
+                    from / 60,
+                    from % 60,
+                    to / 60,
+                    to % 60
+                );
+                if inside {
+                    (Permit::Go, String::new())
+                } else {
+                    (Permit::Wait(Duration::from_secs(wait * 60)), window)
+                }
+            }
+        };
+    }
+
+    fn poll(&mut self, _: Instant) -> Poll<Permit> {
+        if self.bench.is_down() { Poll::Pending } else { Poll::Ready(self.answer) }
+    }
+
+    fn kill(&mut self) {}
+
+    fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
 /// Who the device is.
-pub struct Identity;
+pub struct Identity(Handle);
 
 impl ErrorType for Identity {
     type Error = Gone;
@@ -759,11 +840,11 @@ impl Agent for Identity {
     }
 
     fn poll_identity(&mut self, _: Instant, out: &mut [u8]) -> Poll<Result<usize, Gone>> {
-        let text = b"mac=02:00:00:00:00:01\n";
+        let text = format!("mac=02:00:00:00:00:{:02}\n", self.0.0.borrow().number);
         let Some(room) = out.get_mut(..text.len()) else {
             return Poll::Ready(Err(Gone("the buffer is too short", Kind::TooLarge)));
         };
-        room.copy_from_slice(text);
+        room.copy_from_slice(text.as_bytes());
         Poll::Ready(Ok(text.len()))
     }
 

@@ -6,15 +6,21 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
+use thimble_core::checkpoint::Tag;
+use thimble_core::client::{Client, OPERATOR};
+use thimble_core::control::{Id, Lifetime, Order, Point};
+use thimble_core::hal::Key;
+use thimble_core::limits;
 use thimble_core::machine::{Machine, Run, StopSet};
-use thimble_core::state::Verb;
+use thimble_core::state::{Phase, Verb};
+use thimble_core::time::Duration;
 
 use crate::choose::{Everything, Walk};
 use crate::explore::Failing;
 use crate::model::Budget;
-use crate::runner::{self, End};
+use crate::runner::{self, DEPLOYMENT, End, Then};
 use crate::sample;
-use crate::sim::Handle;
+use crate::sim::{Handle, Sim};
 use crate::world::{Profile, SUFFIX};
 
 /// What a walk over the client saw.
@@ -37,6 +43,27 @@ impl std::fmt::Display for Counts {
 /// # Errors
 /// The first run that ends wrong: what went wrong in it, its transcript, and what must not be.
 pub fn walk(profile: Profile, budget: Budget, standalone: bool) -> Result<Counts, Failing> {
+    walk_all(profile, budget, standalone, &Said::default())
+}
+
+/// What is said about control maps during a walk.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// So many things, at any moment.
+    pub events: u8,
+    /// The server's map, which comes with the deployment and may change.
+    pub server: Option<String>,
+}
+
+/// The same for the daemon, while people, programs and the server say what they want of its update.
+///
+/// # Errors
+/// See [`walk`].
+pub fn controlled(profile: Profile, budget: Budget, said: &Said) -> Result<Counts, Failing> {
+    walk_all(profile, budget, false, said)
+}
+
+fn walk_all(profile: Profile, budget: Budget, standalone: bool, said: &Said) -> Result<Counts, Failing> {
     let artifact = sample::fitting(profile.payload);
     let plan = Walk::new(budget);
     // Both halves of a 128-bit fingerprint: keeping whole configurations would take gigabytes.
@@ -46,11 +73,14 @@ pub fn walk(profile: Profile, budget: Budget, standalone: bool) -> Result<Counts
     loop {
         counts.runs += 1;
         plan.borrow_mut().begin(budget);
-        let bench = Handle::new(
-            runner::durable(profile, &artifact),
-            artifact.clone(),
-            Box::new(Everything(Rc::clone(&plan))),
-        );
+        plan.borrow_mut().events = said.events;
+        let mut durable = runner::durable(profile, &artifact);
+        durable.server.v2 = said.server.is_some();
+        for deployment in durable.server.deployments.values_mut() {
+            deployment.control_map.clone_from(&said.server);
+        }
+        let bench = Handle::new(durable, artifact.clone(), Box::new(Everything(Rc::clone(&plan))));
+        let mut wrong_maps = None;
         let mut watch = |bench: &Handle, machine: Option<&Machine>| -> bool {
             let walk = plan.borrow();
             if walk.choices.is_replay() {
@@ -58,15 +88,28 @@ pub fn walk(profile: Profile, budget: Budget, standalone: bool) -> Result<Counts
             }
             let fingerprint = |hasher: &RandomState| {
                 let bench = bench.0.borrow();
-                hasher.hash_one((&bench.durable, machine, walk.budget, walk.unsaved, walk.cleanup_failed))
+                // Only who waits at a door has any use for the clock.
+                let now = (said.events > 0 || said.server.is_some()).then_some(bench.now);
+                let budget = (walk.budget, walk.events, walk.unsaved, walk.cleanup_failed);
+                hasher.hash_one((&bench.durable, machine, budget, now))
             };
             seen.insert((fingerprint(&hashers.0), fingerprint(&hashers.1)))
         };
         let wrong = if standalone {
             command_line(&bench, &plan, &mut watch)
         } else {
-            match runner::daemon(&bench, &mut |bench, machine| watch(bench, Some(machine))) {
-                End::Pruned => Ok(()),
+            let mut watch = |bench: &Handle, client: &mut Client<'_, Sim>| {
+                if let Err(wrong) = maps_are_saved(bench, client.machine()) {
+                    wrong_maps = Some(wrong);
+                    return Then::Stop;
+                }
+                if !watch(bench, Some(client.machine())) {
+                    return Then::Stop;
+                }
+                say_something(bench, client, &plan)
+            };
+            match runner::daemon(&bench, &mut watch) {
+                End::Pruned => wrong_maps.map_or(Ok(()), Err),
                 End::Idle => {
                     let excused = plan.borrow().unsaved || plan.borrow().cleanup_failed;
                     runner::check(&bench.0.borrow().durable, excused)
@@ -100,8 +143,8 @@ fn command_line(
     let mut run = Run::Install;
     for _ in 0..20 {
         let mut success = false;
-        match runner::process(bench, run, StopSet::default(), &mut |bench, machine| {
-            watch(bench, Some(machine))
+        match runner::process(bench, run, StopSet::default(), &mut |bench, client| {
+            if watch(bench, Some(client.machine())) { Then::GoOn } else { Then::Stop }
         }) {
             End::Pruned => return Ok(()),
             End::Exit(report) => success = report.is_success(),
@@ -110,7 +153,7 @@ fn command_line(
             End::NotStarted(_) => return Ok(()),
             end @ (End::Idle | End::Stuck(_)) => return Err(format!("it does not end well: {end:?}")),
         }
-        if !bench.0.borrow().durable.records.contains_key(&thimble_core::hal::Key::Checkpoint) {
+        if !bench.0.borrow().durable.records.contains_key(&Key::Checkpoint) {
             // Nothing is in progress; the user reboots, and what runs is what the name says.
             runner::boot(bench);
             let mut durable = bench.0.borrow().durable.clone();
@@ -133,4 +176,103 @@ fn command_line(
         plan.borrow_mut().story.push(format!("$ {run:?}, rebooted first: {}", choice >= verbs.len()));
     }
     Err("twenty verbs, and the update is still in progress".into())
+}
+
+/// The record of the maps is what the maps are, unless it still has to be written, or could not be.
+fn maps_are_saved(bench: &Handle, machine: &Machine) -> Result<(), String> {
+    let bench = bench.0.borrow();
+    if machine.maps_to_save() || bench.down.is_some() {
+        return Ok(());
+    }
+    let mut buf = [0; limits::MAPS_RECORD];
+    let maps = machine.maps().write(&mut buf).map_err(|error| format!("{error:?}"))?;
+    let record = bench.durable.records.get(&Key::ControlMaps).map(Vec::as_slice);
+    if record == maps.map(str::as_bytes) {
+        return Ok(());
+    }
+    Err(format!("the maps are {maps:?}, on record is {:?}", record.map(String::from_utf8_lossy)))
+}
+
+const ALL: &[Point] = &Point::ALL;
+
+/// The doors that the update has not passed.
+fn ahead(machine: &Machine) -> &'static [Point] {
+    let from = match (machine.point(), machine.checkpoint().tag) {
+        (Some(point), _) => point as usize,
+        (None, Tag::Store) => 0,
+        (None, Tag::Install | Tag::BeforeInstall) => 1,
+        (None, Tag::Reboot | Tag::AfterReboot | Tag::BeforeCommit) => 2,
+        (None, _) => 3,
+    };
+    ALL.get(from..).unwrap_or_default()
+}
+
+/// Says one thing of everything that can be said now, or nothing. Whoever holds the update up for hours lets it go.
+fn say_something(bench: &Handle, client: &mut Client<'_, Sim>, plan: &RefCell<Walk>) -> Then {
+    let now = bench.0.borrow().now;
+    let waits = client.machine().place().1 == Phase::Leave && client.machine().held().is_some();
+    let long = client.machine().at_door_since().is_some_and(|since| now.since(since) > HOURS);
+    if waits && long {
+        plan.borrow_mut().story.push("approved at last".into());
+        client.approve();
+        return Then::Again;
+    }
+    let ahead = ahead(client.machine());
+    let (Some(next), true) = (ahead.first(), plan.borrow().events > 0) else { return Then::GoOn };
+    let map = |action: &str, more: &str| {
+        format!(r#"{{"id":"{}","states":{{"{}":{{"action":"{action}"{more}}}}}}}"#, Id(1), next.name())
+    };
+    let server = |action: &str| {
+        format!(r#"{{"id":"{DEPLOYMENT}","states":{{"{}":{{"action":"{action}"}}}}}}"#, next.name())
+    };
+    let mut all = vec![
+        Saying::Nothing,
+        Saying::Map(map("pause", "")),
+        Saying::Map(map("pause", r#","on_map_expire":"continue","on_action_executed":"continue""#)),
+        Saying::Map(map("fail", "")),
+        Saying::Order(Order::Pause, ahead),
+        Saying::Order(Order::Pass, ahead),
+    ];
+    if waits {
+        all.push(Saying::Approve);
+    }
+    if !client.machine().maps().is_empty() {
+        all.push(Saying::Order(Order::Lift, ahead));
+        all.push(Saying::Map(format!(r#"{{"id":"{}"}}"#, Id(1))));
+    }
+    if bench.0.borrow().durable.server.v2 {
+        all.extend(["pause", "fail", "force_continue"].map(|action| Saying::Server(server(action))));
+        all.push(Saying::Server("[]".into()));
+    }
+    let choice = plan.borrow_mut().choices.choose(all.len());
+    let saying = all.swap_remove(choice);
+    if saying == Saying::Nothing {
+        return Then::GoOn;
+    }
+    plan.borrow_mut().events -= 1;
+    plan.borrow_mut().story.push(format!("{saying:?}"));
+    match saying {
+        Saying::Nothing => {}
+        Saying::Map(map) => drop(client.set_control_map(map.as_bytes())),
+        Saying::Order(order, points) => drop(client.order(OPERATOR, points, order, Lifetime::Unlimited)),
+        Saying::Approve => drop(client.approve()),
+        Saying::Server(map) => {
+            for deployment in bench.0.borrow_mut().durable.server.deployments.values_mut() {
+                deployment.control_map = Some(map.clone());
+            }
+        }
+    }
+    Then::Again
+}
+
+/// As long as anybody holds an update up for.
+const HOURS: Duration = Duration::from_secs(3 * 3600);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Saying {
+    Nothing,
+    Map(String),
+    Order(Order, &'static [Point]),
+    Approve,
+    Server(String),
 }

@@ -2,9 +2,10 @@
 //! failures and losses of power, against rules that are written apart from the machine.
 
 use thimble_core::control::{Action, Point};
-use thimble_hal_sim::doors::{Doors, Server, from_server};
+use thimble_hal_sim::doors::{DEPLOYMENT, Doors, Server, from_server};
 use thimble_hal_sim::explore::explore;
 use thimble_hal_sim::model::{Budget, Mistake, Simulation};
+use thimble_hal_sim::walk::{Said, controlled};
 use thimble_hal_sim::world::Profile;
 
 const LIMIT: usize = 20_000_000;
@@ -71,4 +72,47 @@ fn every_built_in_mistake_about_the_doors_is_found() {
         let failing = explore(start, LIMIT).expect_err(&format!("{mistake:?} goes unnoticed"));
         println!("{mistake:?}, after {} steps: {}", failing.path.len(), failing.wrong);
     }
+}
+
+fn client(profiles: &[(&str, Profile)], events: u8, failures: u8, losses: u8, server: Option<&str>) {
+    let server =
+        server.map(|rule| format!(r#"{{"id":"{DEPLOYMENT}","states":{{"ArtifactCommit_Enter":{rule}}}}}"#));
+    for (name, profile) in profiles {
+        let what = format!("{name}, {events} said, {failures} failures, {losses} losses, {server:?}");
+        let said = Said { events, server: server.clone() };
+        match controlled(*profile, Budget { failures, losses }, &said) {
+            Ok(counts) => println!("{what}: {counts}"),
+            Err(failing) => panic!("{what}:\n{failing}"),
+        }
+    }
+}
+
+const PAUSE_ONCE: &str = r#"{"action":"pause","on_action_executed":"continue"}"#;
+
+#[test]
+fn the_client_keeps_to_what_is_said_at_any_moment() {
+    client(&PROFILES, 2, 0, 0, None);
+    client(&PROFILES[1..2], 2, 0, 0, Some(PAUSE_ONCE));
+}
+
+#[test]
+fn the_client_keeps_to_what_is_said_over_a_loss_of_power() {
+    client(&PROFILES, 1, 0, 1, None);
+    client(&PROFILES[1..2], 1, 0, 1, Some(PAUSE_ONCE));
+}
+
+#[test]
+fn the_client_keeps_to_what_is_said_with_a_failure() {
+    client(&PROFILES, 1, 1, 0, None);
+    client(&PROFILES[1..2], 1, 1, 0, Some(PAUSE_ONCE));
+}
+
+#[test]
+#[ignore = "minutes: see CONTRIBUTING.md"]
+fn the_client_keeps_to_more_that_is_said_with_failures_and_losses_of_power() {
+    client(&PROFILES[1..2], 1, 1, 1, None);
+    client(&PROFILES, 2, 0, 1, None);
+    client(&PROFILES, 2, 1, 0, None);
+    client(&PROFILES, 1, 1, 0, Some(PAUSE_ONCE));
+    client(&PROFILES, 1, 0, 1, Some(PAUSE_ONCE));
 }
