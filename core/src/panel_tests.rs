@@ -30,7 +30,7 @@ fn a_press_counts_once_when_it_was_held() {
 fn a_bouncing_contact_is_one_press() {
     // It bounces for 20 ms at both ends, and once in between.
     let bounces = |t: u64| match t {
-        100..120 | 1500..1520 => t % 20 == 0,
+        100..120 | 1500..1520 => t.is_multiple_of(20),
         800..810 => false,
         120..1500 => true,
         _ => false,
@@ -39,7 +39,7 @@ fn a_bouncing_contact_is_one_press() {
     assert_eq!(counted.len(), 1, "{counted:?}");
     assert!((1100..1200).contains(&counted[0]), "{counted:?}");
     // Noise alone is no press.
-    assert_eq!(counts(&mut Button::new(HOLD), 5000, |t| t % 20 == 0), [0; 0]);
+    assert_eq!(counts(&mut Button::new(HOLD), 5000, |t| t.is_multiple_of(20)), [0; 0]);
 }
 
 #[test]
@@ -149,7 +149,6 @@ fn the_button_counts_only_while_an_update_waits() {
     assert_eq!(lamp.sets.get(), sets, "set when it changes, not each time");
     assert_eq!(run(Signal::Off, 10, false), 0);
     assert!(!lamp.high.get());
-    drop(run);
     assert_eq!(panel.deadline(at(0)), None, "an idle client is not woken for its panel");
 }
 
