@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::disk;
+use crate::image::Loader;
 use crate::packages::Packages;
 use crate::power::{Event, Power};
 
@@ -23,12 +24,16 @@ impl Machine {
     /// Switches it on. The power will be lost as `plan` says.
     pub(crate) fn start(
         packages: &Packages,
+        loader: Loader,
         disk: &disk::Server,
         power: &Arc<Power>,
         plan: Option<(Event, u64)>,
     ) -> io::Result<Self> {
         let (output, input) = io::pipe()?;
         let mut command = packages.qemu();
+        if loader == Loader::Uboot {
+            command.arg("-bios").arg(packages.uboot());
+        }
         command
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"])
             .args(["-accel", "tcg,tb-size=64", "-machine", "pc", "-cpu", "max", "-m", "160"])

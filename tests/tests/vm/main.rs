@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 use thimble_hal_sim::listen::Security;
 
 use crate::disk::Fate;
-use crate::image::{Images, Kind};
+use crate::image::{Images, Kind, Loader};
 use crate::power::{Area, Event};
 use crate::trial::{Cut, End, Trial};
 
@@ -114,6 +114,21 @@ fn power_is_lost_before_the_success_is_reported_and_again_behind_it() {
     let Some(end) = run_cut("cut-report", &[before, behind]) else { return };
     assert_eq!(end.status, "success");
     assert_eq!(end.starts[2..], ["release-2 runs in slot 3"; 2]);
+}
+
+#[test]
+fn u_boot_tries_a_good_image() {
+    let Some(end) = run("u-boot", &Trial { loader: Loader::Uboot, ..Trial::new(Kind::Good) }) else { return };
+    assert_eq!(end.status, "success");
+}
+
+#[test]
+fn u_boot_leaves_an_image_whose_init_dies_although_its_own_write_was_torn() {
+    // The client's write comes first.
+    let count = Cut { event: Event::Write(Area::Boot), number: 2, fate: Fate::Torn };
+    let trial = Trial { loader: Loader::Uboot, cuts: vec![count], ..Trial::new(Kind::DyingInit) };
+    let Some(end) = run("u-boot-dying-init", &trial) else { return };
+    assert_eq!((end.status.as_str(), end.made.len()), ("failure", 1));
 }
 
 fn number_of(variable: &str) -> Option<u64> {

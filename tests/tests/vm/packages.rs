@@ -7,7 +7,7 @@ use std::process::Command;
 
 use thimble_tests::lab::{has, is_root};
 
-/// Programs that the test runs, beside `debugfs` and the like that none needs.
+/// Programs that not every host has.
 const PROGRAMS: [&str; 5] = ["qemu-system-x86_64", "grub-mkimage", "mkfs.ext4", "mkfs.vfat", "mcopy"];
 
 /// GRUB's modules and boot sectors for a BIOS.
@@ -73,6 +73,11 @@ impl Packages {
             command.env("LD_LIBRARY_PATH", self.libraries());
         }
         command
+    }
+
+    /// U-Boot, in place of a BIOS. The package's 64-bit one cannot start this kernel.
+    pub(crate) fn uboot(&self) -> PathBuf {
+        self.root.join("usr/lib/u-boot/qemu-x86/u-boot.rom")
     }
 
     /// QEMU, with its firmware. Where the host can do that, it dies with the thread that starts it.

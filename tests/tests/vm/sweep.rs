@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::disk::Fate;
-use crate::image::{Images, Kind};
+use crate::image::{Images, Kind, Loader};
 use crate::power::{Area, Counts, Event};
 use crate::random::Random;
 use crate::trial::{Cut, End, Trial};
@@ -41,58 +41,65 @@ const KINDS: [Kind; 10] = [
     Kind::DyingInit,
 ];
 
-/// Every second one twice, so that the fates that say more come more often.
+const LOADERS: [Loader; 4] = [Loader::Grub, Loader::Grub, Loader::Grub, Loader::Uboot];
+
+/// The most cuts of one update.
+const CUTS: u64 = 4;
+
 const FATES: [Fate; 6] = [Fate::Lost, Fate::Kept, Fate::Mixed, Fate::Mixed, Fate::Torn, Fate::Torn];
 
 /// What a sweep came to.
 #[derive(Default)]
 struct Total {
     machines: u64,
-    planned: u64,
     made: u64,
-    torn: u64,
+    cached: u64,
     starts: usize,
-    ends: BTreeMap<(Kind, String), u64>,
+    ends: BTreeMap<(Loader, Kind, String), u64>,
     events: BTreeMap<Event, u64>,
     failed: Vec<String>,
 }
 
-/// So many cuts at least, and a machine of each kind without. Prints one line for each machine.
+/// What an update of each boot loader and kind counts when nothing disturbs it.
+type Undisturbed = BTreeMap<(Loader, Kind), Counts>;
+
+/// So many cuts, and before them a machine of each boot loader and kind without. Prints one line for each machine.
 ///
 /// # Panics
 /// When one did not end well, behind the last.
 pub(crate) fn run(images: &Images, cuts: u64, seed: u64) {
     eprintln!("sweep: {cuts} cuts, seed {seed}");
     let total = Mutex::new(Total::default());
-    let counts: Mutex<BTreeMap<Kind, Counts>> = Mutex::default();
-    in_parallel(Kind::ALL.len() as u64, |number| {
-        let kind = Kind::ALL[usize::try_from(number).unwrap_or(0)];
-        let trial = Trial::new(kind);
+    let undisturbed: Mutex<Undisturbed> = Mutex::default();
+    let all: Vec<_> = [Loader::Grub, Loader::Uboot]
+        .iter()
+        .flat_map(|loader| Kind::ALL.map(|kind| (*loader, kind)))
+        .collect();
+    in_parallel(|number| {
+        let Some(&(loader, kind)) = usize::try_from(number).ok().and_then(|number| all.get(number)) else {
+            return false;
+        };
+        let trial = Trial { loader, ..Trial::new(kind) };
         if let Some(end) = one(images, &total, &format!("uncut-{number}"), &trial) {
-            counts.lock().expect("nobody panics").insert(kind, end.counts);
+            undisturbed.lock().expect("nobody panics").insert((loader, kind), end.counts);
         }
         true
     });
-    let counts = counts.into_inner().expect("nobody panics");
-    in_parallel(u64::MAX, |number| {
-        let trial = chosen(seed.wrapping_add(number), &counts);
-        {
-            let mut total = total.lock().expect("nobody panics");
-            if total.planned >= cuts {
-                return false;
-            }
-            total.planned += trial.cuts.len() as u64;
+    let undisturbed = undisturbed.into_inner().expect("nobody panics");
+    in_parallel(|number| {
+        if total.lock().expect("nobody panics").made >= cuts {
+            return false;
         }
-        one(images, &total, &format!("cut-{number}"), &trial);
+        one(images, &total, &format!("cut-{number}"), &chosen(seed.wrapping_add(number), &undisturbed));
         true
     });
     let total = total.into_inner().expect("nobody panics");
     eprintln!(
-        "sweep: {} machines, {} cuts planned, {} made ({} with something in the disk's cache), {} starts of a system",
-        total.machines, total.planned, total.made, total.torn, total.starts
+        "sweep: {} machines, {} cuts ({} with something in the disk's cache), {} starts of a system",
+        total.machines, total.made, total.cached, total.starts
     );
-    for ((kind, end), count) in &total.ends {
-        eprintln!("  {count:4} {kind:?}: {end}");
+    for ((loader, kind, end), count) in &total.ends {
+        eprintln!("  {count:4} {loader:?} {kind:?}: {end}");
     }
     for (event, count) in &total.events {
         eprintln!("  {count:4} cuts at {event}");
@@ -101,19 +108,20 @@ pub(crate) fn run(images: &Images, cuts: u64, seed: u64) {
 }
 
 /// The trial of a seed.
-fn chosen(seed: u64, counts: &BTreeMap<Kind, Counts>) -> Trial {
+fn chosen(seed: u64, undisturbed: &Undisturbed) -> Trial {
     let mut random = Random::new(seed);
+    let loader = random.pick(&LOADERS);
     let kind = random.pick(&KINDS);
-    let number_of_cuts = if random.below(4) == 0 { 2 } else { 1 };
     let mut cuts = Vec::new();
-    for number in 0..number_of_cuts {
+    for number in 0..=random.below(CUTS) {
         let event = random.pick(&EVENTS);
-        let all = counts.get(&kind).and_then(|counts| counts.get(&event)).copied().unwrap_or(1);
+        let all =
+            undisturbed.get(&(loader, kind)).and_then(|counts| counts.get(&event)).copied().unwrap_or(1);
         // What is left of an update is shorter.
         let all = if number == 0 { all } else { all.div_ceil(2) };
         cuts.push(Cut { event, number: 1 + random.below(all), fate: random.pick(&FATES) });
     }
-    Trial { cuts, seed, ..Trial::new(kind) }
+    Trial { loader, cuts, seed, ..Trial::new(kind) }
 }
 
 /// Runs one and writes down how it ended.
@@ -141,18 +149,19 @@ fn one(images: &Images, total: &Mutex<Total>, name: &str, trial: &Trial) -> Opti
         Err(_) => "WRONG".to_owned(),
     };
     eprintln!(
-        "{:4} seed {:4} {:?}: {cuts} -> {end}, {} s",
+        "{:4} seed {} {:?} {:?}: {cuts} -> {end}, {} s",
         total.machines,
         trial.seed,
+        trial.loader,
         trial.kind,
         began.elapsed().as_secs()
     );
     match result {
         Ok(end) => {
             total.made += end.made.len() as u64;
-            total.torn += end.made.iter().filter(|(_, all)| *all > 0).count() as u64;
+            total.cached += end.made.iter().filter(|(_, all)| *all > 0).count() as u64;
             total.starts += end.starts.len();
-            *total.ends.entry((trial.kind, end.status.clone())).or_insert(0) += 1;
+            *total.ends.entry((trial.loader, trial.kind, end.status.clone())).or_insert(0) += 1;
             for (cut, _) in trial.cuts.iter().zip(&end.made) {
                 *total.events.entry(cut.event).or_insert(0) += 1;
             }
@@ -166,20 +175,13 @@ fn one(images: &Images, total: &Mutex<Total>, name: &str, trial: &Trial) -> Opti
     }
 }
 
-/// Calls `f` with 0, 1, ... below `end` until it says false, as many at once as there are processors.
-fn in_parallel(end: u64, f: impl Fn(u64) -> bool + Sync) {
+/// Calls `f` with 0, 1, ... until it says false, as many at once as there are processors.
+fn in_parallel(f: impl Fn(u64) -> bool + Sync) {
     let next = AtomicU64::new(0);
     let workers = std::thread::available_parallelism().map_or(1, |count| count.get().min(4));
     std::thread::scope(|scope| {
         for _ in 0..workers {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= end || !f(number) {
-                        return;
-                    }
-                }
-            });
+            scope.spawn(|| while f(next.fetch_add(1, Ordering::Relaxed)) {});
         }
     });
 }

@@ -8,7 +8,7 @@ use thimble_hal_sim::listen::{Entry, Listener, Security, When};
 use thimble_hal_sim::server::{Artifact, Deployment, Endpoint, Server};
 
 use crate::disk::{Disk, Fate};
-use crate::image::{DEVICE_TYPE, Images, Kind, NEW, OLD};
+use crate::image::{DEVICE_TYPE, Images, Kind, Loader, NEW, OLD};
 use crate::machine::Machine;
 use crate::power::{Area, Counts, Event, Power};
 use crate::random::Random;
@@ -30,6 +30,7 @@ pub(crate) struct Cut {
 /// What a machine goes through.
 #[derive(Clone, Debug)]
 pub(crate) struct Trial {
+    pub(crate) loader: Loader,
     pub(crate) kind: Kind,
     pub(crate) security: Security,
     /// One after the other. The machine is switched on again after each.
@@ -54,7 +55,7 @@ pub(crate) struct End {
 impl Trial {
     /// An update of this kind without a loss of power.
     pub(crate) const fn new(kind: Kind) -> Self {
-        Self { kind, security: Security::Plain, cuts: Vec::new(), seed: 0 }
+        Self { loader: Loader::Grub, kind, security: Security::Plain, cuts: Vec::new(), seed: 0 }
     }
 
     /// Runs it.
@@ -93,7 +94,7 @@ impl<'a> Bench<'a> {
             bytes: images.artifact(trial.kind),
         };
         server.with(|server| server.deployments.insert(ID.into(), Deployment::new(artifact)));
-        let disk = images.disk(&server, &work);
+        let disk = images.disk(trial.loader, &server, &work);
         let power = Arc::new(Power::default());
         let told = power.clone();
         server.observe(Some(Box::new(move |when, _| {
@@ -132,7 +133,7 @@ impl<'a> Bench<'a> {
     fn switch_on(&mut self, plan: Option<(Event, u64)>) -> Result<Option<Counts>, String> {
         let requests = self.server.journal().len();
         let disk = self.disk.serve(&self.work, &self.power).map_err(|error| format!("the disk: {error}"))?;
-        let machine = Machine::start(&self.images.packages, &disk, &self.power, plan);
+        let machine = Machine::start(&self.images.packages, self.trial.loader, &disk, &self.power, plan);
         let machine = machine.map_err(|error| format!("QEMU does not start: {error}"))?;
         let end = Instant::now() + LIMIT;
         let result = loop {
@@ -198,7 +199,8 @@ impl<'a> Bench<'a> {
         if status == "success" && digest != self.images.new_digest(self.trial.kind) {
             return Err("slot B is not the new image".into());
         }
-        let environment = self.images.environment(&self.disk.durable(Area::Boot), &self.work);
+        let environment =
+            self.images.environment(self.trial.loader, &self.disk.durable(Area::Boot), &self.work);
         for variable in [&format!("mender_boot_part={slot}"), "upgrade_available=0"] {
             if !environment.iter().any(|line| line == variable) {
                 return Err(format!("{status}, but {environment:?}"));
