@@ -13,7 +13,6 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tempfile::TempDir;
 use thimble_hal_sim::artifact_writer::{ArtifactWriter, hex};
 use thimble_hal_sim::listen::Listener;
 use thimble_tests::lab::thimble;
@@ -92,7 +91,6 @@ struct Parts {
 /// Everything that is made once for all machines.
 pub(crate) struct Images {
     pub(crate) packages: Packages,
-    dir: TempDir,
     grub: Parts,
     uboot: Parts,
     old: Vec<u8>,
@@ -109,15 +107,14 @@ impl Images {
         let tree = dir.path().join("slot");
         populate(&packages, &tree);
         let old = slot(&packages, &tree, OLD);
+        let good = slot(&packages, &tree, NEW);
         let new = Kind::ALL.map(|kind| {
+            let bad =
+                |file: &str, bytes: &[u8]| with(&tree.join(file), bytes, || slot(&packages, &tree, NEW));
             let image = match kind {
-                Kind::Good | Kind::SickHealth => slot(&packages, &tree, NEW),
-                Kind::NoKernel => {
-                    with(&tree.join("boot/vmlinuz"), &[0x5a; 4096], || slot(&packages, &tree, NEW))
-                }
-                Kind::DyingInit => {
-                    with(&tree.join("sbin/init"), b"#!/bin/sh\nexit 1\n", || slot(&packages, &tree, NEW))
-                }
+                Kind::Good | Kind::SickHealth => good.clone(),
+                Kind::NoKernel => bad("boot/vmlinuz", &[0x5a; 4096]),
+                Kind::DyingInit => bad("sbin/init", b"#!/bin/sh\nexit 1\n"),
             };
             let mut artifact = ArtifactWriter::new(NEW, "rootfs-image", &[DEVICE_TYPE])
                 .provides("rootfs-image.version", NEW)
@@ -129,8 +126,7 @@ impl Images {
             }
             (kind, hex(&image), artifact.build().into())
         });
-        fs::remove_dir_all(&tree).expect("the tree is not needed any more");
-        Some(Self { packages, dir, grub, uboot, old, new: new.into() })
+        Some(Self { packages, grub, uboot, old, new: new.into() })
     }
 
     fn of(&self, kind: Kind) -> &(Kind, String, Arc<[u8]>) {
@@ -201,18 +197,6 @@ impl Images {
         };
         let first_counts = block("1/lock") == ["editing=0"] || block("2/lock") != ["editing=0"];
         block(if first_counts { "1/env" } else { "2/env" })
-    }
-
-    /// A directory for one machine.
-    pub(crate) fn work(&self, name: &str) -> PathBuf {
-        let path = self.dir.path().join(name);
-        fs::create_dir_all(&path).expect("a directory");
-        path
-    }
-
-    /// It is not needed any more.
-    pub(crate) fn done(&self, name: &str) {
-        drop(fs::remove_dir_all(self.dir.path().join(name)));
     }
 }
 

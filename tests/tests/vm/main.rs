@@ -30,15 +30,14 @@ fn images() -> Option<&'static Images> {
 
 /// `None` where something is missing.
 #[track_caller]
-fn run(name: &str, trial: &Trial) -> Option<End> {
-    let end = trial.run(images()?, name);
-    Some(end.unwrap_or_else(|story| panic!("{name}: {story}")))
+fn run(trial: &Trial) -> Option<End> {
+    Some(trial.run(images()?).unwrap_or_else(|story| panic!("{story}")))
 }
 
 #[test]
 fn a_good_image_takes_over() {
     let trial = Trial { security: Security::Tls, ..Trial::new(Kind::Good) };
-    let Some(end) = run("good", &trial) else { return };
+    let Some(end) = run(&trial) else { return };
     assert_eq!(end.status, "success");
     assert_eq!(
         end.starts,
@@ -48,21 +47,21 @@ fn a_good_image_takes_over() {
 
 #[test]
 fn an_image_without_a_kernel_is_left_by_the_boot_loader() {
-    let Some(end) = run("no-kernel", &Trial::new(Kind::NoKernel)) else { return };
+    let Some(end) = run(&Trial::new(Kind::NoKernel)) else { return };
     assert_eq!(end.status, "failure");
     assert_eq!(end.starts, ["release-1 runs in slot 2"; 3]);
 }
 
 #[test]
 fn an_image_whose_init_dies_is_left_by_the_boot_loader() {
-    let Some(end) = run("dying-init", &Trial::new(Kind::DyingInit)) else { return };
+    let Some(end) = run(&Trial::new(Kind::DyingInit)) else { return };
     assert_eq!(end.status, "failure");
     assert_eq!(end.starts, ["release-1 runs in slot 2"; 3]);
 }
 
 #[test]
 fn an_image_that_finds_itself_sick_goes_back() {
-    let Some(end) = run("sick", &Trial::new(Kind::SickHealth)) else { return };
+    let Some(end) = run(&Trial::new(Kind::SickHealth)) else { return };
     assert_eq!(end.status, "failure");
     assert_eq!(
         end.starts,
@@ -71,11 +70,11 @@ fn an_image_that_finds_itself_sick_goes_back() {
 }
 
 /// An update of a good image that loses its power at these moments, which it must come to. The numbers are those of an
-/// undisturbed update: the client writes the boot environment in 12 writes when it selects the slot and in as many when
-/// it commits, GRUB in 6 when it counts the start between them.
+/// undisturbed update: in the boot partition the mount is the first write, then the client selects the slot in 12, GRUB
+/// counts the start in 6, and the client commits in 12.
 #[track_caller]
-fn run_cut(name: &str, cuts: &[Cut]) -> Option<End> {
-    let end = run(name, &Trial { cuts: cuts.to_vec(), ..Trial::new(Kind::Good) })?;
+fn run_cut(cuts: &[Cut]) -> Option<End> {
+    let end = run(&Trial { cuts: cuts.to_vec(), ..Trial::new(Kind::Good) })?;
     assert_eq!(end.made.len(), cuts.len(), "not all moments came: {end:?}");
     Some(end)
 }
@@ -83,7 +82,7 @@ fn run_cut(name: &str, cuts: &[Cut]) -> Option<End> {
 #[test]
 fn power_is_lost_while_the_slot_is_written() {
     let cut = Cut { event: Event::Write(Area::B), number: 60, fate: Fate::Torn };
-    let Some(end) = run_cut("cut-download", &[cut]) else { return };
+    let Some(end) = run_cut(&[cut]) else { return };
     assert_eq!(end.status, "failure");
     assert_eq!(end.starts, ["release-1 runs in slot 2"; 2]);
 }
@@ -93,14 +92,14 @@ fn power_is_lost_while_the_slot_is_selected_and_while_the_boot_loader_counts_its
     let select = Cut { event: Event::Write(Area::Boot), number: 10, fate: Fate::Torn };
     // Behind three writes that restore the first copy of the environment.
     let count = Cut { event: Event::Write(Area::Boot), number: 5, fate: Fate::Torn };
-    let Some(end) = run_cut("cut-select", &[select, count]) else { return };
+    let Some(end) = run_cut(&[select, count]) else { return };
     assert_eq!(end.status, "failure");
 }
 
 #[test]
 fn power_is_lost_in_the_commit() {
     let commit = Cut { event: Event::Write(Area::Boot), number: 28, fate: Fate::Mixed };
-    let Some(end) = run_cut("cut-commit", &[commit]) else { return };
+    let Some(end) = run_cut(&[commit]) else { return };
     // What was interrupted is taken back, although the boot loader was already told to stay.
     assert_eq!(end.status, "failure");
     assert_eq!(end.starts.last().map(String::as_str), Some("release-1 runs in slot 2"));
@@ -111,14 +110,14 @@ fn power_is_lost_before_the_success_is_reported_and_again_behind_it() {
     let before = Cut { event: Event::Request, number: 11, fate: Fate::Lost };
     // The first asks for a token.
     let behind = Cut { event: Event::Answered, number: 2, fate: Fate::Lost };
-    let Some(end) = run_cut("cut-report", &[before, behind]) else { return };
+    let Some(end) = run_cut(&[before, behind]) else { return };
     assert_eq!(end.status, "success");
     assert_eq!(end.starts[2..], ["release-2 runs in slot 3"; 2]);
 }
 
 #[test]
 fn u_boot_tries_a_good_image() {
-    let Some(end) = run("u-boot", &Trial { loader: Loader::Uboot, ..Trial::new(Kind::Good) }) else { return };
+    let Some(end) = run(&Trial { loader: Loader::Uboot, ..Trial::new(Kind::Good) }) else { return };
     assert_eq!(end.status, "success");
 }
 
@@ -127,7 +126,7 @@ fn u_boot_leaves_an_image_whose_init_dies_although_its_own_write_was_torn() {
     // The client's write comes first.
     let count = Cut { event: Event::Write(Area::Boot), number: 2, fate: Fate::Torn };
     let trial = Trial { loader: Loader::Uboot, cuts: vec![count], ..Trial::new(Kind::DyingInit) };
-    let Some(end) = run("u-boot-dying-init", &trial) else { return };
+    let Some(end) = run(&trial) else { return };
     assert_eq!((end.status.as_str(), end.made.len()), ("failure", 1));
 }
 

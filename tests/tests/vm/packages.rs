@@ -29,14 +29,12 @@ impl Packages {
             return left_out("needs root, which the files of a root file system belong to");
         }
         let test = std::env::current_exe().expect("the path of this test");
-        let target = test.ancestors().nth(3).expect("the target directory");
-        let packages = Self { root: target.join("vm/root") };
-        if !target.join("vm/packages").is_file() {
-            return left_out(&format!(
-                "no packages for a virtual machine; run tests/tests/vm/fetch {}",
-                target.join("vm").display()
-            ));
-        }
+        let Some(unpacked) =
+            test.ancestors().map(|dir| dir.join("vm")).find(|dir| dir.join("packages").is_file())
+        else {
+            return left_out("no packages for a virtual machine; run tests/tests/vm/fetch target/vm");
+        };
+        let packages = Self { root: unpacked.join("root") };
         for program in PROGRAMS {
             if packages.path(program).is_none() {
                 return left_out(&format!("{program} is not installed"));

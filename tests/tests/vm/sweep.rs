@@ -80,7 +80,7 @@ pub(crate) fn run(images: &Images, cuts: u64, seed: u64) {
             return false;
         };
         let trial = Trial { loader, ..Trial::new(kind) };
-        if let Some(end) = one(images, &total, &format!("uncut-{number}"), &trial) {
+        if let Some(end) = one(images, &total, &trial) {
             undisturbed.lock().expect("nobody panics").insert((loader, kind), end.counts);
         }
         true
@@ -90,7 +90,7 @@ pub(crate) fn run(images: &Images, cuts: u64, seed: u64) {
         if total.lock().expect("nobody panics").made >= cuts {
             return false;
         }
-        one(images, &total, &format!("cut-{number}"), &chosen(seed.wrapping_add(number), &undisturbed));
+        one(images, &total, &chosen(seed.wrapping_add(number), &undisturbed));
         true
     });
     let total = total.into_inner().expect("nobody panics");
@@ -125,10 +125,9 @@ fn chosen(seed: u64, undisturbed: &Undisturbed) -> Trial {
 }
 
 /// Runs one and writes down how it ended.
-fn one(images: &Images, total: &Mutex<Total>, name: &str, trial: &Trial) -> Option<End> {
+fn one(images: &Images, total: &Mutex<Total>, trial: &Trial) -> Option<End> {
     let began = Instant::now();
-    let result = trial.run(images, name);
-    images.done(name);
+    let result = trial.run(images);
     let mut total = total.lock().expect("nobody panics");
     total.machines += 1;
     let cuts: Vec<String> = trial

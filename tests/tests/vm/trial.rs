@@ -1,9 +1,9 @@
 //! One update of one machine, with as many losses of power as wanted, to its end; and whether the end is right.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
 use thimble_hal_sim::listen::{Entry, Listener, Security, When};
 use thimble_hal_sim::server::{Artifact, Deployment, Endpoint, Server};
 
@@ -15,7 +15,7 @@ use crate::random::Random;
 
 /// A machine that is on for so long without coming to an end or losing its power hangs: an update takes half a minute
 /// where nothing else runs.
-const LIMIT: Duration = Duration::from_secs(420);
+const LIMIT: Duration = Duration::from_secs(600);
 
 const ID: &str = "7d0a3c52-3c1e-4a58-9a57-51d3f1b0c001";
 
@@ -62,8 +62,8 @@ impl Trial {
     ///
     /// # Errors
     /// What is wrong about its end, with the story.
-    pub(crate) fn run(&self, images: &Images, name: &str) -> Result<End, String> {
-        let mut bench = Bench::new(self, images, name);
+    pub(crate) fn run(&self, images: &Images) -> Result<End, String> {
+        let mut bench = Bench::new(self, images);
         match bench.run() {
             Ok(end) => Ok(end),
             Err(why) => Err(format!("{why}\n{self:?}\n{}", bench.story())),
@@ -74,7 +74,7 @@ impl Trial {
 struct Bench<'a> {
     trial: &'a Trial,
     images: &'a Images,
-    work: PathBuf,
+    work: TempDir,
     server: Listener,
     disk: Disk,
     power: Arc<Power>,
@@ -85,8 +85,8 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn new(trial: &'a Trial, images: &'a Images, name: &str) -> Self {
-        let work = images.work(name);
+    fn new(trial: &'a Trial, images: &'a Images) -> Self {
+        let work = tempfile::tempdir().expect("a temporary directory");
         let server = Listener::start_as("server", 0, trial.security, Server::new("")).expect("a free port");
         let artifact = Artifact {
             name: NEW.into(),
@@ -94,7 +94,7 @@ impl<'a> Bench<'a> {
             bytes: images.artifact(trial.kind),
         };
         server.with(|server| server.deployments.insert(ID.into(), Deployment::new(artifact)));
-        let disk = images.disk(trial.loader, &server, &work);
+        let disk = images.disk(trial.loader, &server, work.path());
         let power = Arc::new(Power::default());
         let told = power.clone();
         server.observe(Some(Box::new(move |when, _| {
@@ -132,7 +132,8 @@ impl<'a> Bench<'a> {
     /// Until the update is over (what was counted) or the power is lost (`None`).
     fn switch_on(&mut self, plan: Option<(Event, u64)>) -> Result<Option<Counts>, String> {
         let requests = self.server.journal().len();
-        let disk = self.disk.serve(&self.work, &self.power).map_err(|error| format!("the disk: {error}"))?;
+        let disk =
+            self.disk.serve(self.work.path(), &self.power).map_err(|error| format!("the disk: {error}"))?;
         let machine = Machine::start(&self.images.packages, self.trial.loader, &disk, &self.power, plan);
         let machine = machine.map_err(|error| format!("QEMU does not start: {error}"))?;
         let end = Instant::now() + LIMIT;
@@ -200,7 +201,7 @@ impl<'a> Bench<'a> {
             return Err("slot B is not the new image".into());
         }
         let environment =
-            self.images.environment(self.trial.loader, &self.disk.durable(Area::Boot), &self.work);
+            self.images.environment(self.trial.loader, &self.disk.durable(Area::Boot), self.work.path());
         for variable in [&format!("mender_boot_part={slot}"), "upgrade_available=0"] {
             if !environment.iter().any(|line| line == variable) {
                 return Err(format!("{status}, but {environment:?}"));
