@@ -216,7 +216,9 @@ impl<P: Platform> Client<'_, P> {
 
     /// [`crate::machine::Op::SaveMaps`].
     pub(super) fn save_maps(&mut self) -> Outcome {
-        let Some(change) = maps_change(&self.machine, self.out) else { return Outcome::Success };
+        // Not in a lent buffer: a map may come while these hold a request that is under way.
+        let mut buf = [0; limits::MAPS_RECORD];
+        let Some(change) = maps_change(&self.machine, &mut buf) else { return Outcome::Success };
         match self.hal.storage.commit(&[change]) {
             Ok(()) => {
                 self.machine.maps_saved();
