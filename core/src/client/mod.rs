@@ -6,6 +6,7 @@ mod operation;
 mod records;
 mod requests;
 mod summary;
+mod token;
 mod transfer;
 
 pub use doors::OPERATOR;
@@ -223,6 +224,7 @@ impl<'b, P: Platform> Client<'b, P> {
     pub fn terminate(&mut self) {
         let now = self.hal.clock.now();
         self.terminated = true;
+        self.end_fetch();
         self.kill(now);
     }
 
@@ -254,6 +256,12 @@ impl<'b, P: Platform> Client<'b, P> {
     #[must_use]
     pub fn summary(&self) -> Text<{ limits::REASON }> {
         self.summary.line(self.machine.verdict(), self.reason.as_str())
+    }
+
+    /// The name of the artifact that the server offered last; empty before the first offer.
+    #[must_use]
+    pub fn offered_artifact(&self) -> &str {
+        self.requests.offered.artifact_name()
     }
 
     /// The machine, to look at.
@@ -296,7 +304,7 @@ impl<'b, P: Platform> Client<'b, P> {
             }
         }
         if matches!(self.work, Work::None) {
-            return Poll::Pending;
+            return self.advance_fetch(now);
         }
         match self.poll_work(now) {
             Polled::Ended(outcome) => {
@@ -304,7 +312,7 @@ impl<'b, P: Platform> Client<'b, P> {
                 Poll::Ready(())
             }
             Polled::Moved => Poll::Ready(()),
-            Polled::Pending => Poll::Pending,
+            Polled::Pending => self.advance_fetch(now),
         }
     }
 
@@ -326,6 +334,7 @@ impl<'b, P: Platform> Client<'b, P> {
                 self.op = Some(id);
                 self.trace(op);
                 self.check_retries(op);
+                self.make_way(op);
                 self.work = self.begin(now, op);
             }
             Action::Kill => {
@@ -350,7 +359,7 @@ impl<'b, P: Platform> Client<'b, P> {
             Work::Request => earliest(self.requests_deadline(), self.hal.network.deadline()),
             Work::Policy => self.hal.policy.deadline(),
         };
-        earliest(platform, self.machine.deadline())
+        earliest(earliest(platform, self.fetch_deadline()), self.machine.deadline())
     }
 
     /// Notes the first reason of a failure, and logs it.

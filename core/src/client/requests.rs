@@ -80,6 +80,10 @@ pub(super) struct Requests {
     no_token_before: Option<Instant>,
     /// Length of the body in the front of `out`.
     body: usize,
+    /// A token is to be asked for as soon as there is room.
+    pub(super) wanted: bool,
+    /// Authentications that have ended.
+    ended: u32,
     v2: V2Memory,
     accepted: Accepted,
     pub(super) offered: Offered,
@@ -115,6 +119,10 @@ impl fmt::Display for NotOffered {
 }
 
 impl Offered {
+    pub(super) fn artifact_name(&self) -> &str {
+        self.artifact_name.as_str()
+    }
+
     /// The artifact must be the one that was offered, and offered to this device.
     pub(super) fn check(&self, name: &str) -> Result<(), NotOffered> {
         if self.artifact_name != *name {
@@ -134,6 +142,31 @@ impl Offered {
 impl Requests {
     pub(super) fn trouble(&self) -> &str {
         self.trouble.as_str()
+    }
+
+    pub(super) fn token(&self) -> &str {
+        self.token.as_str()
+    }
+
+    pub(super) const fn server(&self) -> usize {
+        self.server
+    }
+
+    pub(super) const fn ended(&self) -> u32 {
+        self.ended
+    }
+
+    /// A token is being asked for.
+    pub(super) const fn is_authenticating(&self) -> bool {
+        match self.stage {
+            Stage::Spacing(_) | Stage::Identity => true,
+            Stage::Head(asked) | Stage::Body(asked, ..) => matches!(asked, Asked::Token(_)),
+            Stage::None | Stage::Inventory => false,
+        }
+    }
+
+    pub(super) fn authentication_ended(&mut self) {
+        self.ended = self.ended.wrapping_add(1);
     }
 }
 
@@ -159,19 +192,30 @@ impl<P: Platform> Client<'_, P> {
         let requests = &mut self.requests;
         requests.call = Some(call);
         requests.refused = false;
+        if requests.is_authenticating() {
+            // A fetch is under way: its token is this request's too.
+            return Work::Request;
+        }
         if matches!(call, ApiCall::Status { fresh_token: true, .. }) {
             requests.token.clear();
         }
-        let begun = if requests.token.is_empty() { self.begin_token(now) } else { self.send(now) };
+        let authenticates = requests.token.is_empty();
+        let begun = if authenticates { self.begin_token(now) } else { self.send(now) };
         match begun {
             Ok(()) => Work::Request,
-            Err(reason) => Work::Done(self.request_failed(&reason)),
+            Err(reason) => {
+                if authenticates {
+                    self.requests.authentication_ended();
+                }
+                self.end_request();
+                Work::Done(self.request_failed(&reason))
+            }
         }
     }
 
     /// Moves the request on.
     pub(super) fn poll_request(&mut self, now: Instant) -> Polled {
-        match self.request_step(now) {
+        match self.counted_step(now) {
             Ok(Poll::Pending) => Polled::Pending,
             Ok(Poll::Ready(None)) => Polled::Moved,
             Ok(Poll::Ready(Some(outcome))) => {
@@ -185,11 +229,26 @@ impl<P: Platform> Client<'_, P> {
         }
     }
 
+    /// Moves a fetch of a token on, which has no request behind it.
+    pub(super) fn poll_fetch(&mut self, now: Instant) -> Poll<()> {
+        match self.counted_step(now) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(None)) => {}
+            Ok(Poll::Ready(Some(_))) => self.end_request(),
+            Err(reason) => {
+                self.end_request();
+                self.note_trouble(&reason);
+            }
+        }
+        Poll::Ready(())
+    }
+
     /// Drops what is under way.
     pub(super) fn end_request(&mut self) {
         self.hal.network.cancel();
         self.hal.agent.cancel();
         self.requests.stage = Stage::None;
+        self.requests.call = None;
     }
 
     /// A request that failed is no failure of the update by itself: it is logged, and the machine decides.
@@ -199,9 +258,21 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// Logs what is wrong and keeps it for those who ask.
-    fn note_trouble(&mut self, reason: &Failed) {
+    pub(super) fn note_trouble(&mut self, reason: &Failed) {
         self.hal.log.log(Level::Warning, format_args!("{reason}"));
         self.requests.trouble = reason.clone();
+    }
+
+    /// A step, after which authentications that ended are counted.
+    fn counted_step(&mut self, now: Instant) -> Result<Poll<Option<Outcome>>, Failed> {
+        let authenticated = self.requests.is_authenticating();
+        let step = self.request_step(now);
+        let is_over =
+            !self.requests.is_authenticating() || !matches!(step, Ok(Poll::Pending | Poll::Ready(None)));
+        if authenticated && is_over {
+            self.requests.authentication_ended();
+        }
+        step
     }
 
     fn request_step(&mut self, now: Instant) -> Result<Poll<Option<Outcome>>, Failed> {
@@ -256,7 +327,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// Begins to ask for a token, at once or when the last vain attempt is long enough ago.
-    fn begin_token(&mut self, now: Instant) -> Result<(), Failed> {
+    pub(super) fn begin_token(&mut self, now: Instant) -> Result<(), Failed> {
         self.requests.token.clear();
         match self.requests.no_token_before {
             Some(until) if now < until => {
@@ -525,6 +596,13 @@ impl<P: Platform> Client<'_, P> {
                     // The server may have forgotten the device's inventory.
                     self.requests.accepted.forget();
                     self.hal.network.cancel();
+                    if self.requests.call.is_none() {
+                        self.requests.stage = Stage::None;
+                        self.requests.trouble.clear();
+                        // Whoever asks again and again does not reach the server more often.
+                        self.requests.no_token_before = Some(now + SHORTEST);
+                        return Ok(Poll::Ready(Some(Outcome::Success)));
+                    }
                     self.send(now)?;
                     return Ok(Poll::Ready(None));
                 }

@@ -1,0 +1,133 @@
+//! The token as other programs on the device use it: what it is, and asking for a new one while the machine is busy
+//! with other things.
+//!
+//! Such a fetch is the front half of a request: the same steps, with no request behind them. It shares network and
+//! buffers with the machine's operations, which go first. A request that begins meanwhile takes the fetch over as its
+//! own authentication; anything else that needs the buffers puts it off.
+
+use core::task::Poll;
+
+use super::Client;
+use super::operation::Work;
+use crate::hal::{Agent, Clock, Network, Platform};
+use crate::machine::Op;
+use crate::state::{Phase, State};
+use crate::time::{Instant, earliest};
+
+impl<P: Platform> Client<'_, P> {
+    /// The token that requests are sent with, and the URL of the server that gave it. `None` while there is none; no
+    /// network activity.
+    #[must_use]
+    pub fn token(&self) -> Option<(&str, &str)> {
+        let token = self.requests.token();
+        let server = self.hal.agent.server(self.requests.server())?;
+        (!token.is_empty()).then_some((token, server))
+    }
+
+    /// How many authentications have ended since the start, wrapping: whenever the number has changed, [`Self::token`]
+    /// is what came of the last one.
+    #[must_use]
+    pub const fn authentications(&self) -> u32 {
+        self.requests.ended()
+    }
+
+    /// Whether a new token is being asked for, or will be as soon as the machine leaves room.
+    #[must_use]
+    pub const fn is_authenticating(&self) -> bool {
+        self.requests.is_authenticating() || self.requests.wanted
+    }
+
+    /// A program on the device wants a new token. True: it is being asked for, or will be as soon as the machine
+    /// leaves room. False: it cannot be; [`Self::trouble`] says why. Poll soon.
+    pub fn fetch_token(&mut self) -> bool {
+        if self.terminated || self.report.is_some() {
+            return false;
+        }
+        if self.is_authenticating() {
+            return true;
+        }
+        if !self.has_room() {
+            self.requests.wanted = true;
+            return true;
+        }
+        let now = self.hal.clock.now();
+        self.begin_fetch(now)
+    }
+
+    /// Moves a fetch on; `Pending` when there is nothing to do before the platform wakes.
+    pub(super) fn advance_fetch(&mut self, now: Instant) -> Poll<()> {
+        if self.requests.wanted && self.has_room() {
+            if !self.begin_fetch(now) {
+                // Whoever was told that it would be tried hears that it failed.
+                self.requests.authentication_ended();
+            }
+            return Poll::Ready(());
+        }
+        if self.is_fetching() { self.poll_fetch(now) } else { Poll::Pending }
+    }
+
+    /// When to poll a fetch.
+    pub(super) fn fetch_deadline(&self) -> Option<Instant> {
+        if !self.is_fetching() {
+            return None;
+        }
+        earliest(self.requests_deadline(), self.hal.network.deadline())
+    }
+
+    /// The machine begins an operation: what shares its buffers or the network is put off.
+    pub(super) fn make_way(&mut self, op: Op) {
+        let needs_room = match op {
+            Op::Prepare | Op::Stream(_) | Op::SaveProvides(_) | Op::ClearData => true,
+            // A request goes on with the token that is being fetched.
+            Op::Request(_)
+            | Op::Save
+            | Op::SaveMaps
+            | Op::RunScript(..)
+            | Op::CheckVersion
+            | Op::CallModule(_)
+            | Op::Reboot
+            | Op::End => false,
+        };
+        if needs_room && self.is_fetching() {
+            self.end_request();
+            self.requests.wanted = true;
+        }
+    }
+
+    /// The client ends: so does a fetch.
+    pub(super) fn end_fetch(&mut self) {
+        self.requests.wanted = false;
+        if self.is_fetching() {
+            self.end_request();
+        }
+    }
+
+    fn begin_fetch(&mut self, now: Instant) -> bool {
+        self.requests.wanted = false;
+        match self.begin_token(now) {
+            Ok(()) => true,
+            Err(reason) => {
+                self.end_request();
+                self.note_trouble(&reason);
+                false
+            }
+        }
+    }
+
+    /// Neither the network nor the buffers of requests are in use, nor will be before [`Self::make_way`] says so.
+    const fn has_room(&self) -> bool {
+        let (state, phase) = self.machine.place();
+        // Between the two halves of a transfer its connection stays open.
+        let transfers = matches!(state, State::Prepare | State::CheckSizes | State::Download)
+            && matches!(phase, Phase::Main);
+        match self.work {
+            Work::None | Work::Script | Work::Module(_) => !transfers,
+            Work::Done(_) | Work::Transfer | Work::StopModule | Work::Reboot { .. } | Work::Request => false,
+        }
+    }
+
+    /// A token is being asked for, and not by a request of the machine's.
+    const fn is_fetching(&self) -> bool {
+        self.requests.is_authenticating() && !matches!(self.work, Work::Request)
+    }
+}
