@@ -4,6 +4,7 @@ pub mod agent;
 pub mod bootloader;
 pub mod clock;
 pub mod config;
+pub mod dbus;
 pub mod decompress;
 pub mod file;
 #[cfg(feature = "gpio")]
