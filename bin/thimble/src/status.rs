@@ -87,36 +87,77 @@ impl Watch {
         }
     }
 
-    fn json(&self, client: &Client<'_, Linux>, now: Instant) -> String {
+    /// What there is to say, for all who ask.
+    pub(crate) fn facts<'a>(&'a self, client: &'a Client<'_, Linux>) -> Facts<'a> {
         let machine = client.machine();
         let state = machine.place().0;
+        let (current, last) = (self.current.as_ref(), self.last.as_ref());
+        let progress = client.progress();
+        let loads = matches!(state, State::Prepare | State::CheckSizes | State::Download);
+        let text = |text: &'a str| Some(text).filter(|text| !text.is_empty());
+        Facts {
+            state: name(state),
+            doing: doing(state),
+            deployment: current.map(|deployment| deployment.id.as_str()),
+            artifact: current.and_then(|_| text(client.offered_artifact())),
+            reason: current.and_then(|deployment| text(&deployment.reason)),
+            received: loads.then_some(progress.received),
+            total: progress.total.filter(|_| loads),
+            last_deployment: last.map(|deployment| deployment.id.as_str()),
+            last_outcome: last.map(|deployment| outcome(deployment.verdict)),
+            last_reason: last.and_then(|deployment| text(&deployment.reason)),
+            next_poll: machine.next_update(),
+            trouble: text(client.trouble()),
+        }
+    }
+
+    fn json(&self, client: &Client<'_, Linux>, now: Instant) -> String {
+        let facts = self.facts(client);
         let mut out = String::from("{\"running\":true");
         member(&mut out, "version", Some(env!("CARGO_PKG_VERSION")));
         number(&mut out, "pid", Some(std::process::id().into()));
-        member(&mut out, "state", Some(name(state)));
-        member(&mut out, "doing", Some(doing(state)));
+        member(&mut out, "state", Some(facts.state));
+        member(&mut out, "doing", Some(facts.doing));
         let waiting = client.waiting();
         member(&mut out, "waiting_before", waiting.as_ref().map(|(point, _)| point.word()));
         member(&mut out, "waiting_because", waiting.as_ref().map(|(_, why)| why.as_str()));
-        let current = self.current.as_ref();
-        member(&mut out, "deployment", current.map(|deployment| deployment.id.as_str()));
-        member(&mut out, "reason", current.map(|d| d.reason.as_str()).filter(|reason| !reason.is_empty()));
-        let progress = client.progress();
-        let loads = matches!(state, State::Prepare | State::CheckSizes | State::Download);
-        number(&mut out, "received_bytes", loads.then_some(progress.received));
-        number(&mut out, "total_bytes", progress.total.filter(|_| loads));
-        let last = self.last.as_ref();
-        member(&mut out, "last_deployment", last.map(|deployment| deployment.id.as_str()));
-        member(&mut out, "last_outcome", last.map(|deployment| outcome(deployment.verdict)));
-        member(&mut out, "last_reason", last.map(|d| d.reason.as_str()).filter(|reason| !reason.is_empty()));
-        let seconds = |at: Option<Instant>| at.map(|at| at.since(now).as_millis().div_ceil(1000));
-        number(&mut out, "next_poll_seconds", seconds(machine.next_update()));
-        number(&mut out, "next_inventory_seconds", seconds(machine.next_inventory()));
+        member(&mut out, "deployment", facts.deployment);
+        member(&mut out, "reason", facts.reason);
+        number(&mut out, "received_bytes", facts.received);
+        number(&mut out, "total_bytes", facts.total);
+        member(&mut out, "last_deployment", facts.last_deployment);
+        member(&mut out, "last_outcome", facts.last_outcome);
+        member(&mut out, "last_reason", facts.last_reason);
+        number(&mut out, "next_poll_seconds", facts.next_poll.map(|at| seconds_until(at, now)));
+        let next_inventory = client.machine().next_inventory();
+        number(&mut out, "next_inventory_seconds", next_inventory.map(|at| seconds_until(at, now)));
         member(&mut out, "boot_loader", self.boot_loader.as_deref());
-        member(&mut out, "trouble", Some(client.trouble()).filter(|trouble| !trouble.is_empty()));
+        member(&mut out, "trouble", facts.trouble);
         out.push_str("}\n");
         out
     }
+}
+
+/// How the daemon stands.
+pub(crate) struct Facts<'a> {
+    pub(crate) state: &'static str,
+    pub(crate) doing: &'static str,
+    pub(crate) deployment: Option<&'a str>,
+    /// The artifact of the deployment; not known any more after a restart.
+    pub(crate) artifact: Option<&'a str>,
+    pub(crate) reason: Option<&'a str>,
+    pub(crate) received: Option<u64>,
+    pub(crate) total: Option<u64>,
+    pub(crate) last_deployment: Option<&'a str>,
+    pub(crate) last_outcome: Option<&'static str>,
+    pub(crate) last_reason: Option<&'a str>,
+    pub(crate) next_poll: Option<Instant>,
+    pub(crate) trouble: Option<&'a str>,
+}
+
+/// Whole seconds from now; 0 when it is past.
+pub(crate) fn seconds_until(at: Instant, now: Instant) -> u64 {
+    at.since(now).as_millis().div_ceil(1000)
 }
 
 fn member(out: &mut String, name: &str, value: Option<&str>) {
