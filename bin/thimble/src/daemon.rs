@@ -18,6 +18,7 @@ use thimble_hal_linux::wait::PollSet;
 use crate::args::Invocation;
 use crate::bootstrap;
 use crate::control::Controller;
+use crate::dbus::Dbus;
 use crate::messages::SUCCESS;
 use crate::notify::Notifier;
 use crate::output::Failure;
@@ -61,6 +62,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
         answerer: Answerer::new(&session),
         controller: Controller::new(&session),
         panel,
+        dbus: Dbus::new(&session),
         watch,
         started: BootClock.now(),
         hold: None,
@@ -87,6 +89,7 @@ struct Daemon {
     answerer: Answerer,
     controller: Controller,
     panel: Panel,
+    dbus: Option<Dbus>,
     watch: Watch,
     started: Instant,
     /// The next poll is put off until then, so that many devices do not poll together.
@@ -117,6 +120,9 @@ impl Daemon {
             }
             let now = BootClock.now();
             self.controller.turn(client, now);
+            if self.dbus.as_mut().is_some_and(|dbus| dbus.serve(client, &self.watch, now)) {
+                self.hold = None;
+            }
             let until = match self.hold {
                 Some(at) if now < at => Some(at),
                 Some(_) | None => {
@@ -133,6 +139,10 @@ impl Daemon {
             self.notifier.status(|| self.watch.sentence(client));
             let until = earliest(until, self.panel.turn(client, now));
             let until = earliest(until, earliest(self.notifier.beat(now), self.controller.deadline()));
+            if let Some(dbus) = &mut self.dbus {
+                dbus.tell(client, &self.watch, now);
+            }
+            let until = earliest(until, self.dbus.as_ref().and_then(Dbus::deadline));
             let hal = client.hal();
             let until = platform::deadline(hal, until);
             let mut set = PollSet::new();
@@ -141,6 +151,9 @@ impl Daemon {
             self.asked.wants(&mut set);
             self.answerer.wants(&mut set);
             self.controller.wants(&mut set);
+            if let Some(dbus) = &self.dbus {
+                dbus.wants(&mut set);
+            }
             set.wait(BootClock.now(), until)
                 .map_err(|error| Failure::new(format_args!("cannot wait: {error}")))?;
         }
@@ -149,7 +162,8 @@ impl Daemon {
     /// When an idle client is polled again: up to a tenth later than it asked for.
     fn put_off(&self, client: &Client<'_, Linux>, now: Instant, until: Option<Instant>) -> Option<Instant> {
         let until = until.filter(|&at| at > now)?;
-        let idle = client.machine().place() == (State::Idle, Phase::Main);
+        // A token that another program wants is waited for as ever.
+        let idle = client.machine().place() == (State::Idle, Phase::Main) && !client.is_authenticating();
         if !idle || now.since(self.started) < EXACT {
             return None;
         }

@@ -7,6 +7,7 @@ mod authenticate;
 mod bootstrap;
 mod control;
 mod daemon;
+mod dbus;
 mod drive;
 mod help;
 mod messages;

@@ -43,6 +43,8 @@ impl Panel {
         if let Some(gpio) = &mut self.gpio {
             if gpio.poll(now, client.machine()) {
                 client.approve();
+                // The client has something to do.
+                return Some(now);
             }
             return gpio.deadline(now);
         }

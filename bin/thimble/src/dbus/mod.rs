@@ -1,0 +1,319 @@
+//! D-Bus: Mender's interfaces for other programs on the device, and one of our own for user interfaces.
+//!
+//! The loop calls [`Dbus::serve`] before each turn of the client and [`Dbus::tell`] after it. Nothing here waits.
+
+mod describe;
+
+use std::env;
+use std::fs;
+
+use thimble_core::client::Client;
+use thimble_core::hal::Level;
+use thimble_core::time::{Duration, Instant, earliest};
+use thimble_hal_linux::SharedLog;
+use thimble_hal_linux::dbus::{self, Body, Bus, Call, Failure, Value};
+use thimble_hal_linux::platform::Linux;
+use thimble_hal_linux::wait::PollSet;
+
+use crate::session::Session;
+use crate::status::{Facts, Watch, seconds_until};
+
+use describe::Method;
+
+/// A name on the bus and what is behind it.
+struct Place {
+    name: &'static str,
+    path: &'static str,
+    interface: &'static str,
+}
+
+const AUTHENTICATION: Place = Place {
+    name: "io.mender.AuthenticationManager",
+    path: "/io/mender/AuthenticationManager",
+    interface: "io.mender.Authentication1",
+};
+
+const UPDATE: Place = Place {
+    name: "io.mender.UpdateManager",
+    path: "/io/mender/UpdateManager",
+    interface: "io.mender.Update1",
+};
+
+const CLIENT: Place =
+    Place { name: "io.thimble.Client", path: "/io/thimble/Client", interface: "io.thimble.Client1" };
+
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+
+/// Between two signals that tell nothing but progress.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// Calls that one turn answers.
+const CALLS: usize = 32;
+
+/// The daemon on the bus.
+pub(crate) struct Dbus {
+    bus: Bus,
+    log: SharedLog,
+    /// Authentications whose end was told.
+    authentications: u32,
+    told: Told,
+    /// Progress was told last then.
+    progress: Option<Instant>,
+    /// What is new is told then.
+    due: Option<Instant>,
+    /// A turn ended with calls left.
+    more: bool,
+}
+
+/// The values that were told last.
+#[derive(Default)]
+struct Told {
+    values: Vec<Owned>,
+    next_poll: Option<Instant>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Owned {
+    Text(String),
+    Count(u64),
+    Number(i64),
+}
+
+impl Dbus {
+    /// `None`: switched off, or there is no address to connect to.
+    pub(crate) fn new(session: &Session) -> Option<Self> {
+        if !session.conf.dbus_enabled {
+            return None;
+        }
+        let address = env::var("DBUS_SYSTEM_BUS_ADDRESS").ok().filter(|address| !address.is_empty());
+        let address = address.as_deref().unwrap_or(dbus::DEFAULT);
+        let names = [AUTHENTICATION.name, UPDATE.name, CLIENT.name];
+        let bus = Bus::new(address, &names, session.log.clone())
+            .map_err(|error| session.log(Level::Warning, format_args!("no D-Bus: {error}")))
+            .ok()?;
+        Some(Self {
+            bus,
+            log: session.log.clone(),
+            authentications: 0,
+            told: Told::default(),
+            progress: None,
+            due: None,
+            more: false,
+        })
+    }
+
+    pub(crate) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+        self.bus.wants(set);
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        if self.more { Some(Instant::ZERO) } else { earliest(self.due, self.bus.deadline()) }
+    }
+
+    /// Answers calls. True: one of them concerned the client, which has to be polled.
+    pub(crate) fn serve(&mut self, client: &mut Client<'_, Linux>, watch: &Watch, now: Instant) -> bool {
+        let mut touched = false;
+        self.more = true;
+        for _ in 0..CALLS {
+            let Some(call) = self.bus.poll(now, needs_root) else {
+                self.more = false;
+                break;
+            };
+            match self.carry_out(&call, client, watch, now) {
+                Ok(body) => self.bus.reply(&call, body),
+                Err(failure) => self.bus.fail(&call, &failure),
+            }
+            touched |= needs_root(&call);
+        }
+        touched
+    }
+
+    /// Tells what has changed. What happens while nobody can hear it is told later, the last of it.
+    pub(crate) fn tell(&mut self, client: &Client<'_, Linux>, watch: &Watch, now: Instant) {
+        let ended = client.authentications();
+        if self.bus.owns(AUTHENTICATION.name) {
+            while self.authentications != ended {
+                self.authentications = self.authentications.wrapping_add(1);
+                let (token, server) = client.token().unwrap_or_default();
+                let body = Body::texts(token, server);
+                self.bus.signal(AUTHENTICATION.path, AUTHENTICATION.interface, "JwtTokenStateChange", body);
+            }
+        } else if self.authentications != ended {
+            self.authentications = ended.wrapping_sub(1);
+        }
+        self.due = None;
+        if self.bus.owns(CLIENT.name) {
+            self.tell_changes(&watch.facts(client), now);
+        }
+    }
+
+    fn tell_changes(&mut self, facts: &Facts<'_>, now: Instant) {
+        let all = values(facts, now);
+        let changed: Vec<(&str, Value<'_>)> = all
+            .iter()
+            .enumerate()
+            .filter(|(index, (name, value))| {
+                if *name == NEXT_POLL {
+                    return self.told.next_poll != facts.next_poll || self.told.values.is_empty();
+                }
+                self.told.values.get(*index).is_none_or(|told| *told != Owned::of(*value))
+            })
+            .map(|(_, value)| *value)
+            .collect();
+        if changed.is_empty() {
+            return;
+        }
+        if changed.iter().all(|(name, _)| *name == RECEIVED) {
+            let at = self.progress.map(|last| last + PROGRESS).filter(|&at| now < at);
+            if at.is_some() {
+                self.due = at;
+                return;
+            }
+            self.progress = Some(now);
+        }
+        // When the bus takes what waits, it wakes us.
+        if self.bus.has_room() {
+            self.bus.signal(
+                CLIENT.path,
+                PROPERTIES,
+                "PropertiesChanged",
+                Body::changes(CLIENT.interface, &changed),
+            );
+            let values = all.iter().map(|(_, value)| Owned::of(*value)).collect();
+            self.told = Told { values, next_poll: facts.next_poll };
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        call: &Call,
+        client: &mut Client<'_, Linux>,
+        watch: &Watch,
+        now: Instant,
+    ) -> Result<Body, Failure> {
+        Ok(match describe::find(call)? {
+            Method::GetJwtToken => {
+                let (token, server) = client.token().unwrap_or_default();
+                Body::texts(token, server)
+            }
+            Method::FetchJwtToken => Body::truth(client.fetch_token()),
+            Method::SetUpdateControlMap => {
+                let [map] = call.body.as_texts().ok_or_else(bad_arguments)?;
+                Body::number(self.set_control_map(client, &map)?)
+            }
+            Method::Introspect => Body::text(&describe::introspect(&call.path)),
+            Method::Ping => Body::empty(),
+            Method::GetMachineId => Body::text(&machine_id()?),
+            Method::Get => {
+                let [interface, property] = call.body.as_texts().ok_or_else(bad_arguments)?;
+                has_property(&call.path, &interface, Some(&property))?;
+                let value = values(&watch.facts(client), now).into_iter().find(|(name, _)| *name == property);
+                value.map(|(_, value)| Body::property(value)).ok_or_else(|| no_property(&property))?
+            }
+            Method::GetAll => {
+                let [interface] = call.body.as_texts().ok_or_else(bad_arguments)?;
+                let has_some = has_property(&call.path, &interface, None)?;
+                let all = values(&watch.facts(client), now);
+                Body::properties(if has_some { &all } else { &[] })
+            }
+            Method::Set => {
+                return Err(Failure::new("PropertyReadOnly", format_args!("no property here can be set")));
+            }
+        })
+    }
+
+    fn set_control_map(&self, client: &mut Client<'_, Linux>, map: &str) -> Result<i32, Failure> {
+        match client.set_control_map(map.as_bytes()) {
+            Ok(seconds) => {
+                let text = format_args!("a program on the device set an update control map over D-Bus");
+                self.log.borrow_mut().log(Level::Info, text);
+                Ok(i32::try_from(seconds).unwrap_or(i32::MAX))
+            }
+            Err(reason) => {
+                let text = format_args!("an update control map that came over D-Bus is refused: {reason}");
+                self.log.borrow_mut().log(Level::Warning, text);
+                Err(Failure::new("Failed", format_args!("{reason}")))
+            }
+        }
+    }
+}
+
+/// What changes something, or reveals a secret. How the client stands is told to everybody whom the bus lets ask.
+fn needs_root(call: &Call) -> bool {
+    describe::find(call).is_ok_and(|method| match method {
+        Method::GetJwtToken | Method::FetchJwtToken | Method::SetUpdateControlMap => true,
+        Method::Introspect
+        | Method::Ping
+        | Method::GetMachineId
+        | Method::Get
+        | Method::GetAll
+        | Method::Set => false,
+    })
+}
+
+const RECEIVED: &str = "ReceivedBytes";
+const NEXT_POLL: &str = "NextPollSeconds";
+
+/// The properties of our own interface, in one order.
+fn values<'a>(facts: &Facts<'a>, now: Instant) -> [(&'static str, Value<'a>); 13] {
+    let text = |text: Option<&'a str>| Value::Text(text.unwrap_or_default());
+    let next_poll = facts.next_poll.and_then(|at| i64::try_from(seconds_until(at, now)).ok());
+    [
+        ("Version", Value::Text(env!("CARGO_PKG_VERSION"))),
+        ("State", Value::Text(facts.state)),
+        ("Doing", Value::Text(facts.doing)),
+        ("Deployment", text(facts.deployment)),
+        ("ArtifactName", text(facts.artifact)),
+        ("Reason", text(facts.reason)),
+        (RECEIVED, Value::Count(facts.received.unwrap_or(0))),
+        ("TotalBytes", Value::Count(facts.total.unwrap_or(0))),
+        ("LastDeployment", text(facts.last_deployment)),
+        ("LastOutcome", text(facts.last_outcome)),
+        ("LastReason", text(facts.last_reason)),
+        (NEXT_POLL, Value::Number(next_poll.unwrap_or(-1))),
+        ("Trouble", text(facts.trouble)),
+    ]
+}
+
+impl Owned {
+    fn of(value: Value<'_>) -> Self {
+        match value {
+            Value::Text(text) => Self::Text(text.to_owned()),
+            Value::Count(count) => Self::Count(count),
+            Value::Number(number) => Self::Number(number),
+        }
+    }
+}
+
+/// Whether the interface of the object has properties; `property`, if given, has to be one of them.
+fn has_property(path: &str, interface: &str, property: Option<&str>) -> Result<bool, Failure> {
+    // Some callers leave the interface out.
+    let interface = if interface.is_empty() && path == CLIENT.path { CLIENT.interface } else { interface };
+    let Some(mut known) = describe::properties(path, interface) else {
+        return Err(Failure::new("UnknownInterface", format_args!("there is no such interface here")));
+    };
+    match property {
+        Some(property) if known.any(|name| name == property) => Ok(true),
+        Some(property) => Err(no_property(property)),
+        None => Ok(known.next().is_some()),
+    }
+}
+
+fn no_property(property: &str) -> Failure {
+    let property: String = property.chars().take(255).collect();
+    Failure::new("UnknownProperty", format_args!("there is no property {property} here"))
+}
+
+fn bad_arguments() -> Failure {
+    Failure::new("InvalidArgs", format_args!("the arguments make no sense"))
+}
+
+fn machine_id() -> Result<String, Failure> {
+    let read = |path| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    let is_id = |id: &String| id.len() == 32 && id.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let id = ["/etc/machine-id", "/var/lib/dbus/machine-id"].into_iter().filter_map(read).find(is_id);
+    id.ok_or_else(|| Failure::new("FileNotFound", format_args!("this device has no machine id")))
+}
+
+#[cfg(test)]
+mod tests;
