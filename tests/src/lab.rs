@@ -118,6 +118,12 @@ impl Lab {
         self.dir.path().join(name)
     }
 
+    /// Where the lab's system bus is, if there is one: never the machine's own.
+    #[must_use]
+    pub fn bus(&self) -> PathBuf {
+        self.path("bus/socket")
+    }
+
     /// Writes a file of the lab.
     pub fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).expect("a file of the lab");
@@ -231,6 +237,7 @@ impl Lab {
             .env("MENDER_CONF_DIR", self.path("conf"))
             .env("MENDER_DATA_DIR", self.path("data"))
             .env("MENDER_DATASTORE_DIR", self.path("store"))
+            .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", self.bus().display()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -117,6 +117,7 @@ impl Managed {
             .env("MENDER_CONF_DIR", self.lab.path("conf"))
             .env("MENDER_DATA_DIR", self.lab.path("data"))
             .env("MENDER_DATASTORE_DIR", self.lab.path("store"))
+            .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", self.lab.bus().display()))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log twice"))
             .stderr(log);
