@@ -6,10 +6,13 @@ use std::io::{Read, Write};
 use std::time::Duration as StdDuration;
 
 use thimble_core::client::Client;
+use thimble_core::control::Point;
 use thimble_core::deployment::Verdict;
 use thimble_core::hal::Level;
 use thimble_core::json::{Escape, Value};
+use thimble_core::limits;
 use thimble_core::state::State;
+use thimble_core::text::Text;
 use thimble_core::time::Instant;
 use thimble_hal_linux::platform::Linux;
 use thimble_hal_linux::wait::PollSet;
@@ -98,6 +101,7 @@ impl Watch {
         Facts {
             state: name(state),
             doing: doing(state),
+            waiting: client.waiting(),
             deployment: current.map(|deployment| deployment.id.as_str()),
             artifact: current.and_then(|_| text(client.offered_artifact())),
             reason: current.and_then(|deployment| text(&deployment.reason)),
@@ -118,9 +122,9 @@ impl Watch {
         number(&mut out, "pid", Some(std::process::id().into()));
         member(&mut out, "state", Some(facts.state));
         member(&mut out, "doing", Some(facts.doing));
-        let waiting = client.waiting();
-        member(&mut out, "waiting_before", waiting.as_ref().map(|(point, _)| point.word()));
-        member(&mut out, "waiting_because", waiting.as_ref().map(|(_, why)| why.as_str()));
+        let waiting = facts.waiting.as_ref();
+        member(&mut out, "waiting_before", waiting.map(|(point, _)| point.word()));
+        member(&mut out, "waiting_because", waiting.map(|(_, why)| why.as_str()));
         member(&mut out, "deployment", facts.deployment);
         member(&mut out, "reason", facts.reason);
         number(&mut out, "received_bytes", facts.received);
@@ -142,6 +146,8 @@ impl Watch {
 pub(crate) struct Facts<'a> {
     pub(crate) state: &'static str,
     pub(crate) doing: &'static str,
+    /// The point an update waits before, and what holds it there.
+    pub(crate) waiting: Option<(Point, Text<{ limits::REASON }>)>,
     pub(crate) deployment: Option<&'a str>,
     /// The artifact of the deployment; not known any more after a restart.
     pub(crate) artifact: Option<&'a str>,

@@ -82,6 +82,7 @@ impl<P: Platform> Client<'_, P> {
             Op::Request(_)
             | Op::Save
             | Op::SaveMaps
+            | Op::AskPolicy(_)
             | Op::RunScript(..)
             | Op::CheckVersion
             | Op::CallModule(_)
@@ -121,7 +122,7 @@ impl<P: Platform> Client<'_, P> {
         let transfers = matches!(state, State::Prepare | State::CheckSizes | State::Download)
             && matches!(phase, Phase::Main);
         match self.work {
-            Work::None | Work::Script | Work::Module(_) => !transfers,
+            Work::None | Work::Script | Work::Module(_) | Work::Policy => !transfers,
             Work::Done(_) | Work::Transfer | Work::StopModule | Work::Reboot { .. } | Work::Request => false,
         }
     }

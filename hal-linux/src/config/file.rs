@@ -359,7 +359,8 @@ impl Setting<'_> {
     }
 
     fn bootloader(self) -> Result<Option<Choice>, Fault> {
-        let expected = "\"auto\", \"uboot\", \"uboot-tools\", \"grub\", \"grub-tools\", \"tryboot\" or \"systemd-boot\"";
+        let expected =
+            "\"auto\", \"uboot\", \"uboot-tools\", \"grub\", \"grub-tools\", \"tryboot\" or \"systemd-boot\"";
         self.string()?.map(|word| Choice::parse(&word).ok_or(self.wrong(expected))).transpose()
     }
 

@@ -109,6 +109,16 @@ static OBJECTS: [Object; 3] = [
                 ),
                 Member::Property("Doing", "s", "The same in plain words, finer; for people only."),
                 Member::Property(
+                    "WaitingBefore",
+                    "s",
+                    "The point that an update waits before: install, reboot or commit; empty if none waits.",
+                ),
+                Member::Property(
+                    "WaitingBecause",
+                    "s",
+                    "What holds it there, for people; empty if none waits.",
+                ),
+                Member::Property(
                     "Deployment",
                     "s",
                     "The id of the deployment in progress; empty if there is none.",

@@ -207,13 +207,15 @@ impl Dbus {
             Method::Get => {
                 let [interface, property] = call.body.as_texts().ok_or_else(bad_arguments)?;
                 has_property(&call.path, &interface, Some(&property))?;
-                let value = values(&watch.facts(client), now).into_iter().find(|(name, _)| *name == property);
+                let facts = watch.facts(client);
+                let value = values(&facts, now).into_iter().find(|(name, _)| *name == property);
                 value.map(|(_, value)| Body::property(value)).ok_or_else(|| no_property(&property))?
             }
             Method::GetAll => {
                 let [interface] = call.body.as_texts().ok_or_else(bad_arguments)?;
                 let has_some = has_property(&call.path, &interface, None)?;
-                let all = values(&watch.facts(client), now);
+                let facts = watch.facts(client);
+                let all = values(&facts, now);
                 Body::properties(if has_some { &all } else { &[] })
             }
             Method::Set => {
@@ -255,13 +257,15 @@ const RECEIVED: &str = "ReceivedBytes";
 const NEXT_POLL: &str = "NextPollSeconds";
 
 /// The properties of our own interface, in one order.
-fn values<'a>(facts: &Facts<'a>, now: Instant) -> [(&'static str, Value<'a>); 13] {
+fn values<'a>(facts: &'a Facts<'_>, now: Instant) -> [(&'static str, Value<'a>); 15] {
     let text = |text: Option<&'a str>| Value::Text(text.unwrap_or_default());
     let next_poll = facts.next_poll.and_then(|at| i64::try_from(seconds_until(at, now)).ok());
     [
         ("Version", Value::Text(env!("CARGO_PKG_VERSION"))),
         ("State", Value::Text(facts.state)),
         ("Doing", Value::Text(facts.doing)),
+        ("WaitingBefore", text(facts.waiting.as_ref().map(|(point, _)| point.word()))),
+        ("WaitingBecause", text(facts.waiting.as_ref().map(|(_, why)| why.as_str()))),
         ("Deployment", text(facts.deployment)),
         ("ArtifactName", text(facts.artifact)),
         ("Reason", text(facts.reason)),

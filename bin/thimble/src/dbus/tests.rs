@@ -4,6 +4,7 @@ fn facts() -> Facts<'static> {
     Facts {
         state: "Download",
         doing: "downloading the artifact",
+        waiting: None,
         deployment: Some("d-1"),
         artifact: None,
         reason: None,
@@ -19,7 +20,8 @@ fn facts() -> Facts<'static> {
 
 #[test]
 fn every_property_is_described_with_its_type_and_has_a_value() {
-    let values = values(&facts(), Instant::from_millis(1000));
+    let facts = facts();
+    let values = values(&facts, Instant::from_millis(1000));
     let described: Vec<&str> = describe::properties(CLIENT.path, CLIENT.interface).unwrap().collect();
     let names: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
     assert_eq!(described, names);
