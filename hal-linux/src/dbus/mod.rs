@@ -98,6 +98,8 @@ pub struct Bus {
     wait: Duration,
     /// It was said that there is no bus.
     is_missed: bool,
+    /// The user who was refused last.
+    refused: Option<u32>,
     /// A turn ended with messages left.
     more: bool,
 }
@@ -149,6 +151,7 @@ impl Bus {
             retry: None,
             wait: SHORTEST,
             is_missed: false,
+            refused: None,
             more: false,
         })
     }
@@ -379,10 +382,12 @@ impl Bus {
         match uid {
             Some(uid) if uid == 0 || uid == self.uid => return Some(call),
             Some(uid) => {
-                self.log.borrow_mut().log(
-                    Level::Warning,
-                    format_args!("D-Bus: user {uid} may not call {}: refused", call.member),
-                );
+                // One warning: whoever asks on must not fill the log.
+                let level = if self.refused == Some(uid) { Level::Debug } else { Level::Warning };
+                self.refused = Some(uid);
+                self.log
+                    .borrow_mut()
+                    .log(level, format_args!("D-Bus: user {uid} may not call {}: refused", call.member));
                 self.fail(&call, &Failure::new("AccessDenied", format_args!("only root may do that")));
             }
             None => {
