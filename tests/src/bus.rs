@@ -1,10 +1,10 @@
 //! A private D-Bus daemon, and programs that talk to the client over it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -34,6 +34,8 @@ pub enum Policy {
     Open,
     /// What system buses allow, and the policy files that are shipped.
     Shipped,
+    /// What system buses allow, and the policy files in `bus/policies` of the lab.
+    Files,
     /// What system buses allow: no name of ours.
     Bare,
 }
@@ -42,7 +44,7 @@ pub enum Policy {
 #[derive(Debug)]
 pub struct Bus {
     address: String,
-    config: std::path::PathBuf,
+    config: PathBuf,
     daemon: Option<Child>,
 }
 
@@ -90,11 +92,12 @@ impl Bus {
         fs::create_dir_all(lab.path("bus")).expect("the bus's directory");
         // Others come to the bus too.
         fs::set_permissions(lab.path(""), fs::Permissions::from_mode(0o755)).expect("a mode");
-        let support = Path::new(env!("CARGO_MANIFEST_DIR")).join("../support/dbus");
+        let files = |dir: &Path| format!("{SYSTEM}<includedir>{}</includedir>", dir.display());
         let policy = match policy {
             Policy::Open => OPEN.to_owned(),
             Policy::Bare => SYSTEM.to_owned(),
-            Policy::Shipped => format!("{SYSTEM}<includedir>{}</includedir>", support.display()),
+            Policy::Shipped => files(&shipped()),
+            Policy::Files => files(&lab.path("bus/policies")),
         };
         let address = format!("unix:path={}", lab.bus().display());
         let text = format!(
@@ -108,11 +111,13 @@ impl Bus {
 
     /// Starts it, again after [`Self::stop`] at the same address.
     pub fn go(&mut self) {
+        let log = File::options().create(true).append(true).open(self.config.with_extension("log"));
         let mut daemon = Command::new("dbus-daemon")
             .arg(format!("--config-file={}", self.config.display()))
             .args(["--nofork", "--nopidfile", "--nosyslog", "--print-address=1"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(log.expect("the log of the bus"))
             .spawn()
             .expect("dbus-daemon starts");
         let mut line = String::new();
@@ -182,6 +187,12 @@ impl Bus {
     pub fn client(&self, uid: u32) -> Option<Client> {
         Client::start(self, uid)
     }
+}
+
+/// The directory of the policy files.
+#[must_use]
+pub fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../support/dbus")
 }
 
 impl Drop for Bus {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use thimble_hal_sim::server::{Acceptance, Endpoint};
-use thimble_tests::bus::{AUTHENTICATION, Bus, CLIENT, NOBODY, Policy, UPDATE};
+use thimble_tests::bus::{AUTHENTICATION, Bus, CLIENT, NOBODY, Policy, UPDATE, shipped};
 use thimble_tests::lab::{Package, has, is_root};
 use thimble_tests::managed::{Daemon, ID, LIMIT, Managed};
 
@@ -520,6 +520,46 @@ fn l2_the_policy_files_let_nobody_else_call_own_or_listen() {
     }
     assert!(listener.pending(CHANGE).is_empty(), "the token is not told to others");
     assert!(listener.pending("PropertiesChanged").is_empty());
+}
+
+/// The part that the policy file of our own interface keeps in a comment, for a group that may look.
+#[test]
+fn l2_a_group_that_may_look_sees_how_it_stands_and_nothing_else() {
+    if !is_root() {
+        println!("left out: needs root");
+        return;
+    }
+    let managed = calm();
+    fs::create_dir_all(managed.lab.path("bus/policies")).unwrap();
+    for file in fs::read_dir(shipped()).unwrap().flatten() {
+        let text = fs::read_to_string(file.path()).unwrap();
+        let text = match text.split_once("  <policy group=\"display\">") {
+            Some((before, rest)) => {
+                let before = before.rsplit_once("<!--").unwrap().0;
+                format!("{before}<policy group=\"nogroup\">{}", rest.replace("  -->", ""))
+            }
+            None => text,
+        };
+        let name = file.file_name().into_string().unwrap();
+        managed.lab.write(&format!("bus/policies/{name}"), &text);
+    }
+    let Some(bus) = Bus::start(&managed.lab, Policy::Files) else { return };
+    let (Some(mut display), Some(mut root)) = (bus.client(NOBODY), bus.client(0)) else { return };
+    let mut daemon = managed.start();
+    root.signal(CHANGE, |values| values != NOTHING);
+    first_polls(&managed, &mut daemon);
+    display.signal("PropertiesChanged", |values| values.contains("'State': <'"));
+    let place = (CLIENT.0, CLIENT.1, PROPERTIES);
+    assert!(display.call(place, "GetAll", &[CLIENT.2]).unwrap().contains("'Version'"));
+    for (place, method, texts) in [
+        (AUTHENTICATION, "GetJwtToken", &[][..]),
+        ((CLIENT.0, AUTHENTICATION.1, AUTHENTICATION.2), "GetJwtToken", &[]),
+        ((CLIENT.0, UPDATE.1, UPDATE.2), "SetUpdateControlMap", &["{}"]),
+    ] {
+        let error = display.call(place, method, texts).unwrap_err();
+        assert!(error.contains("AccessDenied"), "{method}: {error}");
+    }
+    assert!(display.pending(CHANGE).is_empty(), "the token is not told to others");
 }
 
 trait AsNobody {
