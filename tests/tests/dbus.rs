@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use thimble_hal_sim::server::{Acceptance, Endpoint};
-use thimble_tests::bus::{AUTHENTICATION, Bus, CLIENT, NOBODY, Policy, UPDATE, shipped};
+use thimble_tests::bus::{AUTHENTICATION, Bus, CLIENT, Client, NOBODY, Policy, UPDATE, shipped};
 use thimble_tests::lab::{Package, has, is_root};
 use thimble_tests::managed::{Daemon, ID, LIMIT, Managed};
 
@@ -39,6 +39,16 @@ fn first_polls(managed: &Managed, daemon: &mut Daemon) {
     managed.wait(daemon, |server, _| {
         server.count(Endpoint::NextV1) >= 1 && server.count(Endpoint::Inventory) >= 1
     });
+}
+
+/// Waits until the daemon is past its first polls.
+#[track_caller]
+fn rests(managed: &Managed, program: &mut Client) {
+    let end = Instant::now() + LIMIT;
+    let place = (CLIENT.0, CLIENT.1, PROPERTIES);
+    while program.call(place, "Get", &[CLIENT.2, "State"]).unwrap() != "(<'Idle'>,)" {
+        assert!(Instant::now() < end, "{}", managed.story());
+    }
 }
 
 fn log(managed: &Managed) -> String {
@@ -178,6 +188,8 @@ fn a_fetch_that_cannot_begin_is_false_and_not_told() {
     let mut daemon = managed.start();
     first_polls(&managed, &mut daemon);
     program.signal(CHANGE, |_| true);
+    bus.wait_for(CLIENT.0);
+    rests(&managed, &mut program);
     fs::remove_file(managed.lab.path("data/identity/mender-device-identity")).unwrap();
     assert_eq!(program.call(AUTHENTICATION, "FetchJwtToken", &[]).unwrap(), "(false,)");
     assert!(program.pending(CHANGE).is_empty());
