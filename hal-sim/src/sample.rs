@@ -9,12 +9,18 @@ use crate::world::NEW;
 /// The new artifact, with or without a payload, for this type of device.
 #[must_use]
 pub fn artifact(payload: bool, device_type: &str) -> Arc<[u8]> {
+    named(NEW, payload, device_type)
+}
+
+/// Another one.
+#[must_use]
+pub fn named(name: &str, payload: bool, device_type: &str) -> Arc<[u8]> {
     let writer = if payload {
-        ArtifactWriter::new(NEW, "simulated", &[device_type])
+        ArtifactWriter::new(name, "simulated", &[device_type])
             .script("ArtifactInstall_Enter_00", b"#!/bin/sh\n")
             .file("file", b"what the new artifact brings")
     } else {
-        ArtifactWriter::empty(NEW, &[device_type])
+        ArtifactWriter::empty(name, &[device_type])
     };
     writer.build().into()
 }

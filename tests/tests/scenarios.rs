@@ -36,6 +36,6 @@ fn scenarios_happen_as_written() {
         );
     }
     println!("{} scenarios", paths.len());
-    assert!(paths.len() >= 35, "scenarios are missing");
+    assert!(paths.len() >= 60, "scenarios are missing");
     assert!(wrong.is_empty(), "{wrong}");
 }
