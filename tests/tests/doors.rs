@@ -547,3 +547,75 @@ fn orders_of_a_person_hold_let_go_and_fail() {
     device.run();
     assert_eq!(device.count("success"), 1, "its time is up: {:?}", device.did);
 }
+
+#[test]
+fn a_pause_at_each_point_ends_in_every_way() {
+    let install = ("ArtifactInstall_Enter", "pause_before_installing", "ArtifactInstall");
+    let reboot = ("ArtifactReboot_Enter", "pause_before_rebooting", "reboot");
+    let commit = ("ArtifactCommit_Enter", "pause_before_committing", "ArtifactCommit");
+    for (state, status, behind) in [install, reboot, commit] {
+        for end in
+            ["continue", "force_continue", "fail", "expires", "expires into continue", "removed", "409"]
+        {
+            let rule = match end {
+                "expires into continue" => r#"{"action":"pause","on_map_expire":"continue"}"#,
+                _ => r#"{"action":"pause"}"#,
+            };
+            let mut device = Device::with_map(state, rule);
+            device.run();
+            let before = device.count(behind);
+            let aborts = |op| match op {
+                Op::Request(ApiCall::Status { status, .. }) if status.name().starts_with("pause") => {
+                    Outcome::Aborted
+                }
+                _ => Outcome::Success,
+            };
+            match end {
+                "expires" | "expires into continue" => {
+                    device.wait(1800);
+                    device.run();
+                    device.wait(1800);
+                    device.run();
+                }
+                "removed" => {
+                    device.set_map(state, "{}");
+                    device.run();
+                }
+                "409" => {
+                    device.wait(1800);
+                    device.run_with(aborts);
+                }
+                action => {
+                    device.set_map(state, &format!(r#"{{"action":"{action}"}}"#));
+                    device.run();
+                }
+            }
+            let goes_on = !matches!(end, "fail" | "expires" | "409");
+            let context = format!("{state} {end}: {:?}", device.did);
+            let expected = if goes_on { "success" } else { "failure" };
+            assert_eq!(device.count(expected), 1, "{context}");
+            assert_eq!(device.count("ArtifactRollback"), usize::from(!goes_on), "{context}");
+            // The rollback after an install reboots as well.
+            if behind != "reboot" {
+                assert_eq!(device.count(behind) - before, usize::from(goes_on), "{context}");
+            }
+            let reports = if end.starts_with("expires") || end == "409" { 2 } else { 1 };
+            assert_eq!(device.count(status), reports, "once a pause, and once a poll interval: {context}");
+        }
+    }
+}
+
+#[test]
+fn the_report_of_a_pause_need_not_get_through() {
+    for outcome in [Outcome::Failure, Outcome::Refused, Outcome::Later(Some(60))] {
+        let mut device = Device::with_map("ArtifactCommit_Enter", r#"{"action":"pause"}"#);
+        device.run_with(|op| match op {
+            Op::Request(ApiCall::Status { status: Status::PauseBeforeCommitting, .. }) => outcome,
+            _ => Outcome::Success,
+        });
+        assert_eq!(device.count("pause_before_committing"), 1, "{outcome:?}");
+        device.set_map("ArtifactCommit_Enter", r#"{"action":"force_continue"}"#);
+        device.run();
+        assert_eq!(device.count("success"), 1, "{outcome:?}: {:?}", device.did);
+    }
+}
