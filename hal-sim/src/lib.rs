@@ -9,6 +9,7 @@ pub mod check;
 pub mod choose;
 pub mod doors;
 pub mod explore;
+pub mod fleet;
 #[cfg(feature = "listen")]
 pub mod listen;
 pub mod model;

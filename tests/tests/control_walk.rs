@@ -111,8 +111,8 @@ fn the_client_keeps_to_what_is_said_with_a_failure() {
 #[ignore = "minutes: see CONTRIBUTING.md"]
 fn the_client_keeps_to_more_that_is_said_with_failures_and_losses_of_power() {
     client(&PROFILES[1..2], 1, 1, 1, None);
-    client(&PROFILES, 2, 0, 1, None);
-    client(&PROFILES, 2, 1, 0, None);
+    client(&PROFILES[1..2], 2, 0, 1, None);
+    client(&PROFILES[1..2], 2, 1, 0, None);
     client(&PROFILES, 1, 1, 0, Some(PAUSE_ONCE));
     client(&PROFILES, 1, 0, 1, Some(PAUSE_ONCE));
 }

@@ -1,5 +1,6 @@
 //! `thimble-sim`: what an update can do to a device, shown on a host before it is shipped.
 
+mod fleet;
 mod serve;
 
 use std::fs;
@@ -18,6 +19,8 @@ Usage: thimble-sim run SCENARIO...
        thimble-sim explore [--failures N] [--losses N]
        thimble-sim serve [OPTIONS] ARTIFACT...
        thimble-sim serve --help
+       thimble-sim fleet [--devices N] [--broken N] [--dies] [--json]
+       thimble-sim fleet --help
        thimble-sim --help | --version
 
 run       does what each scenario says and prints the timeline; exit status 1 if it is not the one that stands
@@ -25,10 +28,12 @@ run       does what each scenario says and prints the timeline; exit status 1 if
 explore   walks over everything that can happen to a deployment with at most so many failures and losses of
           power (0 to 3 each, 1 unless told), prints how much that was, and the shortest path to anything wrong
 serve     is a Mender server for a real client on this machine: deploys the artifacts and prints every request
+fleet     updates many devices that commit together, or not at all, and prints what happened when
 
 Examples:
   thimble-sim run tests/scenarios/daemon-26-power-loss-in-install.txt
   thimble-sim explore --failures 2 --losses 2
+  thimble-sim fleet --devices 20 --broken 7
   printf 'device slots\\nlose-power in ArtifactCommit\\nrun\\n' > try.txt && thimble-sim run try.txt
 
 Words of a scenario:
@@ -51,6 +56,11 @@ fn main() -> ExitCode {
         },
         ["serve", "--help" | "-h"] => write!(out, "{}", serve::HELP).map(|()| true),
         ["serve", options @ ..] => match serve::run(&mut out, options) {
+            Ok(good) => Ok(good),
+            Err(error) => return refuse(&error),
+        },
+        ["fleet", "--help" | "-h"] => write!(out, "{}", fleet::HELP).map(|()| true),
+        ["fleet", options @ ..] => match fleet::start(&mut out, options) {
             Ok(good) => Ok(good),
             Err(error) => return refuse(&error),
         },

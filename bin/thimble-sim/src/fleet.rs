@@ -1,0 +1,139 @@
+//! `fleet`: many devices that commit together, or not at all.
+
+use std::fs;
+use std::io::{self, Write};
+
+use thimble_hal_sim::fleet::{Plan, Story, run};
+
+pub(crate) const HELP: &str = "\
+Updates many simulated devices from one server. A program of quality assurance holds each back before its commit
+until all run what is new and it has looked at them: then all commit, or all roll back. Exit status 1 unless they did
+so together.
+
+  --devices N      1 to 99 of them [20]
+  --broken N       device N turns out broken: nobody commits
+  --dies           the program dies while all wait: its maps expire, and nobody commits
+  --hold FILE      the map that holds the commit back [support/update-control/hold-commit.json, built in]
+  --go FILE        the map that lets all go on [commit-all.json]
+  --fail FILE      the map that has all roll back [fail-all.json]
+  --json           for programs
+";
+
+const HOLD: &str = include_str!("../../../support/update-control/hold-commit.json");
+const GO: &str = include_str!("../../../support/update-control/commit-all.json");
+const FAIL: &str = include_str!("../../../support/update-control/fail-all.json");
+
+/// Runs a fleet and prints its story; `Ok(false)`: the devices did not end alike.
+pub(crate) fn start(out: &mut dyn Write, words: &[&str]) -> Result<bool, String> {
+    let (plan, json) = read(words)?;
+    let story = run(&plan)?;
+    let said = if json { print_json(out, &story) } else { print(out, &story) };
+    match said {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.to_string()),
+        Ok(()) | Err(_) => Ok(story.agrees()),
+    }
+}
+
+fn print(out: &mut dyn Write, story: &Story) -> io::Result<()> {
+    write!(out, "{story}")?;
+    for violation in &story.violations {
+        writeln!(out, "violation: {violation}")?;
+    }
+    let ending = if story.agrees() { "all alike" } else { "NOT all alike" };
+    writeln!(out, "\n{} devices: {ending}", story.rows.len())
+}
+
+/// Everything in it is made of letters, digits and punctuation that JSON takes as it is.
+fn print_json(out: &mut dyn Write, story: &Story) -> io::Result<()> {
+    writeln!(out, "{{\"agrees\":{},\n \"events\":[", story.agrees())?;
+    let comma = |index: usize, length: usize| if index + 1 < length { "," } else { "" };
+    for (index, event) in story.events.iter().enumerate() {
+        let device = event.device.map_or("null".to_owned(), |device| device.to_string());
+        let comma = comma(index, story.events.len());
+        let (at, what) = (event.at.as_secs(), &event.what);
+        writeln!(out, "  {{\"at_seconds\":{at},\"device\":{device},\"what\":\"{what}\"}}{comma}")?;
+    }
+    writeln!(out, " ],\n \"devices\":[")?;
+    for (index, row) in story.rows.iter().enumerate() {
+        let time = |at: Option<thimble_core::time::Duration>| {
+            at.map_or("null".into(), |at| at.as_secs().to_string())
+        };
+        let (waited, over): (String, String) = (time(row.waited), time(row.over));
+        let comma = comma(index, story.rows.len());
+        writeln!(
+            out,
+            "  {{\"device\":{},\"waited_at_seconds\":{waited},\"over_at_seconds\":{over},\"status\":\"{}\",\
+             \"name\":\"{}\",\"slot\":\"{}\"}}{comma}",
+            row.device, row.status, row.name, row.slot
+        )?;
+    }
+    writeln!(out, " ]}}")
+}
+
+fn read(words: &[&str]) -> Result<(Plan, bool), String> {
+    let mut plan =
+        Plan { devices: 20, broken: None, dies: false, hold: HOLD.into(), go: GO.into(), fail: FAIL.into() };
+    let mut json = false;
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().copied().ok_or_else(|| format!("{word} needs a value"));
+        let number = |text: &str| {
+            let number = text.parse().ok().filter(|number| (1..=99).contains(number));
+            number.ok_or_else(|| format!("{word} {text}: a number from 1 to 99 is wanted"))
+        };
+        let file = |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
+        match *word {
+            "--devices" => plan.devices = number(value()?)?,
+            "--broken" => plan.broken = Some(number(value()?)?),
+            "--dies" => plan.dies = true,
+            "--hold" => plan.hold = file(value()?)?,
+            "--go" => plan.go = file(value()?)?,
+            "--fail" => plan.fail = file(value()?)?,
+            "--json" => json = true,
+            other => return Err(format!("fleet has no option {other}")),
+        }
+    }
+    if plan.broken.is_some_and(|broken| broken > plan.devices) {
+        return Err(format!("--broken: there are only {} devices", plan.devices));
+    }
+    Ok((plan, json))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use thimble_core::json::Value;
+
+    fn story(words: &[&str]) -> (bool, String) {
+        let mut out = Vec::new();
+        let good = start(&mut out, words).unwrap();
+        (good, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn the_story_is_told_to_people_and_to_programs() {
+        let (good, text) = story(&["--devices", "3", "--broken", "2"]);
+        assert!(good && text.contains("quality assurance  device 02 is broken: nobody commits"), "{text}");
+        assert!(text.ends_with("3 devices: all alike\n"), "{text}");
+        let (good, json) = story(&["--devices", "3", "--json"]);
+        let value = Value::parse(json.as_bytes()).unwrap();
+        let devices = value.member("devices").unwrap().and_then(|devices| devices.items()).unwrap();
+        assert!(good && devices.count() == 3, "{json}");
+        assert!(json.starts_with("{\"agrees\":true"), "{json}");
+    }
+
+    #[test]
+    fn options_are_read() {
+        for words in
+            [&["--devices", "0"][..], &["--devices"], &["--broken", "21"], &["--hold", "/no/file"], &["x"]]
+        {
+            assert!(read(words).is_err(), "{words:?}");
+        }
+        // A map that a device refuses ends the run with what it said.
+        let dir = std::env::temp_dir().join(format!("thimble-fleet-{}", std::process::id()));
+        fs::write(&dir, "{}").unwrap();
+        let error = start(&mut Vec::new(), &["--hold", dir.to_str().unwrap()]).unwrap_err();
+        fs::remove_file(&dir).unwrap();
+        assert!(error.contains("must be a UUID"), "{error}");
+    }
+}
