@@ -278,10 +278,12 @@ impl Doors {
             self.door.policy = Some(outcome);
         }
         // Maps that cannot be saved count all the same, and the report of a pause need not get through.
-        let counts = match op {
-            Op::SaveMaps => false,
-            Op::Request(ApiCall::Status { .. }) => matches!(outcome, Outcome::Aborted),
-            _ => matches!(outcome, Outcome::Failure | Outcome::Refused | Outcome::Aborted),
+        let counts = match outcome {
+            Outcome::Aborted => true,
+            Outcome::Failure | Outcome::Refused => {
+                !matches!(op, Op::SaveMaps | Op::Request(ApiCall::Status { .. }))
+            }
+            Outcome::Success | Outcome::Nothing | Outcome::Automatic | Outcome::Later(_) => false,
         };
         self.door.failed |= counts && state::point(place.0).is_some();
     }
@@ -402,12 +404,9 @@ impl Doors {
             self.door.vote = Some(vote).filter(|_| !unasked);
         }
         self.changed |= !self.reference.as_noticed_by(machine.maps()).is_saved_as(&self.stored);
-        let passed = match state {
-            State::ReportInstalling => Some(Point::Install),
-            State::ReportRebooting => Some(Point::Reboot),
-            State::ReportCommit => Some(Point::Commit),
-            _ => None,
-        };
+        let behind = [State::ReportInstalling, State::ReportRebooting, State::ReportCommit];
+        let passed = Point::ALL.into_iter().zip(behind).find(|(_, behind)| *behind == state);
+        let passed = passed.map(|(point, _)| point);
         if let Some(point) = passed.filter(|_| before.0 != state) {
             self.passes(point, now);
         }
