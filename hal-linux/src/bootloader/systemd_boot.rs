@@ -21,6 +21,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
@@ -81,11 +82,17 @@ pub(crate) struct SystemdBoot<R = Disk> {
 impl SystemdBoot {
     /// The records of this device, if systemd-boot has started it.
     pub(crate) fn find(machine: &Machine) -> Option<Self> {
-        let partitions: Vec<PathBuf> = PARTITIONS
-            .map(|partition| machine.at(partition))
-            .into_iter()
-            .filter(|partition| partition.join(ENTRIES).is_dir())
-            .collect();
+        let mut partitions = Vec::new();
+        let mut seen = Vec::new();
+        for partition in PARTITIONS.map(|partition| machine.at(partition)) {
+            // One partition may be mounted, or linked to, at two places.
+            let Ok(dir) = fs::metadata(partition.join(ENTRIES)) else { continue };
+            let number = (dir.dev(), dir.ino());
+            if dir.is_dir() && !seen.contains(&number) {
+                seen.push(number);
+                partitions.push(partition);
+            }
+        }
         let variables = LoaderVariables::at(machine.at(EFIVARS));
         let info = variables.get(INFO).ok()??;
         let is_it = info.starts_with("systemd-boot") && !partitions.is_empty();

@@ -263,24 +263,25 @@ fn a_slot_chosen_by_hand_is_no_trial() {
 /// is what it was before or what was asked for; the status says the same; and the write can be repeated.
 #[test]
 fn b1_power_lost_at_every_step_leaves_the_selection_of_before_or_of_after() {
+    type Prepare = fn(&mut Lab);
     type Write = fn(&mut Lab) -> Result<(), BootError>;
-    let in_trial: fn(&mut Lab) = |lab| {
+    let in_trial: Prepare = |lab| {
         lab.set_trial(Slot::B).unwrap();
         lab.reset();
         assert_eq!(lab.running, Slot::B);
     };
-    let failed: fn(&mut Lab) = |lab| {
+    let failed: Prepare = |lab| {
         lab.set_trial(Slot::B).unwrap();
         lab.loader.records.lives = [true, false];
         lab.reset();
         lab.loader.records.lives = [true; 2];
     };
-    let committed: fn(&mut Lab) = |lab| {
+    let committed: Prepare = |lab| {
         lab.set_trial(Slot::B).unwrap();
         lab.reset();
         lab.set_permanent(Slot::B).unwrap();
     };
-    let cases: [(&str, fn(&mut Lab), Write); 7] = [
+    let cases: [(&str, Prepare, Write); 7] = [
         ("the first trial", |_| {}, |lab| lab.set_trial(Slot::B)),
         ("a trial after one that failed", failed, |lab| lab.set_trial(Slot::B)),
         ("a trial back", committed, |lab| lab.set_trial(Slot::A)),
@@ -421,6 +422,7 @@ fn files_of_a_real_device_are_renamed_and_read_again() {
     let Some(fake) = Fake::new() else { return };
     assert!(SystemdBoot::find(&fake.machine()).is_none());
     device(&fake);
+    std::os::unix::fs::symlink(fake.path("efi"), fake.path("boot")).unwrap();
     fake.mount("254:2");
     let roots = fake.roots("/dev/vda2", "/dev/vda3").unwrap();
     let mut loader = SystemdBoot::find(&fake.machine()).expect("it is found");
