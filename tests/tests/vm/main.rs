@@ -1,8 +1,18 @@
-//! A real machine: QEMU starts GRUB, GRUB starts a Debian kernel from one of two slots, and in it runs the client.
+//! A real machine: QEMU starts GRUB or U-Boot, that starts a Debian kernel from one of two slots, and in it runs the client.
 //!
 //! It takes a deployment from the server over the network, writes the other slot, reboots and commits, or goes back. In
 //! between the power is lost at any moment, and what the disk had not flushed with it. Whatever happens, the machine
 //! ends with one whole image, and the server was told the truth.
+//!
+//! | file | what |
+//! |---|---|
+//! | `fetch`, `packages` | Debian's packages, unpacked and not installed |
+//! | `guest/`, `image` | the boot loaders' scripts, the init of a slot; the disk they make |
+//! | `disk`, `power` | a disk with a volatile cache; the event at which the power is lost |
+//! | `machine`, `trial` | QEMU; one update to its end, and whether that is right |
+//! | `sweep` | the long form: hundreds of cuts by chance |
+//!
+//! Nothing is timed: a cut comes with the n-th write, flush, read, request or line of the console.
 
 mod disk;
 mod image;
