@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::fs::{FallocateFlags, SeekFrom, fallocate, ioctl_blksszget, seek};
+use rustix::fs::{Advice, FallocateFlags, SeekFrom, fadvise, fallocate, ioctl_blksszget, seek};
 
 use super::slot::SlotDevice;
 use crate::sys;
@@ -142,7 +142,10 @@ impl Medium for Block {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data()?;
+        // What is read back comes from the medium, also where direct access was refused. Only a hint.
+        let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
+        Ok(())
     }
 }
 
