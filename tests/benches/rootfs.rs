@@ -218,8 +218,9 @@ impl Bench {
             let inner = if mender { self.mender_install(artifact) } else { self.install(artifact) };
             let trace = self.dir.join("trace");
             let mut strace = Command::new("strace");
+            // One file for each thread: no call is split.
             strace.args([
-                "-f",
+                "-ff",
                 "-y",
                 "-o",
                 text(&trace),
@@ -229,7 +230,15 @@ impl Bench {
             strace.arg(inner.get_program()).args(inner.get_args());
             strace.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
             run(&mut strace);
-            let trace = fs::read_to_string(&trace).expect("strace's output");
+            let threads = fs::read_dir(&self.dir).expect("the directory").flatten().map(|found| found.path());
+            let threads = threads.filter(|path| path.file_stem().is_some_and(|name| name == "trace"));
+            let trace: String = threads
+                .map(|path| {
+                    let text = fs::read_to_string(&path).expect("strace's output");
+                    fs::remove_file(&path).expect("strace's output");
+                    text
+                })
+                .collect();
             let on_slot = || trace.lines().filter(|line| line.contains(&format!("<{}", self.slot)));
             let flushes = on_slot().filter(|line| line.contains("sync(")).count();
             let written: u64 = on_slot()
