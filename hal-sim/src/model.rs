@@ -65,6 +65,7 @@ pub struct Simulation {
     budget: Budget,
     trouble: Trouble,
     mistake: Option<Mistake>,
+    resume_downloads: bool,
     steps: u16,
 }
 
@@ -75,14 +76,20 @@ impl Simulation {
     /// A daemon whose server has a deployment.
     #[must_use]
     pub fn daemon(profile: Profile, budget: Budget, mistake: Option<Mistake>) -> Self {
-        Self::new(profile, budget, mistake, false, StopSet::default())
+        Self::new(profile, budget, mistake, false, StopSet::default(), false)
+    }
+
+    /// The same where downloads go on after a restart.
+    #[must_use]
+    pub fn resuming_daemon(profile: Profile, budget: Budget) -> Self {
+        Self::new(profile, budget, None, false, StopSet::default(), true)
     }
 
     /// A user who calls `install`, and then whatever verb is taken.
     #[must_use]
     pub fn command_line(profile: Profile, budget: Budget, stop_before: Option<Stop>) -> Self {
         let stops = stop_before.map_or(StopSet::default(), |stop| StopSet::default().with(stop));
-        Self::new(profile, budget, None, true, stops)
+        Self::new(profile, budget, None, true, stops, false)
     }
 
     fn new(
@@ -91,6 +98,7 @@ impl Simulation {
         mistake: Option<Mistake>,
         standalone: bool,
         stop_before: StopSet,
+        resume_downloads: bool,
     ) -> Self {
         let mut new = Self {
             world: World::new(profile),
@@ -100,6 +108,7 @@ impl Simulation {
             budget,
             trouble: Trouble::default(),
             mistake,
+            resume_downloads,
             steps: 0,
         };
         if standalone {
@@ -118,10 +127,13 @@ impl Simulation {
 
     fn start(&mut self, run: Run) -> Result<(), Refusal> {
         let saved = self.world.checkpoint();
-        let (machine, action) =
-            Machine::start(Instant::ZERO, &Config::default(), run, self.stop_before, saved)?;
+        let (machine, action) = Machine::start(Instant::ZERO, &self.config(), run, self.stop_before, saved)?;
         self.turn(machine, action);
         Ok(())
+    }
+
+    fn config(&self) -> Config {
+        Config { resume_downloads: self.resume_downloads, ..Config::default() }
     }
 
     /// Takes an action of the machine: what is outstanding now.
@@ -208,6 +220,7 @@ impl Simulation {
             }
             Op::ClearData => {
                 self.world.records.remove(&Key::Checkpoint);
+                self.world.records.remove(&Key::Offer);
                 Outcome::Success
             }
             // One script everywhere.
@@ -262,6 +275,9 @@ impl Simulation {
         let mut buf = [0; thimble_core::checkpoint::MAX_LEN];
         let bytes = machine.checkpoint().encode(&mut buf).to_vec();
         self.world.records.insert(Key::Checkpoint, bytes);
+        if machine.checkpoint().offer {
+            self.world.records.insert(Key::Offer, Vec::new());
+        }
     }
 
     /// Every way the operation can fail, with what it leaves behind.
@@ -363,7 +379,7 @@ impl Simulation {
             check::resumes_twice(&record, |record| {
                 let start = Machine::start(
                     Instant::ZERO,
-                    &Config::default(),
+                    &self.config(),
                     Run::Daemon,
                     self.stop_before,
                     Some(record),

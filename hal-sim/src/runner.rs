@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use thimble_core::artifact::ManifestEntry;
 use thimble_core::client::{Buffers, Client, Start, StartError};
-use thimble_core::config::Config;
 use thimble_core::hal::{Key, Target};
 use thimble_core::machine::{Machine, Report, Run, StopSet};
 use thimble_core::state::{Phase, State};
@@ -75,7 +74,7 @@ pub fn process(
         files: &mut files,
         window: &mut window,
     };
-    let config = Config::default();
+    let config = bench.0.borrow().config.clone();
     let source = (run == Run::Install).then_some(Target::File("new.mender"));
     let start = Start { config: &config, run, stop_before, source };
     let mut client: Client<'_, Sim> = match Client::start(bench.hal(), buffers, start) {
@@ -162,6 +161,9 @@ pub fn check(durable: &Durable, excused: bool) -> Result<(), String> {
     let status = durable.server.deployments.values().next().map_or("", |deployment| deployment.status());
     if durable.records.contains_key(&Key::Checkpoint) {
         return Err("the update is over and its record is still there".into());
+    }
+    if durable.records.contains_key(&Key::Offer) {
+        return Err("the update is over and the server's offer is still on record".into());
     }
     // Power lost between building the tree and the record that knows of it leaves one; the next artifact wipes it.
     if device.tree && name != OLD {

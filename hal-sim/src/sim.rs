@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use thimble_core::api::auth::Tier;
 use thimble_core::artifact::{Compression, Decompress, DecompressError, Progress, Verifier};
+use thimble_core::config::Config;
 use thimble_core::deployment::Call;
 use thimble_core::hal::{
     self, Agent, Change, Clock, ContentRange, ErrorType, Exit, Hal, Head, Key, Kind, Level, Log, Method,
-    Network, PayloadSink, Platform, Poll, Request, ScriptRunner, Storage, System, Target, TreeFacts,
+    Network, PayloadSink, Platform, Poll, Request, ScriptRunner, Storage, Stored, System, Target, TreeFacts,
     UpdateModule,
 };
 use thimble_core::script::Transition;
@@ -50,6 +51,8 @@ pub enum Effect {
     Script(Transition),
     /// The module is called.
     Module(Call),
+    /// The payload's bytes so far are marked as stored.
+    Mark,
     /// A status is reported.
     Status(String),
     /// The reboot command runs.
@@ -62,6 +65,7 @@ impl fmt::Display for Effect {
             Self::Commit => f.write_str("save"),
             Self::Script(transition) => write!(f, "{transition}"),
             Self::Module(call) => f.write_str(call.name()),
+            Self::Mark => f.write_str("mark"),
             Self::Status(status) => f.write_str(status),
             Self::Reboot => f.write_str("reboot"),
         }
@@ -123,6 +127,8 @@ pub struct Bench {
     pub log: Vec<(Level, String)>,
     /// The artifact file, for `install`.
     pub file: Arc<[u8]>,
+    /// What is configured.
+    pub config: Config,
     plan: Box<dyn Plan>,
 }
 
@@ -134,8 +140,16 @@ impl Handle {
     /// A bench with a world on it.
     #[must_use]
     pub fn new(durable: Durable, file: Arc<[u8]>, plan: Box<dyn Plan>) -> Self {
-        let bench =
-            Bench { durable, now: Instant::ZERO, down: None, lines: Vec::new(), log: Vec::new(), file, plan };
+        let bench = Bench {
+            durable,
+            now: Instant::ZERO,
+            down: None,
+            lines: Vec::new(),
+            log: Vec::new(),
+            file,
+            config: Config::default(),
+            plan,
+        };
         Self(Rc::new(RefCell::new(bench)))
     }
 
@@ -152,6 +166,7 @@ impl Handle {
                 answer: b"",
                 ended: false,
                 seen: false,
+                file: Vec::new(),
             },
             network: Net { bench: self.clone(), answer: None, at: 0, seen: false },
             system: Sys { bench: self.clone(), fails: false },
@@ -381,7 +396,12 @@ pub struct Module {
     answer: &'static [u8],
     ended: bool,
     seen: bool,
+    /// What came of the payload's file.
+    file: Vec<u8>,
 }
+
+/// Of a payload's file, between marks.
+const MARK_EVERY: u64 = 8;
 
 impl Module {
     fn device<T>(&self, act: impl FnOnce(&mut Device) -> T) -> T {
@@ -441,7 +461,51 @@ impl ErrorType for Module {
 }
 
 impl PayloadSink for Module {
+    fn mark_every(&self) -> u64 {
+        MARK_EVERY
+    }
+
+    fn mark(&mut self, sum: &[u8; 32]) -> Result<(), Gone> {
+        let fate = self.bench.fate(&Effect::Mark)?;
+        let mut file = self.file.clone();
+        match fate {
+            Fate::Fails | Fate::Refuses => return Err(Gone("the disk is full", Kind::NoSpace)),
+            // A disk that keeps the mark and loses what it speaks of.
+            Fate::LostInside => file.iter_mut().for_each(|byte| *byte = 0),
+            Fate::Works | Fate::LostBefore | Fate::LostAfter => {}
+        }
+        self.device(|device| device.partial = Some((file, *sum)));
+        if matches!(fate, Fate::LostInside | Fate::LostAfter) {
+            self.bench.lose();
+            return Err(Gone::down());
+        }
+        Ok(())
+    }
+
+    fn stored(&mut self) -> Option<Stored> {
+        self.device(|device| {
+            device.partial.as_ref().map(|(bytes, sum)| Stored { length: bytes.len() as u64, sum: *sum })
+        })
+    }
+
+    fn read_stored(&mut self, to: &mut [u8]) -> Result<usize, Gone> {
+        let at = self.file.len();
+        let bytes = self.device(|device| device.partial.as_ref().map(|(bytes, _)| bytes.clone()));
+        let bytes = bytes.unwrap_or_default();
+        let length = bytes.len().saturating_sub(at).min(to.len());
+        to[..length].copy_from_slice(&bytes[at..at + length]);
+        self.file.extend(&bytes[at..at + length]);
+        Ok(length)
+    }
+
+    fn forget_stored(&mut self) -> Result<(), Gone> {
+        self.file.clear();
+        self.device(|device| device.partial = None);
+        Ok(())
+    }
+
     fn poll_begin(&mut self, _: Instant, _: &str, _: u64) -> Poll<Result<(), Gone>> {
+        self.file.clear();
         match self.fate {
             _ if self.bench.is_down() => Poll::Pending,
             Fate::Fails | Fate::Refuses => {
@@ -456,11 +520,22 @@ impl PayloadSink for Module {
     }
 
     fn poll_write(&mut self, _: Instant, bytes: &[u8]) -> Poll<Result<usize, Gone>> {
-        if self.bench.is_down() { Poll::Pending } else { Poll::Ready(Ok(bytes.len())) }
+        if self.bench.is_down() {
+            return Poll::Pending;
+        }
+        self.file.extend(bytes);
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_end(&mut self, _: Instant) -> Poll<Result<(), Gone>> {
-        if self.bench.is_down() { Poll::Pending } else { Poll::Ready(Ok(())) }
+        if self.bench.is_down() {
+            return Poll::Pending;
+        }
+        if self.file != crate::sample::PAYLOAD {
+            let mut bench = self.bench.0.borrow_mut();
+            bench.durable.server.violation("the module got other bytes than the artifact has");
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_finish(&mut self, _: Instant) -> Poll<Result<(), Gone>> {
@@ -488,6 +563,14 @@ impl UpdateModule for Module {
             return Err(Gone::down());
         }
         self.device(Device::prepare);
+        Ok(())
+    }
+
+    fn prepare_again(&mut self, _: &TreeFacts<'_>) -> Result<(), Gone> {
+        if self.bench.is_down() {
+            return Err(Gone::down());
+        }
+        self.device(Device::prepare_again);
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
+use thimble_core::config::Config;
 use thimble_core::machine::{Machine, Run, StopSet};
 use thimble_core::state::Verb;
 
@@ -37,6 +38,19 @@ impl std::fmt::Display for Counts {
 /// # Errors
 /// The first run that ends wrong: what went wrong in it, its transcript, and what must not be.
 pub fn walk(profile: Profile, budget: Budget, standalone: bool) -> Result<Counts, Failing> {
+    walk_with(&Config::default(), profile, budget, standalone)
+}
+
+/// The same with another configuration.
+///
+/// # Errors
+/// As [`walk`].
+pub fn walk_with(
+    config: &Config,
+    profile: Profile,
+    budget: Budget,
+    standalone: bool,
+) -> Result<Counts, Failing> {
     let artifact = sample::fitting(profile.payload);
     let plan = Walk::new(budget);
     // Both halves of a 128-bit fingerprint: keeping whole configurations would take gigabytes.
@@ -51,6 +65,7 @@ pub fn walk(profile: Profile, budget: Budget, standalone: bool) -> Result<Counts
             artifact.clone(),
             Box::new(Everything(Rc::clone(&plan))),
         );
+        bench.0.borrow_mut().config = config.clone();
         let mut watch = |bench: &Handle, machine: Option<&Machine>| -> bool {
             let walk = plan.borrow();
             if walk.choices.is_replay() {

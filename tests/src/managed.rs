@@ -91,9 +91,13 @@ impl Managed {
 
     /// The server deploys `package` to this device.
     pub fn deploy(&self, package: &Package) {
-        let bytes: Arc<[u8]> = fs::read(package.build(&self.lab)).expect("the artifact").into();
-        let artifact =
-            Artifact { name: package.name().into(), device_types: vec![DEVICE_TYPE.into()], bytes };
+        let bytes = fs::read(package.build(&self.lab)).expect("the artifact");
+        self.deploy_bytes(package.name(), bytes.into());
+    }
+
+    /// The server deploys these bytes as the artifact of this name.
+    pub fn deploy_bytes(&self, name: &str, bytes: Arc<[u8]>) {
+        let artifact = Artifact { name: name.into(), device_types: vec![DEVICE_TYPE.into()], bytes };
         self.server.with(|server| server.deployments.insert(ID.into(), Deployment::new(artifact)));
     }
 

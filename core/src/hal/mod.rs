@@ -28,7 +28,7 @@ pub use log::{Level, Log};
 pub use module::{TreeFacts, UpdateModule};
 pub use network::{ContentRange, Head, Method, Network, Request, RetryAfter, Target};
 pub use script::ScriptRunner;
-pub use sink::PayloadSink;
+pub use sink::{PayloadSink, Stored};
 pub use storage::{Change, Key, Storage};
 pub use system::System;
 

@@ -68,6 +68,8 @@ impl Machine {
             {
                 Tag::Cleanup
             }
+            // An earlier process has written just this.
+            (State::CheckSizes, Phase::Main) if self.is_saved() => return None,
             // The device is what it was: nothing is written.
             (State::SaveProvides, _) if self.verdict == Verdict::RolledBack => return None,
             (state, phase) => state::tag(mode, state, phase)?,
