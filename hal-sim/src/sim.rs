@@ -594,7 +594,9 @@ impl UpdateModule for Module {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        Some(Instant::ZERO)
+        // A download takes what comes at once: only the network is waited for.
+        let call = self.call.filter(|call| !matches!(call, Call::Download | Call::DownloadWithFileSizes));
+        call.map(|_| Instant::ZERO)
     }
 
     fn poll_exit(&mut self, _: Instant) -> Poll<Result<Exit, Gone>> {
@@ -722,7 +724,7 @@ impl Network for Net {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        Some(Instant::ZERO)
+        self.answer.is_some().then_some(Instant::ZERO)
     }
 
     fn poll_head(&mut self, _: Instant) -> Poll<Result<Head, Gone>> {
