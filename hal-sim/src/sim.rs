@@ -165,6 +165,7 @@ impl Handle {
                 fate: Fate::Works,
                 answer: b"",
                 ended: false,
+                killed: false,
                 seen: false,
                 file: Vec::new(),
             },
@@ -395,6 +396,7 @@ pub struct Module {
     fate: Fate,
     answer: &'static [u8],
     ended: bool,
+    killed: bool,
     seen: bool,
     /// What came of the payload's file.
     file: Vec<u8>,
@@ -579,6 +581,7 @@ impl UpdateModule for Module {
             return Err(Gone("the work tree is missing", Kind::NotFound));
         }
         self.seen = false;
+        self.killed = false;
         self.fate = self.bench.fate(&Effect::Module(call))?;
         self.call = Some(call);
         if matches!(call, Call::Download | Call::DownloadWithFileSizes) {
@@ -595,8 +598,8 @@ impl UpdateModule for Module {
 
     fn deadline(&self) -> Option<Instant> {
         // A download takes what comes at once: only the network is waited for.
-        let call = self.call.filter(|call| !matches!(call, Call::Download | Call::DownloadWithFileSizes));
-        call.map(|_| Instant::ZERO)
+        let downloads = matches!(self.call, Some(Call::Download | Call::DownloadWithFileSizes));
+        (self.call.is_some() && (self.killed || !downloads)).then_some(Instant::ZERO)
     }
 
     fn poll_exit(&mut self, _: Instant) -> Poll<Result<Exit, Gone>> {
@@ -613,6 +616,7 @@ impl UpdateModule for Module {
 
     fn kill(&mut self, _: Instant, _: Duration) {
         self.ended = false;
+        self.killed = true;
     }
 
     fn is_clean(&mut self) -> bool {
