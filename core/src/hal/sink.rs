@@ -41,9 +41,9 @@ pub trait PayloadSink: ErrorType {
         0
     }
 
-    /// The file's bytes so far have this SHA-256. They and the mark are durable on return: a later process may find
-    /// them in [`Self::stored`]. Power loss inside leaves the mark before, this one, or none. Blocks for the time of two
-    /// flushes.
+    /// The file's bytes so far have this SHA-256. They become durable, and then the mark, on return or soon after: a
+    /// later process may find them in [`Self::stored`]. Power loss leaves the mark before, this one, or none. Blocks for
+    /// the time of two flushes at most.
     fn mark(&mut self, sha256: &[u8; 32]) -> Result<(), Self::Error> {
         let _ = sha256;
         Ok(())

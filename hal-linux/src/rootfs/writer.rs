@@ -6,8 +6,8 @@
 //! ```
 //!
 //! There are [`BUFFERS`] buffers and no more: a slow device slows the download down. Blocks that the slot already
-//! holds are not written; where nothing matches, most blocks are not even compared. One flush at the end, and its
-//! failure is final.
+//! holds are not written; where nothing matches, most blocks are not even compared. One flush at the end, and one at each
+//! mark of a download that may go on after a restart; the failure of any is final.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,7 +24,7 @@ use super::medium::{ALIGNMENT, Medium};
 use crate::wait::PollSet;
 
 /// Bytes of a buffer, and so of a write.
-const BUFFER: usize = 256 * 1024;
+pub(super) const BUFFER: usize = 256 * 1024;
 /// Buffers on their way: enough to keep both sides busy, little enough for a small device.
 const BUFFERS: usize = 4;
 /// What is compared, and written when it differs.
@@ -59,22 +59,32 @@ pub struct Summary {
     pub zeroed: u64,
 }
 
+/// Notes that so many bytes with this digest are durable.
+pub(super) type Marker = Box<dyn Fn(u64, [u8; 32]) -> io::Result<()> + Send>;
+
 /// A buffer that begins at a multiple of [`ALIGNMENT`].
-struct Buffer {
+pub(super) struct Buffer {
     memory: Vec<u8>,
     start: usize,
     /// Bytes filled.
     length: usize,
 }
 
+/// What the thread is given.
+enum Message {
+    Write(Buffer),
+    /// All so far, with this digest, is to be durable and marked.
+    Mark([u8; 32]),
+}
+
 impl Buffer {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let memory = vec![0; BUFFER + ALIGNMENT];
         let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         Self { memory, start, length: 0 }
     }
 
-    fn all(&mut self) -> &mut [u8] {
+    pub(super) fn all(&mut self) -> &mut [u8] {
         &mut self.memory[self.start..self.start + BUFFER]
     }
 
@@ -103,7 +113,7 @@ struct Shared {
 /// An image on its way into a slot.
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    filled: Option<SyncSender<Buffer>>,
+    filled: Option<SyncSender<Message>>,
     empty: Receiver<Buffer>,
     verdict: Receiver<io::Result<Summary>>,
     thread: Option<JoinHandle<()>>,
@@ -114,11 +124,25 @@ pub(super) struct Writer {
 impl Writer {
     /// Begins an image of `size` bytes, which must fit (B5). `expected`: what its digest must be, where that is
     /// known; else it is computed on the way.
+    #[cfg(test)]
     pub(super) fn start(
         medium: Box<dyn Medium>,
         size: u64,
         expected: Option<[u8; 32]>,
         options: Options,
+    ) -> io::Result<Self> {
+        Self::start_at(0, medium, size, expected, options, Box::new(|_, _| Ok(())))
+    }
+
+    /// The same behind the first `from` bytes, whole buffers, which the slot holds already; what `expected` is must
+    /// be known then.
+    pub(super) fn start_at(
+        from: u64,
+        medium: Box<dyn Medium>,
+        size: u64,
+        expected: Option<[u8; 32]>,
+        options: Options,
+        marker: Marker,
     ) -> io::Result<Self> {
         if size > medium.size() {
             return Err(io::Error::new(
@@ -128,7 +152,8 @@ impl Writer {
         }
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let shared = Arc::new(Shared { waiting: AtomicBool::new(false), stop: AtomicBool::new(false), wake });
-        let (filled, to_write) = sync_channel(BUFFERS);
+        // Room for a mark behind each buffer.
+        let (filled, to_write) = sync_channel(2 * BUFFERS);
         let (give_back, empty) = channel();
         let (say, verdict) = channel();
         for _ in 0..BUFFERS {
@@ -137,9 +162,15 @@ impl Writer {
         }
         let theirs = shared.clone();
         let thread = thread::Builder::new().name("slot".into()).stack_size(128 * 1024).spawn(move || {
-            let mut work =
-                Work { medium, options, expected, shared: theirs.clone(), summary: Summary::default() };
-            let result = work.run(size, &to_write, &give_back);
+            let mut work = Work {
+                medium,
+                options,
+                expected,
+                marker,
+                shared: theirs.clone(),
+                summary: Summary::default(),
+            };
+            let result = work.run(from, size, &to_write, &give_back);
             // Closed before anybody hears of it.
             drop(work);
             let _ = say.send(result);
@@ -153,7 +184,7 @@ impl Writer {
             verdict,
             thread: Some(thread),
             buffer: None,
-            left: size,
+            left: size - from,
         })
     }
 
@@ -184,6 +215,15 @@ impl Writer {
             self.send();
         }
         Poll::Ready(Ok(taken))
+    }
+
+    /// What came so far, whole buffers with this digest, is to be durable and marked, some time. Left out where a slow
+    /// medium still has other marks to come to.
+    pub(super) fn mark(&self, sum: [u8; 32]) {
+        if let (None, Some(filled)) = (&self.buffer, &self.filled) {
+            // Full, or a thread that is gone and has said why.
+            let _ = filled.try_send(Message::Mark(sum));
+        }
     }
 
     /// No more comes: the rest is written and flushed. Says so at once when less came than was announced.
@@ -221,7 +261,7 @@ impl Writer {
             && buffer.length > 0
         {
             // There are no more buffers than fit, so this does not wait. A thread that is gone has said why.
-            let _ = filled.send(buffer);
+            let _ = filled.send(Message::Write(buffer));
         }
     }
 
@@ -296,19 +336,36 @@ struct Work {
     medium: Box<dyn Medium>,
     options: Options,
     expected: Option<[u8; 32]>,
+    marker: Marker,
     shared: Arc<Shared>,
     summary: Summary,
 }
 
 impl Work {
-    fn run(&mut self, size: u64, filled: &Receiver<Buffer>, empty: &Sender<Buffer>) -> io::Result<Summary> {
+    fn run(
+        &mut self,
+        from: u64,
+        size: u64,
+        filled: &Receiver<Message>,
+        empty: &Sender<Buffer>,
+    ) -> io::Result<Summary> {
         let mut old = Buffer::new();
         let mut digest = (self.options.verify && self.expected.is_none()).then(|| Context::new(&SHA256));
-        let mut offset = 0;
+        let mut offset = from;
         let mut misses = 0;
+        self.summary.same = from;
         self.medium.begin(size)?;
-        while let Ok(buffer) = filled.recv() {
+        while let Ok(message) = filled.recv() {
             self.stopped()?;
+            let buffer = match message {
+                Message::Write(buffer) => buffer,
+                Message::Mark(sum) => {
+                    self.medium.flush()?;
+                    // A mark that cannot be written costs a restart more, and nothing else.
+                    let _ = (self.marker)(offset, sum);
+                    continue;
+                }
+            };
             if let Some(digest) = &mut digest {
                 digest.update(buffer.filled());
             }
@@ -440,7 +497,8 @@ fn write_all(medium: &mut dyn Medium, offset: u64, bytes: &[u8]) -> io::Result<(
     Ok(())
 }
 
-fn read_all(medium: &mut dyn Medium, offset: u64, to: &mut [u8]) -> io::Result<()> {
+/// All of `to`, whole sectors.
+pub(super) fn read_all(medium: &mut dyn Medium, offset: u64, to: &mut [u8]) -> io::Result<()> {
     let sector = medium.sector();
     let mut done = 0;
     while done < to.len() {
