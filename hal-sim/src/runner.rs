@@ -165,7 +165,7 @@ pub fn check(durable: &Durable, excused: bool) -> Result<(), String> {
     if durable.records.contains_key(&Key::Offer) {
         return Err("the update is over and the server's offer is still on record".into());
     }
-    // Power lost between building the tree and the record that knows of it leaves one; the next artifact wipes it.
+    // Power lost while the command line builds the tree, before there is a record, leaves one; the next artifact wipes it.
     if device.tree && name != OLD {
         return Err("the update is over and its work tree is still there".into());
     }

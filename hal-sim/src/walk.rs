@@ -84,7 +84,13 @@ pub fn walk_with(
                 End::Pruned => Ok(()),
                 End::Idle => {
                     let excused = plan.borrow().unsaved || plan.borrow().cleanup_failed;
-                    runner::check(&bench.0.borrow().durable, excused)
+                    let durable = &bench.0.borrow().durable;
+                    runner::check(durable, excused).and_then(|()| {
+                        if durable.device.tree && !excused {
+                            return Err("the deployment is over and its work tree is still there".into());
+                        }
+                        Ok(())
+                    })
                 }
                 end @ (End::Exit(_) | End::Down(_) | End::NotStarted(_) | End::Stuck(_)) => {
                     Err(format!("it does not end well: {end:?}"))

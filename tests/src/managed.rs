@@ -107,15 +107,31 @@ impl Managed {
         Daemon { child: self.command(thimble()).spawn().expect("the daemon starts") }
     }
 
+    /// Starts the daemon under `strace` with these arguments, which writes to `output`. The daemon is the child that is
+    /// waited for; its own children are not traced. Says little in its log, so that system calls are the client's work.
+    #[must_use]
+    pub fn start_traced(&self, output: &Path, args: &[&str]) -> Daemon {
+        let mut command = self.program(Path::new("strace"));
+        command.args(["-D", "-y", "-o"]).arg(output).args(args).arg(thimble());
+        command.args(["--log-level", "warning", "daemon"]);
+        Daemon { child: command.spawn().expect("strace starts") }
+    }
+
     /// The daemon of this program, ready to be started.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
+        let mut command = self.program(program);
+        command.args(["--log-level", "debug", "daemon"]);
+        command
+    }
+
+    /// A program on the device, without arguments.
+    fn program(&self, program: &Path) -> Command {
         let log = File::options().create(true).append(true).open(self.lab.path("daemon.log"));
         let log = log.expect("the log of the daemon");
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new(program);
         command
-            .args(["--log-level", "debug", "daemon"])
             .current_dir(self.lab.path(""))
             .env("PATH", format!("{}:{path}", self.lab.path("bin").display()))
             .env("MENDER_CONF_DIR", self.lab.path("conf"))
@@ -140,9 +156,18 @@ impl Managed {
     /// As [`Self::finish`]; `tell` gets the process id of each daemon.
     #[track_caller]
     pub fn finish_telling(&self, tell: &mut dyn FnMut(u32)) -> String {
-        let mut daemon = self.start();
-        tell(daemon.pid());
-        for _ in 0..STARTS {
+        self.finish_starting(&mut |_| {
+            let daemon = self.start();
+            tell(daemon.pid());
+            daemon
+        })
+    }
+
+    /// As [`Self::finish`]; `start` starts each daemon, and gets how many there were before.
+    #[track_caller]
+    pub fn finish_starting(&self, start: &mut dyn FnMut(usize) -> Daemon) -> String {
+        let mut daemon = start(0);
+        for number in 1..=STARTS {
             if self.wait_while(&mut daemon, is_finished) {
                 // An observer may kill it just now; one that has only just started does not know the signal yet.
                 let ended = daemon.terminate();
@@ -150,8 +175,7 @@ impl Managed {
                     return self.status();
                 }
             }
-            daemon = self.start();
-            tell(daemon.pid());
+            daemon = start(number);
         }
         panic!("the daemon died {STARTS} times\n{}", self.story());
     }

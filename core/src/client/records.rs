@@ -8,7 +8,8 @@ use crate::artifact::{depends, provides};
 use crate::checkpoint::{self, Checkpoint, Tag, Unusable};
 use crate::control::Pool;
 use crate::hal::{
-    Agent, Change, Error as _, Hal, Key, Kind, Level, Log, Platform, Storage, System, TreeFacts, UpdateModule,
+    Agent, Change, Error as _, Hal, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, System,
+    TreeFacts, UpdateModule,
 };
 use crate::limits;
 use crate::machine::{Machine, Naming, Run};
@@ -70,13 +71,22 @@ impl<P: Platform> Client<'_, P> {
     /// and the deployment's log goes on. What cannot be had is logged; the calls that need it then fail.
     pub(super) fn restore(&mut self) {
         let checkpoint = self.machine.checkpoint();
-        let (has_header, has_module) = (checkpoint.header, checkpoint.module);
+        let (tag, has_header, has_module) = (checkpoint.tag, checkpoint.header, checkpoint.module);
         let deployment = checkpoint.deployment.clone();
         if !deployment.is_empty() {
             self.hal.log.open_deployment(deployment.as_str());
             self.hal
                 .log
                 .log(Level::Info, format_args!("going on with deployment {deployment} after a restart"));
+        }
+        if tag == Tag::Store && !has_module && !deployment.is_empty() {
+            // Power may have been lost before the record knew of them. No module and no script of them has run.
+            self.remove_tree();
+            if let Err(error) = self.hal.scripts.discard() {
+                self.hal
+                    .log
+                    .log(Level::Error, format_args!("the artifact's scripts cannot be removed: {error}"));
+            }
         }
         if !has_header {
             return;
@@ -378,6 +388,5 @@ fn maps_change<'b>(machine: &Machine, buf: &'b mut [u8]) -> Option<Change<'b>> {
 
 /// The artifact's scripts take their place; nothing of an unverified artifact ever does.
 fn publish<P: Platform>(hal: &mut Hal<P>) -> Result<(), Refused> {
-    use crate::hal::ScriptRunner;
     hal.scripts.publish().map_err(|error| refused!("the artifact's state scripts cannot be stored: {error}"))
 }
