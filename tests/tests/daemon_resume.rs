@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use thimble_hal_sim::listen::{Entry, Security, Wire};
 use thimble_hal_sim::server::{Endpoint, Fault};
-use thimble_tests::lab::{Lab, Package};
+use thimble_tests::lab::{Lab, Package, has};
 use thimble_tests::managed::{Daemon, LIMIT, Managed};
 
 const MIB: usize = 1024 * 1024;
@@ -74,14 +74,18 @@ impl Device {
 
     fn kill_when(&self, condition: impl Fn(&Self) -> bool) {
         let daemon: Daemon = self.managed.start();
+        self.wait_until(condition);
+        daemon.signal("KILL");
+        daemon.ended();
+        self.managed.server.calm();
+    }
+
+    fn wait_until(&self, condition: impl Fn(&Self) -> bool) {
         let end = Instant::now() + LIMIT;
         while !condition(self) {
             assert!(Instant::now() < end, "{}", self.managed.story());
             std::thread::sleep(Duration::from_millis(5));
         }
-        daemon.signal("KILL");
-        daemon.ended();
-        self.managed.server.calm();
     }
 
     /// How much the mark says is stored.
@@ -163,6 +167,22 @@ fn a_download_goes_on_after_a_restart_with_what_is_not_stored() {
     let mut seen = device.managed.statuses();
     seen.dedup();
     assert_eq!(seen, ["downloading", "installing", "success"]);
+}
+
+#[test]
+fn the_file_at_hand_goes_on_and_the_one_before_it_comes_again() {
+    let mut device = Device::resuming();
+    let first = vec![7; MIB];
+    let package = Package::new("release-2").files(&[("first", &first), ("payload", &device.payload)]);
+    device.artifact = package.script("ArtifactInstall_Enter_00").bytes(device.lab()).into();
+    device.managed.deploy_bytes("release-2", device.artifact.clone());
+    device.lab().on(
+        "ArtifactInstall",
+        "sha256sum < files/payload > \"$lab/installed\"; [ \"$(wc -c < files/first)\" -eq 1048576 ] || exit 1",
+    );
+    device.kill_at(10 * MIB, 2 * MARK);
+    device.succeeds();
+    assert_eq!(device.ranges(), [(None, None), (None, None), device.rest(2 * MARK)]);
 }
 
 #[test]
@@ -326,6 +346,33 @@ fn a_module_that_takes_the_streams_gets_the_same_bytes_from_the_start() {
     });
     device.succeeds();
     assert_eq!(device.ranges(), [(None, None), (None, None)]);
+}
+
+#[test]
+fn a_compressed_payload_comes_from_the_start() {
+    if !has("mender-artifact") {
+        return eprintln!("left out: mender-artifact, which compresses, is not installed");
+    }
+    let device = Device::resuming();
+    let package = Package::new("release-2").files(&[("payload", &device.payload)]);
+    device.managed.deploy(&package.script("ArtifactInstall_Enter_00"));
+    device.managed.server.disturb(Endpoint::Artifact, 0, 1, Wire::Hang(9 * MIB));
+    device.kill_when(|device| fs::metadata(device.stored()).is_ok_and(|file| file.len() > 8 * MIB as u64));
+    assert_eq!(device.mark(), None);
+    device.succeeds();
+    assert_eq!(device.ranges(), [(None, None), (None, None)]);
+}
+
+#[test]
+fn a_restart_of_the_service_is_a_restart() {
+    let device = Device::resuming();
+    device.managed.server.disturb(Endpoint::Artifact, 0, 1, Wire::Hang(9 * MIB));
+    let daemon = device.managed.start();
+    device.wait_until(|device| device.mark() == Some(2 * MARK));
+    daemon.stop();
+    device.managed.server.calm();
+    device.succeeds();
+    assert_eq!(device.ranges(), [(None, None), (None, None), device.rest(2 * MARK)]);
 }
 
 #[test]
