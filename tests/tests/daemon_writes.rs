@@ -3,8 +3,9 @@
 //! no `strace` or nothing may be traced.
 //!
 //! The kill comes on the way into the call, so that each point is behind one change and before the next: inside a save,
-//! between a write and its flush, between a flush and a rename. Half a write is another matter: the simulated disk of
-//! the store's own tests has that.
+//! between a write and its flush, between a flush and a rename. At flushes it is also a loss of power: the last write to
+//! the file, which nothing made durable, is half there. (More of what a disk may lose has the simulated one of the store's
+//! own tests.)
 //!
 //! All points, and pairs of them, take minutes: `cargo test -p thimble-tests --test daemon_writes -- --ignored`.
 
@@ -109,12 +110,57 @@ fn points(trace: &Path, managed: &Managed) -> Vec<Point> {
     points
 }
 
-/// Kills the processes of these numbers at these points; the status of the deployment, and the trace of the process
-/// that comes after the last of them (or of all of them, when there are none).
+/// The process was killed on the way into a flush: of the last write to that file only half is there. False when there
+/// was none.
+fn tear(trace: &Path) -> bool {
+    let text = String::from_utf8_lossy(&fs::read(trace).expect("the trace")).into_owned();
+    let file = |line: &str| {
+        let (_, rest) = line.split_once('<')?;
+        rest.split_once('>').map(|(path, _)| PathBuf::from(path))
+    };
+    let mut lines = text.lines().rev().skip_while(|line| !line.contains("sync("));
+    let Some(path) = lines.next().and_then(file) else { return false };
+    let written = lines.find_map(|line| {
+        let is_write = line.starts_with("write(") || line.starts_with("pwrite64(");
+        let (_, length) = line.rsplit_once("= ")?;
+        (is_write && file(line).as_ref() == Some(&path)).then(|| length.parse::<u64>().ok())?
+    });
+    let (Some(written), Ok(file)) = (written, fs::File::options().write(true).open(&path)) else {
+        return false;
+    };
+    let length = file.metadata().expect("it is open").len();
+    file.set_len(length.saturating_sub(written - written / 2)).expect("it can be cut");
+    true
+}
+
+/// Kills the processes of these numbers at these points, and tears what they did last; the status of the deployment,
+/// and the traces of all processes.
+fn run_torn(managed: &Managed, kills: &[(usize, Point)], torn: &AtomicUsize) -> (String, Vec<PathBuf>) {
+    run_with(managed, kills, &mut |trace| {
+        if tear(trace) {
+            torn.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+}
+
+/// The same without tearing.
 fn run(managed: &Managed, kills: &[(usize, Point)]) -> (String, Vec<PathBuf>) {
+    run_with(managed, kills, &mut |_| {})
+}
+
+fn run_with(
+    managed: &Managed,
+    kills: &[(usize, Point)],
+    killed: &mut dyn FnMut(&Path),
+) -> (String, Vec<PathBuf>) {
     let trace = format!("trace={CALLS}");
-    let mut traces = Vec::new();
+    let mut traces: Vec<PathBuf> = Vec::new();
     let status = managed.finish_starting(&mut |number| {
+        if let Some(before) = number.checked_sub(1)
+            && kills.iter().any(|(process, _)| *process == before)
+        {
+            killed(&traces[before]);
+        }
         let output = managed.lab.path(format!("trace.{number}"));
         traces.push(output.clone());
         match kills.iter().find(|(process, _)| *process == number) {
@@ -241,6 +287,36 @@ fn killed_twice(device: Device) {
         }
     });
     println!("{device:?}: {} pairs", pairs.into_inner());
+}
+
+/// Kills at each flush of a file, and tears what was not flushed.
+fn killed_and_torn(device: Device) {
+    if !can_trace() {
+        return;
+    }
+    let points = all_points(device).into_iter();
+    let points: Vec<_> =
+        points.filter(|(_, point)| matches!(point.call.as_str(), "fsync" | "fdatasync")).collect();
+    let (cases, torn) = (points.len(), AtomicUsize::new(0));
+    each(points, |kill| {
+        let managed = device.set_up();
+        let (status, _) = run_torn(&managed, std::slice::from_ref(&kill), &torn);
+        is_true(&managed, &status, &format!("{device:?}, {kill:?}, torn"));
+    });
+    let torn = torn.into_inner();
+    println!("{device:?}: {cases} flushes, {torn} torn");
+    // Each save of the record is one; what else is flushed are directories.
+    assert!(torn >= 5, "{device:?}: {torn} of {cases}");
+}
+
+#[test]
+fn i2_d7_power_is_lost_in_writes_of_an_update_with_reboot() {
+    killed_and_torn(Device::Reboots);
+}
+
+#[test]
+fn i2_d7_power_is_lost_in_writes_of_a_download_that_goes_on() {
+    killed_and_torn(Device::Resumes);
 }
 
 #[test]
