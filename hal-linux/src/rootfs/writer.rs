@@ -359,6 +359,8 @@ impl Work {
             self.stopped()?;
             let buffer = match message {
                 Message::Write(buffer) => buffer,
+                // Its update is whole or nothing: no part of it could be gone on with.
+                Message::Mark(_) if self.medium.is_sequential() => continue,
                 Message::Mark(sum) => {
                     self.medium.flush()?;
                     // A mark that cannot be written costs a restart more, and nothing else.

@@ -194,6 +194,24 @@ fn a_mark_comes_behind_its_bytes_and_a_flush() {
 }
 
 #[test]
+fn b9_a_sequential_medium_is_flushed_once_and_never_marked() {
+    let bytes = image(2 * BUFFER, 3);
+    let fault = Fault::new(MIB);
+    fault.0.lock().unwrap().sequential = true;
+    let expected = ring::digest::digest(&SHA256, &bytes).as_ref().try_into().unwrap();
+    let (medium, size) = (Box::new(fault.clone()), bytes.len() as u64);
+    let marker: Marker = Box::new(|_, _| panic!("its update is whole or nothing"));
+    let mut writer = Writer::start_at(0, medium, size, Some(expected), Options::default(), marker).unwrap();
+    for buffer in bytes.chunks(BUFFER) {
+        assert!(matches!(writer.poll_write(buffer), Poll::Ready(Ok(BUFFER))));
+        writer.mark([1; 32]);
+    }
+    writer.end().unwrap();
+    run(&mut writer, |writer, _| writer.poll_finish()).unwrap();
+    assert_eq!(fault.0.lock().unwrap().flushes, 1);
+}
+
+#[test]
 fn b6_a_mark_that_cannot_be_flushed_fails_the_image() {
     let fault = Fault::new(MIB);
     fault.0.lock().unwrap().fail_flush = Some(libc::EIO);
