@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use thimble_hal_sim::listen::{Entry, Security, Wire};
 use thimble_hal_sim::server::{Endpoint, Fault};
 use thimble_tests::lab::{Lab, Package, has};
-use thimble_tests::managed::{Daemon, LIMIT, Managed};
+use thimble_tests::managed::{Daemon, ID, LIMIT, Managed};
 
 const MIB: usize = 1024 * 1024;
 
@@ -373,6 +373,35 @@ fn a_restart_of_the_service_is_a_restart() {
     device.managed.server.calm();
     device.succeeds();
     assert_eq!(device.ranges(), [(None, None), (None, None), device.rest(2 * MARK)]);
+}
+
+/// All of the payload is there and a control map holds the install back: the record still says Download.
+#[test]
+fn a_restart_in_the_pause_before_the_install_goes_on() {
+    let device = Device::resuming();
+    let map = |action: &str| {
+        format!(
+            r#"{{"id":"{ID}","priority":0,"states":{{"ArtifactInstall_Enter":{{"action":"{action}"}}}}}}"#
+        )
+    };
+    let set = |action: &str| {
+        device.managed.server.with(|server| {
+            server.v2 = true;
+            for deployment in server.deployments.values_mut() {
+                deployment.control_map = Some(map(action));
+            }
+        });
+    };
+    set("pause");
+    device.kill_when(|device| {
+        device.managed.statuses().iter().any(|status| status == "pause_before_installing")
+    });
+    set("continue");
+    device.succeeds();
+    assert_eq!(device.ranges(), [(None, None), (None, None), device.rest(2 * MARK)]);
+    let mut seen = device.managed.statuses();
+    seen.dedup();
+    assert_eq!(seen, ["downloading", "pause_before_installing", "installing", "success"]);
 }
 
 #[test]

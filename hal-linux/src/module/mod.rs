@@ -31,8 +31,7 @@ use crate::wait::PollSet;
 /// Bytes of output logged per call and stream: more than any sane module says, less than a log cannot hold.
 const OUTPUT: usize = 1024 * 1024;
 
-/// A part of a file that is worth two flushes and a small write: what a restart costs at most, and less than a
-/// hundredth more wear.
+/// A part of a file that is worth two flushes and a small write: what a restart costs of the network at most.
 pub(crate) const MARK_EVERY: u64 = 4 * 1024 * 1024;
 
 /// Runs update modules and streams payloads to them.
