@@ -86,6 +86,10 @@ pub struct Checkpoint {
     pub stores: u8,
     /// The server's id of the deployment; empty on the command line.
     pub deployment: Text<{ limits::DEPLOYMENT_ID }>,
+    /// The server's offer is stored beside this record, so that a download can go on after a restart. That record
+    /// says it itself: nothing of it stands in this one.
+    #[serde(skip)]
+    pub offer: bool,
 }
 
 /// Why a stored record cannot be used.
@@ -167,6 +171,7 @@ mod tests {
             header: true,
             stores: 6,
             deployment: Text::copy("d-1").unwrap(),
+            offer: false,
         }
     }
 
@@ -176,6 +181,8 @@ mod tests {
         let bytes = sample().encode(&mut buf);
         assert_eq!(&bytes[..bytes.len() - 4], &[1, 0, 4, 0, 0, 0, 2, 1, 1, 6, 3, b'd', b'-', b'1']);
         assert_eq!(Checkpoint::decode(bytes), Ok(sample()));
+        let offered = Checkpoint { offer: true, ..sample() };
+        assert_eq!(offered.encode(&mut [0; MAX_LEN]), sample().encode(&mut [0; MAX_LEN]));
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Config {
     /// 0: derived from the interval.
     pub retry_poll_count: u32,
     pub retry_download_count: u32,
+    /// A daemon that is started again in Download goes on with it.
+    pub resume_downloads: bool,
     pub state_script_timeout: Duration,
     pub state_script_retry_interval: Duration,
     pub state_script_retry_timeout: Duration,
@@ -39,6 +41,7 @@ impl Default for Config {
             retry_poll_interval: Duration::from_secs(300),
             retry_poll_count: 0,
             retry_download_count: 10,
+            resume_downloads: false,
             state_script_timeout: Duration::from_secs(3600),
             state_script_retry_interval: Duration::from_secs(60),
             state_script_retry_timeout: Duration::from_secs(1800),

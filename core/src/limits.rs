@@ -35,6 +35,13 @@ pub const SCRIPTS: u16 = 256;
 /// Record writes of one deployment; one more is a state loop (`state-machine.md` 8).
 pub const STORES: u8 = 28;
 
+/// From so many on a restart in Download is its end, also where downloads go on over a restart: half of [`STORES`], so
+/// that what is left takes the rest of the deployment, a rollback with its reboot included.
+pub const DOWNLOAD_STORES: u8 = STORES / 2;
+
+/// Longest `ETag` kept to go on with a download, in bytes; a longer one counts as none.
+pub const ETAG: usize = 128;
+
 /// Update control maps at a time: one per program that may hold updates up, and the server's.
 pub const MAPS: usize = 8;
 

@@ -111,6 +111,8 @@ impl Machine {
         stop_before: StopSet,
         saved: Option<Checkpoint>,
     ) -> Result<(Self, Action), Refusal> {
+        let saved =
+            saved.map(|record| Checkpoint { offer: record.offer && config.resume_downloads, ..record });
         let (place, verdict) = match (run, &saved) {
             (Run::Daemon, Some(record)) if record.mode == Mode::Managed => {
                 let (state, phase, verdict) = state::resume(record);
@@ -284,7 +286,8 @@ impl Machine {
 
     /// The driver got an offer from the server; called before it reports [`ApiCall::Next`] as a success.
     pub fn offer(&mut self, id: Text<{ limits::DEPLOYMENT_ID }>) {
-        self.checkpoint = Checkpoint { deployment: id, ..blank(self.run.mode()) };
+        let offer = self.config.resume_downloads && self.run == Run::Daemon;
+        self.checkpoint = Checkpoint { deployment: id, offer, ..blank(self.run.mode()) };
         self.reset_doors();
     }
 
@@ -444,5 +447,6 @@ fn blank(mode: Mode) -> Checkpoint {
         header: false,
         stores: 0,
         deployment: Text::default(),
+        offer: false,
     }
 }

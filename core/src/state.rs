@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{Checkpoint, Tag};
 use crate::control::Point;
 use crate::deployment::Verdict;
+use crate::limits;
 use crate::script::{ScriptAction, ScriptState, Transition};
 
 /// Who asked for the update.
@@ -437,11 +438,20 @@ pub const fn saves_if_possible(state: State) -> bool {
 }
 
 /// Where the daemon goes on with a saved update after any restart (`state-machine.md` 11). First boot, reboot, crash
-/// and power loss are told apart by the record alone.
+/// and power loss are told apart by the record alone. A download goes on only with the server's offer beside it, and not
+/// for ever; the scripts of `Download_Enter` run again unless the record says that the header behind them was verified.
 #[must_use]
 pub const fn resume(saved: &Checkpoint) -> (State, Phase, Verdict) {
     let verdict = saved.verdict;
     match saved.tag {
+        // `downloading` is not reported again: `installing` may have been, if all of the payload was there.
+        Tag::Store if saved.offer && saved.stores < limits::DOWNLOAD_STORES => {
+            if saved.header {
+                (Prepare, Main, verdict)
+            } else {
+                (Download, Enter, verdict)
+            }
+        }
         Tag::Store => (Cleanup, Main, Verdict::RolledBack),
         Tag::BeforeInstall | Tag::Install | Tag::AfterReboot | Tag::BeforeCommit | Tag::Commit => {
             (CheckRollback, Main, verdict.worsened())

@@ -5,7 +5,7 @@ use std::fmt;
 use std::task::Poll;
 
 use thimble_core::deployment::Call;
-use thimble_core::hal::{self, ErrorType, Exit, Kind, PayloadSink, TreeFacts, UpdateModule};
+use thimble_core::hal::{self, ErrorType, Exit, Kind, PayloadSink, Stored, TreeFacts, UpdateModule};
 use thimble_core::module::rootfs::{PAYLOAD_TYPE, RootfsError, RootfsImage};
 use thimble_core::time::{Duration, Instant};
 
@@ -95,6 +95,10 @@ impl UpdateModule for Handlers {
         chosen!(self.prepare(facts))
     }
 
+    fn prepare_again(&mut self, facts: &TreeFacts<'_>) -> Result<(), HandlerError> {
+        chosen!(self.prepare_again(facts))
+    }
+
     fn start(&mut self, now: Instant, call: Call) -> Result<(), HandlerError> {
         chosen!(self.start(now, call))
     }
@@ -148,6 +152,26 @@ impl PayloadSink for Handlers {
 
     fn poll_finish(&mut self, now: Instant) -> Poll<Result<(), HandlerError>> {
         chosen!(self.poll_finish(now))
+    }
+
+    fn mark_every(&self) -> u64 {
+        if self.built_in { self.rootfs.mark_every() } else { self.modules.mark_every() }
+    }
+
+    fn mark(&mut self, sha256: &[u8; 32]) -> Result<(), HandlerError> {
+        chosen!(self.mark(sha256))
+    }
+
+    fn stored(&mut self) -> Option<Stored> {
+        if self.built_in { self.rootfs.stored() } else { self.modules.stored() }
+    }
+
+    fn read_stored(&mut self, to: &mut [u8]) -> Result<usize, HandlerError> {
+        chosen!(self.read_stored(to))
+    }
+
+    fn forget_stored(&mut self) -> Result<(), HandlerError> {
+        chosen!(self.forget_stored())
     }
 
     fn abort(&mut self) {

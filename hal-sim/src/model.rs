@@ -76,6 +76,7 @@ pub struct Simulation {
     /// Time, and who holds the update up: only where that is walked.
     now: Instant,
     doors: Option<Doors>,
+    resume_downloads: bool,
     steps: u16,
 }
 
@@ -86,20 +87,26 @@ impl Simulation {
     /// A daemon whose server has a deployment.
     #[must_use]
     pub fn daemon(profile: Profile, budget: Budget, mistake: Option<Mistake>) -> Self {
-        Self::new(profile, budget, mistake, false, StopSet::default(), None)
+        Self::new(profile, budget, mistake, false, StopSet::default(), None, false)
     }
 
     /// The same, with everything that can be said about control maps meanwhile.
     #[must_use]
     pub fn controlled(profile: Profile, budget: Budget, doors: Doors, mistake: Option<Mistake>) -> Self {
-        Self::new(profile, budget, mistake, false, StopSet::default(), Some(doors))
+        Self::new(profile, budget, mistake, false, StopSet::default(), Some(doors), false)
+    }
+
+    /// The same where downloads go on after a restart.
+    #[must_use]
+    pub fn resuming_daemon(profile: Profile, budget: Budget) -> Self {
+        Self::new(profile, budget, None, false, StopSet::default(), None, true)
     }
 
     /// A user who calls `install`, and then whatever verb is taken.
     #[must_use]
     pub fn command_line(profile: Profile, budget: Budget, stop_before: Option<Stop>) -> Self {
         let stops = stop_before.map_or(StopSet::default(), |stop| StopSet::default().with(stop));
-        Self::new(profile, budget, None, true, stops, None)
+        Self::new(profile, budget, None, true, stops, None, false)
     }
 
     fn new(
@@ -109,6 +116,7 @@ impl Simulation {
         standalone: bool,
         stop_before: StopSet,
         doors: Option<Doors>,
+        resume_downloads: bool,
     ) -> Self {
         let mut new = Self {
             world: World::new(profile),
@@ -120,6 +128,7 @@ impl Simulation {
             mistake,
             now: Instant::ZERO,
             doors,
+            resume_downloads,
             steps: 0,
         };
         if standalone {
@@ -148,7 +157,8 @@ impl Simulation {
     }
 
     fn config(&self) -> Config {
-        self.doors.as_ref().map_or_else(Config::default, Doors::config)
+        let config = self.doors.as_ref().map_or_else(Config::default, Doors::config);
+        Config { resume_downloads: self.resume_downloads, ..config }
     }
 
     fn step(&mut self, machine: &mut Machine, event: Event) -> Action {
@@ -282,6 +292,7 @@ impl Simulation {
             }
             Op::ClearData => {
                 self.world.records.remove(&Key::Checkpoint);
+                self.world.records.remove(&Key::Offer);
                 Outcome::Success
             }
             // One script everywhere.
@@ -450,6 +461,9 @@ impl Simulation {
         let mut buf = [0; thimble_core::checkpoint::MAX_LEN];
         let bytes = machine.checkpoint().encode(&mut buf).to_vec();
         self.world.records.insert(Key::Checkpoint, bytes);
+        if machine.checkpoint().offer {
+            self.world.records.insert(Key::Offer, Vec::new());
+        }
     }
 
     /// Every way the operation can fail, with what it leaves behind.

@@ -232,7 +232,10 @@ pub fn check(durable: &Durable, excused: bool) -> Result<(), String> {
     if durable.records.contains_key(&Key::Checkpoint) {
         return Err("the update is over and its record is still there".into());
     }
-    // Power lost between building the tree and the record that knows of it leaves one; the next artifact wipes it.
+    if durable.records.contains_key(&Key::Offer) {
+        return Err("the update is over and the server's offer is still on record".into());
+    }
+    // Power lost while the command line builds the tree, before there is a record, leaves one; the next artifact wipes it.
     if device.tree && name != OLD {
         return Err("the update is over and its work tree is still there".into());
     }
@@ -248,5 +251,64 @@ pub fn check(durable: &Durable, excused: bool) -> Result<(), String> {
         }
         "failure" if name == NEW => Err("the server was told failure, and the new name is on record".into()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+    use crate::sim::{Effect, Fate, Plan};
+    use thimble_core::deployment::Call;
+
+    /// Power is lost in the first `Download`.
+    struct Once(bool);
+
+    impl Plan for Once {
+        fn fate(&mut self, effect: &Effect) -> Fate {
+            if *effect == Effect::Module(Call::Download) && !std::mem::replace(&mut self.0, true) {
+                return Fate::LostInside;
+            }
+            Fate::Works
+        }
+    }
+
+    /// What becomes of a deployment whose offer on record is changed while the power is off.
+    fn status(change: impl FnOnce(&mut Vec<u8>)) -> String {
+        let artifact = sample::fitting(true);
+        let bench = Handle::new(durable(Profile::SLOTS, &artifact), artifact, Box::new(Once(false)));
+        bench.0.borrow_mut().config.resume_downloads = true;
+        let end = process(&bench, Run::Daemon, StopSet::default(), &mut |_, _| Then::GoOn);
+        assert!(matches!(end, End::Down(Down::PowerLost)), "{end:?}");
+        change(bench.0.borrow_mut().durable.records.get_mut(&Key::Offer).unwrap());
+        boot(&bench);
+        let end = daemon(&bench, &mut |_, _| Then::GoOn);
+        assert!(matches!(end, End::Idle), "{end:?}");
+        let durable = &bench.0.borrow().durable;
+        check(durable, false).unwrap();
+        durable.server.deployments[DEPLOYMENT].status().to_owned()
+    }
+
+    #[test]
+    fn i10_an_offer_of_another_deployment_is_none() {
+        assert_eq!(status(|_| {}), "success");
+        let other = |offer: &mut Vec<u8>| {
+            let body = offer.len() - 4;
+            let at = offer.windows(3).position(|window| window == DEPLOYMENT.as_bytes()).unwrap();
+            offer[at + 2] = b'2';
+            let crc = crc32fast::hash(&offer[..body]).to_le_bytes();
+            offer[body..].copy_from_slice(&crc);
+        };
+        assert_eq!(status(other), "failure");
+    }
+
+    #[test]
+    fn d7_a_damaged_offer_is_none() {
+        for bit in [0, 9, 100, 333] {
+            assert_eq!(status(|offer| offer[bit / 8] ^= 1 << (bit % 8)), "failure", "{bit}");
+        }
+        for length in [0, 1, 20] {
+            assert_eq!(status(|offer| offer.truncate(length)), "failure", "{length}");
+        }
     }
 }

@@ -6,6 +6,9 @@ use crate::artifact_writer::ArtifactWriter;
 use crate::sim::DEVICE_TYPE;
 use crate::world::NEW;
 
+/// What is in its file.
+pub const PAYLOAD: &[u8] = b"what the new artifact brings";
+
 /// The new artifact, with or without a payload, for this type of device.
 #[must_use]
 pub fn artifact(payload: bool, device_type: &str) -> Arc<[u8]> {
@@ -18,7 +21,7 @@ pub fn named(name: &str, payload: bool, device_type: &str) -> Arc<[u8]> {
     let writer = if payload {
         ArtifactWriter::new(name, "simulated", &[device_type])
             .script("ArtifactInstall_Enter_00", b"#!/bin/sh\n")
-            .file("file", b"what the new artifact brings")
+            .file("file", PAYLOAD)
     } else {
         ArtifactWriter::empty(name, &[device_type])
     };

@@ -40,8 +40,9 @@ fail WHAT [N|N-M|always]          the first time, the N-th, the N-th to M-th, al
 retry-later WHAT [...]            a script exits with 21
 abort at STATUS [...]             the server answers 409 from then on
 lose-power before|in|after WHAT [...]
-    WHAT: a script (ArtifactInstall_Enter), a call (ArtifactInstall), a status (installing), reboot, save
+    WHAT: a script (ArtifactInstall_Enter), a call (ArtifactInstall), a status (installing), reboot, save, mark
 deploy NAME                       the server has one more artifact for the device
+resume-downloads                  a download goes on after a restart; \"mark\" is every 8 bytes of a payload
 no-deployment                     the server has nothing for the device
 show idle                         also the scripts of Idle and Sync
 stop-before POINT                 for the next verb
@@ -119,6 +120,7 @@ pub fn run(parts: &[Part]) -> Result<Vec<Part>, String> {
                 ["device", kind] => profile.device(kind)?,
                 ["show", "idle"] => profile.show_idle = true,
                 ["no-deployment"] => profile.nothing = true,
+                ["resume-downloads"] => profile.resume_downloads = true,
                 ["stop-before", point] => {
                     let stop = Stop::ALL.into_iter().find(|stop| stop.name() == *point);
                     stops = stops.with(stop.ok_or_else(|| format!("no such point: {point}"))?);
@@ -141,11 +143,18 @@ struct Given {
     wrong: bool,
     nothing: bool,
     show_idle: bool,
+    resume_downloads: bool,
 }
 
 impl Default for Given {
     fn default() -> Self {
-        Self { profile: Profile::SLOTS, wrong: false, nothing: false, show_idle: false }
+        Self {
+            profile: Profile::SLOTS,
+            wrong: false,
+            nothing: false,
+            show_idle: false,
+            resume_downloads: false,
+        }
     }
 }
 
@@ -188,6 +197,7 @@ impl Stage {
             durable.server.deployments.clear();
         }
         let bench = Handle::new(durable, artifact, Box::new(Shared(Rc::clone(&rules))));
+        bench.0.borrow_mut().config.resume_downloads = given.resume_downloads;
         Self { bench, rules, daemon: false, process: None, exit: None }
     }
 

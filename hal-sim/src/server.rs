@@ -241,6 +241,8 @@ pub struct Server {
     pub v2: bool,
     /// New devices are accepted at once.
     pub accepts_all: bool,
+    /// Parts of artifacts are given to those who ask for them; else all of it.
+    pub ranges: bool,
     /// Scheme, host and port of artifact links, without a slash at the end.
     pub links: String,
     /// Devices by identity.
@@ -261,6 +263,7 @@ impl Server {
         Self {
             v2: false,
             accepts_all: true,
+            ranges: true,
             links: links.to_owned(),
             devices: BTreeMap::new(),
             deployments: BTreeMap::new(),

@@ -16,8 +16,8 @@ use thimble_core::control::Point;
 use thimble_core::deployment::Call;
 use thimble_core::hal::{
     self, Agent, Change, Clock, ContentRange, ErrorType, Exit, Hal, Head, Key, Kind, Level, Log, Method,
-    Network, PayloadSink, Permit, Platform, Policy, Poll, Request, ScriptRunner, Storage, System, Target,
-    TreeFacts, UpdateModule,
+    Network, PayloadSink, Permit, Platform, Policy, Poll, Request, ScriptRunner, Storage, Stored, System,
+    Target, TreeFacts, UpdateModule,
 };
 use thimble_core::script::Transition;
 use thimble_core::time::{Duration, Instant};
@@ -52,6 +52,8 @@ pub enum Effect {
     Script(Transition),
     /// The module is called.
     Module(Call),
+    /// The payload's bytes so far are marked as stored.
+    Mark,
     /// A status is reported.
     Status(String),
     /// The reboot command runs.
@@ -64,6 +66,7 @@ impl fmt::Display for Effect {
             Self::Commit => f.write_str("save"),
             Self::Script(transition) => write!(f, "{transition}"),
             Self::Module(call) => f.write_str(call.name()),
+            Self::Mark => f.write_str("mark"),
             Self::Status(status) => f.write_str(status),
             Self::Reboot => f.write_str("reboot"),
         }
@@ -172,7 +175,9 @@ impl Handle {
                 fate: Fate::Works,
                 answer: b"",
                 ended: false,
+                killed: false,
                 seen: false,
+                file: Vec::new(),
             },
             network: Net { bench: self.clone(), answer: None, at: 0, seen: false },
             system: Sys { bench: self.clone(), fails: false },
@@ -403,8 +408,14 @@ pub struct Module {
     fate: Fate,
     answer: &'static [u8],
     ended: bool,
+    killed: bool,
     seen: bool,
+    /// What came of the payload's file.
+    file: Vec<u8>,
 }
+
+/// Of a payload's file, between marks.
+const MARK_EVERY: u64 = 8;
 
 impl Module {
     fn device<T>(&self, act: impl FnOnce(&mut Device) -> T) -> T {
@@ -464,7 +475,51 @@ impl ErrorType for Module {
 }
 
 impl PayloadSink for Module {
+    fn mark_every(&self) -> u64 {
+        MARK_EVERY
+    }
+
+    fn mark(&mut self, sum: &[u8; 32]) -> Result<(), Gone> {
+        let fate = self.bench.fate(&Effect::Mark)?;
+        let mut file = self.file.clone();
+        match fate {
+            Fate::Fails | Fate::Refuses => return Err(Gone("the disk is full", Kind::NoSpace)),
+            // A disk that keeps the mark and loses what it speaks of.
+            Fate::LostInside => file.iter_mut().for_each(|byte| *byte = 0),
+            Fate::Works | Fate::LostBefore | Fate::LostAfter => {}
+        }
+        self.device(|device| device.partial = Some((file, *sum)));
+        if matches!(fate, Fate::LostInside | Fate::LostAfter) {
+            self.bench.lose();
+            return Err(Gone::down());
+        }
+        Ok(())
+    }
+
+    fn stored(&mut self) -> Option<Stored> {
+        self.device(|device| {
+            device.partial.as_ref().map(|(bytes, sum)| Stored { length: bytes.len() as u64, sum: *sum })
+        })
+    }
+
+    fn read_stored(&mut self, to: &mut [u8]) -> Result<usize, Gone> {
+        let at = self.file.len();
+        let bytes = self.device(|device| device.partial.as_ref().map(|(bytes, _)| bytes.clone()));
+        let bytes = bytes.unwrap_or_default();
+        let length = bytes.len().saturating_sub(at).min(to.len());
+        to[..length].copy_from_slice(&bytes[at..at + length]);
+        self.file.extend(&bytes[at..at + length]);
+        Ok(length)
+    }
+
+    fn forget_stored(&mut self) -> Result<(), Gone> {
+        self.file.clear();
+        self.device(|device| device.partial = None);
+        Ok(())
+    }
+
     fn poll_begin(&mut self, _: Instant, _: &str, _: u64) -> Poll<Result<(), Gone>> {
+        self.file.clear();
         match self.fate {
             _ if self.bench.is_down() => Poll::Pending,
             Fate::Fails | Fate::Refuses => {
@@ -479,11 +534,22 @@ impl PayloadSink for Module {
     }
 
     fn poll_write(&mut self, _: Instant, bytes: &[u8]) -> Poll<Result<usize, Gone>> {
-        if self.bench.is_down() { Poll::Pending } else { Poll::Ready(Ok(bytes.len())) }
+        if self.bench.is_down() {
+            return Poll::Pending;
+        }
+        self.file.extend(bytes);
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_end(&mut self, _: Instant) -> Poll<Result<(), Gone>> {
-        if self.bench.is_down() { Poll::Pending } else { Poll::Ready(Ok(())) }
+        if self.bench.is_down() {
+            return Poll::Pending;
+        }
+        if self.file != crate::sample::PAYLOAD {
+            let mut bench = self.bench.0.borrow_mut();
+            bench.durable.server.violation("the module got other bytes than the artifact has");
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_finish(&mut self, _: Instant) -> Poll<Result<(), Gone>> {
@@ -514,11 +580,20 @@ impl UpdateModule for Module {
         Ok(())
     }
 
+    fn prepare_again(&mut self, _: &TreeFacts<'_>) -> Result<(), Gone> {
+        if self.bench.is_down() {
+            return Err(Gone::down());
+        }
+        self.device(Device::prepare_again);
+        Ok(())
+    }
+
     fn start(&mut self, _: Instant, call: Call) -> Result<(), Gone> {
         if call != Call::Cleanup && !self.device(|device| device.tree) {
             return Err(Gone("the work tree is missing", Kind::NotFound));
         }
         self.seen = false;
+        self.killed = false;
         self.fate = self.bench.fate(&Effect::Module(call))?;
         self.call = Some(call);
         if matches!(call, Call::Download | Call::DownloadWithFileSizes) {
@@ -534,7 +609,9 @@ impl UpdateModule for Module {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        Some(Instant::ZERO)
+        // A download takes what comes at once: only the network is waited for.
+        let downloads = matches!(self.call, Some(Call::Download | Call::DownloadWithFileSizes));
+        (self.call.is_some() && (self.killed || !downloads)).then_some(Instant::ZERO)
     }
 
     fn poll_exit(&mut self, _: Instant) -> Poll<Result<Exit, Gone>> {
@@ -551,6 +628,7 @@ impl UpdateModule for Module {
 
     fn kill(&mut self, _: Instant, _: Duration) {
         self.ended = false;
+        self.killed = true;
     }
 
     fn is_clean(&mut self) -> bool {
@@ -662,7 +740,7 @@ impl Network for Net {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        Some(Instant::ZERO)
+        self.answer.is_some().then_some(Instant::ZERO)
     }
 
     fn poll_head(&mut self, _: Instant) -> Poll<Result<Head, Gone>> {

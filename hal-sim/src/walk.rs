@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use thimble_core::checkpoint::Tag;
 use thimble_core::client::{Client, OPERATOR};
+use thimble_core::config::Config;
 use thimble_core::control::{Id, Lifetime, Order, Point};
 use thimble_core::hal::Key;
 use thimble_core::limits;
@@ -43,7 +44,20 @@ impl std::fmt::Display for Counts {
 /// # Errors
 /// The first run that ends wrong: what went wrong in it, its transcript, and what must not be.
 pub fn walk(profile: Profile, budget: Budget, standalone: bool) -> Result<Counts, Failing> {
-    walk_all(profile, budget, standalone, &Said::default())
+    walk_with(&Config::default(), profile, budget, standalone)
+}
+
+/// The same with another configuration.
+///
+/// # Errors
+/// As [`walk`].
+pub fn walk_with(
+    config: &Config,
+    profile: Profile,
+    budget: Budget,
+    standalone: bool,
+) -> Result<Counts, Failing> {
+    walk_all(config, profile, budget, standalone, &Said::default())
 }
 
 /// What is said about control maps during a walk.
@@ -60,10 +74,16 @@ pub struct Said {
 /// # Errors
 /// See [`walk`].
 pub fn controlled(profile: Profile, budget: Budget, said: &Said) -> Result<Counts, Failing> {
-    walk_all(profile, budget, false, said)
+    walk_all(&Config::default(), profile, budget, false, said)
 }
 
-fn walk_all(profile: Profile, budget: Budget, standalone: bool, said: &Said) -> Result<Counts, Failing> {
+fn walk_all(
+    config: &Config,
+    profile: Profile,
+    budget: Budget,
+    standalone: bool,
+    said: &Said,
+) -> Result<Counts, Failing> {
     let artifact = sample::fitting(profile.payload);
     let plan = Walk::new(budget);
     // Both halves of a 128-bit fingerprint: keeping whole configurations would take gigabytes.
@@ -80,6 +100,7 @@ fn walk_all(profile: Profile, budget: Budget, standalone: bool, said: &Said) -> 
             deployment.control_map.clone_from(&said.server);
         }
         let bench = Handle::new(durable, artifact.clone(), Box::new(Everything(Rc::clone(&plan))));
+        bench.0.borrow_mut().config = config.clone();
         let mut wrong_maps = None;
         let mut watch = |bench: &Handle, machine: Option<&Machine>| -> bool {
             let walk = plan.borrow();
@@ -112,7 +133,13 @@ fn walk_all(profile: Profile, budget: Budget, standalone: bool, said: &Said) -> 
                 End::Pruned => wrong_maps.map_or(Ok(()), Err),
                 End::Idle => {
                     let excused = plan.borrow().unsaved || plan.borrow().cleanup_failed;
-                    runner::check(&bench.0.borrow().durable, excused)
+                    let durable = &bench.0.borrow().durable;
+                    runner::check(durable, excused).and_then(|()| {
+                        if durable.device.tree && !excused {
+                            return Err("the deployment is over and its work tree is still there".into());
+                        }
+                        Ok(())
+                    })
                 }
                 end @ (End::Exit(_) | End::Down(_) | End::NotStarted(_) | End::Stuck(_)) => {
                     Err(format!("it does not end well: {end:?}"))

@@ -78,6 +78,8 @@ pub struct Device {
     pub tree: bool,
     /// The payload was stored and verified.
     pub staged: bool,
+    /// What is marked as stored of the payload, and the digest the mark says.
+    pub partial: Option<(Vec<u8>, [u8; 32])>,
 }
 
 impl Device {
@@ -95,6 +97,7 @@ impl Device {
             backup: false,
             tree: false,
             staged: false,
+            partial: None,
         }
     }
 
@@ -134,6 +137,12 @@ impl Device {
 
     /// A new artifact's work tree is built: what an earlier one left is gone.
     pub fn prepare(&mut self) {
+        self.partial = None;
+        self.prepare_again();
+    }
+
+    /// The same, but what was stored of the payload is kept.
+    pub fn prepare_again(&mut self) {
         self.tree = true;
         self.original = None;
         self.backup = false;
@@ -231,6 +240,7 @@ impl Device {
         self.staged = false;
         self.original = None;
         self.backup = false;
+        self.partial = None;
     }
 }
 
@@ -298,7 +308,8 @@ impl World {
     /// The record of the update in progress.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Checkpoint> {
-        self.records.get(&Key::Checkpoint).and_then(|bytes| Checkpoint::decode(bytes).ok())
+        let record = self.records.get(&Key::Checkpoint).and_then(|bytes| Checkpoint::decode(bytes).ok())?;
+        Some(Checkpoint { offer: self.records.contains_key(&Key::Offer), ..record })
     }
 
     /// The artifact name on record.

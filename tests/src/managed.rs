@@ -91,9 +91,13 @@ impl Managed {
 
     /// The server deploys `package` to this device.
     pub fn deploy(&self, package: &Package) {
-        let bytes: Arc<[u8]> = fs::read(package.build(&self.lab)).expect("the artifact").into();
-        let artifact =
-            Artifact { name: package.name().into(), device_types: vec![DEVICE_TYPE.into()], bytes };
+        let bytes = fs::read(package.build(&self.lab)).expect("the artifact");
+        self.deploy_bytes(package.name(), bytes.into());
+    }
+
+    /// The server deploys these bytes as the artifact of this name.
+    pub fn deploy_bytes(&self, name: &str, bytes: Arc<[u8]>) {
+        let artifact = Artifact { name: name.into(), device_types: vec![DEVICE_TYPE.into()], bytes };
         self.server.with(|server| server.deployments.insert(ID.into(), Deployment::new(artifact)));
     }
 
@@ -103,15 +107,31 @@ impl Managed {
         Daemon { child: self.command(thimble()).spawn().expect("the daemon starts") }
     }
 
+    /// Starts the daemon under `strace` with these arguments, which writes to `output`. The daemon is the child that is
+    /// waited for; its own children are not traced. Says little in its log, so that system calls are the client's work.
+    #[must_use]
+    pub fn start_traced(&self, output: &Path, args: &[&str]) -> Daemon {
+        let mut command = self.program(Path::new("strace"));
+        command.args(["-D", "-y", "-o"]).arg(output).args(args).arg(thimble());
+        command.args(["--log-level", "warning", "daemon"]);
+        Daemon { child: command.spawn().expect("strace starts") }
+    }
+
     /// The daemon of this program, ready to be started.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
+        let mut command = self.program(program);
+        command.args(["--log-level", "debug", "daemon"]);
+        command
+    }
+
+    /// A program on the device, without arguments.
+    fn program(&self, program: &Path) -> Command {
         let log = File::options().create(true).append(true).open(self.lab.path("daemon.log"));
         let log = log.expect("the log of the daemon");
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new(program);
         command
-            .args(["--log-level", "debug", "daemon"])
             .current_dir(self.lab.path(""))
             .env("PATH", format!("{}:{path}", self.lab.path("bin").display()))
             .env("MENDER_CONF_DIR", self.lab.path("conf"))
@@ -139,18 +159,29 @@ impl Managed {
     pub fn finish_telling(&self, tell: &mut dyn FnMut(u32)) -> String {
         let daemon = self.start();
         tell(daemon.pid());
-        self.finish_from(daemon, tell)
+        self.finish_from(daemon, &mut |_| {
+            let daemon = self.start();
+            tell(daemon.pid());
+            daemon
+        })
     }
 
     /// As [`Self::finish`], on with a daemon that runs.
     #[track_caller]
     pub fn finish_with(&self, daemon: Daemon) -> String {
-        self.finish_from(daemon, &mut |_| {})
+        self.finish_from(daemon, &mut |_| self.start())
+    }
+
+    /// As [`Self::finish`]; `start` starts each daemon, and gets how many there were before.
+    #[track_caller]
+    pub fn finish_starting(&self, start: &mut dyn FnMut(usize) -> Daemon) -> String {
+        let daemon = start(0);
+        self.finish_from(daemon, start)
     }
 
     #[track_caller]
-    fn finish_from(&self, mut daemon: Daemon, tell: &mut dyn FnMut(u32)) -> String {
-        for _ in 0..STARTS {
+    fn finish_from(&self, mut daemon: Daemon, start: &mut dyn FnMut(usize) -> Daemon) -> String {
+        for number in 1..=STARTS {
             if self.wait_while(&mut daemon, is_finished) {
                 // An observer may kill it just now; one that has only just started does not know the signal yet.
                 let ended = daemon.terminate();
@@ -158,8 +189,7 @@ impl Managed {
                     return self.status();
                 }
             }
-            daemon = self.start();
-            tell(daemon.pid());
+            daemon = start(number);
         }
         panic!("the daemon died {STARTS} times\n{}", self.story());
     }

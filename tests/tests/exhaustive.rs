@@ -27,6 +27,26 @@ fn daemon_survives_two_failures_and_two_losses() {
 }
 
 #[test]
+fn daemon_that_resumes_downloads_survives_a_failure_and_two_losses() {
+    resuming(Budget { failures: 1, losses: 2 });
+}
+
+#[test]
+#[ignore = "1.5 million configurations, most of a minute: `./test -- --ignored` before a release"]
+fn daemon_that_resumes_downloads_survives_two_failures_and_two_losses() {
+    resuming(Budget { failures: 2, losses: 2 });
+}
+
+fn resuming(budget: Budget) {
+    for (name, profile) in PROFILES {
+        match explore(Simulation::resuming_daemon(profile, budget), LIMIT) {
+            Ok(counts) => println!("resuming daemon, {name}: {counts}"),
+            Err(failing) => panic!("resuming daemon, {name}:\n{failing}"),
+        }
+    }
+}
+
+#[test]
 fn command_line_survives_two_failures_and_two_losses() {
     for (name, profile) in PROFILES {
         for stop in core::iter::once(None).chain(Stop::ALL.map(Some)) {

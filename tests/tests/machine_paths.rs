@@ -138,6 +138,7 @@ fn record(mode: Mode, tag: Tag, verdict: Verdict) -> Checkpoint {
         header: true,
         stores: 0,
         deployment: if mode == Mode::Managed { Text::copy("d-1").unwrap() } else { Text::default() },
+        offer: false,
     }
 }
 
@@ -314,6 +315,33 @@ fn i8_the_29th_write_and_the_29th_load_are_refused_at_every_saving_place() {
             assert_eq!(path.count("Cleanup"), 0);
         }
     }
+}
+
+/// Restarts in Download cost one load each, so that twelve of them leave the half that the rest needs.
+#[test]
+fn i8_a_download_that_never_ends_is_given_up() {
+    let config = Config { resume_downloads: true, ..Config::default() };
+    let start = |saved| Path::start_with(&config, Run::Daemon, None, saved).unwrap();
+    let stream = |op| matches!(op, Op::Stream(_));
+    let mut path = start(None).run(good, stream);
+    let mut downloads = 0;
+    while path.op().is_some_and(|(_, op)| stream(op)) {
+        downloads += 1;
+        path = start(Some(path.machine.checkpoint().clone()))
+            .run(good, |op| stream(op) || op == Op::End || op == Op::CallModule(Call::Cleanup));
+    }
+    assert_eq!(downloads, 13);
+    assert_eq!(path.machine.verdict(), Verdict::RolledBack);
+    assert_eq!(path.finish(good).count("«failure»"), 1);
+}
+
+#[test]
+fn a_download_does_not_go_on_where_that_is_not_wanted() {
+    let config = Config { resume_downloads: true, ..Config::default() };
+    let path = Path::start_with(&config, Run::Daemon, None, None).unwrap();
+    let path = path.run(good, |op| matches!(op, Op::Stream(_)));
+    let path = path.restart();
+    assert_eq!(path.machine.place().0, State::Cleanup);
 }
 
 #[test]

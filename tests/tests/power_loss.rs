@@ -1,7 +1,8 @@
 //! The real client, its parser and its requests on the simulated platform: every effect cut before, inside and after.
 
+use thimble_core::config::Config;
 use thimble_hal_sim::model::Budget;
-use thimble_hal_sim::walk::walk;
+use thimble_hal_sim::walk::walk_with;
 use thimble_hal_sim::world::Profile;
 
 const PROFILES: [(&str, Profile); 5] = [
@@ -13,9 +14,13 @@ const PROFILES: [(&str, Profile); 5] = [
 ];
 
 fn walk_all(failures: u8, losses: u8, standalone: bool) {
+    walk_all_with(&Config::default(), failures, losses, standalone);
+}
+
+fn walk_all_with(config: &Config, failures: u8, losses: u8, standalone: bool) {
     for (name, profile) in PROFILES {
         let mode = if standalone { "command line" } else { "daemon" };
-        match walk(profile, Budget { failures, losses }, standalone) {
+        match walk_with(config, profile, Budget { failures, losses }, standalone) {
             Ok(counts) => println!("{mode}, {name}, {failures} failures, {losses} losses: {counts}"),
             Err(failing) => panic!("{mode}, {name}, {failures} failures, {losses} losses:\n{failing}"),
         }
@@ -30,6 +35,20 @@ fn daemon_survives_two_losses_of_power() {
 #[test]
 fn daemon_survives_a_failure_and_a_loss_of_power() {
     walk_all(1, 1, false);
+}
+
+fn resuming() -> Config {
+    Config { resume_downloads: true, ..Config::default() }
+}
+
+#[test]
+fn daemon_that_resumes_downloads_survives_two_losses_of_power() {
+    walk_all_with(&resuming(), 0, 2, false);
+}
+
+#[test]
+fn daemon_that_resumes_downloads_survives_a_failure_and_a_loss_of_power() {
+    walk_all_with(&resuming(), 1, 1, false);
 }
 
 #[test]

@@ -2,11 +2,16 @@
 //! device; the boot loader's tools are scripts over a file.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use thimble_hal_sim::listen::{Security, Wire};
+use thimble_hal_sim::server::Endpoint;
 use thimble_tests::lab::{Lab, Package, Ran, is_root};
+use thimble_tests::managed::{LIMIT, Managed};
 
 const PRINT: &str = "#!/bin/sh\n[ $# = 0 ] && exec cat 'ENV'\ngrep \"^$1=\" 'ENV'\n";
 const SET: &str = "#!/bin/sh\n[ ! -e 'ENV.broken' ] || { echo 'No space left on device' >&2; exit 1; }\n\
@@ -19,13 +24,18 @@ const SLOT: usize = 4 * 1024 * 1024;
 
 struct Device {
     lab: Lab,
+    slots: Slots,
+}
+
+/// A loop device on a file of the lab; detached when it is dropped.
+struct Slots {
     disk: PathBuf,
     slot: String,
 }
 
-impl Device {
-    /// `None`, said aloud, where there is no root device or no loop device.
-    fn new() -> Option<Self> {
+impl Slots {
+    /// Makes it, and the boot loader's tools. `None`, said aloud, where there is no root device or no loop device.
+    fn new(lab: &Lab, size: usize, tools: &str) -> Option<Self> {
         let left_out = |why: &str| {
             eprintln!("left out: {why}");
             None
@@ -37,33 +47,36 @@ impl Device {
         if libc::major(root) == 0 {
             return left_out("this machine's root is on no device");
         }
-        let lab = Lab::new();
         let disk = lab.path("disk");
-        fs::write(&disk, vec![0xa5; SLOT]).expect("a disk");
+        fs::write(&disk, vec![0xa5; size]).expect("a disk");
         let output = Command::new("losetup").args(["-f", "--show"]).arg(&disk).output();
         let Some(output) = output.ok().filter(|output| output.status.success()) else {
             return left_out("no loop device can be set up");
         };
         let slot = String::from_utf8(output.stdout).expect("a name").trim().to_owned();
         let env = lab.path("env");
-        fs::create_dir(lab.path("tools")).expect("a directory");
-        for (name, text) in [("tools/fw_printenv", PRINT), ("tools/fw_setenv", SET)] {
-            lab.program(name, &text.replace("ENV", env.to_str().expect("a path")));
+        fs::create_dir_all(lab.path(tools)).expect("a directory");
+        for (name, text) in [("fw_printenv", PRINT), ("fw_setenv", SET)] {
+            lab.program(&format!("{tools}/{name}"), &text.replace("ENV", env.to_str().expect("a path")));
         }
-        lab.configure(&format!(
-            "{{\"RootfsPartA\":\"{0}/part2\",\"RootfsPartB\":\"{0}/part3\",\"Bootloader\":\"uboot-tools\"}}",
+        let slots = Self { disk, slot };
+        slots.run_in(lab, 'A');
+        set_env(lab, "2", "0");
+        Some(slots)
+    }
+
+    /// The members of `mender.conf` that say where the slots are.
+    fn members(lab: &Lab) -> String {
+        format!(
+            "\"RootfsPartA\":\"{0}/part2\",\"RootfsPartB\":\"{0}/part3\",\"Bootloader\":\"uboot-tools\"",
             lab.path("").to_str().expect("a path").trim_end_matches('/')
-        ));
-        let device = Self { lab, disk, slot };
-        device.run_in('A');
-        device.set_env("2", "0");
-        Some(device)
+        )
     }
 
     /// Which slot is this machine's root.
-    fn run_in(&self, slot: char) {
+    fn run_in(&self, lab: &Lab, slot: char) {
         let root = fs::metadata("/").expect("the root").dev();
-        let [a, b] = ["part2", "part3"].map(|name| self.lab.path(name));
+        let [a, b] = ["part2", "part3"].map(|name| lab.path(name));
         let (root_node, loop_node) = if slot == 'A' { (&a, &b) } else { (&b, &a) };
         for node in [&a, &b] {
             drop(fs::remove_file(node));
@@ -74,21 +87,57 @@ impl Device {
         std::os::unix::fs::symlink(&self.slot, loop_node).expect("a link");
     }
 
+    fn disk(&self) -> Vec<u8> {
+        // What a block device's own cache still holds is not in the file.
+        assert!(Command::new("sync").arg(&self.slot).status().expect("sync runs").success());
+        fs::read(&self.disk).expect("the disk")
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        drop(Command::new("losetup").args(["-d", &self.slot]).status());
+    }
+}
+
+fn set_env(lab: &Lab, part: &str, upgrade: &str) {
+    lab.write(
+        "env",
+        &format!(
+            "bootcmd=run\nmender_boot_part={part}\nmender_boot_part_hex={part}\nupgrade_available={upgrade}\n"
+        ),
+    );
+}
+
+fn env(lab: &Lab) -> (String, String) {
+    let text = fs::read_to_string(lab.path("env")).expect("the environment");
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_default().to_owned()
+    };
+    assert!(text.contains("bootcmd=run\n"), "what is not ours is kept");
+    (value("mender_boot_part"), value("upgrade_available"))
+}
+
+impl Device {
+    /// `None`, said aloud, where there is no root device or no loop device.
+    fn new() -> Option<Self> {
+        let lab = Lab::new();
+        let slots = Slots::new(&lab, SLOT, "tools")?;
+        lab.configure(&format!("{{{}}}", Slots::members(&lab)));
+        Some(Self { lab, slots })
+    }
+
+    fn run_in(&self, slot: char) {
+        self.slots.run_in(&self.lab, slot);
+    }
+
     fn set_env(&self, part: &str, upgrade: &str) {
-        self.lab.write(
-            "env",
-            &format!("bootcmd=run\nmender_boot_part={part}\nmender_boot_part_hex={part}\nupgrade_available={upgrade}\n"),
-        );
+        set_env(&self.lab, part, upgrade);
     }
 
     fn env(&self) -> (String, String) {
-        let text = fs::read_to_string(self.lab.path("env")).expect("the environment");
-        let value = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-            line.unwrap_or_default().to_owned()
-        };
-        assert!(text.contains("bootcmd=run\n"), "what is not ours is kept");
-        (value("mender_boot_part"), value("upgrade_available"))
+        env(&self.lab)
     }
 
     fn run(&self, args: &[&str]) -> Ran {
@@ -106,19 +155,11 @@ impl Device {
     }
 
     fn disk(&self) -> Vec<u8> {
-        // What a block device's own cache still holds is not in the file.
-        assert!(Command::new("sync").arg(&self.slot).status().expect("sync runs").success());
-        fs::read(&self.disk).expect("the disk")
+        self.slots.disk()
     }
 
     fn is_untouched(&self) -> bool {
         self.disk().iter().all(|&byte| byte == 0xa5)
-    }
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        drop(Command::new("losetup").args(["-d", &self.slot]).status());
     }
 }
 
@@ -231,13 +272,13 @@ fn b5_b8_b11_a_slot_is_not_touched_when_the_image_cannot_be_installed() {
 #[test]
 fn a_mounted_slot_is_not_written() {
     let Some(device) = Device::new() else { return };
-    let made = Command::new("mkfs.ext4").args(["-q", "-F", &device.slot]).status();
+    let made = Command::new("mkfs.ext4").args(["-q", "-F", &device.slots.slot]).status();
     if !made.is_ok_and(|status| status.success()) {
         return eprintln!("left out: mkfs.ext4 is not installed");
     }
     let at = device.lab.path("mounted");
     fs::create_dir(&at).expect("a directory");
-    assert!(Command::new("mount").arg(&device.slot).arg(&at).status().expect("mount runs").success());
+    assert!(Command::new("mount").arg(&device.slots.slot).arg(&at).status().expect("mount runs").success());
     let ran = device.install(&image(1000));
     assert!(Command::new("umount").arg(&at).status().expect("umount runs").success());
     ran.failed("busy");
@@ -261,4 +302,71 @@ fn a_payload_of_two_files_is_no_root_file_system() {
     let artifact = package.build(&device.lab);
     device.run(&["install", artifact.to_str().expect("a path")]).failed("exactly one file");
     assert_eq!(device.env(), pair("2", "0"));
+}
+
+/// The device's reboot: the slots change places, and the daemon dies.
+const REBOOT: &str =
+    "#!/bin/sh\ncd 'LAB' && mv part2 was && mv part3 part2 && mv was part3\nkill -KILL $PPID\n";
+
+const MIB: usize = 1024 * 1024;
+
+/// The daemon is killed when 8 MiB of a larger image are marked as durable; `meanwhile` has the slot, and the daemon is
+/// started again. Returns the `Range` of each request for the artifact, with the image's first byte as 0.
+fn goes_on_after_a_kill(meanwhile: impl FnOnce(&Slots)) -> Option<Vec<Option<u64>>> {
+    let managed = Managed::with(Security::Plain);
+    let lab = &managed.lab;
+    let slots = Slots::new(lab, 16 * MIB, "bin")?;
+    managed.configure(&format!(",\"ResumeDownloads\":true,{}", Slots::members(lab)));
+    lab.program("bin/reboot", &REBOOT.replace("LAB", lab.path("").to_str().expect("a path")));
+    let image = image(10 * MIB + 513);
+    let package = Package::new("new").payload_type("rootfs-image").files(&[("rootfs.ext4", &image)]);
+    let artifact = package.bytes(lab);
+    let begins = artifact.windows(64).position(|window| window == &image[..64]).expect("it is plain");
+    managed.deploy_bytes("new", artifact.into());
+
+    managed.server.disturb(Endpoint::Artifact, 0, 1, Wire::Hang(9 * MIB));
+    let daemon = managed.start();
+    let mark = lab.path("store/modules/v3/payloads/0000/mark");
+    let end = Instant::now() + LIMIT;
+    while fs::read(&mark).ok().and_then(|bytes| bytes.get(1..9)?.try_into().ok().map(u64::from_le_bytes))
+        != Some(8 * MIB as u64)
+    {
+        assert!(Instant::now() < end, "{}", managed.story());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    daemon.signal("KILL");
+    daemon.ended();
+    managed.server.calm();
+    meanwhile(&slots);
+
+    assert_eq!(managed.finish(), "success", "{}", managed.story());
+    managed.no_violations();
+    assert_eq!((lab.name().as_str(), env(lab)), ("new", pair("3", "0")));
+    assert!(slots.disk()[..image.len()] == image);
+    assert!(!mark.exists(), "nothing is left");
+    let journal = managed.server.journal();
+    let downloads = journal.iter().filter(|entry| entry.endpoint == Some(Endpoint::Artifact));
+    let range = |headers: &[(String, String)]| {
+        let (_, value) = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("range"))?;
+        let first: u64 = value.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()?;
+        Some(first - begins as u64)
+    };
+    Some(downloads.map(|entry| range(&entry.headers)).collect())
+}
+
+#[test]
+fn a_download_into_a_slot_goes_on_after_a_restart() {
+    let Some(ranges) = goes_on_after_a_kill(|_| {}) else { return };
+    assert_eq!(ranges, [None, None, Some(8 * MIB as u64)]);
+}
+
+#[test]
+fn d7_a_slot_that_lost_what_was_marked_is_written_anew() {
+    let damage = |slots: &Slots| {
+        let device = fs::File::options().write(true).open(&slots.slot).expect("the slot");
+        device.write_all_at(b"other bytes", 5 * MIB as u64).expect("it can be written");
+        device.sync_all().expect("it is durable");
+    };
+    let Some(ranges) = goes_on_after_a_kill(damage) else { return };
+    assert_eq!(ranges, [None, None, Some(0)]);
 }

@@ -208,6 +208,7 @@ fn record(mode: Mode, tag: Tag, verdict: Verdict) -> Checkpoint {
         header: true,
         stores: 0,
         deployment: Text::default(),
+        offer: false,
     }
 }
 
@@ -233,6 +234,24 @@ fn the_daemon_resumes_as_the_specification_says() {
     ] {
         let (state, phase, now) = resume(&record(Managed, tag, saved));
         assert_eq!(((state, phase), now), (place, verdict), "{tag:?}");
+    }
+}
+
+#[test]
+fn a_download_goes_on_only_with_an_offer_and_not_for_ever() {
+    let store = Checkpoint { offer: true, ..record(Managed, Tag::Store, Verdict::Good) };
+    let half = thimble_core::limits::STORES / 2;
+    assert_eq!(resume(&store), (Prepare, Main, Verdict::Good));
+    let before_the_header = Checkpoint { header: false, module: false, ..store.clone() };
+    assert_eq!(resume(&before_the_header), (Download, Enter, Verdict::Good));
+    for stores in 0..u8::MAX {
+        let goes_on = resume(&Checkpoint { stores, ..store.clone() }).0 != Cleanup;
+        assert_eq!(goes_on, stores < half, "{stores}");
+    }
+    for tag in [Tag::Install, Tag::Reboot, Tag::AfterCommit, Tag::Rollback, Tag::Failure, Tag::Cleanup] {
+        let record = record(Managed, tag, Verdict::Good);
+        let offered = Checkpoint { offer: true, ..record.clone() };
+        assert_eq!(resume(&offered), resume(&record), "{tag:?}");
     }
 }
 

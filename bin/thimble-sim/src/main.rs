@@ -138,6 +138,7 @@ fn walk(out: &mut dyn Write, budget: Budget) -> io::Result<bool> {
     ] {
         for (who, start) in [
             ("daemon", Simulation::daemon(profile, budget, None)),
+            ("daemon that resumes downloads", Simulation::resuming_daemon(profile, budget)),
             ("command line", Simulation::command_line(profile, budget, None)),
         ] {
             match explore(start, LIMIT) {

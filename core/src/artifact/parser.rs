@@ -198,6 +198,26 @@ impl<'b> Parser<'b> {
         self.workspace.files.get(self.file_entry).map(|entry| entry.sum).unwrap_or_default()
     }
 
+    /// Whether the bytes of the payload's files stand in the artifact as they are.
+    #[must_use]
+    pub fn payload_is_plain(&self) -> bool {
+        self.stage == Stage::In(Member::Payload) && self.compression == Compression::None
+    }
+
+    /// The SHA-256 of what came so far of the file that began last.
+    #[must_use]
+    pub fn sum_so_far(&self) -> super::Sum {
+        self.file.clone().finalize().into()
+    }
+
+    /// What came so far of the file that began last, `length` bytes of a plain payload, counts for nothing: its first
+    /// byte comes next. Only right after [`Event::FileBegin`] or [`Event::FileData`].
+    pub fn restart_file(&mut self, length: u64) {
+        self.file = Sha256::new();
+        self.inner.go_back(length);
+        self.outer.go_back(length);
+    }
+
     /// The input has ended.
     ///
     /// # Errors

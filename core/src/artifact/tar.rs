@@ -97,6 +97,13 @@ impl Tar {
         }
     }
 
+    /// The last `n` bytes of the entry at hand are still to come.
+    pub(super) const fn go_back(&mut self, n: u64) {
+        if let State::Data { left, padding } = self.state {
+            self.state = State::Data { left: left.saturating_add(n), padding };
+        }
+    }
+
     /// Reads from the front of `input`; returns how much was taken. `scratch` holds the body of one extension.
     pub(super) fn step(&mut self, input: &[u8], scratch: &mut [u8]) -> Result<(usize, Step), Error> {
         let mut taken: usize = 0;

@@ -2,6 +2,7 @@
 //! machine how they ended. It decides nothing about the flow.
 
 mod doors;
+mod offer;
 mod operation;
 mod records;
 mod requests;
@@ -21,7 +22,7 @@ use crate::config::{self, Config};
 use crate::hal::{Clock, Hal, Level, Log, Network, Platform, Policy, ScriptRunner, Target, UpdateModule};
 use crate::limits;
 use crate::machine::{Action, Check, Event, Machine, Op, OpId, Refusal, Report, Run, StopSet};
-use crate::state::{Mode, Outcome};
+use crate::state::{Mode, Outcome, State};
 use crate::text::Text;
 use crate::time::{Instant, earliest};
 
@@ -125,6 +126,10 @@ pub struct Client<'b, P: Platform> {
     requests: requests::Requests,
     /// Header records of the artifact at hand are stored.
     header_stored: bool,
+    /// The record of the server's offer is what it should be, or there cannot be one.
+    offer_stored: bool,
+    /// The download of an earlier process goes on: the `ETag` that one saw.
+    earlier: Option<Text<{ limits::ETAG }>>,
     /// The module was selected in this process.
     module_selected: bool,
     report: Option<Report>,
@@ -145,7 +150,7 @@ impl<'b, P: Platform> Client<'b, P> {
     pub fn start(mut hal: Hal<P>, buffers: Buffers<'b>, start: Start<'_>) -> Result<Self, StartError> {
         let now = hal.clock.now();
         let Buffers { chunk, record, out, name, header_info, type_info, meta_data, files, window } = buffers;
-        let saved = match records::load(&mut hal, record) {
+        let mut saved = match records::load(&mut hal, record) {
             Ok(saved) => saved,
             Err(records::LoadError::Unusable(Unusable::Corrupt)) => {
                 hal.log.log(Level::Error, format_args!("{}: starting without it", Unusable::Corrupt));
@@ -164,10 +169,19 @@ impl<'b, P: Platform> Client<'b, P> {
                 ),
             );
         }
-        let (source, location) = match start.source {
-            None => (Source::Unknown, ""),
-            Some(Target::File(path)) => (Source::File, path),
-            Some(Target::Url(url)) => (Source::Url, url),
+        let mut earlier = None;
+        if let Some(saved) = &mut saved
+            && start.run == Run::Daemon
+            && start.config.resume_downloads
+        {
+            earlier = records::load_offer(&mut hal, record, saved);
+            saved.offer = earlier.is_some();
+        }
+        let (source, location) = match (start.source, &earlier) {
+            (None, None) => (Source::Unknown, ""),
+            (None, Some(earlier)) => (Source::Url, earlier.link.as_str()),
+            (Some(Target::File(path)), _) => (Source::File, path),
+            (Some(Target::Url(url)), _) => (Source::Url, url),
         };
         let location = Text::copy(location).map_err(|_| StartError::SourceTooLong)?;
         let (machine, action) = Machine::start(now, start.config, start.run, start.stop_before, saved)
@@ -187,6 +201,8 @@ impl<'b, P: Platform> Client<'b, P> {
             transfer: Transfer::default(),
             requests: requests::Requests::default(),
             header_stored: false,
+            offer_stored: earlier.is_some(),
+            earlier: None,
             module_selected: false,
             report: None,
             terminated: false,
@@ -197,6 +213,11 @@ impl<'b, P: Platform> Client<'b, P> {
         };
         if start.run == Run::Daemon {
             client.load_maps(now);
+        }
+        if let Some(earlier) = earlier {
+            client.requests.offered = earlier.offered;
+            let goes_on = matches!(client.machine.place().0, State::Download | State::Prepare);
+            client.earlier = goes_on.then_some(earlier.etag);
         }
         client.restore();
         client.perform(now, action);
@@ -352,7 +373,7 @@ impl<'b, P: Platform> Client<'b, P> {
             Work::Script => self.hal.scripts.deadline(),
             Work::Module(_) | Work::StopModule => self.hal.module.deadline(),
             Work::Transfer => earliest(
-                self.transfer.deadline(),
+                earliest(self.transfer.deadline(), self.requests_deadline()),
                 earliest(self.hal.network.deadline(), self.hal.module.deadline()),
             ),
             Work::Reboot { .. } => None,

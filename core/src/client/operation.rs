@@ -125,7 +125,7 @@ impl<P: Platform> Client<'_, P> {
         }
     }
 
-    fn remove_tree(&mut self) {
+    pub(super) fn remove_tree(&mut self) {
         if let Err(error) = self.hal.module.remove() {
             self.hal.log.log(Level::Error, format_args!("the work tree cannot be removed: {error}"));
         }

@@ -1,11 +1,15 @@
 //! What the client keeps: the record of the update, the header of its artifact, and the provides.
 
-use super::Client;
+use super::offer::SavedOffer;
+use super::requests::Offered;
+use super::{Client, Source};
+use crate::api::check_url;
 use crate::artifact::{depends, provides};
-use crate::checkpoint::{self, Checkpoint, Unusable};
+use crate::checkpoint::{self, Checkpoint, Tag, Unusable};
 use crate::control::Pool;
 use crate::hal::{
-    Agent, Change, Error as _, Hal, Key, Kind, Level, Log, Platform, Storage, System, TreeFacts, UpdateModule,
+    Agent, Change, Error as _, Hal, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, System,
+    TreeFacts, UpdateModule,
 };
 use crate::limits;
 use crate::machine::{Machine, Naming, Run};
@@ -29,6 +33,32 @@ pub(super) fn load<P: Platform>(hal: &mut Hal<P>, buf: &mut [u8]) -> Result<Opti
     }
 }
 
+/// What an earlier process knew of the deployment whose download goes on.
+pub(super) struct Earlier {
+    pub(super) offered: Offered,
+    pub(super) link: Text<{ limits::URL }>,
+    pub(super) etag: Text<{ limits::ETAG }>,
+}
+
+/// Reads the offer of the saved deployment. One of another deployment, or a damaged one, is none: the download then
+/// does not go on.
+pub(super) fn load_offer<P: Platform>(
+    hal: &mut Hal<P>,
+    buf: &mut [u8],
+    saved: &Checkpoint,
+) -> Option<Earlier> {
+    if saved.mode != Mode::Managed {
+        return None;
+    }
+    let offer = SavedOffer::decode(hal.storage.read(Key::Offer, buf).ok()??)?;
+    check_url(offer.link).ok()?;
+    (saved.deployment == *offer.id).then_some(Earlier {
+        offered: Offered::new(Text::copy(offer.artifact_name).ok()?, offer.fits_device),
+        link: Text::copy(offer.link).ok()?,
+        etag: Text::copy(offer.etag).ok()?,
+    })
+}
+
 /// A step of accepting an artifact that failed, as text for people.
 pub(super) type Refused = Text<{ limits::REASON }>;
 
@@ -41,13 +71,22 @@ impl<P: Platform> Client<'_, P> {
     /// and the deployment's log goes on. What cannot be had is logged; the calls that need it then fail.
     pub(super) fn restore(&mut self) {
         let checkpoint = self.machine.checkpoint();
-        let (has_header, has_module) = (checkpoint.header, checkpoint.module);
+        let (tag, has_header, has_module) = (checkpoint.tag, checkpoint.header, checkpoint.module);
         let deployment = checkpoint.deployment.clone();
         if !deployment.is_empty() {
             self.hal.log.open_deployment(deployment.as_str());
             self.hal
                 .log
                 .log(Level::Info, format_args!("going on with deployment {deployment} after a restart"));
+        }
+        if tag == Tag::Store && !has_module && !deployment.is_empty() {
+            // Power may have been lost before the record knew of them. No module and no script of them has run.
+            self.remove_tree();
+            if let Err(error) = self.hal.scripts.discard() {
+                self.hal
+                    .log
+                    .log(Level::Error, format_args!("the artifact's scripts cannot be removed: {error}"));
+            }
         }
         if !has_header {
             return;
@@ -111,14 +150,24 @@ impl<P: Platform> Client<'_, P> {
         self.hal.log.log(Level::Info, format_args!("artifact \"{name}\" is for this device"));
 
         let mut kind = [0; limits::PAYLOAD_TYPE];
-        let Some(kind) = header.payload_type(&mut kind) else { return Ok(false) };
+        let Some(kind) = header.payload_type(&mut kind) else {
+            if self.earlier.is_some() {
+                self.remove_tree();
+            }
+            return Ok(false);
+        };
         let tier = self.hal.agent.tier().filter(|_| self.machine.run() == Run::Daemon);
         if tier.is_some_and(|tier| !tier.accepts(kind)) {
             return Err(refused!("a device of the tier \"system\" does not take payloads of type {kind}"));
         }
         self.hal.module.select(kind).map_err(|error| refused!("payload type {kind}: {error}"))?;
         self.module_selected = true;
-        self.header_stored = false;
+        // With the same header the record that an earlier process wrote is this one's.
+        let mut is_stored = |key, fresh: &[u8]| matches!(self.hal.storage.read(key, self.out), Ok(Some(stored)) if stored == fresh);
+        self.header_stored = self.earlier.is_some()
+            && self.machine.checkpoint().header
+            && is_stored(Key::HeaderInfo, header.header_info())
+            && is_stored(Key::TypeInfo, header.type_info());
         publish::<P>(&mut self.hal)?;
 
         let mut group = [0; limits::NAME];
@@ -137,35 +186,81 @@ impl<P: Platform> Client<'_, P> {
             type_info: header.type_info(),
             meta_data: header.meta_data(),
         };
-        self.hal.module.prepare(&facts).map_err(|error| {
+        let keep =
+            self.header_stored && self.earlier.as_ref().is_some_and(|etag| *etag == *self.transfer.etag());
+        let module = &mut self.hal.module;
+        let prepared = if keep { module.prepare_again(&facts) } else { module.prepare(&facts) };
+        prepared.map_err(|error| {
             let reason = refused!("the work tree cannot be built: {error}");
             // Nobody calls `Cleanup` for an update that did not begin.
             drop(self.hal.module.remove());
             reason
         })?;
+        self.transfer.keeps(keep);
+        if self.machine.checkpoint().header && !(self.header_stored && self.offer_stored) {
+            // The machine sees no difference to what is on record; the records beside it are another matter.
+            self.write_record().map_err(|error| refused!("{error}"))?;
+        }
         Ok(true)
     }
 
     /// [`crate::machine::Op::Save`].
     pub(super) fn save(&mut self) -> Outcome {
+        match self.write_record() {
+            Ok(()) => Outcome::Success,
+            Err(reason) => self.fail(format_args!("{reason}")),
+        }
+    }
+
+    /// The record and, in the same batch, those beside it that are not stored yet.
+    fn write_record(&mut self) -> Result<(), Refused> {
         let mut buf = [0; checkpoint::MAX_LEN];
         let checkpoint = self.machine.checkpoint();
         let record = Change::Put(Key::Checkpoint, checkpoint.encode(&mut buf));
-        let saved = match self.parser.header() {
-            Some(header) if checkpoint.header && !self.header_stored => self.hal.storage.commit(&[
-                record,
-                Change::Put(Key::HeaderInfo, header.header_info()),
-                Change::Put(Key::TypeInfo, header.type_info()),
-            ]),
-            Some(_) | None => self.hal.storage.commit(&[record]),
-        };
-        match saved {
-            Ok(()) => {
-                self.header_stored |= self.machine.checkpoint().header;
-                Outcome::Success
+        let mut batch = [record; 4];
+        let mut length: usize = 1;
+        let mut add = |change| {
+            if let Some(room) = batch.get_mut(length) {
+                *room = change;
+                length = length.saturating_add(1);
             }
-            Err(error) => self.fail(format_args!("the state of the update cannot be saved: {error}")),
+        };
+        if let Some(header) = self.parser.header()
+            && checkpoint.header
+            && !self.header_stored
+        {
+            add(Change::Put(Key::HeaderInfo, header.header_info()));
+            add(Change::Put(Key::TypeInfo, header.type_info()));
         }
+        // An offer without a link is not worth going on with: the download fails at once.
+        if checkpoint.offer
+            && checkpoint.tag == Tag::Store
+            && !self.offer_stored
+            && self.source == Source::Url
+        {
+            let offer = SavedOffer {
+                id: checkpoint.deployment.as_str(),
+                artifact_name: self.requests.offered.artifact_name(),
+                fits_device: self.requests.offered.fits_device(),
+                link: self.location.as_str(),
+                etag: self.transfer.etag(),
+            };
+            match offer.encode(self.out) {
+                Some(offer) => add(Change::Put(Key::Offer, offer)),
+                None => self.hal.log.log(
+                    Level::Warning,
+                    format_args!(
+                        "the server's offer is too long to be stored: a restart will end the download"
+                    ),
+                ),
+            }
+        }
+        let batch = batch.get(..length).unwrap_or_default();
+        let written = self.hal.storage.commit(batch);
+        written.map_err(|error| refused!("the state of the update cannot be saved: {error}"))?;
+        self.header_stored |= checkpoint.header;
+        self.offer_stored |= checkpoint.tag == Tag::Store;
+        Ok(())
     }
 
     /// [`crate::machine::Op::SaveProvides`].
@@ -209,6 +304,7 @@ impl<P: Platform> Client<'_, P> {
                 Change::Delete(Key::Checkpoint),
                 Change::Delete(Key::HeaderInfo),
                 Change::Delete(Key::TypeInfo),
+                Change::Delete(Key::Offer),
             ]),
         };
         committed.map_err(|error| refused!("the new name and provides cannot be stored: {error}"))
@@ -272,6 +368,7 @@ impl<P: Platform> Client<'_, P> {
             Ok(()) => {
                 self.machine.maps_saved();
                 self.header_stored = false;
+                self.offer_stored = false;
                 Outcome::Success
             }
             Err(error) => self.fail(format_args!("the record of the update cannot be deleted: {error}")),
@@ -293,6 +390,5 @@ fn maps_change<'b>(machine: &Machine, buf: &'b mut [u8]) -> Option<Change<'b>> {
 
 /// The artifact's scripts take their place; nothing of an unverified artifact ever does.
 fn publish<P: Platform>(hal: &mut Hal<P>) -> Result<(), Refused> {
-    use crate::hal::ScriptRunner;
     hal.scripts.publish().map_err(|error| refused!("the artifact's state scripts cannot be stored: {error}"))
 }

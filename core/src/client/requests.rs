@@ -8,6 +8,7 @@ use core::task::Poll;
 
 use super::operation::{Polled, Work};
 use super::summary::Summary;
+use super::transfer::Transfer;
 use super::{Client, Source};
 use crate::api::auth::{self, AuthRequest, Identity};
 use crate::api::deployments::{self, Offer};
@@ -75,6 +76,8 @@ pub(super) struct Requests {
     server: usize,
     /// The server refused the token once during this request.
     refused: bool,
+    /// `next` is asked for a fresh link of the deployment at hand, whose download goes on.
+    for_link: bool,
     lost_connections: u8,
     /// No token is asked for before this.
     no_token_before: Option<Instant>,
@@ -119,8 +122,16 @@ impl fmt::Display for NotOffered {
 }
 
 impl Offered {
+    pub(super) const fn new(artifact_name: Text<{ limits::NAME }>, fits_device: bool) -> Self {
+        Self { artifact_name, fits_device, bad_link: Text::new() }
+    }
+
     pub(super) fn artifact_name(&self) -> &str {
         self.artifact_name.as_str()
+    }
+
+    pub(super) const fn fits_device(&self) -> bool {
+        self.fits_device
     }
 
     /// The artifact must be the one that was offered, and offered to this device.
@@ -189,28 +200,53 @@ impl<P: Platform> Client<'_, P> {
 
     /// Begins a request of the machine's.
     pub(super) fn begin_request(&mut self, now: Instant, call: ApiCall) -> Work {
+        self.requests.for_link = false;
+        match self.ask(now, call) {
+            Ok(()) => Work::Request,
+            Err(reason) => Work::Done(self.request_failed(&reason)),
+        }
+    }
+
+    fn ask(&mut self, now: Instant, call: ApiCall) -> Result<(), Failed> {
         let requests = &mut self.requests;
         requests.call = Some(call);
         requests.refused = false;
         if requests.is_authenticating() {
             // A fetch is under way: its token is this request's too.
-            return Work::Request;
+            return Ok(());
         }
         if matches!(call, ApiCall::Status { fresh_token: true, .. }) {
             requests.token.clear();
         }
         let authenticates = requests.token.is_empty();
         let begun = if authenticates { self.begin_token(now) } else { self.send(now) };
-        match begun {
-            Ok(()) => Work::Request,
-            Err(reason) => {
-                if authenticates {
-                    self.requests.authentication_ended();
-                }
-                self.end_request();
-                Work::Done(self.request_failed(&reason))
+        if begun.is_err() {
+            if authenticates {
+                self.requests.authentication_ended();
             }
+            self.end_request();
         }
+        begun
+    }
+
+    /// Asks for a fresh link to the artifact of the deployment at hand: the same question as that for a deployment.
+    /// Then [`Self::poll_link`].
+    pub(super) fn ask_for_link(&mut self, now: Instant) -> Result<(), Failed> {
+        self.requests.for_link = true;
+        self.ask(now, ApiCall::Next)
+    }
+
+    /// [`Outcome::Success`]: the link is there. [`Outcome::Nothing`]: the server does not offer this deployment any
+    /// more. Everything else may be another time.
+    pub(super) fn poll_link(&mut self, now: Instant) -> Poll<Option<Outcome>> {
+        let outcome = match self.counted_step(now) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(None)) => return Poll::Ready(None),
+            Ok(Poll::Ready(Some(outcome))) => outcome,
+            Err(reason) => self.request_failed(&reason),
+        };
+        self.end_request();
+        Poll::Ready(Some(outcome))
     }
 
     /// Moves the request on.
@@ -669,6 +705,21 @@ impl<P: Platform> Client<'_, P> {
         let offer = Offer::parse(body, scheme, &mut link).map_err(|error| failed!("{error}"))?;
         let mut device_type = [0; limits::DEVICE_TYPE];
         let device_type = self.hal.system.device_type(&mut device_type).unwrap_or_default();
+        if self.requests.for_link {
+            let same = offer.id == *self.machine.deployment()
+                && offer.artifact_name == self.requests.offered.artifact_name;
+            if !same || !offer.is_for(device_type) {
+                return Ok(Outcome::Nothing);
+            }
+            let map = Map::from_server(offer.control_map, offer.id.as_str());
+            let map = map.map_err(|error| failed!("the server's update control map: {error}"))?;
+            self.location = Text::copy(offer.uri.map_err(|error| failed!("{error}"))?).unwrap_or_default();
+            self.take_map(now, Ok(map));
+            return Ok(Outcome::Success);
+        }
+        self.transfer = Transfer::default();
+        self.earlier = None;
+        self.offer_stored = false;
         self.requests.offered = Offered {
             artifact_name: offer.artifact_name.clone(),
             fits_device: offer.is_for(device_type),

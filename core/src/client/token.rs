@@ -127,8 +127,8 @@ impl<P: Platform> Client<'_, P> {
         }
     }
 
-    /// A token is being asked for, and not by a request of the machine's.
+    /// A token is being asked for, and not by a request of the machine's or of a download that wants a fresh link.
     const fn is_fetching(&self) -> bool {
-        self.requests.is_authenticating() && !matches!(self.work, Work::Request)
+        self.requests.is_authenticating() && !matches!(self.work, Work::Request | Work::Transfer)
     }
 }

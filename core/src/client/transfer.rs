@@ -3,6 +3,16 @@
 //! A transfer has two halves with the same bytes: up to the verified header ([`Op::Prepare`]), then the payload
 //! ([`Op::Stream`]). Between them the module is asked whether it wants file sizes; nothing is read meanwhile.
 //!
+//! A download that goes on after a restart begins like any other, so nothing that an earlier process verified is
+//! trusted. Only where a file of the payload begins of which that process stored a part are its bytes read back, through
+//! the same digests, in place of the network's:
+//!
+//! ```text
+//! network |version manifest header|payload archive: file ...                                 |
+//!                                                       ^ request ends       ^ Range, If-Range
+//! sink                                                  |stored --> digest --|network --> ...
+//! ```
+//!
 //! [`Op::Prepare`]: crate::machine::Op::Prepare
 //! [`Op::Stream`]: crate::machine::Op::Stream
 
@@ -16,7 +26,7 @@ use crate::config;
 use crate::deployment::Call;
 use crate::hal::{
     Error as _, ErrorType, Head, Kind, Level, Log, Method, Network, PayloadSink, Platform, Request,
-    ScriptRunner, Target, UpdateModule,
+    RetryAfter, ScriptRunner, Stored, Target, UpdateModule,
 };
 use crate::limits;
 use crate::machine::Run;
@@ -50,6 +60,8 @@ enum Stage {
     Body,
     /// The connection broke; the next attempt is then.
     Resume(Instant),
+    /// The link has expired: the server is being asked for a fresh one.
+    Link,
     /// The source has ended and the artifact was complete.
     Complete,
 }
@@ -65,10 +77,22 @@ enum Pending {
     Chunk(usize, usize),
     /// The parser's window holds bytes of the file, these of them are still to go.
     Window(usize, usize),
+    /// The file's bytes so far are to be marked, in case that a restart comes.
+    Mark,
     /// The file is complete.
     End,
     /// The artifact is complete.
     Finish,
+}
+
+/// What an earlier process stored of a file, on its way through the parser.
+#[derive(Clone, Copy, Debug)]
+struct Replay {
+    stored: Stored,
+    /// Bytes that went through.
+    done: u64,
+    /// Where in the artifact the file begins.
+    begins: u64,
 }
 
 /// The state of a transfer.
@@ -79,7 +103,24 @@ pub(super) struct Transfer {
     offset: u64,
     length: Option<u64>,
     resume: Option<Resume>,
-    etag: Text<128>,
+    etag: Text<{ limits::ETAG }>,
+    /// The link has been refused, and no other is there yet.
+    link_expired: bool,
+    /// The link may be an old one: the first answer may say so.
+    link_is_old: bool,
+    /// Bytes there were when a fresh link was asked for last.
+    link_asked_at: Option<u64>,
+    /// What an earlier process stored may be used.
+    keep: bool,
+    replay: Option<Replay>,
+    /// The request goes on behind stored bytes; a server that cannot give a part may give all of it.
+    behind_stored: bool,
+    /// Bytes of the body that are here already.
+    surplus: u64,
+    /// Bytes that came of the file at hand, if there is one.
+    in_file: Option<u64>,
+    /// See [`PayloadSink::mark_every`]; 0: no marks.
+    mark_every: u64,
     /// The unparsed part of the chunk.
     chunk: (usize, usize),
     pending: Pending,
@@ -102,10 +143,24 @@ impl Transfer {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let resume = match self.stage {
             Stage::Resume(at) => Some(at),
-            Stage::None | Stage::Head | Stage::Body | Stage::Complete => None,
+            Stage::None | Stage::Head | Stage::Body | Stage::Link | Stage::Complete => None,
         };
         let module = if self.waiting_since.is_some() { None } else { self.module_deadline };
         earliest(resume, module)
+    }
+
+    pub(super) fn etag(&self) -> &str {
+        self.etag.as_str()
+    }
+
+    /// Bytes of the file at hand.
+    fn came(&mut self, bytes: u64) {
+        self.in_file = self.in_file.map(|before| before.saturating_add(bytes));
+    }
+
+    /// Whether the sink kept what an earlier process stored.
+    pub(super) const fn keeps(&mut self, keep: bool) {
+        self.keep = keep;
     }
 
     /// The module's time stands still while the network is waited for (R-16).
@@ -135,12 +190,17 @@ impl<P: Platform> Client<'_, P> {
                 .log(Level::Warning, format_args!("no verify key is configured: any artifact is accepted"));
         }
         self.parser.reset(trust, self.machine.run() != Run::Bootstrap);
-        self.module_selected = false;
+        // What an earlier process left is still to be cleaned up, should it not come to another module.
+        self.module_selected &= self.earlier.is_some();
         let downloader = match self.machine.run() {
             Run::Daemon => Downloader::Daemon,
             Run::Install | Run::Continue(_) | Run::Bootstrap => Downloader::CommandLine,
         };
-        self.transfer = Transfer { resume: Some(Resume::new(downloader)), ..Transfer::default() };
+        self.transfer = Transfer {
+            resume: Some(Resume::new(downloader)),
+            link_is_old: self.earlier.is_some(),
+            ..Transfer::default()
+        };
         match self.request_artifact(now) {
             Ok(()) => Work::Transfer,
             Err(reason) => Work::Done(self.fail(format_args!("{reason}"))),
@@ -183,13 +243,16 @@ impl<P: Platform> Client<'_, P> {
             return Work::Done(self.fail(format_args!("{call}: {error}")));
         }
         self.transfer.streaming = true;
+        if self.machine.checkpoint().offer && self.transfer.length.is_some() {
+            self.transfer.mark_every = self.hal.module.mark_every();
+        }
         self.transfer.module_deadline = Some(now + self.config.module_timeout);
         Work::Transfer
     }
 
     /// Gives the transfer up; a running module is ended and waited for.
     pub(super) fn stop_transfer(&mut self, now: Instant) {
-        self.hal.network.cancel();
+        self.end_request();
         self.transfer.stage = Stage::None;
         if self.transfer.streaming {
             self.hal.module.abort();
@@ -239,6 +302,8 @@ impl<P: Platform> Client<'_, P> {
             (self.feed_sink(now)?, Step::Module)
         } else if self.transfer.chunk.0 < self.transfer.chunk.1 {
             (Poll::Ready(self.parse()?), Step::Module)
+        } else if let Some(replay) = self.transfer.replay {
+            (self.replay(now, replay)?, Step::Module)
         } else {
             (self.receive(now)?, Step::Network)
         };
@@ -263,6 +328,7 @@ impl<P: Platform> Client<'_, P> {
             Pending::Window(from, to) => {
                 module.poll_write(now, self.parser.data().get(from..to).unwrap_or_default())
             }
+            Pending::Mark => Poll::Ready(module.mark(&self.parser.sum_so_far()).map(|()| 0)),
             Pending::End => module.poll_end(now).map_ok(|()| 0),
             Pending::Finish => module.poll_finish(now).map_ok(|()| 0),
         };
@@ -286,18 +352,93 @@ impl<P: Platform> Client<'_, P> {
                 self.transfer.pending = Pending::Nothing;
                 return Ok(Poll::Ready(Some(Outcome::Success)));
             }
-            Pending::Nothing
-            | Pending::Begin(_)
-            | Pending::Chunk(..)
-            | Pending::Window(..)
-            | Pending::End => Pending::Nothing,
+            Pending::Begin(size) => {
+                self.begin_replay(size);
+                Pending::Nothing
+            }
+            Pending::Chunk(..) if self.mark_is_due() => Pending::Mark,
+            Pending::Nothing | Pending::Chunk(..) | Pending::Window(..) | Pending::Mark | Pending::End => {
+                Pending::Nothing
+            }
         };
         Ok(Poll::Ready(None))
     }
 
+    fn mark_is_due(&self) -> bool {
+        let Transfer { in_file, mark_every, .. } = self.transfer;
+        in_file.and_then(|bytes| bytes.checked_rem(mark_every)) == Some(0) && self.parser.payload_is_plain()
+    }
+
+    /// A file of `size` bytes has begun: what an earlier process stored of it need not come again. Only where it
+    /// stands in the artifact as it is can the rest be asked for.
+    fn begin_replay(&mut self, size: u64) {
+        let transfer = &mut self.transfer;
+        if !transfer.keep || transfer.length.is_none() || !self.parser.payload_is_plain() {
+            return;
+        }
+        let Some(stored) = self.hal.module.stored().filter(|stored| (1..=size).contains(&stored.length))
+        else {
+            return;
+        };
+        self.hal.network.cancel();
+        let (from, to) = core::mem::take(&mut transfer.chunk);
+        let begins = transfer.offset.saturating_sub(to.saturating_sub(from) as u64);
+        transfer.replay = Some(Replay { stored, done: 0, begins });
+    }
+
+    /// Gets more of what is stored, or goes on behind it; from the file's first byte when it is not what it should be.
+    fn replay(&mut self, now: Instant, replay: Replay) -> Result<Poll<Option<Outcome>>, Refused> {
+        let Replay { stored: Stored { length, sum }, done, begins } = replay;
+        let room = usize::try_from(length.saturating_sub(done)).unwrap_or(usize::MAX).min(self.chunk.len());
+        if room > 0 {
+            let to = self.chunk.get_mut(..room).unwrap_or_default();
+            match self.hal.module.read_stored(to) {
+                Ok(read) if read > 0 => {
+                    self.transfer.chunk = (0, read);
+                    return Ok(Poll::Ready(None));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let file = &self.transfer.file;
+                    self.hal.log.log(Level::Warning, format_args!("payload file {file}: {error}"));
+                }
+            }
+        }
+        self.transfer.replay = None;
+        let file = &self.transfer.file;
+        if done == length && self.parser.sum_so_far() == sum {
+            self.transfer.offset = begins.saturating_add(length);
+            self.transfer.behind_stored = true;
+            self.hal.log.log(
+                Level::Info,
+                format_args!("{length} bytes of payload file {file} were stored before the restart"),
+            );
+        } else {
+            self.parser.restart_file(done);
+            self.transfer.in_file = Some(0);
+            self.transfer.offset = begins;
+            self.transfer.behind_stored = true;
+            self.hal.log.log(
+                Level::Warning,
+                format_args!("what was stored of payload file {file} is damaged: from its beginning"),
+            );
+            self.hal
+                .module
+                .forget_stored()
+                .map_err(|error| refused!("payload file {file} cannot be stored: {error}"))?;
+        }
+        self.ask_again(now)
+    }
+
     /// Parses the unparsed part of the chunk up to the next thing that happens.
     fn parse(&mut self) -> Result<Option<Outcome>, Refused> {
-        let (from, to) = self.transfer.chunk;
+        let (from, mut to) = self.transfer.chunk;
+        let end = to;
+        if let Some(past) = self.transfer.in_file.and_then(|at| at.checked_rem(self.transfer.mark_every)) {
+            // A mark is where a file has a multiple of so many bytes.
+            let left = usize::try_from(self.transfer.mark_every.saturating_sub(past)).unwrap_or(usize::MAX);
+            to = to.min(from.saturating_add(left));
+        }
         let input = self.chunk.get(from..to).unwrap_or_default();
         let (taken, event) = self
             .parser
@@ -315,9 +456,18 @@ impl<P: Platform> Client<'_, P> {
             Event::FileBegin { name, size } => {
                 self.transfer.file =
                     Text::copy(name).map_err(|_| refused!("a payload file's name is too long"))?;
+                self.transfer.in_file = Some(0);
                 self.transfer.pending = Pending::Begin(size);
             }
+            Event::FileData(data) if self.transfer.replay.is_some() => {
+                let length = data.len() as u64;
+                self.transfer.came(length);
+                if let Some(replay) = &mut self.transfer.replay {
+                    replay.done = replay.done.saturating_add(length);
+                }
+            }
             Event::FileData(data) => {
+                self.transfer.came(data.len() as u64);
                 let in_chunk = input.as_ptr_range().contains(&data.as_ptr());
                 self.transfer.pending = if in_chunk {
                     // The file's bytes stand at the end of what was taken.
@@ -326,9 +476,12 @@ impl<P: Platform> Client<'_, P> {
                     Pending::Window(0, data.len())
                 };
             }
-            Event::FileEnd => self.transfer.pending = Pending::End,
+            Event::FileEnd => {
+                self.transfer.in_file = None;
+                self.transfer.pending = Pending::End;
+            }
         }
-        self.transfer.chunk = (at, to);
+        self.transfer.chunk = (at, end);
         if !header {
             return Ok(None);
         }
@@ -346,14 +499,13 @@ impl<P: Platform> Client<'_, P> {
             Stage::None => Err(refused!("no transfer is under way")),
             Stage::Complete => Ok(Poll::Ready(None)),
             Stage::Resume(at) if now < at => Ok(Poll::Pending),
-            Stage::Resume(_) => {
-                let offset = self.transfer.offset;
-                self.hal.log.log(Level::Info, format_args!("going on with the download at byte {offset}"));
-                match self.request_artifact(now) {
-                    Ok(()) => Ok(Poll::Ready(None)),
-                    Err(reason) => self.broken(now, reason, None),
-                }
-            }
+            Stage::Resume(_) if self.transfer.link_expired => self.fresh_link(now),
+            Stage::Resume(_) => self.ask_again(now),
+            Stage::Link => match self.poll_link(now) {
+                Poll::Pending => Ok(Poll::Pending),
+                Poll::Ready(None) => Ok(Poll::Ready(None)),
+                Poll::Ready(Some(outcome)) => self.link_answered(now, outcome),
+            },
             Stage::Head => match self.hal.network.poll_head(now) {
                 Poll::Pending => Ok(Poll::Pending),
                 Poll::Ready(Ok(head)) => self.head(now, head),
@@ -370,9 +522,12 @@ impl<P: Platform> Client<'_, P> {
                 Poll::Pending => Ok(Poll::Pending),
                 Poll::Ready(Ok(0)) => self.source_ended(),
                 Poll::Ready(Ok(read)) => {
-                    self.transfer.chunk = (0, read);
                     self.summary.received(read);
-                    self.transfer.offset = self.transfer.offset.saturating_add(read as u64);
+                    let here = usize::try_from(self.transfer.surplus).unwrap_or(usize::MAX).min(read);
+                    self.transfer.surplus = self.transfer.surplus.saturating_sub(here as u64);
+                    self.transfer.chunk = (here, read);
+                    let new = read.saturating_sub(here) as u64;
+                    self.transfer.offset = self.transfer.offset.saturating_add(new);
                     Ok(Poll::Ready(None))
                 }
                 Poll::Ready(Err(error)) => {
@@ -388,9 +543,68 @@ impl<P: Platform> Client<'_, P> {
         }
     }
 
+    /// Asks for the artifact from the first byte that is not here.
+    fn ask_again(&mut self, now: Instant) -> Result<Poll<Option<Outcome>>, Refused> {
+        let offset = self.transfer.offset;
+        self.hal.log.log(Level::Info, format_args!("going on with the download at byte {offset}"));
+        match self.request_artifact(now) {
+            Ok(()) => Ok(Poll::Ready(None)),
+            Err(reason) => self.broken(now, reason, None),
+        }
+    }
+
+    /// The server answered 403 to an old link. A fresh one uses up an attempt, as a broken connection does, and must
+    /// bring something before the next.
+    fn link_refused(&mut self, now: Instant) -> Result<Poll<Option<Outcome>>, Refused> {
+        let offset = self.transfer.offset;
+        let brought_nothing = self.transfer.link_asked_at.replace(offset) == Some(offset);
+        let attempt =
+            self.transfer.resume.as_mut().and_then(|resume| resume.next(&self.config, offset, None));
+        if brought_nothing || attempt.is_none() {
+            return Err(refused!("the server answered 403 to a fresh link to the artifact"));
+        }
+        self.transfer.link_expired = true;
+        self.hal
+            .log
+            .log(Level::Info, format_args!("the link to the artifact has expired: asking for another"));
+        self.fresh_link(now)
+    }
+
+    fn fresh_link(&mut self, now: Instant) -> Result<Poll<Option<Outcome>>, Refused> {
+        self.hal.network.cancel();
+        self.transfer.stage = Stage::Link;
+        match self.ask_for_link(now) {
+            Ok(()) => Ok(Poll::Ready(None)),
+            Err(reason) => self.broken(now, reason, None),
+        }
+    }
+
+    fn link_answered(&mut self, now: Instant, outcome: Outcome) -> Result<Poll<Option<Outcome>>, Refused> {
+        let no_link = || refused!("the link to the artifact has expired, and the server gave no other");
+        match outcome {
+            Outcome::Success | Outcome::Automatic => {
+                self.transfer.link_expired = false;
+                self.transfer.link_is_old = false;
+                self.ask_again(now)
+            }
+            Outcome::Later(seconds) => {
+                self.broken(now, no_link(), seconds.map(|seconds| RetryAfter { seconds }))
+            }
+            Outcome::Failure => self.broken(now, no_link(), None),
+            Outcome::Nothing | Outcome::Aborted | Outcome::Refused => Err(refused!(
+                "the link to the artifact has expired, and the deployment is not offered any more"
+            )),
+        }
+    }
+
     /// The head of an answer came.
     fn head(&mut self, now: Instant, head: Head) -> Result<Poll<Option<Outcome>>, Refused> {
         let transfer = &mut self.transfer;
+        transfer.surplus = 0;
+        let is_old = transfer.link_is_old || transfer.offset > 0;
+        if head.status == 403 && is_old && self.machine.run() == Run::Daemon {
+            return self.link_refused(now);
+        }
         if transfer.offset == 0 {
             if head.status != 200 {
                 return Err(refused!("the server answered {} to the request for the artifact", head.status));
@@ -401,6 +615,8 @@ impl<P: Platform> Client<'_, P> {
             transfer.length = head.content_length;
             transfer.etag =
                 self.hal.network.etag().and_then(|etag| Text::copy(etag).ok()).unwrap_or_default();
+            let known = self.earlier.as_ref().map_or("", Text::as_str);
+            self.offer_stored &= transfer.etag == *known;
         } else {
             match head.status {
                 206 => {
@@ -424,6 +640,13 @@ impl<P: Platform> Client<'_, P> {
                         ));
                     }
                 }
+                // The stored bytes are right all the same; the network is paid twice.
+                200 if transfer.behind_stored
+                    && head.content_length == transfer.length
+                    && self.hal.network.etag().unwrap_or_default() == transfer.etag.as_str() =>
+                {
+                    transfer.surplus = transfer.offset;
+                }
                 200 => {
                     return Err(refused!(
                         "the artifact has changed on the server, or the server cannot resume"
@@ -445,7 +668,7 @@ impl<P: Platform> Client<'_, P> {
         &mut self,
         now: Instant,
         reason: Refused,
-        retry_after: Option<crate::hal::RetryAfter>,
+        retry_after: Option<RetryAfter>,
     ) -> Result<Poll<Option<Outcome>>, Refused> {
         self.hal.network.cancel();
         self.summary.link_broke();

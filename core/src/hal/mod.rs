@@ -30,7 +30,7 @@ pub use module::{TreeFacts, UpdateModule};
 pub use network::{ContentRange, Head, Method, Network, Request, RetryAfter, Target};
 pub use policy::{Permit, Policy};
 pub use script::ScriptRunner;
-pub use sink::PayloadSink;
+pub use sink::{PayloadSink, Stored};
 pub use storage::{Change, Key, Storage};
 pub use system::System;
 

@@ -28,6 +28,12 @@ pub trait UpdateModule: PayloadSink + ErrorType {
     /// Deletes what an earlier update left and builds the work tree, durable before the first call that needs it.
     fn prepare(&mut self, facts: &TreeFacts<'_>) -> Result<(), Self::Error>;
 
+    /// As [`Self::prepare`], in the Download of a deployment that an earlier process began: what that one stored of
+    /// the payload may be kept for [`PayloadSink::stored`].
+    fn prepare_again(&mut self, facts: &TreeFacts<'_>) -> Result<(), Self::Error> {
+        self.prepare(facts)
+    }
+
     /// Starts `call`. For [`Call::Download`] and [`Call::DownloadWithFileSizes`] the payload then goes through
     /// the [`PayloadSink`] methods, and `poll_finish` reports the end of the call instead of `poll_exit`.
     /// Every call except `Cleanup` fails here when the work tree is missing.

@@ -12,7 +12,7 @@ pub enum Key {
     HeaderInfo = 2,
     /// `type-info` of the artifact being installed, as it stood in the verified header.
     TypeInfo = 3,
-    /// Kept for the deployment as the server offered it. Not written yet: a download does not go on after a restart.
+    /// The deployment as the server offered it, where downloads go on after a restart.
     Offer = 4,
     /// Update control maps, active and expired.
     ControlMaps = 5,

@@ -72,6 +72,8 @@ impl Machine {
             (State::RebootDoor, Phase::Leave) if self.checkpoint.tag == Tag::Reboot && self.is_saved() => {
                 return None;
             }
+            // An earlier process has written just this.
+            (State::CheckSizes, Phase::Main) if self.is_saved() => return None,
             // The device is what it was: nothing is written.
             (State::SaveProvides, _) if self.verdict == Verdict::RolledBack => return None,
             (state, phase) => state::tag(mode, state, phase)?,

@@ -16,8 +16,11 @@ impl Machine {
             State::Poll => self.polled(now, outcome),
             State::Inventory => self.inventory_sent(now, outcome),
             State::Prepare => {
-                self.checkpoint.header = matches!(outcome, Outcome::Success | Outcome::Nothing);
-                self.checkpoint.module = outcome == Outcome::Success;
+                // After a failure there is still what an earlier process left to clean up.
+                if matches!(outcome, Outcome::Success | Outcome::Nothing) {
+                    self.checkpoint.header = true;
+                    self.checkpoint.module = outcome == Outcome::Success;
+                }
                 outcome
             }
             State::CheckSizes => {

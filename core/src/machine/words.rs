@@ -119,12 +119,12 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     /// Make [`Machine::checkpoint`] durable, in one batch with the header records when it has `header` and they are
-    /// not stored yet.
+    /// not stored yet, and with the server's offer when it has `offer`.
     Save,
     /// Make name and provides of the artifact durable in one batch with the checkpoint (daemon) or with the end of
     /// the record (command line).
     SaveProvides(Naming),
-    /// Delete the record and the header records; write the control maps in the same batch if they are to be saved.
+    /// Delete the record and those beside it; write the control maps in the same batch if they are to be saved.
     ClearData,
     /// Run script number `index` of the transition. [`Outcome::Nothing`]: there is none of that number.
     /// [`Outcome::Later`]: exit status 21. [`Outcome::Refused`]: the scripts cannot be run at all.

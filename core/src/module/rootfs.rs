@@ -17,7 +17,7 @@ use core::task::Poll;
 
 use crate::deployment::Call;
 use crate::hal::{
-    BootStatus, Bootloader, Error, ErrorType, Exit, Kind, PayloadSink, Slot, TreeFacts, UpdateModule,
+    BootStatus, Bootloader, Error, ErrorType, Exit, Kind, PayloadSink, Slot, Stored, TreeFacts, UpdateModule,
 };
 use crate::time::{Duration, Instant};
 
@@ -37,6 +37,11 @@ pub trait Slots: PayloadSink {
 
     /// See [`UpdateModule::prepare`].
     fn prepare(&mut self, facts: &TreeFacts<'_>) -> Result<(), Self::Error>;
+
+    /// See [`UpdateModule::prepare_again`].
+    fn prepare_again(&mut self, facts: &TreeFacts<'_>) -> Result<(), Self::Error> {
+        self.prepare(facts)
+    }
 
     /// Keeps the slot that ran before the update. Durable on return; gone with [`Self::remove`].
     fn remember(&mut self, running: Slot) -> Result<(), Self::Error>;
@@ -264,6 +269,11 @@ impl<B: Bootloader, S: Slots> UpdateModule for RootfsImage<B, S> {
         self.slots.prepare(facts).map_err(RootfsError::Slots)
     }
 
+    fn prepare_again(&mut self, facts: &TreeFacts<'_>) -> Result<(), Self::Error> {
+        self.run = Run::Nothing;
+        self.slots.prepare_again(facts).map_err(RootfsError::Slots)
+    }
+
     fn start(&mut self, _now: Instant, call: Call) -> Result<(), Self::Error> {
         self.run = Run::Nothing;
         if call != Call::Cleanup && self.slots.is_clean() {
@@ -346,6 +356,29 @@ impl<B: Bootloader, S: Slots> PayloadSink for RootfsImage<B, S> {
             Err(fault) => return Poll::Ready(Err(fault)),
         }
         self.slots.poll_finish(now).map_err(RootfsError::Slots)
+    }
+
+    fn mark_every(&self) -> u64 {
+        self.slots.mark_every()
+    }
+
+    fn mark(&mut self, sha256: &[u8; 32]) -> Result<(), Self::Error> {
+        self.downloading()?;
+        self.slots.mark(sha256).map_err(RootfsError::Slots)
+    }
+
+    fn stored(&mut self) -> Option<Stored> {
+        self.slots.stored()
+    }
+
+    fn read_stored(&mut self, to: &mut [u8]) -> Result<usize, Self::Error> {
+        self.downloading()?;
+        self.slots.read_stored(to).map_err(RootfsError::Slots)
+    }
+
+    fn forget_stored(&mut self) -> Result<(), Self::Error> {
+        self.downloading()?;
+        self.slots.forget_stored().map_err(RootfsError::Slots)
     }
 
     fn abort(&mut self) {

@@ -33,6 +33,7 @@ pub(super) struct Keys {
     pub(super) retry_poll_interval: Option<u64>,
     pub(super) retry_poll_count: Option<u32>,
     pub(super) retry_download_count: Option<u32>,
+    pub(super) resume_downloads: Option<bool>,
     pub(super) state_script_timeout: Option<u64>,
     pub(super) state_script_retry_interval: Option<u64>,
     pub(super) state_script_retry_timeout: Option<u64>,
@@ -68,7 +69,7 @@ pub(super) struct Setting<'a> {
 }
 
 /// The known keys, as the documentation has them. In a file they stand in any case.
-const KEYS: [&str; 41] = [
+const KEYS: [&str; 42] = [
     "ServerURL",
     "Servers",
     "ServerCertificate",
@@ -83,6 +84,7 @@ const KEYS: [&str; 41] = [
     "RetryPollIntervalSeconds",
     "RetryPollCount",
     "RetryDownloadCount",
+    "ResumeDownloads",
     "StateScriptTimeoutSeconds",
     "StateScriptRetryIntervalSeconds",
     "StateScriptRetryTimeoutSeconds",
@@ -199,6 +201,7 @@ impl Keys {
             "RetryDownloadCount" => {
                 self.retry_download_count = Some(setting.count(1, 10_000, "an integer from 1 to 10000")?);
             }
+            "ResumeDownloads" => self.resume_downloads = Some(setting.boolean()?),
             "StateScriptTimeoutSeconds" => self.state_script_timeout = Some(setting.seconds()?),
             "StateScriptRetryIntervalSeconds" => self.state_script_retry_interval = Some(setting.seconds()?),
             "StateScriptRetryTimeoutSeconds" => self.state_script_retry_timeout = Some(setting.seconds()?),

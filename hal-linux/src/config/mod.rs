@@ -189,6 +189,7 @@ impl MenderConf {
             retry_poll_interval: interval(keys.retry_poll_interval, default.retry_poll_interval),
             retry_poll_count: keys.retry_poll_count.unwrap_or(default.retry_poll_count),
             retry_download_count: keys.retry_download_count.unwrap_or(default.retry_download_count),
+            resume_downloads: keys.resume_downloads.unwrap_or(default.resume_downloads),
             state_script_timeout: interval(keys.state_script_timeout, default.state_script_timeout),
             state_script_retry_interval: interval(
                 keys.state_script_retry_interval,

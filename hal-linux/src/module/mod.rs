@@ -3,6 +3,7 @@
 //! `<data>/modules/v3/<payload type>` is called with the name of the call and the path of the work tree, which
 //! is also its working directory. At most one call runs at a time.
 
+mod mark;
 mod streams;
 mod tree;
 
@@ -14,10 +15,11 @@ use std::path::{Path, PathBuf};
 use std::task::Poll;
 
 use thimble_core::deployment::Call;
-use thimble_core::hal::{self, ErrorType, Exit, Kind, PayloadSink, TreeFacts, UpdateModule};
+use thimble_core::hal::{self, ErrorType, Exit, Kind, PayloadSink, Stored, TreeFacts, UpdateModule};
 use thimble_core::limits;
 use thimble_core::time::{Duration, Instant};
 
+pub(crate) use self::mark::Mark;
 use self::streams::{Download, On};
 pub(crate) use self::tree::Tree;
 use crate::SharedLog;
@@ -29,12 +31,19 @@ use crate::wait::PollSet;
 /// Bytes of output logged per call and stream: more than any sane module says, less than a log cannot hold.
 const OUTPUT: usize = 1024 * 1024;
 
+/// A part of a file that is worth two flushes and a small write: what a restart costs of the network at most.
+pub(crate) const MARK_EVERY: u64 = 4 * 1024 * 1024;
+
 /// Runs update modules and streams payloads to them.
 pub struct Modules {
     dir: PathBuf,
     tree: Tree,
     log: SharedLog,
     selected: Option<String>,
+    /// The next file must have this digest.
+    expected: Option<[u8; 32]>,
+    /// What an earlier process stored of a file.
+    kept: Option<Mark>,
     run: Run,
 }
 
@@ -58,6 +67,8 @@ impl Modules {
             tree: Tree::new(&std::path::absolute(datastore_dir)?),
             log,
             selected: None,
+            expected: None,
+            kept: None,
             run: Run::Nothing,
         })
     }
@@ -82,7 +93,9 @@ impl Modules {
 
     fn download(&mut self) -> Result<(&mut Download, On<'_>), ModuleError> {
         match &mut self.run {
-            Run::Download(download) => Ok((download, On { tree: &self.tree, log: &self.log })),
+            Run::Download(download) => {
+                Ok((download, On { tree: &self.tree, log: &self.log, whole: self.expected }))
+            }
             Run::Nothing | Run::Clean | Run::Call { .. } => Err(ModuleError::Order),
         }
     }
@@ -114,7 +127,15 @@ impl UpdateModule for Modules {
 
     fn prepare(&mut self, facts: &TreeFacts<'_>) -> Result<(), ModuleError> {
         self.run = Run::Nothing;
+        self.kept = None;
         self.tree.build(facts).map_err(io_error("build the work tree", self.tree.path()))?;
+        self.tree.flush().map_err(io_error("flush the work tree", self.tree.path()))
+    }
+
+    fn prepare_again(&mut self, facts: &TreeFacts<'_>) -> Result<(), ModuleError> {
+        self.run = Run::Nothing;
+        self.kept =
+            self.tree.build_again(facts).map_err(io_error("build the work tree", self.tree.path()))?;
         self.tree.flush().map_err(io_error("flush the work tree", self.tree.path()))
     }
 
@@ -145,7 +166,8 @@ impl UpdateModule for Modules {
         .map_err(io_error("start", &program))?;
         let name = format!("{payload_type} {call}");
         self.run = if is_download {
-            Run::Download(Download::new(process, name, call == Call::DownloadWithFileSizes))
+            let with_sizes = call == Call::DownloadWithFileSizes;
+            Run::Download(Download::new(process, name, with_sizes, self.kept.take()))
         } else {
             Run::Call { process, name }
         };
@@ -158,7 +180,7 @@ impl UpdateModule for Modules {
             Run::Clean => Poll::Ready(Ok(Exit::Code(0))),
             Run::Call { process, name } => process.poll(now, &mut log_output(&self.log, name)).map(Ok),
             Run::Download(download) => {
-                download.poll_exit(now, &On { tree: &self.tree, log: &self.log }).map(Ok)
+                download.poll_exit(now, &On { tree: &self.tree, log: &self.log, whole: None }).map(Ok)
             }
         }
     }
@@ -187,7 +209,7 @@ impl UpdateModule for Modules {
     }
 
     fn is_clean(&mut self) -> bool {
-        !self.tree.exists()
+        !self.tree.exists() && !self.tree.has_kept()
     }
 
     fn remove(&mut self) -> Result<(), ModuleError> {
@@ -197,6 +219,10 @@ impl UpdateModule for Modules {
 }
 
 impl PayloadSink for Modules {
+    fn expect(&mut self, sha256: &[u8; 32]) {
+        self.expected = Some(*sha256);
+    }
+
     fn poll_begin(&mut self, now: Instant, name: &str, size: u64) -> Poll<Result<(), ModuleError>> {
         let (download, on) = self.download()?;
         download.poll_begin(now, name, size, &on)
@@ -215,6 +241,29 @@ impl PayloadSink for Modules {
     fn poll_finish(&mut self, now: Instant) -> Poll<Result<(), ModuleError>> {
         let (download, on) = self.download()?;
         download.poll_finish(now, &on)
+    }
+
+    fn mark_every(&self) -> u64 {
+        MARK_EVERY
+    }
+
+    fn mark(&mut self, sha256: &[u8; 32]) -> Result<(), ModuleError> {
+        let (download, on) = self.download()?;
+        download.mark(sha256, &on)
+    }
+
+    fn stored(&mut self) -> Option<Stored> {
+        self.download().ok().and_then(|(download, _)| download.stored())
+    }
+
+    fn read_stored(&mut self, to: &mut [u8]) -> Result<usize, ModuleError> {
+        let (download, on) = self.download()?;
+        download.read_stored(to, &on)
+    }
+
+    fn forget_stored(&mut self) -> Result<(), ModuleError> {
+        let (download, on) = self.download()?;
+        download.forget_stored(&on)
     }
 
     fn abort(&mut self) {

@@ -13,16 +13,17 @@
 //! by deadline. The module's own output is taken whenever we wait, so that it can always go on.
 
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Seek};
 use std::os::fd::OwnedFd;
 use std::task::Poll;
 
 use rustix::io::Errno;
 use rustix::pipe::fcntl_setpipe_size;
-use thimble_core::hal::Exit;
+use thimble_core::hal::{Exit, Stored};
 use thimble_core::time::{Duration, Instant, earliest};
 
 use super::ModuleError;
+use super::mark::Mark;
 use super::tree::{STREAM_NEXT, Tree, create_file};
 use crate::SharedLog;
 use crate::process::{Process, log_output};
@@ -48,6 +49,8 @@ pub(super) struct Download {
     has_read: bool,
     step: Step,
     retry: Backoff,
+    /// What an earlier process stored of a file, until that file comes.
+    kept: Option<Mark>,
     /// The last poll was pending. Only then is there anything to wait for: while the client waits for the
     /// network, nobody would take what the module's descriptors announce.
     waiting: bool,
@@ -72,7 +75,10 @@ enum Step {
         dir: OwnedFd,
         to: File,
         file: String,
+        size: u64,
         left: u64,
+        /// What `to` had in it, not read yet.
+        stored: Option<Stored>,
     },
     /// Keeps the FIFO open until the module has ended: an end of file would look like a complete file.
     Aborted {
@@ -81,7 +87,7 @@ enum Step {
 }
 
 impl Download {
-    pub(super) fn new(process: Process, name: String, with_sizes: bool) -> Self {
+    pub(super) fn new(process: Process, name: String, with_sizes: bool, kept: Option<Mark>) -> Self {
         Self {
             process,
             name,
@@ -90,6 +96,7 @@ impl Download {
             has_read: false,
             step: Step::Between,
             retry: Backoff::default(),
+            kept,
             waiting: false,
         }
     }
@@ -265,12 +272,66 @@ impl Download {
 
     fn create(&mut self, file: &str, size: u64, on: &On<'_>) -> Result<(), ModuleError> {
         let Step::Files { dir } = &self.step else { return Err(ModuleError::Order) };
-        let to = create_file(dir, file).map_err(on.error("create", Some(file)))?;
+        let mut stored = None;
+        let adopted = match self.kept.take_if(|mark| mark.fits(file, size, on.whole)) {
+            Some(mark) => {
+                stored = Some(mark.stored);
+                on.tree.adopt(dir, &mark).map_err(on.error("go on with", Some(file)))?
+            }
+            None => None,
+        };
+        let to = match adopted {
+            Some(to) => to,
+            None => {
+                stored = None;
+                create_file(dir, file).map_err(on.error("create", Some(file)))?
+            }
+        };
         let Step::Files { dir } = std::mem::replace(&mut self.step, Step::Between) else {
             return Err(ModuleError::Order);
         };
-        self.step = Step::File { dir, to, file: file.to_owned(), left: size };
+        self.step = Step::File { dir, to, file: file.to_owned(), size, left: size, stored };
         Ok(())
+    }
+
+    /// See [`thimble_core::hal::PayloadSink::stored`]; only for files that the client stores itself.
+    pub(super) const fn stored(&self) -> Option<Stored> {
+        match &self.step {
+            Step::File { stored, .. } => *stored,
+            Step::Between
+            | Step::Opening { .. }
+            | Step::Streaming { .. }
+            | Step::Told
+            | Step::Files { .. }
+            | Step::Aborted { .. } => None,
+        }
+    }
+
+    pub(super) fn read_stored(&mut self, to: &mut [u8], on: &On<'_>) -> Result<usize, ModuleError> {
+        let Step::File { to: from, file, left, .. } = &mut self.step else { return Err(ModuleError::Order) };
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(&*from, &mut *to));
+        let read = read.map_err(|errno| on.error("read back", Some(file))(errno.into()))?;
+        *left = left.saturating_sub(read as u64);
+        Ok(read)
+    }
+
+    pub(super) fn forget_stored(&mut self, on: &On<'_>) -> Result<(), ModuleError> {
+        let Step::File { to, file, size, left, stored, .. } = &mut self.step else {
+            return Err(ModuleError::Order);
+        };
+        (*left, *stored) = (*size, None);
+        to.set_len(0).and_then(|()| to.rewind()).map_err(on.error("empty", Some(file)))
+    }
+
+    pub(super) fn mark(&self, sum: &[u8; 32], on: &On<'_>) -> Result<(), ModuleError> {
+        let (Step::File { to, file, size, left, .. }, Some(whole)) = (&self.step, on.whole) else {
+            // A module that takes the streams gets all of them again.
+            return Ok(());
+        };
+        to.sync_data().map_err(on.error("flush", Some(file)))?;
+        let stored = Stored { length: size.saturating_sub(*left), sum: *sum };
+        let mark = Mark { name: file.clone(), stored, whole };
+        on.tree.write_mark(&mark).map_err(on.error("mark how far it is stored:", Some(file)))
     }
 
     fn write(&mut self, now: Instant, bytes: &[u8], on: &On<'_>) -> Poll<Result<usize, ModuleError>> {
@@ -404,6 +465,8 @@ impl Step {
 pub(super) struct On<'a> {
     pub(super) tree: &'a Tree,
     pub(super) log: &'a SharedLog,
+    /// The digest of the file at hand, by the manifest.
+    pub(super) whole: Option<[u8; 32]>,
 }
 
 impl On<'_> {
@@ -418,7 +481,7 @@ impl On<'_> {
 }
 
 /// One path component, and one line of `stream-next` (`hardening.md` A2).
-fn is_plain(file: &str) -> bool {
+pub(super) fn is_plain(file: &str) -> bool {
     !matches!(file, "" | "." | "..")
         && file.len() <= FILE_NAME
         && !file.contains(|c: char| c == '/' || c.is_control())

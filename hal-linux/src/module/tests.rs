@@ -147,6 +147,88 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i / 251 + i) as u8).collect()
 }
 
+/// What an earlier process marked as stored of the file `f`, and that file.
+fn mark(lab: &Lab, length: u64, whole: [u8; 32], content: &[u8]) {
+    let stored = Stored { length, sum: [1; 32] };
+    lab.modules.tree.write_mark(&Mark { name: "f".into(), stored, whole }).unwrap();
+    fs::create_dir(lab.in_tree("files")).unwrap();
+    fs::write(lab.in_tree("files/f"), content).unwrap();
+}
+
+fn begins(lab: &mut Lab, size: u64) -> Result<(), ModuleError> {
+    lab.modules.start(now(), Call::Download).unwrap();
+    lab.modules.expect(&[7; 32]);
+    run(&mut lab.modules, |modules, now| modules.poll_begin(now, "f", size))
+}
+
+#[test]
+fn what_was_stored_of_a_file_is_read_back_and_gone_on_with() {
+    let mut lab = Lab::new("exit 0");
+    mark(&lab, 4, [7; 32], b"stored and more than was marked");
+    lab.modules.prepare_again(&FACTS).unwrap();
+    begins(&mut lab, 6).unwrap();
+    assert_eq!(lab.modules.stored(), Some(Stored { length: 4, sum: [1; 32] }));
+    let mut to = [0; 3];
+    assert_eq!(lab.modules.read_stored(&mut to).unwrap(), 3);
+    assert_eq!(lab.modules.read_stored(&mut to).unwrap(), 1);
+    assert_eq!(lab.modules.read_stored(&mut to).unwrap(), 0, "what is behind the mark is gone");
+    assert!(matches!(lab.modules.poll_write(now(), b"??"), Poll::Ready(Ok(2))));
+    assert!(matches!(lab.modules.poll_end(now()), Poll::Ready(Ok(()))));
+    assert_eq!(lab.read("files/f"), "stor??");
+}
+
+#[test]
+fn what_was_stored_can_be_dropped() {
+    let mut lab = Lab::new("exit 0");
+    mark(&lab, 4, [7; 32], b"stored");
+    lab.modules.prepare_again(&FACTS).unwrap();
+    begins(&mut lab, 6).unwrap();
+    lab.modules.read_stored(&mut [0; 2]).unwrap();
+    lab.modules.forget_stored().unwrap();
+    assert_eq!(lab.modules.stored(), None);
+    assert!(matches!(lab.modules.poll_write(now(), b"anew:)"), Poll::Ready(Ok(6))));
+    assert!(matches!(lab.modules.poll_end(now()), Poll::Ready(Ok(()))));
+    assert_eq!(lab.read("files/f"), "anew:)");
+}
+
+#[test]
+fn a_part_of_another_file_counts_for_nothing() {
+    // Another digest, longer than the file, shorter than the mark says.
+    for (length, whole, content) in
+        [(4, [8; 32], &b"stored"[..]), (7, [7; 32], b"stored!!"), (4, [7; 32], b"sto")]
+    {
+        let mut lab = Lab::new("exit 0");
+        mark(&lab, length, whole, content);
+        lab.modules.prepare_again(&FACTS).unwrap();
+        begins(&mut lab, 6).unwrap();
+        assert_eq!(lab.modules.stored(), None, "{length} {content:?}");
+        assert_eq!(lab.read("files/f"), "");
+    }
+}
+
+#[test]
+fn a_new_update_and_a_cleanup_leave_nothing_of_what_was_kept() {
+    let mut lab = Lab::new("exit 0");
+    let kept = |lab: &Lab| {
+        ["mark", "stored"].map(|name| lab.path("store/modules/v3/payloads/0000").join(name).exists())
+    };
+    mark(&lab, 4, [7; 32], b"stored");
+    lab.modules.prepare_again(&FACTS).unwrap();
+    assert_eq!(kept(&lab), [true, true]);
+    lab.modules.prepare(&FACTS).unwrap();
+    assert_eq!(kept(&lab), [false, false]);
+    // Power was lost while the tree was built anew.
+    mark(&lab, 4, [7; 32], b"stored");
+    lab.modules.prepare_again(&FACTS).unwrap();
+    fs::remove_dir_all(lab.in_tree("")).unwrap();
+    assert!(!lab.modules.is_clean());
+    lab.modules.start(now(), Call::Cleanup).unwrap();
+    assert_eq!(lab.exit().unwrap(), Exit::Code(0));
+    lab.modules.remove().unwrap();
+    assert!(lab.modules.is_clean());
+    assert_eq!(kept(&lab), [false, false]);
+}
+
 #[test]
 fn a1_a_payload_type_is_one_plain_name() {
     let mut lab = Lab::bare();

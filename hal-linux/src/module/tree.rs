@@ -9,19 +9,29 @@
 //!   files/                    payload files, only if the module did not stream
 //! ```
 //!
+//! Beside it, in a Download that may go on after a restart:
+//!
+//! ```text
+//! <datastore>/modules/v3/payloads/0000/
+//!   mark                      how much of which file is stored for sure
+//!   stored                    that file, while a new tree is built
+//! ```
+//!
 //! Every way into it goes by directory handles that follow no link below the datastore directory.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, mkfifoat, openat, statat, syncfs, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, mkfifoat, openat, renameat, statat, syncfs,
+    unlinkat,
 };
 use rustix::io::Errno;
 use thimble_core::hal::TreeFacts;
 
+use super::mark::{MARK_MAX, Mark};
 use crate::fsat::{create_new, ensure_dir, make_dir, open_base, open_dir, remove_all};
 
 /// The only payload there can be, index 0.
@@ -30,8 +40,11 @@ const TREE: &str = "tree";
 const STREAMS: &str = "streams";
 const FILES: &str = "files";
 pub(super) const STREAM_NEXT: &str = "stream-next";
+const MARK: &str = "mark";
+const MARK_NEW: &str = "mark.new";
+const STORED: &str = "stored";
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tree {
     datastore: PathBuf,
     path: PathBuf,
@@ -57,6 +70,21 @@ impl Tree {
 
     /// Deletes an earlier tree and builds a new one. Nothing is flushed: see [`Tree::flush`].
     pub(crate) fn build(&self, facts: &TreeFacts<'_>) -> io::Result<()> {
+        self.forget()?;
+        self.rebuild(facts)
+    }
+
+    /// The same, but what is marked as stored is kept.
+    pub(crate) fn build_again(&self, facts: &TreeFacts<'_>) -> io::Result<Option<Mark>> {
+        let mark = self.keep()?;
+        if mark.is_none() {
+            self.forget()?;
+        }
+        self.rebuild(facts)?;
+        Ok(mark)
+    }
+
+    fn rebuild(&self, facts: &TreeFacts<'_>) -> io::Result<()> {
         let mut parent = open_base(&self.datastore)?;
         for name in PARENTS {
             parent = ensure_dir(&parent, name)?;
@@ -87,11 +115,89 @@ impl Tree {
 
     /// Removes the tree. Links in it are removed, not followed.
     pub(crate) fn remove(&self) -> io::Result<()> {
+        self.forget()?;
         match self.parent() {
             Ok(_) => remove_all(&self.path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether something is kept beside the tree.
+    pub(crate) fn has_kept(&self) -> bool {
+        self.parent().is_ok_and(|parent| {
+            [MARK, MARK_NEW, STORED]
+                .into_iter()
+                .any(|name| !matches!(statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT)))
+        })
+    }
+
+    /// What was kept goes, the mark first.
+    fn forget(&self) -> io::Result<()> {
+        let parent = match self.parent() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        for name in [MARK, MARK_NEW, STORED] {
+            match unlinkat(&parent, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the mark, and takes the file it speaks of out of the tree. The mark may speak of something that is no
+    /// file of the tree; a file that is gone is missed when it is wanted.
+    fn keep(&self) -> io::Result<Option<Mark>> {
+        let parent = match self.parent() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(&parent, MARK, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => fs::File::from(other?),
+        };
+        let mut bytes = Vec::new();
+        file.take(MARK_MAX as u64).read_to_end(&mut bytes)?;
+        let Some(mark) = Mark::decode(&bytes) else { return Ok(None) };
+        let files = open_dir(&parent, TREE).and_then(|tree| open_dir(tree, FILES));
+        match files.map(|files| renameat(files, &mark.name, &parent, STORED)) {
+            Ok(Ok(()) | Err(Errno::NOENT)) => {}
+            Ok(Err(errno)) => return Err(errno.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Some(mark))
+    }
+
+    /// Brings the kept file back into `files/`, cut to what is marked; `None` when it is not there or too short.
+    pub(super) fn adopt(&self, files: &OwnedFd, mark: &Mark) -> io::Result<Option<fs::File>> {
+        let parent = self.parent()?;
+        match renameat(&parent, STORED, files, &mark.name) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => other?,
+        }
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = fs::File::from(openat(files, &mark.name, flags, Mode::empty())?);
+        let found = file.metadata()?;
+        if !found.is_file() || found.len() < mark.stored.length {
+            unlinkat(files, &mark.name, AtFlags::empty())?;
+            return Ok(None);
+        }
+        file.set_len(mark.stored.length)?;
+        Ok(Some(file))
+    }
+
+    /// What it speaks of is durable already. Power loss leaves this mark, the one before, or none.
+    pub(crate) fn write_mark(&self, mark: &Mark) -> io::Result<()> {
+        let parent = self.parent()?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = fs::File::from(openat(&parent, MARK_NEW, flags, Mode::RUSR | Mode::WUSR)?);
+        file.write_all(&mark.encode())?;
+        file.sync_data()?;
+        Ok(renameat(&parent, MARK_NEW, &parent, MARK)?)
     }
 
     /// Makes `stream-next` and an empty `streams/`.

@@ -40,7 +40,7 @@ pub(super) trait Medium: Send {
     /// Makes zeros without writing them; false when that is not possible here.
     fn zero(&mut self, offset: u64, length: u64) -> io::Result<bool>;
 
-    /// Everything written is durable. Asked once: after an error a second success would mean nothing (B6).
+    /// Everything written is durable. After an error never asked again: a success would mean nothing (B6).
     fn flush(&mut self) -> io::Result<()>;
 }
 

@@ -11,16 +11,16 @@ use std::path::{Path, PathBuf};
 use std::task::Poll;
 
 use rustix::fs::{Mode, OFlags, fsync, openat, renameat};
-use thimble_core::hal::{self, ErrorType, Kind, Level, PayloadSink, Slot, TreeFacts};
+use thimble_core::hal::{self, ErrorType, Kind, Level, PayloadSink, Slot, Stored, TreeFacts};
 use thimble_core::module::rootfs::Slots;
 use thimble_core::time::Instant;
 
 use self::slot::{Machine, Parts, Roots, SlotError};
-use self::writer::Writer;
+use self::writer::{BUFFER, Buffer, Writer, read_all};
 pub use self::writer::{Options, Summary};
 use crate::SharedLog;
 use crate::fsat::{kind_of, open_dir};
-use crate::module::Tree;
+use crate::module::{MARK_EVERY, Mark, Tree};
 use crate::wait::PollSet;
 
 /// In the work tree's `tmp/`: the slot that ran before the update, as `A` or `B` and a check value.
@@ -37,7 +37,40 @@ pub struct LinuxSlots {
     aimed: Option<(Slot, Roots)>,
     /// The next image must have this digest.
     expected: Option<[u8; 32]>,
+    /// What an earlier process wrote of an image.
+    kept: Option<Mark>,
+    begun: Option<Begun>,
     writer: Option<Writer>,
+}
+
+/// An image of which nothing was written yet, for a slot that may hold the first part of it.
+struct Begun {
+    medium: Box<dyn medium::Medium>,
+    size: u64,
+    stored: Option<Stored>,
+    /// Bytes that were read back: the image goes on behind them.
+    read: u64,
+    buffer: Buffer,
+    /// The unread part of the buffer.
+    rest: (usize, usize),
+}
+
+impl Begun {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.rest.0 == self.rest.1 {
+            let left = self.stored.map_or(0, |stored| stored.length.saturating_sub(self.read));
+            let length = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
+            // Marks are at whole buffers, and so at whole sectors.
+            read_all(self.medium.as_mut(), self.read, &mut self.buffer.all()[..length])?;
+            self.rest = (0, length);
+        }
+        let (from, end) = self.rest;
+        let length = to.len().min(end - from);
+        to[..length].copy_from_slice(&self.buffer.all()[from..from + length]);
+        self.rest.0 += length;
+        self.read += length as u64;
+        Ok(length)
+    }
 }
 
 impl LinuxSlots {
@@ -53,7 +86,18 @@ impl LinuxSlots {
         log: SharedLog,
     ) -> io::Result<Self> {
         let tree = Tree::new(&std::path::absolute(datastore)?);
-        Ok(Self { machine, parts, options, tree, log, aimed: None, expected: None, writer: None })
+        Ok(Self {
+            machine,
+            parts,
+            options,
+            tree,
+            log,
+            aimed: None,
+            expected: None,
+            kept: None,
+            begun: None,
+            writer: None,
+        })
     }
 
     /// Adds what the next poll would use up.
@@ -63,7 +107,7 @@ impl LinuxSlots {
         }
     }
 
-    fn open(&mut self, size: u64) -> Result<Writer, RootfsIo> {
+    fn open(&mut self, size: u64) -> Result<Begun, RootfsIo> {
         let (slot, roots) = self.aimed.as_ref().ok_or(RootfsIo::Order)?;
         let device = roots.device(*slot);
         let failed = |error| RootfsIo::Io { doing: "write", path: device.path.clone(), error };
@@ -78,12 +122,33 @@ impl LinuxSlots {
             return Err(RootfsIo::Running(device.path.clone()));
         }
         let medium = medium::open(device, roots.root_device, capacity).map_err(failed)?;
-        let expected = self.expected.take();
-        let writer = Writer::start(medium, size, expected, self.options).map_err(failed)?;
+        let kept = self.kept.take().filter(|mark| mark.fits(&mark_name(*slot), size, self.expected));
+        let stored = kept.map(|mark| mark.stored).filter(|stored| {
+            stored.length.is_multiple_of(BUFFER as u64)
+                && stored.length <= medium.size()
+                && !medium.is_sequential()
+        });
         let log = &self.log;
         log.borrow_mut()
             .log(Level::Info, format_args!("writing {size} bytes to slot {slot}, {}", device.path.display()));
-        Ok(writer)
+        Ok(Begun { medium, size, stored, read: 0, buffer: Buffer::new(BUFFER), rest: (0, 0) })
+    }
+
+    /// The writer, started with the first byte that is new.
+    fn writer(&mut self) -> Result<&mut Writer, RootfsIo> {
+        if let (Some(begun), Some((slot, _))) = (self.begun.take(), &self.aimed) {
+            let (tree, name, whole) = (self.tree.clone(), mark_name(*slot), self.expected);
+            let marker = move |length, sum| match whole {
+                Some(whole) => {
+                    tree.write_mark(&Mark { name: name.clone(), stored: Stored { length, sum }, whole })
+                }
+                None => Ok(()),
+            };
+            let Begun { medium, size, read, .. } = begun;
+            let writer = Writer::start_at(read, medium, size, self.expected, self.options, Box::new(marker));
+            self.writer = Some(writer.map_err(|error| self.failed(error))?);
+        }
+        self.writer.as_mut().ok_or(RootfsIo::Order)
     }
 
     fn failed(&self, error: io::Error) -> RootfsIo {
@@ -124,6 +189,11 @@ impl LinuxSlots {
     }
 }
 
+/// What holds a part of an image, in a mark.
+fn mark_name(slot: Slot) -> String {
+    format!("slot {slot}")
+}
+
 /// Its text; the check value tells a damaged one from a whole one.
 fn memo(slot: Slot) -> String {
     let name = slot.to_string();
@@ -140,21 +210,50 @@ impl PayloadSink for LinuxSlots {
     }
 
     fn poll_begin(&mut self, _now: Instant, _name: &str, size: u64) -> Poll<Result<(), RootfsIo>> {
-        Poll::Ready(self.open(size).map(|writer| self.writer = Some(writer)))
+        // An image that does not fit is refused before anything of the slot is looked at (B5).
+        Poll::Ready(self.open(size).and_then(|begun| {
+            if begun.stored.is_some() && size <= begun.medium.size() {
+                self.begun = Some(begun);
+                return Ok(());
+            }
+            self.begun = Some(Begun { stored: None, ..begun });
+            self.writer().map(drop)
+        }))
     }
 
     fn poll_write(&mut self, _now: Instant, bytes: &[u8]) -> Poll<Result<usize, RootfsIo>> {
-        match self.writer.as_mut().map(|writer| writer.poll_write(bytes)) {
-            Some(polled) => polled.map_err(|error| self.failed(error)),
-            None => Poll::Ready(Err(RootfsIo::Order)),
-        }
+        let polled = self.writer()?.poll_write(bytes);
+        polled.map_err(|error| self.failed(error))
     }
 
     fn poll_end(&mut self, _now: Instant) -> Poll<Result<(), RootfsIo>> {
-        Poll::Ready(match self.writer.as_mut().map(Writer::end) {
-            Some(ended) => ended.map_err(|error| self.failed(error)),
-            None => Err(RootfsIo::Order),
-        })
+        let ended = self.writer()?.end();
+        Poll::Ready(ended.map_err(|error| self.failed(error)))
+    }
+
+    fn mark_every(&self) -> u64 {
+        // Only whole buffers can be marked.
+        MARK_EVERY.next_multiple_of(BUFFER as u64)
+    }
+
+    fn mark(&mut self, sha256: &[u8; 32]) -> Result<(), RootfsIo> {
+        self.writer()?.mark(*sha256);
+        Ok(())
+    }
+
+    fn stored(&mut self) -> Option<Stored> {
+        self.begun.as_ref().and_then(|begun| begun.stored)
+    }
+
+    fn read_stored(&mut self, to: &mut [u8]) -> Result<usize, RootfsIo> {
+        let read = self.begun.as_mut().ok_or(RootfsIo::Order)?.read(to);
+        read.map_err(|error| self.failed(error))
+    }
+
+    fn forget_stored(&mut self) -> Result<(), RootfsIo> {
+        let begun = self.begun.as_mut().ok_or(RootfsIo::Order)?;
+        (begun.read, begun.stored, begun.rest) = (0, None, (0, 0));
+        Ok(())
     }
 
     fn poll_finish(&mut self, _now: Instant) -> Poll<Result<(), RootfsIo>> {
@@ -180,6 +279,7 @@ impl PayloadSink for LinuxSlots {
     }
 
     fn abort(&mut self) {
+        self.begun = None;
         if let Some(writer) = &mut self.writer {
             writer.stop();
         }
@@ -189,6 +289,7 @@ impl PayloadSink for LinuxSlots {
 impl Slots for LinuxSlots {
     fn aim(&mut self, slot: Slot) -> Result<(), RootfsIo> {
         self.writer = None;
+        self.begun = None;
         self.aimed = Some((slot, self.machine.roots(&self.parts).map_err(RootfsIo::Slot)?));
         Ok(())
     }
@@ -216,8 +317,18 @@ impl Slots for LinuxSlots {
 
     fn prepare(&mut self, facts: &TreeFacts<'_>) -> Result<(), RootfsIo> {
         self.writer = None;
+        self.begun = None;
         self.aimed = None;
+        self.kept = None;
         self.tree.build(facts).map_err(self.tree_error("build the work tree"))
+    }
+
+    fn prepare_again(&mut self, facts: &TreeFacts<'_>) -> Result<(), RootfsIo> {
+        self.writer = None;
+        self.begun = None;
+        self.aimed = None;
+        self.kept = self.tree.build_again(facts).map_err(self.tree_error("build the work tree"))?;
+        Ok(())
     }
 
     fn remember(&mut self, running: Slot) -> Result<(), RootfsIo> {
@@ -229,11 +340,12 @@ impl Slots for LinuxSlots {
     }
 
     fn is_clean(&mut self) -> bool {
-        !self.tree.exists()
+        !self.tree.exists() && !self.tree.has_kept()
     }
 
     fn remove(&mut self) -> Result<(), RootfsIo> {
         self.writer = None;
+        self.begun = None;
         self.tree.remove().map_err(self.tree_error("remove"))
     }
 

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! There are [`BUFFERS`] buffers and no more: a slow device slows the download down. Blocks that the slot already
-//! holds are not written; where nothing matches, most blocks are not even compared. One flush at the end, and its
-//! failure is final. Reading back is hashed while the next buffer is read, into the buffers that are free then.
+//! holds are not written; where nothing matches, most blocks are not even compared. One flush at the end, and one at each
+//! mark of a download that may go on after a restart; the failure of any is final. Reading back is hashed while the next
+//! buffer is read, into the buffers that are free then.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,7 +25,7 @@ use super::medium::{ALIGNMENT, Medium};
 use crate::wait::PollSet;
 
 /// Bytes of a buffer, and so of a write: each costs the two threads and the device a turn.
-const BUFFER: usize = 384 * 1024;
+pub(super) const BUFFER: usize = 384 * 1024;
 /// Buffers on their way: one that is filled, one that is written, one between them, little enough for a small device.
 const BUFFERS: usize = 3;
 /// What is read at once of the slot's old content.
@@ -65,22 +66,32 @@ pub struct Summary {
     pub zeroed: u64,
 }
 
+/// Notes that so many bytes with this digest are durable.
+pub(super) type Marker = Box<dyn Fn(u64, [u8; 32]) -> io::Result<()> + Send>;
+
 /// A buffer that begins at a multiple of [`ALIGNMENT`].
-struct Buffer {
+pub(super) struct Buffer {
     memory: Vec<u8>,
     start: usize,
     /// Bytes filled.
     length: usize,
 }
 
+/// What the thread is given.
+enum Message {
+    Write(Buffer),
+    /// All so far, with this digest, is to be durable and marked.
+    Mark([u8; 32]),
+}
+
 impl Buffer {
-    fn new(size: usize) -> Self {
+    pub(super) fn new(size: usize) -> Self {
         let memory = vec![0; size + ALIGNMENT];
         let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         Self { memory, start, length: 0 }
     }
 
-    fn all(&mut self) -> &mut [u8] {
+    pub(super) fn all(&mut self) -> &mut [u8] {
         let end = self.memory.len() - ALIGNMENT + self.start;
         &mut self.memory[self.start..end]
     }
@@ -110,7 +121,7 @@ struct Shared {
 /// An image on its way into a slot.
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    filled: Option<SyncSender<Buffer>>,
+    filled: Option<SyncSender<Message>>,
     empty: Receiver<Buffer>,
     verdict: Receiver<io::Result<Summary>>,
     thread: Option<JoinHandle<()>>,
@@ -121,11 +132,25 @@ pub(super) struct Writer {
 impl Writer {
     /// Begins an image of `size` bytes, which must fit (B5). `expected`: what its digest must be, where that is
     /// known; else it is computed on the way.
+    #[cfg(test)]
     pub(super) fn start(
         medium: Box<dyn Medium>,
         size: u64,
         expected: Option<[u8; 32]>,
         options: Options,
+    ) -> io::Result<Self> {
+        Self::start_at(0, medium, size, expected, options, Box::new(|_, _| Ok(())))
+    }
+
+    /// The same behind the first `from` bytes, whole buffers, which the slot holds already; what `expected` is must
+    /// be known then.
+    pub(super) fn start_at(
+        from: u64,
+        medium: Box<dyn Medium>,
+        size: u64,
+        expected: Option<[u8; 32]>,
+        options: Options,
+        marker: Marker,
     ) -> io::Result<Self> {
         if size > medium.size() {
             return Err(io::Error::new(
@@ -135,7 +160,8 @@ impl Writer {
         }
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let shared = Arc::new(Shared { waiting: AtomicBool::new(false), stop: AtomicBool::new(false), wake });
-        let (filled, to_write) = sync_channel(BUFFERS);
+        // Room for a mark behind each buffer.
+        let (filled, to_write) = sync_channel(2 * BUFFERS);
         let (give_back, empty) = channel();
         let (say, verdict) = channel();
         for _ in 0..BUFFERS {
@@ -144,9 +170,15 @@ impl Writer {
         }
         let theirs = shared.clone();
         let thread = thread::Builder::new().name("slot".into()).stack_size(STACK).spawn(move || {
-            let mut work =
-                Work { medium, options, expected, shared: theirs.clone(), summary: Summary::default() };
-            let result = work.run(size, &to_write, &give_back);
+            let mut work = Work {
+                medium,
+                options,
+                expected,
+                marker,
+                shared: theirs.clone(),
+                summary: Summary::default(),
+            };
+            let result = work.run(from, size, &to_write, &give_back);
             // Closed before anybody hears of it.
             drop(work);
             let _ = say.send(result);
@@ -160,7 +192,7 @@ impl Writer {
             verdict,
             thread: Some(thread),
             buffer: None,
-            left: size,
+            left: size - from,
         })
     }
 
@@ -191,6 +223,15 @@ impl Writer {
             self.send();
         }
         Poll::Ready(Ok(taken))
+    }
+
+    /// What came so far, whole buffers with this digest, is to be durable and marked, some time. Left out where a slow
+    /// medium still has other marks to come to.
+    pub(super) fn mark(&self, sum: [u8; 32]) {
+        if let (None, Some(filled)) = (&self.buffer, &self.filled) {
+            // Full, or a thread that is gone and has said why.
+            let _ = filled.try_send(Message::Mark(sum));
+        }
     }
 
     /// No more comes: the rest is written and flushed. Says so at once when less came than was announced.
@@ -228,7 +269,7 @@ impl Writer {
             && buffer.length > 0
         {
             // There are no more buffers than fit, so this does not wait. A thread that is gone has said why.
-            let _ = filled.send(buffer);
+            let _ = filled.send(Message::Write(buffer));
         }
     }
 
@@ -303,20 +344,39 @@ struct Work {
     medium: Box<dyn Medium>,
     options: Options,
     expected: Option<[u8; 32]>,
+    marker: Marker,
     shared: Arc<Shared>,
     summary: Summary,
 }
 
 impl Work {
-    fn run(&mut self, size: u64, filled: &Receiver<Buffer>, empty: &Sender<Buffer>) -> io::Result<Summary> {
+    fn run(
+        &mut self,
+        from: u64,
+        size: u64,
+        filled: &Receiver<Message>,
+        empty: &Sender<Buffer>,
+    ) -> io::Result<Summary> {
         let mut old = Buffer::new(LOOK);
         let mut kept = Vec::new();
         let mut digest = (self.options.verify && self.expected.is_none()).then(|| Context::new(&SHA256));
-        let mut offset = 0;
+        let mut offset = from;
         let mut misses = 0;
+        self.summary.same = from;
         self.medium.begin(size)?;
-        while let Ok(buffer) = filled.recv() {
+        while let Ok(message) = filled.recv() {
             self.stopped()?;
+            let buffer = match message {
+                Message::Write(buffer) => buffer,
+                // Its update is whole or nothing: no part of it could be gone on with.
+                Message::Mark(_) if self.medium.is_sequential() => continue,
+                Message::Mark(sum) => {
+                    self.medium.flush()?;
+                    // A mark that cannot be written costs a restart more, and nothing else.
+                    let _ = (self.marker)(offset, sum);
+                    continue;
+                }
+            };
             if let Some(digest) = &mut digest {
                 digest.update(buffer.filled());
             }
@@ -505,7 +565,8 @@ fn write_all(medium: &mut dyn Medium, offset: u64, bytes: &[u8]) -> io::Result<(
     Ok(())
 }
 
-fn read_all(medium: &mut dyn Medium, offset: u64, to: &mut [u8]) -> io::Result<()> {
+/// All of `to`, whole sectors.
+pub(super) fn read_all(medium: &mut dyn Medium, offset: u64, to: &mut [u8]) -> io::Result<()> {
     let sector = medium.sector();
     let mut done = 0;
     while done < to.len() {

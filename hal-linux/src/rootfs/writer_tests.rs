@@ -159,6 +159,90 @@ fn i12_what_is_read_back_is_compared_with_the_digest_of_the_manifest() {
 }
 
 #[test]
+fn a_mark_comes_behind_its_bytes_and_a_flush() {
+    let bytes = image(3 * BUFFER, 3);
+    let fault = Fault::new(MIB);
+    let (say, said) = channel();
+    let looks_at = fault.clone();
+    let marker: Marker = Box::new(move |length, sum| {
+        let state = looks_at.0.lock().unwrap();
+        say.send((length, sum, state.flushes, state.content[..2 * BUFFER].to_vec())).unwrap();
+        Err(io::ErrorKind::Other.into())
+    });
+    let expected = ring::digest::digest(&SHA256, &bytes).as_ref().try_into().unwrap();
+    let size = bytes.len() as u64;
+    let medium = Box::new(fault.clone());
+    let mut writer = Writer::start_at(0, medium, size, Some(expected), Options::default(), marker).unwrap();
+    for (number, buffer) in bytes.chunks(BUFFER).enumerate() {
+        // Not at a whole buffer: nothing to mark.
+        let (front, rest) = buffer.split_at(1000);
+        assert!(matches!(writer.poll_write(front), Poll::Ready(Ok(1000))));
+        writer.mark([9; 32]);
+        assert!(matches!(writer.poll_write(rest), Poll::Ready(Ok(_))));
+        if number == 1 {
+            writer.mark([1; 32]);
+        }
+    }
+    writer.end().unwrap();
+    // That the mark could not be written is no failure.
+    run(&mut writer, |writer, _| writer.poll_finish()).unwrap();
+    let (length, sum, flushes, content) = said.recv().unwrap();
+    assert_eq!((length, sum, flushes), (2 * BUFFER as u64, [1; 32], 1));
+    assert!(content == bytes[..2 * BUFFER]);
+    assert!(said.recv().is_err(), "no other");
+    assert_eq!(fault.0.lock().unwrap().flushes, 2);
+}
+
+#[test]
+fn b9_a_sequential_medium_is_flushed_once_and_never_marked() {
+    let bytes = image(2 * BUFFER, 3);
+    let fault = Fault::new(MIB);
+    fault.0.lock().unwrap().sequential = true;
+    let expected = ring::digest::digest(&SHA256, &bytes).as_ref().try_into().unwrap();
+    let (medium, size) = (Box::new(fault.clone()), bytes.len() as u64);
+    let marker: Marker = Box::new(|_, _| panic!("its update is whole or nothing"));
+    let mut writer = Writer::start_at(0, medium, size, Some(expected), Options::default(), marker).unwrap();
+    for buffer in bytes.chunks(BUFFER) {
+        assert!(matches!(writer.poll_write(buffer), Poll::Ready(Ok(BUFFER))));
+        writer.mark([1; 32]);
+    }
+    writer.end().unwrap();
+    run(&mut writer, |writer, _| writer.poll_finish()).unwrap();
+    assert_eq!(fault.0.lock().unwrap().flushes, 1);
+}
+
+#[test]
+fn b6_a_mark_that_cannot_be_flushed_fails_the_image() {
+    let fault = Fault::new(MIB);
+    fault.0.lock().unwrap().fail_flush = Some(libc::EIO);
+    let mut writer = Writer::start(Box::new(fault.clone()), BUFFER as u64, None, Options::default()).unwrap();
+    assert!(matches!(writer.poll_write(&[1; BUFFER]), Poll::Ready(Ok(BUFFER))));
+    writer.mark([1; 32]);
+    assert!(writer.end().is_ok());
+    let error = run(&mut writer, |writer, _| writer.poll_finish()).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EIO));
+}
+
+#[test]
+fn an_image_goes_on_behind_what_is_there() {
+    let bytes = image(3 * BUFFER + 700, 3);
+    let fault = Fault::new(MIB);
+    fault.0.lock().unwrap().content[..BUFFER].copy_from_slice(&bytes[..BUFFER]);
+    let expected = ring::digest::digest(&SHA256, &bytes).as_ref().try_into().unwrap();
+    let (medium, from, size) = (Box::new(fault.clone()), BUFFER as u64, bytes.len() as u64);
+    let marker: Marker = Box::new(|_, _| Ok(()));
+    let mut writer =
+        Writer::start_at(from, medium, size, Some(expected), Options::default(), marker).unwrap();
+    for part in bytes[BUFFER..].chunks(BUFFER) {
+        assert!(matches!(writer.poll_write(part), Poll::Ready(Ok(_))));
+    }
+    writer.end().unwrap();
+    let summary = run(&mut writer, |writer, _| writer.poll_finish()).unwrap();
+    assert_eq!((summary.image, summary.same), (size, from));
+    assert!(fault.0.lock().unwrap().content[..bytes.len()] == bytes);
+}
+
+#[test]
 fn i12_more_or_less_than_the_announced_size_is_an_error() {
     let fault = Fault::new(MIB);
     let mut writer = Writer::start(Box::new(fault.clone()), 10, None, Options::default()).unwrap();

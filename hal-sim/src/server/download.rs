@@ -35,7 +35,7 @@ impl Server {
         if first == 0 {
             self.violation(format!("Range from the first byte: {range}"));
         }
-        if request.header("If-Range").is_some_and(|seen| seen != etag) {
+        if !self.ranges || request.header("If-Range").is_some_and(|seen| seen != etag) {
             return Response { body: bytes.to_vec(), ..found };
         }
         let part = found.header("Content-Range", format!("bytes {first}-{last}/{}", bytes.len()));

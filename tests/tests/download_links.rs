@@ -1,0 +1,109 @@
+//! A link to an artifact expires while a download waits for its connection: the daemon asks for a fresh one and goes
+//! on, as long as it is the same deployment and each link brings something. On the simulated platform, whose minutes
+//! take no time.
+
+use thimble_hal_sim::runner::{self, End};
+use thimble_hal_sim::sample;
+use thimble_hal_sim::server::{Endpoint, Fault, Server};
+use thimble_hal_sim::sim::{Handle, Smooth};
+use thimble_hal_sim::world::Profile;
+
+/// The artifact has 10 KiB; its payload begins behind the first half.
+const HALF: usize = 5000;
+
+/// Runs a deployment whose server is disturbed like this: the status, and the lines of the log.
+fn run(disturb: impl FnOnce(&mut Server)) -> (String, String, Server) {
+    let artifact = sample::fitting(true);
+    let bench = Handle::new(runner::durable(Profile::FILES, &artifact), artifact, Box::new(Smooth));
+    disturb(&mut bench.0.borrow_mut().durable.server);
+    let end = runner::daemon(&bench, &mut |_, _| runner::Then::GoOn);
+    assert!(matches!(end, End::Idle), "{end:?}");
+    runner::check(&bench.0.borrow().durable, false).unwrap();
+    let bench = bench.0.borrow();
+    let server = bench.durable.server.clone();
+    let log = bench.log.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("\n");
+    (server.deployments["d-1"].status().to_owned(), log, server)
+}
+
+#[test]
+fn an_expired_link_is_replaced() {
+    let (status, log, server) = run(|server| {
+        server.disturb(Endpoint::Artifact, 0, 1, Fault::Cut(HALF));
+        server.disturb(Endpoint::Artifact, 0, 1, Fault::Status(403));
+    });
+    assert_eq!(status, "success", "{log}");
+    assert_eq!(server.count(Endpoint::Artifact), 3, "{log}");
+    assert!(log.contains("going on with the download at byte 5000"), "{log}");
+}
+
+#[test]
+fn one_that_expires_again_is_replaced_again_when_it_brought_something() {
+    let (status, log, server) = run(|server| {
+        for bytes in [HALF, 100, 100] {
+            server.disturb(Endpoint::Artifact, 0, 1, Fault::Cut(bytes));
+            server.disturb(Endpoint::Artifact, 0, 1, Fault::Status(403));
+        }
+    });
+    assert_eq!(status, "success", "{log}");
+    assert_eq!(server.count(Endpoint::Artifact), 7, "{log}");
+}
+
+#[test]
+fn a_fresh_link_that_brings_nothing_ends_the_download() {
+    let (status, log, server) = run(|server| {
+        server.disturb(Endpoint::Artifact, 0, 1, Fault::Cut(HALF));
+        server.disturb(Endpoint::Artifact, 0, 100, Fault::Status(403));
+    });
+    assert_eq!(status, "failure", "{log}");
+    assert_eq!(server.count(Endpoint::Artifact), 3, "{log}");
+}
+
+#[test]
+fn links_use_up_the_attempts() {
+    let (status, log, server) = run(|server| {
+        for _ in 0..100 {
+            server.disturb(Endpoint::Artifact, 0, 1, Fault::Cut(10));
+            server.disturb(Endpoint::Artifact, 0, 1, Fault::Status(403));
+        }
+    });
+    assert_eq!(status, "failure", "{log}");
+    // Each break and each link is one of ten.
+    assert_eq!(server.count(Endpoint::Artifact), 11, "{log}");
+}
+
+#[test]
+fn a_server_that_cannot_be_asked_just_now_is_asked_again() {
+    for fault in
+        [Fault::Status(500), Fault::Refused, Fault::RetryAfter("5".into()), Fault::Body(b"{".to_vec())]
+    {
+        let (status, log, _) = run(|server| {
+            server.disturb(Endpoint::Artifact, 0, 1, Fault::Cut(HALF));
+            server.disturb(Endpoint::Artifact, 0, 1, Fault::Status(403));
+            // Not the poll that brings the deployment.
+            server.disturb(Endpoint::NextV1, 1, 1, fault.clone());
+        });
+        assert_eq!(status, "success", "{fault:?}: {log}");
+    }
+}
+
+#[test]
+fn another_deployment_or_none_ends_the_download() {
+    let other = r#"{"id":"d-2","artifact":{"artifact_name":"new","device_types_compatible":["board"],"source":{"uri":"https://server/x"}}}"#;
+    for fault in [Fault::Body(other.into()), Fault::Status(204)] {
+        let (status, log, server) = run(|server| {
+            server.disturb(Endpoint::Artifact, 0, 1, Fault::Cut(HALF));
+            server.disturb(Endpoint::Artifact, 0, 1, Fault::Status(403));
+            server.disturb(Endpoint::NextV1, 1, 1, fault.clone());
+        });
+        assert_eq!(status, "failure", "{fault:?}: {log}");
+        assert_eq!(server.count(Endpoint::Artifact), 2, "{log}");
+        assert!(log.contains("not offered any more"), "{log}");
+    }
+}
+
+#[test]
+fn r6_the_first_answer_is_final() {
+    let (status, log, server) = run(|server| server.disturb(Endpoint::Artifact, 0, 1, Fault::Status(403)));
+    assert_eq!(status, "failure", "{log}");
+    assert_eq!(server.count(Endpoint::Artifact), 1, "{log}");
+}
