@@ -234,7 +234,7 @@ impl<'a> Bench<'a> {
         let mut story =
             format!("made: {:?}\nreported: {reported:?}\nrequests:\n{}\n", self.made, requests.join("\n"));
         for (number, console) in self.consoles.iter().enumerate() {
-            let tail = &console[console.len().saturating_sub(120)..];
+            let tail = &console[console.len().saturating_sub(400)..];
             story.push_str(&format!("console after power-on {}:\n{}\n", number + 1, tail.join("\n")));
         }
         story

@@ -58,7 +58,7 @@ else
   echo vm: U-Boot starts slot ${mender_boot_part}
 fi
 
-setenv bootargs root=/dev/vda${mender_boot_part} console=ttyS0 quiet panic=-1 random.trust_cpu=on nokaslr cryptomgr.notests mitigations=off audit=0
+setenv bootargs root=/dev/vda${mender_boot_part} console=ttyS0 quiet panic=-1 random.trust_cpu=on nokaslr cryptomgr.notests mitigations=off audit=0 no_timer_check
 if ext4load virtio 0:${mender_boot_part_hex} 4000000 /boot/vmlinuz; then
   setenv size ${filesize}
   if ext4load virtio 0:${mender_boot_part_hex} 6000000 /boot/initramfs; then
