@@ -63,13 +63,6 @@ fn an_image_without_a_kernel_is_left_by_the_boot_loader() {
 }
 
 #[test]
-fn an_image_whose_init_dies_is_left_by_the_boot_loader() {
-    let Some(end) = run(&Trial::new(Kind::DyingInit)) else { return };
-    assert_eq!(end.status, "failure");
-    assert_eq!(end.starts, ["release-1 runs in slot 2"; 3]);
-}
-
-#[test]
 fn an_image_that_finds_itself_sick_goes_back() {
     let Some(end) = run(&Trial::new(Kind::SickHealth)) else { return };
     assert_eq!(end.status, "failure");
