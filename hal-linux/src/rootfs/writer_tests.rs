@@ -161,7 +161,7 @@ fn i12_what_is_read_back_is_compared_with_the_digest_of_the_manifest() {
 #[test]
 fn a_mark_comes_behind_its_bytes_and_a_flush() {
     let bytes = image(3 * BUFFER, 3);
-    let fault = Fault::new(MIB);
+    let fault = Fault::new(2 * MIB);
     let (say, said) = channel();
     let looks_at = fault.clone();
     let marker: Marker = Box::new(move |length, sum| {
@@ -226,7 +226,7 @@ fn b6_a_mark_that_cannot_be_flushed_fails_the_image() {
 #[test]
 fn an_image_goes_on_behind_what_is_there() {
     let bytes = image(3 * BUFFER + 700, 3);
-    let fault = Fault::new(MIB);
+    let fault = Fault::new(2 * MIB);
     fault.0.lock().unwrap().content[..BUFFER].copy_from_slice(&bytes[..BUFFER]);
     let expected = ring::digest::digest(&SHA256, &bytes).as_ref().try_into().unwrap();
     let (medium, from, size) = (Box::new(fault.clone()), BUFFER as u64, bytes.len() as u64);

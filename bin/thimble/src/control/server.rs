@@ -102,12 +102,6 @@ impl Controller {
 
 impl Connection {
     fn receive(&mut self, now: Instant) -> Arrival {
-        // The socket's mode says the same; this also holds where somebody opened the datastore to others.
-        let ours = rustix::process::geteuid();
-        match socket_peercred(&self.stream) {
-            Ok(peer) if peer.uid.is_root() || peer.uid == ours => {}
-            Ok(_) | Err(_) => return Arrival::Request(Err("only root may control updates".into())),
-        }
         loop {
             let mut buf = [0; REQUEST];
             match (&self.stream).read(&mut buf) {
@@ -115,7 +109,8 @@ impl Connection {
                 Ok(read) => {
                     self.line.extend_from_slice(buf.get(..read).unwrap_or_default());
                     if let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
-                        return Arrival::Request(Request::parse(self.line.get(..end).unwrap_or_default()));
+                        let line = self.line.get(..end).unwrap_or_default();
+                        return Arrival::Request(self.allowed().and_then(|()| Request::parse(line)));
                     }
                     if self.line.len() > REQUEST {
                         return Arrival::Request(Err(format!("a request has at most {REQUEST} bytes")));
@@ -127,6 +122,16 @@ impl Connection {
                 }
                 Err(_) => return Arrival::Gone,
             }
+        }
+    }
+
+    /// The socket's mode says the same; this also holds where somebody opened the datastore to others. Looked at when
+    /// the request is there: whoever is refused hears it.
+    fn allowed(&self) -> Result<(), String> {
+        let ours = rustix::process::geteuid();
+        match socket_peercred(&self.stream) {
+            Ok(peer) if peer.uid.is_root() || peer.uid == ours => Ok(()),
+            Ok(_) | Err(_) => Err("only root may control updates".into()),
         }
     }
 }
@@ -155,7 +160,8 @@ fn carry_out(client: &mut Client<'_, Linux>, request: &Request) -> Result<String
         // Without points: whatever was said is taken back, and what waits goes on.
         Act::Continue if request.at.is_empty() => {
             give(&points, Order::Lift)?;
-            Ok(match client.approve() {
+            client.approve();
+            Ok(match waits_at {
                 Some(point) => format!("the update goes on with {}", point.word()),
                 None => "nothing is held up by this name any more; no update waits".into(),
             })
