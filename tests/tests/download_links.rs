@@ -22,7 +22,7 @@ fn run(disturb: impl FnOnce(&mut Server)) -> (String, String, Server) {
     let bench = bench.0.borrow();
     let server = bench.durable.server.clone();
     let log = bench.log.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("\n");
-    (server.deployments["d-1"].status().to_owned(), log, server)
+    (server.deployments[runner::DEPLOYMENT].status().to_owned(), log, server)
 }
 
 #[test]
