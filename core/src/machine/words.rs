@@ -109,7 +109,8 @@ pub enum Action {
     Start(OpId, Op),
     /// End the outstanding operation; its end is still reported with [`Event::Done`], as [`Outcome::Failure`].
     Kill,
-    /// Nothing new. Wait for the outstanding operation, for [`Machine::deadline`], or for another event.
+    /// Nothing new. Wait for the outstanding operation, for [`Machine::deadline`](super::Machine::deadline), or for
+    /// another event.
     Wait,
     /// The process has nothing more to do.
     Exit(Report),
@@ -118,8 +119,8 @@ pub enum Action {
 /// An operation. At most one is outstanding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
-    /// Make [`Machine::checkpoint`] durable, in one batch with the header records when it has `header` and they are
-    /// not stored yet, and with the server's offer when it has `offer`.
+    /// Make [`Machine::checkpoint`](super::Machine::checkpoint) durable, in one batch with the header records when it
+    /// has `header` and they are not stored yet, and with the server's offer when it has `offer`.
     Save,
     /// Make name and provides of the artifact durable in one batch with the checkpoint (daemon) or with the end of
     /// the record (command line).
@@ -142,7 +143,8 @@ pub enum Op {
     Reboot,
     /// A request to the server.
     Request(ApiCall),
-    /// Make [`Machine::maps`] durable, then call [`Machine::maps_saved`].
+    /// Make [`Machine::maps`](super::Machine::maps) durable, then call
+    /// [`Machine::maps_saved`](super::Machine::maps_saved).
     SaveMaps,
     /// Ask the policies of the device whether the update may go on. [`Outcome::Later`]: not now, ask again after
     /// that time. [`Outcome::Failure`]: it must not.
@@ -167,7 +169,7 @@ pub enum Naming {
 pub enum ApiCall {
     /// Run the inventory scripts and send what they say.
     Inventory,
-    /// Is there a deployment? [`Outcome::Success`]: yes, see [`Machine::offer`].
+    /// Is there a deployment? [`Outcome::Success`]: yes, see [`Machine::offer`](super::Machine::offer).
     Next,
     /// Report a status of the deployment.
     Status {
