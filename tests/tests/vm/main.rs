@@ -49,10 +49,7 @@ fn a_good_image_takes_over() {
     let trial = Trial { security: Security::Tls, ..Trial::new(Kind::Good) };
     let Some(end) = run(&trial) else { return };
     assert_eq!(end.status, "success");
-    assert_eq!(
-        end.starts,
-        ["release-1 runs in slot 2", "release-2 runs in slot 3", "release-2 runs in slot 3"]
-    );
+    assert_eq!(end.starts, ["release-1 runs in slot 2", "release-2 runs in slot 3"]);
 }
 
 #[test]
@@ -100,21 +97,13 @@ fn power_is_lost_while_the_slot_is_selected_and_while_the_boot_loader_counts_its
 }
 
 #[test]
-fn power_is_lost_in_the_commit() {
-    let commit = Cut { event: Event::Write(Area::Boot), number: 28, fate: Fate::Mixed };
-    let Some(end) = run_cut(&[commit]) else { return };
-    // What was interrupted is taken back, although the boot loader was already told to stay.
-    assert_eq!(end.status, "failure");
-    assert_eq!(end.starts.last().map(String::as_str), Some("release-1 runs in slot 2"));
-}
-
-#[test]
 fn power_is_lost_before_the_success_is_reported_and_again_behind_it() {
     let before = Cut { event: Event::Request, number: 11, fate: Fate::Lost };
     // The first asks for a token.
     let behind = Cut { event: Event::Answered, number: 2, fate: Fate::Lost };
     let Some(end) = run_cut(&[before, behind]) else { return };
     assert_eq!(end.status, "success");
+    // With all that was not flushed lost behind the report, the new image stays.
     assert_eq!(end.starts[2..], ["release-2 runs in slot 3"; 2]);
 }
 

@@ -123,9 +123,6 @@ impl<'a> Bench<'a> {
         // Whatever was reported must outlive the power and everything that was not flushed.
         self.disk.lose_power(Fate::Lost, &mut self.random);
         self.is_settled(&status)?;
-        if self.trial.cuts.is_empty() && self.trial.kind == Kind::Good {
-            self.starts_again(&status)?;
-        }
         Ok(End { status, counts, starts: self.starts(), made: self.made.clone() })
     }
 
@@ -208,14 +205,6 @@ impl<'a> Bench<'a> {
             }
         }
         Ok(())
-    }
-
-    /// The machine starts the same release once more, and asks for updates.
-    fn starts_again(&mut self, status: &str) -> Result<(), String> {
-        match self.switch_on(None)? {
-            Some(_) => self.is_true(status),
-            None => Err("the power was lost, but nobody planned that".into()),
-        }
     }
 
     fn starts(&self) -> Vec<String> {
