@@ -113,6 +113,13 @@ fn a_failed_verification_after_the_reboot_is_rolled_back_with_another_reboot() {
     managed.no_violations();
     let journal = managed.lab.take_journal();
     assert!(journal.contains("ArtifactVerifyReboot SupportsRollback ArtifactRollback NeedsArtifactReboot reboot ArtifactVerifyRollbackReboot ArtifactFailure Cleanup"), "{journal}");
+    // Another process tells why, two reboots later.
+    let substate = managed.server.with(|server| server.deployments[ID].statuses.last().unwrap().1.clone());
+    let substate = substate.unwrap_or_default();
+    assert!(
+        substate.contains("the update module ended ArtifactVerifyReboot with exit status 1"),
+        "{substate}"
+    );
     assert_eq!(managed.lab.name(), "unknown");
 }
 

@@ -139,6 +139,8 @@ pub struct Client<'b, P: Platform> {
     /// It asked to be run again later.
     asked_later: bool,
     reason: Text<{ limits::REASON }>,
+    /// It is on record: a restart does not forget it.
+    reason_stored: bool,
     summary: Summary,
 }
 
@@ -209,6 +211,7 @@ impl<'b, P: Platform> Client<'b, P> {
             scripts_op: None,
             asked_later: false,
             reason: Text::new(),
+            reason_stored: false,
             summary: Summary::default(),
         };
         if start.run == Run::Daemon {

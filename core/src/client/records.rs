@@ -79,6 +79,7 @@ impl<P: Platform> Client<'_, P> {
                 .log
                 .log(Level::Info, format_args!("going on with deployment {deployment} after a restart"));
         }
+        self.restore_reason(deployment.as_str());
         if tag == Tag::Store && !has_module && !deployment.is_empty() {
             // Power may have been lost before the record knew of them. No module and no script of them has run.
             self.remove_tree();
@@ -114,6 +115,22 @@ impl<P: Platform> Client<'_, P> {
                     self.fail(format_args!("payload type {kind}: {error}"));
                 }
             }
+        }
+    }
+
+    /// Why this deployment failed first, if an earlier process has noted it. It only explains: what cannot be read is
+    /// as if it had not been there.
+    fn restore_reason(&mut self, deployment: &str) {
+        if deployment.is_empty() {
+            return;
+        }
+        let Ok(Some(stored)) = self.hal.storage.read(Key::Reason, self.record) else { return };
+        let Some((id, reason)) = str::from_utf8(stored).ok().and_then(|text| text.split_once('\n')) else {
+            return;
+        };
+        if id == deployment {
+            self.reason = Text::cut(format_args!("{reason}"));
+            self.reason_stored = true;
         }
     }
 
@@ -217,7 +234,7 @@ impl<P: Platform> Client<'_, P> {
         let mut buf = [0; checkpoint::MAX_LEN];
         let checkpoint = self.machine.checkpoint();
         let record = Change::Put(Key::Checkpoint, checkpoint.encode(&mut buf));
-        let mut batch = [record; 4];
+        let mut batch = [record; 5];
         let mut length: usize = 1;
         let mut add = |change| {
             if let Some(room) = batch.get_mut(length) {
@@ -225,6 +242,11 @@ impl<P: Platform> Client<'_, P> {
                 length = length.saturating_add(1);
             }
         };
+        let reason: Text<{ limits::DEPLOYMENT_ID + 1 + limits::REASON }> =
+            Text::cut(format_args!("{}\n{}", checkpoint.deployment, self.reason));
+        if checkpoint.mode == Mode::Managed && !self.reason.is_empty() && !self.reason_stored {
+            add(Change::Put(Key::Reason, reason.as_str().as_bytes()));
+        }
         if let Some(header) = self.parser.header()
             && checkpoint.header
             && !self.header_stored
@@ -259,6 +281,7 @@ impl<P: Platform> Client<'_, P> {
         let written = self.hal.storage.commit(batch);
         written.map_err(|error| refused!("the state of the update cannot be saved: {error}"))?;
         self.header_stored |= checkpoint.header;
+        self.reason_stored |= checkpoint.mode == Mode::Managed && !self.reason.is_empty();
         self.offer_stored |= checkpoint.tag == Tag::Store;
         Ok(())
     }
@@ -358,10 +381,11 @@ impl<P: Platform> Client<'_, P> {
             Change::Delete(Key::HeaderInfo),
             Change::Delete(Key::TypeInfo),
             Change::Delete(Key::Offer),
+            Change::Delete(Key::Reason),
         ];
-        let [a, b, c, d] = record;
+        let [a, b, c, d, e] = record;
         let cleared = match maps_change(&self.machine, self.out) {
-            Some(maps) => self.hal.storage.commit(&[a, b, c, d, maps]),
+            Some(maps) => self.hal.storage.commit(&[a, b, c, d, e, maps]),
             None => self.hal.storage.commit(&record),
         };
         match cleared {
@@ -369,6 +393,7 @@ impl<P: Platform> Client<'_, P> {
                 self.machine.maps_saved();
                 self.header_stored = false;
                 self.offer_stored = false;
+                self.reason_stored = false;
                 Outcome::Success
             }
             Err(error) => self.fail(format_args!("the record of the update cannot be deleted: {error}")),

@@ -736,6 +736,7 @@ impl<P: Platform> Client<'_, P> {
             }
         }
         self.reason.clear();
+        self.reason_stored = false;
         self.summary = Summary::default();
         self.hal.log.open_deployment(offer.id.as_str());
         let name = &self.requests.offered.artifact_name;

@@ -16,12 +16,21 @@ pub enum Key {
     Offer = 4,
     /// Update control maps, active and expired.
     ControlMaps = 5,
+    /// Why the running update failed first: the id of its deployment, a newline, text for people.
+    Reason = 6,
 }
 
 impl Key {
     /// All keys, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Checkpoint, Self::Provides, Self::HeaderInfo, Self::TypeInfo, Self::Offer, Self::ControlMaps];
+    pub const ALL: [Self; 7] = [
+        Self::Checkpoint,
+        Self::Provides,
+        Self::HeaderInfo,
+        Self::TypeInfo,
+        Self::Offer,
+        Self::ControlMaps,
+        Self::Reason,
+    ];
 }
 
 /// One change of a batch. The last of several changes to one key wins.

@@ -116,6 +116,9 @@ impl Request {
 }
 
 pub(crate) fn no_act(word: &str) -> String {
+    if word.is_empty() {
+        return "control what? show, pause, continue or fail".into();
+    }
     format!("control cannot \"{word}\": show, pause, continue or fail")
 }
 
