@@ -408,6 +408,9 @@ impl Machine {
         if self.is_paused() {
             return self.go_on(now, Outcome::Success);
         }
+        if self.is_approved() && matches!(self.doing, Doing::Pause(_)) {
+            return self.repeat(now);
+        }
         self.knock();
         Action::Wait
     }

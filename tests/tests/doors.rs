@@ -370,6 +370,33 @@ fn each_deployment_has_all_its_retries_of_the_refresh() {
 }
 
 #[test]
+fn an_approval_does_not_wait_for_a_server_that_does_not_answer() {
+    let map = format!(r#"{{"id":"{ID}","states":{{"ArtifactInstall_Enter":{{"action":"pause"}}}}}}"#);
+    let mut device = Device::start();
+    while let Action::Start(id, op) = device.action.clone() {
+        device.note(op);
+        if op == Op::Request(ApiCall::Next) {
+            device.machine.offer(Text::copy(ID).unwrap());
+            device.machine.set_server_map(device.now, Map::from_server(Some(&map), ID).map_err(|_| ()));
+            device.action = device.machine.step(device.now, Event::Done(id, Outcome::Success));
+        } else {
+            device.complete(id, op, &|_| Outcome::Success);
+        }
+    }
+    assert!(matches!(device.machine.held(), Some((Point::Install, Held::Map(_)))), "{:?}", device.did);
+    let no_refresh = |op| match op {
+        Op::Request(ApiCall::ControlMap) => Outcome::Failure,
+        _ => Outcome::Success,
+    };
+    device.wait(1800);
+    device.run_with(no_refresh);
+    assert_eq!(device.action, Action::Wait, "the next try of the refresh");
+    device.approve();
+    device.run_with(no_refresh);
+    assert_eq!(device.count("ArtifactInstall"), 1, "{:?}", device.did);
+}
+
+#[test]
 fn the_maps_decide_before_the_policies_are_asked() {
     let mut device = Device::with_policies();
     device.run();
