@@ -294,7 +294,8 @@ mod tests {
         assert_eq!(status(|_| {}), "success");
         let other = |offer: &mut Vec<u8>| {
             let body = offer.len() - 4;
-            let at = offer.windows(3).position(|window| window == DEPLOYMENT.as_bytes()).unwrap();
+            let at =
+                offer.windows(DEPLOYMENT.len()).position(|window| window == DEPLOYMENT.as_bytes()).unwrap();
             offer[at + 2] = b'2';
             let crc = crc32fast::hash(&offer[..body]).to_le_bytes();
             offer[body..].copy_from_slice(&crc);
