@@ -9,7 +9,7 @@ mod json;
 mod pool;
 
 pub use json::{LoadError, MapError};
-pub use pool::{Answer, Full, Holder, Lifetime, Order, Pool, Reply};
+pub use pool::{Answer, Full, Holder, Lifetime, Order, OrderError, Pool, Reply};
 
 use crate::deployment::Status;
 

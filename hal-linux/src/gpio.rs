@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use embedded_hal::digital::{ErrorType, InputPin, OutputPin};
 use linux_embedded_hal::CdevPin;
 use linux_embedded_hal::gpio_cdev::{Chip, LineRequestFlags};
 use thimble_core::hal::Level;
@@ -19,7 +20,7 @@ const CONSUMER: &str = "thimble";
 
 /// The panel of a gateway.
 pub struct GpioPanel {
-    panel: Panel<CdevPin, CdevPin>,
+    panel: Panel<Logical<CdevPin>, Logical<CdevPin>>,
     log: SharedLog,
     /// A pin failed, and that was logged.
     said: bool,
@@ -45,7 +46,7 @@ impl GpioPanel {
     /// Takes the lines. One that cannot be had is left out and logged: updates go on without it, by other ways.
     #[must_use]
     pub fn open(button: Option<&Button>, light: Option<&Line>, log: SharedLog) -> Self {
-        let had = |pin: Result<CdevPin, GpioError>| {
+        let had = |pin: Result<Logical<CdevPin>, GpioError>| {
             pin.inspect_err(|error| log.borrow_mut().log(Level::Error, format_args!("{error}"))).ok()
         };
         let button = button.and_then(|button| Some((had(take(&button.line, false))?, button.hold)));
@@ -77,19 +78,49 @@ impl GpioPanel {
     }
 }
 
-fn take(line: &Line, output: bool) -> Result<CdevPin, GpioError> {
+fn take(line: &Line, output: bool) -> Result<Logical<CdevPin>, GpioError> {
     let wrong = |error: &dyn fmt::Display| GpioError {
         chip: line.chip.clone(),
         line: line.line,
         why: error.to_string(),
     };
-    let mut flags = if output { LineRequestFlags::OUTPUT } else { LineRequestFlags::INPUT };
-    if line.active_low {
-        flags |= LineRequestFlags::ACTIVE_LOW;
-    }
+    // The kernel would turn the values of an active-low line round, and the pin would turn them back.
+    let flags = if output { LineRequestFlags::OUTPUT } else { LineRequestFlags::INPUT };
+    let off = u8::from(line.active_low);
     let mut chip = Chip::new(&line.chip).map_err(|error| wrong(&error))?;
-    let handle = chip.get_line(line.line).and_then(|line| line.request(flags, 0, CONSUMER));
-    CdevPin::new(handle.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))
+    let handle = chip.get_line(line.line).and_then(|line| line.request(flags, off, CONSUMER));
+    let pin = CdevPin::new(handle.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
+    Ok(Logical { pin, active_low: line.active_low })
+}
+
+/// A pin that is high while what it stands for is on.
+struct Logical<P> {
+    pin: P,
+    active_low: bool,
+}
+
+impl<P: ErrorType> ErrorType for Logical<P> {
+    type Error = P::Error;
+}
+
+impl<P: InputPin> InputPin for Logical<P> {
+    fn is_high(&mut self) -> Result<bool, P::Error> {
+        if self.active_low { self.pin.is_low() } else { self.pin.is_high() }
+    }
+
+    fn is_low(&mut self) -> Result<bool, P::Error> {
+        self.is_high().map(|high| !high)
+    }
+}
+
+impl<P: OutputPin> OutputPin for Logical<P> {
+    fn set_low(&mut self) -> Result<(), P::Error> {
+        if self.active_low { self.pin.set_high() } else { self.pin.set_low() }
+    }
+
+    fn set_high(&mut self) -> Result<(), P::Error> {
+        if self.active_low { self.pin.set_low() } else { self.pin.set_high() }
+    }
 }
 
 #[cfg(test)]
@@ -97,6 +128,49 @@ mod tests {
     use super::*;
     use crate::testing;
     use thimble_core::time::Duration;
+
+    /// A line as it is electrically.
+    struct Wire(bool);
+
+    impl ErrorType for Wire {
+        type Error = std::convert::Infallible;
+    }
+
+    impl InputPin for Wire {
+        fn is_high(&mut self) -> Result<bool, Self::Error> {
+            Ok(self.0)
+        }
+
+        fn is_low(&mut self) -> Result<bool, Self::Error> {
+            Ok(!self.0)
+        }
+    }
+
+    impl OutputPin for Wire {
+        fn set_low(&mut self) -> Result<(), Self::Error> {
+            self.0 = false;
+            Ok(())
+        }
+
+        fn set_high(&mut self) -> Result<(), Self::Error> {
+            self.0 = true;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_button_to_ground_is_pressed_when_its_line_is_low() {
+        for (active_low, level, on) in
+            [(false, false, false), (false, true, true), (true, false, true), (true, true, false)]
+        {
+            let mut pin = Logical { pin: Wire(level), active_low };
+            assert_eq!((pin.is_high(), pin.is_low()), (Ok(on), Ok(!on)), "{active_low} {level}");
+            pin.set_high().unwrap();
+            assert_eq!(pin.pin.0, !active_low);
+            pin.set_low().unwrap();
+            assert_eq!(pin.pin.0, active_low);
+        }
+    }
 
     #[test]
     fn a_line_that_cannot_be_had_is_named_and_left_out() {

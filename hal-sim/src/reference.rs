@@ -80,13 +80,22 @@ impl Reference {
                 Rule { action, on_map_expire: Action::Continue, on_action_executed: executed };
         }
         let map = Map { id: by.id, priority: by.priority, rules };
+        // Something else that was said in this name: there is one time for all of it.
+        let mut elsewhere = Point::ALL.into_iter().filter(|point| !points.contains(point));
+        let said_elsewhere = elsewhere
+            .any(|point| before.as_ref().is_some_and(|known| *known.map.rules.at(point) != Rule::default()));
+        let another_time = before.as_ref().is_some_and(|known| known.lifetime != lifetime);
+        let keeps_time = order == Order::Lift || (order == Order::Pass && said_elsewhere);
+        if said_elsewhere && another_time && !keeps_time && !map.is_empty() {
+            return;
+        }
         self.take(by.id, by.priority);
         if map.is_empty() {
             return;
         }
         let ends = |time: Duration| Some(now + time);
         let known = match (before, order, lifetime) {
-            (Some(known), Order::Lift, _) => Known { map, ..known },
+            (Some(known), _, _) if keeps_time => Known { map, ..known },
             (_, _, Lifetime::For(time)) => {
                 Known { map, expired: false, lifetime, ends: ends(time), received: None }
             }

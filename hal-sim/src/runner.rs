@@ -296,7 +296,7 @@ mod tests {
             let body = offer.len() - 4;
             let at =
                 offer.windows(DEPLOYMENT.len()).position(|window| window == DEPLOYMENT.as_bytes()).unwrap();
-            offer[at + 2] = b'2';
+            offer[at + 2] = b'f';
             let crc = crc32fast::hash(&offer[..body]).to_le_bytes();
             offer[body..].copy_from_slice(&crc);
         };

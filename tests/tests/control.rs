@@ -105,7 +105,7 @@ fn a_person_fails_an_update_that_waits_for_its_commit() {
     assert!(!managed.wait_while(&mut daemon, reported("pause_before_committing")), "it reboots first");
     let mut daemon = managed.start();
     managed.wait(&mut daemon, reported("pause_before_committing"));
-    assert!(control(&managed, "fail --at commit").contains("fails there"));
+    assert_eq!(control(&managed, "fail --at commit"), "the update that waits before commit fails\n");
     assert_eq!(managed.finish_with(daemon), "failure", "{}", managed.story());
     assert_eq!(managed.lab.name(), "unknown", "it was rolled back");
     managed.no_violations();

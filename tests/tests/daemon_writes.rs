@@ -188,7 +188,7 @@ fn is_true(managed: &Managed, status: &str, what: &str) {
         .into_iter()
         .filter(|name| !name.starts_with("deployments") && name != "mender-agent.pem")
         // Of a daemon that was killed while it ended; the next one takes its place.
-        .filter(|name| name != "mender-update.sock")
+        .filter(|name| name != "mender-update.sock" && name != "mender-update.control")
         .collect();
     assert!(left.is_empty(), "{what}: {left:?}\n{}", managed.story());
     let journal = managed.lab.journal();

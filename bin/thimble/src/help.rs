@@ -90,9 +90,11 @@ const fn page(verb: VerbName) -> Page {
                    show      what waits and why, every update control map, every policy\n  \
                    pause     updates wait, until 'continue' or for the time of --for\n  \
                    continue  takes 'pause' and 'fail' back; an update that waits goes on, whatever holds it up. With\n            \
-                   --at, for an update that is not there yet: it passes that point once, without waiting\n  \
-                   fail      the next update that comes there fails, and is rolled back if it was installed\n\n\
-                   Without --at: before install, reboot and commit. What was said outlives a reboot.",
+                   --at, for an update that is not there yet: it passes that point once, unless a map\n            \
+                   of the same priority or a higher one objects\n  \
+                   fail      the update that waits, or the next, fails, and is rolled back if it was installed\n\n\
+                   Without --at: before install, reboot and commit. What was said outlives a reboot. What is said in one\n\
+                   name counts for one time.",
             examples: &[
                 "control show",
                 "control pause --at reboot --for 2h",

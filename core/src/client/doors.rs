@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::Client;
-use crate::control::{Holder, Id, Lifetime, Map, Order, Point};
+use crate::control::{Full, Holder, Id, Lifetime, Map, Order, Point};
 use crate::hal::{Clock, Level, Log, Platform, Policy};
 use crate::limits;
 use crate::machine::{DoorNote, Event, Held};
@@ -84,6 +84,9 @@ impl<P: Platform> Client<'_, P> {
             }
             DoorNote::Approved(point) => {
                 self.hal.log.log(Level::Info, format_args!("somebody let the update pass {}", point.name()));
+            }
+            DoorNote::NoRoom => {
+                self.fail(format_args!("the server's update control map: {Full}"));
             }
             DoorNote::Fails(point, held) => {
                 let why: Reason = match held {

@@ -714,7 +714,10 @@ impl<P: Platform> Client<'_, P> {
             let map = Map::from_server(offer.control_map, offer.id.as_str());
             let map = map.map_err(|error| failed!("the server's update control map: {error}"))?;
             self.location = Text::copy(offer.uri.map_err(|error| failed!("{error}"))?).unwrap_or_default();
-            self.take_map(now, Ok(map));
+            // An answer without one may be that of a server which knows none: the doors ask for it.
+            if map.is_some() {
+                self.take_map(now, Ok(map));
+            }
             return Ok(Outcome::Success);
         }
         self.transfer = Transfer::default();
@@ -753,6 +756,8 @@ impl<P: Platform> Client<'_, P> {
             self.fail(format_args!("the server's update control map: {error}"));
         }
         self.machine.set_server_map(now, map.map_err(|_| ()));
+        // A restart before the first door must not forget it. A failure is logged.
+        self.save_maps();
     }
 }
 

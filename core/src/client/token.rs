@@ -78,9 +78,10 @@ impl<P: Platform> Client<'_, P> {
     pub(super) fn make_way(&mut self, op: Op) {
         let needs_room = match op {
             Op::Prepare | Op::Stream(_) | Op::SaveProvides(_) | Op::ClearData => true,
+            // The offer is written in a lent buffer.
+            Op::Save => self.machine.checkpoint().offer && !self.offer_stored,
             // A request goes on with the token that is being fetched.
             Op::Request(_)
-            | Op::Save
             | Op::SaveMaps
             | Op::AskPolicy(_)
             | Op::RunScript(..)

@@ -76,6 +76,33 @@ impl Order {
     }
 }
 
+/// Why an order was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OrderError {
+    /// There is no room for it.
+    Full,
+    /// What was said in this name before counts for another time.
+    Lifetime(Lifetime),
+}
+
+impl fmt::Display for OrderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let before = match self {
+            Self::Full => return Full.fmt(f),
+            Self::Lifetime(before) => before,
+        };
+        f.write_str("what was said before in this name about another point counts ")?;
+        match before {
+            Lifetime::For(time) => write!(f, "for {} s", time.as_secs())?,
+            Lifetime::Unlimited => f.write_str("until it is taken back")?,
+            Lifetime::Renewed => f.write_str("until it expires")?,
+        }
+        f.write_str(": say the same time, use another name (--id), or take it back first")
+    }
+}
+
+impl core::error::Error for OrderError {}
+
 /// The pool holds [`limits::MAPS`] maps and none of them is the one to be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Full;
@@ -174,11 +201,11 @@ impl Pool {
         self.place(Entry::new(map, Lifetime::Renewed, now, expiration))
     }
 
-    /// What a person says about `points`; what was said about the other points in the same name stays, `lifetime`
-    /// is for all of them.
+    /// What a person says about `points`; what was said about the other points in the same name stays. All of it
+    /// counts for one time.
     ///
     /// # Errors
-    /// [`Full`]; the pool is unchanged.
+    /// [`OrderError`]; the pool is unchanged.
     pub fn order(
         &mut self,
         name: Holder,
@@ -186,7 +213,7 @@ impl Pool {
         order: Order,
         lifetime: Lifetime,
         now: Instant,
-    ) -> Result<(), Full> {
+    ) -> Result<(), OrderError> {
         // An expiry counts though nobody has asked since: what is over does not come back in a new order.
         let in_force = |entry: &&Entry| !entry.expired && entry.ends.is_none_or(|ends| now < ends.expires);
         let before = self.entries().find(|entry| entry.holder() == name).filter(in_force);
@@ -199,11 +226,21 @@ impl Pool {
             self.remove_pair(&map);
             return Ok(());
         }
-        // What is lifted does not change how long the rest counts.
-        match before.copied() {
-            Some(entry) if order == Order::Lift => self.place(Entry { map, ..entry }),
-            Some(_) | None => self.place(Entry::new(map, lifetime, now, SHORTEST)),
-        }
+        let others = before.filter(|entry| {
+            let other =
+                |point: &Point| !points.contains(point) && *entry.map.rules.at(*point) != Rule::default();
+            Point::ALL.iter().any(other)
+        });
+        let entry = match (before.copied(), others.copied()) {
+            // What is lifted, or passed once, does not change how long the rest counts.
+            (Some(entry), _) if order == Order::Lift => Entry { map, ..entry },
+            (_, Some(entry)) if order == Order::Pass => Entry { map, ..entry },
+            (_, Some(entry)) if entry.lifetime != lifetime => {
+                return Err(OrderError::Lifetime(entry.lifetime));
+            }
+            (Some(_) | None, _) => Entry::new(map, lifetime, now, SHORTEST),
+        };
+        self.place(entry).map_err(|Full| OrderError::Full)
     }
 
     /// The maps, in the order they are asked: name, what they say, whether they have expired, and when they will.

@@ -420,6 +420,11 @@ mod orders {
         // Lifting something else does not make it longer.
         pool.order(NAME, &[Point::Install], Order::Lift, Lifetime::For(HOUR), at(1800)).unwrap();
         assert_eq!(pool.next_event(at(1800)), Some(at(3600)));
+        // Nor does saying something for another time; passing once takes the time that is there.
+        let refused = pool.order(NAME, &[Point::Commit], Order::Fail, Lifetime::Unlimited, at(1800));
+        assert_eq!(refused, Err(OrderError::Lifetime(Lifetime::For(HOUR))));
+        pool.order(NAME, &[Point::Commit], Order::Pass, Lifetime::Unlimited, at(1800)).unwrap();
+        assert_eq!(pool.next_event(at(1800)), Some(at(3600)));
         assert_eq!(pool.query(Point::Reboot, at(3600)).answer, Answer::Continue);
         // A new order in the name of an expired one is not held to what that said elsewhere.
         pool.order(NAME, &[Point::Commit], Order::Pause, Lifetime::Unlimited, at(3601)).unwrap();
@@ -487,7 +492,10 @@ mod orders {
             pool.insert_local(map(100 + id, 0, rule(Action::Pause)), at(0), HOUR).unwrap();
         }
         let before = pool.clone();
-        assert_eq!(pool.order(NAME, &[Point::Install], Order::Pause, Lifetime::Unlimited, at(0)), Err(Full));
+        assert_eq!(
+            pool.order(NAME, &[Point::Install], Order::Pause, Lifetime::Unlimited, at(0)),
+            Err(OrderError::Full)
+        );
         assert_eq!(pool, before);
     }
 }

@@ -9,7 +9,7 @@
 //! ```
 
 use super::{ApiCall, Begin, Doing, Event, Machine, Op};
-use crate::control::{Answer, Full, Holder, Lifetime, Map, Order, Point, Pool, parse_id};
+use crate::control::{Answer, Full, Holder, Lifetime, Map, Order, OrderError, Point, Pool, parse_id};
 use crate::machine::Action;
 use crate::retry::{Backoff, Purpose, SHORTEST, Schedule};
 use crate::state::{self, Outcome, Phase, State};
@@ -25,6 +25,8 @@ pub(super) struct Doors {
     unreadable: bool,
     /// The server's map for the deployment cannot be used: the deployment fails at once.
     refused: bool,
+    /// A deployment begins; the server's word about it comes next.
+    begins: bool,
     /// What the maps said, while they are being saved.
     answer: Option<Answer>,
     /// Whose word it was.
@@ -63,6 +65,8 @@ pub enum DoorNote {
     Fails(Point, Option<Held>),
     /// Somebody at the device let it pass.
     Approved(Point),
+    /// There is no room for the server's map: the deployment fails.
+    NoRoom,
 }
 
 impl Machine {
@@ -105,13 +109,17 @@ impl Machine {
         self.changed_from(&before);
         inserted?;
         let renew = Duration::from_secs(expiration.as_secs() / 2);
-        Ok((renew, self.step(now, Event::ControlChanged)))
+        // A map that is only renewed wakes an update that waits, but puts off nothing that is under way.
+        let is_news = !self.doors.pool.is_saved_as(&before);
+        let action =
+            if is_news || self.is_paused() { self.step(now, Event::ControlChanged) } else { Action::Wait };
+        Ok((renew, action))
     }
 
     /// What a person at the device says about `points`. See [`Pool::order`].
     ///
     /// # Errors
-    /// [`Full`]; nothing was changed.
+    /// [`OrderError`]; nothing was changed.
     pub fn order(
         &mut self,
         now: Instant,
@@ -119,7 +127,7 @@ impl Machine {
         points: &[Point],
         order: Order,
         lifetime: Lifetime,
-    ) -> Result<Action, Full> {
+    ) -> Result<Action, OrderError> {
         let before = self.doors.pool.clone();
         self.doors.pool.order(name, points, order, lifetime, now)?;
         self.changed_from(&before);
@@ -170,9 +178,18 @@ impl Machine {
         let expiration = self.config.update_control_map_expiration;
         let doors = &mut self.doors;
         let before = doors.pool.clone();
+        if core::mem::take(&mut doors.begins) {
+            // What expired while there was nothing to do is no word about this deployment.
+            doors.pool.purge_expired(now);
+        }
         let id = parse_id(self.checkpoint.deployment.as_str());
         match map {
-            Ok(Some(map)) => doors.refused |= doors.pool.insert_from_server(map, now, expiration).is_err(),
+            Ok(Some(map)) => {
+                if doors.pool.insert_from_server(map, now, expiration).is_err() {
+                    doors.refused = true;
+                    doors.note = Some(DoorNote::NoRoom);
+                }
+            }
             Ok(None) => {
                 if let Some(id) = id {
                     doors.pool.withdraw(id);
@@ -196,6 +213,7 @@ impl Machine {
     /// A new deployment begins.
     pub(super) const fn reset_doors(&mut self) {
         self.doors.refused = false;
+        self.doors.begins = true;
         self.pass();
     }
 
@@ -277,6 +295,7 @@ impl Machine {
         match (self.phase, outcome) {
             // 404: the deployment was aborted.
             (Phase::Enter, Outcome::Aborted) => DoorNext::Go(Outcome::Aborted),
+            (Phase::Enter, _) if self.doors.approved => DoorNext::Go(Outcome::Success),
             (Phase::Enter, Outcome::Success) => {
                 self.doors.refresh.reset();
                 let refused = core::mem::take(&mut self.doors.refused);
@@ -354,11 +373,7 @@ impl Machine {
     fn policies_said(&mut self, now: Instant, point: Point, outcome: Outcome) -> Outcome {
         match outcome {
             // The maps may say something else by now: they are asked again.
-            Outcome::Success | Outcome::Automatic | Outcome::Nothing
-                if self.doors.changed || self.doors.approved =>
-            {
-                Outcome::Nothing
-            }
+            _ if self.doors.changed || self.doors.approved => Outcome::Nothing,
             Outcome::Success | Outcome::Automatic | Outcome::Nothing => {
                 self.pass();
                 Outcome::Success

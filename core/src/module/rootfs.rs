@@ -52,6 +52,9 @@ pub trait Slots: PayloadSink {
     /// See [`UpdateModule::is_clean`].
     fn is_clean(&mut self) -> bool;
 
+    /// Whether there is a work tree: no call but `Cleanup` makes sense without.
+    fn has_tree(&mut self) -> bool;
+
     /// See [`UpdateModule::remove`].
     fn remove(&mut self) -> Result<(), Self::Error>;
 
@@ -276,7 +279,7 @@ impl<B: Bootloader, S: Slots> UpdateModule for RootfsImage<B, S> {
 
     fn start(&mut self, _now: Instant, call: Call) -> Result<(), Self::Error> {
         self.run = Run::Nothing;
-        if call != Call::Cleanup && self.slots.is_clean() {
+        if call != Call::Cleanup && !self.slots.has_tree() {
             return Err(RootfsError::NoTree(call));
         }
         self.run = self.call(call)?;

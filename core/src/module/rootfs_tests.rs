@@ -214,6 +214,10 @@ impl Slots for Disks {
         Ok(self.0.borrow().memo)
     }
 
+    fn has_tree(&mut self) -> bool {
+        !self.is_clean()
+    }
+
     fn is_clean(&mut self) -> bool {
         !self.0.borrow().tree
     }

@@ -69,8 +69,15 @@ impl LoaderVariables {
         }
         let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
         // One write is one call of the firmware.
-        if file.write(&bytes)? != bytes.len() {
-            return Err(io::ErrorKind::WriteZero.into());
+        let written = file.write(&bytes).and_then(|written| {
+            if written == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+        });
+        if let Err(error) = written {
+            // A new variable that the firmware did not take leaves an empty file, which is none.
+            if old.is_none() {
+                let _ = fs::remove_file(&path);
+            }
+            return Err(error);
         }
         // A file of efivarfs is as long as what was written last.
         if file.metadata()?.len() > bytes.len() as u64 {

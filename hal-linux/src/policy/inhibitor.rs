@@ -6,13 +6,13 @@ use std::io;
 use std::path::PathBuf;
 use std::task::Poll;
 
-use thimble_core::hal::Exit;
+use thimble_core::hal::{Exit, Level};
 use thimble_core::limits;
 use thimble_core::time::{Duration, Instant, earliest};
 
 use super::{AtDeadline, Points};
 use crate::SharedLog;
-use crate::process::{Options, Process, Stdout, log_output};
+use crate::process::{Options, Process, Stdout, Stream};
 use crate::trust::check_program;
 use crate::wait::PollSet;
 
@@ -114,7 +114,10 @@ impl Asked {
             process.kill(now, GRACE);
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let polled = process.poll(now, &mut log_output(log, &name));
+        // It is asked every minute: what it says otherwise is for those who look for it.
+        let mut sink =
+            |_: Stream, line: &str| log.borrow_mut().log(Level::Debug, format_args!("{name}: {line}"));
+        let polled = process.poll(now, &mut sink);
         match polled {
             Poll::Pending => Answer::Pending(Self::Runs { process, path, until, is_late }),
             Poll::Ready(_) if is_late => {

@@ -95,6 +95,8 @@ pub struct Policies {
     clock: fn() -> Option<Local>,
     question: Option<Question>,
     reason: String,
+    /// The point and since when; the policies whose deadline was said to have passed there, a bit each.
+    said: Option<(Point, Instant, u32)>,
 }
 
 /// An update that stands before a point.
@@ -111,7 +113,7 @@ impl Policies {
     /// Nothing is looked at before an update asks.
     #[must_use]
     pub const fn new(settings: Settings, log: SharedLog) -> Self {
-        Self { settings, log, clock: Local::now, question: None, reason: String::new() }
+        Self { settings, log, clock: Local::now, question: None, reason: String::new(), said: None }
     }
 
     /// Adds what the next poll would use up.
@@ -144,16 +146,22 @@ impl Policies {
         if waited < first.deadline {
             return Some(Permit::Wait(LOOK_AGAIN));
         }
-        self.deadline(first.then)
+        self.deadline(first.then, 0)
     }
 
     /// A policy has held the update up for as long as it may; why stands in `reason`.
-    fn deadline(&mut self, then: AtDeadline) -> Option<Permit> {
+    fn deadline(&mut self, then: AtDeadline, number: usize) -> Option<Permit> {
         let reason = std::mem::take(&mut self.reason);
         match then {
             AtDeadline::Continue => {
-                let line = format_args!("{reason}; its deadline has passed: going on");
-                self.log.borrow_mut().log(Level::Warning, line);
+                // Once, or a long wait for something else would fill the log.
+                if let Some((_, _, said)) = &mut self.said
+                    && *said >> number & 1 == 0
+                {
+                    *said |= 1 << number;
+                    let line = format_args!("{reason}; its deadline has passed: going on");
+                    self.log.borrow_mut().log(Level::Warning, line);
+                }
                 None
             }
             AtDeadline::Fail => {
@@ -189,7 +197,7 @@ impl Policies {
                 if question.waited < deadline {
                     return Poll::Ready(Permit::Wait(again));
                 }
-                if let Some(permit) = self.deadline(then) {
+                if let Some(permit) = self.deadline(then, question.next + 1) {
                     return Poll::Ready(permit);
                 }
             }
@@ -201,6 +209,9 @@ impl Policies {
 
 impl Policy for Policies {
     fn start(&mut self, now: Instant, point: Point, since: Instant) {
+        if self.said.is_none_or(|(at, then, _)| (at, then) != (point, since)) {
+            self.said = Some((point, since, 0));
+        }
         self.question = Some(Question { point, waited: now.since(since), next: 0, asked: None });
     }
 

@@ -339,6 +339,10 @@ impl Slots for LinuxSlots {
         self.read_memo().map_err(self.tree_error("read the slot noted in"))
     }
 
+    fn has_tree(&mut self) -> bool {
+        self.tree.exists()
+    }
+
     fn is_clean(&mut self) -> bool {
         !self.tree.exists() && !self.tree.has_kept()
     }

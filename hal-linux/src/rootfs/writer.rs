@@ -496,7 +496,11 @@ impl Work {
     }
 
     /// Reads `size` bytes back. One thread reads into `buffers`, one hashes what was read.
-    fn verify(&mut self, size: u64, expected: &[u8], buffers: Vec<Buffer>) -> io::Result<()> {
+    fn verify(&mut self, size: u64, expected: &[u8], mut buffers: Vec<Buffer>) -> io::Result<()> {
+        // Where all of the image was there already, none was used.
+        while buffers.len() < 2 {
+            buffers.push(Buffer::new(BUFFER));
+        }
         let (read, to_hash) = sync_channel::<io::Result<Buffer>>(BUFFERS);
         let (give_back, empty) = channel();
         for buffer in buffers {

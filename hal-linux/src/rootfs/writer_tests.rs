@@ -243,6 +243,23 @@ fn an_image_goes_on_behind_what_is_there() {
 }
 
 #[test]
+fn an_image_that_is_all_there_is_read_back_and_no_more() {
+    for length in [BUFFER, 5 * BUFFER] {
+        let bytes = image(length, 3);
+        let fault = Fault::new(4 * MIB);
+        fault.0.lock().unwrap().content[..length].copy_from_slice(&bytes);
+        let expected = ring::digest::digest(&SHA256, &bytes).as_ref().try_into().unwrap();
+        let (medium, size) = (Box::new(fault.clone()), length as u64);
+        let marker: Marker = Box::new(|_, _| Ok(()));
+        let mut writer =
+            Writer::start_at(size, medium, size, Some(expected), Options::default(), marker).unwrap();
+        writer.end().unwrap();
+        let summary = run(&mut writer, |writer, _| writer.poll_finish()).unwrap();
+        assert_eq!((summary.image, summary.same, summary.written), (size, size, 0));
+    }
+}
+
+#[test]
 fn i12_more_or_less_than_the_announced_size_is_an_error() {
     let fault = Fault::new(MIB);
     let mut writer = Writer::start(Box::new(fault.clone()), 10, None, Options::default()).unwrap();

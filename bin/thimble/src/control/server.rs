@@ -154,8 +154,14 @@ fn carry_out(client: &mut Client<'_, Linux>, request: &Request) -> Result<String
             Ok(format!("updates wait before {}, {end}", names(&points)))
         }
         Act::Fail => {
-            give(&points, Order::Fail)?;
-            Ok(format!("the next update that comes to {} fails there", names(&points)))
+            // One update: the one that waits, or the next, which comes to its install first.
+            let chosen =
+                if request.at.is_empty() { vec![waits_at.unwrap_or(Point::Install)] } else { points };
+            give(&chosen, Order::Fail)?;
+            Ok(match waits_at {
+                Some(point) => format!("the update that waits before {} fails", point.word()),
+                None => format!("the next update that comes to {} fails there", names(&chosen)),
+            })
         }
         // Without points: whatever was said is taken back, and what waits goes on.
         Act::Continue if request.at.is_empty() => {
@@ -179,9 +185,11 @@ fn carry_out(client: &mut Client<'_, Linux>, request: &Request) -> Result<String
                     client.approve();
                     Ok(format!("the update goes on with {}", point.word()))
                 }
-                None => {
-                    Ok(format!("the next update passes {} whatever holds updates up there", names(&later)))
-                }
+                None => Ok(format!(
+                    "the next update passes {}, unless a map of priority {} or higher objects",
+                    names(&later),
+                    request.name.priority
+                )),
             }
         }
         Act::Show => Ok(String::new()),
@@ -216,7 +224,8 @@ fn shown(client: &Client<'_, Linux>, now: Instant, policies: &str) -> String {
         }
     }
     out.push_str(",\"maps\":[");
-    for (index, (map, expired, ends)) in client.machine().maps().maps().enumerate() {
+    for (index, (map, noticed, ends)) in client.machine().maps().maps().enumerate() {
+        let expired = noticed || ends.is_some_and(|end| end <= now);
         let comma = if index == 0 { "" } else { "," };
         let _ = write!(out, "{comma}{{\"id\":\"{}\",\"priority\":{}", Id(map.id), map.priority);
         for point in Point::ALL {
