@@ -375,28 +375,42 @@ fn a_restart_of_the_service_is_a_restart() {
     assert_eq!(device.ranges(), [(None, None), (None, None), device.rest(2 * MARK)]);
 }
 
+/// The server's control map says this about the install.
+fn say(device: &Device, action: &str) {
+    let map = format!(
+        r#"{{"id":"{ID}","priority":0,"states":{{"ArtifactInstall_Enter":{{"action":"{action}"}}}}}}"#
+    );
+    device.managed.server.with(|server| {
+        server.v2 = true;
+        for deployment in server.deployments.values_mut() {
+            deployment.control_map = Some(map.clone());
+        }
+    });
+}
+
+/// The server's pause came with the offer, which is not asked for again.
+#[test]
+fn the_servers_pause_is_not_forgotten_by_a_restart_in_download() {
+    let device = Device::resuming();
+    say(&device, "pause");
+    device.kill_at(9 * MIB, 2 * MARK);
+    let mut daemon = device.managed.start();
+    device.managed.wait(&mut daemon, |server, _| {
+        server.deployments[ID].statuses.iter().any(|(status, _)| status == "pause_before_installing")
+    });
+    say(&device, "continue");
+    assert_eq!(device.managed.finish_with(daemon), "success", "{}", device.managed.story());
+}
+
 /// All of the payload is there and a control map holds the install back: the record still says Download.
 #[test]
 fn a_restart_in_the_pause_before_the_install_goes_on() {
     let device = Device::resuming();
-    let map = |action: &str| {
-        format!(
-            r#"{{"id":"{ID}","priority":0,"states":{{"ArtifactInstall_Enter":{{"action":"{action}"}}}}}}"#
-        )
-    };
-    let set = |action: &str| {
-        device.managed.server.with(|server| {
-            server.v2 = true;
-            for deployment in server.deployments.values_mut() {
-                deployment.control_map = Some(map(action));
-            }
-        });
-    };
-    set("pause");
+    say(&device, "pause");
     device.kill_when(|device| {
         device.managed.statuses().iter().any(|status| status == "pause_before_installing")
     });
-    set("continue");
+    say(&device, "continue");
     device.succeeds();
     assert_eq!(device.ranges(), [(None, None), (None, None), device.rest(2 * MARK)]);
     let mut seen = device.managed.statuses();
