@@ -150,9 +150,16 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let directory = DataDirectory::open(home.path()).unwrap();
         let lock = Lock::acquire(&directory, "commit").unwrap();
+        // With some patience: a child that another test starts at this moment holds all descriptors until it runs.
         let try_it = || {
             let mut command = std::process::Command::new("flock");
-            command.args(["-n", "-E", "42"]).arg(home.path().join(NAME)).arg("true").status().unwrap().code()
+            command
+                .args(["-w", "3", "-E", "42"])
+                .arg(home.path().join(NAME))
+                .arg("true")
+                .status()
+                .unwrap()
+                .code()
         };
         assert_eq!(try_it(), Some(42));
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
