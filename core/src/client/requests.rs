@@ -17,7 +17,7 @@ use crate::api::{Endpoint, Reply, V2Memory, check_url, error_text};
 use crate::control::{Map, MapError};
 use crate::deployment::Status;
 use crate::hal::{
-    Agent, Error as _, Head, Kind, Level, Log, Network, Platform, Request, Storage, System, Target,
+    Agent, Clock, Error as _, Head, Kind, Level, Log, Network, Platform, Request, Storage, System, Target,
 };
 use crate::json::Value;
 use crate::limits;
@@ -581,7 +581,8 @@ impl<P: Platform> Client<'_, P> {
         self.note_trouble(reason);
         if self.hal.agent.server(next).is_none() {
             // Whoever needs a token next, the poll right after the inventory: no request is repeated at once (N13).
-            self.requests.no_token_before = Some(now + SHORTEST);
+            // Counted from the answer, which may have come a while after this turn began.
+            self.requests.no_token_before = Some(self.hal.clock.now() + SHORTEST);
             return Ok(Poll::Ready(Some(outcome)));
         }
         self.hal.network.cancel();
@@ -636,7 +637,7 @@ impl<P: Platform> Client<'_, P> {
                         self.requests.stage = Stage::None;
                         self.requests.trouble.clear();
                         // Whoever asks again and again does not reach the server more often.
-                        self.requests.no_token_before = Some(now + SHORTEST);
+                        self.requests.no_token_before = Some(self.hal.clock.now() + SHORTEST);
                         return Ok(Poll::Ready(Some(Outcome::Success)));
                     }
                     self.send(now)?;
