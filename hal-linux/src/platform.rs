@@ -192,7 +192,7 @@ impl Default for Memory {
     fn default() -> Self {
         const KIB: usize = 1024;
         Self {
-            chunk: vec![0; 256 * KIB],
+            chunk: vec![0; 128 * KIB],
             record: vec![0; 64 * KIB],
             out: vec![0; 64 * KIB],
             name: vec![0; 4 * KIB],
@@ -200,7 +200,7 @@ impl Default for Memory {
             type_info: vec![0; 64 * KIB],
             meta_data: vec![0; KIB * KIB],
             files: vec![ManifestEntry::default(); 1024],
-            window: vec![0; 256 * KIB],
+            window: vec![0; 128 * KIB],
         }
     }
 }
