@@ -5,7 +5,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use thimble_hal_sim::listen::{Entry, Security};
 use thimble_hal_sim::server::Server;
@@ -219,6 +221,45 @@ fn a_daemon_that_is_ended_while_an_update_waits_fails_it_before_install() {
     assert_eq!(managed.finish(), "failure", "{}", managed.story());
     assert_eq!(managed.lab.name(), "unknown");
     managed.no_violations();
+}
+
+/// Sets the limit of a running process's descriptors.
+fn limit_descriptors(daemon: &Daemon, limit: usize) {
+    let pid = daemon.pid().to_string();
+    let set = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={limit}:")]).status();
+    assert!(set.expect("prlimit runs").success());
+}
+
+/// The number that the process's next descriptor will have.
+fn next_descriptor(daemon: &Daemon) -> usize {
+    let is_free = |number: &usize| !Path::new(&format!("/proc/{}/fd/{number}", daemon.pid())).exists();
+    (0..).find(is_free).expect("there are fewer descriptors than numbers")
+}
+
+#[test]
+fn a_daemon_that_is_out_of_descriptors_answers_when_it_has_some_again() {
+    let managed = device("");
+    // While it waits for a module it opens and closes nothing.
+    managed.lab.on("ArtifactInstall", "sleep 600");
+    let mut daemon = managed.start();
+    managed.wait(&mut daemon, |_, _| managed.lab.journal().iter().any(|line| line == "ArtifactInstall"));
+    limit_descriptors(&daemon, next_descriptor(&daemon));
+    let mut streams = ["mender-update.control", "mender-update.sock"]
+        .map(|name| UnixStream::connect(managed.lab.path("store").join(name)).unwrap());
+    streams[0].write_all(b"{\"do\":\"show\"}\n").unwrap();
+    let log = managed.lab.path("daemon.log");
+    for verb in ["control", "status"] {
+        let wanted = format!("`{verb}` has to wait: ");
+        managed.wait(&mut daemon, |_, _| fs::read_to_string(&log).unwrap().contains(&wanted));
+    }
+    limit_descriptors(&daemon, 100);
+    for stream in &mut streams {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with('{'), "{answer:?}\n{}", managed.story());
+    }
+    daemon.stop();
 }
 
 #[test]

@@ -142,6 +142,7 @@ impl Daemon {
             if let Some(dbus) = &mut self.dbus {
                 dbus.tell(client, &self.watch, now);
             }
+            let until = earliest(until, self.answerer.deadline());
             let until = earliest(until, self.dbus.as_ref().and_then(Dbus::deadline));
             let hal = client.hal();
             let until = platform::deadline(hal, until);

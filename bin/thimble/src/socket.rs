@@ -6,57 +6,71 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use thimble_core::hal::Level;
+use thimble_core::time::{Duration, Instant};
+use thimble_hal_linux::SharedLog;
 use thimble_hal_linux::storage::DataDirectory;
 use thimble_hal_linux::wait::PollSet;
 
-/// A socket that the daemon listens on; its name goes with it.
+use crate::session::Session;
+
+/// How long nobody is listened to after a connection could not be taken.
+const REST: Duration = Duration::from_secs(1);
+
+/// A socket that the daemon listens on, for one of its verbs; its name goes with it.
 pub(crate) struct Socket {
     listener: Option<UnixListener>,
     path: PathBuf,
+    verb: &'static str,
+    log: SharedLog,
+    /// Nobody is listened to until then.
+    rests: Option<Instant>,
 }
 
 impl Socket {
-    /// Listens under `name` in the datastore. The holder of the datastore's lock is the only daemon: what is there is
-    /// left from an earlier one.
-    pub(crate) fn listen(datastore: &Path, name: &str) -> io::Result<Self> {
-        let path = datastore.join(name);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let directory = DataDirectory::open(datastore)?;
-        let listener = UnixListener::bind(short(&directory, name))?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        listener.set_nonblocking(true)?;
-        Ok(Self { listener: Some(listener), path })
-    }
-
-    /// Nobody is listened to.
-    pub(crate) fn none() -> Self {
-        Self { listener: None, path: PathBuf::new() }
+    /// Listens under `name` in the datastore, for `verb`. Where that fails the daemon works all the same, without it.
+    pub(crate) fn new(session: &Session, name: &str, verb: &'static str) -> Self {
+        let (listener, path) = match listen(session.paths.datastore(), name) {
+            Ok((listener, path)) => (Some(listener), path),
+            Err(error) => {
+                session.log(Level::Warning, format_args!("`{verb}` will not work: {error}"));
+                (None, PathBuf::new())
+            }
+        };
+        Self { listener, path, verb, log: session.log.clone(), rests: None }
     }
 
     pub(crate) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
-        if let Some(listener) = &self.listener {
+        if let (Some(listener), None) = (&self.listener, self.rests) {
             set.read(listener);
         }
     }
 
+    /// When to ask again though nothing woke us.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.rests
+    }
+
     /// The next who waits, as a stream that does not block.
-    pub(crate) fn accept(&mut self) -> Option<UnixStream> {
+    pub(crate) fn accept(&mut self, now: Instant) -> Option<UnixStream> {
         let listener = self.listener.as_ref()?;
-        loop {
+        self.rests = self.rests.filter(|&until| now < until);
+        while self.rests.is_none() {
             match listener.accept() {
                 Ok((stream, _)) => return stream.set_nonblocking(true).is_ok().then_some(stream),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                Err(_) => {
-                    // Out of descriptors, say: asking on would spin.
-                    self.listener = None;
-                    return None;
+                // Who waited has gone.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+                // Out of descriptors, say: they wait on, and asking at once would spin.
+                Err(error) => {
+                    let text = format_args!("`{}` has to wait: {error}", self.verb);
+                    self.log.borrow_mut().log(Level::Warning, text);
+                    self.rests = Some(now + REST);
                 }
             }
         }
+        None
     }
 }
 
@@ -66,6 +80,20 @@ impl Drop for Socket {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// The holder of the datastore's lock is the only daemon: what is there is left from an earlier one.
+fn listen(datastore: &Path, name: &str) -> io::Result<(UnixListener, PathBuf)> {
+    let path = datastore.join(name);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let directory = DataDirectory::open(datastore)?;
+    let listener = UnixListener::bind(short(&directory, name))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok((listener, path))
 }
 
 /// Reaches the daemon that listens under `name`; `None` when there is none.

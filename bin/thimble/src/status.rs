@@ -8,7 +8,6 @@ use std::time::Duration as StdDuration;
 use thimble_core::client::Client;
 use thimble_core::control::Point;
 use thimble_core::deployment::Verdict;
-use thimble_core::hal::Level;
 use thimble_core::json::{Escape, Value};
 use thimble_core::limits;
 use thimble_core::state::State;
@@ -260,20 +259,21 @@ pub(crate) struct Answerer {
 impl Answerer {
     /// Listens in the datastore. Without that the daemon works all the same.
     pub(crate) fn new(session: &Session) -> Self {
-        let socket = Socket::listen(session.paths.datastore(), SOCKET).unwrap_or_else(|error| {
-            session.log(Level::Warning, format_args!("`status` will not work: {error}"));
-            Socket::none()
-        });
-        Self { socket }
+        Self { socket: Socket::new(session, SOCKET, "status") }
     }
 
     pub(crate) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         self.socket.wants(set);
     }
 
+    /// When to answer though nothing woke us.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.socket.deadline()
+    }
+
     /// Answers all who wait.
     pub(crate) fn answer(&mut self, watch: &Watch, client: &Client<'_, Linux>, now: Instant) {
-        while let Some(mut stream) = self.socket.accept() {
+        while let Some(mut stream) = self.socket.accept(now) {
             let _ = stream.write_all(watch.json(client, now).as_bytes());
         }
     }

@@ -10,7 +10,6 @@ use std::os::unix::net::UnixStream;
 use rustix::net::sockopt::socket_peercred;
 use thimble_core::client::Client;
 use thimble_core::control::{Id, Lifetime, Order, Point, Rule};
-use thimble_core::hal::Level;
 use thimble_core::json::Escape;
 use thimble_core::time::{Duration, Instant, earliest};
 use thimble_hal_linux::platform::Linux;
@@ -55,10 +54,7 @@ enum Arrival {
 impl Controller {
     /// Listens in the datastore. Without that the daemon works all the same.
     pub(crate) fn new(session: &Session) -> Self {
-        let socket = Socket::listen(session.paths.datastore(), SOCKET).unwrap_or_else(|error| {
-            session.log(Level::Warning, format_args!("`control` will not work: {error}"));
-            Socket::none()
-        });
+        let socket = Socket::new(session, SOCKET, "control");
         Self { socket, connections: Vec::new(), policies: policies(session) }
     }
 
@@ -74,13 +70,14 @@ impl Controller {
 
     /// When to turn though nothing woke us.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.connections.iter().fold(None, |at, connection| earliest(at, Some(connection.until)))
+        let until = self.connections.iter().map(|connection| Some(connection.until));
+        until.fold(self.socket.deadline(), earliest)
     }
 
     /// Carries out what has arrived.
     pub(crate) fn turn(&mut self, client: &mut Client<'_, Linux>, now: Instant) {
         while self.connections.len() < CONNECTIONS {
-            let Some(stream) = self.socket.accept() else { break };
+            let Some(stream) = self.socket.accept(now) else { break };
             self.connections.push(Connection { stream, line: Vec::new(), until: now + TIME });
         }
         let policies = &self.policies;
