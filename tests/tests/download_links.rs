@@ -1,11 +1,11 @@
 //! A link to an artifact expires while a download waits for its connection: the daemon asks for a fresh one and goes
-//! on, as long as it is the same deployment and each link brings something. On the simulated platform, whose minutes
-//! take no time.
+//! on, as long as it is the same deployment and each link brings something. And a server that gives no parts. On the
+//! simulated platform, whose minutes take no time.
 
 use thimble_hal_sim::runner::{self, End};
 use thimble_hal_sim::sample;
 use thimble_hal_sim::server::{Endpoint, Fault, Server};
-use thimble_hal_sim::sim::{Handle, Smooth};
+use thimble_hal_sim::sim::{Effect, Fate, Handle, Plan, Smooth};
 use thimble_hal_sim::world::Profile;
 
 /// The artifact has 10 KiB; its payload begins behind the first half.
@@ -106,4 +106,41 @@ fn r6_the_first_answer_is_final() {
     let (status, log, server) = run(|server| server.disturb(Endpoint::Artifact, 0, 1, Fault::Status(403)));
     assert_eq!(status, "failure", "{log}");
     assert_eq!(server.count(Endpoint::Artifact), 1, "{log}");
+}
+
+/// Power is lost once, when a part of the payload is stored.
+struct LostAtTheFirstMark(bool);
+
+impl Plan for LostAtTheFirstMark {
+    fn fate(&mut self, effect: &Effect) -> Fate {
+        if *effect == Effect::Mark && !std::mem::replace(&mut self.0, true) {
+            return Fate::LostAfter;
+        }
+        Fate::Works
+    }
+}
+
+#[test]
+fn a_server_that_gives_no_parts_may_give_all_behind_what_was_stored_but_not_behind_what_came() {
+    for (breaks, wanted) in [(false, "success"), (true, "failure")] {
+        let artifact = sample::fitting(true);
+        let durable = runner::durable(Profile::FILES, &artifact);
+        let all_but_one = artifact.len() - 1;
+        let bench = Handle::new(durable, artifact, Box::new(LostAtTheFirstMark(false)));
+        bench.0.borrow_mut().config.resume_downloads = true;
+        {
+            let server = &mut bench.0.borrow_mut().durable.server;
+            server.ranges = false;
+            if breaks {
+                // The first was before the restart, and the second brings what is verified anew.
+                server.disturb(Endpoint::Artifact, 2, 1, Fault::Cut(all_but_one));
+            }
+        }
+        let end = runner::daemon(&bench, &mut |_, _| runner::Then::GoOn);
+        assert!(matches!(end, End::Idle), "{end:?}");
+        let durable = &bench.0.borrow().durable;
+        runner::check(durable, false).unwrap();
+        assert_eq!(durable.server.deployments[runner::DEPLOYMENT].status(), wanted);
+        assert_eq!(durable.server.count(Endpoint::Artifact), if breaks { 4 } else { 3 });
+    }
 }

@@ -113,7 +113,8 @@ pub(super) struct Transfer {
     /// What an earlier process stored may be used.
     keep: bool,
     replay: Option<Replay>,
-    /// The request goes on behind stored bytes; a server that cannot give a part may give all of it.
+    /// The request goes on behind stored bytes, and nothing of the network came behind them yet; a server that cannot
+    /// give a part may give all of it.
     behind_stored: bool,
     /// Bytes of the body that are here already.
     surplus: u64,
@@ -528,6 +529,7 @@ impl<P: Platform> Client<'_, P> {
                     self.transfer.chunk = (here, read);
                     let new = read.saturating_sub(here) as u64;
                     self.transfer.offset = self.transfer.offset.saturating_add(new);
+                    self.transfer.behind_stored &= new == 0;
                     Ok(Poll::Ready(None))
                 }
                 Poll::Ready(Err(error)) => {
