@@ -97,17 +97,16 @@ impl Entry {
         let options = options.join(" ");
         starts_something.then_some(Self { dir, file, name, options, text })
     }
+}
 
-    /// The loader compares names without regard to case, the counter included.
-    pub(super) fn matches(&self, pattern: &str) -> bool {
-        let (pattern, file) = (pattern.to_ascii_lowercase(), self.file.to_ascii_lowercase());
-        matches(pattern.as_bytes(), file.as_bytes())
-    }
+/// The loader compares patterns and names of files without regard to case, the counter included.
+pub(super) fn matches(pattern: &str, file: &str) -> bool {
+    glob(pattern.to_ascii_lowercase().as_bytes(), file.to_ascii_lowercase().as_bytes())
 }
 
 /// `*`, `?`, `[abc]`, `[a-z]` and `\` as quote, as the loader understands them. Does not recurse, and is quadratic at
 /// worst.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where to go on when the rest does not match: behind the last `*`, one byte of the text later.
     let mut retry: Option<(usize, usize)> = None;
@@ -228,10 +227,10 @@ mod tests {
             ("a\\*", "ab", false),
             ("a\\", "a\\", true),
         ] {
-            assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), good, "{pattern:?} {text:?}");
+            assert_eq!(matches(pattern, text), good, "{pattern:?} {text:?}");
         }
         // What would take for ever by recursion.
         let (pattern, text) = ("*a".repeat(60), "a".repeat(59));
-        assert!(!matches(pattern.as_bytes(), text.as_bytes()));
+        assert!(!matches(&pattern, &text));
     }
 }

@@ -28,13 +28,15 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 use thimble_core::hal::{BootStatus, Slot};
 
 use super::BootError;
-use super::boot_entry::{Entry, Name};
+use super::boot_entry::{Entry, Name, matches};
 use super::efivars::LoaderVariables;
 use crate::rootfs::slot::{Machine, Roots};
 
-/// Where the partitions that the loader reads are mounted.
-const PARTITIONS: [&str; 3] = ["/efi", "/boot", "/boot/efi"];
+/// Where the partitions that the loader reads are mounted, its own before one for entries alone.
+const PARTITIONS: [&str; 3] = ["/efi", "/boot/efi", "/boot"];
 const ENTRIES: &str = "loader/entries";
+/// Unified images, which are entries by being there.
+const IMAGES: &str = "EFI/Linux";
 const CONFIG: &str = "loader/loader.conf";
 const EFIVARS: &str = "/sys/firmware/efi/efivars";
 
@@ -45,6 +47,17 @@ const COUNTED: &str = "LoaderBootCountPath";
 const PREFERRED: &str = "LoaderEntryPreferred";
 /// Which loader has started this system.
 const INFO: &str = "LoaderInfo";
+
+/// What the loader may find or offer by itself, behind all entries that are files.
+const AUTOMATIC: [&str; 7] = [
+    "auto-efi-default",
+    "auto-efi-shell",
+    "auto-osx",
+    "auto-poweroff",
+    "auto-reboot",
+    "auto-reboot-to-firmware-setup",
+    "auto-windows",
+];
 
 /// Most entries, and longest file, that are looked at.
 const ENTRIES_MAX: usize = 256;
@@ -59,6 +72,9 @@ pub(super) trait Records {
 
     /// The entries that the loader would offer.
     fn entries(&mut self) -> io::Result<Vec<Entry>>;
+
+    /// Names of the unified images that the loader would offer between the entries.
+    fn images(&mut self) -> io::Result<Vec<String>>;
 
     /// `default` of `loader.conf`.
     fn configured_default(&mut self) -> io::Result<Option<String>>;
@@ -82,26 +98,32 @@ pub(crate) struct SystemdBoot<R = Disk> {
 impl SystemdBoot {
     /// The records of this device, if systemd-boot has started it.
     pub(crate) fn find(machine: &Machine) -> Option<Self> {
-        let mut partitions = Vec::new();
-        let mut seen = Vec::new();
-        for partition in PARTITIONS.map(|partition| machine.at(partition)) {
-            // One partition may be mounted, or linked to, at two places.
-            let Ok(dir) = fs::metadata(partition.join(ENTRIES)) else { continue };
-            let number = (dir.dev(), dir.ino());
-            if dir.is_dir() && !seen.contains(&number) {
-                seen.push(number);
-                partitions.push(partition);
+        let all = PARTITIONS.map(|partition| machine.at(partition));
+        let with = |subdirectory: &str| {
+            let mut dirs = Vec::new();
+            let mut seen = Vec::new();
+            for dir in all.iter().map(|partition| partition.join(subdirectory)) {
+                // One partition may be mounted, or linked to, at two places.
+                let Ok(found) = fs::metadata(&dir) else { continue };
+                let number = (found.dev(), found.ino());
+                if found.is_dir() && !seen.contains(&number) {
+                    seen.push(number);
+                    dirs.push(dir);
+                }
             }
-        }
+            dirs
+        };
+        let (entries, images) = (with(ENTRIES), with(IMAGES));
         let variables = LoaderVariables::at(machine.at(EFIVARS));
         let info = variables.get(INFO).ok()??;
-        let is_it = info.starts_with("systemd-boot") && !partitions.is_empty();
-        is_it.then(|| Self { records: Disk { partitions, variables }, machine: machine.clone() })
+        let is_it = info.starts_with("systemd-boot") && !entries.is_empty();
+        let configs = all.iter().map(|partition| partition.join(CONFIG)).collect();
+        is_it
+            .then(|| Self { records: Disk { entries, images, configs, variables }, machine: machine.clone() })
     }
 
     pub(crate) fn describe(&self) -> String {
-        let dirs: Vec<String> =
-            self.records.partitions.iter().map(|dir| dir.join(ENTRIES).display().to_string()).collect();
+        let dirs: Vec<String> = self.records.entries.iter().map(|dir| dir.display().to_string()).collect();
         format!("systemd-boot with entries in {}", dirs.join(" and "))
     }
 }
@@ -230,15 +252,23 @@ impl<R: Records> SystemdBoot<R> {
                 "the variable {PREFERRED} is set, which hides {DEFAULT}"
             )));
         }
+        let images = self.records.images().map_err(BootError::Storage)?;
         // A pattern that chooses none is passed over by the loader.
         let chosen = |pattern: Option<&str>, what: &str| -> Result<Option<Slot>, BootError> {
             let Some(pattern) = pattern else { return Ok(None) };
-            let mut slots = entries.iter().filter(|entry| entry.matches(pattern)).map(|entry| {
+            let slots = entries.iter().filter(|entry| matches(pattern, &entry.file)).map(|entry| {
                 let index = names.iter().position(|name| *name == entry.name.id);
                 index.map(|index| if index == 0 { Slot::A } else { Slot::B })
             });
-            let Some(first) = slots.next() else { return Ok(None) };
-            let slot = first.filter(|_| slots.all(|slot| slot == first));
+            let images = images.iter().filter(|image| matches(pattern, image)).map(|_| None);
+            let mut files = slots.chain(images);
+            let first = match files.next() {
+                Some(first) => first,
+                // Whether it is there is not known.
+                None if AUTOMATIC.iter().any(|name| matches(pattern, name)) => None,
+                None => return Ok(None),
+            };
+            let slot = first.filter(|_| files.all(|slot| slot == first));
             slot.map(Some).ok_or_else(|| {
                 let pattern: String = pattern.chars().take(80).collect();
                 BootError::Entries(format!("{what} is \"{}\", which is not one slot", pattern.escape_debug()))
@@ -328,14 +358,18 @@ impl<R: Records> SystemdBoot<R> {
 /// The records of a real device.
 #[derive(Debug)]
 pub(crate) struct Disk {
-    /// Partitions with entries, as they are mounted.
-    partitions: Vec<PathBuf>,
+    /// Directories with entries.
+    entries: Vec<PathBuf>,
+    /// Directories that may have unified images.
+    images: Vec<PathBuf>,
+    /// Where `loader.conf` may be; the first counts.
+    configs: Vec<PathBuf>,
     variables: LoaderVariables,
 }
 
 impl Disk {
-    fn dir(&self, dir: usize) -> io::Result<PathBuf> {
-        Ok(self.partitions.get(dir).ok_or(io::ErrorKind::NotFound)?.join(ENTRIES))
+    fn dir(&self, dir: usize) -> io::Result<&Path> {
+        Ok(self.entries.get(dir).ok_or(io::ErrorKind::NotFound)?)
     }
 }
 
@@ -350,18 +384,9 @@ impl Records for Disk {
 
     fn entries(&mut self) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
-        for dir in 0..self.partitions.len() {
-            for found in fs::read_dir(self.dir(dir)?)? {
-                let found = found?;
-                // A name that is no text is none of ours.
-                let Ok(file) = found.file_name().into_string() else { continue };
-                if Name::parse(&file).is_none() || !found.file_type()?.is_file() {
-                    continue;
-                }
-                if entries.len() == ENTRIES_MAX {
-                    return Err(io::Error::other(format!("there are more than {ENTRIES_MAX} entries")));
-                }
-                let text = read_file(&found.path())?;
+        for (dir, path) in self.entries.iter().enumerate() {
+            for file in files(path, |file| Name::parse(file).is_some())? {
+                let text = read_file(&path.join(&file))?;
                 entries.extend(Entry::parse(dir, file, text));
             }
         }
@@ -370,9 +395,17 @@ impl Records for Disk {
         Ok(entries)
     }
 
+    fn images(&mut self) -> io::Result<Vec<String>> {
+        let mut images = Vec::new();
+        for path in &self.images {
+            images.extend(files(path, |file| file.to_ascii_lowercase().ends_with(".efi"))?);
+        }
+        Ok(images)
+    }
+
     fn configured_default(&mut self) -> io::Result<Option<String>> {
-        for partition in &self.partitions {
-            match read_file(&partition.join(CONFIG)) {
+        for config in &self.configs {
+            match read_file(config) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
                 Ok(text) => return Ok(configured_default(&String::from_utf8_lossy(&text))),
@@ -399,8 +432,7 @@ impl Records for Disk {
     }
 
     fn check(&mut self) -> io::Result<()> {
-        let entries = (0..self.partitions.len()).map(|dir| self.dir(dir)).collect::<io::Result<Vec<_>>>()?;
-        for dir in entries.iter().map(PathBuf::as_path).chain([self.variables.dir()]) {
+        for dir in self.entries.iter().map(PathBuf::as_path).chain([self.variables.dir()]) {
             if statvfs(dir)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
                 let why = format!("{} is mounted read-only", dir.display());
                 return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, why));
@@ -408,6 +440,27 @@ impl Records for Disk {
         }
         Ok(())
     }
+}
+
+/// The files in a directory with names of this kind.
+fn files(dir: &Path, is_one: impl Fn(&str) -> bool) -> io::Result<Vec<String>> {
+    let mut files = Vec::new();
+    for found in fs::read_dir(dir)? {
+        let found = found?;
+        // A name that is no text is none of ours.
+        let Ok(file) = found.file_name().into_string() else { continue };
+        if !is_one(&file) || !found.file_type()?.is_file() {
+            continue;
+        }
+        if files.len() == ENTRIES_MAX {
+            return Err(io::Error::other(format!(
+                "there are more than {ENTRIES_MAX} entries in {}",
+                dir.display()
+            )));
+        }
+        files.push(file);
+    }
+    Ok(files)
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {

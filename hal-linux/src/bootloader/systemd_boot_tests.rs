@@ -9,6 +9,7 @@ use crate::rootfs::slot::fake::Fake;
 struct Sim {
     variables: BTreeMap<String, String>,
     files: BTreeMap<String, String>,
+    images: Vec<String>,
     config: Option<String>,
     fuel: Option<usize>,
     steps: usize,
@@ -28,7 +29,8 @@ impl Sim {
             files.into_iter().map(|(file, slot)| (file.to_owned(), entry(slot))).collect();
         files.insert("rescue.conf".into(), "linux /rescue\noptions root=/dev/vda1\n".into());
         let config = Some("timeout 0\ndefault slot-a*\n".into());
-        Self { variables: BTreeMap::new(), files, config, fuel: None, steps: 0, lives: [true; 2] }
+        let images = vec!["tool+3.efi".into()];
+        Self { variables: BTreeMap::new(), files, images, config, fuel: None, steps: 0, lives: [true; 2] }
     }
 
     fn step(&mut self) -> io::Result<()> {
@@ -121,6 +123,10 @@ impl Records for Sim {
     fn entries(&mut self) -> io::Result<Vec<Entry>> {
         let entries = self.files.iter();
         Ok(entries.filter_map(|(file, text)| Entry::parse(0, file.clone(), text.clone().into())).collect())
+    }
+
+    fn images(&mut self) -> io::Result<Vec<String>> {
+        Ok(self.images.clone())
     }
 
     fn configured_default(&mut self) -> io::Result<Option<String>> {
@@ -346,7 +352,7 @@ fn b2_names_that_a_power_loss_left_are_put_right_by_the_check() {
 #[test]
 fn b11_what_does_not_say_which_slot_is_started_is_refused() {
     type Change = fn(&mut Sim);
-    let cases: [(Change, &str); 11] = [
+    let cases: [(Change, &str); 15] = [
         (|sim| sim.config = None, "no slot is the default"),
         (|sim| sim.config = Some("default nothing*".into()), "no slot is the default"),
         (|sim| sim.config = Some("default rescue*".into()), "\"rescue*\", which is not one slot"),
@@ -354,6 +360,10 @@ fn b11_what_does_not_say_which_slot_is_started_is_refused() {
         (|sim| drop(sim.variables.insert(DEFAULT.into(), "@saved".into())), "@saved"),
         (|sim| drop(sim.variables.insert(DEFAULT.into(), "*".into())), "not one slot"),
         (|sim| drop(sim.variables.insert(ONE_SHOT.into(), "rescue.conf".into())), "LoaderEntryOneShot"),
+        (|sim| drop(sim.variables.insert(DEFAULT.into(), "TOOL*".into())), "not one slot"),
+        (|sim| drop(sim.variables.insert(ONE_SHOT.into(), "tool+3.efi".into())), "LoaderEntryOneShot"),
+        (|sim| drop(sim.variables.insert(DEFAULT.into(), "auto-windows".into())), "not one slot"),
+        (|sim| sim.images.push("slot-a.efi".into()), "\"slot-a*\", which is not one slot"),
         (|sim| drop(sim.variables.insert(PREFERRED.into(), "slot-a*".into())), PREFERRED),
         (|sim| drop(sim.files.remove("slot-b.conf")), "no entry has root= of slot B"),
         (
@@ -389,6 +399,9 @@ fn firmware_that_does_not_keep_a_variable_is_noticed() {
         }
         fn entries(&mut self) -> io::Result<Vec<Entry>> {
             self.0.entries()
+        }
+        fn images(&mut self) -> io::Result<Vec<String>> {
+            self.0.images()
         }
         fn configured_default(&mut self) -> io::Result<Option<String>> {
             self.0.configured_default()
@@ -440,6 +453,23 @@ fn files_of_a_real_device_are_renamed_and_read_again() {
     assert_eq!(fs::read_to_string(fake.path("efi/loader/entries/slot-b+1.conf")).unwrap(), entry(Slot::B));
     LoaderVariables::at(fake.path(&EFIVARS[1..])).set(INFO, Some("rEFInd")).unwrap();
     assert!(SystemdBoot::find(&fake.machine()).is_none(), "another loader has started this system");
+}
+
+#[test]
+fn b11_what_the_loader_reads_on_another_partition_than_the_entries_counts_too() {
+    let Some(fake) = Fake::new() else { return };
+    device(&fake);
+    fake.mount("254:2");
+    let roots = fake.roots("/dev/vda2", "/dev/vda3").unwrap();
+    let check = || SystemdBoot::find(&fake.machine()).unwrap().check(&roots);
+    // Entries have a partition of their own.
+    fs::create_dir_all(fake.path("boot/loader")).unwrap();
+    fs::rename(fake.path("efi/loader/entries"), fake.path("boot/loader/entries")).unwrap();
+    assert_eq!(check().unwrap().selected, Slot::A, "loader.conf is read");
+    fake.write("boot/loader/loader.conf", "default rescue\n");
+    assert_eq!(check().unwrap().selected, Slot::A, "the loader's own partition comes first");
+    fake.write("efi/EFI/Linux/slot-a-2.EFI", "an image");
+    assert!(check().unwrap_err().to_string().contains("not one slot"));
 }
 
 #[test]
