@@ -365,7 +365,7 @@ impl<P: Platform> Client<'_, P> {
         if let Err(reason) = &pool {
             self.hal.log.log(
                 Level::Error,
-                format_args!("{reason}: a deployment in progress will not pass its next door"),
+                format_args!("{reason}: the update in progress, or else the next, fails at its first door"),
             );
         }
         self.machine.load_maps(pool.ok());
