@@ -90,6 +90,8 @@ pub(crate) struct Link {
     has_ended: bool,
     /// A turn ended with work left.
     more: bool,
+    /// A turn ended because too much waited to go out; what came before may be there still.
+    held: bool,
 }
 
 impl Link {
@@ -115,6 +117,7 @@ impl Link {
             late: Some(now + PATIENCE),
             has_ended: false,
             more: false,
+            held: false,
         })
     }
 
@@ -128,7 +131,7 @@ impl Link {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        if self.more { Some(Instant::ZERO) } else { self.late }
+        if self.more || (self.held && self.has_room()) { Some(Instant::ZERO) } else { self.late }
     }
 
     /// Whether what can be dropped or sent later may go out now.
@@ -149,6 +152,7 @@ impl Link {
     /// The next thing that came; `None`: nothing for now, or enough for this turn.
     pub(crate) fn poll(&mut self, now: Instant) -> Result<Option<Incoming>, Lost> {
         self.more = false;
+        self.held = false;
         self.flush(now)?;
         for _ in 0..CHUNKS {
             match self.stage {
@@ -167,7 +171,11 @@ impl Link {
             if self.has_ended {
                 return Err(Lost::Ended);
             }
-            if !self.has_room() || !self.receive()? {
+            if !self.has_room() {
+                self.held = true;
+                return Ok(None);
+            }
+            if !self.receive()? {
                 return Ok(None);
             }
         }

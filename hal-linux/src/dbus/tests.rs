@@ -335,6 +335,31 @@ fn while_answers_are_not_taken_no_calls_are() {
 }
 
 #[test]
+fn a_call_that_came_before_the_answers_were_taken_needs_no_other_to_be_seen() {
+    let mut fake = Fake::new();
+    let mut bus = fake.bus();
+    let mut stream = fake.connected(&mut bus, at(1));
+    let both = [delivered(&call("One"), ":1.9", 100), delivered(&call("Two"), ":1.9", 101)].concat();
+    stream.write_all(&both).unwrap();
+    let first = poll(&mut bus, at(1)).unwrap();
+    assert_eq!(first.member, "One");
+    // Fills the kernel's buffer and ours.
+    let link = bus.link.as_mut().unwrap();
+    while link.has_room() {
+        link.send(&[0; 8000]);
+        link.flush(at(1)).unwrap();
+    }
+    assert!(link.poll(at(1)).unwrap().is_none());
+    assert_ne!(link.deadline(), Some(Instant::ZERO));
+    while !link.has_room() {
+        received(&mut stream);
+        link.flush(at(1)).unwrap();
+    }
+    assert_eq!(link.deadline(), Some(Instant::ZERO));
+    assert_eq!(poll(&mut bus, at(1)).unwrap().member, "Two");
+}
+
+#[test]
 fn l1_a_bus_that_takes_nothing_is_given_up() {
     for (signals, is_given_up_at_once) in [(30, false), (200, true)] {
         let mut fake = Fake::new();
