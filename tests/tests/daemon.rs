@@ -341,7 +341,10 @@ fn check_update_and_send_inventory_wake_an_idle_daemon() {
 fn status_says_what_goes_on() {
     let managed = Managed::new();
     managed.lab.run(["status"]).failed("no daemon is running");
-    assert_eq!(managed.lab.run(["status", "--json"]).status(1).stdout, "{\"running\":false}\n");
+    assert_eq!(
+        managed.lab.run(["status", "--json"]).status(1).stdout,
+        "{\"running\":false,\"boot_loader\":null}\n"
+    );
     managed.configure(r#","UpdatePollIntervalSeconds":3600"#);
     managed.lab.on("ArtifactInstall", "exit 1");
     managed.deploy(&Package::new("release-2"));

@@ -196,6 +196,50 @@ fn an_image_is_installed_tried_and_committed() {
 }
 
 #[test]
+fn status_says_which_boot_loader_it_is_and_what_each_slot_does() {
+    let Some(device) = Device::new() else { return };
+    // Without a daemon too.
+    let lines = |name: &str| -> Vec<String> {
+        let ran = device.run(&["status"]);
+        ran.failed("no daemon is running");
+        let lines = ran.stdout.lines().filter(|line| line.starts_with(name));
+        lines.map(|line| line.split_whitespace().skip(2).collect::<Vec<_>>().join(" ")).collect()
+    };
+    let part = device.lab.path("part2").display().to_string();
+    let slot = &device.slots.slot;
+    assert_eq!(lines("Boot loader:"), ["fw_printenv and fw_setenv"]);
+    assert_eq!(lines("Root"), [format!("{part}, runs"), format!("{slot}, does not run")]);
+    device.install(&image(1000)).status(0);
+    assert_eq!(
+        lines("Root"),
+        [format!("{part}, runs until the reboot"), format!("{slot}, starts next, on trial")]
+    );
+    device.run_in('B');
+    let in_trial = lines("Root");
+    assert!(
+        in_trial[1].ends_with("runs on trial: unless it is committed, the next boot goes back"),
+        "{in_trial:?}"
+    );
+    let json = device.run(&["status", "--json"]).status(1).stdout.clone();
+    let members = r#""root_running":"B","root_selected":"B","root_trial":true,"boot_trouble":null}"#;
+    assert!(
+        json.starts_with(r#"{"running":false,"boot_loader":"fw_printenv"#)
+            && json.ends_with(&format!("{members}\n")),
+        "{json}"
+    );
+
+    // What is wrong names the key or the variable.
+    device.set_env("7", "0");
+    assert_eq!(
+        lines("Boot trouble:"),
+        ["mender_boot_part in the boot environment is \"7\", which cannot be"]
+    );
+    fs::remove_file(device.lab.path("part3")).unwrap();
+    assert!(lines("Boot trouble:")[0].starts_with("RootfsPartB: "));
+    assert_eq!(lines("Root"), Vec::<String>::new());
+}
+
+#[test]
 fn b12_i2_a_commit_from_the_old_slot_is_refused_and_taken_back() {
     let Some(device) = Device::new() else { return };
     device.install(&image(1000)).status(0);

@@ -54,7 +54,6 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let hal = session.hal(storage, invocation.verb)?;
     let mut client = Client::start(hal, memory.lend(), start).map_err(Failure::new)?;
     session.log(Level::Info, format_args!("thimble {} begins", env!("CARGO_PKG_VERSION")));
-    let watch = Watch::new(&session, &mut client);
     let mut daemon = Daemon {
         signals,
         asked,
@@ -63,7 +62,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
         controller: Controller::new(&session),
         panel,
         dbus: Dbus::new(&session),
-        watch,
+        watch: Watch::default(),
         started: BootClock.now(),
         hold: None,
     };

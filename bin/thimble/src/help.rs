@@ -78,7 +78,8 @@ const fn page(verb: VerbName) -> Page {
         VerbName::Status => Page {
             summary: "Say what the daemon is doing",
             argument: "",
-            text: "State, deployment, progress, how the last one ended, and what is wrong with the connection.\n\
+            text: "State, deployment, progress, how the last one ended, and what is wrong with the connection. Of a device with\n\
+                   two root file systems also the boot loader and what each slot does, without a daemon too.\n\
                    --json prints the same for programs.",
             examples: &["status", "status --json"],
         },

@@ -15,6 +15,7 @@ mod notify;
 mod output;
 mod panel;
 mod progress;
+mod roots;
 mod session;
 mod show;
 mod signals;

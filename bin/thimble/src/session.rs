@@ -154,16 +154,22 @@ impl Session {
             verifier,
             agent,
             key,
-            boot: bootloader::Settings {
-                choice: conf.bootloader,
-                allow_single: conf.bootloader_allow_single,
-                parts: slot::Parts { a: conf.rootfs_part_a.clone(), b: conf.rootfs_part_b.clone() },
-            },
+            boot: self.boot_settings(),
             slots: rootfs::Options { verify: conf.rootfs_verify },
             policies: conf.policies.clone(),
             log: self.log.clone(),
         };
         platform::hal(parts).map_err(Failure::new)
+    }
+
+    /// The boot loader and the two slots, as they are configured.
+    pub(crate) fn boot_settings(&self) -> bootloader::Settings {
+        let conf = &self.conf;
+        bootloader::Settings {
+            choice: conf.bootloader,
+            allow_single: conf.bootloader_allow_single,
+            parts: slot::Parts { a: conf.rootfs_part_a.clone(), b: conf.rootfs_part_b.clone() },
+        }
     }
 
     fn no_datastore(&self, error: &std::io::Error) -> Failure {

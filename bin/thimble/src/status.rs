@@ -19,6 +19,7 @@ use thimble_hal_linux::wait::PollSet;
 use crate::args::Invocation;
 use crate::messages::{FAILURE, SUCCESS};
 use crate::output::{Failure, one_line, print};
+use crate::roots::{self, Roots};
 use crate::session::Session;
 use crate::socket::{self, Socket};
 
@@ -36,8 +37,6 @@ const ANSWER: u64 = 64 * 1024;
 pub(crate) struct Watch {
     current: Option<Deployment>,
     last: Option<Deployment>,
-    /// The boot loader of a device with two root file systems.
-    boot_loader: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -48,15 +47,6 @@ struct Deployment {
 }
 
 impl Watch {
-    /// Nothing seen yet.
-    pub(crate) fn new(session: &Session, client: &mut Client<'_, Linux>) -> Self {
-        let has_slots = session.conf.rootfs_part_a.is_some() && session.conf.rootfs_part_b.is_some();
-        let boot = client.hal().module.rootfs().boot();
-        let boot_loader =
-            has_slots.then(|| boot.describe().unwrap_or_else(|error| one_line(&error.to_string())));
-        Self { boot_loader, ..Self::default() }
-    }
-
     /// Looks at the client after a turn: a deployment that is gone has ended.
     pub(crate) fn look(&mut self, client: &Client<'_, Linux>) {
         let machine = client.machine();
@@ -134,7 +124,6 @@ impl Watch {
         number(&mut out, "next_poll_seconds", facts.next_poll.map(|at| seconds_until(at, now)));
         let next_inventory = client.machine().next_inventory();
         number(&mut out, "next_inventory_seconds", next_inventory.map(|at| seconds_until(at, now)));
-        member(&mut out, "boot_loader", self.boot_loader.as_deref());
         member(&mut out, "trouble", facts.trouble);
         out.push_str("}\n");
         out
@@ -165,7 +154,8 @@ pub(crate) fn seconds_until(at: Instant, now: Instant) -> u64 {
     at.since(now).as_millis().div_ceil(1000)
 }
 
-fn member(out: &mut String, name: &str, value: Option<&str>) {
+/// Adds a member to an object of JSON that has one already.
+pub(crate) fn member(out: &mut String, name: &str, value: Option<&str>) {
     let _ = match value {
         None => write!(out, ",\"{name}\":null"),
         Some(value) => write!(out, ",\"{name}\":\"")
@@ -283,13 +273,21 @@ impl Answerer {
 pub(crate) fn show(invocation: &Invocation) -> Result<u8, Failure> {
     let session = Session::open(invocation)?;
     let answer = ask(&session);
+    let roots = Roots::look(&session);
     if invocation.json {
         let status = if answer.is_some() { SUCCESS } else { FAILURE };
-        return print(answer.as_deref().unwrap_or("{\"running\":false}\n")).map(|_| status);
+        let answer = answer.as_deref().unwrap_or("{\"running\":false}").trim_end();
+        let mut out = answer.strip_suffix('}').unwrap_or(answer).to_owned();
+        roots::members(roots.as_ref(), &mut out);
+        out.push_str("}\n");
+        return print(&out).map(|_| status);
     }
-    let answer = answer.ok_or_else(|| Failure::new("no daemon is running in this datastore"))?;
-    let text = lines(&answer).ok_or_else(|| Failure::new("the daemon's answer makes no sense"))?;
-    print(&text)
+    let mut text = answer.as_deref().map_or(Some(String::new()), lines);
+    if let (Some(text), Some(roots)) = (&mut text, &roots) {
+        roots.lines(text);
+    }
+    print(&text.ok_or_else(|| Failure::new("the daemon's answer makes no sense"))?)?;
+    answer.map(|_| SUCCESS).ok_or_else(|| Failure::new("no daemon is running in this datastore"))
 }
 
 fn ask(session: &Session) -> Option<String> {
@@ -332,9 +330,6 @@ fn lines(answer: &str) -> Option<String> {
     }
     if let Some(seconds) = number("next_poll_seconds") {
         line("Next poll:", format_args!("in {seconds} s"));
-    }
-    if let Some(boot_loader) = text("boot_loader") {
-        line("Boot loader:", format_args!("{boot_loader}"));
     }
     if let Some(trouble) = text("trouble") {
         line("Trouble:", format_args!("{trouble}"));

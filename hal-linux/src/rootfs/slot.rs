@@ -142,7 +142,7 @@ impl Machine {
     /// The last file system mounted at `/`.
     fn mounted_root(&self) -> Result<Root, SlotError> {
         let path = self.at("proc/self/mountinfo");
-        let text = fs::read(&path).map_err(|error| SlotError::Io { path, error })?;
+        let text = fs::read(&path).map_err(|error| SlotError::Io { key: None, path, error })?;
         let mount = text.split(|&byte| byte == b'\n').filter_map(Mount::parse).rfind(|m| m.point == b"/");
         let Some(mount) = mount else { return Ok(Root::Hidden) };
         if mount.kind == b"ubifs" {
@@ -166,7 +166,7 @@ impl Machine {
         let text = configured.to_str().ok_or_else(|| SlotError::NoDevice(key, configured.to_owned()))?;
         let io = |path: &Path| {
             let path = path.to_owned();
-            move |error| SlotError::Io { path, error }
+            move |error| SlotError::Io { key: Some(key), path, error }
         };
         let named = match self.named(text) {
             Some(path) => path,
@@ -428,8 +428,8 @@ pub enum SlotError {
     Elsewhere { major: u32, minor: u32 },
     /// Nothing says for sure which slot runs.
     Unknown,
-    /// The operating system refused.
-    Io { path: PathBuf, error: io::Error },
+    /// The operating system refused, for the sake of this key.
+    Io { key: Option<&'static str>, path: PathBuf, error: io::Error },
 }
 
 impl fmt::Display for SlotError {
@@ -439,7 +439,7 @@ impl fmt::Display for SlotError {
                 write!(f, "{key} is not set: root file systems need RootfsPartA and RootfsPartB in mender.conf")
             }
             Self::NoDevice(key, path) => {
-                write!(f, "{key}: {} is not a block device or a UBI volume", path.display())
+                write!(f, "{key}: {} is not there, or no block device and no UBI volume", path.display())
             }
             Self::NoNumber(key, path) => {
                 write!(f, "{key}: {} has no partition number to tell the boot loader", path.display())
@@ -458,7 +458,8 @@ impl fmt::Display for SlotError {
                 "which slot runs cannot be told: neither the mount at / nor root= of the kernel command line leads to \
                  RootfsPartA or RootfsPartB",
             ),
-            Self::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Io { key: Some(key), path, error } => write!(f, "{key}: {}: {error}", path.display()),
+            Self::Io { key: None, path, error } => write!(f, "{}: {error}", path.display()),
         }
     }
 }

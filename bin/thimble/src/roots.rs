@@ -1,0 +1,96 @@
+//! The two root file systems of a device and its boot loader, for `status`: looked at by whoever asks, so that no daemon
+//! has to run.
+
+use std::fmt::Write as _;
+
+use thimble_core::hal::{BootStatus, Bootloader, Slot};
+use thimble_hal_linux::bootloader::LinuxBootloader;
+use thimble_hal_linux::rootfs::slot::{Machine, Parts};
+
+use crate::output::one_line;
+use crate::session::Session;
+use crate::status::member;
+
+/// How they stand.
+pub(crate) struct Roots {
+    /// Which boot loader it is, and where its records are.
+    pub(crate) boot_loader: Option<String>,
+    /// The device of each.
+    pub(crate) devices: Option<[String; 2]>,
+    pub(crate) boot: Option<BootStatus>,
+    /// Why something of this is not known.
+    pub(crate) trouble: Option<String>,
+}
+
+impl Roots {
+    /// `None` where no two are configured.
+    pub(crate) fn look(session: &Session) -> Option<Self> {
+        let settings = session.boot_settings();
+        let Parts { a: Some(_), b: Some(_) } = &settings.parts else { return None };
+        let machine = Machine::default();
+        let found = machine.roots(&settings.parts);
+        let mut loader = LinuxBootloader::new(settings, machine);
+        let (name, boot) = (loader.describe(), loader.status());
+        let first = [
+            found.as_ref().err().map(ToString::to_string),
+            name.as_ref().err().map(ToString::to_string),
+            boot.as_ref().err().map(ToString::to_string),
+        ];
+        Some(Self {
+            boot_loader: name.ok().map(|name| one_line(&name)),
+            devices: found.ok().map(|roots| {
+                [Slot::A, Slot::B].map(|slot| one_line(&roots.device(slot).path.to_string_lossy()))
+            }),
+            boot: boot.ok(),
+            trouble: first.into_iter().flatten().next().map(|trouble| one_line(&trouble)),
+        })
+    }
+
+    /// For people.
+    pub(crate) fn lines(&self, out: &mut String) {
+        let mut line = |name: &str, value: &str| {
+            let _ = writeln!(out, "{name:17}{value}");
+        };
+        if let Some(boot_loader) = &self.boot_loader {
+            line("Boot loader:", boot_loader);
+        }
+        if let Some([a, b]) = &self.devices {
+            for (name, slot, device) in [("Root A:", Slot::A, a), ("Root B:", Slot::B, b)] {
+                match &self.boot {
+                    Some(boot) => line(name, &format!("{device}, {}", role(boot, slot))),
+                    None => line(name, device),
+                }
+            }
+        }
+        if let Some(trouble) = &self.trouble {
+            line("Boot trouble:", trouble);
+        }
+    }
+}
+
+/// For programs: more members of an object.
+pub(crate) fn members(roots: Option<&Roots>, out: &mut String) {
+    member(out, "boot_loader", roots.and_then(|roots| roots.boot_loader.as_deref()));
+    let Some(roots) = roots else { return };
+    let [a, b] = roots.devices.as_ref().map_or([None, None], |[a, b]| [Some(a.as_str()), Some(b.as_str())]);
+    member(out, "root_a", a);
+    member(out, "root_b", b);
+    let boot = roots.boot.as_ref();
+    member(out, "root_running", boot.map(|boot| boot.running.name()));
+    member(out, "root_selected", boot.map(|boot| boot.selected.name()));
+    let trial = boot.map_or("null", |boot| if boot.trial { "true" } else { "false" });
+    let _ = write!(out, ",\"root_trial\":{trial}");
+    member(out, "boot_trouble", roots.trouble.as_deref());
+}
+
+/// What a slot does now.
+fn role(boot: &BootStatus, slot: Slot) -> &'static str {
+    match (boot.running == slot, boot.selected == slot, boot.trial) {
+        (true, true, false) => "runs",
+        (true, true, true) => "runs on trial: unless it is committed, the next boot goes back",
+        (true, false, _) => "runs until the reboot",
+        (false, true, true) => "starts next, on trial",
+        (false, true, false) => "starts next",
+        (false, false, _) => "does not run",
+    }
+}
