@@ -175,49 +175,41 @@ impl agent::DeviceKey for AuthKey {
     }
 }
 
-/// The memory of a client on Linux; the lengths are the limits of `artifact.md` 8.
+const KIB: usize = 1024;
+
+/// The lengths of [`Buffers`] in their order, but for the files of the manifest: the limits of `artifact.md` 8.
+const LENGTHS: [usize; 8] =
+    [128 * KIB, 64 * KIB, 64 * KIB, 4 * KIB, 64 * KIB, 64 * KIB, 1024 * KIB, 128 * KIB];
+
+/// The memory of a client on Linux. Most of it is for what is rarely that long: it comes from the operating system in one
+/// piece, whose pages are there once they are used.
 pub struct Memory {
-    chunk: Vec<u8>,
-    record: Vec<u8>,
-    out: Vec<u8>,
-    name: Vec<u8>,
-    header_info: Vec<u8>,
-    type_info: Vec<u8>,
-    meta_data: Vec<u8>,
+    bytes: Vec<u8>,
     files: Vec<ManifestEntry>,
-    window: Vec<u8>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        const KIB: usize = 1024;
-        Self {
-            chunk: vec![0; 128 * KIB],
-            record: vec![0; 64 * KIB],
-            out: vec![0; 64 * KIB],
-            name: vec![0; 4 * KIB],
-            header_info: vec![0; 64 * KIB],
-            type_info: vec![0; 64 * KIB],
-            meta_data: vec![0; KIB * KIB],
-            files: vec![ManifestEntry::default(); 1024],
-            window: vec![0; 128 * KIB],
-        }
+        Self { bytes: vec![0; LENGTHS.iter().sum()], files: vec![ManifestEntry::default(); 1024] }
     }
 }
 
 impl Memory {
     /// Lends all of it.
     pub fn lend(&mut self) -> Buffers<'_> {
+        let mut rest = self.bytes.as_mut_slice();
+        let [chunk, record, out, name, header_info, type_info, meta_data, window] =
+            LENGTHS.map(|length| rest.split_off_mut(..length).unwrap_or_default());
         Buffers {
-            chunk: &mut self.chunk,
-            record: &mut self.record,
-            out: &mut self.out,
-            name: &mut self.name,
-            header_info: &mut self.header_info,
-            type_info: &mut self.type_info,
-            meta_data: &mut self.meta_data,
+            chunk,
+            record,
+            out,
+            name,
+            header_info,
+            type_info,
+            meta_data,
             files: &mut self.files,
-            window: &mut self.window,
+            window,
         }
     }
 }
