@@ -1,0 +1,165 @@
+//! The network: the server, and the artifact file.
+
+use thimble_core::hal::{ContentRange, ErrorType, Head, Kind, Method, Network, Poll, Request, Target};
+use thimble_core::time::Instant;
+
+use super::{Effect, Fate, Gone, Handle, SERVER};
+use crate::server::{self, Delivery};
+
+/// Reaches both.
+pub struct Net {
+    bench: Handle,
+    answer: Option<server::Response>,
+    at: usize,
+    seen: bool,
+}
+
+/// The value of a header.
+fn header<'a>(answer: &'a server::Response, name: &str) -> Option<&'a str> {
+    answer.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+}
+
+impl Net {
+    pub(super) fn new(bench: Handle) -> Self {
+        Self { bench, answer: None, at: 0, seen: false }
+    }
+
+    fn ask(&self, request: &Request<'_>, url: &str) -> Result<server::Response, Gone> {
+        let lost = || Gone("the connection broke", Kind::Connection);
+        let target = url.strip_prefix(SERVER).ok_or_else(lost)?;
+        let method = match request.method {
+            Method::Get => "GET",
+            Method::Post => "POST",
+            Method::Put => "PUT",
+            Method::Patch => "PATCH",
+        };
+        let bearer = request.token.map(|token| format!("Bearer {token}"));
+        let range = (request.offset > 0).then(|| format!("bytes={}-", request.offset));
+        let mut headers: Vec<(&str, &str)> = Vec::new();
+        headers.extend(bearer.as_deref().map(|value| ("Authorization", value)));
+        headers.extend(request.signature.map(|value| ("X-MEN-Signature", value)));
+        headers.extend(request.body.map(|_| ("Content-Type", "application/json")));
+        headers.extend(range.as_deref().map(|value| ("Range", value)));
+        headers.extend(request.etag.filter(|_| request.offset > 0).map(|value| ("If-Range", value)));
+        let body = request.body.unwrap_or_default();
+
+        let mut fate = Fate::Works;
+        if target.ends_with("/status") {
+            let text = String::from_utf8_lossy(body).into_owned();
+            let status =
+                text.split("\"status\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("");
+            fate = self.bench.fate(&Effect::Status(status.to_owned()))?;
+            self.bench.line(format!("-- {status}"));
+        }
+        if self.bench.is_down() {
+            return Err(Gone::down());
+        }
+        let mut bench = self.bench.0.borrow_mut();
+        match fate {
+            Fate::Fails | Fate::LostInside => {}
+            Fate::Refuses => {
+                let ids: Vec<String> = bench.durable.server.deployments.keys().cloned().collect();
+                ids.iter().for_each(|id| bench.durable.server.abort(id));
+            }
+            Fate::Works | Fate::LostBefore | Fate::LostAfter => {}
+        }
+        if fate == Fate::Fails {
+            return Err(lost());
+        }
+        let answer = if fate == Fate::LostInside {
+            None
+        } else {
+            Some(bench.durable.server.request(&server::Request { method, target, headers: &headers, body }))
+        };
+        drop(bench);
+        if matches!(fate, Fate::LostInside | Fate::LostAfter) {
+            self.bench.lose();
+            return Err(Gone::down());
+        }
+        answer.ok_or_else(lost)
+    }
+}
+
+impl ErrorType for Net {
+    type Error = Gone;
+}
+
+impl Network for Net {
+    fn start(&mut self, _: Instant, request: &Request<'_>) -> Result<(), Gone> {
+        self.at = 0;
+        self.seen = false;
+        self.answer = Some(match request.target {
+            Target::File(_) => server::Response {
+                status: 200,
+                headers: Vec::new(),
+                body: self.bench.0.borrow().file.to_vec(),
+                delivery: Delivery::Whole,
+            },
+            // What breaks, breaks when the answer should come.
+            Target::Url(url) => self.ask(request, url).unwrap_or(server::Response {
+                status: 0,
+                headers: Vec::new(),
+                body: Vec::new(),
+                delivery: Delivery::Lost,
+            }),
+        });
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.answer.is_some().then_some(Instant::ZERO)
+    }
+
+    fn poll_head(&mut self, _: Instant) -> Poll<Result<Head, Gone>> {
+        if self.bench.is_down() || !std::mem::replace(&mut self.seen, true) {
+            return Poll::Pending;
+        }
+        let Some(answer) = &self.answer else { return Poll::Pending };
+        if matches!(answer.delivery, Delivery::Lost | Delivery::Silent) {
+            return Poll::Ready(Err(Gone("the connection broke", Kind::Connection)));
+        }
+        let content_range = header(answer, "Content-Range").and_then(|value| {
+            let (range, size) = value.strip_prefix("bytes ")?.split_once('/')?;
+            let (first, last) = range.split_once('-')?;
+            Some(ContentRange {
+                first: first.parse().ok()?,
+                last: last.parse().ok()?,
+                size: size.parse().ok(),
+            })
+        });
+        Poll::Ready(Ok(Head {
+            status: answer.status,
+            content_length: Some(answer.body.len() as u64),
+            content_range,
+            retry_after: header(answer, "Retry-After")
+                .and_then(|value| thimble_core::retry::retry_after(value, None)),
+        }))
+    }
+
+    fn poll_read(&mut self, _: Instant, buf: &mut [u8]) -> Poll<Result<usize, Gone>> {
+        if self.bench.is_down() {
+            return Poll::Pending;
+        }
+        let Some(answer) = &self.answer else { return Poll::Pending };
+        let end = match answer.delivery {
+            Delivery::Cut(at) => at.min(answer.body.len()),
+            Delivery::Whole | Delivery::Lost | Delivery::Silent => answer.body.len(),
+        };
+        let rest = answer.body.get(self.at..end).unwrap_or_default();
+        if rest.is_empty() && end < answer.body.len() {
+            return Poll::Ready(Err(Gone("the connection broke", Kind::Connection)));
+        }
+        let len = rest.len().min(buf.len());
+        buf[..len].copy_from_slice(&rest[..len]);
+        self.at += len;
+        Poll::Ready(Ok(len))
+    }
+
+    fn etag(&self) -> Option<&str> {
+        self.answer.as_ref().and_then(|answer| header(answer, "ETag"))
+    }
+
+    fn cancel(&mut self) {
+        self.answer = None;
+    }
+}
