@@ -243,7 +243,7 @@ fn status_says_which_boot_loader_it_is_and_what_each_slot_does() {
 fn b12_i2_a_commit_from_the_old_slot_is_refused_and_taken_back() {
     let Some(device) = Device::new() else { return };
     device.install(&image(1000)).status(0);
-    device.run(&["commit"]).failed("reboot first");
+    device.run(&["commit"]).failed("reboot before the commit");
     assert_eq!(device.env(), pair("2", "0"));
     assert_ne!(device.lab.name(), "new");
 }

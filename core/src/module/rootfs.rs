@@ -217,11 +217,13 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
             Err(error) => return Err(RootfsError::Slots(error)),
         };
         if !status.trial {
-            let Some(before) = remembered else {
-                // Nothing was selected by this update.
-                return Ok(());
-            };
-            return self.boot.set_permanent(before).map_err(RootfsError::Boot);
+            // Else nothing was selected by this update, or it was taken back already: a boot loader that cannot be
+            // written must not make more of it.
+            if let Some(before) = remembered.filter(|&before| before != status.selected) {
+                self.boot.set_permanent(before).map_err(RootfsError::Boot)?;
+                self.warn_of_reboot(status.running, before);
+            }
+            return Ok(());
         }
         // Before the reboot the slot that runs; in the trial the remembered one, or else the one that does not run.
         let other = status.selected.other();
@@ -232,11 +234,24 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
                  slot {before}"
             ));
         }
-        if let Err(error) = self.boot.set_permanent(before) {
-            self.slots
-                .warn(format_args!("the boot loader is left to go back to slot {before} by itself: {error}"));
+        match self.boot.set_permanent(before) {
+            Ok(()) => self.warn_of_reboot(status.running, before),
+            Err(error) if status.running == before => self.slots.warn(format_args!(
+                "the boot loader cannot be told to stay with slot {before}: the next boot still tries slot {}, and the \
+                 one after it goes back; set its records right before: {error}",
+                status.selected
+            )),
+            Err(error) => self
+                .slots
+                .warn(format_args!("the boot loader is left to go back to slot {before} by itself: {error}")),
         }
         Ok(())
+    }
+
+    fn warn_of_reboot(&mut self, running: Slot, before: Slot) {
+        if running != before {
+            self.slots.warn(format_args!("slot {running} runs until the reboot, then slot {before}"));
+        }
     }
 
     fn verify_rollback(&mut self) -> Result<(), Fault<B, S>> {
@@ -439,8 +454,8 @@ impl<B: fmt::Display, S: fmt::Display> fmt::Display for RootfsError<B, S> {
             }
             Self::Uncommitted(BootStatus { selected, .. }) => write!(
                 f,
-                "an earlier update of slot {selected} was neither committed nor rolled back: commit it, or roll \
-                 it back and reboot"
+                "slot {selected} is on trial from an earlier update that was neither committed nor rolled back: \
+                 reboot until the boot loader has gone back, or set its records right"
             ),
             Self::Inconsistent(BootStatus { running, selected, .. }) => write!(
                 f,
@@ -448,7 +463,10 @@ impl<B: fmt::Display, S: fmt::Display> fmt::Display for RootfsError<B, S> {
                  the boot environment"
             ),
             Self::NotRebooted(BootStatus { running, selected, .. }) => {
-                write!(f, "slot {running} still runs, not the new slot {selected}: reboot first")
+                write!(
+                    f,
+                    "slot {running} still runs, not the new slot {selected}: install again, and reboot before the commit"
+                )
             }
             Self::NotNew(BootStatus { running, .. }) => {
                 write!(f, "slot {running} ran before the update and runs now: the new slot was not started")

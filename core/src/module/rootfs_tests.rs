@@ -371,7 +371,7 @@ fn b12_i2_nothing_is_committed_from_the_wrong_slot() {
     // Installed, but the reboot did not happen.
     let mut lab = Lab::installed(Image::Boots);
     for call in [Call::ArtifactVerifyReboot, Call::ArtifactCommit] {
-        assert!(lab.call(call).unwrap_err().contains("reboot first"));
+        assert!(lab.call(call).unwrap_err().contains("reboot before the commit"));
     }
     assert_eq!(lab.standing(), (Slot::A, Slot::B, true), "and nothing is repaired");
     // Never installed.
@@ -426,6 +426,33 @@ fn a_rollback_before_the_reboot_stays_where_it_is() {
     lab.call(Call::ArtifactRollback).unwrap();
     assert_eq!(lab.standing(), (Slot::A, Slot::A, false));
     assert_eq!(lab.world.borrow().writes, 0);
+}
+
+#[test]
+fn a_rollback_of_what_was_never_selected_needs_no_write() {
+    let mut lab = Lab::new();
+    lab.download(Image::Boots).unwrap();
+    lab.world.borrow_mut().broken = [false, true, false];
+    assert!(lab.call(Call::ArtifactInstall).is_err());
+    lab.call(Call::ArtifactRollback).unwrap();
+    assert_eq!(lab.standing(), (Slot::A, Slot::A, false));
+    assert_eq!(lab.world.borrow().warnings, Vec::<String>::new());
+}
+
+#[test]
+fn i7_a_rollback_before_the_reboot_that_cannot_be_written_says_what_the_next_boots_do() {
+    let mut lab = Lab::installed(Image::Boots);
+    lab.world.borrow_mut().broken = [false, true, false];
+    lab.call(Call::ArtifactRollback).unwrap();
+    let warnings = lab.world.borrow().warnings.clone();
+    assert!(
+        matches!(&warnings[..], [one] if one.contains("the next boot still tries slot B")),
+        "{warnings:?}"
+    );
+    for running in [Slot::B, Slot::A] {
+        lab.reboot();
+        assert_eq!(lab.world.borrow().running, running);
+    }
 }
 
 #[test]

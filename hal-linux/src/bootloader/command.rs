@@ -47,6 +47,17 @@ impl Tools {
         [&self.print, &self.set].into_iter().all(|tool| dirs.iter().any(|dir| dir.join(tool).is_file()))
     }
 
+    /// One call, so that the tool writes once.
+    fn set_by_script(&mut self, changes: &[Change<'_>], separator: char) -> Result<(), BootError> {
+        let line = |(name, value): &Change<'_>| format!("{name}{separator}{}\n", value.unwrap_or_default());
+        let script: String = changes.iter().map(line).collect();
+        self.run(&self.set, &["-s", "-"], &script)?;
+        // A tool that does not say that it failed (a full environment, another meaning of the script).
+        let now = self.load()?;
+        let kept = changes.iter().all(|(name, value)| now.get(name) == *value || *name == NAMES.part_hex);
+        if kept { Ok(()) } else { Err(BootError::ReadBack) }
+    }
+
     fn run(&self, tool: &str, arguments: &[&str], input: &str) -> Result<Vec<u8>, BootError> {
         run(tool, arguments, input).map_err(|reason| BootError::Tool(tool.to_owned(), reason))
     }
@@ -84,14 +95,12 @@ impl Environment for Tools {
         if !vars.apply(changes).map_err(BootError::Vars)? {
             return Ok(());
         }
-        // One call, so that the tool writes once.
-        let script: String =
-            changes.iter().map(|(name, value)| format!("{name}={}\n", value.unwrap_or_default())).collect();
-        self.run(&self.set, &["-s", "-"], &script)?;
-        // A tool that does not say that it failed (a full environment, another meaning of the script).
-        let now = self.load()?;
-        let kept = changes.iter().all(|(name, value)| now.get(name) == *value || *name == NAMES.part_hex);
-        if kept { Ok(()) } else { Err(BootError::ReadBack) }
+        // Some tools want a blank. Those that do not know it change nothing by it, and so the other way round.
+        let first = match self.set_by_script(changes, '=') {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        self.set_by_script(changes, ' ').map_err(|_| first)
     }
 
     fn check(&mut self, _changes: &[Change<'_>]) -> Result<Vars, BootError> {

@@ -49,6 +49,20 @@ fn variables_are_read_at_once_or_one_by_one_and_written_in_one_call() {
 }
 
 #[test]
+fn a_tool_that_wants_a_blank_gets_one() {
+    let blank = SET.replace("n=${line%%=*}", "case \"$line\" in *=*) exit 7;; esac; n=${line%% *}");
+    let blank = blank.replace("echo \"$line\" >>", "echo \"$n=${line#* }\" >>");
+    // One that says so, and one that takes it for something else and says nothing.
+    for set in [blank.clone(), blank.replace("exit 7", "exit 0")] {
+        let (dir, mut tools) = lab(PRINT_ALL, &set);
+        tools.store(&NEW).unwrap();
+        assert_eq!(tools.load().unwrap().get("mender_boot_part"), Some("10"));
+        assert_eq!(tools.load().unwrap().get("mender_boot_part_hex"), Some("a"));
+        assert_eq!(fs::read_to_string(dir.path().join("env.calls")).unwrap().len(), 1);
+    }
+}
+
+#[test]
 fn b11_tools_that_fail_or_lie_are_noticed() {
     let (_dir, mut tools) = lab("echo 'Cannot read: no permission' >&2; exit 243", SET);
     let error = tools.load().unwrap_err().to_string();

@@ -65,14 +65,22 @@ pub(crate) struct GrubPair {
 
 impl GrubPair {
     /// The directories of this device, if it has them.
-    pub(crate) fn find(machine: &Machine) -> Option<Self> {
-        let configured = fs::read_to_string(machine.at(CONFIG)).ok().and_then(|text| env_dir(&text));
-        let candidates = match &configured {
-            Some(dir) => vec![machine.at(dir)],
-            None => DIRECTORIES.map(|dir| machine.at(dir)).into(),
+    ///
+    /// # Errors
+    /// When those that are configured are not there.
+    pub(crate) fn find(machine: &Machine) -> Result<Option<Self>, BootError> {
+        let config = machine.at(CONFIG);
+        let configured = fs::read_to_string(&config).ok().and_then(|text| env_dir(&text));
+        let has_copies = |dir: &PathBuf| dir.join("mender_grubenv1").is_dir();
+        let dir = match configured.map(|dir| machine.at(&dir)) {
+            Some(dir) if !has_copies(&dir) => {
+                let why = format!("ENV_DIR is {}, which has no mender_grubenv1", dir.display());
+                return Err(BootError::Config(config, why));
+            }
+            Some(dir) => Some(dir),
+            None => DIRECTORIES.map(|dir| machine.at(dir)).into_iter().find(has_copies),
         };
-        let dir = candidates.into_iter().find(|dir| dir.join("mender_grubenv1").is_dir())?;
-        Some(Self { dir, lock: machine.at(LOCK) })
+        Ok(dir.map(|dir| Self { dir, lock: machine.at(LOCK) }))
     }
 
     #[cfg(test)]
@@ -85,10 +93,11 @@ impl GrubPair {
     }
 }
 
-/// `ENV_DIR=...` of a shell file.
+/// `ENV_DIR=...`, with or without blanks.
 fn env_dir(text: &str) -> Option<String> {
-    let value = text.lines().filter_map(|line| line.trim().strip_prefix("ENV_DIR=")).next_back()?;
-    let value = value.trim().trim_matches(['"', '\'']);
+    let mut values =
+        text.lines().filter_map(|line| line.trim().strip_prefix("ENV_DIR")?.trim_start().strip_prefix('='));
+    let value = values.next_back()?.trim().trim_matches(['"', '\'']);
     (!value.is_empty()).then(|| value.to_owned())
 }
 

@@ -1,6 +1,7 @@
 use std::process::Command;
 
 use super::*;
+use crate::rootfs::slot::fake::Fake;
 
 /// Both copies in memory, losing power when the fuel (in writes of a sector) is out.
 #[derive(Clone)]
@@ -173,7 +174,27 @@ fn nothing_is_written_when_nothing_changes() {
 fn the_directory_is_read_from_the_configuration() {
     assert_eq!(env_dir("# x\nENV_DIR=/boot/efi/g\n"), Some("/boot/efi/g".to_owned()));
     assert_eq!(env_dir("ENV_DIR=\"/a b\"\n"), Some("/a b".to_owned()));
-    assert_eq!(env_dir("OTHER=1\n"), None);
+    // As Mender's own script reads it.
+    assert_eq!(env_dir("ENV_DIR = /boot/g \n"), Some("/boot/g".to_owned()));
+    assert_eq!(env_dir("ENV_DIR=/old\n ENV_DIR= /new\n"), Some("/new".to_owned()));
+    assert_eq!(env_dir("OTHER=1\nENV_DIRECTORY=/x\nENV_DIR\n"), None);
+}
+
+#[test]
+fn a_configured_directory_without_the_copies_is_no_other_directory() {
+    let Some(fake) = Fake::new() else { return };
+    assert!(GrubPair::find(&fake.machine()).unwrap().is_none());
+    fs::create_dir_all(fake.path("boot/grub/grub-mender-grubenv/mender_grubenv1")).unwrap();
+    assert!(GrubPair::find(&fake.machine()).unwrap().is_some());
+    fake.write("etc/mender_grubenv.config", "ENV_DIR = /boot/elsewhere\n");
+    let error = GrubPair::find(&fake.machine()).unwrap_err().to_string();
+    assert!(
+        error.contains("mender_grubenv.config: ENV_DIR is") && error.contains("/boot/elsewhere"),
+        "{error}"
+    );
+    fs::create_dir_all(fake.path("boot/elsewhere/mender_grubenv1")).unwrap();
+    let found = GrubPair::find(&fake.machine()).unwrap().unwrap();
+    assert!(found.describe().ends_with("/boot/elsewhere"));
 }
 
 fn editenv(path: &Path, arguments: &[&str]) -> Option<String> {

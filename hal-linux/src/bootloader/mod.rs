@@ -190,14 +190,18 @@ fn find(settings: &Settings, machine: &Machine) -> Result<Loader, BootError> {
         Choice::Uboot => variables(uboot()),
         Choice::UbootTools => variables(Box::new(Tools::uboot())),
         Choice::GrubTools => variables(Box::new(Tools::grub())),
-        Choice::Grub => match GrubPair::find(machine) {
+        Choice::Grub => match GrubPair::find(machine)? {
             Some(pair) => variables(Box::new(pair)),
             None => variables(Box::new(GrubFile::find(machine, settings.allow_single))),
         },
-        Choice::Tryboot => Tryboot::find(machine).map(Loader::Tryboot).ok_or(BootError::NotFound),
-        Choice::SystemdBoot => SystemdBoot::find(machine).map(Loader::SystemdBoot).ok_or(BootError::NotFound),
+        Choice::Tryboot => {
+            Tryboot::find(machine).map(Loader::Tryboot).ok_or(BootError::NotThere(Tryboot::SIGNS))
+        }
+        Choice::SystemdBoot => {
+            SystemdBoot::find(machine).map(Loader::SystemdBoot).ok_or(BootError::NotThere(SystemdBoot::SIGNS))
+        }
         Choice::Auto => {
-            if let Some(pair) = GrubPair::find(machine) {
+            if let Some(pair) = GrubPair::find(machine)? {
                 variables(Box::new(pair))
             } else if Tools::grub().are_there() {
                 variables(Box::new(Tools::grub()))
@@ -340,6 +344,8 @@ impl HostLock {
 pub enum BootError {
     /// None is there.
     NotFound,
+    /// The one that is configured has left no such signs.
+    NotThere(&'static str),
     /// The slots are not known.
     Slot(SlotError),
     /// A file that says where the environment is, or the environment itself, makes no sense.
@@ -382,6 +388,9 @@ impl fmt::Display for BootError {
                 "no boot loader is found: install its tools (fw_printenv and fw_setenv, say), or set Bootloader in \
                  mender.conf",
             ),
+            Self::NotThere(signs) => {
+                write!(f, "the Bootloader of mender.conf has not started this system: there is no {signs}")
+            }
             Self::Slot(error) => error.fmt(f),
             Self::Config(path, why) => write!(f, "{}: {why}", path.display()),
             Self::Entries(why) => write!(f, "systemd-boot: {why}"),
@@ -415,7 +424,7 @@ impl fmt::Display for BootError {
 impl hal::Error for BootError {
     fn kind(&self) -> Kind {
         match self {
-            Self::NotFound => Kind::NotFound,
+            Self::NotFound | Self::NotThere(_) => Kind::NotFound,
             Self::Slot(error) => error.kind(),
             Self::Config(..)
             | Self::Entries(_)

@@ -96,6 +96,10 @@ pub(crate) struct SystemdBoot<R = Disk> {
 }
 
 impl SystemdBoot {
+    /// What tells that it is there.
+    pub(crate) const SIGNS: &str =
+        "variable LoaderInfo of systemd-boot, or no loader/entries in /efi, /boot/efi or /boot";
+
     /// The records of this device, if systemd-boot has started it.
     pub(crate) fn find(machine: &Machine) -> Option<Self> {
         let all = PARTITIONS.map(|partition| machine.at(partition));

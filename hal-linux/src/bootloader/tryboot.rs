@@ -37,6 +37,10 @@ pub(crate) struct Tryboot {
 }
 
 impl Tryboot {
+    /// What tells that it is there.
+    pub(crate) const SIGNS: &str =
+        "autoboot.txt in /boot/firmware or /boot, or no /proc/device-tree/chosen/bootloader/tryboot";
+
     /// The files of this device, if the firmware has started it by them.
     pub(crate) fn find(machine: &Machine) -> Option<Self> {
         let flag = machine.at("/proc/device-tree/chosen/bootloader/tryboot");

@@ -4,13 +4,15 @@
 //! Power loss inside leaves the old one in force. Never both are written at once, and never are defaults.
 
 use std::fs;
-use std::io;
+use std::io::{self, Seek as _};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
+use super::fw_env_config::{self, FwEnvConfigError, Place};
 use super::media::{self, Store};
 use super::uboot_env::{self, Copy, Scheme, choose, next_flags};
-use super::vars::{Change, Vars};
-use super::{BootError, Environment, HostLock, fw_env_config};
+use super::vars::{Change, Vars, VarsError};
+use super::{BootError, Environment, HostLock};
 use crate::rootfs::slot::Machine;
 
 /// Where U-Boot's tools have their configuration.
@@ -53,10 +55,14 @@ impl Uboot {
         let wrong = |error: &dyn std::fmt::Display| BootError::Config(self.config.clone(), error.to_string());
         let text = str::from_utf8(&text).map_err(|error| wrong(&error))?;
         let places = fw_env_config::parse(text).map_err(|error| wrong(&error))?;
+        if let [a, b] = places.as_slice()
+            && overlap(a, b).unwrap_or(false)
+        {
+            return Err(wrong(&FwEnvConfigError::Overlap));
+        }
         let lock = HostLock::take(&self.lock)?;
-        let open = |place: &fw_env_config::Place| {
-            media::open(place, &self.machine).map_err(BootError::io("open", &place.device))
-        };
+        let open =
+            |place: &Place| media::open(place, &self.machine).map_err(BootError::io("open", &place.device));
         Ok((lock, places.iter().map(open).collect::<Result<_, _>>()?))
     }
 }
@@ -64,22 +70,23 @@ impl Uboot {
 impl Environment for Uboot {
     fn load(&mut self) -> Result<Vars, BootError> {
         let (_lock, mut stores) = self.open()?;
-        Ok(load(&mut stores)?.in_force.vars)
+        let loaded = load(&mut stores).map_err(|error| self.named(error))?;
+        Ok(loaded.in_force.vars)
     }
 
     fn store(&mut self, changes: &[Change<'_>]) -> Result<(), BootError> {
         let (_lock, mut stores) = self.open()?;
         self.may_write(&stores)?;
-        store(&mut stores, changes)
+        store(&mut stores, changes).map_err(|error| self.named(error))
     }
 
     fn check(&mut self, changes: &[Change<'_>]) -> Result<Vars, BootError> {
         // Opening asks for the right to write.
         let (_lock, mut stores) = self.open()?;
         self.may_write(&stores)?;
-        let Loaded { mut in_force, size, .. } = load(&mut stores)?;
+        let Loaded { mut in_force, size, .. } = load(&mut stores).map_err(|error| self.named(error))?;
         let now = in_force.vars.clone();
-        in_force.vars.apply(changes).map_err(BootError::Vars)?;
+        changed(&mut in_force.vars, changes).map_err(BootError::Vars)?;
         uboot_env::encode(&in_force, stores.len() == 2, size).map_err(BootError::Vars)?;
         Ok(now)
     }
@@ -94,12 +101,49 @@ impl Environment for Uboot {
 }
 
 impl Uboot {
+    /// Which environment it was.
+    fn named(&self, error: BootError) -> BootError {
+        if let BootError::Storage(error) = error {
+            BootError::io("use the environment of", &self.config)(error)
+        } else {
+            error
+        }
+    }
+
     fn may_write(&self, stores: &[Box<dyn Store>]) -> Result<(), BootError> {
         if stores.len() == 2 || self.allow_single {
             Ok(())
         } else {
             Err(BootError::Single(self.config.clone()))
         }
+    }
+}
+
+/// Whether the two copies are in one place, under whatever names.
+fn overlap(a: &Place, b: &Place) -> io::Result<bool> {
+    let identity = |place: &Place| -> io::Result<(bool, u64, u64)> {
+        let found = fs::metadata(&place.device)?;
+        let is_device = found.file_type().is_block_device() || found.file_type().is_char_device();
+        Ok(if is_device { (true, found.rdev(), 0) } else { (false, found.dev(), found.ino()) })
+    };
+    if identity(a)? != identity(b)? {
+        return Ok(false);
+    }
+    let end = fs::File::open(&a.device)?.seek(io::SeekFrom::End(0))?;
+    let start = |place: &Place| match place.offset {
+        before_end if before_end < 0 => end.checked_sub(before_end.unsigned_abs()),
+        offset => Some(offset.unsigned_abs()),
+    };
+    let apart = start(a).zip(start(b)).map(|(a, b)| a.abs_diff(b));
+    Ok(apart.is_some_and(|apart| apart < a.size as u64))
+}
+
+/// Applies `changes`; true when something changed. A name that stands twice means one thing to one reader and another
+/// to the next.
+fn changed(vars: &mut Vars, changes: &[Change<'_>]) -> Result<bool, VarsError> {
+    match vars.twice() {
+        Some(name) => Err(VarsError::Twice(name)),
+        None => vars.apply(changes),
     }
 }
 
@@ -117,6 +161,7 @@ fn load<S: Store>(stores: &mut [S]) -> Result<Loaded, BootError> {
     let scheme = stores.first().map_or(Scheme::Counter, Store::scheme);
     let mut copies = [None, None];
     let mut size = 0;
+    let mut damage = None;
     for (store, copy) in stores.iter_mut().zip(&mut copies) {
         match store.read() {
             Ok(bytes) => {
@@ -124,12 +169,13 @@ fn load<S: Store>(stores: &mut [S]) -> Result<Loaded, BootError> {
                 *copy = uboot_env::decode(&bytes, redundant);
             }
             // A copy that cannot be read is as good as one with a wrong checksum.
-            Err(error) if is_damage(&error) => {}
+            Err(error) if is_damage(&error) => damage = Some(error),
             Err(error) => return Err(BootError::Storage(error)),
         }
     }
     let index = choose(scheme, [0, 1].map(|at: usize| copies[at].as_ref().map(|copy| copy.flags)));
-    let index = index.ok_or(BootError::NoEnvironment)?;
+    let none = || damage.map_or(BootError::NoEnvironment, BootError::Storage);
+    let index = index.ok_or_else(none)?;
     let in_force = copies[index].take().ok_or(BootError::NoEnvironment)?;
     Ok(Loaded { in_force, index, scheme, size })
 }
@@ -142,7 +188,7 @@ fn is_damage(error: &io::Error) -> bool {
 fn store<S: Store>(stores: &mut [S], changes: &[Change<'_>]) -> Result<(), BootError> {
     let redundant = stores.len() == 2;
     let Loaded { mut in_force, index, scheme, size } = load(stores)?;
-    if !in_force.vars.apply(changes).map_err(BootError::Vars)? {
+    if !changed(&mut in_force.vars, changes).map_err(BootError::Vars)? {
         return Ok(());
     }
     in_force.flags = next_flags(scheme, in_force.flags);

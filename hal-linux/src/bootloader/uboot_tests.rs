@@ -226,6 +226,25 @@ fn without_a_whole_copy_nothing_is_made_up() {
     assert!(device.borrow().content.iter().all(|&byte| byte == 0xff));
 }
 
+#[test]
+fn b11_copies_that_cannot_be_read_are_no_damaged_environment() {
+    struct Broken;
+    impl Bytes for Broken {
+        fn read_at(&mut self, _: u64, _: &mut [u8]) -> io::Result<()> {
+            Err(io::Error::from_raw_os_error(libc::EIO))
+        }
+        fn write_at(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+            panic!("nothing is written")
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut stores = [0, 1].map(|_| InPlace { bytes: Broken, offset: 0, size: SIZE });
+    let error = store(&mut stores, &NEW).unwrap_err();
+    assert!(matches!(&error, BootError::Storage(error) if is_damage(error)), "{error}");
+}
+
 struct Lab {
     dir: tempfile::TempDir,
 }
@@ -309,6 +328,40 @@ fn what_fw_setenv_writes_is_read_whichever_copy_it_is_in() {
     }
     let printed = lab.tool("fw_printenv", &["round"]).unwrap();
     assert_eq!(printed, "round=299\n");
+}
+
+#[test]
+fn b11_two_names_of_one_place_are_no_two_copies() {
+    let Some(lab) = Lab::new(2, SOURCE) else { return };
+    let (one, link) = (lab.path("env0"), lab.path("link"));
+    std::os::unix::fs::symlink(&one, &link).unwrap();
+    let tries = |a: (&PathBuf, &str), b: (&PathBuf, &str)| {
+        let config = [a, b].map(|(path, offset)| format!("{} {offset} 0x1000\n", path.display())).concat();
+        fs::write(lab.path("fw_env.config"), config).unwrap();
+        lab.native().load().unwrap_err().to_string()
+    };
+    for (a, b) in [
+        ((&one, "0x0"), (&link, "0x0")),
+        ((&one, "0x0"), (&link, "0x800")),
+        // The file has 0x2000 bytes.
+        ((&one, "0x1000"), (&one, "-0x1000")),
+        ((&one, "0x800"), (&link, "-0x1000")),
+    ] {
+        let error = tries(a, b);
+        assert!(error.contains("fw_env.config: the two copies overlap"), "{error}");
+    }
+    let error = tries((&one, "0x0"), (&link, "-0x1000"));
+    assert!(error.contains("no copy of the boot environment is whole"), "{error}");
+}
+
+#[test]
+fn b11_a_name_that_stands_twice_is_not_written() {
+    let Some(lab) = Lab::new(2, &format!("{SOURCE}other=1\nother=2\n")) else { return };
+    assert_eq!(lab.native().load().unwrap().get("mender_boot_part"), Some("2"));
+    for result in [lab.native().store(&NEW), lab.native().check(&NEW).map(drop)] {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("other"), "{error}");
+    }
 }
 
 #[test]

@@ -25,6 +25,14 @@ impl Vars {
         found.and_then(|(_, value)| str::from_utf8(value).ok()).filter(|value| !value.is_empty())
     }
 
+    /// A name that stands twice.
+    pub(crate) fn twice(&self) -> Option<String> {
+        let mut names: Vec<&[u8]> = self.0.iter().map(|(name, _)| name.as_slice()).collect();
+        names.sort_unstable();
+        let (name, _) = names.iter().zip(names.iter().skip(1)).find(|(a, b)| a == b)?;
+        Some(String::from_utf8_lossy(name).into_owned())
+    }
+
     /// Applies `changes`. False when nothing changed.
     pub(crate) fn apply(&mut self, changes: &[Change<'_>]) -> Result<bool, VarsError> {
         let mut changed = false;

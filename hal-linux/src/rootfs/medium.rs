@@ -77,7 +77,16 @@ fn exclusive(path: &Path) -> io::Result<File> {
             other => return other,
         }
     }
-    direct(path, libc::O_EXCL)
+    direct(path, libc::O_EXCL).map_err(|error| match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES | libc::EROFS) => said(&error, "is it read-only?"),
+        Some(libc::EBUSY) => said(&error, "it is mounted, or another program holds it"),
+        _ => error,
+    })
+}
+
+/// The error, and what it may be about.
+fn said(error: &io::Error, what: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("{error}: {what}"))
 }
 
 fn is_running() -> io::Error {
@@ -109,6 +118,9 @@ impl Block {
         let sector = usize::try_from(sector).map_err(io::Error::other)?;
         if !sector.is_power_of_two() || sector > ALIGNMENT {
             return Err(io::Error::other(format!("has sectors of {sector} bytes, which is not supported")));
+        }
+        if size == 0 {
+            return Err(io::Error::other("has no bytes: there is no medium in it, or nothing behind it"));
         }
         Ok(Self { file, size, sector, zeroes: true })
     }

@@ -184,7 +184,10 @@ impl Machine {
         }
         let number = self
             .partition_number(found.rdev())
-            .or_else(|| trailing_number(named.as_os_str()))
+            // The digits of a label, or of the links to devices, say nothing.
+            .or_else(|| {
+                trailing_number(named.as_os_str()).filter(|_| !named.starts_with(self.at("dev/disk")))
+            })
             .or_else(|| trailing_number(path.as_os_str()))
             .ok_or_else(|| SlotError::NoNumber(key, configured.to_owned()))?;
         Ok(SlotDevice { path, device: found.rdev(), number, is_ubi })

@@ -106,6 +106,24 @@ fn the_command_line_counts_where_the_mount_does_not_say() {
 }
 
 #[test]
+fn the_digits_of_a_label_are_no_number_of_a_partition() {
+    let Some(fake) = Fake::new() else { return };
+    for (label, to) in [("root7", "vda2"), ("root8", "vda3")] {
+        fs::create_dir_all(fake.path("dev/disk/by-label")).unwrap();
+        symlink(fake.path("dev").join(to), fake.path("dev/disk/by-label").join(label)).unwrap();
+    }
+    // The kernel does not say which partitions they are.
+    for number in [2, 3] {
+        fs::remove_file(fake.path(&format!("sys/dev/block/254:{number}/partition"))).unwrap();
+    }
+    fake.mount("254:2");
+    for (a, b) in [("LABEL=root7", "LABEL=root8"), ("/dev/disk/by-label/root7", "/dev/disk/by-label/root8")] {
+        let roots = fake.roots(a, b).unwrap();
+        assert_eq!((roots.a.number, roots.b.number), (2, 3), "{a}");
+    }
+}
+
+#[test]
 fn a_rescue_system_is_neither_slot() {
     let Some(fake) = Fake::new() else { return };
     fake.write("proc/cmdline", "root=/dev/vda2\n");
