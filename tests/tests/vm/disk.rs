@@ -17,6 +17,10 @@ use crate::random::Random;
 /// What a disk writes as a whole or not at all.
 pub(crate) const SECTOR: usize = 512;
 
+/// The same where the datastore is, as disks have it that are made today. Linux refuses an ext4 whose journal ends with a
+/// torn block (JBD2 calls the transaction corrupt), and no client can do anything about that.
+const LARGE_SECTOR: usize = 4096;
+
 /// What becomes of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -26,7 +30,7 @@ pub(crate) enum Fate {
     Kept,
     /// Each write is kept or lost.
     Mixed,
-    /// Each sector of each write is kept or lost.
+    /// Each sector of each write is kept or lost: [`LARGE_SECTOR`] in the datastore, else [`SECTOR`].
     Torn,
 }
 
@@ -69,17 +73,23 @@ impl Disk {
         let (mut kept, mut all) = (0, 0);
         for (at, bytes) in std::mem::take(&mut state.cache) {
             let of_write = random.coin();
+            let is_data = self.areas.iter().any(|(area, range)| *area == Area::Data && range.contains(&at));
+            let unit = if is_data { LARGE_SECTOR } else { SECTOR };
+            let mut of_sector = of_write;
             for (number, sector) in bytes.chunks(SECTOR).enumerate() {
+                let at = at + number * SECTOR;
+                if number == 0 || at.is_multiple_of(unit) {
+                    of_sector = random.coin();
+                }
                 let is_kept = match fate {
                     Fate::Lost => false,
                     Fate::Kept => true,
                     Fate::Mixed => of_write,
-                    Fate::Torn => random.coin(),
+                    Fate::Torn => of_sector,
                 };
                 all += 1;
                 if is_kept {
                     kept += 1;
-                    let at = at + number * SECTOR;
                     state.durable[at..at + sector.len()].copy_from_slice(sector);
                 }
             }
