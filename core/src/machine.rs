@@ -90,6 +90,8 @@ struct Scripts {
 struct Daemon {
     update_due: bool,
     inventory_due: bool,
+    /// The inventory went last: a poll that is due goes first, or a slow inventory would be due again for ever.
+    poll_goes_first: bool,
     inventory_accepted: bool,
     next_update: Option<Instant>,
     next_inventory: Option<Instant>,
@@ -97,6 +99,13 @@ struct Daemon {
     no_inventory_before: Option<Instant>,
     poll_backoff: Backoff,
     inventory_backoff: Backoff,
+}
+
+impl Daemon {
+    /// Of what is due.
+    const fn inventory_is_next(&self) -> bool {
+        self.inventory_due && !(self.update_due && self.poll_goes_first)
+    }
 }
 
 impl Machine {
@@ -163,6 +172,7 @@ impl Machine {
             daemon: Daemon {
                 update_due: true,
                 inventory_due: true,
+                poll_goes_first: false,
                 inventory_accepted: false,
                 next_update: None,
                 next_inventory: None,

@@ -751,6 +751,37 @@ fn i4_polling_goes_on_after_every_error_in_a_cycle() {
 }
 
 #[test]
+fn l13_an_inventory_that_takes_longer_than_its_interval_holds_no_poll_up() {
+    let config = Config {
+        update_poll_interval: Duration::from_secs(5),
+        inventory_poll_interval: Duration::from_secs(5),
+        ..Config::default()
+    };
+    let mut path = Path::start_with(&config, Run::Daemon, None, None).unwrap();
+    let mut asked = Vec::new();
+    while asked.len() < 20 {
+        let Some((id, op)) = path.op() else {
+            path.now = path.machine.deadline().unwrap();
+            path.action = path.machine.step(path.now, Event::Tick);
+            continue;
+        };
+        let outcome = match op {
+            Op::Request(call @ (ApiCall::Next | ApiCall::Inventory)) => {
+                asked.push(call);
+                Nothing
+            }
+            op => good(op),
+        };
+        if op == Op::Request(ApiCall::Inventory) {
+            path.now = path.now + Duration::from_secs(9);
+        }
+        path.action = path.machine.step(path.now, Event::Done(id, outcome));
+    }
+    // Both are due all the time: in turn, the inventory first.
+    assert_eq!(asked, [ApiCall::Inventory, ApiCall::Next].repeat(10));
+}
+
+#[test]
 fn polls_back_off_and_fall_back_to_their_timer() {
     let mut at = Vec::new();
     let mut path = Path::start(Run::Daemon, None, None);

@@ -222,7 +222,7 @@ impl Machine {
         daemon.update_due |= daemon.next_update.is_some_and(|at| at <= now);
         daemon.inventory_due |= daemon.next_inventory.is_some_and(|at| at <= now);
         // Timers are armed before anything of the cycle can fail: no error stops the polling for good.
-        if daemon.inventory_due {
+        if daemon.inventory_is_next() {
             daemon.next_inventory = Some(now + self.config.inventory_poll_interval);
             Begin::Already(Outcome::Nothing)
         } else if daemon.update_due {

@@ -205,7 +205,9 @@ impl Machine {
             (State::Idle, Phase::Leave) => {
                 let daemon = &mut self.daemon;
                 // What was due when Idle was left; script errors do not matter here.
-                return if core::mem::take(&mut daemon.inventory_due) {
+                daemon.poll_goes_first = daemon.inventory_is_next();
+                return if daemon.poll_goes_first {
+                    daemon.inventory_due = false;
                     Outcome::Nothing
                 } else {
                     daemon.update_due = false;
