@@ -313,6 +313,7 @@ impl<'b, P: Platform> Client<'b, P> {
     /// A signal or a user asks for a poll or an inventory push now.
     pub fn check(&mut self, check: Check) {
         let now = self.hal.clock.now();
+        self.requests.ask_again();
         let action = self.machine.step(now, Event::Check(check));
         self.perform(now, action);
     }

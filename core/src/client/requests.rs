@@ -25,7 +25,7 @@ use crate::machine::ApiCall;
 use crate::retry::SHORTEST;
 use crate::state::Outcome;
 use crate::text::Text;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// After so many requests in a row that found no connection, the token is dropped: another server may answer.
 const LOST_CONNECTIONS: u8 = 3;
@@ -81,6 +81,7 @@ pub(super) struct Requests {
     lost_connections: u8,
     /// No token is asked for before this.
     no_token_before: Option<Instant>,
+    denied: Option<Denied>,
     /// Length of the body in the front of `out`.
     body: usize,
     /// A token is to be asked for as soon as there is room.
@@ -92,6 +93,14 @@ pub(super) struct Requests {
     pub(super) offered: Offered,
     /// Why the last request failed.
     trouble: Failed,
+}
+
+/// An authentication in vain, whose outcome is that of the requests right behind it.
+#[derive(Clone, Copy, Debug)]
+struct Denied {
+    until: Instant,
+    /// The server asked for the time.
+    asked_for: bool,
 }
 
 /// What the server said about the artifact it offered.
@@ -179,6 +188,23 @@ impl Requests {
     pub(super) fn authentication_ended(&mut self) {
         self.ended = self.ended.wrapping_add(1);
     }
+
+    /// Somebody at the device asks: whatever is waited for, the server is asked.
+    pub(super) const fn ask_again(&mut self) {
+        self.denied = None;
+    }
+
+    /// The outcome of a request that needs a token right behind an authentication in vain: one is enough for both the
+    /// inventory and the poll (server-api.md 2.2), and a time that the server asked for is for every request.
+    fn still_denied(&self, now: Instant) -> Option<Outcome> {
+        let Denied { until, asked_for } = self.denied.filter(|denied| now < denied.until)?;
+        let left = until.since(now).as_millis();
+        match asked_for {
+            true => Some(Outcome::Later(u32::try_from(left.div_ceil(1000)).ok())),
+            // Not the next one of the schedule, which comes when the pause is over.
+            false => (left > SHORTEST.as_millis() / 2).then_some(Outcome::Failure),
+        }
+    }
 }
 
 /// A request that cannot go on; text for people.
@@ -201,6 +227,13 @@ impl<P: Platform> Client<'_, P> {
     /// Begins a request of the machine's.
     pub(super) fn begin_request(&mut self, now: Instant, call: ApiCall) -> Work {
         self.requests.for_link = false;
+        let fresh = matches!(call, ApiCall::Status { fresh_token: true, .. });
+        if (fresh || self.requests.token.is_empty())
+            && !self.requests.is_authenticating()
+            && let Some(outcome) = self.requests.still_denied(now)
+        {
+            return Work::Done(outcome);
+        }
         match self.ask(now, call) {
             Ok(()) => Work::Request,
             Err(reason) => Work::Done(self.request_failed(&reason)),
@@ -580,9 +613,21 @@ impl<P: Platform> Client<'_, P> {
         let next = server.saturating_add(1);
         self.note_trouble(reason);
         if self.hal.agent.server(next).is_none() {
-            // Whoever needs a token next, the poll right after the inventory: no request is repeated at once (N13).
-            // Counted from the answer, which may have come a while after this turn began.
-            self.requests.no_token_before = Some(self.hal.clock.now() + SHORTEST);
+            // Whoever needs a token next: no request is repeated at once (N13). Counted from the answer, which may have
+            // come a while after this turn began.
+            let answered = self.hal.clock.now();
+            self.requests.no_token_before = Some(answered + SHORTEST);
+            let (asked_for, wait) = match outcome {
+                Outcome::Later(Some(seconds)) => (true, Duration::from_secs(seconds.into()).max(SHORTEST)),
+                Outcome::Later(None)
+                | Outcome::Success
+                | Outcome::Nothing
+                | Outcome::Automatic
+                | Outcome::Failure
+                | Outcome::Refused
+                | Outcome::Aborted => (false, SHORTEST),
+            };
+            self.requests.denied = Some(Denied { until: answered + wait, asked_for });
             return Ok(Poll::Ready(Some(outcome)));
         }
         self.hal.network.cancel();

@@ -1,0 +1,38 @@
+//! When the daemon asks for a token again after it got none. On the simulated platform, whose minutes take no time.
+
+use thimble_core::time::{Duration, Instant};
+use thimble_hal_sim::runner::{self, Then};
+use thimble_hal_sim::sample;
+use thimble_hal_sim::server::{Endpoint, Fault, Server};
+use thimble_hal_sim::sim::{Handle, Smooth};
+use thimble_hal_sim::world::Profile;
+
+/// The seconds at which a server that is disturbed like this is asked for a token, in the first minutes.
+fn asked(minutes: u64, disturb: impl FnOnce(&mut Server)) -> Vec<u64> {
+    let artifact = sample::fitting(true);
+    let bench = Handle::new(runner::durable(Profile::FILES, &artifact), artifact, Box::new(Smooth));
+    disturb(&mut bench.0.borrow_mut().durable.server);
+    let end = Instant::ZERO + Duration::from_secs(60 * minutes);
+    let mut times = Vec::new();
+    runner::daemon(&bench, &mut |bench, _| {
+        let bench = bench.0.borrow();
+        if bench.durable.server.count(Endpoint::Auth) as usize > times.len() {
+            times.push(bench.now.as_millis() / 1000);
+        }
+        if bench.now < end { Then::GoOn } else { Then::Stop }
+    });
+    times
+}
+
+#[test]
+fn n14_inventory_and_poll_share_one_vain_authentication() {
+    assert_eq!(asked(4, |server| server.accepts_all = false), [0, 60, 120, 180]);
+    let trouble = |server: &mut Server| server.disturb(Endpoint::Auth, 0, 1000, Fault::Status(503));
+    assert_eq!(asked(4, trouble), [0, 60, 120, 180]);
+}
+
+#[test]
+fn n14_what_the_server_asks_for_is_waited_for_by_every_request() {
+    let later = |server: &mut Server| server.disturb(Endpoint::Auth, 0, 1000, Fault::RetryAfter("50".into()));
+    assert_eq!(asked(3, later), [0, 50, 100, 150]);
+}
