@@ -19,6 +19,7 @@ use core::task::Poll;
 use crate::artifact::{ManifestEntry, Parser, Trust, Workspace};
 use crate::checkpoint::{Checkpoint, Unusable};
 use crate::config::{self, Config};
+use crate::deployment::Verdict;
 use crate::hal::{Clock, Hal, Level, Log, Network, Platform, Policy, ScriptRunner, Target, UpdateModule};
 use crate::limits;
 use crate::machine::{Action, Check, Event, Machine, Op, OpId, Refusal, Report, Run, StopSet};
@@ -348,8 +349,29 @@ impl<'b, P: Platform> Client<'b, P> {
         if self.terminated {
             return;
         }
+        let (state, _) = self.machine.place();
         let action = self.machine.step(now, Event::Done(id, outcome));
+        self.explain(state, outcome);
         self.perform(now, action);
+    }
+
+    /// A request ended, and with it the update failed: why, unless that was said before. Other operations say it
+    /// themselves.
+    fn explain(&mut self, state: State, outcome: Outcome) {
+        if !self.reason.is_empty() || self.machine.verdict() == Verdict::Good {
+            return;
+        }
+        let why = self.requests.trouble();
+        let is_door = matches!(state, State::InstallDoor | State::RebootDoor | State::CommitDoor);
+        self.reason = if outcome == Outcome::Aborted {
+            Text::cut(format_args!("the server aborted the deployment"))
+        } else if state == State::ReportCommit {
+            Text::cut(format_args!("the server could not be asked before the commit: {why}"))
+        } else if is_door {
+            Text::cut(format_args!("the update control map could not be had anew: {why}"))
+        } else {
+            return;
+        };
     }
 
     fn perform(&mut self, now: Instant, action: Action) {

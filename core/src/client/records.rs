@@ -7,6 +7,7 @@ use crate::api::check_url;
 use crate::artifact::{depends, provides};
 use crate::checkpoint::{self, Checkpoint, Tag, Unusable};
 use crate::control::Pool;
+use crate::deployment::Verdict;
 use crate::hal::{
     Agent, Change, Error as _, Hal, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, System,
     TreeFacts, UpdateModule,
@@ -14,6 +15,7 @@ use crate::hal::{
 use crate::limits;
 use crate::machine::{Machine, Naming, Run};
 
+use crate::script::ScriptState;
 use crate::state::{Mode, Outcome};
 use crate::text::Text;
 use crate::time::Instant;
@@ -80,6 +82,7 @@ impl<P: Platform> Client<'_, P> {
                 .log(Level::Info, format_args!("going on with deployment {deployment} after a restart"));
         }
         self.restore_reason(deployment.as_str());
+        self.explain_restart(tag);
         if tag == Tag::Store && !has_module && !deployment.is_empty() {
             // Power may have been lost before the record knew of them. No module and no script of them has run.
             self.remove_tree();
@@ -131,6 +134,29 @@ impl<P: Platform> Client<'_, P> {
         if id == deployment {
             self.reason = Text::cut(format_args!("{reason}"));
             self.reason_stored = true;
+        }
+    }
+
+    /// The restart itself is why the update failed, where nothing was before.
+    fn explain_restart(&mut self, tag: Tag) {
+        let at = match tag {
+            Tag::Store | Tag::BeforeInstall => ScriptState::Download,
+            Tag::Install => ScriptState::ArtifactInstall,
+            Tag::BeforeCommit | Tag::Commit => ScriptState::ArtifactCommit,
+            Tag::Reboot
+            | Tag::AfterReboot
+            | Tag::BeforeCommitLeave
+            | Tag::AfterCommit
+            | Tag::Rollback
+            | Tag::RollbackReboot
+            | Tag::AfterRollbackReboot
+            | Tag::Failure
+            | Tag::Cleanup => return,
+        };
+        let failed = self.machine.run() == Run::Daemon && self.machine.verdict() != Verdict::Good;
+        if failed && self.reason.is_empty() {
+            let at = at.name();
+            self.fail(format_args!("{at} was interrupted: the client was started again, or power was lost"));
         }
     }
 
