@@ -300,6 +300,8 @@ pub enum ModuleError {
     Ended { module: String, exit: Exit, when: &'static str },
     /// The module closed a stream before its end.
     StoppedReading { module: String, what: String },
+    /// A payload file is larger than what is free where it has to go.
+    Space { path: PathBuf, needed: u64, free: u64 },
     /// A call without the one that must come before it.
     Order,
     /// The operating system refused.
@@ -338,6 +340,11 @@ impl fmt::Display for ModuleError {
             Self::StoppedReading { module, what } => {
                 write!(f, "{module} stopped reading {what} before its end")
             }
+            Self::Space { path, needed, free } => write!(
+                f,
+                "no space left to write {}: it needs {needed} bytes, and {free} are free; free some and install again",
+                path.display()
+            ),
             Self::Order => f.write_str("no module call or payload file is open for this"),
             Self::Io { path, error, .. } if kind_of(error) == Kind::NoSpace => {
                 write!(f, "no space left to write {}; free some and install again", path.display())
@@ -354,6 +361,7 @@ impl hal::Error for ModuleError {
             Self::PayloadType(_) | Self::FileName(_) => Kind::Refused,
             Self::NoTree { .. } | Self::NotSelected(_) => Kind::NotFound,
             Self::Size(_) => Kind::Corrupt,
+            Self::Space { .. } => Kind::NoSpace,
             Self::Ended { .. } | Self::StoppedReading { .. } | Self::Order => Kind::Other,
             Self::Io { error, .. } => kind_of(error),
         }

@@ -24,7 +24,7 @@ use thimble_core::time::{Duration, Instant, earliest};
 
 use super::ModuleError;
 use super::mark::Mark;
-use super::tree::{STREAM_NEXT, Tree, create_file};
+use super::tree::{STREAM_NEXT, Tree, create_file, free_space};
 use crate::SharedLog;
 use crate::process::{Process, log_output};
 use crate::wait::{Backoff, PollSet};
@@ -284,6 +284,12 @@ impl Download {
             Some(to) => to,
             None => {
                 stored = None;
+                // Before the first byte: others need this file system too.
+                let free = free_space(dir).map_err(on.error("look at the space for", Some(file)))?;
+                if size > free {
+                    let path = on.tree.file_path(file);
+                    return Err(ModuleError::Space { path, needed: size, free });
+                }
                 create_file(dir, file).map_err(on.error("create", Some(file)))?
             }
         };

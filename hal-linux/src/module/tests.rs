@@ -713,7 +713,24 @@ fn i13_a_full_disk_is_said_to_be_full() {
         eprintln!("skipped: no file system can be mounted here");
         return;
     }
+    // Known before the first byte.
     let error = lab.download(&[("f", &pattern(200_000))]).unwrap_err();
+    assert!(matches!(error, ModuleError::Space { needed: 200_000, free: 65536, .. }), "{error:?}");
+    assert_eq!(error.kind(), Kind::NoSpace);
+    let text = error.to_string();
+    assert!(
+        text.starts_with("no space left to write /") && text.contains("/tree/files/f: it needs"),
+        "{text}"
+    );
+    assert!(!lab.in_tree("files/f").exists());
+    // Somebody else is faster.
+    lab.modules.start(now(), Call::Download).unwrap();
+    lab.begin("f", 40_000).unwrap();
+    fs::write(lab.in_tree("files/other"), pattern(40_000)).unwrap();
+    let error = lab.write(&pattern(40_000)).and_then(|()| lab.end()).unwrap_err();
+    lab.modules.abort();
+    lab.modules.kill(now(), Duration::ZERO);
+    lab.exit().unwrap();
     let unmounted = std::process::Command::new("umount").arg(lab.in_tree("files")).status().unwrap();
     assert!(unmounted.success());
     assert_eq!(error.kind(), Kind::NoSpace);

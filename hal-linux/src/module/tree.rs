@@ -25,10 +25,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, mkfifoat, openat, renameat, statat, syncfs,
-    unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, fstat, fstatvfs, mkdirat, mkfifoat, openat, renameat, statat,
+    syncfs, unlinkat,
 };
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use thimble_core::hal::TreeFacts;
 
 use super::mark::{MARK_MAX, Mark};
@@ -261,6 +262,13 @@ impl Tree {
 /// A stored payload file, which must not be there yet.
 pub(super) fn create_file(files: &OwnedFd, name: &str) -> io::Result<fs::File> {
     create_new(files, name, Mode::RUSR | Mode::WUSR)
+}
+
+/// Bytes that this process may still write in the file system of a directory.
+pub(super) fn free_space(dir: &OwnedFd) -> io::Result<u64> {
+    let space = fstatvfs(dir)?;
+    let blocks = if geteuid().is_root() { space.f_bfree } else { space.f_bavail };
+    Ok(blocks.saturating_mul(space.f_frsize))
 }
 
 fn write(dir: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
