@@ -182,6 +182,31 @@ fn stops_before_every_point_of_the_good_way_and_again_and_goes_on() {
 }
 
 #[test]
+fn a_stop_where_the_run_before_stopped_is_a_success_whatever_failed_there() {
+    let lab = Lab::new();
+    lab.on("ArtifactInstall", "exit 1");
+    lab.on("SupportsRollback", "echo No");
+    let artifact = Package::new("new").build(&lab);
+    let ran = lab.run(["install", "--stop-before", "ArtifactFailure_Enter", artifact.to_str().unwrap()]);
+    ran.failed("ArtifactInstall");
+    drop(lab.take_journal());
+    for (stop, status, journal) in
+        [("ArtifactFailure_Enter", 0, ""), ("Cleanup", 0, "ArtifactFailure"), ("Cleanup", 0, "")]
+    {
+        let ran = lab.run(["resume", "--stop-before", stop]);
+        ran.status(status);
+        assert_eq!(
+            (lab.take_journal().as_str(), ran.stdout.is_empty()),
+            (journal, journal.is_empty()),
+            "{ran:?}"
+        );
+    }
+    // In the end it is what it is.
+    lab.run(["resume"]).status(1);
+    assert_eq!(lab.name(), "new_INCONSISTENT");
+}
+
+#[test]
 fn stops_on_the_way_back_and_again_and_goes_on() {
     let lab = waiting();
     for (verb, stop, journal) in [

@@ -225,10 +225,12 @@ pub struct Report {
 }
 
 impl Report {
-    /// True when the verb did what it was asked for and left nothing inconsistent.
+    /// True when the verb did what it was asked for and left nothing inconsistent. A run that stops where the one before
+    /// stopped did all it was asked for, whatever failed earlier.
     #[must_use]
     pub const fn is_success(&self) -> bool {
-        self.failed_at.is_none() && !self.cleanup_failed && !self.verdict.is_inconsistent()
+        let stopped = matches!(self.reached, Reached::Stopped(_));
+        self.failed_at.is_none() && !self.cleanup_failed && (stopped || !self.verdict.is_inconsistent())
     }
 }
 
