@@ -36,10 +36,14 @@ pub(crate) fn lines(verb: VerbName, report: &Report) -> Vec<&'static str> {
     if report.reached == Reached::EmptyCommitted {
         lines.push("The artifact has no payload: what it provides is committed.");
     }
-    if report.auto_commit {
+    let stops_before_commit = report.reached == Reached::Stopped(Stop::ArtifactCommitEnter);
+    if report.auto_commit && !stops_before_commit {
         lines.push("The update module cannot roll back: the update is committed at once.");
     }
     match Failed::of(report) {
+        None if report.auto_commit && stops_before_commit => lines.push(
+            "Installed, but not committed.\nThe update module cannot roll back: use 'commit' to finish the update.",
+        ),
         None => lines.extend(achieved(verb, report)),
         Some(Failed::AfterCommit) => lines.push("Installed and committed."),
         Some(Failed::Accepting) => lines.push("The artifact was refused."),
@@ -64,6 +68,7 @@ pub(crate) fn lines(verb: VerbName, report: &Report) -> Vec<&'static str> {
 /// The reason of a failure that nothing in this run gave one for: it happened in an earlier run.
 pub(crate) fn reason(report: &Report) -> &'static str {
     match Failed::of(report) {
+        _ if report.reached == Reached::RollbackUnsupported => "the update module does not support rollback",
         Some(Failed::Install) => "the installation was interrupted, so the update failed",
         Some(Failed::Commit) => "the commit was interrupted, so the update failed",
         Some(
@@ -245,6 +250,12 @@ mod tests {
         );
         check(
             Install,
+            &Report { auto_commit: true, ..stopped(Stop::ArtifactCommitEnter) },
+            [0, 0],
+            &["Installed, but not committed.\nThe update module cannot roll back"],
+        );
+        check(
+            Install,
             &Report { reached: Reached::EmptyCommitted, ..GOOD },
             [0, 0],
             &["The artifact has no payload"],
@@ -303,6 +314,7 @@ mod tests {
             ..failed(State::CheckRollback, Phase::Main, Verdict::Good)
         };
         check(Rollback, &report, [1, 1], &["The update module cannot roll back: the update stays"]);
+        assert_eq!(reason(&report), "the update module does not support rollback");
         let report = failed(State::Rollback, Phase::Main, Verdict::RollbackFailed);
         check(Rollback, &report, [1, 1], &["The way back failed too"]);
         let report = Report {
