@@ -1,4 +1,5 @@
-//! How far a download is, on standard error: a bar that is redrawn on a terminal, else a line every tenth.
+//! How far a download is, on standard error: a bar that is redrawn on a terminal, else at most a line every tenth, and
+//! one when it is complete.
 
 use std::io::{IsTerminal, Write, stderr};
 
@@ -10,29 +11,34 @@ const BAR: usize = 40;
 #[derive(Debug)]
 pub(crate) struct Meter {
     is_terminal: bool,
+    /// A download is under way.
+    runs: bool,
     shown: Option<u8>,
 }
 
 impl Meter {
     pub(crate) fn new() -> Self {
-        Self { is_terminal: stderr().is_terminal(), shown: None }
+        Self { is_terminal: stderr().is_terminal(), runs: false, shown: None }
     }
 
     /// Shows `progress` if it is news. Errors of standard error have nowhere to go.
     pub(crate) fn update(&mut self, progress: Progress) {
+        self.runs = true;
         if let Some(text) = self.text(progress) {
             let _ = stderr().write_all(text.as_bytes());
         }
     }
 
-    /// The download is over. What was not shown at all is not shown now either.
+    /// The download is over; it may have been too short to be seen on its way.
     pub(crate) fn end(&mut self, progress: Progress) {
-        let Some(shown) = self.shown else { return };
-        if shown < 100 {
-            self.update(progress);
-            if self.is_terminal && self.shown != Some(100) {
-                let _ = stderr().write_all(b"\n");
-            }
+        if !std::mem::take(&mut self.runs) {
+            return;
+        }
+        if let Some(text) = self.text(progress) {
+            let _ = stderr().write_all(text.as_bytes());
+        }
+        if self.is_terminal && self.shown.take().is_some_and(|shown| shown < 100) {
+            let _ = stderr().write_all(b"\n");
         }
         self.shown = None;
     }
@@ -61,7 +67,7 @@ mod tests {
     use super::*;
 
     fn texts(is_terminal: bool, total: Option<u64>) -> Vec<String> {
-        let mut meter = Meter { is_terminal, shown: None };
+        let mut meter = Meter { is_terminal, runs: false, shown: None };
         (0..=2000).filter_map(|received| meter.text(Progress { received, total })).collect()
     }
 
@@ -82,7 +88,7 @@ mod tests {
     fn without_a_length_nothing_is_said_and_no_length_is_trusted() {
         assert!(texts(true, None).is_empty() && texts(false, Some(0)).is_empty());
         assert_eq!(texts(false, Some(1)).concat(), "100%\n");
-        let mut meter = Meter { is_terminal: false, shown: None };
+        let mut meter = Meter { is_terminal: false, runs: false, shown: None };
         assert_eq!(
             meter.text(Progress { received: u64::MAX, total: Some(u64::MAX) }).as_deref(),
             Some("100%\n")

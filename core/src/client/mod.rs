@@ -32,7 +32,7 @@ use summary::Summary;
 use transfer::Transfer;
 
 /// Steps of one [`Client::poll`] at most: it does a bounded amount of work.
-const STEPS: usize = 256;
+const STEPS: usize = 64;
 
 /// Memory the platform lends to the client for its life. The lengths are limits; reaching one is an error that
 /// names it.
