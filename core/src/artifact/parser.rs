@@ -198,6 +198,12 @@ impl<'b> Parser<'b> {
         self.workspace.files.get(self.file_entry).map(|entry| entry.sum).unwrap_or_default()
     }
 
+    /// How many files of the payload the manifest lists.
+    #[must_use]
+    pub const fn payload_files(&self) -> usize {
+        self.manifest.files
+    }
+
     /// Whether the bytes of the payload's files stand in the artifact as they are.
     #[must_use]
     pub fn payload_is_plain(&self) -> bool {

@@ -228,6 +228,7 @@ impl<P: Platform> Client<'_, P> {
             header_info: header.header_info(),
             type_info: header.type_info(),
             meta_data: header.meta_data(),
+            files: self.parser.payload_files(),
         };
         let keep =
             self.header_stored && self.earlier.as_ref().is_some_and(|etag| *etag == *self.transfer.etag());

@@ -17,6 +17,8 @@ pub struct TreeFacts<'a> {
     pub type_info: &'a [u8],
     /// Empty if the artifact has none.
     pub meta_data: &'a [u8],
+    /// How many files the payload has.
+    pub files: usize,
 }
 
 /// Installs payloads of one type (`spec/update-modules.md`). At most one call runs at a time.

@@ -68,6 +68,8 @@ pub struct RootfsImage<B, S> {
     boot: B,
     slots: S,
     run: Run,
+    /// Files of the payload at hand.
+    files: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +89,7 @@ enum Run {
 impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
     /// Over these two.
     pub const fn new(boot: B, slots: S) -> Self {
-        Self { boot, slots, run: Run::Nothing }
+        Self { boot, slots, run: Run::Nothing, files: 0 }
     }
 
     /// The boot loader, to look at.
@@ -105,6 +107,7 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
             Call::ProvidePayloadFileSizes | Call::SupportsRollback => return Ok(Run::Answer("Yes")),
             Call::NeedsArtifactReboot => return Ok(Run::Answer("Automatic")),
             Call::Download => return Err(RootfsError::SizesNeeded),
+            Call::DownloadWithFileSizes if self.files != 1 => return Err(RootfsError::Files),
             Call::DownloadWithFileSizes => {
                 let running = Self::settled(self.checked()?)?;
                 if self.remembered()?.is_some() {
@@ -284,11 +287,13 @@ impl<B: Bootloader, S: Slots> UpdateModule for RootfsImage<B, S> {
 
     fn prepare(&mut self, facts: &TreeFacts<'_>) -> Result<(), Self::Error> {
         self.run = Run::Nothing;
+        self.files = facts.files;
         self.slots.prepare(facts).map_err(RootfsError::Slots)
     }
 
     fn prepare_again(&mut self, facts: &TreeFacts<'_>) -> Result<(), Self::Error> {
         self.run = Run::Nothing;
+        self.files = facts.files;
         self.slots.prepare_again(facts).map_err(RootfsError::Slots)
     }
 

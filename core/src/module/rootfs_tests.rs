@@ -243,6 +243,7 @@ const FACTS: TreeFacts<'_> = TreeFacts {
     header_info: b"{}",
     type_info: b"{}",
     meta_data: b"",
+    files: 1,
 };
 const NOW: Instant = Instant::ZERO;
 
@@ -536,6 +537,12 @@ fn a_payload_has_exactly_one_file_with_content() {
     let begin = |lab: &mut Lab| {
         lab.handler.start(NOW, Call::DownloadWithFileSizes).unwrap();
     };
+    for files in [0, 2] {
+        // Before the slot is touched.
+        lab.handler.prepare(&TreeFacts { files, ..FACTS }).unwrap();
+        assert_eq!(lab.handler.start(NOW, Call::DownloadWithFileSizes), Err(RootfsError::Files));
+    }
+    lab.handler.prepare(&FACTS).unwrap();
     begin(&mut lab);
     assert_eq!(ready(lab.handler.poll_finish(NOW)), Err(RootfsError::Files));
     begin(&mut lab);

@@ -18,6 +18,7 @@ const FACTS: TreeFacts<'_> = TreeFacts {
     header_info: b"{\"a\": 1}",
     type_info: b"{}",
     meta_data: b"",
+    files: 1,
 };
 
 impl Waits for Modules {
