@@ -115,6 +115,9 @@ const KEYS: [&str; 42] = [
     "BootUtilitiesGetNextActivePart",
 ];
 
+/// What is expected where an empty value would turn off what the file before asks for.
+const A_KEY: &str = "set: the file read before it has a verify key";
+
 /// Keys that hold others.
 const GROUPS: [&str; 5] = ["HttpsClient", "Security", "DBus", "Connectivity", "UpdateControl"];
 
@@ -190,8 +193,17 @@ impl Keys {
             }
             "DeviceTier" => self.device_tier = Some(setting.device_tier()?),
             "DeviceTypeFile" => self.device_type_file = setting.path()?,
-            "ArtifactVerifyKey" => self.artifact_verify_key = setting.path()?,
-            "ArtifactVerifyKeys" => self.artifact_verify_keys = setting.paths()?,
+            // An empty one undoes no key: without any, artifacts are not verified at all.
+            "ArtifactVerifyKey" => match setting.path()? {
+                None if self.artifact_verify_key.is_some() => return Err(setting.wrong(A_KEY)),
+                key => self.artifact_verify_key = key,
+            },
+            "ArtifactVerifyKeys" => match setting.paths()? {
+                keys if keys.is_empty() && !self.artifact_verify_keys.is_empty() => {
+                    return Err(setting.wrong(A_KEY));
+                }
+                keys => self.artifact_verify_keys = keys,
+            },
             "UpdatePollIntervalSeconds" => self.update_poll_interval = Some(setting.seconds()?),
             "InventoryPollIntervalSeconds" => self.inventory_poll_interval = Some(setting.seconds()?),
             "RetryPollIntervalSeconds" => self.retry_poll_interval = Some(setting.seconds()?),

@@ -332,6 +332,19 @@ fn an_empty_verify_key_is_no_key_but_not_in_a_list() {
 }
 
 #[test]
+fn an_empty_verify_key_does_not_undo_that_of_the_fallback() {
+    for (fallback, main) in [
+        (r#"{"ArtifactVerifyKey":"/k"}"#, r#"{"ArtifactVerifyKey":""}"#),
+        (r#"{"ArtifactVerifyKeys":["/k"]}"#, r#"{"ArtifactVerifyKeys":[]}"#),
+    ] {
+        let error = load_both(Some(fallback), Some(main)).unwrap_err().to_string();
+        assert!(error.contains("ArtifactVerifyKey") && error.contains("must be set"), "{error}");
+        let (conf, _) = load_both(Some(main), Some(fallback)).unwrap();
+        assert_eq!(conf.artifact_verify_keys, [PathBuf::from("/k")]);
+    }
+}
+
+#[test]
 fn d5_a_token_that_everybody_can_read_is_warned_of_once_and_the_mode_stays() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("mender.conf");
