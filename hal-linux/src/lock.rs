@@ -18,11 +18,12 @@ const NAME: &str = "mender-update.lock";
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The lock, held until it is dropped or the process ends, however it ends. The file stays: removing it would let
-/// two clients hold locks on two files of one name.
+/// The lock, held until it is dropped or the process ends, however it ends. The file stays: others read in it who it is.
+/// The directory is locked too: whoever removes the file does not let a second client in.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+    _directory: File,
 }
 
 /// Who holds the lock, as it said itself.
@@ -50,19 +51,33 @@ impl Lock {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(directory.handle(), NAME, flags, Mode::RUSR | Mode::WUSR).map_err(io_error)?;
         let mut file = File::from(file);
-        for attempt in 1.. {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
-                Err(rustix::io::Errno::WOULDBLOCK) if attempt < ATTEMPTS => sleep(PAUSE),
-                Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::Held(Holder::read(&mut file))),
-                Err(errno) => return Err(io_error(errno)),
-            }
+        if !lock(&file).map_err(LockError::Io)? {
+            return Err(LockError::Held(Holder::read(&mut file)));
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let whole = File::from(openat(directory.handle(), ".", flags, Mode::empty()).map_err(io_error)?);
+        // Some file systems lock only files.
+        if !lock(&whole).unwrap_or(true) {
+            return Err(LockError::Held(None));
         }
         // The note is a help, not the lock: on a full disk the lock still holds.
         let _ = ftruncate(&file, 0);
         let _ = file.write_all(format!("{} {verb}\n", std::process::id()).as_bytes());
-        Ok(Self { _file: file })
+        Ok(Self { _file: file, _directory: whole })
     }
+}
+
+/// False: somebody else has it.
+fn lock(file: &File) -> io::Result<bool> {
+    for attempt in 1.. {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(rustix::io::Errno::WOULDBLOCK) if attempt < ATTEMPTS => sleep(PAUSE),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(true)
 }
 
 impl Holder {
@@ -168,6 +183,17 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(after, Some(0));
+    }
+
+    #[test]
+    fn i15_a_lock_file_that_somebody_removed_lets_nobody_in() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(home.path()).unwrap();
+        let lock = Lock::acquire(&directory, "daemon").unwrap();
+        std::fs::remove_file(home.path().join(NAME)).unwrap();
+        assert!(matches!(Lock::acquire(&directory, "install"), Err(LockError::Held(None))));
+        drop(lock);
+        Lock::acquire(&directory, "install").unwrap();
     }
 
     #[test]
