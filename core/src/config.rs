@@ -5,6 +5,10 @@ use crate::time::Duration;
 /// How long the client waits to be ended by a reboot it asked for (`state-machine.md` 5).
 pub const REBOOT_WAIT: Duration = Duration::from_secs(600);
 
+/// How long the whole of a request to the server and its answer may take: one that drips must not hold the client for
+/// months. Downloads have no such limit.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(600);
+
 /// Between SIGTERM and SIGKILL for a script (S-3).
 pub const SCRIPT_KILL_GRACE: Duration = Duration::from_secs(10);
 

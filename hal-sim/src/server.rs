@@ -57,6 +57,8 @@ pub enum Delivery {
     Lost,
     /// Nothing, and the connection stays: the client's time limit must end it.
     Silent,
+    /// The head, then a byte every few minutes: no idle limit is reached.
+    Drip,
 }
 
 impl Response {
@@ -114,6 +116,8 @@ pub enum Fault {
     Cut(usize),
     /// The request never arrives and nothing else happens.
     Silent,
+    /// The request has its effect, and the body of the answer drips.
+    Drip,
     /// The answer has this header instead of its own, or without it when the value is empty.
     Header(&'static str, String),
 }
@@ -299,7 +303,7 @@ impl Server {
             }),
             Some(Fault::Refused) => Some(Response { delivery: Delivery::Lost, ..Response::new(0) }),
             Some(Fault::Silent) => Some(Response { delivery: Delivery::Silent, ..Response::new(0) }),
-            Some(Fault::AnswerLost | Fault::Cut(_) | Fault::Header(..)) | None => None,
+            Some(Fault::AnswerLost | Fault::Cut(_) | Fault::Drip | Fault::Header(..)) | None => None,
         };
         if let Some(response) = instead {
             return response;
@@ -308,6 +312,7 @@ impl Server {
         match fault {
             Some(Fault::AnswerLost) => response.delivery = Delivery::Lost,
             Some(Fault::Cut(length)) => response.delivery = Delivery::Cut(length),
+            Some(Fault::Drip) => response.delivery = Delivery::Drip,
             Some(Fault::Header(name, value)) => {
                 response.headers.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
                 if !value.is_empty() {

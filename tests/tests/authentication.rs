@@ -1,4 +1,5 @@
-//! When the daemon asks for a token again after it got none. On the simulated platform, whose minutes take no time.
+//! When the daemon asks again: for a token after it got none, and after an answer without end. On the simulated
+//! platform, whose minutes take no time.
 
 use thimble_core::time::{Duration, Instant};
 use thimble_hal_sim::runner::{self, Then};
@@ -35,4 +36,22 @@ fn n14_inventory_and_poll_share_one_vain_authentication() {
 fn n14_what_the_server_asks_for_is_waited_for_by_every_request() {
     let later = |server: &mut Server| server.disturb(Endpoint::Auth, 0, 1000, Fault::RetryAfter("50".into()));
     assert_eq!(asked(3, later), [0, 50, 100, 150]);
+}
+
+#[test]
+fn n1_an_answer_that_drips_is_given_up() {
+    for endpoint in [Endpoint::Auth, Endpoint::NextV1] {
+        let artifact = sample::fitting(true);
+        let bench = Handle::new(runner::durable(Profile::FILES, &artifact), artifact, Box::new(Smooth));
+        bench.0.borrow_mut().durable.server.disturb(endpoint, 0, 1, Fault::Drip);
+        runner::daemon(&bench, &mut |_, _| Then::GoOn);
+        let bench = bench.0.borrow();
+        assert_eq!(bench.durable.server.deployments[runner::DEPLOYMENT].status(), "success", "{endpoint:?}");
+        assert!(
+            bench.log.iter().any(|(_, line)| line.contains("no whole answer within 600 s")),
+            "{endpoint:?}"
+        );
+        // Each byte takes four minutes.
+        assert!(bench.now < Instant::ZERO + Duration::from_secs(3600), "{endpoint:?}: {:?}", bench.now);
+    }
 }

@@ -25,7 +25,7 @@ only. What a good client would not have sent is printed as a violation.
   --fault WHERE:WHAT[@SKIP[xTIMES]]
                         disturb requests, after SKIP good ones [0], TIMES of them [1]; repeatable
                         WHERE: auth, next-v2, next-v1, status, log, inventory, control-map, artifact
-                        WHAT: status=N, retry-after=TEXT, body=TEXT, refuse, silent, answer-lost, cut=BYTES (of the
+                        WHAT: status=N, retry-after=TEXT, body=TEXT, refuse, silent, drip, answer-lost, cut=BYTES (of the
                         body), close=BYTES, reset=BYTES, hang=BYTES (of the answer), slow=BYTES,MILLISECONDS,
                         raw=TEXT, surplus=TEXT, no-length, chunked=BYTES, header=LINE, interim
   --until-over          end when all deployments are over; exit status 1 unless each was a success and nothing was
@@ -197,6 +197,7 @@ fn disturbance(text: &str) -> Result<Disturbance, String> {
         "body" => What::Fault(Fault::Body(value.into())),
         "refuse" => What::Fault(Fault::Refused),
         "silent" => What::Fault(Fault::Silent),
+        "drip" => What::Fault(Fault::Drip),
         "answer-lost" => What::Fault(Fault::AnswerLost),
         "cut" => What::Fault(Fault::Cut(size()?)),
         "close" => What::Wire(Wire::Close(size()?)),

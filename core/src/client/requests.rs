@@ -14,6 +14,7 @@ use crate::api::auth::{self, AuthRequest, Identity};
 use crate::api::deployments::{self, Offer};
 use crate::api::inventory::{Accepted, Attributes};
 use crate::api::{Endpoint, Reply, V2Memory, check_url, error_text};
+use crate::config::ANSWER_WAIT;
 use crate::control::{Map, MapError};
 use crate::deployment::Status;
 use crate::hal::{
@@ -25,7 +26,7 @@ use crate::machine::ApiCall;
 use crate::retry::SHORTEST;
 use crate::state::Outcome;
 use crate::text::Text;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, earliest};
 
 /// After so many requests in a row that found no connection, the token is dropped: another server may answer.
 const LOST_CONNECTIONS: u8 = 3;
@@ -79,6 +80,8 @@ pub(super) struct Requests {
     /// `next` is asked for a fresh link of the deployment at hand, whose download goes on.
     for_link: bool,
     lost_connections: u8,
+    /// When the answer must be there.
+    answer_by: Option<Instant>,
     /// No token is asked for before this.
     no_token_before: Option<Instant>,
     denied: Option<Denied>,
@@ -218,9 +221,8 @@ impl<P: Platform> Client<'_, P> {
     pub(super) fn requests_deadline(&self) -> Option<Instant> {
         match self.requests.stage {
             Stage::Spacing(until) => Some(until),
-            Stage::None | Stage::Identity | Stage::Inventory | Stage::Head(_) | Stage::Body(..) => {
-                self.hal.agent.deadline()
-            }
+            Stage::None | Stage::Identity | Stage::Inventory => self.hal.agent.deadline(),
+            Stage::Head(_) | Stage::Body(..) => earliest(self.hal.agent.deadline(), self.requests.answer_by),
         }
     }
 
@@ -345,7 +347,13 @@ impl<P: Platform> Client<'_, P> {
     }
 
     fn request_step(&mut self, now: Instant) -> Result<Poll<Option<Outcome>>, Failed> {
+        let is_late = self.requests.answer_by.is_some_and(|at| at <= now);
         match self.requests.stage {
+            Stage::Head(asked) | Stage::Body(asked, ..) if is_late => {
+                let limit = ANSWER_WAIT.as_secs();
+                let reason = failed!("{}: no whole answer within {limit} s", asked.name());
+                self.no_answer(now, asked, true, reason)
+            }
             Stage::None => Err(failed!("no request is under way")),
             Stage::Spacing(until) if now < until => Ok(Poll::Pending),
             Stage::Spacing(_) => {
@@ -451,6 +459,7 @@ impl<P: Platform> Client<'_, P> {
             etag: None,
         };
         self.requests.stage = Stage::Head(Asked::Token(server));
+        self.requests.answer_by = Some(now + ANSWER_WAIT);
         self.hal.network.start(now, &request).map_err(|error| failed!("authentication: {error}"))
     }
 
@@ -580,6 +589,7 @@ impl<P: Platform> Client<'_, P> {
             etag: None,
         };
         self.requests.stage = Stage::Head(asked);
+        self.requests.answer_by = Some(now + ANSWER_WAIT);
         self.hal.network.start(now, &request).map_err(|error| failed!("{}: {error}", asked.name()))
     }
 

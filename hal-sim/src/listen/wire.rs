@@ -41,6 +41,8 @@ pub(super) fn send(
     wire: Option<&Wire>,
     is_over: &dyn Fn() -> bool,
 ) -> io::Result<bool> {
+    let drip = Wire::Slow(1, 240_000);
+    let wire = if response.delivery == Delivery::Drip { Some(&drip) } else { wire };
     match response.delivery {
         Delivery::Lost => return close(stream),
         Delivery::Silent => return hang(stream, is_over),
@@ -49,7 +51,7 @@ pub(super) fn send(
             stream.write_all(&response.body[..length.min(response.body.len())])?;
             return close(stream);
         }
-        Delivery::Whole => {}
+        Delivery::Whole | Delivery::Drip => {}
     }
     let whole = || [head(response, Length::Known, None), response.body.clone()].concat();
     let front = |bytes: usize| {

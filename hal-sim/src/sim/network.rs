@@ -1,7 +1,7 @@
 //! The network: the server, and the artifact file.
 
 use thimble_core::hal::{ContentRange, ErrorType, Head, Kind, Method, Network, Poll, Request, Target};
-use thimble_core::time::Instant;
+use thimble_core::time::{Duration, Instant};
 
 use super::{Effect, Fate, Gone, Handle, SERVER};
 use crate::server::{self, Delivery};
@@ -12,7 +12,12 @@ pub struct Net {
     answer: Option<server::Response>,
     at: usize,
     seen: bool,
+    /// When the next byte of an answer that drips comes.
+    next: Instant,
 }
+
+/// Between two bytes of an answer that drips.
+const DRIP: Duration = Duration::from_secs(240);
 
 /// The value of a header.
 fn header<'a>(answer: &'a server::Response, name: &str) -> Option<&'a str> {
@@ -21,7 +26,7 @@ fn header<'a>(answer: &'a server::Response, name: &str) -> Option<&'a str> {
 
 impl Net {
     pub(super) fn new(bench: Handle) -> Self {
-        Self { bench, answer: None, at: 0, seen: false }
+        Self { bench, answer: None, at: 0, seen: false, next: Instant::ZERO }
     }
 
     fn ask(&self, request: &Request<'_>, url: &str) -> Result<server::Response, Gone> {
@@ -88,6 +93,7 @@ impl Network for Net {
     fn start(&mut self, _: Instant, request: &Request<'_>) -> Result<(), Gone> {
         self.at = 0;
         self.seen = false;
+        self.next = Instant::ZERO;
         self.answer = Some(match request.target {
             Target::File(_) => server::Response {
                 status: 200,
@@ -107,7 +113,10 @@ impl Network for Net {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.answer.is_some().then_some(Instant::ZERO)
+        self.answer.as_ref().map(|answer| match answer.delivery {
+            Delivery::Drip => self.next,
+            Delivery::Whole | Delivery::Cut(_) | Delivery::Lost | Delivery::Silent => Instant::ZERO,
+        })
     }
 
     fn poll_head(&mut self, _: Instant) -> Poll<Result<Head, Gone>> {
@@ -136,7 +145,7 @@ impl Network for Net {
         }))
     }
 
-    fn poll_read(&mut self, _: Instant, buf: &mut [u8]) -> Poll<Result<usize, Gone>> {
+    fn poll_read(&mut self, now: Instant, buf: &mut [u8]) -> Poll<Result<usize, Gone>> {
         if self.bench.is_down() {
             return Poll::Pending;
         }
@@ -144,9 +153,14 @@ impl Network for Net {
         let end = match answer.delivery {
             Delivery::Cut(at) => at.min(answer.body.len()),
             Delivery::Whole | Delivery::Lost | Delivery::Silent => answer.body.len(),
+            Delivery::Drip if now < self.next => return Poll::Pending,
+            Delivery::Drip => {
+                self.next = now + DRIP;
+                answer.body.len().min(self.at + 1)
+            }
         };
         let rest = answer.body.get(self.at..end).unwrap_or_default();
-        if rest.is_empty() && end < answer.body.len() {
+        if rest.is_empty() && matches!(answer.delivery, Delivery::Cut(_)) && end < answer.body.len() {
             return Poll::Ready(Err(Gone("the connection broke", Kind::Connection)));
         }
         let len = rest.len().min(buf.len());
