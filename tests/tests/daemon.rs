@@ -5,8 +5,8 @@ use std::process::Command;
 
 use thimble_hal_sim::listen::Security;
 use thimble_hal_sim::server::{Endpoint, Fault};
-use thimble_tests::lab::Package;
-use thimble_tests::managed::{ID, Managed};
+use thimble_tests::lab::{Package, thimble};
+use thimble_tests::managed::{Daemon, ID, Managed};
 
 const SUCCESS: [&str; 4] = ["downloading", "installing", "installing", "success"];
 
@@ -468,4 +468,21 @@ fn l15_a_storm_of_signals_harms_nothing() {
     managed.wait(&mut daemon, |server, _| server.deployments[ID].is_over());
     assert_eq!(managed.status(), "success");
     managed.no_violations();
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_hold_the_daemon_up() {
+    let managed = Managed::new();
+    managed.lab.on("ArtifactInstall", "seq 1 30000");
+    managed.deploy(&Package::new("release-2"));
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = managed.command(thimble());
+    command.stdout(writer.try_clone().unwrap()).stderr(writer);
+    let daemon = Daemon::of(command.spawn().unwrap());
+    drop(command);
+    // Ends with SIGTERM, which is seen as well.
+    assert_eq!(managed.finish_with(daemon), "success");
+    managed.no_violations();
+    let log = std::io::read_to_string(reader).unwrap();
+    assert!(log.len() < 200_000 && log.contains("ArtifactInstall (stdout): 1\""), "{log}");
 }
