@@ -403,6 +403,19 @@ fn a_daemon_without_server_says_what_to_do() {
 }
 
 #[test]
+fn l16_a_server_that_cannot_be_asked_is_refused_where_one_would_be() {
+    let managed = Managed::new();
+    managed.lab.configure(r#"{"ServerURL":"127.0.0.1:8080"}"#);
+    for verb in ["daemon", "bootstrap"] {
+        managed.lab.run([verb]).failed("mender.conf: ServerURL cannot be used: it does not begin with http");
+    }
+    assert!(!managed.lab.path("store/mender-agent.pem").exists());
+    managed.lab.install(&Package::new("release-2")).status(0);
+    managed.lab.run(["commit"]).status(0);
+    assert_eq!(managed.lab.name(), "release-2");
+}
+
+#[test]
 fn i15_a_second_daemon_is_refused() {
     let managed = Managed::new();
     let mut daemon = managed.start();
