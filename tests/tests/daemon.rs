@@ -499,3 +499,20 @@ fn a_log_that_nobody_reads_does_not_hold_the_daemon_up() {
     let log = std::io::read_to_string(reader).unwrap();
     assert!(log.len() < 200_000 && log.contains("ArtifactInstall (stdout): 1\""), "{log}");
 }
+
+#[test]
+fn a10_nothing_stays_of_an_artifact_whose_header_is_refused() {
+    let managed = Managed::new();
+    let package = Package::new("release-2").script("ArtifactInstall_Enter_00");
+    let mut bytes = package.bytes(&managed.lab);
+    // The last digit of the digest, in the manifest.
+    let name = bytes.windows(12).position(|part| part == b"  header.tar").unwrap();
+    bytes[name - 1] = if bytes[name - 1] == b'0' { b'1' } else { b'0' };
+    managed.deploy_bytes("release-2", bytes.into());
+    let mut daemon = managed.start();
+    managed.wait(&mut daemon, |server, _| server.deployments[ID].is_over());
+    assert_eq!(managed.status(), "failure");
+    let leftovers = managed.lab.leftovers();
+    assert!(!leftovers.iter().any(|name| name.contains("scripts.staging")), "{leftovers:?}");
+    daemon.stop();
+}
