@@ -95,6 +95,10 @@ impl Session {
     pub(crate) fn lock(&self, verb: VerbName) -> Result<Lock, Failure> {
         let directory = DataDirectory::open_or_create(self.paths.datastore())
             .map_err(|error| self.no_datastore(&error))?;
+        let weakness = directory.weakness(self.paths.datastore());
+        if let Some((level, text)) = weakness.map_err(|error| self.no_datastore(&error))? {
+            self.log(level, format_args!("{text}"));
+        }
         Lock::acquire(&directory, verb.name()).map_err(Failure::new)
     }
 
