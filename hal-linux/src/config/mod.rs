@@ -180,6 +180,13 @@ impl MenderConf {
             keys.check().map_err(of_file)?;
         }
         keys.check_pairs().map_err(|fault| ConfigError { path: main.path.to_owned(), fault })?;
+        let engines = [
+            ("HttpsClient.SSLEngine", &keys.https_ssl_engine),
+            ("Security.SSLEngine", &keys.auth_ssl_engine),
+        ];
+        for (key, _) in engines.into_iter().filter(|(_, engine)| engine.is_some()) {
+            warnings.push(format!("{key} is set and not used: keys are read from files only; remove it"));
+        }
         Ok((Self::from_keys(keys), warnings))
     }
 

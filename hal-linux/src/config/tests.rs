@@ -396,3 +396,12 @@ fn l16_a_server_that_cannot_be_asked_is_named_with_file_key_and_reason() {
     assert!(both(good, bad).unwrap().path.ends_with("main.conf"));
     assert_eq!(both(bad, good), None);
 }
+
+#[test]
+fn an_openssl_engine_is_named_as_not_used() {
+    for key in ["HttpsClient.SSLEngine", "Security.SSLEngine"] {
+        let warnings = load_both(None, Some(&only(key, "\"pkcs11\""))).unwrap().1;
+        assert!(warnings.len() == 1 && warnings[0].starts_with(key), "{warnings:?}");
+        assert!(load_both(None, Some(&only(key, "\"\""))).unwrap().1.is_empty());
+    }
+}

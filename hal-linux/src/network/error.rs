@@ -267,7 +267,7 @@ impl fmt::Display for SetupError {
             }
             Self::NoKey(path) => write!(
                 f,
-                "HttpsClient.Key {0} holds no private key in PEM form that can be used; if it has a passphrase, remove it: `openssl pkey -in {0} -out {0}`",
+                "HttpsClient.Key {0} holds no private key in PEM form that can be used; if it has a passphrase, remove it: `openssl pkey -in {0} -out {0}.new && mv {0}.new {0}`",
                 path.display()
             ),
             Self::KeyMismatch(path) => write!(
