@@ -585,6 +585,7 @@ mod tests {
             ("bogus", "no verb \"bogus\""),
             ("setup", "not a part"),
             ("--bogus commit", "no option --bogus"),
+            ("--passphrase-file x daemon", "passphrase are not supported"),
             ("-x commit", "no option -x"),
             ("install", "needs an artifact"),
             ("install a b", "\"b\""),
