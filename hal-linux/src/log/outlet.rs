@@ -1,8 +1,8 @@
 //! Where lines go that must not hold the client up: a reader that has stopped reading gets no more of them.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Stderr, Stdout};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, IsTerminal, Stderr, Stdout};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -39,13 +39,13 @@ impl Outlet {
     /// Standard output.
     #[must_use]
     pub fn stdout() -> Self {
-        Self::new(To::Stdout(io::stdout()))
+        Self::shared(To::Stdout(io::stdout()))
     }
 
     /// Standard error.
     #[must_use]
     pub fn stderr() -> Self {
-        Self::new(To::Stderr(io::stderr()))
+        Self::shared(To::Stderr(io::stderr()))
     }
 
     /// A file; what is in it is gone. A FIFO needs no reader yet: it keeps what it has room for.
@@ -57,6 +57,20 @@ impl Outlet {
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
         let file = options.custom_flags(flags.cast_signed()).open(path)?;
         Ok(Self::new(To::File(file)))
+    }
+
+    /// A terminal has room for less than it is given, and would then block: it is opened once more, for this alone.
+    fn shared(to: To) -> Self {
+        let outlet = Self::new(to);
+        let fd = outlet.fd();
+        let own = if fd.is_terminal() {
+            let mut options = OpenOptions::new();
+            options.write(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
+            options.open(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()
+        } else {
+            None
+        };
+        own.map_or(outlet, |own| Self::new(To::File(own)))
     }
 
     const fn new(to: To) -> Self {
@@ -112,6 +126,7 @@ impl Outlet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
     use std::os::fd::OwnedFd;
 
     /// A pipe of one page, and an outlet into it.
@@ -174,6 +189,24 @@ mod tests {
         outlet.write(text.as_bytes()).unwrap();
         drop(outlet);
         assert_eq!(slow.join().unwrap(), text);
+    }
+
+    #[test]
+    fn a_terminal_that_shows_nothing_any_more_holds_nobody_up() {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let mut options = OpenOptions::new();
+        options.write(true).custom_flags(OFlags::NOCTTY.bits().cast_signed());
+        let terminal = options.open(name.to_str().unwrap()).unwrap();
+        let mut outlet = Outlet::shared(To::File(terminal.try_clone().unwrap()));
+        let line = format!("{}\n", "x".repeat(1000));
+        let full = (0..10_000).find_map(|_| outlet.write(line.as_bytes()).err());
+        assert_eq!(full.map(|error| error.kind()), Some(io::ErrorKind::TimedOut));
+        assert!(
+            !rustix::fs::fcntl_getfl(&terminal).unwrap().contains(OFlags::NONBLOCK),
+            "others have it too"
+        );
     }
 
     #[test]
