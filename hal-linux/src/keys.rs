@@ -286,7 +286,7 @@ impl fmt::Display for KeyError {
         match self {
             Self::Io(path, error) => write!(f, "device key {}: {error}", path.display()),
             Self::Pkcs11 => {
-                f.write_str("the device key is a pkcs11: URI, which is not supported; give a file")
+                f.write_str("Security.AuthPrivateKey is a pkcs11: URI, which is not supported; give a file")
             }
             Self::NotRegular(path) => write!(f, "device key {}: not a regular file", path.display()),
             Self::Owner(path, uid) => {
@@ -302,11 +302,18 @@ impl fmt::Display for KeyError {
                 "device key {}: no private key in PEM form; put the key back, or delete the file to get a new one that the server must accept",
                 path.display()
             ),
-            Self::Encrypted(path) => {
-                write!(f, "device key {}: protected by a password, which is not supported", path.display())
-            }
+            // OpenSSL empties the output before it reads the input: they must not be the same file.
+            Self::Encrypted(path) => write!(
+                f,
+                "device key {0}: protected by a passphrase, which is not supported; remove it: `openssl pkey -in {0} -out {0}.new && mv {0}.new {0}`",
+                path.display()
+            ),
             Self::Algorithm(path) => {
-                write!(f, "device key {}: neither RSA, EC P-256 nor Ed25519", path.display())
+                write!(
+                    f,
+                    "device key {}: neither RSA, EC P-256 nor Ed25519, and no other is supported",
+                    path.display()
+                )
             }
             Self::Damaged(path) => write!(
                 f,
@@ -511,6 +518,15 @@ mod tests {
         assert!(matches!(lab.load("p384"), Err(KeyError::Algorithm(_))));
         assert!(matches!(lab.load("encrypted"), Err(KeyError::Encrypted(_))));
         assert!(matches!(lab.load("encrypted-old"), Err(KeyError::Encrypted(_))));
+        // The advice works, and the device stays the same one.
+        for name in ["encrypted", "encrypted-old"] {
+            lab.openssl(&format!("pkey -in @{name} -passin pass:secret -pubout -out @expected"));
+            let text = lab.load(name).unwrap_err().to_string();
+            let advice = text.split('`').nth(1).unwrap().replace("pkey", "pkey -passin pass:secret");
+            assert!(std::process::Command::new("sh").args(["-c", &advice]).status().unwrap().success());
+            let key = lab.load(name).unwrap();
+            assert_eq!(key.public_pem(), fs::read_to_string(lab.path("expected")).unwrap(), "{name}");
+        }
 
         // Things at the place of a key that are none, and ones that cannot be read.
         fs::create_dir(lab.path("dir")).unwrap();

@@ -216,6 +216,11 @@ impl hal::Network for HttpNetwork {
     }
 }
 
+/// Whether requests can go to this URL. Nothing is looked up.
+pub fn check_url(text: &str) -> Result<(), UrlFault> {
+    Url::parse(text).map(drop)
+}
+
 /// A file answers as a server would: 206 and the range when it is read from an offset.
 fn file_head(file: &FileSource, offset: u64) -> Head {
     let content_length = file.length();

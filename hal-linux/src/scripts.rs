@@ -56,10 +56,15 @@ enum Run {
 impl Scripts {
     /// Scripts of the root filesystem are in `scripts` below `conf_dir`, those of artifacts in `scripts` below
     /// `datastore_dir`, where also `scripts.staging` may stand for a while.
+    ///
+    /// What an earlier process staged and did not publish is removed.
     pub fn new(conf_dir: &Path, datastore_dir: &Path, log: SharedLog) -> io::Result<Self> {
+        let datastore = std::path::absolute(datastore_dir)?;
+        // Should it not go, the next artifact is told.
+        let _ = staging::discard_staged(&datastore);
         Ok(Self {
             rootfs: std::path::absolute(conf_dir)?.join("scripts"),
-            datastore: std::path::absolute(datastore_dir)?,
+            datastore,
             log,
             listing: None,
             run: Run::Nothing,
@@ -103,6 +108,8 @@ impl ErrorType for Scripts {
 impl ScriptRunner for Scripts {
     fn start(&mut self, _now: Instant, transition: Transition, index: u16) -> Result<bool, ScriptError> {
         self.run = Run::Nothing;
+        // An artifact is read and published in one go. What is staged when scripts run was refused.
+        self.staging = None;
         let Some(name) = self.listed(transition, index)? else { return Ok(false) };
         let path = self.dir(transition).join(&name);
         // Anew for each run: a retry may come much later.

@@ -49,11 +49,20 @@ impl<'fd> PollSet<'fd> {
 
     /// Waits until a descriptor is ready, a signal arrived, or `until` has come (`None`: never). May return
     /// early; does not wait at all when `until` is not after `now`.
-    pub fn wait(mut self, now: Instant, until: Option<Instant>) -> io::Result<()> {
-        let timeout = until.map(|until| timespec(until.since(now)));
+    pub fn wait(self, now: Instant, until: Option<Instant>) -> io::Result<()> {
+        self.poll(until.map(|until| timespec(until.since(now)))).map(drop)
+    }
+
+    /// As [`Self::wait`]; says whether a descriptor is ready.
+    pub(crate) fn wait_ready(self, now: Instant, until: Instant) -> io::Result<bool> {
+        self.poll(Some(timespec(until.since(now))))
+    }
+
+    fn poll(mut self, timeout: Option<Timespec>) -> io::Result<bool> {
         match poll(&mut self.fds, timeout.as_ref()) {
+            Ok(ready) => Ok(ready > 0),
             // A signal: what it means is found out by polling.
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(rustix::io::Errno::INTR) => Ok(false),
             Err(errno) => Err(errno.into()),
         }
     }

@@ -268,6 +268,12 @@ fn line(entry: &Entry) -> String {
 }
 
 impl Daemon {
+    /// A daemon that was started in its own way.
+    #[must_use]
+    pub const fn of(child: Child) -> Self {
+        Self { child }
+    }
+
     /// The process.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use thimble_tests::lab::{Lab, Package, Ran, has, is_root};
+use thimble_tests::lab::{Lab, Package, Ran, has, is_root, thimble};
 
 /// A file system of a few kilobytes on the datastore of a lab.
 struct SmallDisk(PathBuf);
@@ -48,6 +48,25 @@ fn i13_a_full_disk_is_named_and_the_device_stays_usable() {
     lab.install(&Package::new("small")).status(0);
     lab.run(["commit"]).status(0);
     assert_eq!(lab.name(), "small");
+}
+
+#[test]
+fn i13_a_limit_of_file_sizes_fails_the_update_and_reaches_the_children() {
+    let lab = Lab::new();
+    lab.on("Download", "grep SigIgn: /proc/self/status > \"$lab/ignored\"");
+    let artifact = Package::new("large").files(&[("large", &vec![7; 1024 * 1024])]).build(&lab);
+    let limited = |limit: &str| {
+        let mut command = lab.command_of("prlimit", [format!("--fsize={limit}")]);
+        command.arg(thimble()).arg("install").arg(&artifact);
+        Ran::of(command.spawn().expect("prlimit runs"))
+    };
+    limited("500000").failed("File too large");
+    assert_eq!((lab.name().as_str(), lab.leftovers()), ("unknown", vec![]));
+    limited("unlimited").status(0);
+    // Bit 24 is SIGXFSZ, whose number is 25.
+    let ignored = fs::read_to_string(lab.path("ignored")).expect("the module ran");
+    let mask = ignored.trim_start_matches("SigIgn:").trim();
+    assert_eq!(u64::from_str_radix(mask, 16).expect("a mask") >> 24 & 1, 0, "{ignored}");
 }
 
 /// Answers one request with `body` after `head`, and says what was asked.

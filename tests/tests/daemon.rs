@@ -5,8 +5,8 @@ use std::process::Command;
 
 use thimble_hal_sim::listen::Security;
 use thimble_hal_sim::server::{Endpoint, Fault};
-use thimble_tests::lab::Package;
-use thimble_tests::managed::{ID, Managed};
+use thimble_tests::lab::{Package, thimble};
+use thimble_tests::managed::{Daemon, ID, Managed};
 
 const SUCCESS: [&str; 4] = ["downloading", "installing", "installing", "success"];
 
@@ -403,6 +403,19 @@ fn a_daemon_without_server_says_what_to_do() {
 }
 
 #[test]
+fn l16_a_server_that_cannot_be_asked_is_refused_where_one_would_be() {
+    let managed = Managed::new();
+    managed.lab.configure(r#"{"ServerURL":"127.0.0.1:8080"}"#);
+    for verb in ["daemon", "bootstrap"] {
+        managed.lab.run([verb]).failed("mender.conf: ServerURL cannot be used: it does not begin with http");
+    }
+    assert!(!managed.lab.path("store/mender-agent.pem").exists());
+    managed.lab.install(&Package::new("release-2")).status(0);
+    managed.lab.run(["commit"]).status(0);
+    assert_eq!(managed.lab.name(), "release-2");
+}
+
+#[test]
 fn i15_a_second_daemon_is_refused() {
     let managed = Managed::new();
     let mut daemon = managed.start();
@@ -468,4 +481,38 @@ fn l15_a_storm_of_signals_harms_nothing() {
     managed.wait(&mut daemon, |server, _| server.deployments[ID].is_over());
     assert_eq!(managed.status(), "success");
     managed.no_violations();
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_hold_the_daemon_up() {
+    let managed = Managed::new();
+    managed.lab.on("ArtifactInstall", "seq 1 30000");
+    managed.deploy(&Package::new("release-2"));
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = managed.command(thimble());
+    command.stdout(writer.try_clone().unwrap()).stderr(writer);
+    let daemon = Daemon::of(command.spawn().unwrap());
+    drop(command);
+    // Ends with SIGTERM, which is seen as well.
+    assert_eq!(managed.finish_with(daemon), "success");
+    managed.no_violations();
+    let log = std::io::read_to_string(reader).unwrap();
+    assert!(log.len() < 200_000 && log.contains("ArtifactInstall (stdout): 1\""), "{log}");
+}
+
+#[test]
+fn a10_nothing_stays_of_an_artifact_whose_header_is_refused() {
+    let managed = Managed::new();
+    let package = Package::new("release-2").script("ArtifactInstall_Enter_00");
+    let mut bytes = package.bytes(&managed.lab);
+    // The last digit of the digest, in the manifest.
+    let name = bytes.windows(12).position(|part| part == b"  header.tar").unwrap();
+    bytes[name - 1] = if bytes[name - 1] == b'0' { b'1' } else { b'0' };
+    managed.deploy_bytes("release-2", bytes.into());
+    let mut daemon = managed.start();
+    managed.wait(&mut daemon, |server, _| server.deployments[ID].is_over());
+    assert_eq!(managed.status(), "failure");
+    let leftovers = managed.lab.leftovers();
+    assert!(!leftovers.iter().any(|name| name.contains("scripts.staging")), "{leftovers:?}");
+    daemon.stop();
 }

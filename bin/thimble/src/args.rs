@@ -258,7 +258,7 @@ impl Found {
                     continue;
                 }
             };
-            let opt = opt.ok_or_else(|| format!("there is no option {name}"))?;
+            let opt = opt.ok_or_else(|| no_such_option(&name))?;
             self.option(opt, &name, None, &mut parser)?;
         }
     }
@@ -428,6 +428,16 @@ fn name_of(opt: Opt) -> &'static str {
     OPTIONS.iter().find(|(_, _, of)| *of == opt).map_or("", |(name, _, _)| name)
 }
 
+fn no_such_option(name: &str) -> String {
+    let why = match name {
+        "--passphrase-file" => {
+            ": keys with a passphrase are not supported; the error at such a key says how to remove it"
+        }
+        _ => "",
+    };
+    format!("there is no option {name}{why}")
+}
+
 fn no_such_verb(word: &OsStr) -> String {
     match word.to_str() {
         Some("setup" | "snapshot") => format!(
@@ -575,6 +585,7 @@ mod tests {
             ("bogus", "no verb \"bogus\""),
             ("setup", "not a part"),
             ("--bogus commit", "no option --bogus"),
+            ("--passphrase-file x daemon", "passphrase are not supported"),
             ("-x commit", "no option -x"),
             ("install", "needs an artifact"),
             ("install a b", "\"b\""),

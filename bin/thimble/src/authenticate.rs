@@ -21,6 +21,7 @@ use crate::session::Session;
 
 pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let session = Session::open(invocation)?;
+    session.check_servers()?;
     let _lock = session.lock(invocation.verb)?;
     if invocation.force {
         let path = session.paths.agent_key();

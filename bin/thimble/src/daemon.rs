@@ -35,6 +35,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let mut signals = Signals::new().map_err(Failure::new)?;
     let asked = Asked::new().map_err(Failure::new)?;
     let session = Session::open(invocation)?;
+    session.check_servers()?;
     if session.conf.servers.is_empty() {
         return Err(Failure::new(format_args!(
             "no server is configured: set ServerURL in {}",

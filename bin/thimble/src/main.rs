@@ -34,6 +34,8 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os();
     let program = args.next().unwrap_or_default();
     let program = Path::new(&program).file_name().and_then(|name| name.to_str()).unwrap_or("thimble");
+    // Without it the client works as well, but for that limit.
+    let _ = signals::survive_file_size_limit();
     let result = match args::parse(args) {
         Ok(Parsed::Run(invocation)) => run(&invocation),
         Ok(Parsed::Help(verb)) => output::print(&help::text(program, verb)),

@@ -1,8 +1,10 @@
 //! What goes to standard output and standard error.
 
 use std::fmt::Display;
-use std::io::{ErrorKind, Write, stderr, stdout};
+use std::io::{ErrorKind, Write, stdout};
 use std::process::ExitCode;
+
+use thimble_hal_linux::log::Outlet;
 
 use crate::messages::{FAILURE, SUCCESS};
 
@@ -24,7 +26,7 @@ impl Failure {
 
     /// Prints the reason, as the last line on standard error.
     pub(crate) fn report(&self, program: &str) -> ExitCode {
-        let _ = writeln!(stderr(), "{program}: {}", self.reason);
+        let _ = Outlet::stderr().write(format!("{program}: {}\n", self.reason).as_bytes());
         ExitCode::from(self.status)
     }
 }
@@ -46,9 +48,10 @@ pub(crate) fn print(text: &str) -> Result<u8, Failure> {
     }
 }
 
-/// Tells the user something while an update runs, which no trouble with standard output may stop.
+/// Tells the user something while an update runs, which no trouble with standard output may stop, and no reader that
+/// does not read.
 pub(crate) fn tell(line: &str) {
-    let _ = print(&format!("{line}\n"));
+    let _ = Outlet::stdout().write(format!("{line}\n").as_bytes());
 }
 
 /// `text` without anything that would end the line or move a terminal; names in it may come from anywhere.

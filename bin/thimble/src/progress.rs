@@ -1,9 +1,10 @@
 //! How far a download is, on standard error: a bar that is redrawn on a terminal, else at most a line every tenth, and
 //! one when it is complete.
 
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, stderr};
 
 use thimble_core::client::Progress;
+use thimble_hal_linux::log::Outlet;
 
 const BAR: usize = 40;
 
@@ -14,18 +15,23 @@ pub(crate) struct Meter {
     /// A download is under way.
     runs: bool,
     shown: Option<u8>,
+    outlet: Outlet,
 }
 
 impl Meter {
     pub(crate) fn new() -> Self {
-        Self { is_terminal: stderr().is_terminal(), runs: false, shown: None }
+        Self::on(stderr().is_terminal())
+    }
+
+    fn on(is_terminal: bool) -> Self {
+        Self { is_terminal, runs: false, shown: None, outlet: Outlet::stderr() }
     }
 
     /// Shows `progress` if it is news. Errors of standard error have nowhere to go.
     pub(crate) fn update(&mut self, progress: Progress) {
         self.runs = true;
         if let Some(text) = self.text(progress) {
-            let _ = stderr().write_all(text.as_bytes());
+            let _ = self.outlet.write(text.as_bytes());
         }
     }
 
@@ -35,10 +41,10 @@ impl Meter {
             return;
         }
         if let Some(text) = self.text(progress) {
-            let _ = stderr().write_all(text.as_bytes());
+            let _ = self.outlet.write(text.as_bytes());
         }
         if self.is_terminal && self.shown.take().is_some_and(|shown| shown < 100) {
-            let _ = stderr().write_all(b"\n");
+            let _ = self.outlet.write(b"\n");
         }
         self.shown = None;
     }
@@ -67,7 +73,7 @@ mod tests {
     use super::*;
 
     fn texts(is_terminal: bool, total: Option<u64>) -> Vec<String> {
-        let mut meter = Meter { is_terminal, runs: false, shown: None };
+        let mut meter = Meter::on(is_terminal);
         (0..=2000).filter_map(|received| meter.text(Progress { received, total })).collect()
     }
 
@@ -88,7 +94,7 @@ mod tests {
     fn without_a_length_nothing_is_said_and_no_length_is_trusted() {
         assert!(texts(true, None).is_empty() && texts(false, Some(0)).is_empty());
         assert_eq!(texts(false, Some(1)).concat(), "100%\n");
-        let mut meter = Meter { is_terminal: false, runs: false, shown: None };
+        let mut meter = Meter::on(false);
         assert_eq!(
             meter.text(Progress { received: u64::MAX, total: Some(u64::MAX) }).as_deref(),
             Some("100%\n")

@@ -86,10 +86,19 @@ impl Session {
         self.log.borrow_mut().log(level, message);
     }
 
+    /// That every configured server can be asked, for the verbs that do so.
+    pub(crate) fn check_servers(&self) -> Result<(), Failure> {
+        self.conf.unusable_server.as_ref().map_or(Ok(()), |unusable| Err(Failure::new(unusable)))
+    }
+
     /// Takes the datastore for this process alone; creates the directory if it is missing.
     pub(crate) fn lock(&self, verb: VerbName) -> Result<Lock, Failure> {
         let directory = DataDirectory::open_or_create(self.paths.datastore())
             .map_err(|error| self.no_datastore(&error))?;
+        let weakness = directory.weakness(self.paths.datastore());
+        if let Some((level, text)) = weakness.map_err(|error| self.no_datastore(&error))? {
+            self.log(level, format_args!("{text}"));
+        }
         Lock::acquire(&directory, verb.name()).map_err(Failure::new)
     }
 

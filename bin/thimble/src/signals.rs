@@ -2,11 +2,20 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook::low_level::pipe::register;
 use thimble_hal_linux::wait::PollSet;
+
+/// To be called first: a write behind the limit of file sizes is an error like a full disk, not the end of the process.
+/// A handler, which a child does not inherit, and not the kernel's "ignore", which it would.
+pub(crate) fn survive_file_size_limit() -> io::Result<()> {
+    // Nobody asks: the write itself says EFBIG.
+    flag::register(SIGXFSZ, Arc::default()).map(drop)
+}
 
 /// Counts the signals SIGHUP, SIGINT, SIGQUIT and SIGTERM.
 pub(crate) struct Signals {

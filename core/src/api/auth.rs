@@ -198,7 +198,16 @@ mod tests {
 
     #[test]
     fn identities_are_not_trimmed() {
-        assert_eq!(identity(" k = v \r\n").to_string(), r#"{" k ":" v \r"}"#);
+        assert_eq!(identity(" k = v \t\n").to_string(), r#"{" k ":" v \t"}"#);
+    }
+
+    #[test]
+    fn identity_lines_may_end_in_cr_lf() {
+        let expected = r#"{"mac":"de:ad","sn":"1\r"}"#;
+        for output in ["mac=de:ad\r\n\r\nsn=1\r\r\n", "mac=de:ad\r\nsn=1\r\r"] {
+            assert_eq!(identity(output).to_string(), expected);
+        }
+        assert_eq!(identity("a=\r\nb=x\ry\n").to_string(), r#"{"a":"","b":"x\ry"}"#);
     }
 
     #[test]

@@ -86,7 +86,8 @@ impl<'b> Attributes<'b> {
         let _ = write!(Line { to: self, is_name: true }, "{name}");
         self.append(b"=");
         let _ = write!(Line { to: self, is_name: false }, "{value}");
-        self.append(b"\n");
+        // Both, so that a carriage return at the end of the value stays a part of it.
+        self.append(b"\r\n");
         if self.overflown {
             self.len = start;
             self.overflown = false;
@@ -307,6 +308,14 @@ mod tests {
         assert_eq!(
             body(&[("a=b\n", "1\nartifact_name=evil=")], &[]),
             r#"[{"name":"a%3Db%0A","value":"1%0Aartifact_name=evil="}]"#
+        );
+    }
+
+    #[test]
+    fn lines_of_scripts_may_end_in_cr_lf_and_own_attributes_keep_theirs() {
+        assert_eq!(
+            body(&[("own", "x\r")], &["a=1\r\nb=2\r\n\r\n", "b=3\r"]),
+            r#"[{"name":"a","value":"1"},{"name":"b","value":["2","3"]},{"name":"own","value":"x\r"}]"#
         );
     }
 

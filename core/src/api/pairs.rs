@@ -10,9 +10,11 @@ pub(super) struct Pair<'a> {
 }
 
 /// The lines of `output` with their numbers, from 1: `None` for a line that is no `key=value`. Empty lines are left
-/// out. Nothing is trimmed: the value of an identity is the device's name on the server.
+/// out. A line may end in CR LF as well, as Mender's clients up to 3.5 take it. Nothing else is trimmed: the value of an
+/// identity is the device's name on the server.
 pub(super) fn lines(output: &[u8]) -> impl Iterator<Item = (usize, Option<Pair<'_>>)> {
-    let lines = output.split(|&b| b == b'\n').zip(1..).filter(|(line, _)| !line.is_empty());
+    let lines = output.split(|&b| b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let lines = lines.zip(1..).filter(|(line, _)| !line.is_empty());
     lines.map(|(line, number)| {
         let pair = str::from_utf8(line).ok().and_then(|line| line.split_once('='));
         (number, pair.filter(|(key, _)| !key.is_empty()).map(|(key, value)| Pair { key, value }))

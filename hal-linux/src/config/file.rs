@@ -3,16 +3,17 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thimble_core::api::json::Value;
 use thimble_core::hal::Level;
 use zeroize::Zeroizing;
 
 use super::control::{self, Button, Line};
-use super::{DeviceTier, FILE_MAX, Fault, Source};
+use super::{DeviceTier, FILE_MAX, Fault, Source, UnusableServer};
 use crate::bootloader::Choice;
 use crate::log::level_of;
+use crate::network::check_url;
 use crate::policy::{Inhibitor, Window};
 use crate::secret::Secret;
 
@@ -21,6 +22,7 @@ use crate::secret::Secret;
 pub(super) struct Keys {
     pub(super) server_url: Option<String>,
     pub(super) servers: Vec<String>,
+    pub(super) unusable_server: Option<UnusableServer>,
     pub(super) server_certificate: Option<PathBuf>,
     pub(super) skip_verify: Option<bool>,
     pub(super) tenant_token: Option<Secret>,
@@ -137,6 +139,7 @@ impl Keys {
         }
         self.token_in_file = false;
         self.apply(&text)?;
+        self.judge_servers(source.path);
         let exposed = self.token_in_file && mode & 0o004 != 0;
         let path = source.path.display();
         Ok(exposed
@@ -247,6 +250,17 @@ impl Keys {
             unread => unreachable!("{unread} is in KEYS and must be read here; a test sets each of them"),
         }
         Ok(())
+    }
+
+    /// Looks for a server that cannot be asked. One that an earlier file brought is still that file's.
+    fn judge_servers(&mut self, path: &Path) {
+        let one = self.server_url.iter().map(|url| ("ServerURL", url));
+        let servers = one.chain(self.servers.iter().map(|url| ("Servers[].ServerURL", url)));
+        let first = servers.filter_map(|(key, url)| Some((key, check_url(url).err()?))).next();
+        self.unusable_server = first.map(|(key, fault)| match self.unusable_server.take() {
+            Some(before) if (before.key, before.fault) == (key, fault) => before,
+            Some(_) | None => UnusableServer { path: path.to_owned(), key, fault },
+        });
     }
 
     /// Keys that exclude each other.

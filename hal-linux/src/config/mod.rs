@@ -20,6 +20,7 @@ use thimble_core::time::Duration;
 
 use crate::bootloader;
 use crate::fsat::kind_of;
+use crate::network::UrlFault;
 use crate::policy;
 use crate::secret::Secret;
 
@@ -31,6 +32,9 @@ pub const FILE_MAX: u64 = 1024 * 1024;
 pub struct MenderConf {
     /// `ServerURL` or `Servers`, in the order to try them, each once, without a `/` at the end.
     pub servers: Vec<String>,
+    /// What is wrong with the first of them that cannot be asked. An error only where servers are asked: a device
+    /// that is updated from files may say there what it likes.
+    pub unusable_server: Option<UnusableServer>,
     /// `ServerCertificate`: roots trusted besides the system's.
     pub server_certificate: Option<PathBuf>,
     /// `SkipVerify`: no check of server certificates. To be warned of at every connection.
@@ -72,6 +76,17 @@ pub struct MenderConf {
     /// `UpdateControl.Light`: shows how the client stands.
     pub light: Option<Line>,
     core: Config,
+}
+
+/// A server that no request can go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnusableServer {
+    /// The file that names it.
+    pub path: PathBuf,
+    /// `ServerURL` or `Servers[].ServerURL`.
+    pub key: &'static str,
+    /// What is wrong with it.
+    pub fault: UrlFault,
 }
 
 /// A client certificate and its key; one is nothing without the other.
@@ -165,6 +180,13 @@ impl MenderConf {
             keys.check().map_err(of_file)?;
         }
         keys.check_pairs().map_err(|fault| ConfigError { path: main.path.to_owned(), fault })?;
+        let engines = [
+            ("HttpsClient.SSLEngine", &keys.https_ssl_engine),
+            ("Security.SSLEngine", &keys.auth_ssl_engine),
+        ];
+        for (key, _) in engines.into_iter().filter(|(_, engine)| engine.is_some()) {
+            warnings.push(format!("{key} is set and not used: keys are read from files only; remove it"));
+        }
         Ok((Self::from_keys(keys), warnings))
     }
 
@@ -224,6 +246,7 @@ impl MenderConf {
         });
         Self {
             servers,
+            unusable_server: keys.unusable_server,
             server_certificate: keys.server_certificate,
             skip_verify: keys.skip_verify.unwrap_or(false),
             tenant_token: keys.tenant_token,
@@ -257,6 +280,13 @@ impl Default for MenderConf {
     /// As with two empty files.
     fn default() -> Self {
         Self::from_keys(file::Keys::default())
+    }
+}
+
+impl fmt::Display for UnusableServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, key, fault } = self;
+        write!(f, "configuration file {}: {key} cannot be used: {fault}", path.display())
     }
 }
 

@@ -69,6 +69,7 @@ fn every_documented_key_is_read() {
     let seconds = Duration::from_secs;
     let expected = MenderConf {
         servers: vec!["https://a.example".into(), "https://b.example:8443/x".into()],
+        unusable_server: None,
         server_certificate: Some("/cert".into()),
         skip_verify: true,
         tenant_token: Some(Secret::new("token".into())),
@@ -374,5 +375,46 @@ fn d10_secrets_are_not_in_debug_texts_or_errors() {
     {
         let error = load_both(None, Some(bad)).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hush"));
+    }
+}
+
+#[test]
+fn l16_a_server_that_cannot_be_asked_is_named_with_file_key_and_reason() {
+    for (url, reason) in [
+        ("ftp://x", "http://"),
+        ("127.0.0.1:8080", "http://"),
+        ("http://", "host"),
+        ("https://host:99999", "65535"),
+        ("http://host:abc", "65535"),
+        ("http://[::1", "host"),
+        ("https://h\u{e4}", "percent-encode"),
+    ] {
+        for (text, key) in [
+            (format!(r#"{{"ServerURL":"{url}"}}"#), "main.conf: ServerURL cannot"),
+            (
+                format!(r#"{{"Servers":[{{"ServerURL":"https://good"}},{{"ServerURL":"{url}"}}]}}"#),
+                "main.conf: Servers[].ServerURL cannot",
+            ),
+        ] {
+            let said = load(&text).unusable_server.expect(url).to_string();
+            assert!(said.contains(key) && said.contains(reason), "{said}");
+        }
+    }
+    for url in ["https://a", "HTTP://127.0.0.1:1/", "http://[::1]:80/x/", "https://a:443"] {
+        assert_eq!(load(&only("ServerURL", &format!("\"{url}\""))).unusable_server, None, "{url}");
+    }
+    let (bad, good) = (r#"{"ServerURL":"ftp://a"}"#, r#"{"ServerURL":"https://a"}"#);
+    let both = |fallback, main| load_both(Some(fallback), Some(main)).unwrap().0.unusable_server;
+    assert!(both(bad, "{}").unwrap().path.ends_with("fallback.conf"));
+    assert!(both(good, bad).unwrap().path.ends_with("main.conf"));
+    assert_eq!(both(bad, good), None);
+}
+
+#[test]
+fn an_openssl_engine_is_named_as_not_used() {
+    for key in ["HttpsClient.SSLEngine", "Security.SSLEngine"] {
+        let warnings = load_both(None, Some(&only(key, "\"pkcs11\""))).unwrap().1;
+        assert!(warnings.len() == 1 && warnings[0].starts_with(key), "{warnings:?}");
+        assert!(load_both(None, Some(&only(key, "\"\""))).unwrap().1.is_empty());
     }
 }

@@ -2,13 +2,14 @@
 
 mod date;
 mod deployment;
+mod outlet;
 mod upload;
 
+pub use outlet::Outlet;
 pub use upload::{BODY_MAX, upload_body};
 
 use std::fmt::{self, Write as _};
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -20,12 +21,13 @@ use thimble_core::text::{MARK, floor_char_boundary};
 /// prefix fits many times over.
 pub const MESSAGE_MAX: usize = 4096;
 
-/// The log of the process. Never fails and never waits for more than a write.
+/// The log of the process. Never fails, and waits only a moment for a reader that does not read: its lines are then
+/// dropped, and how many there were is said as soon as there is room again.
 #[derive(Debug)]
 pub struct Logger {
     level: Level,
-    /// `None`: standard error.
-    file: Option<File>,
+    outlet: Outlet,
+    dropped: u64,
     deployment_logs: PathBuf,
     deployment: Option<DeploymentLog>,
     now: fn() -> SystemTime,
@@ -36,12 +38,19 @@ impl Logger {
     #[must_use]
     pub fn new(level: Level, deployment_logs: &Path) -> Self {
         let deployment_logs = deployment_logs.to_owned();
-        Self { level, file: None, deployment_logs, deployment: None, now: SystemTime::now }
+        Self {
+            level,
+            outlet: Outlet::stderr(),
+            dropped: 0,
+            deployment_logs,
+            deployment: None,
+            now: SystemTime::now,
+        }
     }
 
     /// Logs to `path` in the place of standard error; what is in that file is gone.
     pub fn to_file(&mut self, path: &Path) -> io::Result<()> {
-        self.file = Some(File::create(path)?);
+        self.outlet = Outlet::create(path)?;
         Ok(())
     }
 
@@ -56,15 +65,25 @@ impl Logger {
     }
 
     fn write_line(&mut self, level: Level, time: &str, message: &str) {
-        let mut line = format!("time=\"{time}\" level={} msg=\"", level.name());
-        escape(message, &mut line);
-        line.push_str("\"\n");
+        if self.dropped > 0 {
+            let dropped = self.dropped;
+            let notice = format!("lines of the log that nobody read in time and that are lost: {dropped}");
+            if self.outlet.write(line(Level::Warning, time, &notice).as_bytes()).is_ok() {
+                self.dropped = 0;
+            }
+        }
         // One write a line, so that lines of several processes do not mix. There is nobody to tell of a failure.
-        let _ = match &mut self.file {
-            Some(file) => file.write_all(line.as_bytes()),
-            None => io::stderr().write_all(line.as_bytes()),
-        };
+        if self.dropped > 0 || self.outlet.write(line(level, time, message).as_bytes()).is_err() {
+            self.dropped = self.dropped.saturating_add(1);
+        }
     }
+}
+
+fn line(level: Level, time: &str, message: &str) -> String {
+    let mut line = format!("time=\"{time}\" level={} msg=\"", level.name());
+    escape(message, &mut line);
+    line.push_str("\"\n");
+    line
 }
 
 impl Log for Logger {
@@ -174,6 +193,29 @@ mod tests {
         logger.log(Level::Error, format_args!("nor this"));
         let expected = "time=\"2023-11-14T22:13:20Z\" level=warning msg=\"a \\\"quoted\\\" word\"\n";
         assert_eq!(lines(home.path()), expected);
+    }
+
+    #[test]
+    fn lines_that_nobody_reads_are_dropped_and_counted() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("log");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+        let mut logger = logger(home.path());
+        let long = "x".repeat(MESSAGE_MAX);
+        for _ in 0..100 {
+            logger.log(Level::Info, format_args!("{long}"));
+        }
+        let reader = std::fs::OpenOptions::new().read(true).open(&path).unwrap();
+        let mut taken = vec![0; 1024 * 1024];
+        let length = rustix::io::read(&reader, &mut taken).unwrap();
+        logger.log(Level::Info, format_args!("there again"));
+        let complete = taken[..length].iter().filter(|&&byte| byte == b'\n').count();
+        assert!((1..100).contains(&complete), "{complete}");
+        let length = rustix::io::read(&reader, &mut taken).unwrap();
+        let text = str::from_utf8(&taken[..length]).unwrap();
+        let count = format!("are lost: {}\"\n", 100 - complete);
+        assert!(text.contains("level=warning") && text.contains(&count), "{text}");
+        assert!(text.ends_with("msg=\"there again\"\n"), "{text}");
     }
 
     #[test]

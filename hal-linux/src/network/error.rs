@@ -29,6 +29,8 @@ pub enum NetworkError {
     Closed(String, Phase),
     Tls(String, TlsFault),
     ProxyStatus(String, u16),
+    /// It wants to know who asks; the variable that names it.
+    ProxyUser(String, &'static str),
     Head(String, HeadFault),
     Body(String, BodyFault),
     Redirect(String, RedirectFault),
@@ -62,6 +64,8 @@ pub enum TlsFault {
     },
     Name,
     UnknownIssuer,
+    /// Whoever signed it is known, but may not sign.
+    IssuerNoAuthority,
     NoRoots,
     Setup(SetupError),
     Other(rustls::Error),
@@ -72,6 +76,11 @@ pub enum TlsFault {
 #[expect(missing_docs, reason = "`Display` says it")]
 pub enum HeadFault {
     Syntax,
+    Status,
+    TooManyHeaders(usize),
+    HeaderName,
+    HeaderValue,
+    LineEnd,
     TooLarge(usize),
     BothLengths,
     Length,
@@ -102,9 +111,10 @@ pub enum RedirectFault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "`Display` says it")]
 pub enum SetupError {
-    Unreadable(PathBuf, String),
-    NoCertificate(PathBuf),
-    BadCertificate(PathBuf),
+    /// The key of `mender.conf`, the file it names, and why not.
+    Unreadable(&'static str, PathBuf, String),
+    NoCertificate(&'static str, PathBuf),
+    BadCertificate(&'static str, PathBuf),
     NoKey(PathBuf),
     KeyMismatch(PathBuf),
     HalfClientCertificate,
@@ -127,8 +137,11 @@ impl fmt::Display for NetworkError {
             Self::TimedOut(peer, phase) => write!(f, "{peer}: no more time {phase}"),
             Self::Closed(peer, phase) => write!(f, "{peer}: closed the connection {phase}"),
             Self::Tls(peer, fault) => write!(f, "{peer}: no secure connection: {fault}"),
-            Self::ProxyStatus(peer, 407) => {
-                write!(f, "the proxy {peer} wants a user and a password; set them in https_proxy")
+            Self::ProxyUser(peer, variable) => {
+                write!(
+                    f,
+                    "the proxy {peer} wants a user name and a password; set them in {variable} (http://user:password@host:port)"
+                )
             }
             Self::ProxyStatus(peer, status) => {
                 write!(f, "the proxy {peer} refuses to connect: HTTP status {status}")
@@ -150,7 +163,7 @@ impl hal::Error for NetworkError {
                 Kind::Connection
             }
             Self::TimedOut(..) => Kind::TimedOut,
-            Self::Tls(..) | Self::ProxyStatus(..) => Kind::Connection,
+            Self::Tls(..) | Self::ProxyStatus(..) | Self::ProxyUser(..) => Kind::Connection,
             Self::Head(_, HeadFault::TooLarge(_)) => Kind::TooLarge,
             Self::Head(..) | Self::Body(..) => Kind::Corrupt,
         }
@@ -189,6 +202,9 @@ impl fmt::Display for TlsFault {
             Self::UnknownIssuer => {
                 f.write_str("its certificate is signed by nobody this device trusts; see ServerCertificate")
             }
+            Self::IssuerNoAuthority => f.write_str(
+                "its certificate is signed with one that is not an authority's (basicConstraints without CA:TRUE); give the server another certificate",
+            ),
             Self::NoRoots => f.write_str(
                 "no trusted certificates found on this device; install ca-certificates or set ServerCertificate",
             ),
@@ -202,6 +218,11 @@ impl fmt::Display for HeadFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax => f.write_str("not HTTP/1.1"),
+            Self::Status => f.write_str("its status is no number from 100 to 599"),
+            Self::TooManyHeaders(limit) => write!(f, "it has more than {limit} headers"),
+            Self::HeaderName => f.write_str("a line of its head does not begin with the name of a header"),
+            Self::HeaderValue => f.write_str("a header of it holds a byte that may not stand there"),
+            Self::LineEnd => f.write_str("a line of its head does not end where it should"),
             Self::TooLarge(limit) => write!(f, "its head is longer than {limit} bytes"),
             Self::BothLengths => f.write_str("its length is given more than once"),
             Self::Length => f.write_str("its Content-Length is no number of bytes"),
@@ -235,23 +256,25 @@ impl fmt::Display for RedirectFault {
 impl fmt::Display for SetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(path, error) => write!(f, "{}: {error}", path.display()),
-            Self::NoCertificate(path) => write!(f, "{} holds no certificate in PEM form", path.display()),
-            Self::BadCertificate(path) => {
-                write!(f, "{} holds a damaged or unsuitable certificate", path.display())
+            Self::Unreadable(key, path, error) => {
+                write!(f, "{key} {} cannot be read: {error}", path.display())
+            }
+            Self::NoCertificate(key, path) => {
+                write!(f, "{key} {} holds no certificate in PEM form", path.display())
+            }
+            Self::BadCertificate(key, path) => {
+                write!(f, "{key} {} holds a damaged or unsuitable certificate", path.display())
             }
             Self::NoKey(path) => write!(
                 f,
-                "{} holds no private key in PEM form (an encrypted one is not supported)",
+                "HttpsClient.Key {0} holds no private key in PEM form that can be used; if it has a passphrase, remove it: `openssl pkey -in {0} -out {0}.new && mv {0}.new {0}`",
                 path.display()
             ),
-            Self::KeyMismatch(path) => {
-                write!(
-                    f,
-                    "the key in {} is not supported, or not that of HttpsClient.Certificate",
-                    path.display()
-                )
-            }
+            Self::KeyMismatch(path) => write!(
+                f,
+                "HttpsClient.Key {} is not supported, or not that of HttpsClient.Certificate",
+                path.display()
+            ),
             Self::HalfClientCertificate => {
                 f.write_str("only one of HttpsClient.Certificate and HttpsClient.Key is set; set both")
             }
@@ -269,7 +292,7 @@ impl hal::Error for SetupError {
     fn kind(&self) -> Kind {
         match self {
             Self::Unreadable(..) => Kind::NotFound,
-            Self::NoCertificate(_) | Self::BadCertificate(_) | Self::NoKey(_) => Kind::Corrupt,
+            Self::NoCertificate(..) | Self::BadCertificate(..) | Self::NoKey(_) => Kind::Corrupt,
             Self::KeyMismatch(_) | Self::HalfClientCertificate | Self::Pkcs11 | Self::Proxy(_) => {
                 Kind::Refused
             }

@@ -356,7 +356,13 @@ impl Exchange {
     /// The head is there, `len` bytes of what was received.
     fn answered(&mut self, setup: &Setup, len: usize, response: ResponseHead) -> Step {
         let status = response.head.status;
-        if matches!(self.stage, Stage::TunnelSend | Stage::TunnelHead) {
+        let is_tunnel = matches!(self.stage, Stage::TunnelSend | Stage::TunnelHead);
+        // Behind a tunnel it would be the server's own answer.
+        if let Some(proxy) = self.proxy.as_ref().filter(|_| status == 407 && is_tunnel == self.url.is_https) {
+            let variable = if self.url.is_https { "https_proxy" } else { "http_proxy" };
+            return Err(NetworkError::ProxyUser(proxy.authority.to_string(), variable));
+        }
+        if is_tunnel {
             if status != 200 {
                 return Err(NetworkError::ProxyStatus(self.peer().to_string(), status));
             }

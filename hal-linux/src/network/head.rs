@@ -44,7 +44,7 @@ pub(super) fn parse(bytes: &[u8], unix_now: u64) -> Result<Parsed, HeadFault> {
     let len = match ParserConfig::default().parse_response(&mut response, bytes) {
         Ok(Status::Complete(len)) => len,
         Ok(Status::Partial) => return Ok(Parsed::Partial),
-        Err(_) => return Err(HeadFault::Syntax),
+        Err(error) => return Err(fault_of(error)),
     };
     let (Some(status), Some(minor)) = (response.code, response.version) else {
         return Err(HeadFault::Syntax);
@@ -53,7 +53,7 @@ pub(super) fn parse(bytes: &[u8], unix_now: u64) -> Result<Parsed, HeadFault> {
         101 => return Err(HeadFault::Upgrade),
         100..=199 => return Ok(Parsed::Interim(len)),
         200..=599 => {}
-        _ => return Err(HeadFault::Syntax),
+        _ => return Err(HeadFault::Status),
     }
     let headers = &*response.headers;
     let (framing, content_length) = framing(headers, status, minor)?;
@@ -70,6 +70,17 @@ pub(super) fn parse(bytes: &[u8], unix_now: u64) -> Result<Parsed, HeadFault> {
     let etag = text(headers, "etag").filter(|etag| is_strong(etag)).map(str::to_owned);
     let location = text(headers, "location").map(str::to_owned);
     Ok(Parsed::Complete(len, Box::new(ResponseHead { head, framing, etag, location })))
+}
+
+const fn fault_of(error: httparse::Error) -> HeadFault {
+    match error {
+        httparse::Error::Status => HeadFault::Status,
+        httparse::Error::TooManyHeaders => HeadFault::TooManyHeaders(HEADERS),
+        httparse::Error::HeaderName => HeadFault::HeaderName,
+        httparse::Error::HeaderValue => HeadFault::HeaderValue,
+        httparse::Error::NewLine => HeadFault::LineEnd,
+        httparse::Error::Token | httparse::Error::Version => HeadFault::Syntax,
+    }
 }
 
 /// How the body ends, and its length if that is known.
@@ -207,22 +218,25 @@ mod tests {
 
     #[test]
     fn n26_what_is_no_header_is_an_error() {
-        for bad in [
-            "HTTP/1.1 200 OK\r\nContent-Length : 1\r\n\r\n",
-            "HTTP/1.1 200 OK\r\n Content-Length: 1\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nX: 1\r\n folded\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nno header\r\n\r\n",
-            "HTTP/1.1 20 OK\r\n\r\n",
-            "HTTP/1.1 2000 OK\r\n\r\n",
-            "HTTP/1.1 999 OK\r\n\r\n",
-            "HTTP/1.1 000 OK\r\n\r\n",
-            "HTTP/2.0 200 OK\r\n\r\n",
-            "ICY 200 OK\r\n\r\n",
-            "{\"error\":1}",
+        use HeadFault::{HeaderName, HeaderValue, Status, Syntax, TooManyHeaders};
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: 1\r\n".repeat(101));
+        for (bad, fault) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length : 1\r\n\r\n", HeaderName),
+            ("HTTP/1.1 200 OK\r\n Content-Length: 1\r\n\r\n", HeaderName),
+            ("HTTP/1.1 200 OK\r\nX: 1\r\n folded\r\n\r\n", HeaderName),
+            ("HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", HeaderValue),
+            ("HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n", HeaderValue),
+            ("HTTP/1.1 200 OK\r\nno header\r\n\r\n", HeaderName),
+            ("HTTP/1.1 20 OK\r\n\r\n", Status),
+            ("HTTP/1.1 2000 OK\r\n\r\n", Status),
+            ("HTTP/1.1 999 OK\r\n\r\n", Status),
+            ("HTTP/1.1 000 OK\r\n\r\n", Status),
+            ("HTTP/2.0 200 OK\r\n\r\n", Syntax),
+            ("ICY 200 OK\r\n\r\n", Syntax),
+            ("{\"error\":1}", Syntax),
+            (&many, TooManyHeaders(HEADERS)),
         ] {
-            assert_eq!(parse(bad.as_bytes(), NOW), Err(HeadFault::Syntax), "{bad:?}");
+            assert_eq!(parse(bad.as_bytes(), NOW), Err(fault), "{bad:?}");
         }
     }
 

@@ -91,6 +91,7 @@ impl TlsSetup {
                 | TlsFault::Expired { .. }
                 | TlsFault::Name
                 | TlsFault::UnknownIssuer
+                | TlsFault::IssuerNoAuthority
                 | TlsFault::NoRoots
                 | TlsFault::Other(_) => {
                     SetupError::KeyMismatch(config.client_key.clone().unwrap_or_default())
@@ -125,7 +126,8 @@ impl TlsSetup {
             .with_custom_certificate_verifier(verifier);
         let mut config = match &self.client {
             Some((certificate, key)) if peer == Peer::Server => {
-                let chain = certificates_in(certificate).map_err(TlsFault::Setup)?;
+                let chain =
+                    certificates_in("HttpsClient.Certificate", certificate).map_err(TlsFault::Setup)?;
                 let private = private_key_in(key).map_err(TlsFault::Setup)?;
                 let mismatch = || TlsFault::Setup(SetupError::KeyMismatch(key.clone()));
                 let private = keys.load_private_key(private).map_err(|_| mismatch())?;
@@ -179,6 +181,9 @@ pub(super) fn fault_of(error: &io::Error) -> Option<TlsFault> {
     if is_ca_used_as_end_entity(error) {
         return Some(TlsFault::UnknownIssuer);
     }
+    if let Some(webpki::Error::EndEntityUsedAsCa) = webpki_error(error) {
+        return Some(TlsFault::IssuerNoAuthority);
+    }
     #[expect(clippy::wildcard_enum_match_arm, reason = "rustls' own, and open: the rest speaks for itself")]
     Some(match fault {
         CertificateError::NotValidYetContext { time, not_before } => {
@@ -201,21 +206,23 @@ fn belongs_to(key: &dyn SigningKey, chain: &[CertificateDer<'_>]) -> bool {
 }
 
 fn read_own_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
-    let certificates = certificates_in(path)?;
+    const KEY: &str = "ServerCertificate";
+    let certificates = certificates_in(KEY, path)?;
     let mut roots = RootCertStore::empty();
     for certificate in &certificates {
-        roots.add(certificate.clone()).map_err(|_| SetupError::BadCertificate(path.to_owned()))?;
+        roots.add(certificate.clone()).map_err(|_| SetupError::BadCertificate(KEY, path.to_owned()))?;
     }
     Ok(certificates)
 }
 
-fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
-    let pem =
-        read_limited(path).map_err(|error| SetupError::Unreadable(path.to_owned(), error.to_string()))?;
+/// `key` is that of `mender.conf` that names the file.
+fn certificates_in(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
+    let unreadable = |error: io::Error| SetupError::Unreadable(key, path.to_owned(), error.to_string());
+    let pem = read_limited(path).map_err(unreadable)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let certificates = certificates.map_err(|_| SetupError::BadCertificate(path.to_owned()))?;
+    let certificates = certificates.map_err(|_| SetupError::BadCertificate(key, path.to_owned()))?;
     if certificates.is_empty() {
-        return Err(SetupError::NoCertificate(path.to_owned()));
+        return Err(SetupError::NoCertificate(key, path.to_owned()));
     }
     Ok(certificates)
 }
@@ -224,8 +231,9 @@ fn private_key_in(path: &Path) -> Result<PrivateKeyDer<'static>, SetupError> {
     if path.as_os_str().as_encoded_bytes().starts_with(b"pkcs11:") {
         return Err(SetupError::Pkcs11);
     }
-    let pem =
-        read_limited(path).map_err(|error| SetupError::Unreadable(path.to_owned(), error.to_string()))?;
+    let unreadable =
+        |error: io::Error| SetupError::Unreadable("HttpsClient.Key", path.to_owned(), error.to_string());
+    let pem = read_limited(path).map_err(unreadable)?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|_| SetupError::NoKey(path.to_owned()))
 }
 
@@ -314,8 +322,13 @@ fn is_only_untrusted(error: &Error) -> bool {
 }
 
 fn is_ca_used_as_end_entity(error: &Error) -> bool {
-    let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
-    matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+    matches!(webpki_error(error), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+/// What rustls has no word of its own for.
+fn webpki_error(error: &Error) -> Option<&webpki::Error> {
+    let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return None };
+    other.0.downcast_ref()
 }
 
 /// `SkipVerify`: anybody is believed to be the server. That who is at the other end has the key of the

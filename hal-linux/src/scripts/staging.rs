@@ -109,11 +109,15 @@ impl Drop for Staging {
 
 /// Deletes staged and published scripts.
 pub(super) fn discard(datastore: &Path) -> Result<(), ScriptError> {
-    for name in [STAGED, PUBLISHED] {
-        let path = datastore.join(name);
-        remove_all(&path).map_err(io_error("remove", &path))?;
-    }
-    Ok(())
+    discard_staged(datastore)?;
+    let path = datastore.join(PUBLISHED);
+    remove_all(&path).map_err(io_error("remove", &path))
+}
+
+/// Deletes staged scripts.
+pub(super) fn discard_staged(datastore: &Path) -> Result<(), ScriptError> {
+    let path = datastore.join(STAGED);
+    remove_all(&path).map_err(io_error("remove", &path))
 }
 
 /// The artifact has no scripts: those of an earlier one are gone, durably.

@@ -328,7 +328,6 @@ fn staged_scripts_become_the_artifacts_by_publishing() {
     lab.scripts.stage("ArtifactInstall_Enter_01_empty", 0).unwrap();
     lab.stage("ArtifactFailure_Error_99", b"never run");
     assert_eq!(lab.names("data"), ["scripts.staging"]);
-    assert_eq!(lab.transition(INSTALL_ENTER), [], "a10: nothing runs before the header is verified");
     lab.scripts.publish().unwrap();
     assert_eq!(lab.names("data"), ["scripts"]);
     assert_eq!(
@@ -364,6 +363,19 @@ fn i9_discard_removes_published_and_staged_scripts_also_those_of_a_crash() {
     lab.scripts.discard().unwrap();
     assert_eq!(lab.names("data"), Vec::<String>::new());
     assert!(lab.scripts.stage_write(b"x").is_err());
+}
+
+#[test]
+fn a10_scripts_of_a_refused_artifact_neither_run_nor_stay() {
+    let mut lab = Lab::bare();
+    lab.stage("ArtifactInstall_Enter_00", b"#!/bin/sh\n");
+    assert_eq!(lab.transition(INSTALL_ENTER), []);
+    assert_eq!(lab.names("data"), Vec::<String>::new());
+    // Of a process that power loss ended.
+    fs::create_dir(lab.path("data/scripts.staging")).unwrap();
+    fs::create_dir(lab.path("data/scripts")).unwrap();
+    Scripts::new(&lab.path("conf"), &lab.path("data"), testing::log().1).unwrap();
+    assert_eq!(lab.names("data"), ["scripts"]);
 }
 
 #[test]

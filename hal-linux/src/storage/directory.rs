@@ -8,8 +8,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
-use crate::fsat::open_base;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::process::geteuid;
+use thimble_core::hal::Level;
+
+use crate::fsat::open_base;
 
 /// Whether the store may change anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +91,31 @@ impl DataDirectory {
             Ok(()) | Err(_) => {}
         }
         Self::open(path)
+    }
+
+    /// What is unwise about the directory, which is at `path`, and how to mend it; it stays as it is (`hardening.md`
+    /// D5). Files in it are for their owner only; but whoever may write here may put others in their place.
+    pub fn weakness(&self, path: &Path) -> io::Result<Option<(Level, String)>> {
+        let stat = rustix::fs::fstat(&self.handle)?;
+        let (owner, us) = (stat.st_uid, geteuid().as_raw());
+        let (path, mode) = (path.display(), stat.st_mode & 0o7777);
+        let mend = format!("run `chmod 0700 {path}`");
+        Ok(if owner != 0 && owner != us {
+            let text = format!(
+                "the datastore {path} belongs to user {owner}, who may change all of it; run `chown {us} {path}`"
+            );
+            Some((Level::Warning, text))
+        } else if mode & 0o022 != 0 {
+            let text =
+                format!("the datastore {path} can be changed by other users (mode {mode:04o}); {mend}");
+            Some((Level::Warning, text))
+        } else if mode & 0o055 != 0 {
+            let text =
+                format!("the datastore {path} can be looked into by other users (mode {mode:04o}); {mend}");
+            Some((Level::Info, text))
+        } else {
+            None
+        })
     }
 
     /// The handle, for files that are not the store's.

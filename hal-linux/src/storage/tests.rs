@@ -1,6 +1,6 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use thimble_core::hal::{Change, Error as _, Key, Kind, Storage};
+use thimble_core::hal::{Change, Error as _, Key, Kind, Level, Storage};
 
 use super::directory::{Access, DataDirectory, Directory};
 use super::sim::{Disk, End, SECTOR, Survival};
@@ -374,7 +374,7 @@ fn d1_garbage_is_set_aside_and_only_a_few_are_kept() {
         disk.put(NAME, &[round; 300]);
         let (mut store, notices) = open(disk.clone());
         let [Notice::Broken { aside: Some(_), .. }] = notices.as_slice() else { panic!("{notices:?}") };
-        assert_eq!(notices[0].level(), thimble_core::hal::Level::Error);
+        assert_eq!(notices[0].level(), Level::Error);
         assert_eq!(view(&mut store), vec![None; Key::ALL.len()]);
     }
     let broken =
@@ -567,6 +567,30 @@ fn d5_the_directory_and_the_store_are_for_their_owner_only() {
     let (mut again, notices) = open(DataDirectory::open_or_create(&path).unwrap());
     assert_eq!((notices, view(&mut again)), (vec![], view(&mut store)));
     assert_eq!(path.join(NAME).metadata().unwrap().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn d5_a_directory_that_others_may_use_is_told_of_and_stays_as_it_is() {
+    let (_home, path) = real();
+    let told = || DataDirectory::open_or_create(&path).unwrap().weakness(&path).unwrap();
+    assert_eq!(told(), None);
+    for (mode, level) in
+        [(0o777, Level::Warning), (0o1777, Level::Warning), (0o720, Level::Warning), (0o755, Level::Info)]
+    {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let (found, text) = told().unwrap();
+        assert_eq!(found, level, "{text}");
+        let mend = format!("chmod 0700 {}", path.display());
+        assert!(text.contains(&format!("{mode:04o}")) && text.contains(&mend), "{text}");
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, mode);
+    }
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&path, Some(1234), None).unwrap();
+        let (level, text) = told().unwrap();
+        assert_eq!(level, Level::Warning);
+        assert!(text.contains("user 1234") && text.contains("chown 0 "), "{text}");
+    }
 }
 
 #[test]

@@ -332,6 +332,19 @@ fn an_http_request_through_a_proxy() {
 }
 
 #[test]
+fn a_proxy_that_wants_a_user_says_so_and_a_server_only_answers() {
+    let answer = "HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n";
+    let proxy = Server::replying(vec![answer]);
+    let proxies = proxies("http_proxy", format!("http://{}", proxy.address));
+    let mut network = network_with(NetworkConfig { proxies, ..NetworkConfig::default() });
+    let error = head(&mut network, &get("http://device.example/")).unwrap_err().to_string();
+    let peer = proxy.address.to_string();
+    assert!(error.contains(&peer) && error.contains("password; set them in http_proxy"), "{error}");
+    let server = Server::replying(vec![answer]);
+    assert_eq!(fetch(&mut self::network(), &get(&server.url("/"))).unwrap().0.status, 407);
+}
+
+#[test]
 fn files_are_read_as_if_they_were_responses() {
     let lab = tempfile::tempdir().unwrap();
     let path = lab.path().join("artifact");

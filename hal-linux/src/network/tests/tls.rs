@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -175,6 +175,31 @@ fn nobody_else_is_believed() {
 }
 
 #[test]
+fn a_certificate_that_is_no_authoritys_signs_nothing() {
+    let authority = Authority::new();
+    let key = KeyPair::generate().unwrap();
+    let mut no_authority = params(&["middle.example"]);
+    no_authority.is_ca = IsCa::ExplicitNoCa;
+    no_authority.distinguished_name.push(DnType::CommonName, "middle");
+    let middle = CertifiedIssuer::signed_by(no_authority, key, &authority.issuer).unwrap();
+    let own_key = KeyPair::generate().unwrap();
+    let leaf = params(&["127.0.0.1"]).signed_by(&own_key, &middle).unwrap();
+    let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![leaf.der().clone(), middle.der().clone()],
+            PrivateKeyDer::try_from(own_key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    let server = serve(server, vec![REPLY.to_vec()], true);
+    let fault = fault(&mut network_with(authority.config()), &https(&server));
+    assert_eq!(fault, TlsFault::IssuerNoAuthority);
+    assert!(fault.to_string().contains("CA:TRUE"));
+}
+
+#[test]
 fn the_roots_of_the_system_are_read_when_they_are_needed() {
     let authority = Authority::new();
     let identity = authority.issue(&params(&["127.0.0.1"]));
@@ -279,11 +304,13 @@ fn n22_a_server_certificate_that_is_no_good_is_an_error_at_once() {
         let server_certificate = Some(authority.write("bad.pem", &text));
         let config = NetworkConfig { server_certificate, ..NetworkConfig::default() };
         let error = HttpNetwork::new(config, log().1).unwrap_err();
-        assert!(error.to_string().contains("bad.pem"), "{error}");
+        let text = error.to_string();
+        assert!(text.starts_with("ServerCertificate ") && text.contains("bad.pem"), "{text}");
     }
     for path in [PathBuf::from("/nowhere/ca.pem"), authority.lab.path().to_owned()] {
         let config = NetworkConfig { server_certificate: Some(path), ..NetworkConfig::default() };
-        assert!(matches!(HttpNetwork::new(config, log().1), Err(SetupError::Unreadable(..))));
+        let error = HttpNetwork::new(config, log().1).unwrap_err();
+        assert!(matches!(error, SetupError::Unreadable("ServerCertificate", ..)), "{error}");
     }
 }
 
@@ -338,8 +365,13 @@ fn a_client_certificate_is_shown_and_read_anew_each_time() {
         assert_eq!(HttpNetwork::new(half, log().1).unwrap_err(), SetupError::HalfClientCertificate);
     }
     let client_key = Some(PathBuf::from("pkcs11:object=k?pin-value=1234"));
-    let error = HttpNetwork::new(NetworkConfig { client_key, ..config }, log().1).unwrap_err();
+    let error = HttpNetwork::new(NetworkConfig { client_key, ..config.clone() }, log().1).unwrap_err();
     assert_eq!(error, SetupError::Pkcs11);
+    for (missing, name) in [("client.key", "HttpsClient.Key"), ("client.pem", "HttpsClient.Certificate")] {
+        fs::remove_file(authority.lab.path().join(missing)).unwrap();
+        let text = HttpNetwork::new(config.clone(), log().1).unwrap_err().to_string();
+        assert!(text.starts_with(&format!("{name} /")) && text.contains("cannot be read"), "{text}");
+    }
 }
 
 #[test]
