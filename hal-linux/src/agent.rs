@@ -73,7 +73,7 @@ pub struct DeviceAgent<K> {
     running: Option<Running>,
     /// Inventory programs that have not run yet, last first.
     waiting: Vec<PathBuf>,
-    outputs: Vec<Vec<u8>>,
+    outputs: Vec<(String, Vec<u8>)>,
     deployment_log: Vec<u8>,
 }
 
@@ -208,15 +208,15 @@ impl<K: DeviceKey> Agent for DeviceAgent<K> {
 
     fn poll_inventory(&mut self, now: Instant) -> Poll<()> {
         loop {
-            if self.running.is_some() {
+            if let Some(name) = self.running.as_ref().map(|running| running.name.clone()) {
                 match self.poll_output(now, limits::INVENTORY_SCRIPT) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(output)) => {
-                        let total: usize = self.outputs.iter().map(Vec::len).sum();
+                        let total: usize = self.outputs.iter().map(|(_, output)| output.len()).sum();
                         if total.saturating_add(output.len()) > INVENTORY {
                             self.left_out(&AgentError::TooMuch);
                         } else {
-                            self.outputs.push(output);
+                            self.outputs.push((name, output));
                         }
                     }
                     Poll::Ready(Err(error)) => self.left_out(&error),
@@ -232,8 +232,8 @@ impl<K: DeviceKey> Agent for DeviceAgent<K> {
         }
     }
 
-    fn inventory(&self, index: usize) -> Option<&[u8]> {
-        self.outputs.get(index).map(Vec::as_slice)
+    fn inventory(&self, index: usize) -> Option<(&str, &[u8])> {
+        self.outputs.get(index).map(|(name, output)| (name.as_str(), output.as_slice()))
     }
 
     fn deployment_log(&mut self, deployment: &str) -> Result<&[u8], AgentError> {

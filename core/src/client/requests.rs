@@ -495,17 +495,19 @@ impl<P: Platform> Client<'_, P> {
         own = own.and_then(|()| attributes.own_provides(provides));
         own.map_err(|error| failed!("inventory: {error}"))?;
         let mut index: usize = 0;
-        while let Some(output) = self.hal.agent.inventory(index) {
+        while let Some((script, output)) = self.hal.agent.inventory(index) {
             attributes.begin_script();
             attributes.push(output);
             match attributes.end_script(true) {
                 Ok(0) => {}
                 Ok(left_out) => self.hal.log.log(
                     Level::Warning,
-                    format_args!("inventory: {left_out} lines are no key=value and are left out"),
+                    format_args!(
+                        "{script}: lines without key=value in UTF-8, or with too long a key, are left out: {left_out}"
+                    ),
                 ),
                 Err(error) => {
-                    self.hal.log.log(Level::Warning, format_args!("inventory script {index}: {error}"))
+                    self.hal.log.log(Level::Warning, format_args!("{script}: {error}"))
                 }
             }
             index = index.saturating_add(1);

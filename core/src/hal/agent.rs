@@ -36,8 +36,9 @@ pub trait Agent: ErrorType {
     /// Ready when all have ended. Ends by itself: each has ten seconds.
     fn poll_inventory(&mut self, now: Instant) -> Poll<()>;
 
-    /// What the inventory script of this number, of those that ended well, printed; `None` behind the last.
-    fn inventory(&self, index: usize) -> Option<&[u8]>;
+    /// The name of the inventory script of this number, of those that ended well, and what it printed; `None` behind
+    /// the last.
+    fn inventory(&self, index: usize) -> Option<(&str, &[u8])>;
 
     /// The body of the log upload, `{"messages":[...]}`, for this deployment; at most what the server takes.
     fn deployment_log(&mut self, deployment: &str) -> Result<&[u8], Self::Error>;

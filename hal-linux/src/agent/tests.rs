@@ -70,7 +70,7 @@ impl Lab {
         self.agent.start_inventory(start).unwrap();
         run(&mut self.agent, |agent, now| agent.poll_inventory(now));
         let outputs = (0..).map_while(|index| self.agent.inventory(index));
-        outputs.map(|output| String::from_utf8(output.to_vec()).unwrap()).collect()
+        outputs.map(|(_, output)| String::from_utf8(output.to_vec()).unwrap()).collect()
     }
 
     fn log(&self) -> String {
@@ -135,7 +135,7 @@ fn l13_a_hanging_inventory_script_does_not_keep_the_others_away() {
     assert!(Agent::deadline(&lab.agent).is_some_and(|at| at <= now() + TIME));
     lab.agent.running.as_mut().unwrap().until = Instant::ZERO;
     run(&mut lab.agent, |agent, now| agent.poll_inventory(now));
-    assert_eq!(lab.agent.inventory(0), Some(&b"b=1\n"[..]));
+    assert_eq!(lab.agent.inventory(0), Some(("mender-inventory-b", &b"b=1\n"[..])));
     assert_eq!(lab.agent.inventory(1), None);
     assert!(lab.log().contains("mender-inventory-a took longer than 10 s"), "{}", lab.log());
 }

@@ -101,7 +101,7 @@ impl Agent for Identity {
         Poll::Ready(())
     }
 
-    fn inventory(&self, _: usize) -> Option<&[u8]> {
+    fn inventory(&self, _: usize) -> Option<(&str, &[u8])> {
         None
     }
 

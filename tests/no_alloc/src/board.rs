@@ -246,7 +246,7 @@ impl Agent for Board {
         black_box(Poll::Ready(()))
     }
 
-    fn inventory(&self, _: usize) -> Option<&[u8]> {
+    fn inventory(&self, _: usize) -> Option<(&str, &[u8])> {
         black_box(None)
     }
 
