@@ -351,6 +351,7 @@ impl<'b, P: Platform> Client<'b, P> {
         }
         let (state, _) = self.machine.place();
         let action = self.machine.step(now, Event::Done(id, outcome));
+        self.note_doors();
         self.explain(state, outcome);
         self.perform(now, action);
     }
@@ -362,7 +363,8 @@ impl<'b, P: Platform> Client<'b, P> {
             return;
         }
         let why = self.requests.trouble();
-        let is_door = matches!(state, State::InstallDoor | State::RebootDoor | State::CommitDoor);
+        let is_door =
+            matches!(state, State::InstallDoor | State::RebootDoor | State::CommitDoor) && !why.is_empty();
         self.reason = if outcome == Outcome::Aborted {
             Text::cut(format_args!("the server aborted the deployment"))
         } else if state == State::ReportCommit {
