@@ -9,6 +9,9 @@ pub const REBOOT_WAIT: Duration = Duration::from_secs(600);
 /// months. Downloads have no such limit.
 pub const ANSWER_WAIT: Duration = Duration::from_secs(600);
 
+/// The same for a deployment's log, which has a megabyte at most: some links carry no more than a few hundred bytes a second.
+pub const LOG_WAIT: Duration = Duration::from_secs(3600);
+
 /// Between SIGTERM and SIGKILL for a script (S-3).
 pub const SCRIPT_KILL_GRACE: Duration = Duration::from_secs(10);
 

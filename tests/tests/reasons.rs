@@ -42,13 +42,14 @@ fn end(profile: Profile, plan: Box<dyn Plan>, disturb: impl FnOnce(&mut Server))
 
 #[test]
 fn a_restart_that_fails_an_update_says_where_it_was() {
-    for (call, name) in [
-        (Call::Download, "Download"),
-        (Call::ArtifactInstall, "ArtifactInstall"),
-        (Call::ArtifactCommit, "ArtifactCommit"),
+    for (call, at) in [
+        (Call::Download, "before ArtifactInstall"),
+        (Call::ArtifactInstall, "in ArtifactInstall"),
+        (Call::ArtifactVerifyReboot, "before ArtifactCommit"),
+        (Call::ArtifactCommit, "in ArtifactCommit"),
     ] {
         let (status, reason) = end(Profile::SLOTS, Box::new(LostIn(call, false)), |_| {});
-        let wanted = format!("{name} was interrupted: the client was started again, or power was lost");
+        let wanted = format!("interrupted {at}: the client was started again, or power was lost");
         assert_eq!((status.as_str(), reason), ("failure", wanted));
     }
 }

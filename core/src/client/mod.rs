@@ -362,18 +362,15 @@ impl<'b, P: Platform> Client<'b, P> {
         if !self.reason.is_empty() || self.machine.verdict() == Verdict::Good {
             return;
         }
-        let why = self.requests.trouble();
-        let is_door =
-            matches!(state, State::InstallDoor | State::RebootDoor | State::CommitDoor) && !why.is_empty();
-        self.reason = if outcome == Outcome::Aborted {
-            Text::cut(format_args!("the server aborted the deployment"))
+        let why: Text<{ limits::REASON }> = Text::cut(format_args!("{}", self.requests.trouble()));
+        let is_door = matches!(state, State::InstallDoor | State::RebootDoor | State::CommitDoor);
+        if outcome == Outcome::Aborted {
+            self.fail(format_args!("the server aborted the deployment"));
         } else if state == State::ReportCommit {
-            Text::cut(format_args!("the server could not be asked before the commit: {why}"))
-        } else if is_door {
-            Text::cut(format_args!("the update control map could not be had anew: {why}"))
-        } else {
-            return;
-        };
+            self.fail(format_args!("the server could not be asked before the commit: {why}"));
+        } else if is_door && !why.is_empty() {
+            self.fail(format_args!("the update control map could not be had anew: {why}"));
+        }
     }
 
     fn perform(&mut self, now: Instant, action: Action) {

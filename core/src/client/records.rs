@@ -15,7 +15,6 @@ use crate::hal::{
 use crate::limits;
 use crate::machine::{Machine, Naming, Run};
 
-use crate::script::ScriptState;
 use crate::state::{Mode, Outcome};
 use crate::text::Text;
 use crate::time::Instant;
@@ -140,11 +139,11 @@ impl<P: Platform> Client<'_, P> {
     /// The restart itself is why the update failed, where nothing was before.
     fn explain_restart(&mut self, tag: Tag) {
         let at = match tag {
-            Tag::Store | Tag::BeforeInstall => ScriptState::Download,
-            Tag::Install => ScriptState::ArtifactInstall,
-            Tag::BeforeCommit | Tag::Commit => ScriptState::ArtifactCommit,
+            Tag::Store | Tag::BeforeInstall => "before ArtifactInstall",
+            Tag::Install => "in ArtifactInstall",
+            Tag::AfterReboot | Tag::BeforeCommit => "before ArtifactCommit",
+            Tag::Commit => "in ArtifactCommit",
             Tag::Reboot
-            | Tag::AfterReboot
             | Tag::BeforeCommitLeave
             | Tag::AfterCommit
             | Tag::Rollback
@@ -155,8 +154,7 @@ impl<P: Platform> Client<'_, P> {
         };
         let failed = self.machine.run() == Run::Daemon && self.machine.verdict() != Verdict::Good;
         if failed && self.reason.is_empty() {
-            let at = at.name();
-            self.fail(format_args!("{at} was interrupted: the client was started again, or power was lost"));
+            self.fail(format_args!("interrupted {at}: the client was started again, or power was lost"));
         }
     }
 

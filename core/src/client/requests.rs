@@ -14,7 +14,7 @@ use crate::api::auth::{self, AuthRequest, Identity};
 use crate::api::deployments::{self, Offer};
 use crate::api::inventory::{Accepted, Attributes};
 use crate::api::{Endpoint, Reply, V2Memory, check_url, error_text};
-use crate::config::ANSWER_WAIT;
+use crate::config::{ANSWER_WAIT, LOG_WAIT};
 use crate::control::{Map, MapError};
 use crate::deployment::Status;
 use crate::hal::{
@@ -197,16 +197,22 @@ impl Requests {
         self.denied = None;
     }
 
-    /// The outcome of a request that needs a token right behind an authentication in vain: one is enough for both the
-    /// inventory and the poll (server-api.md 2.2), and a time that the server asked for is for every request.
-    fn still_denied(&self, now: Instant) -> Option<Outcome> {
-        let Denied { until, asked_for } = self.denied.filter(|denied| now < denied.until)?;
-        let left = until.since(now).as_millis();
-        match asked_for {
-            true => Some(Outcome::Later(u32::try_from(left.div_ceil(1000)).ok())),
-            // Not the next one of the schedule, which comes when the pause is over.
-            false => (left > SHORTEST.as_millis() / 2).then_some(Outcome::Failure),
+    /// The time that the server asked for, when a token was asked for, and that is not over.
+    fn asked_to_wait(&self, now: Instant) -> Option<u64> {
+        let denied = self.denied.filter(|denied| denied.asked_for && now < denied.until)?;
+        Some(denied.until.since(now).as_millis().div_ceil(1000))
+    }
+
+    /// The outcome of a request that needs a token right behind an authentication in vain. A time that the server asked
+    /// for is for every request; else one authentication is enough for both the inventory and the poll of a round
+    /// (server-api.md 2.2), and the next round, which may come as soon as the pause is over, has its own.
+    fn still_denied(&self, now: Instant, call: ApiCall) -> Option<Outcome> {
+        if let Some(seconds) = self.asked_to_wait(now) {
+            return Some(Outcome::Later(u32::try_from(seconds).ok()));
         }
+        let Denied { until, .. } = self.denied?;
+        let in_this_round = until.since(now).as_millis() > SHORTEST.as_millis() / 2;
+        (in_this_round && matches!(call, ApiCall::Next | ApiCall::Inventory)).then_some(Outcome::Failure)
     }
 }
 
@@ -232,8 +238,12 @@ impl<P: Platform> Client<'_, P> {
         let fresh = matches!(call, ApiCall::Status { fresh_token: true, .. });
         if (fresh || self.requests.token.is_empty())
             && !self.requests.is_authenticating()
-            && let Some(outcome) = self.requests.still_denied(now)
+            && let Some(outcome) = self.requests.still_denied(now, call)
         {
+            if fresh {
+                // The repeat proves it.
+                self.requests.token.clear();
+            }
             return Work::Done(outcome);
         }
         match self.ask(now, call) {
@@ -350,7 +360,7 @@ impl<P: Platform> Client<'_, P> {
         let is_late = self.requests.answer_by.is_some_and(|at| at <= now);
         match self.requests.stage {
             Stage::Head(asked) | Stage::Body(asked, ..) if is_late => {
-                let limit = ANSWER_WAIT.as_secs();
+                let limit = asked.limit().as_secs();
                 let reason = failed!("{}: no whole answer within {limit} s", asked.name());
                 self.no_answer(now, asked, true, reason)
             }
@@ -406,6 +416,9 @@ impl<P: Platform> Client<'_, P> {
     /// Begins to ask for a token, at once or when the last vain attempt is long enough ago.
     pub(super) fn begin_token(&mut self, now: Instant) -> Result<(), Failed> {
         self.requests.token.clear();
+        if let Some(seconds) = self.requests.asked_to_wait(now) {
+            return Err(failed!("authentication: the server asked to wait for {seconds} s more"));
+        }
         match self.requests.no_token_before {
             Some(until) if now < until => {
                 self.requests.stage = Stage::Spacing(until);
@@ -591,7 +604,7 @@ impl<P: Platform> Client<'_, P> {
             etag: None,
         };
         self.requests.stage = Stage::Head(asked);
-        self.requests.answer_by = Some(now + ANSWER_WAIT);
+        self.requests.answer_by = Some(now + asked.limit());
         self.hal.network.start(now, &request).map_err(|error| failed!("{}: {error}", asked.name()))
     }
 
@@ -687,6 +700,7 @@ impl<P: Platform> Client<'_, P> {
                 Ok(token) => {
                     self.requests.token = Text::copy(token).unwrap_or_default();
                     self.requests.server = server;
+                    self.requests.denied = None;
                     // The server may have forgotten the device's inventory.
                     self.requests.accepted.forget();
                     self.hal.network.cancel();
@@ -828,6 +842,19 @@ impl Asked {
             Self::Log => "sending the deployment's log",
             Self::Inventory => "sending the inventory",
             Self::ControlMap => "asking for the control map",
+        }
+    }
+
+    /// How long the whole of it may take.
+    const fn limit(self) -> Duration {
+        match self {
+            Self::Log => LOG_WAIT,
+            Self::Token(_)
+            | Self::NextV2
+            | Self::NextV1
+            | Self::Status
+            | Self::Inventory
+            | Self::ControlMap => ANSWER_WAIT,
         }
     }
 
