@@ -67,7 +67,8 @@ impl Logger {
     fn write_line(&mut self, level: Level, time: &str, message: &str) {
         if self.dropped > 0 {
             let dropped = self.dropped;
-            let notice = format!("lines of the log that nobody read in time and that are lost: {dropped}");
+            let notice =
+                format!("lines of the log that could not be written in time and are lost: {dropped}");
             if self.outlet.write(line(Level::Warning, time, &notice).as_bytes()).is_ok() {
                 self.dropped = 0;
             }

@@ -6,22 +6,29 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags, fstat};
+use rustix::io::Errno;
 use rustix::pipe::PIPE_BUF;
 use thimble_core::hal::Clock;
-use thimble_core::time::Duration;
+use thimble_core::time::{Duration, Instant};
 
 use crate::clock::BootClock;
 use crate::wait::PollSet;
 
-/// How long a line waits for room. A reader that is only slow has made some by then.
+/// How long a text waits for room, anew whenever some of it went. A reader that is only slow has made some by then.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// How long a text may take in all: a slow serial line needs seconds for a screenful.
+const LONGEST: Duration = Duration::from_secs(10);
+
 /// A descriptor for lines. It may be a pipe, a terminal or a socket that others write to as well, so its flags stay
-/// as they are: before each write, poll(2) says whether there is room for [`PIPE_BUF`] bytes.
+/// as they are: before each write, poll(2) says whether there is room for [`PIPE_BUF`] bytes. Files and other devices
+/// do not wait for a reader, and some, like `/dev/kmsg`, never say that there is room.
 #[derive(Debug)]
 pub struct Outlet {
     to: To,
+    /// It may have to be read by somebody before there is room.
+    has_reader: bool,
     /// The last text found no room in time: the next does not wait.
     is_full: bool,
     /// The front of a line was written and its end was not.
@@ -73,8 +80,15 @@ impl Outlet {
         own.map_or(outlet, |own| Self::new(To::File(own)))
     }
 
-    const fn new(to: To) -> Self {
-        Self { to, is_full: false, is_torn: false }
+    fn new(to: To) -> Self {
+        let mut outlet = Self { to, has_reader: true, is_full: false, is_torn: false };
+        let kind = fstat(outlet.fd()).map(|found| FileType::from_raw_mode(found.st_mode));
+        outlet.has_reader = match kind {
+            Ok(FileType::Fifo | FileType::Socket) => true,
+            Ok(_) => outlet.fd().is_terminal(),
+            Err(_) => false,
+        };
+        outlet
     }
 
     /// Writes a whole number of lines, or fails: with [`io::ErrorKind::TimedOut`] when there was no room for long
@@ -85,33 +99,44 @@ impl Outlet {
     }
 
     fn put(&mut self, text: &[u8]) -> io::Result<()> {
-        let patience = if self.is_full { Duration::ZERO } else { PATIENCE };
-        let until = BootClock.now() + patience;
+        let begun = BootClock.now();
+        // Of what was full last time nothing is waited for.
+        let mut until = if self.is_full { begun } else { begun + PATIENCE };
         let mut rest = text;
         while !rest.is_empty() {
             let now = BootClock.now();
-            let mut set = PollSet::new();
-            let fd = self.fd();
-            set.write(&fd);
-            let is_ready = set.wait_ready(now, until)?;
-            let written = if is_ready {
-                rustix::io::write(fd, rest.get(..PIPE_BUF).unwrap_or(rest))
+            let written = if self.is_ready(now, until)? {
+                rustix::io::write(self.fd(), rest.get(..PIPE_BUF).unwrap_or(rest))
             } else {
-                Err(rustix::io::Errno::AGAIN)
+                Err(Errno::AGAIN)
             };
             match written {
-                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Ok(written) => {
+                    rest = rest.get(written..).unwrap_or_default();
+                    until = earlier(BootClock.now() + PATIENCE, begun + LONGEST);
+                }
+                Err(Errno::INTR) => {}
                 // Somebody else was quicker, or the descriptor does not wait by itself.
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) if now < until => {}
+                Err(Errno::AGAIN) if now < until => {}
                 Err(errno) => {
                     self.is_torn |= rest.len() < text.len();
-                    self.is_full = errno == rustix::io::Errno::AGAIN;
+                    self.is_full = errno == Errno::AGAIN;
                     return Err(if self.is_full { io::ErrorKind::TimedOut.into() } else { errno.into() });
                 }
             }
         }
         (self.is_full, self.is_torn) = (false, false);
         Ok(())
+    }
+
+    fn is_ready(&self, now: Instant, until: Instant) -> io::Result<bool> {
+        if !self.has_reader {
+            return Ok(true);
+        }
+        let mut set = PollSet::new();
+        let fd = self.fd();
+        set.write(&fd);
+        set.wait_ready(now, until)
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
@@ -121,6 +146,10 @@ impl Outlet {
             To::File(file) => file.as_fd(),
         }
     }
+}
+
+fn earlier(a: Instant, b: Instant) -> Instant {
+    if a < b { a } else { b }
 }
 
 #[cfg(test)]
@@ -164,6 +193,17 @@ mod tests {
         assert_eq!(read(&reader, PIPE_BUF), line[..PIPE_BUF]);
         outlet.write(b"next\n").unwrap();
         assert_eq!(read(&reader, PIPE_BUF), "\nnext\n");
+    }
+
+    #[test]
+    fn what_has_no_reader_is_written_though_poll_says_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        for path in [home.path().join("file"), "/dev/null".into()] {
+            let mut outlet = Outlet::create(&path).unwrap();
+            assert!(!outlet.has_reader);
+            outlet.write(b"a line\n").unwrap();
+        }
+        assert_eq!(std::fs::read(home.path().join("file")).unwrap(), b"a line\n");
     }
 
     #[test]
