@@ -47,6 +47,14 @@ impl Tools {
         [&self.print, &self.set].into_iter().all(|tool| dirs.iter().any(|dir| dir.join(tool).is_file()))
     }
 
+    /// What stands between name and value in a script. U-Boot's own tools take a blank; the older of them take `=` for a
+    /// part of the name, and delete the variable. Others (libubootenv) take `=`, and pass over a line without.
+    fn separators(&self) -> (char, Option<char>) {
+        let version = self.run(&self.print, &["--version"], "").unwrap_or_default();
+        let is_uboots = version.windows(6).any(|word| word == b"U-Boot");
+        if is_uboots { (' ', None) } else { ('=', Some(' ')) }
+    }
+
     /// One call, so that the tool writes once.
     fn set_by_script(&mut self, changes: &[Change<'_>], separator: char) -> Result<(), BootError> {
         let line = |(name, value): &Change<'_>| format!("{name}{separator}{}\n", value.unwrap_or_default());
@@ -95,12 +103,15 @@ impl Environment for Tools {
         if !vars.apply(changes).map_err(BootError::Vars)? {
             return Ok(());
         }
-        // Some tools want a blank. Those that do not know it change nothing by it, and so the other way round.
-        let first = match self.set_by_script(changes, '=') {
+        let (first, second) = self.separators();
+        let why = match self.set_by_script(changes, first) {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        self.set_by_script(changes, ' ').map_err(|_| first)
+        match second {
+            Some(second) => self.set_by_script(changes, second).map_err(|_| why),
+            None => Err(why),
+        }
     }
 
     fn check(&mut self, _changes: &[Change<'_>]) -> Result<Vars, BootError> {
