@@ -286,7 +286,7 @@ impl Download {
                 stored = None;
                 // Before the first byte: others need this file system too.
                 let free = free_space(dir).map_err(on.error("look at the space for", Some(file)))?;
-                if size > free {
+                if let Some(free) = free.filter(|&free| size > free) {
                     let path = on.tree.file_path(file);
                     return Err(ModuleError::Space { path, needed: size, free });
                 }

@@ -25,8 +25,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, fstat, fstatvfs, mkdirat, mkfifoat, openat, renameat, statat,
-    syncfs, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, fstat, fstatfs, fstatvfs, mkdirat, mkfifoat, openat, renameat,
+    statat, syncfs, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -264,11 +264,18 @@ pub(super) fn create_file(files: &OwnedFd, name: &str) -> io::Result<fs::File> {
     create_new(files, name, Mode::RUSR | Mode::WUSR)
 }
 
-/// Bytes that this process may still write in the file system of a directory.
-pub(super) fn free_space(dir: &OwnedFd) -> io::Result<u64> {
+/// File systems that compress: more may fit than they say.
+const COMPRESSING: [u32; 5] = [0x2405_1905, 0x9123_683e, 0xf2f5_2010, 0x0000_72b6, 0x2fc1_2fc1];
+
+/// Bytes that this process may still write in the file system of a directory; `None` where nothing says so: a file system
+/// in memory without a limit, or one that compresses (UBIFS, btrfs, F2FS, JFFS2, ZFS).
+pub(super) fn free_space(dir: &OwnedFd) -> io::Result<Option<u64>> {
     let space = fstatvfs(dir)?;
+    // The kernel's numbers for kinds have 32 bits, whatever type they come in.
+    let kind = fstatfs(dir)?.f_type as u32;
     let blocks = if geteuid().is_root() { space.f_bfree } else { space.f_bavail };
-    Ok(blocks.saturating_mul(space.f_frsize))
+    let is_known = space.f_blocks > 0 && !COMPRESSING.contains(&kind);
+    Ok(is_known.then(|| blocks.saturating_mul(space.f_frsize)))
 }
 
 fn write(dir: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
