@@ -224,15 +224,15 @@ fn a_daemon_that_is_ended_while_an_update_waits_fails_it_before_install() {
 }
 
 /// Sets the limit of a running process's descriptors.
-fn limit_descriptors(daemon: &Daemon, limit: usize) {
-    let pid = daemon.pid().to_string();
-    let set = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={limit}:")]).status();
+fn limit_descriptors(pid: u32, limit: usize) {
+    let set =
+        Command::new("prlimit").args(["--pid", &pid.to_string(), &format!("--nofile={limit}:")]).status();
     assert!(set.expect("prlimit runs").success());
 }
 
 /// The number that the process's next descriptor will have.
-fn next_descriptor(daemon: &Daemon) -> usize {
-    let is_free = |number: &usize| !Path::new(&format!("/proc/{}/fd/{number}", daemon.pid())).exists();
+fn next_descriptor(pid: u32) -> usize {
+    let is_free = |number: &usize| !Path::new(&format!("/proc/{pid}/fd/{number}")).exists();
     (0..).find(is_free).expect("there are fewer descriptors than numbers")
 }
 
@@ -243,16 +243,21 @@ fn a_daemon_that_is_out_of_descriptors_answers_when_it_has_some_again() {
     managed.lab.on("ArtifactInstall", "sleep 600");
     let mut daemon = managed.start();
     managed.wait(&mut daemon, |_, _| managed.lab.journal().iter().any(|line| line == "ArtifactInstall"));
-    limit_descriptors(&daemon, next_descriptor(&daemon));
+    let pid = daemon.pid();
+    limit_descriptors(pid, next_descriptor(pid));
     let mut streams = ["mender-update.control", "mender-update.sock"]
         .map(|name| UnixStream::connect(managed.lab.path("store").join(name)).unwrap());
     streams[0].write_all(b"{\"do\":\"show\"}\n").unwrap();
     let log = managed.lab.path("daemon.log");
     for verb in ["control", "status"] {
         let wanted = format!("`{verb}` has to wait: ");
-        managed.wait(&mut daemon, |_, _| fs::read_to_string(&log).unwrap().contains(&wanted));
+        managed.wait(&mut daemon, |_, _| {
+            // It may have closed something since.
+            limit_descriptors(pid, next_descriptor(pid));
+            fs::read_to_string(&log).unwrap().contains(&wanted)
+        });
     }
-    limit_descriptors(&daemon, 100);
+    limit_descriptors(pid, 100);
     for stream in &mut streams {
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut answer = String::new();

@@ -25,6 +25,8 @@ pub(crate) struct Socket {
     log: SharedLog,
     /// Nobody is listened to until then.
     rests: Option<Instant>,
+    /// That was said, and nobody was heard since.
+    is_told: bool,
 }
 
 impl Socket {
@@ -37,7 +39,7 @@ impl Socket {
                 (None, PathBuf::new())
             }
         };
-        Self { listener, path, verb, log: session.log.clone(), rests: None }
+        Self { listener, path, verb, log: session.log.clone(), rests: None, is_told: false }
     }
 
     pub(crate) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
@@ -57,15 +59,20 @@ impl Socket {
         self.rests = self.rests.filter(|&until| now < until);
         while self.rests.is_none() {
             match listener.accept() {
-                Ok((stream, _)) => return stream.set_nonblocking(true).is_ok().then_some(stream),
+                Ok((stream, _)) => {
+                    self.is_told = false;
+                    return stream.set_nonblocking(true).is_ok().then_some(stream);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 // Who waited has gone.
                 Err(error)
                     if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
                 // Out of descriptors, say: they wait on, and asking at once would spin.
                 Err(error) => {
-                    let text = format_args!("`{}` has to wait: {error}", self.verb);
-                    self.log.borrow_mut().log(Level::Warning, text);
+                    if !std::mem::replace(&mut self.is_told, true) {
+                        let text = format_args!("`{}` has to wait: {error}", self.verb);
+                        self.log.borrow_mut().log(Level::Warning, text);
+                    }
                     self.rests = Some(now + REST);
                 }
             }
