@@ -40,6 +40,8 @@ pub struct Holder {
 pub enum LockError {
     /// Another client has it; `None`: it has not said who it is.
     Held(Option<Holder>),
+    /// Another client has it, and its file was removed.
+    FileRemoved,
     /// The lock file cannot be used.
     Io(io::Error),
 }
@@ -58,7 +60,7 @@ impl Lock {
         let whole = File::from(openat(directory.handle(), ".", flags, Mode::empty()).map_err(io_error)?);
         // Some file systems lock only files.
         if !lock(&whole).unwrap_or(true) {
-            return Err(LockError::Held(None));
+            return Err(LockError::FileRemoved);
         }
         // The note is a help, not the lock: on a full disk the lock still holds.
         let _ = ftruncate(&file, 0);
@@ -122,6 +124,10 @@ impl fmt::Display for LockError {
                 }
             }
             Self::Held(None) => f.write_str("another client is at work in this datastore"),
+            Self::FileRemoved => write!(
+                f,
+                "another client is at work in this datastore, whose {NAME} was removed: stop it, or wait for its end"
+            ),
             Self::Io(error) => write!(f, "cannot lock {NAME} in the datastore: {error}"),
         }
     }
@@ -132,7 +138,7 @@ impl std::error::Error for LockError {}
 impl hal::Error for LockError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Held(_) => Kind::Refused,
+            Self::Held(_) | Self::FileRemoved => Kind::Refused,
             Self::Io(error) => kind_of(error),
         }
     }
@@ -191,7 +197,7 @@ mod tests {
         let directory = DataDirectory::open(home.path()).unwrap();
         let lock = Lock::acquire(&directory, "daemon").unwrap();
         std::fs::remove_file(home.path().join(NAME)).unwrap();
-        assert!(matches!(Lock::acquire(&directory, "install"), Err(LockError::Held(None))));
+        assert!(matches!(Lock::acquire(&directory, "install"), Err(LockError::FileRemoved)));
         drop(lock);
         Lock::acquire(&directory, "install").unwrap();
     }
