@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 use crate::SharedLog;
 use crate::der::{self, INTEGER, OCTET_STRING, OID, Reader, SEQUENCE};
 use crate::fsat::{create_new, kind_of, open_base};
+use crate::paths::Word;
 
 /// Largest key file, in bytes.
 const KEY_FILE: u64 = 64 * 1024;
@@ -225,7 +226,7 @@ fn to_pem(tag: &str, der: Vec<u8>) -> String {
 
 /// Takes the key away from group and others.
 fn protect(file: &File, path: &Path, mode: u32, log: &SharedLog) {
-    let path = path.display();
+    let (path, word) = (path.display(), Word(path));
     let mode = mode & 0o7777;
     let mut log = log.borrow_mut();
     match fchmod(file, Mode::RUSR | Mode::WUSR) {
@@ -235,7 +236,7 @@ fn protect(file: &File, path: &Path, mode: u32, log: &SharedLog) {
         ),
         Err(errno) => log.log(
             Level::Warning,
-            format_args!("the device key {path} can be read by others (mode {mode:04o}): {errno}; run `chmod 600 {path}`"),
+            format_args!("the device key {path} can be read by others (mode {mode:04o}): {errno}; run `chmod 600 {word}`"),
         ),
     }
 }
@@ -305,7 +306,8 @@ impl fmt::Display for KeyError {
             // OpenSSL empties the output before it reads the input: they must not be the same file.
             Self::Encrypted(path) => write!(
                 f,
-                "device key {0}: protected by a passphrase, which is not supported; remove it: `openssl pkey -in {0} -out {0}.new && mv {0}.new {0}`",
+                "device key {1}: protected by a passphrase, which is not supported; remove it: `openssl pkey -in {0} -out {0}.new && mv {0}.new {0}`",
+                Word(path),
                 path.display()
             ),
             Self::Algorithm(path) => {

@@ -1,7 +1,28 @@
 //! Where things are: the directories of `spec/standalone-cli.md` 8 and everything in them (section 9).
 
 use std::ffi::OsString;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
+
+/// A path as a word of a command that a person may copy into a shell.
+pub(crate) struct Word<'a>(pub(crate) &'a Path);
+
+impl fmt::Display for Word<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.0.to_string_lossy();
+        if path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._+-".contains(&byte)) {
+            return f.write_str(&path);
+        }
+        f.write_char('\'')?;
+        for part in path.split_inclusive('\'') {
+            match part.strip_suffix('\'') {
+                Some(part) => write!(f, "{part}'\\''")?,
+                None => f.write_str(part)?,
+            }
+        }
+        f.write_char('\'')
+    }
+}
 
 /// The three directories, always absolute: children run elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,6 +212,15 @@ mod tests {
         assert_eq!(paths.fallback_config(), Path::new("/flag/mender.conf"));
         assert_eq!(paths.payloads(), Path::new("/flag/modules/v3/payloads"));
         assert_eq!(paths.config(), Path::new("/c/mender.conf"));
+    }
+
+    #[test]
+    fn a_path_in_a_command_is_one_word_of_the_shell() {
+        for path in ["/etc/mender/key.pem", "/my keys/it's $HOME.pem", "''", "/a\nb"] {
+            let command = format!("printf %s {}", Word(Path::new(path)));
+            let output = std::process::Command::new("sh").arg("-c").arg(command).output().unwrap();
+            assert_eq!(output.stdout, path.as_bytes());
+        }
     }
 
     #[test]

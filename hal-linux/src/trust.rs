@@ -14,6 +14,7 @@ use rustix::process::geteuid;
 use thimble_core::hal::{self, Kind};
 
 use crate::fsat::kind_of;
+use crate::paths::Word;
 
 /// Why a program is not run.
 #[derive(Debug)]
@@ -66,20 +67,22 @@ impl fmt::Display for Untrusted {
             Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
             Self::NotRegular(path) => write!(f, "{} is not a regular file", path.display()),
             Self::NotExecutable(path) => {
-                write!(f, "{0} is not executable; run `chmod +x {0}`", path.display())
+                write!(f, "{} is not executable; run `chmod +x {}`", path.display(), Word(path))
             }
             Self::Owner(path, uid) => {
                 write!(
                     f,
-                    "{0} belongs to user {uid}, who could change what runs as this client; run `chown root {0}`",
-                    path.display()
+                    "{} belongs to user {uid}, who could change what runs as this client; run `chown root {}`",
+                    path.display(),
+                    Word(path)
                 )
             }
             Self::Writable(path, mode) => {
                 write!(
                     f,
-                    "{0} (mode {mode:04o}) can be changed by group or others; run `chmod go-w {0}`",
-                    path.display()
+                    "{} (mode {mode:04o}) can be changed by group or others; run `chmod go-w {}`",
+                    path.display(),
+                    Word(path)
                 )
             }
         }

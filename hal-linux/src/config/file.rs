@@ -14,6 +14,7 @@ use super::{DeviceTier, FILE_MAX, Fault, Source, UnusableServer};
 use crate::bootloader::Choice;
 use crate::log::level_of;
 use crate::network::check_url;
+use crate::paths::Word;
 use crate::policy::{Inhibitor, Window};
 use crate::secret::Secret;
 
@@ -141,9 +142,9 @@ impl Keys {
         self.apply(&text)?;
         self.judge_servers(source.path);
         let exposed = self.token_in_file && mode & 0o004 != 0;
-        let path = source.path.display();
+        let (path, word) = (source.path.display(), Word(source.path));
         Ok(exposed
-            .then(|| format!("{path} holds TenantToken and can be read by every user (chmod 0600 {path})")))
+            .then(|| format!("{path} holds TenantToken and can be read by every user (chmod 0600 {word})")))
     }
 
     fn apply(&mut self, text: &[u8]) -> Result<(), Fault> {

@@ -9,6 +9,7 @@ use thimble_core::hal::{self, Kind};
 use super::proxy::ProxyFault;
 use super::url::UrlFault;
 use crate::file::FileError;
+use crate::paths::Word;
 
 /// Why a request failed. `String`s are the peer, as `host:port`.
 #[derive(Debug)]
@@ -267,7 +268,8 @@ impl fmt::Display for SetupError {
             }
             Self::NoKey(path) => write!(
                 f,
-                "HttpsClient.Key {0} holds no private key in PEM form that can be used; if it has a passphrase, remove it: `openssl pkey -in {0} -out {0}.new && mv {0}.new {0}`",
+                "HttpsClient.Key {1} holds no private key in PEM form that can be used; if it has a passphrase, remove it: `openssl pkey -in {0} -out {0}.new && mv {0}.new {0}`",
+                Word(path),
                 path.display()
             ),
             Self::KeyMismatch(path) => write!(

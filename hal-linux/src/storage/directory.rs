@@ -13,6 +13,7 @@ use rustix::process::geteuid;
 use thimble_core::hal::Level;
 
 use crate::fsat::open_base;
+use crate::paths::Word;
 
 /// Whether the store may change anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,11 +99,11 @@ impl DataDirectory {
     pub fn weakness(&self, path: &Path) -> io::Result<Option<(Level, String)>> {
         let stat = rustix::fs::fstat(&self.handle)?;
         let (owner, us) = (stat.st_uid, geteuid().as_raw());
-        let (path, mode) = (path.display(), stat.st_mode & 0o7777);
-        let mend = format!("run `chmod 0700 {path}`");
+        let (word, path, mode) = (Word(path), path.display(), stat.st_mode & 0o7777);
+        let mend = format!("run `chmod 0700 {word}`");
         Ok(if owner != 0 && owner != us {
             let text = format!(
-                "the datastore {path} belongs to user {owner}, who may change all of it; run `chown {us} {path}`"
+                "the datastore {path} belongs to user {owner}, who may change all of it; run `chown {us} {word}`"
             );
             Some((Level::Warning, text))
         } else if mode & 0o022 != 0 {
