@@ -128,7 +128,7 @@ fn number_of(variable: &str) -> Option<u64> {
 }
 
 #[test]
-#[ignore = "half a minute for each cut and processor"]
+#[ignore = "a quarter of a minute for each cut and processor"]
 fn power_is_lost_at_any_moment() {
     let Some(cuts) = number_of("THIMBLE_VM_CUTS") else {
         return eprintln!(
