@@ -74,3 +74,22 @@ fn a_server_that_cannot_be_asked_before_the_commit_is_the_reason() {
     let wanted = "the server could not be asked before the commit: reporting the status: ";
     assert!(reason.starts_with(wanted) && reason.contains("500"), "{reason:?}");
 }
+
+#[test]
+fn a_map_that_fails_an_update_is_the_reason_and_not_the_request_that_brought_it() {
+    for (point, name) in [("ArtifactInstall_Enter", "install"), ("ArtifactCommit_Enter", "commit")] {
+        let (status, reason) = end(Profile::SLOTS, Box::new(Smooth), |server| {
+            server.v2 = true;
+            let deployment = server.deployments.get_mut(DEPLOYMENT).unwrap();
+            deployment.control_map =
+                Some(format!(r#"{{"id":"{DEPLOYMENT}","states":{{"{point}":{{"action":"fail"}}}}}}"#));
+            // An earlier request was in trouble.
+            server.disturb(Endpoint::Inventory, 0, 1, ServerFault::Status(500));
+        });
+        assert_eq!(status, "failure", "{name}");
+        assert!(
+            reason.starts_with("not allowed to go on before") && reason.ends_with("said fail"),
+            "{reason:?}"
+        );
+    }
+}
