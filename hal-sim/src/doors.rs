@@ -234,6 +234,10 @@ impl Doors {
 
     /// The server's map came with the offer, or anew; the outcome of the request.
     pub fn receive(&mut self, machine: &mut Machine, offer: bool, now: Instant) -> Outcome {
+        if offer && self.server != Server::Aborted {
+            // What expired while there was nothing to do is no word about this deployment.
+            self.reference.purge(now);
+        }
         let outcome = match self.server {
             Server::Silent if offer => {
                 self.reference.gone(parse_id(DEPLOYMENT).unwrap_or_default());
@@ -325,10 +329,12 @@ impl Doors {
     /// The deployment is over.
     ///
     /// # Errors
-    /// The record of the maps cannot be read: it would fail the next one too.
+    /// The record of the maps cannot be read: it would fail the next one too. One that was damaged since the last
+    /// deployment is left to the next.
     pub fn at_end(&self, record: Option<&[u8]>) -> Result<(), String> {
         let boot = Config::default().update_control_map_boot_expiration;
         match record.map(|record| Pool::load(record, Instant::ZERO, boot)) {
+            Some(Err(_)) if !self.readable => Ok(()),
             Some(Err(error)) => Err(format!("after the deployment: {error}")),
             Some(Ok(_)) | None => Ok(()),
         }
