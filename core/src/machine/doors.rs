@@ -23,6 +23,8 @@ pub(super) struct Doors {
     dirty: bool,
     /// The saved maps cannot be read: what they held back must not go on.
     unreadable: bool,
+    /// They were not written anew since.
+    damaged: bool,
     /// The server's map for the deployment cannot be used: the deployment fails at once.
     refused: bool,
     /// A deployment begins; the server's word about it comes next.
@@ -85,13 +87,14 @@ impl Machine {
     /// The record of the maps was written.
     pub const fn maps_saved(&mut self) {
         self.doors.dirty = false;
+        self.doors.damaged = false;
     }
 
     /// At start: the maps on record; `None` when the record cannot be read.
     pub fn load_maps(&mut self, pool: Option<Pool>) {
         match pool {
             Some(pool) => self.doors.pool = pool,
-            None => self.doors.unreadable = true,
+            None => (self.doors.unreadable, self.doors.damaged) = (true, true),
         }
     }
 
@@ -226,7 +229,7 @@ impl Machine {
         self.doors.pool.purge_expired(now);
         // A record that cannot be read has done its duty: it would fail the next deployment that restarts the device.
         self.changed_from(&before);
-        self.doors.dirty |= self.doors.unreadable;
+        self.doors.dirty |= self.doors.damaged;
         self.doors.refused = false;
         self.doors.unreadable = false;
         self.pass();
