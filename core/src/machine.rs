@@ -434,7 +434,7 @@ impl Machine {
 }
 
 /// The wait the server asked for.
-const fn retry_after(outcome: Outcome) -> Option<RetryAfter> {
+pub(crate) const fn retry_after(outcome: Outcome) -> Option<RetryAfter> {
     match outcome {
         Outcome::Later(Some(seconds)) => Some(RetryAfter { seconds }),
         Outcome::Later(None)

@@ -72,6 +72,20 @@ impl Device {
         panic!("goes on for ever: {:?}", self.did);
     }
 
+    /// Until it waits; the server offers its deployment with this map.
+    fn run_offered(&mut self, map: &str, outcome: &impl Fn(Op) -> Outcome) {
+        while let Action::Start(id, op) = self.action.clone() {
+            self.note(op);
+            if op == Op::Request(ApiCall::Next) {
+                self.machine.offer(Text::copy(ID).unwrap());
+                self.machine.set_server_map(self.now, Map::from_server(Some(map), ID).map_err(|_| ()));
+                self.action = self.machine.step(self.now, Event::Done(id, Outcome::Success));
+            } else {
+                self.complete(id, op, outcome);
+            }
+        }
+    }
+
     fn complete(&mut self, id: OpId, op: Op, outcome: &impl Fn(Op) -> Outcome) {
         let mut ended = outcome(op);
         match op {
@@ -373,16 +387,7 @@ fn each_deployment_has_all_its_retries_of_the_refresh() {
 fn an_approval_does_not_wait_for_a_server_that_does_not_answer() {
     let map = format!(r#"{{"id":"{ID}","states":{{"ArtifactInstall_Enter":{{"action":"pause"}}}}}}"#);
     let mut device = Device::start();
-    while let Action::Start(id, op) = device.action.clone() {
-        device.note(op);
-        if op == Op::Request(ApiCall::Next) {
-            device.machine.offer(Text::copy(ID).unwrap());
-            device.machine.set_server_map(device.now, Map::from_server(Some(&map), ID).map_err(|_| ()));
-            device.action = device.machine.step(device.now, Event::Done(id, Outcome::Success));
-        } else {
-            device.complete(id, op, &|_| Outcome::Success);
-        }
-    }
+    device.run_offered(&map, &|_| Outcome::Success);
     assert!(matches!(device.machine.held(), Some((Point::Install, Held::Map(_)))), "{:?}", device.did);
     let no_refresh = |op| match op {
         Op::Request(ApiCall::ControlMap) => Outcome::Failure,
@@ -451,16 +456,7 @@ fn a_policy_that_wants_to_be_asked_again_does_not_make_the_server_be_asked() {
         Op::AskPolicy(_) => Outcome::Later(Some(60)),
         _ => Outcome::Success,
     };
-    while let Action::Start(id, op) = device.action.clone() {
-        device.note(op);
-        if op == Op::Request(ApiCall::Next) {
-            device.machine.offer(Text::copy(ID).unwrap());
-            device.machine.set_server_map(device.now, Map::from_server(Some(&map), ID).map_err(|_| ()));
-            device.action = device.machine.step(device.now, Event::Done(id, Outcome::Success));
-        } else {
-            device.complete(id, op, &held);
-        }
-    }
+    device.run_offered(&map, &held);
     for _ in 0..10 {
         device.wait(60);
         device.run_with(held);

@@ -351,6 +351,7 @@ impl<'b, P: Platform> Client<'b, P> {
         }
         let (state, _) = self.machine.place();
         let action = self.machine.step(now, Event::Done(id, outcome));
+        // What a map or a policy said comes first: it is the reason then.
         self.note_doors();
         self.explain(state, outcome);
         self.perform(now, action);

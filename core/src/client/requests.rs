@@ -22,7 +22,7 @@ use crate::hal::{
 };
 use crate::json::Value;
 use crate::limits;
-use crate::machine::ApiCall;
+use crate::machine::{ApiCall, retry_after};
 use crate::retry::SHORTEST;
 use crate::state::Outcome;
 use crate::text::Text;
@@ -642,16 +642,10 @@ impl<P: Platform> Client<'_, P> {
             // come a while after this turn began.
             let answered = self.hal.clock.now();
             self.requests.no_token_before = Some(answered + SHORTEST);
-            let (asked_for, wait) = match outcome {
-                Outcome::Later(Some(seconds)) => (true, Duration::from_secs(seconds.into()).max(SHORTEST)),
-                Outcome::Later(None)
-                | Outcome::Success
-                | Outcome::Nothing
-                | Outcome::Automatic
-                | Outcome::Failure
-                | Outcome::Refused
-                | Outcome::Aborted => (false, SHORTEST),
-            };
+            let asked_for = retry_after(outcome);
+            let wait =
+                asked_for.map_or(SHORTEST, |after| Duration::from_secs(after.seconds.into()).max(SHORTEST));
+            let asked_for = asked_for.is_some();
             self.requests.denied = Some(Denied { until: answered + wait, asked_for });
             return Ok(Poll::Ready(Some(outcome)));
         }
