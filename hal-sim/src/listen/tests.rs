@@ -21,7 +21,7 @@ fn exchange(listener: &Listener, request: &str) -> String {
     tcp.write_all(request.as_bytes()).unwrap();
     // A server that resets the connection may be quicker; what has come of the answer says the rest.
     if let Err(error) = tcp.shutdown(std::net::Shutdown::Write) {
-        assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
+        assert_eq!(error.kind(), io::ErrorKind::NotConnected);
     }
     let mut answer = Vec::new();
     let _ = tcp.read_to_end(&mut answer);
