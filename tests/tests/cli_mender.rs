@@ -119,7 +119,8 @@ fn what_both_clients_do_the_same() {
         (&[("ArtifactInstall_Enter_00", "exit 1"), ("SupportsRollback", "echo No")], "rollback"),
         (&[("ArtifactCommit_Enter_00", "exit 1")], "commit"),
         (&[("ArtifactCommit", "exit 1")], "commit"),
-        (&[("Download", "exit 1")], "commit"),
+        // With a module that leaves without a look at the FIFO, that client now and then waits for ever (seen in 12 of 300).
+        (&[("Download", "cat stream-next; exit 1")], "commit"),
     ] {
         let Some([theirs, ours]) = both(behaviour, verb) else { return };
         assert_eq!(actions(&theirs.1), actions(&ours.1), "{behaviour:?} {verb}");
