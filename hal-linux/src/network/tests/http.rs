@@ -312,7 +312,10 @@ fn a_name_is_looked_up_and_every_address_tried() {
         "{error}"
     );
     network.setup.resolver = crate::network::resolve::system;
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Not closed: a child that another test has just forked would hold it open for a moment.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::shutdown(&nobody, rustix::net::Shutdown::Both).unwrap();
+    let port = nobody.local_addr().unwrap().port();
     let error = head(&mut network, &get(&format!("http://localhost:{port}/"))).unwrap_err();
     assert!(matches!(error, NetworkError::Connect(..)) && error.kind() == Kind::Connection, "{error}");
 }
