@@ -22,8 +22,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The directory is locked too: whoever removes the file does not let a second client in.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
-    _directory: File,
+    file: File,
+    directory: File,
 }
 
 /// Who holds the lock, as it said itself.
@@ -65,7 +65,17 @@ impl Lock {
         // The note is a help, not the lock: on a full disk the lock still holds.
         let _ = ftruncate(&file, 0);
         let _ = file.write_all(format!("{} {verb}\n", std::process::id()).as_bytes());
-        Ok(Self { _file: file, _directory: whole })
+        Ok(Self { file, directory: whole })
+    }
+}
+
+impl Drop for Lock {
+    /// Closing is not enough: a child that was just forked shares both until its program runs. The directory goes first,
+    /// so that who gets the file gets both.
+    fn drop(&mut self) {
+        for locked in [&self.directory, &self.file] {
+            let _ = flock(locked, FlockOperation::Unlock);
+        }
     }
 }
 
