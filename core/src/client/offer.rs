@@ -1,9 +1,15 @@
-//! The server's offer on record: what a later process needs to go on with a download.
+//! The server's offer: what this process must hold the artifact against, and the record that a later process needs to
+//! go on with a download.
 //!
 //! Layout: format number (1 byte), `postcard` of [`SavedOffer`], CRC-32 (IEEE) of all before it, little endian. Fields
 //! are appended, never reordered; the golden bytes in the tests guard it.
 
+use core::fmt;
+
 use serde::{Deserialize, Serialize};
+
+use crate::limits;
+use crate::text::Text;
 
 /// The format this version writes, and the only one it reads: without an offer it can use, a restart in Download ends
 /// the deployment.
@@ -45,6 +51,58 @@ impl<'a> SavedOffer<'a> {
         let (offer, rest) = postcard::take_from_bytes::<Self>(record).ok()?;
         let whole = crc32fast::hash(body).to_le_bytes() == *crc && rest.is_empty();
         (whole && !offer.id.is_empty() && !offer.link.is_empty()).then_some(offer)
+    }
+}
+
+/// What the server said about the artifact it offered.
+#[derive(Debug, Default)]
+pub(super) struct Offered {
+    artifact_name: Text<{ limits::NAME }>,
+    fits_device: bool,
+    /// Why its link cannot be used.
+    pub(super) bad_link: Text<80>,
+}
+
+/// Why an artifact is not the one that was offered.
+#[derive(Debug)]
+pub(super) enum NotOffered {
+    Name(Text<{ limits::NAME }>),
+    DeviceType,
+}
+
+impl fmt::Display for NotOffered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(offered) => {
+                write!(f, "the server offered artifact \"{offered}\", the link gives another")
+            }
+            Self::DeviceType => f.write_str("the server's offer is not for this device type"),
+        }
+    }
+}
+
+impl Offered {
+    pub(super) const fn new(artifact_name: Text<{ limits::NAME }>, fits_device: bool) -> Self {
+        Self { artifact_name, fits_device, bad_link: Text::new() }
+    }
+
+    pub(super) fn artifact_name(&self) -> &str {
+        self.artifact_name.as_str()
+    }
+
+    pub(super) const fn fits_device(&self) -> bool {
+        self.fits_device
+    }
+
+    /// The artifact must be the one that was offered, and offered to this device.
+    pub(super) fn check(&self, name: &str) -> Result<(), NotOffered> {
+        if self.artifact_name != *name {
+            return Err(NotOffered::Name(self.artifact_name.clone()));
+        }
+        if !self.fits_device {
+            return Err(NotOffered::DeviceType);
+        }
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the client keeps: the record of the update, the header of its artifact, and the provides.
 
+use super::offer::Offered;
 use super::offer::SavedOffer;
-use super::requests::Offered;
 use super::{Client, Source};
 use crate::api::check_url;
 use crate::artifact::{depends, provides};

@@ -216,7 +216,7 @@ impl<P: Platform> Client<'_, P> {
             Source::Unknown => {
                 return Err(refused!(
                     "the server's link to the artifact cannot be used: {}",
-                    self.requests.offered.bad_link()
+                    self.requests.offered.bad_link
                 ));
             }
         };
