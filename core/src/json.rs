@@ -3,7 +3,14 @@
 //! [`Value::parse`] accepts exactly RFC 8259 in UTF-8, at most [`DEPTH`] levels deep, and nothing behind it but
 //! white space. After that, walking cannot fail. Nothing here recurses: depth costs no stack.
 
+mod out;
+mod scan;
+
 use core::fmt::{self, Write};
+
+use scan::{Scanner, skip, skip_string};
+
+pub use out::{Escape, Out, Overflow};
 
 /// How deep arrays and objects may nest: meta-data of artifacts may have 64 levels (`artifact.md` 8).
 pub const DEPTH: u32 = 64;
@@ -41,11 +48,11 @@ impl<'a> Value<'a> {
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
         let text = str::from_utf8(text)
             .map_err(|error| Error { at: error.valid_up_to(), what: "bytes that are not UTF-8" })?;
-        let mut scanner = Scanner { text: text.as_bytes(), at: 0 };
+        let mut scanner = Scanner::at(text, 0);
         scanner.space();
-        let start = scanner.at;
+        let start = scanner.position();
         scanner.value()?;
-        let end = scanner.at;
+        let end = scanner.position();
         scanner.space();
         if scanner.peek().is_some() {
             return scanner.fail("something behind the value");
@@ -263,14 +270,14 @@ impl<'a> Walk<'a> {
     }
 
     fn next(&mut self) -> Option<Value<'a>> {
-        let mut scanner = Scanner { text: self.text.as_bytes(), at: self.at };
+        let mut scanner = Scanner::at(self.text, self.at);
         scanner.space();
         if matches!(scanner.peek(), Some(b',' | b':')) {
             scanner.step();
             scanner.space();
         }
-        let start = scanner.at;
-        let rest = scanner.text.get(start..).unwrap_or_default();
+        let start = scanner.position();
+        let rest = scanner.rest();
         if matches!(rest, [] | [b'}' | b']', ..]) {
             return None;
         }
@@ -279,351 +286,5 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Length of the value at the front of `text`, which stands in a valid text.
-fn skip(text: &[u8]) -> usize {
-    let mut depth: usize = 0;
-    let mut at: usize = 0;
-    while let Some(&byte) = text.get(at) {
-        match byte {
-            b'"' => at = skip_string(text, at),
-            b'{' | b'[' => {
-                depth = depth.saturating_add(1);
-                at = at.saturating_add(1);
-                continue;
-            }
-            b'}' | b']' => {
-                depth = depth.saturating_sub(1);
-                at = at.saturating_add(1);
-            }
-            b',' | b':' | b' ' | b'\t' | b'\n' | b'\r' => {
-                at = at.saturating_add(1);
-                continue;
-            }
-            // A number or a word ends before whatever cannot belong to it.
-            _ => {
-                let rest = text.get(at..).unwrap_or_default();
-                let word = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
-                at = at.saturating_add(rest.iter().position(|b| !word(b)).unwrap_or(rest.len()).max(1));
-            }
-        }
-        if depth == 0 {
-            break;
-        }
-    }
-    at.min(text.len())
-}
-
-/// Offset behind the string whose first quote stands at `at` of a valid text.
-fn skip_string(text: &[u8], at: usize) -> usize {
-    let mut at = at.saturating_add(1);
-    while let Some(&byte) = text.get(at) {
-        at = at.saturating_add(if byte == b'\\' { 2 } else { 1 });
-        if byte == b'"' {
-            break;
-        }
-    }
-    at.min(text.len())
-}
-
-/// Finds the end of values, checking everything on the way.
-struct Scanner<'a> {
-    text: &'a [u8],
-    at: usize,
-}
-
-impl Scanner<'_> {
-    fn value(&mut self) -> Result<(), Error> {
-        // One bit per open level, the innermost lowest: 1 for an object.
-        let mut open: u64 = 0;
-        let mut depth: u32 = 0;
-        loop {
-            self.space();
-            match self.peek() {
-                Some(bracket @ (b'{' | b'[')) => {
-                    if depth == DEPTH {
-                        return self.fail("too many levels");
-                    }
-                    let is_object = bracket == b'{';
-                    open = open << 1 | u64::from(is_object);
-                    depth = depth.saturating_add(1);
-                    self.step();
-                    self.space();
-                    let empty = self.peek() == Some(if is_object { b'}' } else { b']' });
-                    if !empty {
-                        if is_object {
-                            self.key()?;
-                        }
-                        continue;
-                    }
-                }
-                Some(b'"') => self.string()?,
-                Some(b'-' | b'0'..=b'9') => self.number()?,
-                Some(b't') => self.word(b"true")?,
-                Some(b'f') => self.word(b"false")?,
-                Some(b'n') => self.word(b"null")?,
-                Some(_) => return self.fail("no value"),
-                None => return self.fail("it ends"),
-            }
-            // Behind a value: levels end until one goes on.
-            loop {
-                if depth == 0 {
-                    return Ok(());
-                }
-                let is_object = open & 1 == 1;
-                self.space();
-                match (self.peek(), is_object) {
-                    (Some(b','), _) => {
-                        self.step();
-                        if is_object {
-                            self.space();
-                            self.key()?;
-                        }
-                        break;
-                    }
-                    (Some(b'}'), true) | (Some(b']'), false) => {
-                        self.step();
-                        open >>= 1;
-                        depth = depth.saturating_sub(1);
-                    }
-                    (Some(_), _) => return self.fail("neither a comma nor an end"),
-                    (None, _) => return self.fail("it ends"),
-                }
-            }
-        }
-    }
-
-    fn key(&mut self) -> Result<(), Error> {
-        if self.peek() != Some(b'"') {
-            return self.fail("no key");
-        }
-        self.string()?;
-        self.space();
-        if self.peek() != Some(b':') {
-            return self.fail("no colon");
-        }
-        self.step();
-        Ok(())
-    }
-
-    fn string(&mut self) -> Result<(), Error> {
-        self.step();
-        loop {
-            match self.peek() {
-                Some(b'"') => {
-                    self.step();
-                    return Ok(());
-                }
-                Some(b'\\') => {
-                    self.step();
-                    match self.peek() {
-                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.step(),
-                        Some(b'u') => self.unicode()?,
-                        _ => return self.fail("an unknown escape"),
-                    }
-                }
-                Some(0..0x20) => return self.fail("a control character"),
-                Some(_) => self.step(),
-                None => return self.fail("it ends"),
-            }
-        }
-    }
-
-    /// Behind a backslash: `uXXXX`, or two of them when they are the halves of a pair.
-    fn unicode(&mut self) -> Result<(), Error> {
-        const LONE: &str = "half a surrogate pair";
-        match self.unit()? {
-            0xd800..0xdc00 => {
-                if self.peek() != Some(b'\\') {
-                    return self.fail(LONE);
-                }
-                self.step();
-                match self.unit()? {
-                    0xdc00..0xe000 => Ok(()),
-                    _ => self.fail(LONE),
-                }
-            }
-            0xdc00..0xe000 => self.fail(LONE),
-            _ => Ok(()),
-        }
-    }
-
-    fn unit(&mut self) -> Result<u32, Error> {
-        if self.peek() != Some(b'u') {
-            return self.fail("no second half of a surrogate pair");
-        }
-        self.step();
-        let mut unit = 0;
-        for _ in 0..4 {
-            let Some(digit) = self.peek().and_then(|b| char::from(b).to_digit(16)) else {
-                return self.fail("no hexadecimal digit");
-            };
-            unit = unit << 4 | digit;
-            self.step();
-        }
-        Ok(unit)
-    }
-
-    fn number(&mut self) -> Result<(), Error> {
-        if self.peek() == Some(b'-') {
-            self.step();
-        }
-        if self.peek() == Some(b'0') {
-            self.step();
-        } else {
-            self.digits()?;
-        }
-        if self.peek() == Some(b'.') {
-            self.step();
-            self.digits()?;
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.step();
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.step();
-            }
-            self.digits()?;
-        }
-        Ok(())
-    }
-
-    fn digits(&mut self) -> Result<(), Error> {
-        let start = self.at;
-        while matches!(self.peek(), Some(b'0'..=b'9')) {
-            self.step();
-        }
-        if self.at == start { self.fail("no digit") } else { Ok(()) }
-    }
-
-    fn word(&mut self, word: &'static [u8]) -> Result<(), Error> {
-        let end = self.at.saturating_add(word.len());
-        if self.text.get(self.at..end) != Some(word) {
-            return self.fail("no value");
-        }
-        self.at = end;
-        Ok(())
-    }
-
-    fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.step();
-        }
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
-    }
-
-    const fn step(&mut self) {
-        self.at = self.at.saturating_add(1);
-    }
-
-    const fn fail<T>(&self, what: &'static str) -> Result<T, Error> {
-        Err(Error { at: self.at, what })
-    }
-}
-
-/// What was to be written does not fit in the lent buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Overflow {
-    /// Length of the buffer.
-    pub limit: usize,
-}
-
-impl fmt::Display for Overflow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a request does not fit in the buffer of {} bytes; lend a larger one", self.limit)
-    }
-}
-
-impl core::error::Error for Overflow {}
-
-/// Writes text into a lent buffer. Too much is remembered and reported once, by [`Self::finish`].
-#[derive(Debug)]
-pub struct Out<'b> {
-    buf: &'b mut [u8],
-    len: usize,
-    overflown: bool,
-}
-
-impl<'b> Out<'b> {
-    /// Begins at the front of `buf`.
-    pub const fn new(buf: &'b mut [u8]) -> Self {
-        Self { buf, len: 0, overflown: false }
-    }
-
-    /// Text as it is.
-    pub fn raw(&mut self, text: &str) {
-        // The result is the same as what is remembered.
-        let _ = self.write_str(text);
-    }
-
-    /// A JSON string that stands for `text`.
-    pub fn string(&mut self, text: impl fmt::Display) {
-        self.raw("\"");
-        self.escaped(text);
-        self.raw("\"");
-    }
-
-    /// The inside of a JSON string that stands for `text`.
-    pub fn escaped(&mut self, text: impl fmt::Display) {
-        let _ = write!(Escape(self), "{text}");
-    }
-
-    /// What was written, if all of it fitted.
-    pub fn finish(self) -> Result<&'b str, Overflow> {
-        let overflow = Overflow { limit: self.buf.len() };
-        if self.overflown {
-            return Err(overflow);
-        }
-        // Only whole pieces of text were copied.
-        self.buf.get(..self.len).and_then(|text| str::from_utf8(text).ok()).ok_or(overflow)
-    }
-}
-
-impl Write for Out<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.len.saturating_add(text.len());
-        match self.buf.get_mut(self.len..end) {
-            Some(room) if !self.overflown => {
-                room.copy_from_slice(text.as_bytes());
-                self.len = end;
-                Ok(())
-            }
-            _ => {
-                self.overflown = true;
-                Err(fmt::Error)
-            }
-        }
-    }
-}
-
-/// Writes what comes as the inside of a JSON string. Stacks: a string inside a string is escaped twice.
-pub struct Escape<'w, W: Write>(pub &'w mut W);
-
-impl<W: Write> Write for Escape<'_, W> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut plain = text;
-        while let Some(at) =
-            plain.find(|c: char| c.is_ascii_control() || matches!(c, '"' | '\\' | '\u{2028}' | '\u{2029}'))
-        {
-            let (before, from) = plain.split_at_checked(at).unwrap_or((plain, ""));
-            self.0.write_str(before)?;
-            let mut chars = from.chars();
-            match chars.next() {
-                Some('"') => self.0.write_str("\\\"")?,
-                Some('\\') => self.0.write_str("\\\\")?,
-                Some('\n') => self.0.write_str("\\n")?,
-                Some('\r') => self.0.write_str("\\r")?,
-                Some('\t') => self.0.write_str("\\t")?,
-                Some(control) => write!(self.0, "\\u{:04x}", u32::from(control))?,
-                None => {}
-            }
-            plain = chars.as_str();
-        }
-        self.0.write_str(plain)
-    }
-}
-
 #[cfg(test)]
-#[path = "json_tests.rs"]
 mod tests;

@@ -1,0 +1,105 @@
+//! Writing JSON into lent memory.
+
+use core::fmt::{self, Write};
+
+/// What was to be written does not fit in the lent buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Overflow {
+    /// Length of the buffer.
+    pub limit: usize,
+}
+
+impl fmt::Display for Overflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a request does not fit in the buffer of {} bytes; lend a larger one", self.limit)
+    }
+}
+
+impl core::error::Error for Overflow {}
+
+/// Writes text into a lent buffer. Too much is remembered and reported once, by [`Self::finish`].
+#[derive(Debug)]
+pub struct Out<'b> {
+    buf: &'b mut [u8],
+    len: usize,
+    overflown: bool,
+}
+
+impl<'b> Out<'b> {
+    /// Begins at the front of `buf`.
+    pub const fn new(buf: &'b mut [u8]) -> Self {
+        Self { buf, len: 0, overflown: false }
+    }
+
+    /// Text as it is.
+    pub fn raw(&mut self, text: &str) {
+        // The result is the same as what is remembered.
+        let _ = self.write_str(text);
+    }
+
+    /// A JSON string that stands for `text`.
+    pub fn string(&mut self, text: impl fmt::Display) {
+        self.raw("\"");
+        self.escaped(text);
+        self.raw("\"");
+    }
+
+    /// The inside of a JSON string that stands for `text`.
+    pub fn escaped(&mut self, text: impl fmt::Display) {
+        let _ = write!(Escape(self), "{text}");
+    }
+
+    /// What was written, if all of it fitted.
+    pub fn finish(self) -> Result<&'b str, Overflow> {
+        let overflow = Overflow { limit: self.buf.len() };
+        if self.overflown {
+            return Err(overflow);
+        }
+        // Only whole pieces of text were copied.
+        self.buf.get(..self.len).and_then(|text| str::from_utf8(text).ok()).ok_or(overflow)
+    }
+}
+
+impl Write for Out<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len.saturating_add(text.len());
+        match self.buf.get_mut(self.len..end) {
+            Some(room) if !self.overflown => {
+                room.copy_from_slice(text.as_bytes());
+                self.len = end;
+                Ok(())
+            }
+            _ => {
+                self.overflown = true;
+                Err(fmt::Error)
+            }
+        }
+    }
+}
+
+/// Writes what comes as the inside of a JSON string. Stacks: a string inside a string is escaped twice.
+pub struct Escape<'w, W: Write>(pub &'w mut W);
+
+impl<W: Write> Write for Escape<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut plain = text;
+        while let Some(at) =
+            plain.find(|c: char| c.is_ascii_control() || matches!(c, '"' | '\\' | '\u{2028}' | '\u{2029}'))
+        {
+            let (before, from) = plain.split_at_checked(at).unwrap_or((plain, ""));
+            self.0.write_str(before)?;
+            let mut chars = from.chars();
+            match chars.next() {
+                Some('"') => self.0.write_str("\\\"")?,
+                Some('\\') => self.0.write_str("\\\\")?,
+                Some('\n') => self.0.write_str("\\n")?,
+                Some('\r') => self.0.write_str("\\r")?,
+                Some('\t') => self.0.write_str("\\t")?,
+                Some(control) => write!(self.0, "\\u{:04x}", u32::from(control))?,
+                None => {}
+            }
+            plain = chars.as_str();
+        }
+        self.0.write_str(plain)
+    }
+}
