@@ -1,5 +1,7 @@
 //! The push parser: which member comes when, and what of it may leave.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::manifest::{self, Manifest};
@@ -640,8 +642,9 @@ impl<'b> Parser<'b> {
             Member::Signature => {
                 if self.trust == Trust::Signed {
                     let mut signature = [0; limits::SIGNATURE];
-                    let signature = base64(small, &mut signature).ok_or(Error::BadSignature)?;
-                    if !verifier.verify(signature) {
+                    let length = STANDARD.decode_slice(small, &mut signature);
+                    let length = length.map_err(|_| Error::BadSignature)?;
+                    if !verifier.verify(signature.get(..length).unwrap_or_default()) {
                         return Err(Error::BadSignature);
                     }
                     self.signed = true;
@@ -729,41 +732,4 @@ fn check_version(text: &[u8]) -> Result<(), Error> {
     } else {
         Err(Error::BadVersion)
     }
-}
-
-/// Standard base64 with padding, without line breaks.
-fn base64<'o>(text: &[u8], out: &'o mut [u8]) -> Option<&'o [u8]> {
-    let (groups, rest) = text.as_chunks::<4>();
-    if !rest.is_empty() {
-        return None;
-    }
-    let mut len: usize = 0;
-    for (at, group) in groups.iter().enumerate() {
-        let last = at.saturating_add(1) == groups.len();
-        let (bits, bytes) = match *group {
-            [a, b, b'=', b'='] if last => (sextet(a)? << 18 | sextet(b)? << 12, 1),
-            [a, b, c, b'='] if last => (sextet(a)? << 18 | sextet(b)? << 12 | sextet(c)? << 6, 2),
-            [a, b, c, d] => (sextet(a)? << 18 | sextet(b)? << 12 | sextet(c)? << 6 | sextet(d)?, 3usize),
-        };
-        let [_, decoded @ ..] = bits.to_be_bytes();
-        let (decoded, unused) = decoded.split_at_checked(bytes)?;
-        if unused.iter().any(|&byte| byte != 0) {
-            return None;
-        }
-        let end = len.checked_add(bytes)?;
-        out.get_mut(len..end)?.copy_from_slice(decoded);
-        len = end;
-    }
-    out.get(..len)
-}
-
-fn sextet(digit: u8) -> Option<u32> {
-    Some(u32::from(match digit {
-        b'A'..=b'Z' => digit.wrapping_sub(b'A'),
-        b'a'..=b'z' => digit.wrapping_sub(b'a').wrapping_add(26),
-        b'0'..=b'9' => digit.wrapping_sub(b'0').wrapping_add(52),
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    }))
 }
