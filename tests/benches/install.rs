@@ -10,16 +10,16 @@
 
 #[path = "measure.rs"]
 mod measure;
+#[path = "packed.rs"]
+mod packed;
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use measure::{Usage, median, run};
-use thimble_core::artifact::Compression;
-use thimble_hal_sim::artifact_writer::ArtifactWriter;
+use packed::{command, text, write_payload, writer};
 
 /// Reads every stream and throws it away.
 const MODULE: &str = r#"#!/bin/sh
@@ -34,11 +34,8 @@ const RUNS: usize = 5;
 const ARTIFACT_INFO: &str = "/etc/mender/artifact_info";
 
 fn main() {
-    let args: Vec<_> = std::env::args().collect();
-    if let [_, word, artifact, payload, compression, tool] = args.as_slice()
-        && word == "write-artifact"
-    {
-        return write_artifact(Path::new(artifact), Path::new(payload), compression, tool);
+    if packed::is_writer() {
+        return;
     }
     let mib = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(256);
     let bench = Bench::new();
@@ -97,7 +94,7 @@ impl Bench {
         ];
         for (name, tool) in kinds {
             let artifact = self.dir.join(format!("large-{name}.mender"));
-            run(&mut writer(&artifact, &payload, name, tool.unwrap_or_default()));
+            run(&mut writer(&artifact, MODULE_NAME, &payload, name, tool.unwrap_or_default()));
             let cat =
                 median(RUNS, || command("sh", &["-c", &format!("cat {} | cat >/dev/null", text(&artifact))]));
             let mut floor = digest.cpu + cat.cpu;
@@ -154,7 +151,7 @@ impl Bench {
         let payload = self.dir.join("small");
         write_payload(&payload, 1);
         let artifact = self.dir.join("small.mender");
-        run(&mut writer(&artifact, &payload, "gzip", "gzip -c"));
+        run(&mut writer(&artifact, MODULE_NAME, &payload, "gzip", "gzip -c"));
         println!("wall time in ms (medians of 21)");
         let row = |what: &str, who: &str, used: Usage| {
             println!(
@@ -219,16 +216,6 @@ impl Drop for Bench {
     }
 }
 
-fn command(program: &str, args: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    command.args(args);
-    command
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
-}
-
 fn is_root() -> bool {
     Command::new("id").arg("-u").stdout(Stdio::piped()).output().is_ok_and(|output| output.stdout == b"0\n")
 }
@@ -236,44 +223,4 @@ fn is_root() -> bool {
 fn write_program(path: &Path, content: &str) {
     fs::write(path, content).expect("a program");
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("its mode");
-}
-
-/// This program once more, to write an artifact: a child inherits the peak memory of the process that starts it, so
-/// the one that measures must stay small.
-fn writer(artifact: &Path, payload: &Path, compression: &str, tool: &str) -> Command {
-    let program = std::env::current_exe().expect("this program");
-    command(text(&program), &["write-artifact", text(artifact), text(payload), compression, tool])
-}
-
-/// Writes an artifact of one file, compressed by a tool that reads stdin and writes stdout.
-fn write_artifact(artifact: &Path, payload: &Path, compression: &str, tool: &str) {
-    let content = fs::read(payload).expect("the payload");
-    let mut writer = ArtifactWriter::new("bench", MODULE_NAME, &["bench"]).file("payload", &content);
-    let kind = match compression {
-        "gzip" => Compression::Gzip,
-        "xz" => Compression::Xz,
-        "zstd" => Compression::Zstd,
-        _ => Compression::None,
-    };
-    if kind != Compression::None {
-        writer = writer.compress(kind, move |archive| {
-            let scratch = artifact.with_extension("tar");
-            fs::write(&scratch, archive).expect("a scratch file");
-            let output = Command::new("sh").args(["-c", &format!("{tool} <{}", text(&scratch))]).output();
-            output.expect("the compressor").stdout
-        });
-    }
-    fs::write(artifact, writer.build()).expect("the artifact");
-}
-
-/// Half of its bits are random (xorshift of a fixed seed): it compresses about two to one.
-fn write_payload(path: &Path, mib: usize) {
-    let mut file = std::io::BufWriter::new(fs::File::create(path).expect("the payload"));
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for _ in 0..mib * 1024 * 1024 / 8 {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        file.write_all(&(state & 0x0f0f_0f0f_0f0f_0f0f).to_le_bytes()).expect("the payload");
-    }
 }

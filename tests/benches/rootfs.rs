@@ -16,27 +16,24 @@
 
 #[path = "measure.rs"]
 mod measure;
+#[path = "packed.rs"]
+mod packed;
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use measure::{Usage, in_turn, run};
-use thimble_core::artifact::Compression;
-use thimble_hal_sim::artifact_writer::ArtifactWriter;
+use packed::{command, shell, text, write_payload, writer};
 
 /// The boot loader's own tools, over an environment of the bench.
 const TOOL: &str = "#!/bin/sh\nexec /usr/bin/NAME -c 'CONFIG' \"$@\"\n";
 const RUNS: usize = 5;
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    if let [_, verb, artifact, image, compression, tool] = args.as_slice()
-        && verb == "write-artifact"
-    {
-        return write_artifact(Path::new(artifact), Path::new(image), compression, tool);
+    if packed::is_writer() {
+        return;
     }
     let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse().ok());
     let (mib, runs) = (numbers.next().unwrap_or(256), numbers.next().unwrap_or(RUNS));
@@ -104,7 +101,7 @@ impl Bench {
         run(&mut command("mknod", &[text(&root_node), "b", &numbers[0], &numbers[1]]));
         std::os::unix::fs::symlink(&slot, &slot_node).expect("a link");
         let image = dir.join("image");
-        write_image(&image, mib);
+        write_payload(&image, mib);
         let mender = Path::new("/usr/bin/mender").exists();
         let info = "/etc/mender/artifact_info";
         let made = (mender && !Path::new(info).exists()).then(|| {
@@ -140,13 +137,8 @@ impl Bench {
             [("uncompressed", None), ("gzip", Some("gzip")), ("xz", Some("xz")), ("zstd", Some("zstd"))]
         {
             let artifact = self.dir.join(format!("{name}.mender"));
-            // By this program once more: a child inherits the peak memory of the process that starts it.
-            let program = std::env::current_exe().expect("this program");
             let compress = tool.map_or(String::new(), compressor);
-            run(&mut command(
-                text(&program),
-                &["write-artifact", text(&artifact), text(&self.image), name, &compress],
-            ));
+            run(&mut writer(&artifact, "rootfs-image", &self.image, name, &compress));
             self.compare(name, &artifact, tool);
             if tool.is_none() {
                 self.calls(&artifact);
@@ -337,26 +329,6 @@ fn compressor(tool: &str) -> String {
     format!("{tool} -6{quick} -c")
 }
 
-/// Writes an artifact of `image`, compressed by a tool that reads stdin and writes stdout.
-fn write_artifact(artifact: &Path, image: &Path, compression: &str, tool: &str) {
-    let content = fs::read(image).expect("the image");
-    let mut writer = ArtifactWriter::new("bench", "rootfs-image", &["bench"]).file("image", &content);
-    let kind = match compression {
-        "gzip" => Compression::Gzip,
-        "xz" => Compression::Xz,
-        "zstd" => Compression::Zstd,
-        _ => Compression::None,
-    };
-    if kind != Compression::None {
-        writer = writer.compress(kind, move |archive| {
-            let scratch = artifact.with_extension("tar");
-            fs::write(&scratch, archive).expect("a scratch file");
-            shell(&format!("{tool} < {}", text(&scratch))).output().expect("the compressor").stdout
-        });
-    }
-    fs::write(artifact, writer.build()).expect("the artifact");
-}
-
 /// The device mounted at `/`, as the mount table names it.
 fn mounted_root() -> String {
     let mounts = fs::read_to_string("/proc/mounts").expect("the mount table");
@@ -376,30 +348,4 @@ fn row(what: &str, used: Usage, floor: Usage) {
         used.wall / floor.wall,
         used.peak
     );
-}
-
-fn command(program: &str, args: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    command.args(args);
-    command
-}
-
-fn shell(line: &str) -> Command {
-    command("sh", &["-c", line])
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
-}
-
-/// Half of its bits are random (xorshift of a fixed seed): it compresses about two to one, and holds no zeros.
-fn write_image(path: &Path, mib: usize) {
-    let mut file = std::io::BufWriter::new(fs::File::create(path).expect("the image"));
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for _ in 0..mib * 1024 * 1024 / 8 {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        file.write_all(&(state & 0x0f0f_0f0f_0f0f_0f0f).to_le_bytes()).expect("the image");
-    }
 }
