@@ -1,18 +1,35 @@
 //! One client at a time: an exclusive lock in the datastore (C-8).
+//!
+//! The lock file says who holds the lock, and which script or module it has started last:
+//!
+//! ```text
+//! 812 daemon
+//! runs 4711 1094552 6a1f31a8-cb52-41b0-a5a2-bdad3f1e3a63
+//! ```
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, ftruncate, openat};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
+use rustix::process::Pid;
 use thimble_core::hal::{self, Kind};
 
 use crate::fsat::kind_of;
+use crate::process::left::{self, Left};
 use crate::storage::DataDirectory;
 
 const NAME: &str = "mender-update.lock";
+
+/// Longest first line.
+const HOLDER_MAX: usize = 64;
+
+/// What the second line begins with.
+const RUNS: &str = "runs ";
 
 /// [`Holder::find`] holds a shared lock for a moment; a client that starts just then tries again.
 const ATTEMPTS: u32 = 5;
@@ -22,8 +39,16 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The directory is locked too: whoever removes the file does not let a second client in.
 #[derive(Debug)]
 pub struct Lock {
-    file: File,
+    note: Rc<Note>,
     directory: File,
+    left: Option<Left>,
+}
+
+/// The text of the lock file, while the lock is held. It is a help, not the lock: on a full disk the lock still holds.
+#[derive(Debug)]
+pub struct Note {
+    file: File,
+    holder: String,
 }
 
 /// Who holds the lock, as it said itself.
@@ -62,18 +87,63 @@ impl Lock {
         if !lock(&whole).unwrap_or(true) {
             return Err(LockError::FileRemoved);
         }
-        // The note is a help, not the lock: on a full disk the lock still holds.
-        let _ = ftruncate(&file, 0);
-        let _ = file.write_all(format!("{} {verb}\n", std::process::id()).as_bytes());
-        Ok(Self { file, directory: whole })
+        let left = left_in(&read(&mut file));
+        let note = Note { file, holder: format!("{} {verb}\n", std::process::id()) };
+        // Who is killed before it ends what was left leaves it to the next.
+        note.write(left.as_ref());
+        Ok(Self { note: Rc::new(note), directory: whole, left })
     }
+
+    /// Where scripts and modules that are started are noted.
+    #[must_use]
+    pub fn note(&self) -> Rc<Note> {
+        Rc::clone(&self.note)
+    }
+
+    /// Ends the script or module that an earlier client left running when it was killed: its number, if there was one.
+    /// To be called before anything else is started. Waits 5 s at most; without `/proc` nothing is found.
+    ///
+    /// # Errors
+    /// Its number, and why it goes on.
+    pub fn end_left(&mut self) -> Result<Option<i32>, (i32, io::Error)> {
+        let Some(left) = self.left.take() else { return Ok(None) };
+        let ended = left.end().map_err(|error| (left.pid(), error))?;
+        self.note.write(None);
+        Ok(ended.then(|| left.pid()))
+    }
+}
+
+impl Note {
+    /// A child was started.
+    pub(crate) fn runs(&self, pid: Pid) {
+        self.write(Left::of(pid).as_ref());
+    }
+
+    fn write(&self, runs: Option<&Left>) {
+        let runs = runs.map_or(String::new(), |runs| format!("{RUNS}{runs}\n"));
+        let text = format!("{}{runs}", self.holder);
+        let _ = self.file.write_all_at(text.as_bytes(), 0);
+        let _ = self.file.set_len(text.len() as u64);
+    }
+}
+
+/// The text of the lock file, as much of it as can be ours.
+fn read(file: &mut File) -> String {
+    let mut text = [0; HOLDER_MAX + RUNS.len() + left::TEXT_MAX];
+    let length = file.read(&mut text).unwrap_or_default();
+    String::from_utf8_lossy(text.get(..length).unwrap_or_default()).into_owned()
+}
+
+fn left_in(text: &str) -> Option<Left> {
+    let (_, runs) = text.split_once('\n')?;
+    Left::parse(runs.strip_prefix(RUNS)?.strip_suffix('\n')?)
 }
 
 impl Drop for Lock {
     /// Closing is not enough: a child that was just forked shares both until its program runs. The directory goes first,
     /// so that who gets the file gets both.
     fn drop(&mut self) {
-        for locked in [&self.directory, &self.file] {
+        for locked in [&self.directory, &self.note.file] {
             let _ = flock(locked, FlockOperation::Unlock);
         }
     }
@@ -109,9 +179,9 @@ impl Holder {
     }
 
     fn read(file: &mut File) -> Option<Self> {
-        let mut note = [0; 64];
-        let length = file.read(&mut note).ok()?;
-        let (pid, verb) = str::from_utf8(&note[..length]).ok()?.strip_suffix('\n')?.split_once(' ')?;
+        let text = read(file);
+        let (holder, _) = text.split_once('\n')?;
+        let (pid, verb) = holder.split_once(' ').filter(|_| holder.len() < HOLDER_MAX)?;
         let plain = verb.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
         let pid = pid.parse().ok().filter(|&pid| pid > 1)?;
         plain.then(|| Self { pid, verb: verb.to_owned() })
@@ -157,6 +227,8 @@ impl hal::Error for LockError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::{Options, Process};
+    use crate::testing;
     use std::os::unix::fs::{MetadataExt, symlink};
 
     #[test]
@@ -210,6 +282,61 @@ mod tests {
         assert!(matches!(Lock::acquire(&directory, "install"), Err(LockError::FileRemoved)));
         drop(lock);
         Lock::acquire(&directory, "install").unwrap();
+    }
+
+    /// A child that its client left: noted, and alive when the lock is given back.
+    fn left(home: &tempfile::TempDir) -> Left {
+        let lock = Lock::acquire(&DataDirectory::open(home.path()).unwrap(), "install").unwrap();
+        let note = lock.note();
+        let program = home.path().join("module");
+        testing::script(&program, "exec sleep 1000");
+        let options = Options { outlives: true, note: Some(&note), ..Options::new(&program, 1024) };
+        drop(Process::spawn(&options).unwrap());
+        left_in(&std::fs::read_to_string(home.path().join(NAME)).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_a_killed_client_left_running_is_ended_by_the_next_that_wants_it_ended() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(home.path()).unwrap();
+        let pid = left(&home).pid();
+        // One that does not ask keeps the note.
+        let lock = Lock::acquire(&directory, "show-artifact").unwrap();
+        assert_eq!(
+            Holder::read(&mut File::open(home.path().join(NAME)).unwrap()).unwrap().verb,
+            "show-artifact"
+        );
+        drop(lock);
+        let mut lock = Lock::acquire(&directory, "commit").unwrap();
+        assert_eq!(lock.end_left().unwrap(), Some(pid));
+        assert_eq!(lock.end_left().unwrap(), None);
+        drop(lock);
+        let text = std::fs::read_to_string(home.path().join(NAME)).unwrap();
+        assert_eq!(text, format!("{} commit\n", std::process::id()));
+    }
+
+    #[test]
+    fn a_process_that_only_has_the_number_is_left_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(home.path()).unwrap();
+        let left = left(&home);
+        let other = |from: &str, to: &str| Left::parse(&left.to_string().replace(from, to)).unwrap();
+        let (start, boot) = {
+            let text = left.to_string();
+            let mut words = text.split(' ').skip(1).map(str::to_owned);
+            (words.next().unwrap(), words.next().unwrap())
+        };
+        let ours = Left::of(rustix::process::getpid()).unwrap();
+        for strange in [other(&start, "1"), other(&boot, "6a1f31a8-cb52-41b0-a5a2-bdad3f1e3a63"), ours] {
+            std::fs::write(home.path().join(NAME), format!("1234 daemon\n{RUNS}{strange}\n")).unwrap();
+            assert_eq!(Lock::acquire(&directory, "commit").unwrap().end_left().unwrap(), None, "{strange}");
+        }
+        assert!(left.end().unwrap(), "it was alive all the time");
+        for text in
+            ["", "runs", "4711", "4711 1", "4711 1 ", "1 1 a-b", "-5 1 a-b", "4711 x a-b", "4711 1 a-b c"]
+        {
+            assert_eq!(Left::parse(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use thimble_core::artifact::ManifestEntry;
 use thimble_core::client::Buffers;
@@ -16,6 +17,7 @@ use crate::clock::BootClock;
 use crate::decompress::Decompressor;
 use crate::handler::{Handlers, Rootfs};
 use crate::keys::{self, KeyError};
+use crate::lock::Note;
 use crate::module::Modules;
 use crate::network::HttpNetwork;
 use crate::paths::Paths;
@@ -70,6 +72,8 @@ pub struct Parts<'a> {
     pub policies: policy::Settings,
     /// The log.
     pub log: SharedLog,
+    /// Where scripts and modules that are started are noted: that of the lock, if it is held.
+    pub note: Option<Rc<Note>>,
 }
 
 /// The platform, ready to be driven.
@@ -77,15 +81,27 @@ pub struct Parts<'a> {
 /// # Errors
 /// When a directory of `parts` cannot be made absolute.
 pub fn hal(parts: Parts<'_>) -> io::Result<Hal<Linux>> {
-    let Parts { paths, device_type, storage, network, verifier, agent, key, boot, slots, policies, log } =
-        parts;
+    let Parts {
+        paths,
+        device_type,
+        storage,
+        network,
+        verifier,
+        agent,
+        key,
+        boot,
+        slots,
+        policies,
+        log,
+        note,
+    } = parts;
     let machine = Machine::default();
     let slots = LinuxSlots::new(paths.datastore(), boot.parts.clone(), machine.clone(), slots, log.clone())?;
     let rootfs = Rootfs::new(LinuxBootloader::new(boot, machine), slots);
-    let modules = Modules::new(paths.data(), paths.datastore(), log.clone())?;
+    let modules = Modules::new(paths.data(), paths.datastore(), log.clone())?.noted(note.clone());
     Ok(Hal {
         storage,
-        scripts: Scripts::new(paths.conf(), paths.datastore(), log.clone())?,
+        scripts: Scripts::new(paths.conf(), paths.datastore(), log.clone())?.noted(note),
         module: Handlers::new(modules, rootfs),
         network,
         system: Device::new(device_type, log.clone()),

@@ -15,6 +15,7 @@
 //! The leader stays a zombie until the end, so its number, and the group's, cannot come to mean another process.
 
 mod group;
+pub(crate) mod left;
 mod lines;
 
 use std::ffi::OsStr;
@@ -33,6 +34,7 @@ use thimble_core::hal::{Exit, Level};
 use thimble_core::time::{Duration, Instant, earliest};
 
 use self::lines::Lines;
+use crate::lock::Note;
 use crate::wait::{Backoff, PollSet};
 use crate::{SharedLog, sys};
 
@@ -82,13 +84,15 @@ pub struct Options<'a> {
     pub cap: usize,
     /// The child lives on when the [`Process`] is dropped (a reboot that is ending us).
     pub outlives: bool,
+    /// Where the child is noted, so that the next client ends it should this one be killed.
+    pub note: Option<&'a Note>,
 }
 
 impl<'a> Options<'a> {
     /// Runs `program` without arguments, its output to the sink up to `cap` bytes per stream.
     #[must_use]
     pub fn new(program: &'a Path, cap: usize) -> Self {
-        Self { program, args: &[], dir: None, stdout: Stdout::Lines, cap, outlives: false }
+        Self { program, args: &[], dir: None, stdout: Stdout::Lines, cap, outlives: false, note: None }
     }
 }
 
@@ -150,6 +154,9 @@ impl Process {
         }
         let mut child = command.spawn().map_err(|error| explained(error, options.program))?;
         let pid = Pid::from_child(&child);
+        if let Some(note) = options.note {
+            note.runs(pid);
+        }
         let keep_stdout = match options.stdout {
             Stdout::Lines => Keep::Lines(Lines::new(options.cap)),
             Stdout::Answer(max) => Keep::Answer { bytes: Vec::new(), max },

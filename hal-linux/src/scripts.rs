@@ -11,6 +11,7 @@ mod staging;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::task::Poll;
 
 use thimble_core::hal::{self, ErrorType, Exit, Kind, Level, ScriptRunner};
@@ -21,6 +22,7 @@ use thimble_core::time::{Duration, Instant};
 use self::staging::Staging;
 use crate::SharedLog;
 use crate::fsat::kind_of;
+use crate::lock::Note;
 use crate::process::{Options, Process, log_output};
 use crate::trust::{Untrusted, check_program};
 use crate::wait::PollSet;
@@ -35,6 +37,7 @@ pub struct Scripts {
     /// The script that asked to be run again: its transition is not listed anew.
     retry: Option<(Transition, u16)>,
     staging: Option<Staging>,
+    note: Option<Rc<Note>>,
 }
 
 struct Listing {
@@ -70,7 +73,14 @@ impl Scripts {
             run: Run::Nothing,
             retry: None,
             staging: None,
+            note: None,
         })
+    }
+
+    /// What is started is noted there.
+    #[must_use]
+    pub fn noted(self, note: Option<Rc<Note>>) -> Self {
+        Self { note, ..self }
     }
 
     /// Adds what the next poll would use up.
@@ -115,7 +125,8 @@ impl ScriptRunner for Scripts {
         // Anew for each run: a retry may come much later.
         check_program(&path)?;
         self.log.borrow_mut().log(Level::Info, format_args!("running state script {name}"));
-        self.run = match Process::spawn(&Options::new(&path, limits::SCRIPT_OUTPUT)) {
+        let options = Options { note: self.note.as_deref(), ..Options::new(&path, limits::SCRIPT_OUTPUT) };
+        self.run = match Process::spawn(&options) {
             Ok(process) => Run::Running { process, name, number: (transition, index) },
             Err(error) => Run::Refused(io_error("start", &path)(error)),
         };

@@ -207,3 +207,33 @@ fn cut_again_and_again_while_it_is_resumed() {
     lab.run(["resume"]).status(2);
     assert_eq!((lab.name().as_str(), lab.leftovers()), ("unknown", vec![]));
 }
+
+/// Only the client is killed, as by a kernel that is out of memory. What it started would go on beside what the next
+/// client calls.
+#[test]
+fn what_a_killed_client_left_running_is_ended_before_anything_is_called() {
+    // The client has noted it by then.
+    let stay = "until grep -q \"^runs $$ \" \"$lab/store/mender-update.lock\"; do :; done\n\
+                sleep 1000 & echo $! > \"$lab/pid\"; kill -KILL $PPID; wait";
+    let look =
+        "tr '\\0' ' ' < /proc/$(cat \"$lab/pid\")/cmdline | grep -q sleep && echo ALIVE >> \"$lab/journal\"";
+    for (at, called) in
+        [("ArtifactInstall", "ArtifactRollback_Enter_00"), ("ArtifactInstall_Leave_00", "ArtifactRollback")]
+    {
+        let (lab, package) = lab();
+        lab.on(at, stay);
+        lab.on(called, look);
+        lab.install(&package).status(128 + 9);
+        let pid = std::fs::read_to_string(lab.path("pid")).expect("it runs");
+        let program =
+            || std::fs::read_to_string(format!("/proc/{}/cmdline", pid.trim_end())).unwrap_or_default();
+        assert_eq!(lab.name(), "unknown");
+        assert_eq!(program(), "sleep\01000\0", "who only looks ends nothing");
+        let _ = lab.take_journal();
+        let ran = lab.run(["rollback"]);
+        ran.status(0);
+        assert_eq!(lab.take_journal(), ROLLED_BACK, "{at}");
+        assert!(ran.stderr.contains("which a client left running"), "{}", ran.stderr);
+        assert_eq!(program(), "", "{at}: the whole group has ended");
+    }
+}

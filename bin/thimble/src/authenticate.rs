@@ -22,7 +22,7 @@ use crate::session::Session;
 pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let session = Session::open(invocation)?;
     session.check_servers()?;
-    let _lock = session.lock(invocation.verb)?;
+    let lock = session.lock(invocation.verb)?;
     if invocation.force {
         let path = session.paths.agent_key();
         match fs::remove_file(&path) {
@@ -33,7 +33,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
         }
     }
     let storage = session.store(Access::ReadWrite)?;
-    let mut hal = session.hal(storage, invocation.verb)?;
+    let mut hal = session.hal(storage, invocation.verb, Some(&lock))?;
     hal.agent.public_key().map_err(Failure::new)?;
     let body = body(&mut hal)?;
     let mut index = 0;

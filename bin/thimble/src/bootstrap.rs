@@ -62,7 +62,7 @@ fn install(session: &Session, signals: &mut Signals) -> Result<(), String> {
     };
     let hal: Hal<Linux> = session
         .store(Access::ReadWrite)
-        .and_then(|storage| session.hal(storage, VerbName::ShowArtifact))
+        .and_then(|storage| session.hal(storage, VerbName::ShowArtifact, None))
         .map_err(|failure| failure.to_string())?;
     let mut client = Client::start(hal, memory.lend(), start).map_err(|error| error.to_string())?;
     drive(&mut client, signals, |_| {}).map_err(|failure| failure.to_string())?;

@@ -43,7 +43,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
         )));
     }
     let panel = Panel::new(&session)?;
-    let _lock = session.lock(invocation.verb)?;
+    let lock = session.lock(invocation.verb)?;
     let mut storage = session.store(Access::ReadWrite)?;
     if !has_update(&mut storage)? {
         // Not within a deployment, whose scripts the bootstrap artifact would remove.
@@ -52,7 +52,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let mut memory = Memory::default();
     let config = session.conf.core_config();
     let start = Start { config: &config, run: Run::Daemon, stop_before: StopSet::default(), source: None };
-    let hal = session.hal(storage, invocation.verb)?;
+    let hal = session.hal(storage, invocation.verb, Some(&lock))?;
     let mut client = Client::start(hal, memory.lend(), start).map_err(Failure::new)?;
     session.log(Level::Info, format_args!("thimble {} begins", env!("CARGO_PKG_VERSION")));
     let mut daemon = Daemon {

@@ -99,7 +99,26 @@ impl Session {
         if let Some((level, text)) = weakness.map_err(|error| self.no_datastore(&error))? {
             self.log(level, format_args!("{text}"));
         }
-        Lock::acquire(&directory, verb.name()).map_err(Failure::new)
+        let mut lock = Lock::acquire(&directory, verb.name()).map_err(Failure::new)?;
+        if !matches!(verb, VerbName::ShowArtifact | VerbName::ShowProvides) {
+            self.end_left(&mut lock);
+        }
+        Ok(lock)
+    }
+
+    /// What a client that was killed left running must not go on beside what is called next.
+    fn end_left(&self, lock: &mut Lock) {
+        match lock.end_left() {
+            Ok(None) => {}
+            Ok(Some(pid)) => self.log(
+                Level::Warning,
+                format_args!("process {pid}, which a client left running when it was killed, was ended"),
+            ),
+            Err((pid, error)) => self.log(
+                Level::Error,
+                format_args!("process {pid}, which a client left running, cannot be ended: {error}"),
+            ),
+        }
     }
 
     /// Opens the store. Only the holder of the lock may ask for more than reading.
@@ -115,7 +134,12 @@ impl Session {
 
     /// The platform on top of a store, with what is configured for it. A certificate or verify key that cannot be
     /// used is an error where artifacts are installed, and not looked at elsewhere.
-    pub(crate) fn hal(&self, storage: Store, verb: VerbName) -> Result<Hal<Linux>, Failure> {
+    pub(crate) fn hal(
+        &self,
+        storage: Store,
+        verb: VerbName,
+        lock: Option<&Lock>,
+    ) -> Result<Hal<Linux>, Failure> {
         let conf = &self.conf;
         let device_type = conf.device_type_file.clone().unwrap_or_else(|| self.paths.device_type());
         let installs =
@@ -167,6 +191,7 @@ impl Session {
             slots: rootfs::Options { verify: conf.rootfs_verify },
             policies: conf.policies.clone(),
             log: self.log.clone(),
+            note: lock.map(Lock::note),
         };
         platform::hal(parts).map_err(Failure::new)
     }

@@ -20,7 +20,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let session = Session::open(invocation)?;
     let mut signals = Signals::new().map_err(Failure::new)?;
     let source = target(invocation)?;
-    let _lock = session.lock(invocation.verb)?;
+    let lock = session.lock(invocation.verb)?;
     let mut storage = session.store(Access::ReadWrite)?;
     if invocation.verb == VerbName::Install {
         storage = bootstrap::ensure(&session, storage, &mut signals)?;
@@ -29,7 +29,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let config = session.conf.core_config();
     let start =
         Start { config: &config, run: run_of(invocation.verb), stop_before: invocation.stop_before, source };
-    let mut client = Client::start(session.hal(storage, invocation.verb)?, memory.lend(), start)
+    let mut client = Client::start(session.hal(storage, invocation.verb, Some(&lock))?, memory.lend(), start)
         .map_err(|error| refused(invocation, error))?;
     let tag = client.machine().checkpoint().tag;
 

@@ -12,6 +12,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::task::Poll;
 
 use thimble_core::deployment::Call;
@@ -24,6 +25,7 @@ use self::streams::{Download, On};
 pub(crate) use self::tree::Tree;
 use crate::SharedLog;
 use crate::fsat::kind_of;
+use crate::lock::Note;
 use crate::process::{Options, Process, Stdout, log_output};
 use crate::trust::{Untrusted, check_program};
 use crate::wait::PollSet;
@@ -45,6 +47,7 @@ pub struct Modules {
     /// What an earlier process stored of a file.
     kept: Option<Mark>,
     run: Run,
+    note: Option<Rc<Note>>,
 }
 
 enum Run {
@@ -70,7 +73,14 @@ impl Modules {
             expected: None,
             kept: None,
             run: Run::Nothing,
+            note: None,
         })
+    }
+
+    /// What is started is noted there.
+    #[must_use]
+    pub fn noted(self, note: Option<Rc<Note>>) -> Self {
+        Self { note, ..self }
     }
 
     /// Adds what the next poll would use up.
@@ -161,6 +171,7 @@ impl UpdateModule for Modules {
             args: &[OsStr::new(call.name()), self.tree.path().as_os_str()],
             dir: Some(self.tree.path()),
             stdout,
+            note: self.note.as_deref(),
             ..Options::new(&program, OUTPUT)
         })
         .map_err(io_error("start", &program))?;

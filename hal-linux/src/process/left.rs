@@ -1,0 +1,81 @@
+//! A script or module that a client left running when it was killed: the next client ends it before it calls anything
+//! (`update-modules.md`: no call survives the client). After a power loss there is nothing to end, and no process of the
+//! next boot is taken for it.
+
+use std::fmt;
+use std::fs;
+use std::io;
+
+use rustix::process::{Pid, Signal, getpgid, getpgrp, kill_process_group};
+use thimble_core::hal::Clock;
+
+use super::{KILL_WAIT, group};
+use crate::clock::BootClock;
+use crate::wait::{Backoff, PollSet};
+
+/// Longest text of one; longer is none.
+pub(crate) const TEXT_MAX: usize = 96;
+
+/// Which process, among all that ever have this number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    pid: Pid,
+    /// In clock ticks since the boot.
+    start: u64,
+    boot: String,
+}
+
+impl Left {
+    /// The process that has this number now. `None`: there is none, or `/proc` does not tell.
+    pub(crate) fn of(pid: Pid) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+        // The name is in brackets and may have any byte in it; the 20th field behind it is the start.
+        let start = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()?;
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(Self { pid, start, boot: boot.trim_end().to_owned() })
+    }
+
+    /// What [`fmt::Display`] wrote.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let (pid, start, boot) = (words.next()?, words.next()?, words.next()?);
+        let pid = pid.parse().ok().filter(|&pid| pid > 1).and_then(Pid::from_raw)?;
+        let is_plain = |b: u8| b.is_ascii_hexdigit() || b == b'-';
+        let is_boot = !boot.is_empty() && boot.bytes().all(is_plain) && words.next().is_none();
+        is_boot.then_some(Self { pid, start: start.parse().ok()?, boot: boot.to_owned() })
+    }
+
+    /// Its number, for people.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// Kills its group; false if it has ended before. Waits 5 s at most.
+    ///
+    /// # Errors
+    /// It may not be killed, or does not end.
+    pub(crate) fn end(&self) -> io::Result<bool> {
+        let is_leader = getpgid(Some(self.pid)) == Ok(self.pid) && self.pid != getpgrp();
+        if !is_leader || Self::of(self.pid).as_ref() != Some(self) || !group::has_live_member(self.pid) {
+            return Ok(false);
+        }
+        kill_process_group(self.pid, Signal::KILL)?;
+        let until = BootClock.now() + KILL_WAIT;
+        let mut look = Backoff::default();
+        while group::has_live_member(self.pid) {
+            let now = BootClock.now();
+            if now >= until {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            look.again(now);
+            let _ = PollSet::new().wait(now, look.at());
+        }
+        Ok(true)
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.pid(), self.start, self.boot)
+    }
+}
