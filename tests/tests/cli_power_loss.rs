@@ -228,7 +228,7 @@ fn what_a_killed_client_left_running_is_ended_before_anything_is_called() {
         let program =
             || std::fs::read_to_string(format!("/proc/{}/cmdline", pid.trim_end())).unwrap_or_default();
         assert_eq!(lab.name(), "unknown");
-        assert_eq!(program(), "sleep\01000\0", "who only looks ends nothing");
+        assert_eq!(program(), "sleep\x001000\0", "who only looks ends nothing");
         let _ = lab.take_journal();
         let ran = lab.run(["rollback"]);
         ran.status(0);
