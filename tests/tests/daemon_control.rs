@@ -221,3 +221,44 @@ fn the_server_that_gave_the_token_is_asked_for_the_map() {
     assert_eq!(first.with(|server| server.count(Endpoint::ControlMap)), 0);
     managed.no_violations();
 }
+
+#[test]
+fn what_the_server_said_about_a_deployment_that_never_began_decides_about_no_other() {
+    const OTHER: &str = "99999999-9999-4999-8999-999999999999";
+    // The client is killed before the deployment's first record; the deployment is dropped.
+    for shell in ["kill -KILL $PPID", "exit 1"] {
+        let managed = device(&map(r#""ArtifactInstall_Enter":{"action":"fail"}"#));
+        managed.lab.rootfs_script("Sync_Leave_00");
+        // The first is that of the inventory.
+        let first = r#"[ "$(grep -c Sync_Leave "$lab/journal")" = 1 ] && exit 0"#;
+        managed.lab.on("Sync_Leave_00", &format!("{first}\n{shell}"));
+        let mut daemon = managed.start();
+        let offer_another = || {
+            managed.server.with(|server| {
+                let mut deployment = server.deployments.remove(ID).unwrap();
+                deployment.control_map = None;
+                server.deployments.insert(OTHER.to_owned(), deployment);
+            });
+        };
+        if shell.starts_with("kill") {
+            daemon.ended();
+            offer_another();
+            managed.lab.on("Sync_Leave_00", "");
+            daemon = managed.start();
+        } else {
+            managed.wait(&mut daemon, |server, _| server.count(Endpoint::NextV2) > 0);
+            offer_another();
+            let asked = count(&managed, Endpoint::NextV2);
+            managed.wait(&mut daemon, |server, _| server.count(Endpoint::NextV2) >= asked + 2);
+            managed.lab.on("Sync_Leave_00", "");
+        }
+        // As far as the door that the map was about.
+        managed.wait(&mut daemon, |server, _| {
+            let statuses = &server.deployments[OTHER].statuses;
+            statuses.iter().any(|(status, _)| status == "rebooting" || status == "failure")
+        });
+        assert!(ran(&managed, "ArtifactInstall"), "{shell}\n{}", managed.story());
+        assert!(!ran(&managed, "ArtifactRollback"), "{shell}\n{}", managed.story());
+        daemon.stop();
+    }
+}

@@ -254,12 +254,13 @@ impl<P: Platform> Client<'_, P> {
         }
     }
 
-    /// The record and, in the same batch, those beside it that are not stored yet.
+    /// The record and, in the same batch, those beside it that are not stored yet: control maps among them, so that
+    /// the server's word about a deployment is on record exactly when the deployment is.
     fn write_record(&mut self) -> Result<(), Refused> {
         let mut buf = [0; checkpoint::MAX_LEN];
         let checkpoint = self.machine.checkpoint();
         let record = Change::Put(Key::Checkpoint, checkpoint.encode(&mut buf));
-        let mut batch = [record; 5];
+        let mut batch = [record; 6];
         let mut length: usize = 1;
         let mut add = |change| {
             if let Some(room) = batch.get_mut(length) {
@@ -267,6 +268,10 @@ impl<P: Platform> Client<'_, P> {
                 length = length.saturating_add(1);
             }
         };
+        let mut maps = [0; limits::MAPS_RECORD];
+        if let Some(maps) = maps_change(&self.machine, &mut maps) {
+            add(maps);
+        }
         let reason: Text<{ limits::DEPLOYMENT_ID + 1 + limits::REASON }> =
             Text::cut(format_args!("{}\n{}", checkpoint.deployment, self.reason));
         if checkpoint.mode == Mode::Managed && !self.reason.is_empty() && !self.reason_stored {
@@ -308,6 +313,7 @@ impl<P: Platform> Client<'_, P> {
         self.header_stored |= checkpoint.header;
         self.reason_stored |= checkpoint.mode == Mode::Managed && !self.reason.is_empty();
         self.offer_stored |= checkpoint.tag == Tag::Store;
+        self.machine.maps_saved();
         Ok(())
     }
 

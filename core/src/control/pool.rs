@@ -274,6 +274,12 @@ impl Pool {
         self.retain(|entry| entry.map.id != id);
     }
 
+    /// Deletes what the server said about other deployments than `id`: one that ended before its record was made was
+    /// never closed.
+    pub fn forget_other_deployments(&mut self, id: Option<u128>) {
+        self.retain(|entry| entry.received.is_none() || Some(entry.map.id) == id);
+    }
+
     /// Deletes the expired maps, and the orders that were carried out; called when the client becomes idle.
     pub fn purge_expired(&mut self, now: Instant) {
         self.expire(now);

@@ -181,11 +181,13 @@ impl Machine {
         let expiration = self.config.update_control_map_expiration;
         let doors = &mut self.doors;
         let before = doors.pool.clone();
-        if core::mem::take(&mut doors.begins) {
-            // What expired while there was nothing to do is no word about this deployment.
-            doors.pool.purge_expired(now);
-        }
         let id = parse_id(self.checkpoint.deployment.as_str());
+        if core::mem::take(&mut doors.begins) {
+            // What expired while there was nothing to do is no word about this deployment, nor is the server's about
+            // another.
+            doors.pool.purge_expired(now);
+            doors.pool.forget_other_deployments(id);
+        }
         match map {
             Ok(Some(map)) => {
                 if doors.pool.insert_from_server(map, now, expiration).is_err() {

@@ -148,6 +148,8 @@ impl<P: Platform> Client<'_, P> {
                 let raw = deployments::control_map(body).map_err(|error| failed!("{error}"))?;
                 let map = Map::from_server(Some(raw), self.machine.deployment());
                 self.take_map(now, map);
+                // A failure is logged.
+                self.save_maps();
                 Ok(Outcome::Success)
             }
             Asked::Token(_) | Asked::Status | Asked::Log => Ok(Outcome::Success),
@@ -175,6 +177,7 @@ impl<P: Platform> Client<'_, P> {
             // An answer without one may be that of a server which knows none: the doors ask for it.
             if map.is_some() {
                 self.take_map(now, Ok(map));
+                self.save_maps();
             }
             return Ok(Outcome::Success);
         }
@@ -201,6 +204,7 @@ impl<P: Platform> Client<'_, P> {
         self.hal.log.log(Level::Info, format_args!("deployment {} of artifact \"{name}\" begins", offer.id));
         let map = Map::from_server(offer.control_map, offer.id.as_str());
         self.machine.offer(offer.id);
+        // Durable with the first record of the deployment: a restart before that begins it anew, or another one.
         self.take_map(now, map);
         Ok(Outcome::Success)
     }
@@ -211,7 +215,5 @@ impl<P: Platform> Client<'_, P> {
             self.fail(format_args!("the server's update control map: {error}"));
         }
         self.machine.set_server_map(now, map.map_err(|_| ()));
-        // A restart before the first door must not forget it. A failure is logged.
-        self.save_maps();
     }
 }
