@@ -1,7 +1,6 @@
 //! What the client keeps: the record of the update, the header of its artifact, and the provides.
 
-use super::offer::Offered;
-use super::offer::SavedOffer;
+use super::offer::{Offered, SavedOffer};
 use super::{Client, Source};
 use crate::api::check_url;
 use crate::artifact::{depends, provides};
@@ -269,7 +268,9 @@ impl<P: Platform> Client<'_, P> {
             }
         };
         let mut maps = [0; limits::MAPS_RECORD];
-        if let Some(maps) = maps_change(&self.machine, &mut maps) {
+        let maps = maps_change(&self.machine, &mut maps);
+        let with_maps = maps.is_some();
+        if let Some(maps) = maps {
             add(maps);
         }
         let reason: Text<{ limits::DEPLOYMENT_ID + 1 + limits::REASON }> =
@@ -313,7 +314,9 @@ impl<P: Platform> Client<'_, P> {
         self.header_stored |= checkpoint.header;
         self.reason_stored |= checkpoint.mode == Mode::Managed && !self.reason.is_empty();
         self.offer_stored |= checkpoint.tag == Tag::Store;
-        self.machine.maps_saved();
+        if with_maps {
+            self.machine.maps_saved();
+        }
         Ok(())
     }
 

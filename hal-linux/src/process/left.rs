@@ -59,7 +59,11 @@ impl Left {
         if !is_leader || Self::of(self.pid).as_ref() != Some(self) || !group::has_live_member(self.pid) {
             return Ok(false);
         }
-        kill_process_group(self.pid, Signal::KILL)?;
+        match kill_process_group(self.pid, Signal::KILL) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::SRCH) => return Ok(false),
+            Err(errno) => return Err(errno.into()),
+        }
         let until = BootClock.now() + KILL_WAIT;
         let mut look = Backoff::default();
         while group::has_live_member(self.pid) {
