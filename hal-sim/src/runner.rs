@@ -66,23 +66,39 @@ pub enum Then {
 /// Sees a client between its steps, and may say something to it.
 pub type Watch<'w> = &'w mut dyn FnMut(&Handle, &mut Client<'_, Sim>) -> Then;
 
-/// Memory of one client.
+/// Memory of one client, by the names of [`Buffers`]. A test may make a part of it longer or shorter.
+#[expect(missing_docs, reason = "the names of the buffers")]
 pub struct Memory {
-    bytes: [Vec<u8>; 8],
-    files: Vec<ManifestEntry>,
+    pub chunk: Vec<u8>,
+    pub record: Vec<u8>,
+    pub out: Vec<u8>,
+    pub name: Vec<u8>,
+    pub header_info: Vec<u8>,
+    pub type_info: Vec<u8>,
+    pub meta_data: Vec<u8>,
+    pub files: Vec<ManifestEntry>,
+    pub window: Vec<u8>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        let bytes = [4096, 4096, 4096, 512, 2048, 2048, 512, 4096].map(|length| vec![0; length]);
-        Self { bytes, files: vec![ManifestEntry::default(); 4] }
+        Self {
+            chunk: vec![0; 4096],
+            record: vec![0; 4096],
+            out: vec![0; 4096],
+            name: vec![0; 512],
+            header_info: vec![0; 2048],
+            type_info: vec![0; 2048],
+            meta_data: vec![0; 512],
+            files: vec![ManifestEntry::default(); 4],
+            window: vec![0; 4096],
+        }
     }
 }
 
 impl Memory {
     fn lend(&mut self) -> Buffers<'_> {
-        let [chunk, record, out, name, header_info, type_info, meta_data, window] = &mut self.bytes;
-        let files = &mut self.files;
+        let Self { chunk, record, out, name, header_info, type_info, meta_data, files, window } = self;
         Buffers { chunk, record, out, name, header_info, type_info, meta_data, files, window }
     }
 }
@@ -156,8 +172,18 @@ impl<'b> Process<'b> {
 
 /// Runs one process until it ends. `watch` sees the client between steps.
 pub fn process(bench: &Handle, run: Run, stop_before: StopSet, watch: Watch<'_>) -> End {
-    let mut memory = Memory::default();
-    let mut process = match Process::start(bench, run, stop_before, &mut memory) {
+    process_in(&mut Memory::default(), bench, run, stop_before, watch)
+}
+
+/// The same with this memory.
+pub fn process_in(
+    memory: &mut Memory,
+    bench: &Handle,
+    run: Run,
+    stop_before: StopSet,
+    watch: Watch<'_>,
+) -> End {
+    let mut process = match Process::start(bench, run, stop_before, memory) {
         Ok(process) => process,
         Err(end) => return end,
     };

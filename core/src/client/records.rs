@@ -268,7 +268,7 @@ impl<P: Platform> Client<'_, P> {
             }
         };
         let mut maps = [0; limits::MAPS_RECORD];
-        let maps = maps_change(&self.machine, &mut maps);
+        let maps = maps_change(&self.machine, &mut maps, &mut self.hal.log);
         let with_maps = maps.is_some();
         if let Some(maps) = maps {
             add(maps);
@@ -371,7 +371,9 @@ impl<P: Platform> Client<'_, P> {
     pub(super) fn save_maps(&mut self) -> Outcome {
         // Not in a lent buffer: a map may come while these hold a request that is under way.
         let mut buf = [0; limits::MAPS_RECORD];
-        let Some(change) = maps_change(&self.machine, &mut buf) else { return Outcome::Success };
+        let Some(change) = maps_change(&self.machine, &mut buf, &mut self.hal.log) else {
+            return if self.machine.maps_to_save() { Outcome::Failure } else { Outcome::Success };
+        };
         match self.hal.storage.commit(&[change]) {
             Ok(()) => {
                 self.machine.maps_saved();
@@ -418,13 +420,18 @@ impl<P: Platform> Client<'_, P> {
             Change::Delete(Key::Reason),
         ];
         let [a, b, c, d, e] = record;
-        let cleared = match maps_change(&self.machine, self.out) {
+        let mut maps = [0; limits::MAPS_RECORD];
+        let maps = maps_change(&self.machine, &mut maps, &mut self.hal.log);
+        let with_maps = maps.is_some();
+        let cleared = match maps {
             Some(maps) => self.hal.storage.commit(&[a, b, c, d, e, maps]),
             None => self.hal.storage.commit(&record),
         };
         match cleared {
             Ok(()) => {
-                self.machine.maps_saved();
+                if with_maps {
+                    self.machine.maps_saved();
+                }
                 self.header_stored = false;
                 self.offer_stored = false;
                 self.reason_stored = false;
@@ -435,16 +442,30 @@ impl<P: Platform> Client<'_, P> {
     }
 }
 
-/// What makes the record of the control maps what the maps are; `None` when it is.
-fn maps_change<'b>(machine: &Machine, buf: &'b mut [u8]) -> Option<Change<'b>> {
+/// What makes the record of the control maps what the maps are; `None` when it is. Maps that cannot be written leave
+/// their record as it was: an older record holds back more than none, and the log says so.
+fn maps_change<'b>(
+    machine: &Machine,
+    buf: &'b mut [u8; limits::MAPS_RECORD],
+    log: &mut impl Log,
+) -> Option<Change<'b>> {
     if !machine.maps_to_save() {
         return None;
     }
-    Some(match machine.maps().write(buf) {
-        Ok(Some(record)) => Change::Put(Key::ControlMaps, record.as_bytes()),
-        // A board whose buffer is too small for its maps keeps none over a restart.
-        Ok(None) | Err(_) => Change::Delete(Key::ControlMaps),
-    })
+    match machine.maps().write(buf) {
+        Ok(Some(record)) => Some(Change::Put(Key::ControlMaps, record.as_bytes())),
+        Ok(None) => Some(Change::Delete(Key::ControlMaps)),
+        Err(overflow) => {
+            log.log(
+                Level::Error,
+                format_args!(
+                    "the update control maps need more than the {} bytes of their record: it stays as it was",
+                    overflow.limit
+                ),
+            );
+            None
+        }
+    }
 }
 
 /// The artifact's scripts take their place; nothing of an unverified artifact ever does.
