@@ -36,6 +36,7 @@ pub mod config;
 pub mod control;
 pub mod deployment;
 pub mod hal;
+pub mod http;
 pub mod json;
 pub mod limits;
 pub mod machine;

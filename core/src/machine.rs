@@ -18,7 +18,7 @@ pub use words::{
 use crate::checkpoint::{Checkpoint, RebootKind, Tag};
 use crate::config::Config;
 use crate::deployment::Verdict;
-use crate::hal::RetryAfter;
+use crate::http::RetryAfter;
 use crate::limits;
 use crate::retry::Backoff;
 use crate::state::{self, Mode, Outcome, Phase, Place, State, Verb};

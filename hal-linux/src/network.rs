@@ -22,7 +22,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::task::Poll;
 
-use thimble_core::hal::{self, ContentRange, ErrorType, Head, Method, Request, Target};
+use thimble_core::hal::{self, ErrorType};
+use thimble_core::http::{ContentRange, Head, Method, Request, Target};
 use thimble_core::time::{Duration, Instant};
 
 pub use self::error::{BodyFault, HeadFault, NetworkError, Phase, RedirectFault, SetupError, TlsFault};

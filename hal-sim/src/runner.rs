@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use thimble_core::artifact::ManifestEntry;
 use thimble_core::client::{Buffers, Client, Start, StartError};
-use thimble_core::hal::{Key, Target};
+use thimble_core::hal::Key;
+use thimble_core::http::Target;
 use thimble_core::machine::{Report, Run, StopSet};
 use thimble_core::state::{Phase, State};
 use thimble_core::time::Instant;

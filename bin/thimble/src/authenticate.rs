@@ -6,7 +6,8 @@ use std::task::Poll;
 
 use thimble_core::api::auth::{self, AuthRequest, Identity};
 use thimble_core::api::{Endpoint, Reply, error_text};
-use thimble_core::hal::{Agent, Clock, Hal, Level, Network, Request, Target};
+use thimble_core::hal::{Agent, Clock, Hal, Level, Network};
+use thimble_core::http::{Request, Target};
 use thimble_core::limits;
 use thimble_core::time::{Instant, earliest};
 use thimble_hal_linux::clock::BootClock;

@@ -1,7 +1,7 @@
 //! `install`, `resume`, `commit` and `rollback`.
 
 use thimble_core::client::{Client, Start, StartError};
-use thimble_core::hal::Target;
+use thimble_core::http::Target;
 use thimble_core::machine::{Refusal, Report, Run};
 use thimble_core::state::{Phase, State, Verb};
 use thimble_hal_linux::platform::{Linux, Memory};

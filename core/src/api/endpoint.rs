@@ -2,7 +2,7 @@ use core::fmt::{self, Write};
 
 use super::json::{Out, Overflow, Value};
 use super::url::Percent;
-use crate::hal::{Method, RetryAfter};
+use crate::http::{Method, RetryAfter};
 use crate::text::Text;
 use crate::time::{Duration, Instant};
 

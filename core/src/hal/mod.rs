@@ -27,7 +27,7 @@ pub use bootloader::{BootStatus, Bootloader, Slot};
 pub use clock::Clock;
 pub use log::{Level, Log};
 pub use module::{TreeFacts, UpdateModule};
-pub use network::{ContentRange, Head, Method, Network, Request, RetryAfter, Target};
+pub use network::Network;
 pub use policy::{Permit, Policy};
 pub use script::ScriptRunner;
 pub use sink::{PayloadSink, Stored};

@@ -10,7 +10,8 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::task::Poll;
 
-use thimble_core::hal::{Head, Level};
+use thimble_core::hal::Level;
+use thimble_core::http::Head;
 use thimble_core::time::{Duration, Instant};
 use zeroize::Zeroizing;
 

@@ -1,8 +1,8 @@
 //! Heads of responses, read strictly: what two readers could read differently is refused (`hardening.md` N26).
 
 use httparse::{Header, ParserConfig, Status};
-use thimble_core::hal::{ContentRange, Head};
-use thimble_core::retry::retry_after;
+use thimble_core::http::retry_after;
+use thimble_core::http::{ContentRange, Head};
 
 use super::body::Framing;
 use super::error::HeadFault;
@@ -150,7 +150,7 @@ fn trim(value: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use thimble_core::hal::RetryAfter;
+    use thimble_core::http::RetryAfter;
 
     const NOW: u64 = 1_800_000_000;
 

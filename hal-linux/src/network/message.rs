@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use thimble_core::hal::{Method, Request};
+use thimble_core::http::{Method, Request};
 use zeroize::Zeroizing;
 
 use super::error::NetworkError;
@@ -121,7 +121,7 @@ const fn is_etag_byte(byte: u8) -> bool {
 mod tests {
     use super::*;
     use crate::network::proxy::Proxies;
-    use thimble_core::hal::Target;
+    use thimble_core::http::Target;
 
     fn get() -> Request<'static> {
         Request {

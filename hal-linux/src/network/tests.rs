@@ -12,7 +12,8 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration as StdDuration;
 
-use thimble_core::hal::{Head, Method, Network, Request, Target};
+use thimble_core::hal::Network;
+use thimble_core::http::{Head, Method, Request, Target};
 use thimble_core::time::Instant;
 
 use super::{HttpNetwork, NetworkConfig, NetworkError, Proxies};

@@ -1,6 +1,7 @@
 //! The network: the server, and the artifact file.
 
-use thimble_core::hal::{ContentRange, ErrorType, Head, Kind, Method, Network, Poll, Request, Target};
+use thimble_core::hal::{ErrorType, Kind, Network, Poll};
+use thimble_core::http::{ContentRange, Head, Method, Request, Target};
 use thimble_core::time::{Duration, Instant};
 
 use super::{Effect, Fate, Gone, Handle, SERVER};
@@ -141,7 +142,7 @@ impl Network for Net {
             content_length: Some(answer.body.len() as u64),
             content_range,
             retry_after: header(answer, "Retry-After")
-                .and_then(|value| thimble_core::retry::retry_after(value, None)),
+                .and_then(|value| thimble_core::http::retry_after(value, None)),
         }))
     }
 

@@ -16,7 +16,7 @@ use core::panic::PanicInfo;
 use thimble_core::artifact::ManifestEntry;
 use thimble_core::client::{Buffers, Client, Start};
 use thimble_core::config::Config;
-use thimble_core::hal::Target;
+use thimble_core::http::Target;
 use thimble_core::machine::{Run, StopSet};
 
 // memcpy and its siblings, which on a board come from the compiler's own library.

@@ -5,9 +5,8 @@ use core::task::Poll;
 use super::{Pending, Stage, refused};
 use crate::client::records::Refused;
 use crate::client::{Client, Source};
-use crate::hal::{
-    Error as _, Head, Kind, Level, Log, Method, Network, Platform, Request, RetryAfter, Target,
-};
+use crate::hal::{Error as _, Kind, Level, Log, Network, Platform};
+use crate::http::{Head, Method, Request, RetryAfter, Target};
 use crate::machine::Run;
 use crate::state::Outcome;
 use crate::text::Text;

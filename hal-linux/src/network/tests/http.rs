@@ -3,7 +3,8 @@
 use super::*;
 use crate::network::{BodyFault, HeadFault, RedirectFault};
 use std::fs;
-use thimble_core::hal::{ContentRange, Error as _, Kind};
+use thimble_core::hal::{Error as _, Kind};
+use thimble_core::http::ContentRange;
 
 #[test]
 fn a_request_and_its_response() {
