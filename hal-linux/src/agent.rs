@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::task::Poll;
 
-use thimble_core::api::auth::Tier;
+use thimble_core::config::Tier;
 use thimble_core::hal::{self, Agent, ErrorType, Exit, Kind, Level};
 use thimble_core::limits;
 use thimble_core::time::{Duration, Instant, earliest};

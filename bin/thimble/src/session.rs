@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use thimble_core::api::auth::Tier;
 use thimble_core::hal::{Hal, Level, Log};
 use thimble_hal_linux::SharedLog;
 use thimble_hal_linux::agent::Settings;
@@ -167,7 +166,7 @@ impl Session {
                 .tenant_token
                 .as_ref()
                 .map_or_else(String::new, |token| token.expose().to_owned()),
-            tier: conf.device_tier.and_then(|tier| Tier::parse(tier.name())),
+            tier: conf.device_tier,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             data: self.paths.data().to_owned(),
             deployment_logs: conf

@@ -4,41 +4,8 @@ use core::fmt::{self, Write};
 
 use super::json::{Out, Overflow};
 use super::pairs::{lines, next_key, write_string, write_values};
+use crate::config::Tier;
 use crate::limits;
-
-/// Kinds of devices the hosted service tells apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the service's own names")]
-pub enum Tier {
-    Standard,
-    Micro,
-    System,
-}
-
-impl Tier {
-    /// The word in the configuration and in the request.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Standard => "standard",
-            Self::Micro => "micro",
-            Self::System => "system",
-        }
-    }
-
-    /// Whether the daemon of such a device takes a payload of this type: a system is only ever updated as a whole
-    /// (`update-modules.md` 1).
-    #[must_use]
-    pub fn accepts(self, payload_type: &str) -> bool {
-        self != Self::System || payload_type == "mender-orchestrator-manifest"
-    }
-
-    /// The tier of this name. `None` is an error of the configuration, never a silent `standard`.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Standard, Self::Micro, Self::System].into_iter().find(|tier| tier.name() == name)
-    }
-}
 
 /// Why the identity script's output is no identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -255,22 +222,6 @@ mod tests {
         let mut buf = [0; 64];
         assert_eq!(request.write(&mut buf).unwrap(), r#"{"id_data":"{\"a\":\"b\"}","pubkey":"k"}"#);
         assert_eq!(request.write(&mut buf[..30]), Err(Overflow { limit: 30 }));
-    }
-
-    #[test]
-    fn tiers_are_known_words() {
-        assert_eq!(Tier::parse("system"), Some(Tier::System));
-        for bad in ["", "Standard", "micro "] {
-            assert_eq!(Tier::parse(bad), None);
-        }
-    }
-
-    #[test]
-    fn a26_a_system_takes_only_manifests_of_the_orchestrator() {
-        for kind in ["rootfs-image", "single-file", "mender-orchestrator-manifest"] {
-            assert!(Tier::Standard.accepts(kind) && Tier::Micro.accepts(kind));
-            assert_eq!(Tier::System.accepts(kind), kind == "mender-orchestrator-manifest");
-        }
     }
 
     #[test]

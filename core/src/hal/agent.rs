@@ -1,5 +1,5 @@
 use super::{ErrorType, Poll};
-use crate::api::auth::Tier;
+use crate::config::Tier;
 use crate::time::Instant;
 
 /// What the server gets to know of the device: which servers there are, who the device is, what it has, and what

@@ -6,11 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use thimble_core::api::json::Value;
+use thimble_core::config::Tier;
 use thimble_core::hal::Level;
 use zeroize::Zeroizing;
 
 use super::control::{self, Button, Line};
-use super::{DeviceTier, FILE_MAX, Fault, Source, UnusableServer};
+use super::{FILE_MAX, Fault, Source, UnusableServer};
 use crate::bootloader::Choice;
 use crate::log::level_of;
 use crate::network::check_url;
@@ -27,7 +28,7 @@ pub(super) struct Keys {
     pub(super) server_certificate: Option<PathBuf>,
     pub(super) skip_verify: Option<bool>,
     pub(super) tenant_token: Option<Secret>,
-    pub(super) device_tier: Option<DeviceTier>,
+    pub(super) device_tier: Option<Tier>,
     pub(super) device_type_file: Option<PathBuf>,
     pub(super) artifact_verify_key: Option<PathBuf>,
     pub(super) artifact_verify_keys: Vec<PathBuf>,
@@ -381,10 +382,8 @@ impl Setting<'_> {
         Ok(servers)
     }
 
-    fn device_tier(self) -> Result<DeviceTier, Fault> {
-        let text = self.value.as_str();
-        let tiers = [DeviceTier::Standard, DeviceTier::System, DeviceTier::Micro];
-        let tier = tiers.into_iter().find(|tier| text.is_some_and(|text| text.is(tier.name())));
+    fn device_tier(self) -> Result<Tier, Fault> {
+        let tier = self.value.as_str().and_then(|text| Tier::parse(&text.to_string()));
         tier.ok_or(self.wrong("\"standard\", \"system\" or \"micro\""))
     }
 

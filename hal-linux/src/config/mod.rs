@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use thimble_core::api::json;
-use thimble_core::config::Config;
+use thimble_core::config::{Config, Tier};
 use thimble_core::hal::{self, Kind, Level};
 use thimble_core::time::Duration;
 
@@ -42,7 +42,7 @@ pub struct MenderConf {
     /// `TenantToken`, without white space around it.
     pub tenant_token: Option<Secret>,
     /// `DeviceTier`; sent only when it is set.
-    pub device_tier: Option<DeviceTier>,
+    pub device_tier: Option<Tier>,
     /// `DeviceTypeFile`.
     pub device_type_file: Option<PathBuf>,
     /// `ArtifactVerifyKey` or `ArtifactVerifyKeys`. Not empty: unsigned artifacts are refused.
@@ -98,27 +98,6 @@ pub struct HttpsClient {
     pub key: Secret,
     /// OpenSSL engine of the key.
     pub ssl_engine: Option<String>,
-}
-
-/// What a device is to the server (`spec/server-api.md` 2.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the server's own names")]
-pub enum DeviceTier {
-    Standard,
-    System,
-    Micro,
-}
-
-impl DeviceTier {
-    /// The word in file and request.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Standard => "standard",
-            Self::System => "system",
-            Self::Micro => "micro",
-        }
-    }
 }
 
 /// A file to read.

@@ -73,7 +73,7 @@ fn every_documented_key_is_read() {
         server_certificate: Some("/cert".into()),
         skip_verify: true,
         tenant_token: Some(Secret::new("token".into())),
-        device_tier: Some(DeviceTier::Micro),
+        device_tier: Some(Tier::Micro),
         device_type_file: Some("/type".into()),
         artifact_verify_keys: vec!["/k1".into(), "/k2".into()],
         update_log_path: Some("/logs".into()),
@@ -195,7 +195,7 @@ fn l17_an_unknown_device_tier_is_an_error() {
     for tier in ["Standard", "", "big", "micro "] {
         assert!(error(&only("DeviceTier", &format!("{tier:?}"))).contains("DeviceTier must be"), "{tier}");
     }
-    for tier in [DeviceTier::Standard, DeviceTier::System, DeviceTier::Micro] {
+    for tier in [Tier::Standard, Tier::System, Tier::Micro] {
         assert_eq!(load(&only("DeviceTier", &format!("{:?}", tier.name()))).device_tier, Some(tier));
     }
 }

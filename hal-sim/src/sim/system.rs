@@ -1,6 +1,6 @@
 //! The machine around the client, and who it is.
 
-use thimble_core::api::auth::Tier;
+use thimble_core::config::Tier;
 use thimble_core::hal::{Agent, ErrorType, Exit, Kind, Poll, System};
 use thimble_core::time::Instant;
 
