@@ -5,9 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::deployment::Verdict;
+use crate::deployment::{Mode, Verdict};
 use crate::limits;
-use crate::state::Mode;
 use crate::text::Text;
 
 /// The format this version writes. A record of a higher number was written by a newer client, which may come back

@@ -11,51 +11,7 @@ mod pool;
 pub use json::{LoadError, MapError};
 pub use pool::{Answer, Full, Holder, Lifetime, Order, OrderError, Pool, Reply};
 
-use crate::deployment::Status;
-
-/// The points at which maps are asked, each before the `_Enter` scripts of its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the states the points stand before")]
-pub enum Point {
-    Install,
-    Reboot,
-    Commit,
-}
-
-impl Point {
-    /// All points, in the order an update meets them.
-    pub const ALL: [Self; 3] = [Self::Install, Self::Reboot, Self::Commit];
-
-    /// The word on the command line and in `mender.conf`.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Install => "install",
-            Self::Reboot => "reboot",
-            Self::Commit => "commit",
-        }
-    }
-
-    /// The key in a map's `states`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Install => "ArtifactInstall_Enter",
-            Self::Reboot => "ArtifactReboot_Enter",
-            Self::Commit => "ArtifactCommit_Enter",
-        }
-    }
-
-    /// What the server is told while an update waits here.
-    #[must_use]
-    pub const fn pause_status(self) -> Status {
-        match self {
-            Self::Install => Status::PauseBeforeInstalling,
-            Self::Reboot => Status::PauseBeforeRebooting,
-            Self::Commit => Status::PauseBeforeCommitting,
-        }
-    }
-}
+use crate::deployment::Point;
 
 /// What a map says about a point. The order is that of weight among maps of one priority: the greatest wins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,6 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Who asked for the update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Mode {
+    /// The daemon: deployments come from a server that hears how they end.
+    Managed,
+    /// The command line: one verb, then the process ends; the user reboots.
+    Standalone,
+}
+
 /// Calls to an update module (`update-modules.md` 3). Queries answer with a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the protocol's own names")]
@@ -121,6 +130,50 @@ impl Status {
             Self::PauseBeforeCommitting => "pause_before_committing",
             Self::Success => "success",
             Self::Failure => "failure",
+        }
+    }
+}
+
+/// The points at which maps are asked, each before the `_Enter` scripts of its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the states the points stand before")]
+pub enum Point {
+    Install,
+    Reboot,
+    Commit,
+}
+
+impl Point {
+    /// All points, in the order an update meets them.
+    pub const ALL: [Self; 3] = [Self::Install, Self::Reboot, Self::Commit];
+
+    /// The word on the command line and in `mender.conf`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Install => "install",
+            Self::Reboot => "reboot",
+            Self::Commit => "commit",
+        }
+    }
+
+    /// The key in a map's `states`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Install => "ArtifactInstall_Enter",
+            Self::Reboot => "ArtifactReboot_Enter",
+            Self::Commit => "ArtifactCommit_Enter",
+        }
+    }
+
+    /// What the server is told while an update waits here.
+    #[must_use]
+    pub const fn pause_status(self) -> Status {
+        match self {
+            Self::Install => Status::PauseBeforeInstalling,
+            Self::Reboot => Status::PauseBeforeRebooting,
+            Self::Commit => Status::PauseBeforeCommitting,
         }
     }
 }

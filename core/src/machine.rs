@@ -17,11 +17,11 @@ pub use words::{
 
 use crate::checkpoint::{Checkpoint, RebootKind, Tag};
 use crate::config::Config;
-use crate::deployment::Verdict;
+use crate::deployment::{Mode, Verdict};
 use crate::http::RetryAfter;
 use crate::limits;
 use crate::retry::Backoff;
-use crate::state::{self, Mode, Outcome, Phase, Place, State, Verb};
+use crate::state::{self, Outcome, Phase, Place, State, Verb};
 use crate::text::Text;
 use crate::time::{Instant, earliest};
 

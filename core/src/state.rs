@@ -4,22 +4,10 @@
 //! the command line; [`resume`] says where to go on after a restart. A new [`State`] does not compile until it has a
 //! row, a tag, a script name and a resume rule.
 
-use serde::{Deserialize, Serialize};
-
 use crate::checkpoint::{Checkpoint, Tag};
-use crate::control::Point;
-use crate::deployment::Verdict;
+use crate::deployment::{Mode, Point, Verdict};
 use crate::limits;
 use crate::script::{ScriptAction, ScriptState, Transition};
-
-/// Who asked for the update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Mode {
-    /// The daemon: deployments come from a server that hears how they end.
-    Managed,
-    /// The command line: one verb, then the process ends; the user reboots.
-    Standalone,
-}
 
 /// What is being done. Numbers are those of the transition table in the specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,8 +5,8 @@
 use std::fmt;
 
 use thimble_core::config::Config;
-use thimble_core::control::{Action, Holder, Lifetime, Map, Order, Point, Pool, Rule, Rules, parse_id};
-use thimble_core::deployment::Verdict;
+use thimble_core::control::{Action, Holder, Lifetime, Map, Order, Pool, Rule, Rules, parse_id};
+use thimble_core::deployment::{Point, Verdict};
 use thimble_core::machine::{self, ApiCall, Machine, Op};
 use thimble_core::state::{self, Outcome, Phase, Place, State};
 use thimble_core::time::{Duration, Instant};

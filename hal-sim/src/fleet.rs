@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use thimble_core::control::Point;
+use thimble_core::deployment::Point;
 use thimble_core::machine::{Run, StopSet};
 use thimble_core::state::Phase;
 use thimble_core::time::{Duration, Instant};

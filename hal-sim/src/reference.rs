@@ -4,7 +4,8 @@
 use std::cmp::Reverse;
 
 use thimble_core::config::Config;
-use thimble_core::control::{Action, Holder, Lifetime, Map, Order, Point, Pool, Rule, Rules};
+use thimble_core::control::{Action, Holder, Lifetime, Map, Order, Pool, Rule, Rules};
+use thimble_core::deployment::Point;
 use thimble_core::time::{Duration, Instant};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

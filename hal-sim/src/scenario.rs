@@ -19,7 +19,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use thimble_core::client::OPERATOR;
-use thimble_core::control::{Id, Lifetime, Order, Point};
+use thimble_core::control::{Id, Lifetime, Order};
+use thimble_core::deployment::Point;
 use thimble_core::hal::Key;
 use thimble_core::machine::{Report, Run, Stop, StopSet};
 use thimble_core::state::{Phase, Verb};

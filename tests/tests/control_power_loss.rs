@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use thimble_core::client::{Client, OPERATOR};
-use thimble_core::control::{Lifetime, Order, Point};
+use thimble_core::control::{Lifetime, Order};
+use thimble_core::deployment::Point;
 use thimble_core::hal::Key;
 use thimble_core::machine::{Run, StopSet};
 use thimble_core::state::Phase;

@@ -1,7 +1,8 @@
 //! Control maps, orders, policies and time at the doors: everything that can be said at any moment of an update, with
 //! failures and losses of power, against rules that are written apart from the machine.
 
-use thimble_core::control::{Action, Point};
+use thimble_core::control::Action;
+use thimble_core::deployment::Point;
 use thimble_hal_sim::doors::{DEPLOYMENT, Doors, Server, from_server};
 use thimble_hal_sim::explore::explore;
 use thimble_hal_sim::model::{Budget, Mistake, Simulation};

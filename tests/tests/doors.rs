@@ -4,8 +4,8 @@
 
 use thimble_core::checkpoint::Tag;
 use thimble_core::config::Config;
-use thimble_core::control::{Holder, Lifetime, Map, Order, Point, Pool};
-use thimble_core::deployment::{Call, Status};
+use thimble_core::control::{Holder, Lifetime, Map, Order, Pool};
+use thimble_core::deployment::{Call, Point, Status};
 use thimble_core::machine::{Action, ApiCall, DoorNote, Event, Held, Machine, Op, OpId, Run, StopSet};
 use thimble_core::state::Outcome;
 use thimble_core::text::Text;

@@ -6,12 +6,12 @@
 
 use thimble_core::checkpoint::{Checkpoint, RebootKind, Tag};
 use thimble_core::config::Config;
-use thimble_core::deployment::{Call, Status, Verdict};
+use thimble_core::deployment::{Call, Mode, Status, Verdict};
 use thimble_core::machine::{
     Action, ApiCall, Check, Event, Machine, Naming, Op, OpId, Reached, Refusal, Report, Run, Stop, StopSet,
 };
 use thimble_core::script::Transition;
-use thimble_core::state::{Mode, Outcome, Phase, State, Verb};
+use thimble_core::state::{Outcome, Phase, State, Verb};
 use thimble_core::text::Text;
 use thimble_core::time::{Duration, Instant};
 use thimble_hal_sim::model::describe;

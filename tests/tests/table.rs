@@ -2,8 +2,8 @@
 //! 11, `standalone-cli.md` 3) and compared with the code. Numbers are the specification's.
 
 use thimble_core::checkpoint::{Checkpoint, RebootKind, Tag};
-use thimble_core::deployment::Verdict;
-use thimble_core::state::{Mode, Outcome, Phase, Place, State, Verb, next, resume, resume_standalone, tag};
+use thimble_core::deployment::{Mode, Verdict};
+use thimble_core::state::{Outcome, Phase, Place, State, Verb, next, resume, resume_standalone, tag};
 use thimble_core::text::Text;
 
 use Mode::{Managed, Standalone};

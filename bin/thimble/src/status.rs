@@ -6,8 +6,7 @@ use std::io::{Read, Write};
 use std::time::Duration as StdDuration;
 
 use thimble_core::client::Client;
-use thimble_core::control::Point;
-use thimble_core::deployment::Verdict;
+use thimble_core::deployment::{Point, Verdict};
 use thimble_core::json::{Escape, Value};
 use thimble_core::limits;
 use thimble_core::state::State;

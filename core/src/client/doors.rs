@@ -3,7 +3,8 @@
 use core::fmt;
 
 use super::Client;
-use crate::control::{Full, Holder, Id, Lifetime, Map, Order, Point};
+use crate::control::{Full, Holder, Id, Lifetime, Map, Order};
+use crate::deployment::Point;
 use crate::hal::{Clock, Level, Log, Platform, Policy};
 use crate::limits;
 use crate::machine::{DoorNote, Event, Held};

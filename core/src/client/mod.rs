@@ -19,12 +19,12 @@ use core::task::Poll;
 use crate::artifact::{ManifestEntry, Parser, Trust, Workspace};
 use crate::checkpoint::{Checkpoint, Unusable};
 use crate::config::{self, Config};
-use crate::deployment::Verdict;
+use crate::deployment::{Mode, Verdict};
 use crate::hal::{Clock, Hal, Level, Log, Network, Platform, Policy, ScriptRunner, UpdateModule};
 use crate::http::Target;
 use crate::limits;
 use crate::machine::{Action, Check, Event, Machine, Op, OpId, Refusal, Report, Run, StopSet};
-use crate::state::{Mode, Outcome, State};
+use crate::state::{Outcome, State};
 use crate::text::Text;
 use crate::time::{Instant, earliest};
 

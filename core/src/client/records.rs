@@ -6,7 +6,7 @@ use crate::api::check_url;
 use crate::artifact::{depends, provides};
 use crate::checkpoint::{self, Checkpoint, Tag, Unusable};
 use crate::control::Pool;
-use crate::deployment::Verdict;
+use crate::deployment::{Mode, Verdict};
 use crate::hal::{
     Agent, Change, Error as _, Hal, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, System,
     TreeFacts, UpdateModule,
@@ -14,7 +14,7 @@ use crate::hal::{
 use crate::limits;
 use crate::machine::{Machine, Naming, Run};
 
-use crate::state::{Mode, Outcome};
+use crate::state::Outcome;
 use crate::text::Text;
 use crate::time::Instant;
 

@@ -1,8 +1,9 @@
 use core::fmt::{self, Write};
 
 use super::pool::{Entry, Lifetime};
-use super::{Action, Full, Id, Map, Point, Pool, Rule, Rules, parse_id};
+use super::{Action, Full, Id, Map, Pool, Rule, Rules, parse_id};
 use crate::api::json::{self, Out, Overflow, Str, Value};
+use crate::deployment::Point;
 use crate::limits;
 use crate::text::Text;
 use crate::time::{Duration, Instant};

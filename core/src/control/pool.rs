@@ -1,7 +1,8 @@
 use core::cmp::Reverse;
 use core::fmt;
 
-use super::{Action, Map, Point, Rule, Rules};
+use super::{Action, Map, Rule, Rules};
+use crate::deployment::Point;
 use crate::limits;
 use crate::retry::SHORTEST;
 use crate::time::{Duration, Instant, earliest};

@@ -1,5 +1,5 @@
 use super::Poll;
-use crate::control::Point;
+use crate::deployment::Point;
 use crate::time::{Duration, Instant};
 
 /// What a policy says about an update that stands before a point.

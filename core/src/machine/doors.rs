@@ -9,7 +9,8 @@
 //! ```
 
 use super::{ApiCall, Begin, Doing, Event, Machine, Op};
-use crate::control::{Answer, Full, Holder, Lifetime, Map, Order, OrderError, Point, Pool, parse_id};
+use crate::control::{Answer, Full, Holder, Lifetime, Map, Order, OrderError, Pool, parse_id};
+use crate::deployment::Point;
 use crate::machine::Action;
 use crate::retry::{Backoff, Purpose, SHORTEST, Schedule};
 use crate::state::{self, Outcome, Phase, State};

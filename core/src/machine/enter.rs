@@ -4,10 +4,9 @@ use super::words::{Action, ApiCall, Naming, Op, Run, Stop};
 use super::{Begin, Doing, Machine, Scripts};
 use crate::checkpoint::{RebootKind, Tag};
 use crate::config;
-use crate::control::Point;
-use crate::deployment::{Call, Status, Verdict};
+use crate::deployment::{Call, Mode, Point, Status, Verdict};
 use crate::limits;
-use crate::state::{self, Mode, Outcome, Phase, Place, State};
+use crate::state::{self, Outcome, Phase, Place, State};
 use crate::time::Instant;
 
 impl Machine {

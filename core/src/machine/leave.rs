@@ -4,9 +4,9 @@ use super::doors::DoorNext;
 use super::words::{Action, Reached};
 use super::{Doing, Machine, blank, retry_after};
 use crate::checkpoint::RebootKind;
-use crate::deployment::Verdict;
+use crate::deployment::{Mode, Verdict};
 use crate::retry::{Purpose, SHORTEST, Schedule};
-use crate::state::{self, Mode, Outcome, Phase, Place, State};
+use crate::state::{self, Outcome, Phase, Place, State};
 use crate::time::{Duration, Instant, earliest};
 
 impl Machine {

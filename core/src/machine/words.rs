@@ -1,10 +1,9 @@
 //! What goes into the machine and what comes out of it.
 
 use crate::checkpoint::{RebootKind, Tag};
-use crate::control::Point;
-use crate::deployment::{Call, Status, Verdict};
+use crate::deployment::{Call, Mode, Point, Status, Verdict};
 use crate::script::Transition;
-use crate::state::{Mode, Outcome, Phase, Place, State, Verb};
+use crate::state::{Outcome, Phase, Place, State, Verb};
 
 /// What the process was started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use thimble_core::api::json::Value;
-use thimble_core::control::Point;
+use thimble_core::deployment::Point;
 use thimble_core::time::Duration;
 
 use super::Fault;

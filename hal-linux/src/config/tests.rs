@@ -2,7 +2,7 @@ use super::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use thimble_core::control::Point;
+use thimble_core::deployment::Point;
 
 fn load_both(fallback: Option<&str>, main: Option<&str>) -> Result<(MenderConf, Vec<String>), ConfigError> {
     let home = tempfile::tempdir().unwrap();

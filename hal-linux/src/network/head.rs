@@ -1,8 +1,7 @@
 //! Heads of responses, read strictly: what two readers could read differently is refused (`hardening.md` N26).
 
 use httparse::{Header, ParserConfig, Status};
-use thimble_core::http::retry_after;
-use thimble_core::http::{ContentRange, Head};
+use thimble_core::http::{ContentRange, Head, retry_after};
 
 use super::body::Framing;
 use super::error::HeadFault;

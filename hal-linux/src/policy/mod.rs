@@ -13,7 +13,7 @@ pub use window::{DAYS, Local, Minute, Window};
 use std::fmt;
 use std::task::Poll;
 
-use thimble_core::control::Point;
+use thimble_core::deployment::Point;
 use thimble_core::hal::{Level, Permit, Policy};
 use thimble_core::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
 //! The policies of the device.
 
-use thimble_core::control::Point;
+use thimble_core::deployment::Point;
 use thimble_core::hal::{Permit, Policy, Poll};
 use thimble_core::time::{Duration, Instant};
 

@@ -7,8 +7,7 @@ use core::hint::black_box;
 use core::task::Poll;
 
 use thimble_core::artifact::{Gzip, Verifier};
-use thimble_core::control::Point;
-use thimble_core::deployment::Call;
+use thimble_core::deployment::{Call, Point};
 use thimble_core::config::Tier;
 use thimble_core::hal::{Agent, Change, Clock, ErrorType, Exit, Hal, Key, Level, Log, Network, PayloadSink, Permit, Platform, Policy, ScriptRunner, Storage, System, TreeFacts, UpdateModule};
 use thimble_core::http::{Head, Request};

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::time::Duration as StdDuration;
 
-use thimble_core::control::Point;
+use thimble_core::deployment::Point;
 use thimble_core::json::Value;
 
 use crate::args::Invocation;

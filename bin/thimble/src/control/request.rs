@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use thimble_core::client::OPERATOR;
-use thimble_core::control::{Holder, Id, Point, parse_id};
+use thimble_core::control::{Holder, Id, parse_id};
+use thimble_core::deployment::Point;
 use thimble_core::json::Value;
 use thimble_core::time::Duration;
 

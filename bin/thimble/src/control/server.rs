@@ -9,7 +9,8 @@ use std::os::unix::net::UnixStream;
 
 use rustix::net::sockopt::socket_peercred;
 use thimble_core::client::Client;
-use thimble_core::control::{Id, Lifetime, Order, Point, Rule};
+use thimble_core::control::{Id, Lifetime, Order, Rule};
+use thimble_core::deployment::Point;
 use thimble_core::json::Escape;
 use thimble_core::time::{Duration, Instant, earliest};
 use thimble_hal_linux::platform::Linux;
