@@ -103,6 +103,17 @@ impl Verdict {
     }
 }
 
+/// What the name on record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Naming {
+    /// Name, group and provides of the new artifact.
+    Good,
+    /// The new name with `_INCONSISTENT`, the new group; provides as they were.
+    Inconsistent,
+    /// The new name with `_INCONSISTENT`, group and provides of the new artifact (state loop).
+    Loop,
+}
+
 /// Statuses of a deployment as the server knows them (`server-api.md` 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the server's own names")]

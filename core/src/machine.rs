@@ -11,9 +11,7 @@ mod scripts;
 mod words;
 
 pub use doors::{DoorNote, Held};
-pub use words::{
-    Action, ApiCall, Check, Event, Naming, Op, OpId, Reached, Refusal, Report, Run, Stop, StopSet,
-};
+pub use words::{Action, ApiCall, Check, Event, Op, OpId, Reached, Refusal, Report, Run, Stop, StopSet};
 
 use crate::checkpoint::{Checkpoint, RebootKind, Tag};
 use crate::config::Config;

@@ -4,10 +4,10 @@
 use std::fmt;
 
 use thimble_core::config::Config;
-use thimble_core::deployment::{Call, Status};
+use thimble_core::deployment::{Call, Naming, Status};
 use thimble_core::hal::Key;
 use thimble_core::limits;
-use thimble_core::machine::{Action, ApiCall, Event, Machine, Naming, Op, OpId, Refusal, Run, Stop, StopSet};
+use thimble_core::machine::{Action, ApiCall, Event, Machine, Op, OpId, Refusal, Run, Stop, StopSet};
 use thimble_core::state::{Outcome, Place, State, Verb};
 use thimble_core::text::Text;
 use thimble_core::time::Instant;

@@ -6,9 +6,9 @@
 
 use thimble_core::checkpoint::{Checkpoint, RebootKind, Tag};
 use thimble_core::config::Config;
-use thimble_core::deployment::{Call, Mode, Status, Verdict};
+use thimble_core::deployment::{Call, Mode, Naming, Status, Verdict};
 use thimble_core::machine::{
-    Action, ApiCall, Check, Event, Machine, Naming, Op, OpId, Reached, Refusal, Report, Run, Stop, StopSet,
+    Action, ApiCall, Check, Event, Machine, Op, OpId, Reached, Refusal, Report, Run, Stop, StopSet,
 };
 use thimble_core::script::Transition;
 use thimble_core::state::{Outcome, Phase, State, Verb};

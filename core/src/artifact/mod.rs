@@ -19,7 +19,7 @@ pub use parser::Parser;
 use core::fmt;
 
 use crate::json;
-use crate::text::Text;
+use crate::text::{Shown, Text};
 
 /// A SHA-256 digest. There is no value that means "none".
 pub(crate) type Sum = [u8; 32];
@@ -135,17 +135,6 @@ impl Error {
 /// An untrusted name for a message: bytes that are not printable ASCII as `?`.
 pub(crate) fn shown(name: &[u8]) -> Text<64> {
     Text::cut(format_args!("{}", Shown(name)))
-}
-
-struct Shown<'a>(&'a [u8]);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use fmt::Write;
-        self.0.iter().try_for_each(|&byte| {
-            f.write_char(if byte.is_ascii_graphic() || byte == b' ' { char::from(byte) } else { '?' })
-        })
-    }
 }
 
 impl fmt::Display for Error {

@@ -5,21 +5,11 @@
 use core::fmt;
 
 use super::Header;
+use crate::deployment::Naming;
 use crate::json::{Out, Overflow, Str, Value};
 
 /// What the client appends to the name of an artifact that is neither installed nor rolled back.
 pub const INCONSISTENT: &str = "_INCONSISTENT";
-
-/// What becomes of name, group and provides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Naming {
-    /// All of the new artifact's.
-    Good,
-    /// The new name with the suffix, the new group if it has one; provides as they were.
-    Inconsistent,
-    /// As `Good`, but the name with the suffix.
-    Loop,
-}
 
 /// Why provides cannot be merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use crate::hal::{Exit, Level, Log, Permit, Platform, Policy, ScriptRunner, Syste
 use crate::machine::Op;
 use crate::script::RETRY_LATER;
 use crate::state::Outcome;
-use crate::text::Text;
+use crate::text::{Shown, Text};
 use crate::time::Instant;
 
 /// What is running.
@@ -267,18 +267,6 @@ fn answer(call: Call, printed: &[u8]) -> Option<Outcome> {
         b"Yes" => Some(Outcome::Success),
         b"Automatic" if call == Call::NeedsArtifactReboot => Some(Outcome::Automatic),
         _ => None,
-    }
-}
-
-/// Untrusted bytes for a log line: what is not printable ASCII is shown as `?`.
-struct Shown<'a>(&'a [u8]);
-
-impl core::fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        use core::fmt::Write;
-        self.0.iter().try_for_each(|&byte| {
-            f.write_char(if byte.is_ascii_graphic() || byte == b' ' { char::from(byte) } else { '?' })
-        })
     }
 }
 

@@ -6,13 +6,13 @@ use crate::api::check_url;
 use crate::artifact::{depends, provides};
 use crate::checkpoint::{self, Checkpoint, Tag, Unusable};
 use crate::control::Pool;
-use crate::deployment::{Mode, Verdict};
+use crate::deployment::{Mode, Naming, Verdict};
 use crate::hal::{
     Agent, Change, Error as _, Hal, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, System,
     TreeFacts, UpdateModule,
 };
 use crate::limits;
-use crate::machine::{Machine, Naming, Run};
+use crate::machine::{Machine, Run};
 
 use crate::state::Outcome;
 use crate::text::Text;
@@ -339,11 +339,6 @@ impl<P: Platform> Client<'_, P> {
         };
         let installed = self.hal.storage.read(Key::Provides, self.record);
         let installed = installed.map_err(|error| refused!("what is installed cannot be read: {error}"))?;
-        let naming = match naming {
-            Naming::Good => provides::Naming::Good,
-            Naming::Inconsistent => provides::Naming::Inconsistent,
-            Naming::Loop => provides::Naming::Loop,
-        };
         let merged = provides::merge(installed.unwrap_or(b"{}"), &header, naming, self.out)
             .map_err(|error| refused!("the new provides cannot be stored: {error}"))?;
         let mut buf = [0; checkpoint::MAX_LEN];

@@ -1,10 +1,10 @@
 //! Entering a place: what is written first, and what the place does.
 
-use super::words::{Action, ApiCall, Naming, Op, Run, Stop};
+use super::words::{Action, ApiCall, Op, Run, Stop};
 use super::{Begin, Doing, Machine, Scripts};
 use crate::checkpoint::{RebootKind, Tag};
 use crate::config;
-use crate::deployment::{Call, Mode, Point, Status, Verdict};
+use crate::deployment::{Call, Mode, Naming, Point, Status, Verdict};
 use crate::limits;
 use crate::state::{self, Outcome, Phase, Place, State};
 use crate::time::Instant;

@@ -1,7 +1,7 @@
 //! What goes into the machine and what comes out of it.
 
 use crate::checkpoint::{RebootKind, Tag};
-use crate::deployment::{Call, Mode, Point, Status, Verdict};
+use crate::deployment::{Call, Mode, Naming, Point, Status, Verdict};
 use crate::script::Transition;
 use crate::state::{Outcome, Phase, Place, State, Verb};
 
@@ -150,17 +150,6 @@ pub enum Op {
     AskPolicy(Point),
     /// The deployment is over: its log is closed.
     End,
-}
-
-/// What the name on record says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Naming {
-    /// Name, group and provides of the new artifact.
-    Good,
-    /// The new name with `_INCONSISTENT`, the new group; provides as they were.
-    Inconsistent,
-    /// The new name with `_INCONSISTENT`, group and provides of the new artifact (state loop).
-    Loop,
 }
 
 /// Requests to the server.

@@ -1,8 +1,9 @@
 //! What becomes of the stored provides, and whether an artifact fits them.
 
 use crate::harness::{Keys, Memory, run};
-use thimble_core::artifact::provides::{Naming, merge};
+use thimble_core::artifact::provides::merge;
 use thimble_core::artifact::{Header, Trust, depends};
+use thimble_core::deployment::Naming;
 use thimble_core::json::Value;
 use thimble_hal_sim::artifact_writer::ArtifactWriter;
 
