@@ -1,7 +1,8 @@
 //! Decompression of artifact members: gzip by the core, xz and zstd by the libraries everybody uses, built in.
 
 use liblzma::stream::{Action, Error as XzError, Status, Stream as XzStream};
-use thimble_core::artifact::{Compression, Decompress, DecompressError, Gzip, Progress};
+use thimble_core::artifact::Gzip;
+use thimble_core::hal::{Compression, Decompress, DecompressError, Decompressed};
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
 /// What xz may take, in bytes: Mender's tools write with a dictionary of 64 MiB (`hardening.md` A20).
@@ -68,7 +69,7 @@ impl Decompress for Decompressor {
         input: &[u8],
         window: &mut [u8],
         at: usize,
-    ) -> Result<Progress, DecompressError> {
+    ) -> Result<Decompressed, DecompressError> {
         let result = match &mut self.stream {
             Stream::None => Err(DecompressError::Unsupported),
             // The window is its dictionary; the others keep their own.
@@ -78,7 +79,7 @@ impl Decompress for Decompressor {
                 decompress_zstd(context, input, window.get_mut(at..).unwrap_or_default())
             }
         };
-        if !matches!(result, Ok(Progress { done: false, .. })) {
+        if !matches!(result, Ok(Decompressed { done: false, .. })) {
             self.stream = Stream::None;
         }
         result
@@ -89,11 +90,11 @@ fn decompress_xz(
     stream: &mut XzStream,
     input: &[u8],
     output: &mut [u8],
-) -> Result<Progress, DecompressError> {
+) -> Result<Decompressed, DecompressError> {
     let (before_in, before_out) = (stream.total_in(), stream.total_out());
     let status = stream.process(input, output, Action::Run).map_err(xz_error)?;
     let moved = |before: u64, after: u64| usize::try_from(after.saturating_sub(before)).unwrap_or(usize::MAX);
-    Ok(Progress {
+    Ok(Decompressed {
         consumed: moved(before_in, stream.total_in()),
         produced: moved(before_out, stream.total_out()),
         done: matches!(status, Status::StreamEnd),
@@ -104,11 +105,11 @@ fn decompress_zstd(
     context: &mut DCtx<'_>,
     input: &[u8],
     output: &mut [u8],
-) -> Result<Progress, DecompressError> {
+) -> Result<Decompressed, DecompressError> {
     let (mut from, mut to) = (InBuffer::around(input), OutBuffer::around(output));
     // 0 says that a frame is complete and its checksum was right.
     let left = context.decompress_stream(&mut to, &mut from).map_err(zstd_error)?;
-    Ok(Progress { consumed: from.pos(), produced: to.pos(), done: left == 0 })
+    Ok(Decompressed { consumed: from.pos(), produced: to.pos(), done: left == 0 })
 }
 
 fn xz_error(error: XzError) -> DecompressError {

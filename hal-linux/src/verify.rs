@@ -11,8 +11,7 @@ use ring::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
     VerificationAlgorithm,
 };
-use thimble_core::artifact::Verifier;
-use thimble_core::hal::{self, Kind};
+use thimble_core::hal::{self, Kind, Verifier};
 
 use crate::der::{self, INTEGER, OID, Reader, SEQUENCE};
 use crate::fsat::kind_of;

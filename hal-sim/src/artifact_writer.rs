@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 
 pub use tar::{END, Member, NameAs, Patch, SizeAs, archive};
-use thimble_core::artifact::Compression;
+use thimble_core::hal::Compression;
 use thimble_core::json::Escape;
 
 type Edit<'a, T> = Box<dyn FnOnce(&mut T) + 'a>;

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-use thimble_core::artifact::Compression;
+use thimble_core::hal::Compression;
 use thimble_hal_sim::artifact_writer::ArtifactWriter;
 
 /// A command with arguments.

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thimble_core::artifact::{Event, Gzip, Parser, Trust, Verifier, Workspace};
+use thimble_core::artifact::{Gzip, Parsed, Parser, Trust, Workspace};
+use thimble_core::hal::Verifier;
 use thimble_core::json::Value;
 use thimble_core::limits;
 use thimble_hal_sim::listen::{Entry, Listener, Security, Wire};
@@ -257,7 +258,7 @@ fn header_info(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let (mut rest, mut gzip) = (bytes, Gzip::default());
     loop {
         let (taken, event) = parser.push(rest, &mut NoKeys, &mut gzip).map_err(|error| error.to_string())?;
-        let is_header = matches!(event, Event::Header);
+        let is_header = matches!(event, Parsed::Header);
         rest = rest.get(taken..).unwrap_or_default();
         if is_header {
             let header = parser.header().ok_or("it has no header")?;

@@ -3,7 +3,7 @@
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 
-use super::{Compression, Decompress, DecompressError, Progress};
+use crate::hal::{Compression, Decompress, DecompressError, Decompressed};
 
 const FHCRC: u8 = 1 << 1;
 const FEXTRA: u8 = 1 << 2;
@@ -135,7 +135,7 @@ impl Decompress for Gzip {
         input: &[u8],
         window: &mut [u8],
         at: usize,
-    ) -> Result<Progress, DecompressError> {
+    ) -> Result<Decompressed, DecompressError> {
         let mut consumed: usize = 0;
         while let Some(&byte) = input.get(consumed)
             && !matches!(self.stage, Stage::Deflate | Stage::Done)
@@ -163,6 +163,6 @@ impl Decompress for Gzip {
                 | _ => return Err(DecompressError::Corrupt),
             }
         }
-        Ok(Progress { consumed, produced, done: self.stage == Stage::Done })
+        Ok(Decompressed { consumed, produced, done: self.stage == Stage::Done })
     }
 }

@@ -2,7 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Compression, Error, ManifestEntry, Sum};
+use super::{Error, ManifestEntry, Sum};
+use crate::hal::Compression;
 use crate::limits;
 
 /// Digest, two blanks, name.

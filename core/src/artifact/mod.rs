@@ -2,7 +2,7 @@
 //!
 //! Bytes go in by [`Parser::push`] in chunks of any size; the same bytes give the same events whatever the
 //! chunks are. Nothing derived from the header leaves the parser before the header's digest was compared
-//! ([`Event::Header`]), except scripts, which go to a staging place.
+//! ([`Parsed::Header`]), except scripts, which go to a staging place.
 
 pub mod depends;
 mod gzip;
@@ -18,6 +18,7 @@ pub use parser::Parser;
 
 use core::fmt;
 
+use crate::hal::{Compression, DecompressError};
 use crate::json;
 use crate::text::{Shown, Text};
 
@@ -26,7 +27,7 @@ pub(crate) type Sum = [u8; 32];
 
 /// What a chunk of the artifact led to.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event<'s> {
+pub enum Parsed<'s> {
     /// The whole chunk was taken without anything to tell.
     NeedInput,
     /// A state script begins. It is not verified yet: it goes to a staging place.
@@ -175,16 +176,6 @@ impl fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
-impl fmt::Display for DecompressError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unsupported => "is of a kind this client does not know",
-            Self::Corrupt => "is damaged",
-            Self::Memory => "needs more memory than this client lends",
-        })
-    }
-}
-
 /// What the client asks of an artifact before it looks at its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
@@ -194,34 +185,6 @@ pub enum Trust {
     Signed,
     /// The bootstrap artifact: no signature check, and it may only carry provides.
     Bootstrap,
-}
-
-/// Verifies the signature of a manifest. Only a verifier with at least one key is ever asked.
-pub trait Verifier {
-    /// True when verify keys are configured.
-    fn has_keys(&self) -> bool;
-
-    /// A new manifest begins.
-    fn reset(&mut self);
-
-    /// More bytes of the manifest, exactly as stored. `false`: too long for this verifier.
-    fn update(&mut self, manifest: &[u8]) -> bool;
-
-    /// Whether `signature` (base64 already undone; any length) is good by any key for all bytes since `reset`.
-    fn verify(&mut self, signature: &[u8]) -> bool;
-}
-
-/// Compressions an artifact can name by the suffix of a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Compression {
-    /// No suffix.
-    None,
-    /// `.gz`
-    Gzip,
-    /// `.xz`
-    Xz,
-    /// `.zst`
-    Zstd,
 }
 
 impl Compression {
@@ -235,50 +198,6 @@ impl Compression {
             _ => None,
         }
     }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::None => "uncompressed",
-            Self::Gzip => "gzip",
-            Self::Xz => "xz",
-            Self::Zstd => "zstd",
-        }
-    }
-}
-
-/// What one [`Decompress::decompress`] call did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes taken from the input.
-    pub consumed: usize,
-    /// Bytes written to the output.
-    pub produced: usize,
-    /// The stream is complete and its own checksum was right. Input behind it is an error of the caller's.
-    pub done: bool,
-}
-
-/// Why decompression failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DecompressError {
-    /// This platform has no decoder for it.
-    Unsupported,
-    /// The stream is damaged.
-    Corrupt,
-    /// The stream needs more memory than the platform lends.
-    Memory,
-}
-
-/// A streaming decompressor. One stream at a time.
-pub trait Decompress {
-    /// A new stream of this kind begins. Never called with [`Compression::None`].
-    fn begin(&mut self, kind: Compression) -> Result<(), DecompressError>;
-
-    /// Decompresses into `window[at..]`. `window` is the same slice for the whole stream; what was produced
-    /// before `at`, and, after the caller has begun again at 0, what stands from `at` on, is the dictionary:
-    /// the caller never changes it, fills the window to its end, then goes on at 0. Produces nothing and consumes nothing only
-    /// when it needs more input (`input` empty) or more room (`at == window.len()`).
-    fn decompress(&mut self, input: &[u8], window: &mut [u8], at: usize)
-    -> Result<Progress, DecompressError>;
 }
 
 /// Memory the platform lends to the parser; the lengths are the limits of `artifact.md` 8.

@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 
 use super::manifest::Manifest;
 use super::tar::{Step, Tar};
-use super::{Compression, Decompress, Error, Event, Header, Trust, Verifier, Workspace, shown};
+use super::{Error, Header, Parsed, Trust, Workspace, shown};
+use crate::hal::{Compression, Decompress, DecompressError, Verifier};
 use crate::json::Value;
 use crate::limits;
 
@@ -144,7 +145,7 @@ impl<'b> Parser<'b> {
     }
 
     /// Takes some of `input`: returns how many bytes, and what they led to. Call again with the rest until
-    /// [`Event::NeedInput`]; then with the next chunk. Any chunks give the same events.
+    /// [`Parsed::NeedInput`]; then with the next chunk. Any chunks give the same events.
     ///
     /// # Errors
     /// The first rule that is broken; every later call returns the same.
@@ -153,7 +154,7 @@ impl<'b> Parser<'b> {
         input: &'s [u8],
         verifier: &mut impl Verifier,
         decompress: &mut impl Decompress,
-    ) -> Result<(usize, Event<'s>), Error> {
+    ) -> Result<(usize, Parsed<'s>), Error> {
         if let Stage::Failed(error) = &self.stage {
             return Err(error.clone());
         }
@@ -170,20 +171,20 @@ impl<'b> Parser<'b> {
             Place::Window(from, to) => self.workspace.window.get(from..to).unwrap_or_default(),
         };
         let event = match happened {
-            Happened::Nothing => Event::NeedInput,
+            Happened::Nothing => Parsed::NeedInput,
             Happened::Script(size) => {
-                Event::Script { name: name().strip_prefix("scripts/").unwrap_or_default(), size }
+                Parsed::Script { name: name().strip_prefix("scripts/").unwrap_or_default(), size }
             }
-            Happened::ScriptData(place) => Event::ScriptData(bytes(place)),
-            Happened::Header => Event::Header,
-            Happened::FileBegin(size) => Event::FileBegin { name: name(), size },
+            Happened::ScriptData(place) => Parsed::ScriptData(bytes(place)),
+            Happened::Header => Parsed::Header,
+            Happened::FileBegin(size) => Parsed::FileBegin { name: name(), size },
             Happened::FileData(place) => {
                 if let Place::Window(from, to) = place {
                     self.data = (from, to);
                 }
-                Event::FileData(bytes(place))
+                Parsed::FileData(bytes(place))
             }
-            Happened::FileEnd => Event::FileEnd,
+            Happened::FileEnd => Parsed::FileEnd,
         };
         Ok((taken, event))
     }
@@ -213,7 +214,7 @@ impl<'b> Parser<'b> {
     }
 
     /// What came so far of the file that began last, `length` bytes of a plain payload, counts for nothing: its first
-    /// byte comes next. Only right after [`Event::FileBegin`] or [`Event::FileData`].
+    /// byte comes next. Only right after [`Parsed::FileBegin`] or [`Parsed::FileData`].
     pub fn restart_file(&mut self, length: u64) {
         self.file = Sha256::new();
         self.inner.go_back(length);
@@ -252,7 +253,7 @@ impl<'b> Parser<'b> {
         self.has_header.then(|| self.parse_header().ok()).flatten()
     }
 
-    /// The bytes of the last [`Event::FileData`], when they did not stand in the chunk.
+    /// The bytes of the last [`Parsed::FileData`], when they did not stand in the chunk.
     #[must_use]
     pub fn data(&self) -> &[u8] {
         self.workspace.window.get(self.data.0..self.data.1).unwrap_or_default()
@@ -398,12 +399,10 @@ impl<'b> Parser<'b> {
         Ok(())
     }
 
-    fn decompress_error(&self, error: super::DecompressError) -> Error {
+    fn decompress_error(&self, error: DecompressError) -> Error {
         match error {
-            super::DecompressError::Unsupported => Error::UnsupportedCompression(self.compression),
-            super::DecompressError::Corrupt | super::DecompressError::Memory => {
-                Error::Decompress(self.compression, error)
-            }
+            DecompressError::Unsupported => Error::UnsupportedCompression(self.compression),
+            DecompressError::Corrupt | DecompressError::Memory => Error::Decompress(self.compression, error),
         }
     }
 
@@ -452,7 +451,7 @@ impl<'b> Parser<'b> {
                     .decompress(data, self.workspace.window, from)
                     .map_err(|error| self.decompress_error(error))?;
                 if progress.consumed == 0 && progress.produced == 0 && !progress.done {
-                    return Err(Error::Decompress(self.compression, super::DecompressError::Corrupt));
+                    return Err(Error::Decompress(self.compression, DecompressError::Corrupt));
                 }
                 self.window = (from, from.saturating_add(progress.produced));
                 self.decompressed = progress.done;
@@ -510,7 +509,7 @@ impl<'b> Parser<'b> {
             }
             Member::Header | Member::Payload => {
                 if self.compression != Compression::None && !self.decompressed {
-                    return Err(Error::Decompress(self.compression, super::DecompressError::Corrupt));
+                    return Err(Error::Decompress(self.compression, DecompressError::Corrupt));
                 }
                 // GNU and other writers may leave the end marker of an empty archive out.
                 if !self.inner.is_complete() {

@@ -451,7 +451,7 @@ impl<'b, P: Platform> Client<'b, P> {
 
     /// How the artifact is to be trusted.
     fn trust(&self) -> Trust {
-        use crate::artifact::Verifier;
+        use crate::hal::Verifier;
         match self.machine.run() {
             Run::Bootstrap => Trust::Bootstrap,
             Run::Daemon | Run::Install | Run::Continue(_) if self.hal.verifier.has_keys() => Trust::Signed,

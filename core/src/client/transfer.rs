@@ -24,7 +24,7 @@ use core::task::Poll;
 use super::Client;
 use super::operation::{Polled, Work};
 use super::records::Refused;
-use crate::artifact::Event;
+use crate::artifact::Parsed;
 use crate::config;
 use crate::deployment::Call;
 use crate::hal::{ErrorType, Level, Log, Network, PayloadSink, Platform, ScriptRunner, Stored, UpdateModule};
@@ -356,24 +356,24 @@ impl<P: Platform> Client<'_, P> {
             |error: <P::Scripts as ErrorType>::Error| refused!("a state script cannot be stored: {error}");
         let mut header = false;
         match event {
-            Event::NeedInput => {}
-            Event::Script { name, size } => self.hal.scripts.stage(name, size).map_err(script)?,
-            Event::ScriptData(bytes) => self.hal.scripts.stage_write(bytes).map_err(script)?,
-            Event::Header => header = true,
-            Event::FileBegin { name, size } => {
+            Parsed::NeedInput => {}
+            Parsed::Script { name, size } => self.hal.scripts.stage(name, size).map_err(script)?,
+            Parsed::ScriptData(bytes) => self.hal.scripts.stage_write(bytes).map_err(script)?,
+            Parsed::Header => header = true,
+            Parsed::FileBegin { name, size } => {
                 self.transfer.file =
                     Text::copy(name).map_err(|_| refused!("a payload file's name is too long"))?;
                 self.transfer.in_file = Some(0);
                 self.transfer.pending = Pending::Begin(size);
             }
-            Event::FileData(data) if self.transfer.replay.is_some() => {
+            Parsed::FileData(data) if self.transfer.replay.is_some() => {
                 let length = data.len() as u64;
                 self.transfer.came(length);
                 if let Some(replay) = &mut self.transfer.replay {
                     replay.done = replay.done.saturating_add(length);
                 }
             }
-            Event::FileData(data) => {
+            Parsed::FileData(data) => {
                 self.transfer.came(data.len() as u64);
                 let in_chunk = input.as_ptr_range().contains(&data.as_ptr());
                 self.transfer.pending = if in_chunk {
@@ -383,7 +383,7 @@ impl<P: Platform> Client<'_, P> {
                     Pending::Window(0, data.len())
                 };
             }
-            Event::FileEnd => {
+            Parsed::FileEnd => {
                 self.transfer.in_file = None;
                 self.transfer.pending = Pending::End;
             }

@@ -13,30 +13,34 @@
 mod agent;
 mod bootloader;
 mod clock;
+mod decompress;
 mod log;
 mod module;
 mod network;
 mod policy;
 mod script;
 mod sink;
+mod slots;
 mod storage;
 mod system;
+mod verifier;
 
 pub use agent::Agent;
 pub use bootloader::{BootStatus, Bootloader, Slot};
 pub use clock::Clock;
+pub use decompress::{Compression, Decompress, DecompressError, Decompressed};
 pub use log::{Level, Log};
 pub use module::{TreeFacts, UpdateModule};
 pub use network::Network;
 pub use policy::{Permit, Policy};
 pub use script::ScriptRunner;
 pub use sink::{PayloadSink, Stored};
+pub use slots::Slots;
 pub use storage::{Change, Key, Storage};
 pub use system::System;
+pub use verifier::Verifier;
 
 pub use core::task::Poll;
-
-use crate::artifact::{Decompress, Verifier};
 
 /// The error type of a trait's operations, as `embedded-io` does it.
 pub trait ErrorType {

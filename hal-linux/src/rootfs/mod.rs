@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 use std::task::Poll;
 
 use rustix::fs::{Mode, OFlags, fsync, openat, renameat};
-use thimble_core::hal::{self, ErrorType, Kind, Level, PayloadSink, Slot, Stored, TreeFacts};
-use thimble_core::module::rootfs::Slots;
+use thimble_core::hal::{self, ErrorType, Kind, Level, PayloadSink, Slot, Slots, Stored, TreeFacts};
 use thimble_core::time::Instant;
 
 use self::slot::{Machine, Parts, Roots, SlotError};

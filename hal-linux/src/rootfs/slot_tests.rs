@@ -174,7 +174,7 @@ fn ubi_volumes_are_known_by_number_and_name() {
 #[test]
 fn b9_a_volume_whose_update_was_interrupted_is_not_selected() {
     use super::super::{LinuxSlots, Options};
-    use thimble_core::module::rootfs::Slots;
+    use thimble_core::hal::Slots;
     let Some(fake) = Fake::new() else { return };
     fake.ubi(1, "rootfsa");
     fake.ubi(2, "rootfsb");

@@ -15,10 +15,12 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use thimble_core::artifact::{Compression, Decompress, DecompressError, Progress, Verifier};
 use thimble_core::config::Config;
 use thimble_core::deployment::Call;
-use thimble_core::hal::{self, Change, Clock, ErrorType, Hal, Key, Kind, Level, Log, Platform, Storage};
+use thimble_core::hal::{
+    self, Change, Clock, Compression, Decompress, DecompressError, Decompressed, ErrorType, Hal, Key, Kind,
+    Level, Log, Platform, Storage, Verifier,
+};
 use thimble_core::script::Transition;
 use thimble_core::time::Instant;
 
@@ -345,7 +347,7 @@ impl Decompress for Plain {
         Err(DecompressError::Unsupported)
     }
 
-    fn decompress(&mut self, _: &[u8], _: &mut [u8], _: usize) -> Result<Progress, DecompressError> {
+    fn decompress(&mut self, _: &[u8], _: &mut [u8], _: usize) -> Result<Decompressed, DecompressError> {
         Err(DecompressError::Unsupported)
     }
 }

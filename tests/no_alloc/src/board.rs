@@ -6,10 +6,10 @@ use core::fmt;
 use core::hint::black_box;
 use core::task::Poll;
 
-use thimble_core::artifact::{Gzip, Verifier};
+use thimble_core::artifact::Gzip;
+use thimble_core::hal::{Agent, Change, Clock, ErrorType, Exit, Hal, Key, Level, Log, Network, PayloadSink, Permit, Platform, Policy, ScriptRunner, Storage, System, TreeFacts, UpdateModule, Verifier};
 use thimble_core::deployment::{Call, Point};
 use thimble_core::config::Tier;
-use thimble_core::hal::{Agent, Change, Clock, ErrorType, Exit, Hal, Key, Level, Log, Network, PayloadSink, Permit, Platform, Policy, ScriptRunner, Storage, System, TreeFacts, UpdateModule};
 use thimble_core::http::{Head, Request};
 use thimble_core::script::Transition;
 use thimble_core::time::{Duration, Instant};

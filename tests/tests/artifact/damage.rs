@@ -2,7 +2,8 @@
 
 use crate::harness::{Memory, Seen, Signer, gzip, pipe, run};
 use std::ops::Range;
-use thimble_core::artifact::{Compression, Trust};
+use thimble_core::artifact::Trust;
+use thimble_core::hal::Compression;
 use thimble_hal_sim::artifact_writer::ArtifactWriter;
 
 fn small(compression: Compression, signer: &Signer) -> Vec<u8> {

@@ -1,7 +1,8 @@
 //! Good artifacts in all their forms.
 
 use crate::harness::{Keys, Memory, Random, Seen, Signer, gzip, parse, parse_as, pipe, run, run_with};
-use thimble_core::artifact::{Compression, Decompress, DecompressError, Error, Progress, Trust};
+use thimble_core::artifact::{Error, Trust};
+use thimble_core::hal::{Compression, Decompress, DecompressError, Decompressed};
 use thimble_hal_sim::artifact_writer::{ArtifactWriter, Member, NameAs, SizeAs, gzip_stored};
 
 fn full() -> ArtifactWriter<'static> {
@@ -77,16 +78,16 @@ impl Decompress for Late {
         input: &[u8],
         window: &mut [u8],
         at: usize,
-    ) -> Result<Progress, DecompressError> {
+    ) -> Result<Decompressed, DecompressError> {
         self.input.extend(input);
         if !input.is_empty() {
-            return Ok(Progress { consumed: input.len(), produced: 0, done: false });
+            return Ok(Decompressed { consumed: input.len(), produced: 0, done: false });
         }
         let output = self.output.get_or_insert_with(|| pipe("gzip", &["-dc"], &self.input));
         let produced = output.len().min(window.len() - at);
         window[at..at + produced].copy_from_slice(&output[..produced]);
         output.drain(..produced);
-        Ok(Progress { consumed: 0, produced, done: output.is_empty() })
+        Ok(Decompressed { consumed: 0, produced, done: output.is_empty() })
     }
 }
 

@@ -8,9 +8,8 @@ use ring::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair,
     KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
 };
-use thimble_core::artifact::{
-    Decompress, Error, Event, Gzip, ManifestEntry, Parser, Trust, Verifier, Workspace,
-};
+use thimble_core::artifact::{Error, Gzip, ManifestEntry, Parsed, Parser, Trust, Workspace};
+use thimble_core::hal::{Decompress, Verifier};
 
 /// What an artifact held.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,21 +185,21 @@ fn piece(
         let mut done = false;
         let mut header = false;
         match event {
-            Event::NeedInput => done = true,
-            Event::Script { name, .. } => seen.push(Seen::Script(name.into(), Vec::new())),
-            Event::ScriptData(data) => match seen.last_mut() {
+            Parsed::NeedInput => done = true,
+            Parsed::Script { name, .. } => seen.push(Seen::Script(name.into(), Vec::new())),
+            Parsed::ScriptData(data) => match seen.last_mut() {
                 Some(Seen::Script(_, bytes)) => bytes.extend(data),
                 other => panic!("script data behind {other:?}"),
             },
-            Event::Header => header = true,
-            Event::FileBegin { name, size } => {
+            Parsed::Header => header = true,
+            Parsed::FileBegin { name, size } => {
                 seen.push(Seen::File { name: name.into(), size, bytes: Vec::new(), ended: false });
             }
-            Event::FileData(data) => match seen.last_mut() {
+            Parsed::FileData(data) => match seen.last_mut() {
                 Some(Seen::File { bytes, ended: false, .. }) => bytes.extend(data),
                 other => panic!("file data behind {other:?}"),
             },
-            Event::FileEnd => match seen.last_mut() {
+            Parsed::FileEnd => match seen.last_mut() {
                 Some(Seen::File { ended, bytes, size, .. }) => {
                     assert_eq!(bytes.len() as u64, *size);
                     *ended = true;

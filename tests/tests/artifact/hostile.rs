@@ -1,7 +1,8 @@
 //! Every attack of `hardening.md` 2 that an artifact can carry.
 
 use crate::harness::{Seen, Signer, base64, gzip, parse, parse_as};
-use thimble_core::artifact::{Compression, DecompressError, Error, Trust, is_payload_type};
+use thimble_core::artifact::{Error, Trust, is_payload_type};
+use thimble_core::hal::{Compression, DecompressError};
 use thimble_hal_sim::artifact_writer::{ArtifactWriter, Member, NameAs, Patch, SizeAs, hex};
 
 fn good() -> ArtifactWriter<'static> {

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::harness::{Keys, Seen, gzip, parse_as};
-use thimble_core::artifact::{Compression, Error, Trust};
+use thimble_core::artifact::{Error, Trust};
+use thimble_core::hal::Compression;
 use thimble_hal_sim::artifact_writer::ArtifactWriter;
 
 /// Runs a command; `None`, and a line that says so, when it is not installed.

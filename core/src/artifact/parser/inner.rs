@@ -3,9 +3,8 @@
 use sha2::{Digest, Sha256};
 
 use super::{Happened, Member, Parser, Place, limit};
-use crate::artifact::manifest;
 use crate::artifact::tar::Step;
-use crate::artifact::{Error, Sum, shown};
+use crate::artifact::{Error, Sum, manifest, shown};
 use crate::limits;
 use crate::script;
 

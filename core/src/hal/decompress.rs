@@ -1,0 +1,74 @@
+use core::fmt;
+
+/// Compressions an artifact can name by the suffix of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// No suffix.
+    None,
+    /// `.gz`
+    Gzip,
+    /// `.xz`
+    Xz,
+    /// `.zst`
+    Zstd,
+}
+
+impl Compression {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::None => "uncompressed",
+            Self::Gzip => "gzip",
+            Self::Xz => "xz",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// What one [`Decompress::decompress`] call did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decompressed {
+    /// Bytes taken from the input.
+    pub consumed: usize,
+    /// Bytes written to the output.
+    pub produced: usize,
+    /// The stream is complete and its own checksum was right. Input behind it is an error of the caller's.
+    pub done: bool,
+}
+
+/// Why decompression failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DecompressError {
+    /// This platform has no decoder for it.
+    Unsupported,
+    /// The stream is damaged.
+    Corrupt,
+    /// The stream needs more memory than the platform lends.
+    Memory,
+}
+
+/// A streaming decompressor. One stream at a time.
+pub trait Decompress {
+    /// A new stream of this kind begins. Never called with [`Compression::None`].
+    fn begin(&mut self, kind: Compression) -> Result<(), DecompressError>;
+
+    /// Decompresses into `window[at..]`. `window` is the same slice for the whole stream; what was produced
+    /// before `at`, and, after the caller has begun again at 0, what stands from `at` on, is the dictionary:
+    /// the caller never changes it, fills the window to its end, then goes on at 0. Produces nothing and consumes nothing only
+    /// when it needs more input (`input` empty) or more room (`at == window.len()`).
+    fn decompress(
+        &mut self,
+        input: &[u8],
+        window: &mut [u8],
+        at: usize,
+    ) -> Result<Decompressed, DecompressError>;
+}
+
+impl fmt::Display for DecompressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unsupported => "is of a kind this client does not know",
+            Self::Corrupt => "is damaged",
+            Self::Memory => "needs more memory than this client lends",
+        })
+    }
+}

@@ -1,0 +1,42 @@
+use core::fmt;
+
+use super::{PayloadSink, Poll, Slot, TreeFacts};
+use crate::time::Instant;
+
+/// The two slots as a place for an image, and the little that must be known after a reboot.
+pub trait Slots: PayloadSink {
+    /// The next file goes into `slot`. The sink itself never writes where the running system is.
+    fn aim(&mut self, slot: Slot) -> Result<(), Self::Error>;
+
+    /// Whether `slot` can be started from as far as its storage knows: no update of it was interrupted.
+    fn check(&mut self, slot: Slot) -> Result<(), Self::Error>;
+
+    /// Ready when nothing is being written any more, also after [`PayloadSink::abort`].
+    fn poll_idle(&mut self, now: Instant) -> Poll<()>;
+
+    /// See [`super::UpdateModule::prepare`].
+    fn prepare(&mut self, facts: &TreeFacts<'_>) -> Result<(), Self::Error>;
+
+    /// See [`super::UpdateModule::prepare_again`].
+    fn prepare_again(&mut self, facts: &TreeFacts<'_>) -> Result<(), Self::Error> {
+        self.prepare(facts)
+    }
+
+    /// Keeps the slot that ran before the update. Durable on return; gone with [`Self::remove`].
+    fn remember(&mut self, running: Slot) -> Result<(), Self::Error>;
+
+    /// What was remembered; `None` when nothing was.
+    fn remembered(&mut self) -> Result<Option<Slot>, Self::Error>;
+
+    /// See [`super::UpdateModule::is_clean`].
+    fn is_clean(&mut self) -> bool;
+
+    /// Whether there is a work tree: no call but `Cleanup` makes sense without.
+    fn has_tree(&mut self) -> bool;
+
+    /// See [`super::UpdateModule::remove`].
+    fn remove(&mut self) -> Result<(), Self::Error>;
+
+    /// Something that people should know of and that stops nothing.
+    fn warn(&mut self, message: fmt::Arguments<'_>);
+}
