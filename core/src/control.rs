@@ -13,6 +13,29 @@ pub use pool::{Answer, Full, Holder, Lifetime, Order, OrderError, Pool, Reply};
 
 use crate::deployment::Point;
 
+/// A set of [`Point`]s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Points(u8);
+
+impl Points {
+    /// The points of the slice.
+    #[must_use]
+    pub fn of(points: &[Point]) -> Self {
+        Self(points.iter().fold(0, |set, &point| set | 1 << point as u8))
+    }
+
+    /// Whether `point` is in it.
+    #[must_use]
+    pub const fn contains(self, point: Point) -> bool {
+        self.0 & 1 << point as u8 != 0
+    }
+
+    /// Its points, in the order an update meets them.
+    pub fn iter(self) -> impl Iterator<Item = Point> {
+        Point::ALL.into_iter().filter(move |&point| self.contains(point))
+    }
+}
+
 /// What a map says about a point. The order is that of weight among maps of one priority: the greatest wins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {

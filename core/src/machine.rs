@@ -10,8 +10,9 @@ mod leave;
 mod scripts;
 mod words;
 
+pub use crate::state::{Stop, StopSet};
 pub use doors::{DoorNote, Held};
-pub use words::{Action, ApiCall, Check, Event, Op, OpId, Reached, Refusal, Report, Run, Stop, StopSet};
+pub use words::{Action, ApiCall, Check, Event, OfferedMap, Op, OpId, Reached, Refusal, Report, Run, Saved};
 
 use crate::checkpoint::{Checkpoint, RebootKind, Tag};
 use crate::config::Config;
@@ -19,7 +20,7 @@ use crate::deployment::{Mode, Verdict};
 use crate::http::RetryAfter;
 use crate::limits;
 use crate::retry::Backoff;
-use crate::state::{self, Outcome, Phase, Place, State, Verb};
+use crate::state::{self, Entry, Outcome, Phase, Place, State, Unsaved, Verb};
 use crate::text::Text;
 use crate::time::{Instant, earliest};
 
@@ -107,7 +108,7 @@ impl Daemon {
 }
 
 impl Machine {
-    /// Starts the run, from the saved record if there is one: first boot, reboot, crash and power loss are one path.
+    /// Starts the run, from what is on record, if anything is: first boot, reboot, crash and power loss are one path.
     ///
     /// # Errors
     /// [`Refusal`]: the verb cannot be carried out; nothing was changed.
@@ -116,10 +117,11 @@ impl Machine {
         config: &Config,
         run: Run,
         stop_before: StopSet,
-        saved: Option<Checkpoint>,
+        saved: Saved,
     ) -> Result<(Self, Action), Refusal> {
+        let Saved { update, maps } = saved;
         let saved =
-            saved.map(|record| Checkpoint { offer: record.offer && config.resume_downloads, ..record });
+            update.map(|record| Checkpoint { offer: record.offer && config.resume_downloads, ..record });
         let (place, verdict) = match (run, &saved) {
             (Run::Daemon, Some(record)) if record.mode == Mode::Managed => {
                 let (state, phase, verdict) = state::resume(record);
@@ -166,7 +168,7 @@ impl Machine {
             rollback_asked: run == Run::Continue(Verb::Rollback),
             report_backoff: Backoff::new(),
             report_is_repeat: false,
-            doors: doors::Doors::default(),
+            doors: doors::Doors::new(maps),
             daemon: Daemon {
                 update_due: true,
                 inventory_due: true,
@@ -211,9 +213,21 @@ impl Machine {
 
     /// What happened, and what to do next. Events that change nothing give [`Action::Wait`].
     pub fn step(&mut self, now: Instant, event: Event) -> Action {
+        self.doors.note = None;
         match event {
-            Event::Done(OpId(op), outcome) if op == self.op => self.done(now, outcome),
-            Event::Done(..) => Action::Wait,
+            Event::Done(op, outcome) if op == OpId(self.op) => {
+                let outcome = self.without_answer(outcome);
+                self.done(now, outcome)
+            }
+            Event::Offered { op, id, map } if op == OpId(self.op) => self.offered(now, id, map),
+            Event::Refreshed { op, map } if op == OpId(self.op) => self.refreshed(now, map),
+            Event::Done(..) | Event::Offered { .. } | Event::Refreshed { .. } => Action::Wait,
+            Event::ServerMap(map) => self.server_map(now, map),
+            Event::LocalMap(map) => self.local_map(now, map),
+            Event::Order { name, points, order, lifetime } => {
+                self.ordered(now, name, points, order, lifetime)
+            }
+            Event::MapsSaved(saved) => self.maps_saved(saved),
             Event::Tick => self.tick(now),
             Event::Check(check) => {
                 match check {
@@ -222,12 +236,7 @@ impl Machine {
                 }
                 self.tick(now)
             }
-            Event::Approved if self.held().is_none() => Action::Wait,
-            Event::Approved => {
-                self.approve();
-                self.look_again(now)
-            }
-            Event::ControlChanged => self.look_again(now),
+            Event::Approved => self.approved(now),
         }
     }
 
@@ -292,14 +301,10 @@ impl Machine {
         self.checkpoint.deployment.as_str()
     }
 
-    /// The driver got an offer from the server; called before it reports [`ApiCall::Next`] as a success.
-    pub fn offer(&mut self, id: Text<{ limits::DEPLOYMENT_ID }>) {
-        let offer = self.config.resume_downloads && self.run == Run::Daemon;
-        self.checkpoint = Checkpoint { deployment: id, offer, ..blank(self.run.mode()) };
-        self.reset_doors();
-    }
-
     fn start_op(&mut self, op: Op) -> Action {
+        if matches!(op, Op::Save | Op::SaveMaps | Op::ClearData) {
+            self.doors.record.begin();
+        }
         self.op = self.op.wrapping_add(1);
         Action::Start(OpId(self.op), op)
     }
@@ -315,10 +320,7 @@ impl Machine {
                 Some(outcome) => self.go_on(now, outcome),
                 None => Action::Wait,
             },
-            Doing::Waiting => match self.begin(now) {
-                Ok(action) => action,
-                Err(outcome) => self.go_on(now, outcome),
-            },
+            Doing::Waiting => self.begin_or_go_on(now),
             Doing::Work { .. }
             | Doing::Pause(_)
             | Doing::Saving
@@ -328,20 +330,44 @@ impl Machine {
         }
     }
 
+    /// The outcome of an operation that brought no answer: a request that is answered in full has an event of its own.
+    fn without_answer(&self, outcome: Outcome) -> Outcome {
+        match (self.place(), outcome) {
+            ((State::Poll, Phase::Main), Outcome::Success) => Outcome::Nothing,
+            (
+                (State::InstallDoor | State::RebootDoor | State::CommitDoor, Phase::Enter),
+                Outcome::Success,
+            ) => Outcome::Failure,
+            _ => outcome,
+        }
+    }
+
+    /// The server has a deployment: its record begins.
+    fn offered(&mut self, now: Instant, id: Text<{ limits::DEPLOYMENT_ID }>, map: OfferedMap) -> Action {
+        if self.place() != (State::Poll, Phase::Main) {
+            return self.done(now, Outcome::Failure);
+        }
+        if !matches!(self.doing, Doing::Work { killed: true, .. }) {
+            let offer = self.config.resume_downloads && self.run == Run::Daemon;
+            self.checkpoint = Checkpoint { deployment: id, offer, ..blank(self.run.mode()) };
+            self.verdict = Verdict::Good;
+            self.saved = None;
+            self.file_sizes = false;
+            self.open_doors(now, map);
+        }
+        self.done(now, Outcome::Success)
+    }
+
     fn done(&mut self, now: Instant, outcome: Outcome) -> Action {
+        self.doors.record.end(outcome);
         match core::mem::replace(&mut self.doing, Doing::Over) {
+            Doing::Saving if outcome == Outcome::Success => {
+                self.saved = Some(self.checkpoint.clone());
+                self.begin_or_go_on(now)
+            }
             Doing::Saving => {
-                if outcome == Outcome::Success {
-                    self.saved = Some(self.checkpoint.clone());
-                } else if let Some(place) = self.standalone_save_failed() {
-                    return self.enter(now, place, false);
-                } else if !state::saves_if_possible(self.state) {
-                    return self.go_on(now, Outcome::Failure);
-                }
-                match self.begin(now) {
-                    Ok(action) => action,
-                    Err(outcome) => self.go_on(now, outcome),
-                }
+                let Entry { unsaved, .. } = state::entry(self.run.mode(), self.state, self.phase);
+                self.unsaved(now, unsaved)
             }
             Doing::Loading => {
                 if outcome == Outcome::Success {
@@ -350,19 +376,13 @@ impl Machine {
                 let place = self.place();
                 self.enter(now, place, true)
             }
-            Doing::Stopping(stop) => {
-                if outcome == Outcome::Success {
-                    self.saved = Some(self.checkpoint.clone());
-                    return self.exit(Reached::Stopped(stop));
-                }
-                match self.standalone_save_failed() {
-                    Some(place) => self.enter(now, place, false),
-                    // What is on record is the step before, and `resume` comes here again.
-                    None => {
-                        self.report.failed_at.get_or_insert((self.state, self.phase));
-                        self.exit(Reached::Unfinished)
-                    }
-                }
+            Doing::Stopping(stop) if outcome == Outcome::Success => {
+                self.saved = Some(self.checkpoint.clone());
+                self.exit(Reached::Stopped(stop))
+            }
+            Doing::Stopping(_) => {
+                let rule = state::stop(self.state, self.phase).map_or(Unsaved::Ends, |(.., rule)| rule);
+                self.unsaved(now, rule)
             }
             Doing::Work { killed, .. } => {
                 let outcome = if killed { Outcome::Failure } else { outcome };
@@ -380,47 +400,11 @@ impl Machine {
         }
     }
 
-    /// Command line: the record that a step begins, or is stopped before, cannot be written. Where the specification
-    /// has steps of their own for "before" (I0, L0), they lead elsewhere than a failure of the step itself; a
-    /// rollback without its record is not begun, or a restart would commit what it undid.
-    fn standalone_save_failed(&mut self) -> Option<Place> {
-        if self.run.mode() == Mode::Managed {
-            return None;
-        }
-        let begun = |machine: &Self, tag| machine.saved.as_ref().is_some_and(|saved| saved.tag == tag);
-        let place = match (self.state, self.phase) {
-            // Nothing was touched.
-            (State::Install, Phase::Enter) => (State::Cleanup, Phase::Main),
-            (State::Commit, Phase::Enter) if self.checkpoint.stopped => (State::CheckRollback, Phase::Main),
-            (State::Commit, Phase::Leave) if begun(self, Tag::Commit) => (State::Commit, Phase::Error),
-            (State::Rollback, Phase::Enter) if !self.checkpoint.stopped && !begun(self, Tag::Rollback) => {
-                (State::Failure, Phase::Enter)
-            }
-            _ => return None,
-        };
-        self.report.failed_at.get_or_insert((self.state, self.phase));
-        self.verdict =
-            if self.state == State::Install { Verdict::RolledBack } else { self.verdict.worsened() };
-        Some(place)
-    }
-
     /// Held back by a control map.
     fn is_paused(&self) -> bool {
         matches!(self.state, State::InstallDoor | State::RebootDoor | State::CommitDoor)
             && self.phase == Phase::Leave
             && self.doing == Doing::Waiting
-    }
-
-    /// Something changed at the door at hand; while something is under way there, that is noticed when it ends.
-    fn look_again(&mut self, now: Instant) -> Action {
-        if self.is_paused() {
-            return self.go_on(now, Outcome::Success);
-        }
-        if self.is_approved() && matches!(self.doing, Doing::Pause(_)) {
-            return self.repeat(now);
-        }
-        self.knock();
-        Action::Wait
     }
 
     fn go_on(&mut self, now: Instant, outcome: Outcome) -> Action {

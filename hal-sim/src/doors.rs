@@ -5,9 +5,9 @@
 use std::fmt;
 
 use thimble_core::config::Config;
-use thimble_core::control::{Action, Holder, Lifetime, Map, Order, Pool, Rule, Rules, parse_id};
+use thimble_core::control::{Action, Holder, Lifetime, Map, Order, Points, Pool, Rule, Rules, parse_id};
 use thimble_core::deployment::{Point, Verdict};
-use thimble_core::machine::{self, ApiCall, Machine, Op};
+use thimble_core::machine::{self, ApiCall, Event, Machine, OfferedMap, Op};
 use thimble_core::state::{self, Outcome, Phase, Place, State};
 use thimble_core::time::{Duration, Instant};
 
@@ -201,7 +201,6 @@ impl Doors {
     /// Tells the machine, as the client does; what the machine does about it.
     pub fn say(&mut self, said: Said, machine: &mut Machine, now: Instant) -> machine::Action {
         let before = machine.place();
-        let wait = machine::Action::Wait;
         if !matches!(said, Said::Server(_)) && before.1 == Phase::Main {
             self.door.said = self.door.said.or(self.door.vote);
         }
@@ -212,56 +211,69 @@ impl Doors {
                 }
                 self.reference.local(map, now);
                 self.heard();
-                machine.set_local_map(now, map).map_or(wait, |(_, action)| action)
+                machine.step(now, Event::LocalMap(map))
             }
             Said::Order(order, points, lifetime) => {
                 self.reference.order(PERSON, points, order, lifetime, now);
                 self.heard();
-                machine.order(now, PERSON, points, order, lifetime).unwrap_or(wait)
+                let points = Points::of(points);
+                machine.step(now, Event::Order { name: PERSON, points, order, lifetime })
             }
             Said::Approve => {
                 self.door.approved = true;
-                machine.step(now, machine::Event::Approved)
+                machine.step(now, Event::Approved)
             }
             Said::Server(server) => {
                 self.server = server;
-                return wait;
+                return machine::Action::Wait;
             }
         };
         self.observe(before, machine, &action, now);
         action
     }
 
-    /// The server's map came with the offer, or anew; the outcome of the request.
-    pub fn receive(&mut self, machine: &mut Machine, offer: bool, now: Instant) -> Outcome {
-        if offer && self.server != Server::Aborted {
-            // What expired while there was nothing to do is no word about this deployment.
-            self.reference.purge(now);
-        }
-        let outcome = match self.server {
-            Server::Silent if offer => {
+    /// The server offers the deployment: what it says about holding it back.
+    pub fn offered(&mut self, now: Instant) -> OfferedMap {
+        // What expired while there was nothing to do is no word about this deployment.
+        self.reference.purge(now);
+        let map = match self.server {
+            Server::Silent | Server::Aborted => {
                 self.reference.gone(parse_id(DEPLOYMENT).unwrap_or_default());
-                machine.set_server_map(now, Ok(None));
-                Outcome::Success
+                OfferedMap::Absent
             }
-            Server::Silent => Outcome::Failure,
             Server::Map(map) => {
                 self.reference.server(map, now);
-                machine.set_server_map(now, Ok(Some(map)));
-                Outcome::Success
+                OfferedMap::Map(map)
             }
             Server::Garbage => {
                 self.door.failed = true;
-                machine.set_server_map(now, Err(()));
-                Outcome::Success
+                OfferedMap::Unusable
             }
-            Server::Aborted => Outcome::Aborted,
         };
         self.heard();
-        if offer {
-            self.passed = 0;
-        }
-        outcome
+        self.passed = 0;
+        map
+    }
+
+    /// The server is asked for its map anew.
+    ///
+    /// # Errors
+    /// It sends none.
+    pub fn refreshed(&mut self, now: Instant) -> Result<Option<Map>, Outcome> {
+        let answer = match self.server {
+            Server::Silent => Err(Outcome::Failure),
+            Server::Map(map) => {
+                self.reference.server(map, now);
+                Ok(Some(map))
+            }
+            Server::Garbage => {
+                self.door.failed = true;
+                Ok(None)
+            }
+            Server::Aborted => Err(Outcome::Aborted),
+        };
+        self.heard();
+        answer
     }
 
     /// The maps have changed, if only until they are asked.
@@ -310,17 +322,19 @@ impl Doors {
         }
     }
 
-    /// The machine has just started, from this record of the maps.
-    pub fn load(&mut self, machine: &mut Machine, record: Option<&[u8]>) {
-        self.door = Door::default();
+    /// What a process that starts reads from this record of the maps.
+    #[must_use]
+    pub fn maps(record: Option<&[u8]>) -> Option<Pool> {
         let boot = Config::default().update_control_map_boot_expiration;
-        let pool = record.map(|record| Pool::load(record, Instant::ZERO, boot));
-        self.readable = !matches!(pool, Some(Err(_)));
+        record.map_or(Some(Pool::new()), |record| Pool::load(record, Instant::ZERO, boot).ok())
+    }
+
+    /// The machine has just started, from this record of the maps.
+    pub fn started(&mut self, machine: &Machine, record: Option<&[u8]>) {
+        self.door = Door::default();
+        self.readable = Self::maps(record).is_some();
         self.changed = !self.readable;
         self.reference = if self.readable { self.stored.restarted() } else { Reference::default() };
-        if let Some(pool) = pool {
-            machine.load_maps(pool.ok());
-        }
         if !self.reference.is(machine.maps(), Instant::ZERO) {
             self.complain(|| "the maps after the restart are not those on record".into());
         }
@@ -387,7 +401,10 @@ impl Doors {
         let (state, phase) = machine.place();
         let op = match action {
             machine::Action::Start(_, op) => Some(*op),
-            machine::Action::Kill | machine::Action::Wait | machine::Action::Exit(_) => None,
+            machine::Action::Kill
+            | machine::Action::SaveMaps
+            | machine::Action::Wait
+            | machine::Action::Exit(_) => None,
         };
         if (state, phase) == (State::ClearData, Phase::Main) && op == Some(Op::ClearData) {
             self.reference.gone(parse_id(DEPLOYMENT).unwrap_or_default());

@@ -4,10 +4,13 @@
 use std::fmt;
 
 use thimble_core::config::Config;
+use thimble_core::control::{Pool, parse_id};
 use thimble_core::deployment::{Call, Naming, Status};
 use thimble_core::hal::Key;
 use thimble_core::limits;
-use thimble_core::machine::{Action, ApiCall, Event, Machine, Op, OpId, Refusal, Run, Stop, StopSet};
+use thimble_core::machine::{
+    Action, ApiCall, Event, Machine, OfferedMap, Op, OpId, Refusal, Run, Saved, Stop, StopSet,
+};
 use thimble_core::state::{Outcome, Place, State, Verb};
 use thimble_core::text::Text;
 use thimble_core::time::Instant;
@@ -146,11 +149,13 @@ impl Simulation {
     }
 
     fn start(&mut self, run: Run) -> Result<(), Refusal> {
-        let saved = self.world.checkpoint();
-        let (mut machine, action) =
-            Machine::start(Instant::ZERO, &self.config(), run, self.stop_before, saved)?;
+        let update = self.world.checkpoint();
+        let record = self.world.records.get(&Key::ControlMaps).map(Vec::as_slice);
+        let maps = self.doors.as_ref().map_or(Some(Pool::new()), |_| Doors::maps(record));
+        let saved = Saved { update, maps };
+        let (machine, action) = Machine::start(Instant::ZERO, &self.config(), run, self.stop_before, saved)?;
         if let Some(doors) = &mut self.doors {
-            doors.load(&mut machine, self.world.records.get(&Key::ControlMaps).map(Vec::as_slice));
+            doors.started(&machine, record);
         }
         self.turn(machine, action);
         Ok(())
@@ -184,6 +189,7 @@ impl Simulation {
     fn turn(&mut self, mut machine: Machine, mut action: Action) {
         loop {
             match action {
+                Action::SaveMaps => action = self.save_maps_aside(&mut machine, true),
                 Action::Start(id, op) => {
                     if !matches!(op, Op::Request(ApiCall::Status { .. } | ApiCall::Log | ApiCall::ControlMap))
                     {
@@ -227,30 +233,12 @@ impl Simulation {
             && let Some((id, op)) = op.take()
         {
             let mut machine = (**machine).clone();
-            let mut outcome = outcome;
-            if op == Op::Request(ApiCall::Next) && outcome == Outcome::Success {
-                machine.offer(Text::copy(doors::DEPLOYMENT).unwrap_or_default());
-                new.world.server.pending = false;
-                if let Some(doors) = &mut new.doors {
-                    doors.receive(&mut machine, true, new.now);
-                }
-            }
-            if op == Op::Request(ApiCall::ControlMap)
-                && outcome == Outcome::Success
-                && let Some(doors) = &mut new.doors
-            {
-                let mut deaf = machine.clone();
-                let deaf = Some(&mut deaf).filter(|_| new.mistake == Some(Mistake::RefreshIsDeaf));
-                outcome = doors.receive(deaf.unwrap_or(&mut machine), false, new.now);
-            }
-            if matches!(op, Op::SaveMaps | Op::ClearData) && outcome == Outcome::Success {
-                new.write_maps(&mut machine);
-            }
+            let (event, outcome) = new.end(&machine, id, op, outcome);
             if let Some(doors) = &mut new.doors {
                 doors.ended(op, machine.place(), outcome);
             }
             let over = op == Op::End;
-            let action = new.step(&mut machine, Event::Done(id, outcome));
+            let action = new.step(&mut machine, event);
             if over {
                 new.process = Process::Ended;
             } else {
@@ -258,6 +246,40 @@ impl Simulation {
             }
         }
         new
+    }
+
+    /// How the machine hears of the end of an operation, and what became of it.
+    fn end(&mut self, machine: &Machine, id: OpId, op: Op, outcome: Outcome) -> (Event, Outcome) {
+        let now = self.now;
+        if op == Op::Request(ApiCall::Next) && outcome == Outcome::Success {
+            self.world.server.pending = false;
+            let map = self.doors.as_mut().map_or(OfferedMap::Absent, |doors| doors.offered(now));
+            let deployment = Text::copy(doors::DEPLOYMENT).unwrap_or_default();
+            return (Event::Offered { op: id, id: deployment, map }, outcome);
+        }
+        if op == Op::Request(ApiCall::ControlMap)
+            && outcome == Outcome::Success
+            && let Some(doors) = &mut self.doors
+        {
+            return match doors.refreshed(now) {
+                Ok(_) if self.mistake == Some(Mistake::RefreshIsDeaf) => {
+                    let id_of_maps = parse_id(doors::DEPLOYMENT);
+                    let known = machine.maps().maps().find(|(map, ..)| Some(map.id) == id_of_maps);
+                    (Event::Refreshed { op: id, map: known.map(|(map, ..)| *map) }, outcome)
+                }
+                Ok(map) => (Event::Refreshed { op: id, map }, outcome),
+                Err(outcome) => (Event::Done(id, outcome), outcome),
+            };
+        }
+        (Event::Done(id, outcome), outcome)
+    }
+
+    /// The maps are written beside what is under way, or cannot be.
+    fn save_maps_aside(&mut self, machine: &mut Machine, written: bool) -> Action {
+        if written {
+            self.write_maps(machine);
+        }
+        self.step(machine, Event::MapsSaved(written))
     }
 
     /// The operation does what it is meant to do; its outcome.
@@ -271,6 +293,7 @@ impl Simulation {
             Op::Save => {
                 if self.mistake != Some(Mistake::SaveIsLost) {
                     self.save(&machine);
+                    self.write_maps(&machine);
                 }
                 Outcome::Success
             }
@@ -293,11 +316,16 @@ impl Simulation {
             Op::ClearData => {
                 self.world.records.remove(&Key::Checkpoint);
                 self.world.records.remove(&Key::Offer);
+                self.write_maps(&machine);
+                Outcome::Success
+            }
+            Op::SaveMaps => {
+                self.write_maps(&machine);
                 Outcome::Success
             }
             // One script everywhere.
             Op::RunScript(_, index) => yes(index == 0),
-            Op::CheckVersion | Op::SaveMaps | Op::AskPolicy(_) | Op::End => Outcome::Success,
+            Op::CheckVersion | Op::AskPolicy(_) | Op::End => Outcome::Success,
             Op::CallModule(Call::ProvidePayloadFileSizes) => Outcome::Nothing,
             Op::CallModule(Call::NeedsArtifactReboot) => match profile.reboot {
                 Reboot::No => Outcome::Nothing,
@@ -348,7 +376,7 @@ impl Simulation {
     }
 
     /// The record of the maps becomes what they are, where it is not.
-    fn write_maps(&mut self, machine: &mut Machine) {
+    fn write_maps(&mut self, machine: &Machine) {
         let Some(doors) = &mut self.doors else { return };
         if !machine.maps_to_save() {
             return;
@@ -364,7 +392,6 @@ impl Simulation {
                 self.world.records.remove(&Key::ControlMaps);
             }
         }
-        machine.maps_saved();
         let record = self.world.records.get(&Key::ControlMaps);
         doors.written(machine, before.as_deref(), record.map(Vec::as_slice));
     }
@@ -374,16 +401,18 @@ impl Simulation {
         let mut new = self.clone();
         if let (Process::Runs(machine, op), Some(doors)) = (&self.process, &mut new.doors) {
             let mut machine = (**machine).clone();
-            let action = doors.say(said, &mut machine, self.now);
+            let mut action = doors.say(said, &mut machine, self.now);
             if said == Said::Server(doors::Server::Aborted) {
                 new.world.server.aborted = true;
             }
-            if written {
-                new.write_maps(&mut machine);
+            if action == Action::SaveMaps {
+                action = new.save_maps_aside(&mut machine, written);
             }
             match action {
                 Action::Wait => new.process = Process::Runs(Box::new(machine), op.clone()),
-                action @ (Action::Start(..) | Action::Kill | Action::Exit(_)) => new.turn(machine, action),
+                action @ (Action::Start(..) | Action::Kill | Action::SaveMaps | Action::Exit(_)) => {
+                    new.turn(machine, action);
+                }
             }
         }
         new
@@ -393,10 +422,19 @@ impl Simulation {
     fn sayings(&self, machine: &Machine) -> Vec<(Label, Self)> {
         let Some(doors) = self.doors.as_ref().and_then(Doors::spend) else { return Vec::new() };
         let mut next = Vec::new();
+        // The driver carries these out when they begin; here they are carried out when they end, and would write what
+        // could not be written before.
+        let writes = match &self.process {
+            Process::Runs(_, op) => {
+                matches!(op, Some((_, Op::Save | Op::SaveMaps | Op::ClearData)))
+            }
+            Process::Rests { .. } | Process::Ended => false,
+        };
         for said in doors.sayings(machine) {
             let mut spent = Self { doors: Some(doors.clone()), ..self.clone() };
             next.push((Label::Said(said, ""), spent.say(said, true)));
-            if self.budget.failures > 0 && matches!(said, Said::Map(_) | Said::Order(..)) {
+            let can_fail = self.budget.failures > 0 && !writes;
+            if can_fail && matches!(said, Said::Map(_) | Said::Order(..)) {
                 spent.budget.failures -= 1;
                 next.push((Label::Said(said, ", which cannot be saved"), spent.say(said, false)));
             }
@@ -582,7 +620,7 @@ impl Simulation {
                     &self.config(),
                     Run::Daemon,
                     self.stop_before,
-                    Some(record),
+                    Some(record).into(),
                 );
                 start.ok().map(|(machine, _)| machine)
             })?;

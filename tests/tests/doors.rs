@@ -4,9 +4,11 @@
 
 use thimble_core::checkpoint::Tag;
 use thimble_core::config::Config;
-use thimble_core::control::{Holder, Lifetime, Map, Order, Pool};
+use thimble_core::control::{Holder, Lifetime, Map, Order, Points};
 use thimble_core::deployment::{Call, Point, Status};
-use thimble_core::machine::{Action, ApiCall, DoorNote, Event, Held, Machine, Op, OpId, Run, StopSet};
+use thimble_core::machine::{
+    Action, ApiCall, DoorNote, Event, Held, Machine, OfferedMap, Op, OpId, Run, Saved, StopSet,
+};
 use thimble_core::state::Outcome;
 use thimble_core::text::Text;
 use thimble_core::time::{Duration, Instant};
@@ -22,6 +24,10 @@ struct Device {
     did: Vec<String>,
     /// The record of the maps was written when that of the update was deleted.
     cleared_maps: bool,
+    /// What the server says about the deployment.
+    server: Option<Map>,
+    /// What happened at the doors.
+    notes: Vec<DoorNote>,
 }
 
 impl Device {
@@ -34,9 +40,13 @@ impl Device {
     }
 
     fn configured(config: &Config) -> Self {
+        Self::saved(config, Saved::nothing())
+    }
+
+    fn saved(config: &Config, saved: Saved) -> Self {
         let now = Instant::from_millis(1000);
-        let (machine, action) = Machine::start(now, config, Run::Daemon, StopSet::default(), None).unwrap();
-        Self { machine, action, now, did: Vec::new(), cleared_maps: false }
+        let (machine, action) = Machine::start(now, config, Run::Daemon, StopSet::default(), saved).unwrap();
+        Self { machine, action, now, did: Vec::new(), cleared_maps: false, server: None, notes: Vec::new() }
     }
 
     fn with_map(state: &str, rule: &str) -> Self {
@@ -49,10 +59,8 @@ impl Device {
         let json =
             format!(r#"{{"id":"11111111-1111-1111-1111-111111111111","states":{{"{state}":{rule}}}}}"#);
         let map = Map::parse(json.as_bytes()).unwrap().unwrap();
-        let (_, action) = self.machine.set_local_map(self.now, map).unwrap();
-        if action != Action::Wait {
-            self.action = action;
-        }
+        assert!(self.machine.renewal(self.now, map).is_ok());
+        self.tell(Event::LocalMap(map));
     }
 
     /// Everything succeeds (the module wants an automatic reboot and can roll back) until the machine waits.
@@ -74,15 +82,10 @@ impl Device {
 
     /// Until it waits; the server offers its deployment with this map.
     fn run_offered(&mut self, map: &str, outcome: &impl Fn(Op) -> Outcome) {
+        self.server = Map::from_server(Some(map), ID).unwrap();
         while let Action::Start(id, op) = self.action.clone() {
             self.note(op);
-            if op == Op::Request(ApiCall::Next) {
-                self.machine.offer(Text::copy(ID).unwrap());
-                self.machine.set_server_map(self.now, Map::from_server(Some(map), ID).map_err(|_| ()));
-                self.action = self.machine.step(self.now, Event::Done(id, Outcome::Success));
-            } else {
-                self.complete(id, op, outcome);
-            }
+            self.complete(id, op, outcome);
         }
     }
 
@@ -91,15 +94,28 @@ impl Device {
         match op {
             Op::RunScript(..) if ended == Outcome::Success => ended = Outcome::Nothing,
             Op::Request(ApiCall::Next) if ended == Outcome::Success => {
-                self.machine.offer(Text::copy(ID).unwrap())
+                let map = self.server.map_or(OfferedMap::Absent, OfferedMap::Map);
+                return self.offer(id, map);
+            }
+            Op::Request(ApiCall::ControlMap) if ended == Outcome::Success => {
+                return self.step(Event::Refreshed { op: id, map: self.server });
             }
             Op::CallModule(Call::NeedsArtifactReboot) if ended == Outcome::Success => {
                 ended = Outcome::Automatic
             }
-            Op::SaveMaps => self.machine.maps_saved(),
             _ => {}
         }
-        self.action = self.machine.step(self.now, Event::Done(id, ended));
+        self.step(Event::Done(id, ended));
+    }
+
+    fn step(&mut self, event: Event) {
+        self.action = self.machine.step(self.now, event);
+        self.notes.extend(self.machine.door_note());
+    }
+
+    fn offer(&mut self, op: OpId, map: OfferedMap) {
+        let id = Text::copy(ID).unwrap();
+        self.step(Event::Offered { op, id, map });
     }
 
     fn note(&mut self, op: Op) {
@@ -117,14 +133,21 @@ impl Device {
     }
 
     fn order(&mut self, points: &[Point], order: Order, lifetime: Lifetime) {
-        let action = self.machine.order(self.now, OPERATOR, points, order, lifetime).unwrap();
-        if action != Action::Wait {
-            self.action = action;
-        }
+        let points = Points::of(points);
+        self.machine.takes_order(self.now, OPERATOR, points, order, lifetime).unwrap();
+        self.tell(Event::Order { name: OPERATOR, points, order, lifetime });
     }
 
     fn approve(&mut self) {
-        let action = self.machine.step(self.now, Event::Approved);
+        self.tell(Event::Approved);
+    }
+
+    /// Something happens beside the outstanding operation; the maps can always be saved.
+    fn tell(&mut self, event: Event) {
+        let mut action = self.machine.step(self.now, event);
+        if action == Action::SaveMaps {
+            action = self.machine.step(self.now, Event::MapsSaved(true));
+        }
         if action != Action::Wait {
             self.action = action;
         }
@@ -218,8 +241,17 @@ fn a_pause_before_the_reboot_is_on_record_as_the_reboot() {
     // Power is lost: it counts as the reboot.
     let saved = device.machine.checkpoint().clone();
     let (machine, action) =
-        Machine::start(device.now, &Config::default(), Run::Daemon, StopSet::default(), Some(saved)).unwrap();
-    let mut again = Device { machine, action, now: device.now, did: Vec::new(), cleared_maps: false };
+        Machine::start(device.now, &Config::default(), Run::Daemon, StopSet::default(), Some(saved).into())
+            .unwrap();
+    let mut again = Device {
+        machine,
+        action,
+        now: device.now,
+        did: Vec::new(),
+        cleared_maps: false,
+        server: None,
+        notes: Vec::new(),
+    };
     again.run();
     let first = again.did.iter().find(|did| *did != "save");
     assert_eq!(first.map(String::as_str), Some("ArtifactVerifyReboot"), "{:?}", again.did);
@@ -228,28 +260,17 @@ fn a_pause_before_the_reboot_is_on_record_as_the_reboot() {
 
 #[test]
 fn the_servers_map_is_refreshed_before_each_door_and_its_end_aborts() {
-    let server_map = |device: &mut Device| {
-        let raw = format!(r#"{{"id":"{ID}","states":{{}}}}"#);
-        let keep =
-            format!(r#"{{"id":"{ID}","states":{{"ArtifactCommit_Enter":{{"action":"force_continue"}}}}}}"#);
-        assert!(Map::from_server(Some(&raw), ID).is_ok());
-        device.machine.set_server_map(device.now, Map::from_server(Some(&keep), ID).map_err(|_| ()));
-    };
+    let keep =
+        format!(r#"{{"id":"{ID}","states":{{"ArtifactCommit_Enter":{{"action":"force_continue"}}}}}}"#);
     for abort in [false, true] {
         let mut device = Device::start();
+        device.server = Map::from_server(Some(&keep), ID).unwrap();
         for _ in 0..300 {
             let Action::Start(id, op) = device.action.clone() else { break };
             device.note(op);
-            let is_next = op == Op::Request(ApiCall::Next);
             let refused = abort && op == Op::Request(ApiCall::ControlMap) && device.count("refresh") == 2;
-            if is_next {
-                device.machine.offer(Text::copy(ID).unwrap());
-                server_map(&mut device);
-                device.action = device.machine.step(device.now, Event::Done(id, Outcome::Success));
-            } else {
-                let ended = if refused { Outcome::Aborted } else { Outcome::Success };
-                device.complete(id, op, &|_| ended);
-            }
+            let ended = if refused { Outcome::Aborted } else { Outcome::Success };
+            device.complete(id, op, &|_| ended);
             if device.did.iter().any(|did| did == "success" || did == "failure") {
                 break;
             }
@@ -271,9 +292,7 @@ fn a_map_of_the_servers_that_is_no_good_fails_the_deployment_at_once() {
     while let Action::Start(id, op) = device.action.clone() {
         device.note(op);
         if op == Op::Request(ApiCall::Next) {
-            device.machine.offer(Text::copy(ID).unwrap());
-            device.machine.set_server_map(device.now, Err(()));
-            device.action = device.machine.step(device.now, Event::Done(id, Outcome::Success));
+            device.offer(id, OfferedMap::Unusable);
         } else {
             device.complete(id, op, &|_| Outcome::Success);
         }
@@ -287,21 +306,20 @@ fn a_map_of_the_servers_that_is_no_good_fails_the_deployment_at_once() {
 
 #[test]
 fn saved_maps_that_cannot_be_read_hold_nothing_back_but_fail_what_they_may_have_held() {
-    let mut device = Device::start();
-    device.machine.load_maps(None);
+    let unreadable = Saved { update: None, maps: None };
+    let mut device = Device::saved(&Config::default(), unreadable);
     device.run();
     assert_eq!((device.count("ArtifactInstall"), device.count("failure")), (0, 1), "{:?}", device.did);
 
     let mut device = Device::start();
-    device.machine.load_maps(Some(Pool::new()));
     device.run();
     assert_eq!(device.count("success"), 1);
 }
 
 #[test]
 fn an_unreadable_record_of_the_maps_is_gone_with_the_deployment_that_it_failed() {
-    let mut device = Device::start();
-    device.machine.load_maps(None);
+    let unreadable = Saved { update: None, maps: None };
+    let mut device = Device::saved(&Config::default(), unreadable);
     device.run();
     assert_eq!(device.count("failure"), 1, "{:?}", device.did);
     // Else it would fail every deployment that restarts the device.
@@ -330,37 +348,86 @@ fn maps_that_are_only_renewed_are_not_written_again() {
     let mut device = Device::start();
     let map = r#"{"id":"11111111-1111-1111-1111-111111111111","states":{"ArtifactReboot_Enter":{"action":"pause"}}}"#;
     let map = Map::parse(map.as_bytes()).unwrap().unwrap();
-    let _ = device.machine.set_local_map(device.now, map).unwrap();
+    assert_eq!(device.machine.step(device.now, Event::LocalMap(map)), Action::SaveMaps);
     assert!(device.machine.maps_to_save());
-    device.machine.maps_saved();
-    let _ = device.machine.set_local_map(device.now + Duration::from_secs(1800), map).unwrap();
+    assert_eq!(device.machine.step(device.now, Event::MapsSaved(true)), Action::Wait);
+    let later = device.now + Duration::from_secs(1800);
+    assert_eq!(device.machine.step(later, Event::LocalMap(map)), Action::Wait);
     assert!(!device.machine.maps_to_save());
 
-    device.machine.offer(Text::copy(ID).unwrap());
     let map = format!(r#"{{"id":"{ID}","states":{{"ArtifactReboot_Enter":{{"action":"pause"}}}}}}"#);
-    for (seconds, new) in [(0, true), (1800, false), (3600, false)] {
-        let map = Map::from_server(Some(&map), ID).map_err(|_| ());
-        device.machine.set_server_map(device.now + Duration::from_secs(seconds), map);
-        assert_eq!(device.machine.maps_to_save(), new, "after {seconds} s");
-        device.machine.maps_saved();
+    device.server = Map::from_server(Some(&map), ID).unwrap();
+    let downloads = |op: Op| matches!(op, Op::Stream(_));
+    let mut new = Vec::new();
+    while let Action::Start(id, op) = device.action.clone() {
+        if op == Op::Save {
+            new.push(device.machine.maps_to_save());
+        }
+        if downloads(op) {
+            break;
+        }
+        device.complete(id, op, &|_| Outcome::Success);
     }
+    assert_eq!(new, [true, false], "with the first record, and not again");
+    // It comes again with a fresh link.
+    for seconds in [1800, 3600] {
+        let at = device.now + Duration::from_secs(seconds);
+        let map = device.server.unwrap();
+        assert_eq!(device.machine.step(at, Event::ServerMap(map)), Action::Wait, "after {seconds} s");
+    }
+}
+
+#[test]
+fn maps_that_could_not_be_saved_are_saved_with_the_next_record() {
+    let mut device = Device::start();
+    let map = r#"{"id":"11111111-1111-1111-1111-111111111111","states":{"ArtifactReboot_Enter":{"action":"pause"}}}"#;
+    let map = Map::parse(map.as_bytes()).unwrap().unwrap();
+    assert_eq!(device.machine.step(device.now, Event::LocalMap(map)), Action::SaveMaps);
+    assert_eq!(device.machine.step(device.now, Event::MapsSaved(false)), Action::Wait);
+    let mut new = Vec::new();
+    while let Action::Start(id, op) = device.action.clone() {
+        if op == Op::Save {
+            new.push(device.machine.maps_to_save());
+        }
+        // The first record cannot be written either.
+        let outcome = if op == Op::Save && new.len() == 1 { Outcome::Failure } else { Outcome::Success };
+        device.complete(id, op, &|_| outcome);
+        if op == Op::End {
+            break;
+        }
+    }
+    assert_eq!(new.first(), Some(&true));
+    assert!(!device.machine.maps_to_save(), "they were written with the end of the record");
+}
+
+#[test]
+fn what_changes_while_the_maps_are_being_written_is_written_as_well() {
+    let mut device = Device::with_policies();
+    device.set_map("ArtifactInstall_Enter", r#"{"action":"force_continue","on_action_executed":"pause"}"#);
+    while let Action::Start(id, op) = device.action.clone() {
+        if op == Op::SaveMaps {
+            let map = r#"{"id":"22222222-1111-1111-1111-111111111111","states":{"ArtifactReboot_Enter":{"action":"pause"}}}"#;
+            let map = Map::parse(map.as_bytes()).unwrap().unwrap();
+            assert_eq!(device.machine.step(device.now, Event::LocalMap(map)), Action::SaveMaps);
+            assert_eq!(device.machine.step(device.now, Event::MapsSaved(false)), Action::Wait);
+            device.complete(id, op, &|_| Outcome::Success);
+            assert!(device.machine.maps_to_save(), "the second map is not on record");
+            return;
+        }
+        device.complete(id, op, &|_| Outcome::Success);
+    }
+    panic!("the maps are never saved");
 }
 
 #[test]
 fn each_deployment_has_all_its_retries_of_the_refresh() {
     let map = format!(r#"{{"id":"{ID}","states":{{"ArtifactReboot_Enter":{{"action":"force_continue"}}}}}}"#);
     let mut device = Device::start();
+    device.server = Map::from_server(Some(&map), ID).unwrap();
     let mut refreshes = [0, 0];
     for refreshed in &mut refreshes {
         for _ in 0..1000 {
             match device.action.clone() {
-                Action::Start(id, op @ Op::Request(ApiCall::Next)) => {
-                    device.note(op);
-                    device.machine.offer(Text::copy(ID).unwrap());
-                    let map = Map::from_server(Some(&map), ID).map_err(|_| ());
-                    device.machine.set_server_map(device.now, map);
-                    device.action = device.machine.step(device.now, Event::Done(id, Outcome::Success));
-                }
                 Action::Start(id, op) => {
                     device.note(op);
                     let refresh = op == Op::Request(ApiCall::ControlMap);
@@ -370,7 +437,7 @@ fn each_deployment_has_all_its_retries_of_the_refresh() {
                         break;
                     }
                 }
-                Action::Wait | Action::Kill | Action::Exit(_) => {
+                Action::Wait | Action::Kill | Action::SaveMaps | Action::Exit(_) => {
                     let at = device.machine.deadline().expect("it waits for something");
                     device.now = device.now.max(at);
                     device.action = device.machine.step(device.now, Event::Tick);
@@ -434,13 +501,13 @@ fn a_policy_holds_the_update_up_until_it_says_otherwise() {
     let mut device = Device::with_policies();
     device.run_with(held);
     assert_eq!(device.machine.held(), Some((Point::Reboot, Held::Policy)));
-    assert_eq!(device.machine.take_door_note(), Some(DoorNote::Waits(Point::Reboot, Held::Policy)));
+    assert_eq!(device.notes, [DoorNote::Waits(Point::Reboot, Held::Policy)]);
     assert_eq!(device.machine.deadline(), Some(device.now + Duration::from_secs(60)));
     for asked in 2..5 {
         device.wait(60);
         device.run_with(held);
         assert_eq!((device.count("policy reboot"), device.count("pause_before_rebooting")), (asked, 1));
-        assert_eq!(device.machine.take_door_note(), None, "said once");
+        assert_eq!(device.notes.len(), 1, "said once");
     }
     device.wait(60);
     device.run();
@@ -470,7 +537,7 @@ fn a_policy_that_says_no_fails_the_update() {
     device
         .run_with(|op| if op == Op::AskPolicy(Point::Commit) { Outcome::Failure } else { Outcome::Success });
     assert_eq!((device.count("ArtifactCommit"), device.count("failure")), (0, 1), "{:?}", device.did);
-    assert_eq!(device.machine.take_door_note(), Some(DoorNote::Fails(Point::Commit, Some(Held::Policy))));
+    assert_eq!(device.notes, [DoorNote::Fails(Point::Commit, Some(Held::Policy))]);
 }
 
 #[test]

@@ -8,7 +8,8 @@ use thimble_core::checkpoint::{Checkpoint, RebootKind, Tag};
 use thimble_core::config::Config;
 use thimble_core::deployment::{Call, Mode, Naming, Status, Verdict};
 use thimble_core::machine::{
-    Action, ApiCall, Check, Event, Machine, Op, OpId, Reached, Refusal, Report, Run, Stop, StopSet,
+    Action, ApiCall, Check, Event, Machine, OfferedMap, Op, OpId, Reached, Refusal, Report, Run, Saved, Stop,
+    StopSet,
 };
 use thimble_core::script::Transition;
 use thimble_core::state::{Outcome, Phase, State, Verb};
@@ -38,7 +39,7 @@ impl Path {
         saved: Option<Checkpoint>,
     ) -> Result<Self, Refusal> {
         let stops = stop.map_or(StopSet::default(), |stop| StopSet::default().with(stop));
-        let (machine, action) = Machine::start(Instant::ZERO, config, run, stops, saved)?;
+        let (machine, action) = Machine::start(Instant::ZERO, config, run, stops, saved.into())?;
         Ok(Self { machine, action, now: Instant::ZERO, did: Vec::new() })
     }
 
@@ -48,7 +49,7 @@ impl Path {
             match self.action.clone() {
                 Action::Start(id, op) => return Some((id, op)),
                 Action::Exit(_) => return None,
-                Action::Wait | Action::Kill => {
+                Action::Wait | Action::Kill | Action::SaveMaps => {
                     self.now = self.machine.deadline()?;
                     self.action = self.machine.step(self.now, Event::Tick);
                 }
@@ -64,10 +65,7 @@ impl Path {
                 return self;
             }
             self.did.push(describe(op));
-            if op == Op::Request(ApiCall::Next) {
-                self.machine.offer(Text::copy("d-1").unwrap());
-            }
-            self.action = self.machine.step(self.now, Event::Done(id, outcome(op)));
+            self.action = self.machine.step(self.now, ended(id, op, outcome(op)));
         }
         panic!("does not end: {:#?}", &self.did[900..]);
     }
@@ -78,7 +76,7 @@ impl Path {
         while self.did.len() < end {
             let (id, op) = self.op().expect("the daemon never ends");
             self.did.push(describe(op));
-            self.action = self.machine.step(self.now, Event::Done(id, outcome(op)));
+            self.action = self.machine.step(self.now, ended(id, op, outcome(op)));
         }
         self
     }
@@ -98,13 +96,27 @@ impl Path {
     fn report(&self) -> Report {
         match self.action {
             Action::Exit(report) => report,
-            Action::Start(..) | Action::Kill | Action::Wait => panic!("not over: {:?}", self.action),
+            Action::Start(..) | Action::Kill | Action::SaveMaps | Action::Wait => {
+                panic!("not over: {:?}", self.action)
+            }
         }
     }
 
     fn count(&self, what: &str) -> usize {
         self.did.iter().filter(|did| did.as_str() == what).count()
     }
+}
+
+/// How the machine hears that an operation ended; a poll that succeeds brings a deployment.
+fn ended(id: OpId, op: Op, outcome: Outcome) -> Event {
+    if op == Op::Request(ApiCall::Next) && outcome == Success {
+        return offer(id, "d-1");
+    }
+    Event::Done(id, outcome)
+}
+
+fn offer(op: OpId, id: &str) -> Event {
+    Event::Offered { op, id: Text::copy(id).unwrap(), map: OfferedMap::Absent }
 }
 
 /// A device whose module wants no reboot and can roll back; no scripts.
@@ -899,7 +911,8 @@ fn a_failed_install_stays_failed_over_a_loss_of_power_in_its_rollback() {
 #[test]
 fn i5_a_second_or_late_completion_changes_nothing() {
     let (mut machine, action) =
-        Machine::start(Instant::ZERO, &Config::default(), Run::Daemon, StopSet::default(), None).unwrap();
+        Machine::start(Instant::ZERO, &Config::default(), Run::Daemon, StopSet::default(), Saved::nothing())
+            .unwrap();
     let Action::Start(first, _) = action else { panic!("{action:?}") };
     let next = machine.step(Instant::ZERO, Event::Done(first.clone(), Nothing));
     assert_ne!(next, Action::Wait);
@@ -913,13 +926,24 @@ fn i5_a_second_or_late_completion_changes_nothing() {
 /// A new offer starts a record of its own: nothing of an older one is taken along.
 #[test]
 fn i10_a_new_deployment_takes_nothing_from_an_old_record() {
-    let (mut machine, _) =
-        Machine::start(Instant::ZERO, &Config::default(), Run::Daemon, StopSet::default(), None).unwrap();
-    machine.offer(Text::copy("first").unwrap());
-    let fresh = machine.checkpoint().clone();
-    machine.offer(Text::copy("second").unwrap());
-    let second = machine.checkpoint();
+    let poll = Op::Request(ApiCall::Next);
+    let seen = std::cell::Cell::new(0);
+    let outcome = |op| match op {
+        Op::CallModule(Call::NeedsArtifactReboot) => Success,
+        // The second deployment is dropped before it has a record.
+        op if op == script("Sync_Leave") && seen.get() > 0 => Failure,
+        op => good(op),
+    };
+    let mut path = Path::start(Run::Daemon, None, None).run(outcome, |op| op == Op::End);
+    assert!(path.machine.checkpoint().stores > 0 && path.machine.checkpoint().header);
+    seen.set(1);
+    let (id, _) = path.op().unwrap();
+    path.action = path.machine.step(path.now, Event::Done(id, Success));
+    let mut path = path.run(|op| if op == poll { Failure } else { good(op) }, |op| op == poll);
+    let (id, _) = path.op().unwrap();
+    path.action = path.machine.step(path.now, offer(id, "second"));
+    let second = path.machine.checkpoint();
     assert_eq!(second.deployment, "second");
-    assert_eq!((second.header, second.module, second.stores), (false, false, 0));
-    assert_eq!(second.tag, fresh.tag);
+    assert_eq!((second.header, second.module, second.stores, second.tag), (false, false, 0, Tag::Store));
+    assert_eq!((second.reboot, second.verdict), (RebootKind::None, Verdict::Good));
 }

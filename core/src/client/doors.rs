@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::Client;
-use crate::control::{Full, Holder, Id, Lifetime, Map, Order};
+use crate::control::{Full, Holder, Id, Lifetime, Map, Order, Points};
 use crate::deployment::Point;
 use crate::hal::{Clock, Level, Log, Platform, Policy};
 use crate::limits;
@@ -26,11 +26,8 @@ impl<P: Platform> Client<'_, P> {
         let now = self.hal.clock.now();
         let map = Map::parse(json).map_err(|error| Text::cut(format_args!("{error}")))?;
         let map = map.ok_or_else(|| Text::cut(format_args!("null is no update control map")))?;
-        let (renew, action) =
-            self.machine.set_local_map(now, map).map_err(|error| Text::cut(format_args!("{error}")))?;
-        // A failure is logged; the map counts while this process lives.
-        self.save_maps();
-        self.perform(now, action);
+        let renew = self.machine.renewal(now, map).map_err(|error| Text::cut(format_args!("{error}")))?;
+        self.tell(now, Event::LocalMap(map));
         Ok(renew.as_secs())
     }
 
@@ -47,12 +44,11 @@ impl<P: Platform> Client<'_, P> {
         lifetime: Lifetime,
     ) -> Result<(), Reason> {
         let now = self.hal.clock.now();
-        let action = self
-            .machine
-            .order(now, name, points, order, lifetime)
+        let points = Points::of(points);
+        self.machine
+            .takes_order(now, name, points, order, lifetime)
             .map_err(|error| Text::cut(format_args!("{error}")))?;
-        self.save_maps();
-        self.perform(now, action);
+        self.tell(now, Event::Order { name, points, order, lifetime });
         Ok(())
     }
 
@@ -61,8 +57,7 @@ impl<P: Platform> Client<'_, P> {
     pub fn approve(&mut self) -> Option<Point> {
         let (point, _) = self.machine.held()?;
         let now = self.hal.clock.now();
-        let action = self.machine.step(now, Event::Approved);
-        self.perform(now, action);
+        self.tell(now, Event::Approved);
         Some(point)
     }
 
@@ -73,9 +68,9 @@ impl<P: Platform> Client<'_, P> {
         Some((point, self.why_held(held)))
     }
 
-    /// Logs what happened at a door, once.
+    /// Logs what the last step did at a door.
     pub(super) fn note_doors(&mut self) {
-        let Some(note) = self.machine.take_door_note() else { return };
+        let Some(note) = self.machine.door_note() else { return };
         match note {
             DoorNote::Waits(point, held) => {
                 let why = self.why_held(held);

@@ -19,11 +19,14 @@ use core::task::Poll;
 use crate::artifact::{ManifestEntry, Parser, Trust, Workspace};
 use crate::checkpoint::{Checkpoint, Unusable};
 use crate::config::{self, Config};
+use crate::control::{Map, Pool};
 use crate::deployment::{Mode, Verdict};
 use crate::hal::{Clock, Hal, Level, Log, Network, Platform, Policy, ScriptRunner, UpdateModule};
 use crate::http::Target;
 use crate::limits;
-use crate::machine::{Action, Check, Event, Machine, Op, OpId, Refusal, Report, Run, StopSet};
+use crate::machine::{
+    Action, Check, Event, Machine, OfferedMap, Op, OpId, Refusal, Report, Run, Saved, StopSet,
+};
 use crate::state::{Outcome, State};
 use crate::text::Text;
 use crate::time::{Instant, earliest};
@@ -110,6 +113,18 @@ enum Source {
     Url,
 }
 
+/// What the server answered, for the machine.
+#[derive(Clone, Debug, Default)]
+enum Answer {
+    /// Nothing beside the outcome.
+    #[default]
+    None,
+    /// A deployment of this id.
+    Offer(Text<{ limits::DEPLOYMENT_ID }>, OfferedMap),
+    /// The map of the deployment at hand; `None`: it cannot be used.
+    Map(Option<Map>),
+}
+
 /// One update client on one platform. Call [`Self::poll`] whenever the platform wakes or the time it returned has
 /// come; spurious calls are harmless.
 pub struct Client<'b, P: Platform> {
@@ -134,6 +149,8 @@ pub struct Client<'b, P: Platform> {
     earlier: Option<Text<{ limits::ETAG }>>,
     /// The module was selected in this process.
     module_selected: bool,
+    /// What the request that is ending was answered, beside its outcome.
+    answer: Answer,
     report: Option<Report>,
     terminated: bool,
     /// The script last started.
@@ -188,6 +205,11 @@ impl<'b, P: Platform> Client<'b, P> {
             (Some(Target::Url(url)), _) => (Source::Url, url),
         };
         let location = Text::copy(location).map_err(|_| StartError::SourceTooLong)?;
+        let maps = match start.run {
+            Run::Daemon => records::load_maps(&mut hal, record, now, start.config),
+            Run::Install | Run::Continue(_) | Run::Bootstrap => Some(Pool::new()),
+        };
+        let saved = Saved { update: saved, maps };
         let (machine, action) = Machine::start(now, start.config, start.run, start.stop_before, saved)
             .map_err(StartError::Refused)?;
         let mut client = Self {
@@ -208,6 +230,7 @@ impl<'b, P: Platform> Client<'b, P> {
             offer_stored: earlier.is_some(),
             earlier: None,
             module_selected: false,
+            answer: Answer::None,
             report: None,
             terminated: false,
             scripts_op: None,
@@ -216,9 +239,6 @@ impl<'b, P: Platform> Client<'b, P> {
             reason_stored: false,
             summary: Summary::default(),
         };
-        if start.run == Run::Daemon {
-            client.load_maps(now);
-        }
         if let Some(earlier) = earlier {
             client.requests.offered = earlier.offered;
             let goes_on = matches!(client.machine.place().0, State::Download | State::Prepare);
@@ -316,14 +336,13 @@ impl<'b, P: Platform> Client<'b, P> {
     pub fn check(&mut self, check: Check) {
         let now = self.hal.clock.now();
         self.requests.ask_again();
-        let action = self.machine.step(now, Event::Check(check));
-        self.perform(now, action);
+        self.tell(now, Event::Check(check));
     }
 
     /// One step: `Pending` when there is nothing to do before the platform wakes.
     fn advance(&mut self, now: Instant) -> Poll<()> {
         if !self.terminated && self.machine.deadline().is_some_and(|at| at <= now) {
-            let action = self.machine.step(now, Event::Tick);
+            let action = self.step(now, Event::Tick);
             let progress = action != Action::Wait;
             self.perform(now, action);
             if progress {
@@ -350,10 +369,16 @@ impl<'b, P: Platform> Client<'b, P> {
         if self.terminated {
             return;
         }
+        let event = match (core::mem::take(&mut self.answer), outcome) {
+            (Answer::Offer(deployment, map), Outcome::Success) => {
+                Event::Offered { op: id, id: deployment, map }
+            }
+            (Answer::Map(map), Outcome::Success) => Event::Refreshed { op: id, map },
+            (Answer::None | Answer::Offer(..) | Answer::Map(_), outcome) => Event::Done(id, outcome),
+        };
         let (state, _) = self.machine.place();
-        let action = self.machine.step(now, Event::Done(id, outcome));
         // What a map or a policy said comes first: it is the reason then.
-        self.note_doors();
+        let action = self.step(now, event);
         self.explain(state, outcome);
         self.perform(now, action);
     }
@@ -375,9 +400,26 @@ impl<'b, P: Platform> Client<'b, P> {
         }
     }
 
-    fn perform(&mut self, now: Instant, action: Action) {
+    /// Tells the machine what happened; what comes of it is done.
+    fn tell(&mut self, now: Instant, event: Event) {
+        let action = self.step(now, event);
+        self.perform(now, action);
+    }
+
+    /// One step of the machine.
+    fn step(&mut self, now: Instant, event: Event) -> Action {
+        let action = self.machine.step(now, event);
         self.note_doors();
+        action
+    }
+
+    fn perform(&mut self, now: Instant, action: Action) {
         match action {
+            Action::SaveMaps => {
+                // A failure is logged; the maps count while this process lives.
+                let saved = self.save_maps() == Outcome::Success;
+                self.tell(now, Event::MapsSaved(saved));
+            }
             Action::Start(id, op) => {
                 self.op = Some(id);
                 self.trace(op);

@@ -5,6 +5,7 @@ use super::{Client, Source};
 use crate::api::check_url;
 use crate::artifact::{depends, provides};
 use crate::checkpoint::{self, Checkpoint, Tag, Unusable};
+use crate::config::Config;
 use crate::control::Pool;
 use crate::deployment::{Mode, Naming, Verdict};
 use crate::hal::{
@@ -31,6 +32,28 @@ pub(super) fn load<P: Platform>(hal: &mut Hal<P>, buf: &mut [u8]) -> Result<Opti
         Ok(Some(bytes)) => Checkpoint::decode(bytes).map(Some).map_err(LoadError::Unusable),
         Err(error) => Err(LoadError::Storage(Text::cut(format_args!("{error}")))),
     }
+}
+
+/// Reads the control maps on record; `None` when they cannot be read, which is logged.
+pub(super) fn load_maps<P: Platform>(
+    hal: &mut Hal<P>,
+    buf: &mut [u8],
+    now: Instant,
+    config: &Config,
+) -> Option<Pool> {
+    let maps: Result<Pool, Text<{ limits::REASON }>> = match hal.storage.read(Key::ControlMaps, buf) {
+        Ok(None) => return Some(Pool::new()),
+        Ok(Some(record)) => Pool::load(record, now, config.update_control_map_boot_expiration)
+            .map_err(|error| Text::cut(format_args!("{error}"))),
+        Err(error) => Err(Text::cut(format_args!("saved update control maps: {error}"))),
+    };
+    maps.map_err(|reason| {
+        hal.log.log(
+            Level::Error,
+            format_args!("{reason}: the update in progress, or else the next, fails at its first door"),
+        );
+    })
+    .ok()
 }
 
 /// What an earlier process knew of the deployment whose download goes on.
@@ -268,9 +291,7 @@ impl<P: Platform> Client<'_, P> {
             }
         };
         let mut maps = [0; limits::MAPS_RECORD];
-        let maps = maps_change(&self.machine, &mut maps, &mut self.hal.log);
-        let with_maps = maps.is_some();
-        if let Some(maps) = maps {
+        if let Some(maps) = maps_change(&self.machine, &mut maps, &mut self.hal.log) {
             add(maps);
         }
         let reason: Text<{ limits::DEPLOYMENT_ID + 1 + limits::REASON }> =
@@ -314,9 +335,6 @@ impl<P: Platform> Client<'_, P> {
         self.header_stored |= checkpoint.header;
         self.reason_stored |= checkpoint.mode == Mode::Managed && !self.reason.is_empty();
         self.offer_stored |= checkpoint.tag == Tag::Store;
-        if with_maps {
-            self.machine.maps_saved();
-        }
         Ok(())
     }
 
@@ -370,10 +388,7 @@ impl<P: Platform> Client<'_, P> {
             return if self.machine.maps_to_save() { Outcome::Failure } else { Outcome::Success };
         };
         match self.hal.storage.commit(&[change]) {
-            Ok(()) => {
-                self.machine.maps_saved();
-                Outcome::Success
-            }
+            Ok(()) => Outcome::Success,
             Err(error) => {
                 self.hal
                     .log
@@ -381,25 +396,6 @@ impl<P: Platform> Client<'_, P> {
                 Outcome::Failure
             }
         }
-    }
-
-    /// At start: the control maps on record. Unreadable ones hold back what they may have held back.
-    pub(super) fn load_maps(&mut self, now: Instant) {
-        let pool = match self.hal.storage.read(Key::ControlMaps, self.record) {
-            Ok(None) => return,
-            Ok(Some(record)) => {
-                let pool = Pool::load(record, now, self.config.update_control_map_boot_expiration);
-                pool.map_err(|error| Text::<120>::cut(format_args!("{error}")))
-            }
-            Err(error) => Err(Text::cut(format_args!("saved update control maps: {error}"))),
-        };
-        if let Err(reason) = &pool {
-            self.hal.log.log(
-                Level::Error,
-                format_args!("{reason}: the update in progress, or else the next, fails at its first door"),
-            );
-        }
-        self.machine.load_maps(pool.ok());
     }
 
     /// [`crate::machine::Op::ClearData`].
@@ -417,16 +413,12 @@ impl<P: Platform> Client<'_, P> {
         let [a, b, c, d, e] = record;
         let mut maps = [0; limits::MAPS_RECORD];
         let maps = maps_change(&self.machine, &mut maps, &mut self.hal.log);
-        let with_maps = maps.is_some();
         let cleared = match maps {
             Some(maps) => self.hal.storage.commit(&[a, b, c, d, e, maps]),
             None => self.hal.storage.commit(&record),
         };
         match cleared {
             Ok(()) => {
-                if with_maps {
-                    self.machine.maps_saved();
-                }
                 self.header_stored = false;
                 self.offer_stored = false;
                 self.reason_stored = false;

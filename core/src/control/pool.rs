@@ -1,7 +1,7 @@
 use core::cmp::Reverse;
 use core::fmt;
 
-use super::{Action, Map, Rule, Rules};
+use super::{Action, Map, Points, Rule, Rules};
 use crate::deployment::Point;
 use crate::limits;
 use crate::retry::SHORTEST;
@@ -210,7 +210,7 @@ impl Pool {
     pub fn order(
         &mut self,
         name: Holder,
-        points: &[Point],
+        points: Points,
         order: Order,
         lifetime: Lifetime,
         now: Instant,
@@ -219,7 +219,7 @@ impl Pool {
         let in_force = |entry: &&Entry| !entry.expired && entry.ends.is_none_or(|ends| now < ends.expires);
         let before = self.entries().find(|entry| entry.holder() == name).filter(in_force);
         let mut rules = before.map_or(Rules::default(), |entry| entry.map.rules);
-        for &point in points {
+        for point in points.iter() {
             *rules.at_mut(point) = order.rule();
         }
         let map = Map { id: name.id, priority: name.priority, rules };
@@ -229,7 +229,7 @@ impl Pool {
         }
         let others = before.filter(|entry| {
             let other =
-                |point: &Point| !points.contains(point) && *entry.map.rules.at(*point) != Rule::default();
+                |point: &Point| !points.contains(*point) && *entry.map.rules.at(*point) != Rule::default();
             Point::ALL.iter().any(other)
         });
         let entry = match (before.copied(), others.copied()) {

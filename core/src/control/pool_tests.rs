@@ -1,4 +1,5 @@
 use super::*;
+use crate::control::Points;
 use std::vec::Vec;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -393,7 +394,7 @@ mod orders {
 
     fn ordered(points: &[Point], order: Order, lifetime: Lifetime) -> Pool {
         let mut pool = Pool::new();
-        pool.order(NAME, points, order, lifetime, at(0)).unwrap();
+        pool.order(NAME, Points::of(points), order, lifetime, at(0)).unwrap();
         pool
     }
 
@@ -406,10 +407,10 @@ mod orders {
         }
         assert_eq!(pool.next_event(at(1)), None);
         pool.purge_expired(at(1_000_000));
-        pool.order(NAME, &[Point::Install], Order::Lift, Lifetime::Unlimited, at(2)).unwrap();
+        pool.order(NAME, Points::of(&[Point::Install]), Order::Lift, Lifetime::Unlimited, at(2)).unwrap();
         assert_eq!(pool.query(Point::Install, at(3)).answer, Answer::Continue);
         assert_eq!(pool.query(Point::Commit, at(3)).answer, Answer::Pause);
-        pool.order(NAME, &Point::ALL, Order::Lift, Lifetime::Unlimited, at(4)).unwrap();
+        pool.order(NAME, Points::of(&Point::ALL), Order::Lift, Lifetime::Unlimited, at(4)).unwrap();
         assert!(pool.is_empty());
     }
 
@@ -418,16 +419,17 @@ mod orders {
         let mut pool = ordered(&[Point::Reboot], Order::Pause, Lifetime::For(HOUR));
         assert_eq!(pool.query(Point::Reboot, at(3599)).answer, Answer::Pause);
         // Lifting something else does not make it longer.
-        pool.order(NAME, &[Point::Install], Order::Lift, Lifetime::For(HOUR), at(1800)).unwrap();
+        pool.order(NAME, Points::of(&[Point::Install]), Order::Lift, Lifetime::For(HOUR), at(1800)).unwrap();
         assert_eq!(pool.next_event(at(1800)), Some(at(3600)));
         // Nor does saying something for another time; passing once takes the time that is there.
-        let refused = pool.order(NAME, &[Point::Commit], Order::Fail, Lifetime::Unlimited, at(1800));
+        let refused =
+            pool.order(NAME, Points::of(&[Point::Commit]), Order::Fail, Lifetime::Unlimited, at(1800));
         assert_eq!(refused, Err(OrderError::Lifetime(Lifetime::For(HOUR))));
-        pool.order(NAME, &[Point::Commit], Order::Pass, Lifetime::Unlimited, at(1800)).unwrap();
+        pool.order(NAME, Points::of(&[Point::Commit]), Order::Pass, Lifetime::Unlimited, at(1800)).unwrap();
         assert_eq!(pool.next_event(at(1800)), Some(at(3600)));
         assert_eq!(pool.query(Point::Reboot, at(3600)).answer, Answer::Continue);
         // A new order in the name of an expired one is not held to what that said elsewhere.
-        pool.order(NAME, &[Point::Commit], Order::Pause, Lifetime::Unlimited, at(3601)).unwrap();
+        pool.order(NAME, Points::of(&[Point::Commit]), Order::Pause, Lifetime::Unlimited, at(3601)).unwrap();
         assert_eq!(pool.query(Point::Reboot, at(3602)).answer, Answer::Continue);
         assert_eq!(pool.query(Point::Commit, at(3602)).answer, Answer::Pause);
     }
@@ -436,7 +438,7 @@ mod orders {
     fn an_order_whose_time_is_up_does_not_come_back_with_the_next_one() {
         // Nobody has asked the maps since, so nobody has noticed that it is over.
         let mut pool = ordered(&[Point::Install], Order::Pause, Lifetime::For(HOUR));
-        pool.order(NAME, &[Point::Reboot], Order::Pause, Lifetime::Unlimited, at(3600)).unwrap();
+        pool.order(NAME, Points::of(&[Point::Reboot]), Order::Pause, Lifetime::Unlimited, at(3600)).unwrap();
         assert_eq!(pool.query(Point::Install, at(3601)).answer, Answer::Continue);
         assert_eq!(pool.query(Point::Reboot, at(3601)).answer, Answer::Pause);
     }
@@ -466,7 +468,7 @@ mod orders {
                 Lifetime::Renewed => Some(at(50) + boot),
             };
             assert_eq!(loaded.maps().map(|(_, _, ends)| ends).collect::<Vec<_>>(), [end]);
-            pool.order(NAME, &Point::ALL, Order::Lift, lifetime, at(1)).unwrap();
+            pool.order(NAME, Points::of(&Point::ALL), Order::Lift, lifetime, at(1)).unwrap();
             assert!(pool.is_empty());
         }
     }
@@ -493,7 +495,7 @@ mod orders {
         }
         let before = pool.clone();
         assert_eq!(
-            pool.order(NAME, &[Point::Install], Order::Pause, Lifetime::Unlimited, at(0)),
+            pool.order(NAME, Points::of(&[Point::Install]), Order::Pause, Lifetime::Unlimited, at(0)),
             Err(OrderError::Full)
         );
         assert_eq!(pool, before);

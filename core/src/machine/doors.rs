@@ -8,8 +8,8 @@
 //!              CheckRollback                              └─ time to refresh ────────────> Enter
 //! ```
 
-use super::{ApiCall, Begin, Doing, Event, Machine, Op};
-use crate::control::{Answer, Full, Holder, Lifetime, Map, Order, OrderError, Pool, parse_id};
+use super::{ApiCall, Begin, Doing, Machine, OfferedMap, Op};
+use crate::control::{Answer, Full, Holder, Lifetime, Map, Order, OrderError, Points, Pool, parse_id};
 use crate::deployment::Point;
 use crate::machine::Action;
 use crate::retry::{Backoff, Purpose, SHORTEST, Schedule};
@@ -20,16 +20,11 @@ use crate::time::{Duration, Instant, earliest};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Doors {
     pool: Pool,
-    /// The record of the maps is older than the pool.
-    dirty: bool,
+    pub(super) record: MapsRecord,
     /// The saved maps cannot be read: what they held back must not go on (R-18).
     unreadable: bool,
-    /// They were not written anew since.
-    damaged: bool,
     /// The server's map for the deployment cannot be used: the deployment fails at once.
     refused: bool,
-    /// A deployment begins; the server's word about it comes next.
-    begins: bool,
     /// What the maps said, while they are being saved.
     answer: Option<Answer>,
     /// Whose word it was.
@@ -47,7 +42,56 @@ pub(super) struct Doors {
     /// The maps changed while something else was under way here.
     changed: bool,
     refresh: Backoff,
-    note: Option<DoorNote>,
+    pub(super) note: Option<DoorNote>,
+}
+
+impl Doors {
+    /// At start: the maps on record; `None` when the record cannot be read.
+    pub(super) fn new(maps: Option<Pool>) -> Self {
+        match maps {
+            Some(pool) => Self { pool, ..Self::default() },
+            None => Self { unreadable: true, record: MapsRecord::Damaged, ..Self::default() },
+        }
+    }
+}
+
+/// How the record of the maps stands to the maps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum MapsRecord {
+    /// It says the same.
+    #[default]
+    Current,
+    /// It is older.
+    Older,
+    /// The outstanding operation writes it.
+    Written,
+    /// The driver writes it now, beside the outstanding operation.
+    WrittenAside,
+    /// It cannot be read. It is written anew when the deployment that it fails is over.
+    Damaged,
+}
+
+impl MapsRecord {
+    /// The maps have changed.
+    const fn changed(&mut self) {
+        *self = Self::Older;
+    }
+
+    /// An operation that writes the maps begins.
+    pub(super) const fn begin(&mut self) {
+        match self {
+            Self::Older => *self = Self::Written,
+            Self::Current | Self::Written | Self::WrittenAside | Self::Damaged => {}
+        }
+    }
+
+    /// The outstanding operation ended. What changed meanwhile is still to be written.
+    pub(super) fn end(&mut self, outcome: Outcome) {
+        match self {
+            Self::Written => *self = if outcome == Outcome::Success { Self::Current } else { Self::Older },
+            Self::Current | Self::Older | Self::WrittenAside | Self::Damaged => {}
+        }
+    }
 }
 
 /// What holds an update back.
@@ -79,63 +123,124 @@ impl Machine {
         &self.doors.pool
     }
 
-    /// Whether [`Self::maps`] is newer than its record.
+    /// Whether [`Self::maps`] is newer than its record: then [`Op::Save`] and [`Op::ClearData`] write it in the same
+    /// batch.
     #[must_use]
     pub const fn maps_to_save(&self) -> bool {
-        self.doors.dirty
-    }
-
-    /// The record of the maps was written.
-    pub const fn maps_saved(&mut self) {
-        self.doors.dirty = false;
-        self.doors.damaged = false;
-    }
-
-    /// At start: the maps on record; `None` when the record cannot be read.
-    pub fn load_maps(&mut self, pool: Option<Pool>) {
-        match pool {
-            Some(pool) => self.doors.pool = pool,
-            None => (self.doors.unreadable, self.doors.damaged) = (true, true),
+        match self.doors.record {
+            MapsRecord::Older | MapsRecord::Written | MapsRecord::WrittenAside => true,
+            MapsRecord::Current | MapsRecord::Damaged => false,
         }
     }
 
-    /// A map from a program on the device. Returns how long until it should be renewed, and what to do now.
+    /// How long until a map that a program sets now is to be renewed.
     ///
     /// # Errors
-    /// [`Full`]; nothing was changed.
-    pub fn set_local_map(&mut self, now: Instant, map: Map) -> Result<(Duration, Action), Full> {
+    /// There is no room for it.
+    pub fn renewal(&self, now: Instant, map: Map) -> Result<Duration, Full> {
         let expiration = self.config.update_control_map_expiration;
-        let before = self.doors.pool.clone();
-        if self.state == State::Idle {
-            self.doors.pool.purge_expired(now);
-        }
-        let inserted = self.doors.pool.insert_local(map, now, expiration);
-        self.changed_from(&before);
-        inserted?;
-        let renew = Duration::from_secs(expiration.as_secs() / 2);
-        // A map that is only renewed wakes an update that waits, but puts off nothing that is under way.
-        let is_news = !self.doors.pool.is_saved_as(&before);
-        let action =
-            if is_news || self.is_paused() { self.step(now, Event::ControlChanged) } else { Action::Wait };
-        Ok((renew, action))
+        self.pool_with(now, map).map(|_| Duration::from_secs(expiration.as_secs() / 2))
     }
 
-    /// What a person at the device says about `points`. See [`Pool::order`].
+    /// Whether an order of a person's can be taken. See [`Pool::order`].
     ///
     /// # Errors
-    /// [`OrderError`]; nothing was changed.
-    pub fn order(
+    /// Why not.
+    pub fn takes_order(
+        &self,
+        now: Instant,
+        name: Holder,
+        points: Points,
+        order: Order,
+        lifetime: Lifetime,
+    ) -> Result<(), OrderError> {
+        self.doors.pool.clone().order(name, points, order, lifetime, now)
+    }
+
+    /// The maps with one more of a program's.
+    fn pool_with(&self, now: Instant, map: Map) -> Result<Pool, Full> {
+        let mut pool = self.doors.pool.clone();
+        if self.state == State::Idle {
+            pool.purge_expired(now);
+        }
+        pool.insert_local(map, now, self.config.update_control_map_expiration)?;
+        Ok(pool)
+    }
+
+    /// A program on the device sets a map.
+    pub(super) fn local_map(&mut self, now: Instant, map: Map) -> Action {
+        let Ok(pool) = self.pool_with(now, map) else { return Action::Wait };
+        // A map that is only renewed wakes an update that waits, but puts off nothing that is under way.
+        let is_news = !pool.is_saved_as(&self.doors.pool);
+        self.replace_maps(pool);
+        self.doors.changed |= (is_news || self.is_paused()) && self.point().is_some();
+        self.save_aside(now)
+    }
+
+    /// A person at the device gives an order.
+    pub(super) fn ordered(
         &mut self,
         now: Instant,
         name: Holder,
-        points: &[Point],
+        points: Points,
         order: Order,
         lifetime: Lifetime,
-    ) -> Result<Action, OrderError> {
-        let before = self.doors.pool.clone();
-        self.doors.pool.order(name, points, order, lifetime, now)?;
-        self.changed_from(&before);
-        Ok(self.step(now, Event::ControlChanged))
+    ) -> Action {
+        let mut pool = self.doors.pool.clone();
+        if pool.order(name, points, order, lifetime, now).is_err() {
+            return Action::Wait;
+        }
+        self.replace_maps(pool);
+        self.doors.changed |= self.point().is_some();
+        self.save_aside(now)
+    }
+
+    /// The map of the deployment at hand came beside the operation that is under way.
+    pub(super) fn server_map(&mut self, now: Instant, map: Map) -> Action {
+        self.set_server_map(now, map);
+        self.save_aside(now)
+    }
+
+    /// The maps may have changed: an update that waits asks them, and saves them with what they say. Else they are
+    /// saved beside what is under way, where they have to be.
+    fn save_aside(&mut self, now: Instant) -> Action {
+        if self.is_paused() && self.doors.changed {
+            return self.look_again(now);
+        }
+        if !self.maps_to_save() {
+            return Action::Wait;
+        }
+        self.doors.record = MapsRecord::WrittenAside;
+        Action::SaveMaps
+    }
+
+    /// The answer to [`Action::SaveMaps`].
+    pub(super) fn maps_saved(&mut self, saved: bool) -> Action {
+        if self.doors.record == MapsRecord::WrittenAside {
+            self.doors.record = if saved { MapsRecord::Current } else { MapsRecord::Older };
+        }
+        Action::Wait
+    }
+
+    /// Somebody lets the update pass the door it waits at.
+    pub(super) fn approved(&mut self, now: Instant) -> Action {
+        if self.held().is_none() {
+            return Action::Wait;
+        }
+        self.doors.approved = true;
+        self.look_again(now)
+    }
+
+    /// Something may have changed at the door at hand; while something is under way there, that is noticed when it
+    /// ends.
+    fn look_again(&mut self, now: Instant) -> Action {
+        if self.is_paused() && (self.doors.changed || self.doors.approved) {
+            return self.go_on(now, Outcome::Success);
+        }
+        if self.doors.approved && matches!(self.doing, Doing::Pause(_)) {
+            return self.repeat(now);
+        }
+        Action::Wait
     }
 
     /// The door the update waits at, and what holds it there.
@@ -144,9 +249,10 @@ impl Machine {
         Some((self.point()?, self.doors.held?))
     }
 
-    /// What happened at a door since the last call; the driver asks after each step.
-    pub const fn take_door_note(&mut self) -> Option<DoorNote> {
-        self.doors.note.take()
+    /// What the last step did at a door, for the log.
+    #[must_use]
+    pub const fn door_note(&self) -> Option<DoorNote> {
+        self.doors.note
     }
 
     /// Since when the update stands at the door at hand.
@@ -161,54 +267,57 @@ impl Machine {
         state::point(self.state)
     }
 
-    /// Somebody lets the update pass the door it waits at.
-    pub(super) const fn approve(&mut self) {
-        self.doors.approved = true;
-    }
-
-    /// Somebody has let the update pass the door it waits at.
-    pub(super) const fn is_approved(&self) -> bool {
-        self.doors.approved
-    }
-
-    /// The maps changed while something is under way.
-    pub(super) fn knock(&mut self) {
-        self.doors.changed |= self.point().is_some();
-    }
-
-    /// The server's map for the deployment at hand: `Ok(None)` when it has none, `Err` when it cannot be used.
-    /// Called before the request that brought it is reported as ended.
-    pub fn set_server_map(&mut self, now: Instant, map: Result<Option<Map>, ()>) {
-        let expiration = self.config.update_control_map_expiration;
-        let doors = &mut self.doors;
-        let before = doors.pool.clone();
+    /// A new deployment begins, with what the server says about holding it back.
+    pub(super) fn open_doors(&mut self, now: Instant, map: OfferedMap) {
+        self.pass();
+        self.doors.refused = false;
         let id = parse_id(self.checkpoint.deployment.as_str());
-        if core::mem::take(&mut doors.begins) {
-            // What expired while there was nothing to do is no word about this deployment, nor is the server's about
-            // another.
-            doors.pool.purge_expired(now);
-            doors.pool.forget_other_deployments(id);
+        let mut pool = self.doors.pool.clone();
+        // What expired while there was nothing to do is no word about this deployment, nor is the server's about
+        // another.
+        pool.purge_expired(now);
+        pool.forget_other_deployments(id);
+        if let (OfferedMap::Absent, Some(id)) = (map, id) {
+            pool.withdraw(id);
         }
+        self.replace_maps(pool);
         match map {
-            Ok(Some(map)) => {
-                if doors.pool.insert_from_server(map, now, expiration).is_err() {
-                    doors.refused = true;
-                    doors.note = Some(DoorNote::NoRoom);
-                }
-            }
-            Ok(None) => {
-                if let Some(id) = id {
-                    doors.pool.withdraw(id);
-                }
-            }
-            Err(()) => doors.refused = true,
+            OfferedMap::Absent => {}
+            OfferedMap::Map(map) => self.set_server_map(now, map),
+            OfferedMap::Unusable => self.doors.refused = true,
         }
-        self.changed_from(&before);
     }
 
-    /// The pool may have changed; times alone need not be saved.
-    fn changed_from(&mut self, before: &Pool) {
-        self.doors.dirty |= !self.doors.pool.is_saved_as(before);
+    /// The server sent the map of the deployment at hand anew.
+    pub(super) fn refreshed(&mut self, now: Instant, map: Option<Map>) -> Action {
+        if self.point().is_none() || self.phase != Phase::Enter {
+            return self.done(now, Outcome::Failure);
+        }
+        if !matches!(self.doing, Doing::Work { killed: true, .. }) {
+            match map {
+                Some(map) => self.set_server_map(now, map),
+                None => self.doors.refused = true,
+            }
+        }
+        self.done(now, Outcome::Success)
+    }
+
+    fn set_server_map(&mut self, now: Instant, map: Map) {
+        let mut pool = self.doors.pool.clone();
+        if pool.insert_from_server(map, now, self.config.update_control_map_expiration).is_err() {
+            self.doors.refused = true;
+            self.doors.note = Some(DoorNote::NoRoom);
+            return;
+        }
+        self.replace_maps(pool);
+    }
+
+    /// Times alone need not be saved.
+    fn replace_maps(&mut self, pool: Pool) {
+        if !pool.is_saved_as(&self.doors.pool) {
+            self.doors.record.changed();
+        }
+        self.doors.pool = pool;
     }
 
     /// True when the deployment must fail at once because of its map.
@@ -216,23 +325,18 @@ impl Machine {
         self.doors.refused
     }
 
-    /// A new deployment begins.
-    pub(super) const fn reset_doors(&mut self) {
-        self.doors.refused = false;
-        self.doors.begins = true;
-        self.pass();
-    }
-
     /// The deployment is over: its maps go, whichever way they came, and the expired ones.
     pub(super) fn close_doors(&mut self, now: Instant) {
-        let before = self.doors.pool.clone();
+        let mut pool = self.doors.pool.clone();
         if let Some(id) = parse_id(self.checkpoint.deployment.as_str()) {
-            self.doors.pool.remove(id);
+            pool.remove(id);
         }
-        self.doors.pool.purge_expired(now);
+        pool.purge_expired(now);
+        self.replace_maps(pool);
         // A record that cannot be read has done its duty: it would fail the next deployment that restarts the device.
-        self.changed_from(&before);
-        self.doors.dirty |= self.doors.damaged;
+        if self.doors.record == MapsRecord::Damaged {
+            self.doors.record.changed();
+        }
         self.doors.refused = false;
         self.doors.unreadable = false;
         self.pass();
@@ -283,10 +387,12 @@ impl Machine {
             return Begin::Already(Outcome::Success);
         }
         let reply = self.doors.pool.query(point, now);
-        self.doors.dirty |= reply.changed;
+        if reply.changed {
+            self.doors.record.changed();
+        }
         self.doors.answer = Some(if self.doors.unreadable { Answer::Fail } else { reply.answer });
         self.doors.by = reply.by.filter(|_| !self.doors.unreadable);
-        if self.doors.dirty {
+        if self.maps_to_save() {
             return Begin::Start(Op::SaveMaps);
         }
         match self.answered(point) {

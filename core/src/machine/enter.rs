@@ -1,13 +1,23 @@
 //! Entering a place: what is written first, and what the place does.
 
-use super::words::{Action, ApiCall, Op, Run, Stop};
+use super::words::{Action, ApiCall, Op, Reached, Run};
 use super::{Begin, Doing, Machine, Scripts};
 use crate::checkpoint::{RebootKind, Tag};
 use crate::config;
 use crate::deployment::{Call, Mode, Naming, Point, Status, Verdict};
 use crate::limits;
-use crate::state::{self, Outcome, Phase, Place, State};
+use crate::state::{self, Effect, Entry, Otherwise, Outcome, Phase, Place, State, Unsaved, Write};
 use crate::time::Instant;
+
+/// What is to be done with the record before a place begins.
+enum Record {
+    /// Nothing.
+    Stays,
+    /// It is written.
+    Save,
+    /// It was written too often.
+    Loop,
+}
 
 impl Machine {
     /// Goes to a place and begins it; goes on as long as places have their outcome at once. `begun`: the place had
@@ -16,7 +26,7 @@ impl Machine {
         let (mut place, mut begun) = (place, begun);
         loop {
             (self.state, self.phase) = place;
-            if let Some((stop, tag)) = Stop::at(place)
+            if let Some((stop, tag, _)) = state::stop(place.0, place.1)
                 && self.stop_before.contains(stop)
                 && self.run.mode() == Mode::Standalone
                 && !begun
@@ -28,13 +38,13 @@ impl Machine {
                 return self.start_op(Op::Save);
             }
             begun = false;
-            let outcome = match self.save_first() {
-                Some(true) => {
+            let outcome = match self.record() {
+                Record::Save => {
                     self.doing = Doing::Saving;
                     return self.start_op(Op::Save);
                 }
-                Some(false) => return self.state_loop(now),
-                None => match self.begin(now) {
+                Record::Loop => return self.state_loop(now),
+                Record::Stays => match self.begin(now) {
                     Ok(action) => return action,
                     Err(outcome) => outcome,
                 },
@@ -46,42 +56,84 @@ impl Machine {
         }
     }
 
-    /// `Some(true)`: the record is to be written before the place begins; `Some(false)`: it was written too often.
-    pub(super) fn save_first(&mut self) -> Option<bool> {
+    /// What is to be done with the record before the place begins.
+    fn record(&mut self) -> Record {
         let mode = self.run.mode();
-        let tag = match (self.state, self.phase) {
-            // The device is touched now: what could not be written on entry is tried once more. A rollback that a
-            // restart does not know of would be taken for the update (the record may still say `reboot`).
-            (State::Rollback | State::RollbackReboot, Phase::Main) if !self.is_saved() => self.checkpoint.tag,
-            // A script of `ArtifactRollbackReboot_Enter` that failed must not be forgotten over the reboot (D-6).
-            (State::RollbackReboot, Phase::Main) if self.checkpoint.verdict != self.verdict => {
-                self.checkpoint.tag
+        let Entry { write, counts, unsaved: _ } = state::entry(mode, self.state, self.phase);
+        let worse = self.checkpoint.verdict != self.verdict;
+        let tag = match write {
+            Write::Nothing => return Record::Stays,
+            Write::Tag(tag) => tag,
+            Write::Once(tag) => {
+                self.mark(tag);
+                if self.is_saved() {
+                    return Record::Stays;
+                }
+                tag
             }
-            // A failed `Cleanup` is about to be reported: a restart must not tell the server something else, which
-            // would open the deployment again.
-            (State::ReportFinal, Phase::Main)
-                if mode == Mode::Managed
-                    && self.checkpoint.tag == Tag::Cleanup
-                    && self.checkpoint.verdict != self.verdict
-                    && self.checkpoint.stores < limits::STORES =>
-            {
-                Tag::Cleanup
+            Write::WithProvides(_) if self.verdict == Verdict::RolledBack => return Record::Stays,
+            Write::WithProvides(tag) => tag,
+            Write::Again if self.is_saved() => return Record::Stays,
+            Write::AgainIfWorse if self.is_saved() && !worse => return Record::Stays,
+            Write::Again | Write::AgainIfWorse => self.checkpoint.tag,
+            Write::OnceMoreIfWorse(tag) => {
+                if self.checkpoint.tag != tag || !worse || self.checkpoint.stores >= limits::STORES {
+                    return Record::Stays;
+                }
+                tag
             }
-            // Looked again, and waits on: the record says so already.
-            (State::RebootDoor, Phase::Leave) if self.checkpoint.tag == Tag::Reboot && self.is_saved() => {
-                return None;
-            }
-            // An earlier process has written just this.
-            (State::CheckSizes, Phase::Main) if self.is_saved() => return None,
-            // The device is what it was: nothing is written.
-            (State::SaveProvides, _) if self.verdict == Verdict::RolledBack => return None,
-            (state, phase) => state::tag(mode, state, phase)?,
         };
         self.mark(tag);
-        let counts = mode == Mode::Managed && self.state != State::RebootDoor;
-        let allowed = !counts || self.count_store();
-        // Written together with name and provides.
-        if allowed && self.state == State::SaveProvides { None } else { Some(allowed) }
+        if mode == Mode::Managed && counts && !self.count_store() {
+            return Record::Loop;
+        }
+        match write {
+            Write::WithProvides(_) | Write::Nothing => Record::Stays,
+            Write::Tag(_)
+            | Write::Once(_)
+            | Write::Again
+            | Write::AgainIfWorse
+            | Write::OnceMoreIfWorse(_) => Record::Save,
+        }
+    }
+
+    /// The record that a place begins, or is stopped before, could not be written.
+    pub(super) fn unsaved(&mut self, now: Instant, rule: Unsaved) -> Action {
+        let on_record = |tag| self.saved.as_ref().is_some_and(|saved| saved.tag == tag);
+        let (otherwise, leads) = match rule {
+            Unsaved::Fails => (Otherwise::Fails, None),
+            Unsaved::GoesOn => (Otherwise::GoesOn, None),
+            Unsaved::Ends => (Otherwise::Ends, None),
+            Unsaved::Leads(place, effect) => (Otherwise::Fails, Some((place, effect))),
+            Unsaved::LeadsFrom(tag, place, otherwise) => {
+                (otherwise, on_record(tag).then_some((place, Effect::Worsens)))
+            }
+            Unsaved::LeadsUnless(tag, place, otherwise) => {
+                (otherwise, (!on_record(tag)).then_some((place, Effect::Worsens)))
+            }
+        };
+        let here = self.place();
+        if let Some((place, effect)) = leads {
+            self.report.failed_at.get_or_insert(here);
+            self.verdict = effect.on(self.verdict);
+            return self.enter(now, place, false);
+        }
+        match otherwise {
+            Otherwise::Fails => self.go_on(now, Outcome::Failure),
+            Otherwise::GoesOn => self.begin_or_go_on(now),
+            Otherwise::Ends => {
+                self.report.failed_at.get_or_insert(here);
+                self.exit(Reached::Unfinished)
+            }
+        }
+    }
+
+    /// Begins the work of the place, and goes on where it has its outcome at once.
+    pub(super) fn begin_or_go_on(&mut self, now: Instant) -> Action {
+        match self.begin(now) {
+            Ok(action) => action,
+            Err(outcome) => self.go_on(now, outcome),
+        }
     }
 
     /// Counts one more write of the record; false when there were too many.

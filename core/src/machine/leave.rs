@@ -49,8 +49,6 @@ impl Machine {
             {
                 Outcome::Aborted
             }
-            // Not a failure but a reason to reboot once more.
-            State::VerifyRollbackReboot if outcome != Outcome::Success => Outcome::Later(None),
             State::ReportCommit | State::ReportFinal | State::ReportLog => match self.delivered(now, outcome)
             {
                 Ok(outcome) => outcome,
@@ -155,8 +153,9 @@ impl Machine {
     pub(super) fn delivered(&mut self, now: Instant, outcome: Outcome) -> Result<Outcome, Instant> {
         match outcome {
             Outcome::Failure | Outcome::Later(_) => {
-                let schedule = Schedule::new(&self.config, Purpose::Report);
-                match self.report_backoff.next(schedule, retry_after(outcome)) {
+                let retries = state::retries(self.state, self.phase);
+                let schedule = retries.map(|purpose| Schedule::new(&self.config, purpose));
+                match schedule.and_then(|schedule| self.report_backoff.next(schedule, retry_after(outcome))) {
                     Some(wait) => Err(now + wait),
                     None => Ok(Outcome::Failure),
                 }
@@ -171,98 +170,57 @@ impl Machine {
 
     /// Leaves a place with its outcome: the verdict, the timers, then where to go. `Err`: the run is over.
     pub(super) fn leave(&mut self, outcome: Outcome) -> Result<Place, Action> {
-        let outcome = self.settle(outcome);
-        let place = state::next(self.run.mode(), self.state, self.phase, outcome);
+        let (mode, state, phase) = (self.run.mode(), self.state, self.phase);
+        let outcome =
+            if (state, phase) == (State::Idle, Phase::Leave) { self.what_is_due() } else { outcome };
+        self.verdict = state::effect(mode, state, phase, outcome).on(self.verdict);
         self.report_is_repeat = matches!(outcome, Outcome::Later(_));
         // Status and log share their retries: an accepted status does not give the log's back.
-        if !self.report_is_repeat && self.state != State::ReportFinal {
+        if !self.report_is_repeat && state != State::ReportFinal {
             self.report_backoff.reset();
         }
-        if let (State::AwaitCommit | State::End, Mode::Standalone) = (self.state, self.run.mode()) {
-            return Err(self.exit(self.report.reached));
-        }
-        self.report.reached = match (self.state, outcome) {
-            (State::Prepare, Outcome::Nothing) => Reached::EmptyCommitted,
-            (State::Prepare, Outcome::Failure | Outcome::Refused) => Reached::Nothing,
-            (State::CheckAutoCommit, Outcome::Success) => Reached::AwaitingCommit,
-            (State::CheckRollback, Outcome::Aborted) => Reached::RollbackUnsupported,
-            (State::ClearData, Outcome::Success) if self.report.reached != Reached::EmptyCommitted => {
-                Reached::Ended
-            }
-            (State::SaveProvides | State::ClearData, Outcome::Failure | Outcome::Refused) => {
-                Reached::Unfinished
-            }
-            _ => self.report.reached,
-        };
-        Ok(place)
-    }
-
-    /// What the outcome does to the verdict, and the few outcomes that depend on more than the place.
-    pub(super) fn settle(&mut self, outcome: Outcome) -> Outcome {
-        let failed = matches!(outcome, Outcome::Failure | Outcome::Refused | Outcome::Aborted);
-        let standalone_cleanup = self.state == State::Cleanup && self.run.mode() == Mode::Standalone;
-        match (self.state, self.phase) {
-            (State::Idle, Phase::Leave) => {
-                let daemon = &mut self.daemon;
-                // What was due when Idle was left; script errors do not matter here.
-                daemon.poll_goes_first = daemon.inventory_is_next();
-                return if daemon.poll_goes_first {
-                    daemon.inventory_due = false;
-                    Outcome::Nothing
-                } else {
-                    daemon.update_due = false;
-                    Outcome::Success
-                };
-            }
-            (State::Poll, Phase::Main) if outcome == Outcome::Success => {
-                self.verdict = Verdict::Good;
-                self.saved = None;
-                self.file_sizes = false;
-            }
-            (State::CheckRollback, Phase::Main) if outcome == Outcome::Success => {
-                self.verdict = Verdict::RolledBack
-            }
-            // Nothing was installed: there is nothing to roll back.
-            (State::Download, Phase::Error) => self.verdict = Verdict::RolledBack,
-            (State::Prepare, Phase::Main) if failed && self.run.mode() == Mode::Standalone => {
-                self.verdict = Verdict::RolledBack;
-            }
-            (State::ReportDownloading | State::ReportInstalling, Phase::Main)
-                if outcome == Outcome::Aborted =>
-            {
-                self.verdict = Verdict::RolledBack;
-            }
-            (State::ReportRebooting, Phase::Main) if outcome == Outcome::Aborted => {
-                self.verdict = self.verdict.worsened();
-            }
-            // The command line still has to say how its update ended.
-            (State::End, Phase::Main) if self.run.mode() == Mode::Managed => {
-                self.checkpoint = blank(self.run.mode());
+        match mode {
+            Mode::Standalone => self.note(outcome)?,
+            Mode::Managed if state == State::End => {
+                self.checkpoint = blank(mode);
                 self.verdict = Verdict::Good;
                 self.daemon.inventory_due = true;
             }
-            _ if failed && standalone_cleanup => self.report.cleanup_failed = true,
-            _ if failed && state::failure_counts(self.state, self.phase) => {
-                self.verdict = self.verdict.worsened()
-            }
-            _ => {}
+            Mode::Managed => {}
         }
-        if failed
-            && !standalone_cleanup
-            && (state::failure_counts(self.state, self.phase) || self.fails_the_run(outcome))
-        {
-            self.report.failed_at.get_or_insert((self.state, self.phase));
-        }
-        outcome
+        Ok(state::next(mode, state, phase, outcome))
     }
 
-    /// Failures that say nothing about the update but make the verb fail.
-    pub(super) fn fails_the_run(&self, outcome: Outcome) -> bool {
-        matches!(
-            (self.state, outcome),
-            (State::ClearData, Outcome::Failure | Outcome::Refused)
-                | (State::CheckRollback, Outcome::Aborted)
-        )
+    /// What was due when Idle was left; script errors do not matter there.
+    fn what_is_due(&mut self) -> Outcome {
+        let daemon = &mut self.daemon;
+        daemon.poll_goes_first = daemon.inventory_is_next();
+        if daemon.poll_goes_first {
+            daemon.inventory_due = false;
+            Outcome::Nothing
+        } else {
+            daemon.update_due = false;
+            Outcome::Success
+        }
+    }
+
+    /// What the run of the command line reports. `Err`: it is over.
+    fn note(&mut self, outcome: Outcome) -> Result<(), Action> {
+        if matches!(self.state, State::AwaitCommit | State::End) {
+            return Err(self.exit(self.report.reached));
+        }
+        if state::run_fails(self.state, self.phase, outcome) {
+            self.report.failed_at.get_or_insert((self.state, self.phase));
+        }
+        self.report.cleanup_failed |= self.state == State::Cleanup
+            && matches!(outcome, Outcome::Failure | Outcome::Refused | Outcome::Aborted);
+        let reached = state::reached(self.state, outcome);
+        // An empty payload stays one when its record is gone.
+        let stays = self.report.reached == Reached::EmptyCommitted && reached == Some(Reached::Ended);
+        if let Some(reached) = reached.filter(|_| !stays) {
+            self.report.reached = reached;
+        }
+        Ok(())
     }
 
     pub(super) fn exit(&mut self, reached: Reached) -> Action {

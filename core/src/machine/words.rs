@@ -1,9 +1,12 @@
 //! What goes into the machine and what comes out of it.
 
-use crate::checkpoint::{RebootKind, Tag};
+use crate::checkpoint::{Checkpoint, RebootKind, Tag};
+use crate::control::{Holder, Lifetime, Map, Order, Points, Pool};
 use crate::deployment::{Call, Mode, Naming, Point, Status, Verdict};
+use crate::limits;
 use crate::script::Transition;
-use crate::state::{Outcome, Phase, Place, State, Verb};
+use crate::state::{Outcome, Place, Stop, Verb};
+use crate::text::Text;
 
 /// What the process was started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,72 +30,27 @@ impl Run {
     }
 }
 
-/// Points where the command line can be told to stop (`--stop-before`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "Mender's own names")]
-pub enum Stop {
-    ArtifactInstallEnter,
-    ArtifactCommitEnter,
-    ArtifactCommitLeave,
-    ArtifactRollbackEnter,
-    ArtifactFailureEnter,
-    Cleanup,
+/// What an earlier process has left on record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// The record of the update in progress.
+    pub update: Option<Checkpoint>,
+    /// The control maps; `None` when their record cannot be read. Only the daemon looks at them.
+    pub maps: Option<Pool>,
 }
 
-impl Stop {
-    /// All points, in the order an update passes them.
-    pub const ALL: [Self; 6] = [
-        Self::ArtifactInstallEnter,
-        Self::ArtifactCommitEnter,
-        Self::ArtifactCommitLeave,
-        Self::ArtifactRollbackEnter,
-        Self::ArtifactFailureEnter,
-        Self::Cleanup,
-    ];
-
-    /// The name on the command line.
+impl Saved {
+    /// No record at all: the first start.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ArtifactInstallEnter => "ArtifactInstall_Enter",
-            Self::ArtifactCommitEnter => "ArtifactCommit_Enter",
-            Self::ArtifactCommitLeave => "ArtifactCommit_Leave",
-            Self::ArtifactRollbackEnter => "ArtifactRollback_Enter",
-            Self::ArtifactFailureEnter => "ArtifactFailure_Enter",
-            Self::Cleanup => "Cleanup",
-        }
-    }
-
-    /// The point a place is, and the record that says "stopped before it".
-    #[rustfmt::skip]
-    pub(super) const fn at(place: Place) -> Option<(Self, Tag)> {
-        match place {
-            (State::Install,  Phase::Enter) => Some((Self::ArtifactInstallEnter,  Tag::BeforeInstall)),
-            (State::Commit,   Phase::Enter) => Some((Self::ArtifactCommitEnter,   Tag::BeforeCommit)),
-            (State::Commit,   Phase::Leave) => Some((Self::ArtifactCommitLeave,   Tag::BeforeCommitLeave)),
-            (State::Rollback, Phase::Enter) => Some((Self::ArtifactRollbackEnter, Tag::Rollback)),
-            (State::Failure,  Phase::Enter) => Some((Self::ArtifactFailureEnter,  Tag::Failure)),
-            (State::Cleanup,  Phase::Main)  => Some((Self::Cleanup,               Tag::Cleanup)),
-            _ => None,
-        }
+    pub fn nothing() -> Self {
+        Self { update: None, maps: Some(Pool::new()) }
     }
 }
 
-/// A set of [`Stop`]s.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct StopSet(u8);
-
-impl StopSet {
-    /// With `stop` in it.
-    #[must_use]
-    pub const fn with(self, stop: Stop) -> Self {
-        Self(self.0 | 1 << stop as u8)
-    }
-
-    /// Whether `stop` is in it.
-    #[must_use]
-    pub const fn contains(self, stop: Stop) -> bool {
-        self.0 & 1 << stop as u8 != 0
+impl From<Option<Checkpoint>> for Saved {
+    /// An update, and no control maps.
+    fn from(update: Option<Checkpoint>) -> Self {
+        Self { update, ..Self::nothing() }
     }
 }
 
@@ -108,6 +66,9 @@ pub enum Action {
     Start(OpId, Op),
     /// End the outstanding operation; its end is still reported with [`Event::Done`], as [`Outcome::Failure`].
     Kill,
+    /// Make the control maps durable now, and answer with [`Event::MapsSaved`] before anything else happens. The
+    /// outstanding operation goes on meanwhile.
+    SaveMaps,
     /// Nothing new. Wait for the outstanding operation, for [`Machine::deadline`](super::Machine::deadline), or for
     /// another event.
     Wait,
@@ -142,8 +103,7 @@ pub enum Op {
     Reboot,
     /// A request to the server.
     Request(ApiCall),
-    /// Make [`Machine::maps`](super::Machine::maps) durable, then call
-    /// [`Machine::maps_saved`](super::Machine::maps_saved).
+    /// Make [`Machine::maps`](super::Machine::maps) durable.
     SaveMaps,
     /// Ask the policies of the device whether the update may go on. [`Outcome::Later`]: not now, ask again after
     /// that time. [`Outcome::Failure`]: it must not.
@@ -157,7 +117,7 @@ pub enum Op {
 pub enum ApiCall {
     /// Run the inventory scripts and send what they say.
     Inventory,
-    /// Is there a deployment? [`Outcome::Success`]: yes, see [`Machine::offer`](super::Machine::offer).
+    /// Is there a deployment? It ends with [`Event::Offered`] when there is one.
     Next,
     /// Report a status of the deployment.
     Status {
@@ -168,23 +128,67 @@ pub enum ApiCall {
     },
     /// Send the log of the deployment.
     Log,
-    /// Ask for the deployment's control map anew.
+    /// Ask for the deployment's control map anew. It ends with [`Event::Refreshed`] when the server sent one.
     ControlMap,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// The operation ended.
+    /// The operation ended. A success of [`ApiCall::Next`] or [`ApiCall::ControlMap`] is told by one of the next two.
     Done(OpId, Outcome),
+    /// [`ApiCall::Next`] ended: the server has a deployment for this device.
+    Offered {
+        /// The request.
+        op: OpId,
+        /// The deployment's id.
+        id: Text<{ limits::DEPLOYMENT_ID }>,
+        /// What the server says about holding it back.
+        map: OfferedMap,
+    },
+    /// [`ApiCall::ControlMap`] ended: the server sent the map of the deployment at hand. `None`: it cannot be used.
+    Refreshed {
+        /// The request.
+        op: OpId,
+        /// The map.
+        map: Option<Map>,
+    },
+    /// The map of the deployment at hand came with a fresh link to its artifact.
+    ServerMap(Map),
+    /// A program on the device sets a map. Ask [`Machine::renewal`](super::Machine::renewal) before: a map for which
+    /// there is no room changes nothing.
+    LocalMap(Map),
+    /// A person at the device says what updates do at some points. Ask
+    /// [`Machine::takes_order`](super::Machine::takes_order) before: an order that cannot be taken changes nothing.
+    Order {
+        /// In whose name.
+        name: Holder,
+        /// Where.
+        points: Points,
+        /// What.
+        order: Order,
+        /// For how long.
+        lifetime: Lifetime,
+    },
+    /// The answer to [`Action::SaveMaps`]: whether the maps are durable.
+    MapsSaved(bool),
     /// Time passed. Harmless when it did not.
     Tick,
     /// Somebody wants a poll or an inventory push now; held back until the machine is idle.
     Check(Check),
-    /// The control maps changed.
-    ControlChanged,
     /// Somebody at the device lets the update pass the door it waits at. Without effect when it does not wait.
     Approved,
+}
+
+/// The control map in the server's offer of a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OfferedMap {
+    /// There is none.
+    Absent,
+    /// This one.
+    Map(Map),
+    /// It cannot be used: the deployment fails at once.
+    Unusable,
 }
 
 /// What a signal or a user can ask the daemon for.

@@ -8,11 +8,12 @@ use crate::api::{Reply, auth, check_url, error_text};
 use crate::client::offer::Offered;
 use crate::client::summary::Summary;
 use crate::client::transfer::Transfer;
-use crate::client::{Client, Source};
+use crate::client::{Answer, Client, Source};
 use crate::control::{Map, MapError};
 use crate::hal::{Agent, Clock, Level, Log, Network, Platform, System};
 use crate::http::Head;
 use crate::limits;
+use crate::machine::{Event, OfferedMap};
 use crate::retry::SHORTEST;
 use crate::state::Outcome;
 use crate::text::Text;
@@ -148,9 +149,7 @@ impl<P: Platform> Client<'_, P> {
                 let body = self.record.get(..length).unwrap_or_default();
                 let raw = deployments::control_map(body).map_err(|error| failed!("{error}"))?;
                 let map = Map::from_server(Some(raw), self.machine.deployment());
-                self.take_map(now, map);
-                // A failure is logged.
-                self.save_maps();
+                self.answer = Answer::Map(self.usable(map).flatten());
                 Ok(Outcome::Success)
             }
             Asked::Token(_) | Asked::Status | Asked::Log => Ok(Outcome::Success),
@@ -176,9 +175,8 @@ impl<P: Platform> Client<'_, P> {
             let map = map.map_err(|error| failed!("the server's update control map: {error}"))?;
             self.location = Text::copy(offer.uri.map_err(|error| failed!("{error}"))?).unwrap_or_default();
             // An answer without one may be that of a server which knows none: the doors ask for it.
-            if map.is_some() {
-                self.take_map(now, Ok(map));
-                self.save_maps();
+            if let Some(map) = map {
+                self.tell(now, Event::ServerMap(map));
             }
             return Ok(Outcome::Success);
         }
@@ -204,17 +202,18 @@ impl<P: Platform> Client<'_, P> {
         let name = self.requests.offered.artifact_name();
         self.hal.log.log(Level::Info, format_args!("deployment {} of artifact \"{name}\" begins", offer.id));
         let map = Map::from_server(offer.control_map, offer.id.as_str());
-        self.machine.offer(offer.id);
-        // Durable with the first record of the deployment: a restart before that begins it anew, or another one.
-        self.take_map(now, map);
+        let id = offer.id;
+        let map = match self.usable(map) {
+            Some(Some(map)) => OfferedMap::Map(map),
+            Some(None) => OfferedMap::Absent,
+            None => OfferedMap::Unusable,
+        };
+        self.answer = Answer::Offer(id, map);
         Ok(Outcome::Success)
     }
 
-    /// What the server says about holding the deployment back.
-    fn take_map(&mut self, now: Instant, map: Result<Option<Map>, MapError>) {
-        if let Err(error) = &map {
-            self.fail(format_args!("the server's update control map: {error}"));
-        }
-        self.machine.set_server_map(now, map.map_err(|_| ()));
+    /// What the server says about holding the deployment back; `None`, and the reason is noted, when it cannot be used.
+    fn usable(&mut self, map: Result<Option<Map>, MapError>) -> Option<Option<Map>> {
+        map.map_err(|error| self.fail(format_args!("the server's update control map: {error}"))).ok()
     }
 }

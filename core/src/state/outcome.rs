@@ -1,0 +1,131 @@
+//! What an outcome does beside leading on: to the verdict, and to the report of the command line.
+
+use super::{Outcome, Phase, State};
+use crate::deployment::{Mode, Verdict};
+use crate::machine::Reached;
+
+use Phase::{Enter, Error, Leave, Main};
+use State::{
+    AwaitCommit, CheckAutoCommit, CheckReboot, CheckRollback, CheckRollbackReboot, CheckSizes, CheckVersion,
+    Cleanup, ClearData, Commit, CommitDoor, Download, EmptyPayload, End, Failure, Idle, Install, InstallDoor,
+    Inventory, Offer, Poll, Prepare, Reboot, RebootDoor, ReportCommit, ReportDownloading, ReportFinal,
+    ReportInstalling, ReportLog, ReportRebooting, Rollback, RollbackFailed, RollbackReboot, SaveProvides,
+    StateLoop, VerifyReboot, VerifyRollbackReboot,
+};
+
+/// What an outcome does to the [`Verdict`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    Keeps,
+    /// It is an error: [`Verdict::worsened`].
+    Worsens,
+    /// [`Verdict::RolledBack`]: nothing was installed, or the module can undo it.
+    RollsBack,
+}
+
+impl Effect {
+    /// The verdict after it.
+    #[must_use]
+    pub const fn on(self, verdict: Verdict) -> Verdict {
+        match self {
+            Self::Keeps => verdict,
+            Self::Worsens => verdict.worsened(),
+            Self::RollsBack => Verdict::RolledBack,
+        }
+    }
+}
+
+use Effect::{Keeps, RollsBack, Worsens};
+
+/// What an outcome of a place does to the verdict.
+#[must_use]
+pub const fn effect(mode: Mode, state: State, phase: Phase, outcome: Outcome) -> Effect {
+    let [success, nothing, failure, aborted] = effects(mode, state, phase);
+    match outcome {
+        Outcome::Success | Outcome::Automatic => success,
+        Outcome::Nothing => nothing,
+        Outcome::Failure | Outcome::Refused => failure,
+        Outcome::Aborted => aborted,
+        Outcome::Later(_) => Keeps,
+    }
+}
+
+#[rustfmt::skip]
+const fn effects(mode: Mode, state: State, phase: Phase) -> [Effect; 4] {
+    match (mode, state, phase) {
+        //                                                success    nothing    failure    aborted
+        (_, Download, Error)                          => [RollsBack, RollsBack, RollsBack, RollsBack],
+        (_, CheckRollback, Main)                      => [RollsBack, Keeps,     Keeps,     Keeps],
+        (Mode::Standalone, Prepare, _)                => [Keeps,     Keeps,     RollsBack, RollsBack],
+        (Mode::Managed, Prepare, _)                   => [Keeps,     Keeps,     Worsens,   Worsens],
+        (_, ReportDownloading | ReportInstalling, _)  => [Keeps,     Keeps,     Keeps,     RollsBack],
+        (_, ReportRebooting, _)                       => [Keeps,     Keeps,     Keeps,     Worsens],
+        // The new data is committed whatever the clean-up says; the command line says apart that it failed.
+        (Mode::Standalone, Cleanup, _)                => [Keeps,     Keeps,     Keeps,     Keeps],
+        (Mode::Managed, Cleanup, _)                   => [Keeps,     Keeps,     Worsens,   Worsens],
+        // The reboot of the rollback is repeated until its verification is content.
+        (_, RollbackReboot, Main)                     => [Keeps,     Keeps,     Keeps,     Keeps],
+        (_, RollbackReboot, Enter | Leave | Error)    => [Keeps,     Keeps,     Worsens,   Worsens],
+        (_, Download, Enter | Main | Leave)           => [Keeps,     Keeps,     Worsens,   Worsens],
+        // Errors of `_Error` scripts are ignored.
+        (_, Install | Reboot | Commit, Error)         => [Keeps,     Keeps,     Keeps,     Keeps],
+        (_, Install | Reboot | Commit, Enter | Main | Leave)
+                                                      => [Keeps,     Keeps,     Worsens,   Worsens],
+        (_, CheckSizes | EmptyPayload | InstallDoor | CheckReboot | CheckAutoCommit | RebootDoor | VerifyReboot
+          | CommitDoor | ReportCommit | CheckVersion | Rollback | RollbackFailed | CheckRollbackReboot | Failure
+          | SaveProvides | StateLoop, _)              => [Keeps,     Keeps,     Worsens,   Worsens],
+        // Nothing of the deployment, or the table itself takes the failure as an answer.
+        (_, Idle | Inventory | Poll | Offer | AwaitCommit | VerifyRollbackReboot | ReportFinal | ReportLog
+          | ClearData | End, _)
+        | (_, CheckRollback, Enter | Leave | Error)   => [Keeps,     Keeps,     Keeps,     Keeps],
+    }
+}
+
+/// Whether a run of the command line has failed with this outcome.
+#[must_use]
+pub const fn run_fails(state: State, phase: Phase, outcome: Outcome) -> bool {
+    let failed = match outcome {
+        Outcome::Failure | Outcome::Refused | Outcome::Aborted => true,
+        Outcome::Success | Outcome::Automatic | Outcome::Nothing | Outcome::Later(_) => false,
+    };
+    // What says nothing about the update: its record cannot be deleted, or the module has no rollback.
+    let of_the_run = match state {
+        ClearData => matches!(outcome, Outcome::Failure | Outcome::Refused),
+        CheckRollback => matches!(outcome, Outcome::Aborted),
+        Idle | Inventory | Poll | Offer | ReportDownloading | Download | Prepare | CheckSizes
+        | EmptyPayload | InstallDoor | ReportInstalling | Install | CheckReboot | CheckAutoCommit
+        | AwaitCommit | RebootDoor | ReportRebooting | Reboot | VerifyReboot | CommitDoor | ReportCommit
+        | Commit | CheckVersion | Rollback | RollbackFailed | CheckRollbackReboot | RollbackReboot
+        | VerifyRollbackReboot | Failure | SaveProvides | Cleanup | ReportFinal | ReportLog | End
+        | StateLoop => false,
+    };
+    let [success, _, failure, _] = effects(Mode::Standalone, state, phase);
+    // `Download_Error` follows a failure that was noted before.
+    let counts = !matches!(failure, Keeps) && matches!(success, Keeps);
+    of_the_run || (failed && counts)
+}
+
+/// How far a run of the command line has got with this outcome; `None`: no further than before.
+#[must_use]
+pub const fn reached(state: State, outcome: Outcome) -> Option<Reached> {
+    let [success, failure, nothing, aborted] = match state {
+        Prepare => [None, Some(Reached::Nothing), Some(Reached::EmptyCommitted), None],
+        CheckAutoCommit => [Some(Reached::AwaitingCommit), None, None, None],
+        CheckRollback => [None, None, None, Some(Reached::RollbackUnsupported)],
+        SaveProvides => [None, Some(Reached::Unfinished), None, None],
+        ClearData => [Some(Reached::Ended), Some(Reached::Unfinished), None, None],
+        Idle | Inventory | Poll | Offer | ReportDownloading | Download | CheckSizes | EmptyPayload
+        | InstallDoor | ReportInstalling | Install | CheckReboot | AwaitCommit | RebootDoor
+        | ReportRebooting | Reboot | VerifyReboot | CommitDoor | ReportCommit | Commit | CheckVersion
+        | Rollback | RollbackFailed | CheckRollbackReboot | RollbackReboot | VerifyRollbackReboot
+        | Failure | Cleanup | ReportFinal | ReportLog | End | StateLoop => [None, None, None, None],
+    };
+    match outcome {
+        Outcome::Success => success,
+        Outcome::Failure | Outcome::Refused => failure,
+        Outcome::Nothing => nothing,
+        Outcome::Aborted => aborted,
+        Outcome::Automatic | Outcome::Later(_) => None,
+    }
+}
