@@ -48,3 +48,4 @@ pub mod script;
 pub mod state;
 pub mod text;
 pub mod time;
+pub mod transfer;

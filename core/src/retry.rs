@@ -1,4 +1,4 @@
-//! When to try again: the back-off of requests, the resume schedules of a download.
+//! When to try again: the back-off of requests. (A download has its own schedule, in [`crate::transfer`].)
 //!
 //! Only arithmetic on lengths of time; who waits, and until when, is the caller's. Nothing here is ever saved:
 //! a restart begins every schedule anew.
@@ -15,12 +15,6 @@ const START: Duration = Duration::from_secs(60);
 
 /// How often an interval is used before it is doubled.
 const REPEATS: u32 = 3;
-
-/// The longest step of the command line's resume schedule.
-const LONGEST_RESUME_STEP: Duration = Duration::from_secs(30);
-
-/// Progress that gives a daemon's download all its attempts back.
-const RESUME_PROGRESS: u64 = 1 << 20;
 
 /// What a back-off is for: a cap below 60 s is honoured by polls and raised for reports (D-15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,62 +91,6 @@ impl Backoff {
     /// A success, or a new entry of the state: all retries are there again.
     pub const fn reset(&mut self) {
         self.used = 0;
-    }
-}
-
-/// Who downloads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Downloader {
-    /// 60 s between attempts; all attempts are given back by each MiB of progress.
-    Daemon,
-    /// 1, 2, 4 ... 30 s: somebody is looking on.
-    CommandLine,
-}
-
-/// Attempts to go on with a broken download.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Resume {
-    downloader: Downloader,
-    used: u32,
-    /// Offset at which `used` last was 0.
-    since: u64,
-}
-
-impl Resume {
-    /// A download begins, at its first byte.
-    #[must_use]
-    pub const fn new(downloader: Downloader) -> Self {
-        Self { downloader, used: 0, since: 0 }
-    }
-
-    /// The transfer broke at `offset`, or the last attempt to go on there failed: the time to wait before the
-    /// next attempt, or `None` when `RetryDownloadCount` of them are used up. Ends: the attempts are given back
-    /// only by progress, and an artifact is finite. A `Retry-After` only ever makes the wait longer.
-    pub fn next(
-        &mut self,
-        config: &Config,
-        offset: u64,
-        retry_after: Option<RetryAfter>,
-    ) -> Option<Duration> {
-        let wait = match self.downloader {
-            Downloader::Daemon => {
-                if offset.saturating_sub(self.since) >= RESUME_PROGRESS {
-                    self.used = 0;
-                    self.since = offset;
-                }
-                START
-            }
-            Downloader::CommandLine => {
-                let doublings = self.used.min(LONGEST_RESUME_STEP.as_secs().ilog2().saturating_add(1));
-                (0..doublings).fold(SHORTEST, |wait, _| wait.doubled()).min(LONGEST_RESUME_STEP)
-            }
-        };
-        if self.used >= config.retry_download_count {
-            return None;
-        }
-        self.used = self.used.saturating_add(1);
-        let asked = retry_after.map_or(Duration::ZERO, |r| Duration::from_secs(r.seconds.into()));
-        Some(wait.max(asked))
     }
 }
 
@@ -247,43 +185,6 @@ mod tests {
             assert_eq!(wait, Some(Duration::from_secs(seconds.into())));
         }
         assert_eq!(backoff, Backoff::new());
-    }
-
-    fn resumes(downloader: Downloader, count: u32, offsets: impl Iterator<Item = u64>) -> Vec<u64> {
-        let config = Config { retry_download_count: count, ..Config::default() };
-        let mut resume = Resume::new(downloader);
-        offsets.map_while(|offset| resume.next(&config, offset, None)).map(Duration::as_secs).collect()
-    }
-
-    #[test]
-    fn the_daemon_resumes_every_minute_a_counted_number_of_times() {
-        assert_eq!(resumes(Downloader::Daemon, 10, core::iter::repeat(5)), [60; 10]);
-        assert_eq!(resumes(Downloader::Daemon, 0, core::iter::repeat(5)), [0; 0]);
-    }
-
-    #[test]
-    fn a_mebibyte_of_progress_gives_the_attempts_back() {
-        let one_mib = [5, 5, (1 << 20) - 1, 1 << 20, 1 << 20, 1 << 20, 1 << 20];
-        assert_eq!(resumes(Downloader::Daemon, 3, one_mib.into_iter()), [60; 6]);
-        let less = [5, 5, (1 << 20) - 1, (1 << 20) - 1];
-        assert_eq!(resumes(Downloader::Daemon, 3, less.into_iter()), [60; 3]);
-        // Not so for the command line: at most that many, whatever was read in between.
-        assert_eq!(resumes(Downloader::CommandLine, 3, (1..).map(|mib| mib << 20)), [1, 2, 4]);
-    }
-
-    #[test]
-    fn the_command_line_waits_longer_each_time_up_to_half_a_minute() {
-        let waits = resumes(Downloader::CommandLine, 10, core::iter::repeat(0));
-        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30, 30, 30]);
-    }
-
-    #[test]
-    fn a_resume_honours_retry_after_only_upwards() {
-        let config = Config::default();
-        let mut resume = Resume::new(Downloader::Daemon);
-        let ask = |seconds| Some(RetryAfter { seconds });
-        assert_eq!(resume.next(&config, 0, ask(5)), Some(START));
-        assert_eq!(resume.next(&config, 0, ask(500)), Some(Duration::from_secs(500)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::io::{IsTerminal, stderr};
 
-use thimble_core::client::Progress;
+use thimble_core::client::DownloadProgress;
 use thimble_hal_linux::log::Outlet;
 
 const BAR: usize = 40;
@@ -28,7 +28,7 @@ impl Meter {
     }
 
     /// Shows `progress` if it is news. Errors of standard error have nowhere to go.
-    pub(crate) fn update(&mut self, progress: Progress) {
+    pub(crate) fn update(&mut self, progress: DownloadProgress) {
         self.runs = true;
         if let Some(text) = self.text(progress) {
             let _ = self.outlet.write(text.as_bytes());
@@ -36,7 +36,7 @@ impl Meter {
     }
 
     /// The download is over; it may have been too short to be seen on its way.
-    pub(crate) fn end(&mut self, progress: Progress) {
+    pub(crate) fn end(&mut self, progress: DownloadProgress) {
         if !std::mem::take(&mut self.runs) {
             return;
         }
@@ -49,7 +49,7 @@ impl Meter {
         self.shown = None;
     }
 
-    fn text(&mut self, Progress { received, total }: Progress) -> Option<String> {
+    fn text(&mut self, DownloadProgress { received, total }: DownloadProgress) -> Option<String> {
         let total = total.filter(|&total| total > 0)?;
         let percent = u8::try_from(u128::from(received.min(total)) * 100 / u128::from(total)).unwrap_or(100);
         let step = if self.is_terminal { 1 } else { 10 };
@@ -74,7 +74,7 @@ mod tests {
 
     fn texts(is_terminal: bool, total: Option<u64>) -> Vec<String> {
         let mut meter = Meter::on(is_terminal);
-        (0..=2000).filter_map(|received| meter.text(Progress { received, total })).collect()
+        (0..=2000).filter_map(|received| meter.text(DownloadProgress { received, total })).collect()
     }
 
     #[test]
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(texts(false, Some(1)).concat(), "100%\n");
         let mut meter = Meter::on(false);
         assert_eq!(
-            meter.text(Progress { received: u64::MAX, total: Some(u64::MAX) }).as_deref(),
+            meter.text(DownloadProgress { received: u64::MAX, total: Some(u64::MAX) }).as_deref(),
             Some("100%\n")
         );
     }

@@ -4,6 +4,7 @@
 mod doors;
 mod offer;
 mod operation;
+mod reason;
 mod records;
 mod requests;
 mod summary;
@@ -11,7 +12,7 @@ mod token;
 mod transfer;
 
 pub use doors::OPERATOR;
-pub use transfer::Progress;
+pub use transfer::DownloadProgress;
 
 use core::fmt;
 use core::task::Poll;
@@ -32,8 +33,9 @@ use crate::text::Text;
 use crate::time::{Instant, earliest};
 
 use operation::{Polled, Work};
+use reason::{Noted, note};
 use summary::Summary;
-use transfer::Transfer;
+use transfer::Performer;
 
 /// Steps of one [`Client::poll`] at most: it does a bounded amount of work.
 const STEPS: usize = 64;
@@ -139,14 +141,14 @@ pub struct Client<'b, P: Platform> {
     location: Text<{ limits::URL }>,
     work: Work,
     op: Option<OpId>,
-    transfer: Transfer,
+    transfer: Performer,
     requests: requests::Requests,
     /// Header records of the artifact at hand are stored.
     header_stored: bool,
     /// The record of the server's offer is what it should be, or there cannot be one.
     offer_stored: bool,
-    /// The download of an earlier process goes on: the `ETag` that one saw.
-    earlier: Option<Text<{ limits::ETAG }>>,
+    /// The download of an earlier process goes on.
+    earlier: bool,
     /// The module was selected in this process.
     module_selected: bool,
     /// What the request that is ending was answered, beside its outcome.
@@ -224,11 +226,11 @@ impl<'b, P: Platform> Client<'b, P> {
             location,
             work: Work::None,
             op: None,
-            transfer: Transfer::default(),
+            transfer: Performer::new(Text::new()),
             requests: requests::Requests::default(),
             header_stored: false,
             offer_stored: earlier.is_some(),
-            earlier: None,
+            earlier: false,
             module_selected: false,
             answer: Answer::None,
             report: None,
@@ -241,8 +243,8 @@ impl<'b, P: Platform> Client<'b, P> {
         };
         if let Some(earlier) = earlier {
             client.requests.offered = earlier.offered;
-            let goes_on = matches!(client.machine.place().0, State::Download | State::Prepare);
-            client.earlier = goes_on.then_some(earlier.etag);
+            client.earlier = matches!(client.machine.place().0, State::Download | State::Prepare);
+            client.transfer = Performer::new(earlier.etag);
         }
         client.restore();
         client.perform(now, action);
@@ -318,7 +320,7 @@ impl<'b, P: Platform> Client<'b, P> {
 
     /// How far the download is.
     #[must_use]
-    pub const fn progress(&self) -> Progress {
+    pub const fn progress(&self) -> DownloadProgress {
         self.transfer.progress()
     }
 
@@ -440,7 +442,7 @@ impl<'b, P: Platform> Client<'b, P> {
         let platform = match self.work {
             Work::None | Work::Done(_) => None,
             Work::Script => self.hal.scripts.deadline(),
-            Work::Module(_) | Work::StopModule => self.hal.module.deadline(),
+            Work::Module(_) => self.hal.module.deadline(),
             Work::Transfer => earliest(
                 earliest(self.transfer.deadline(), self.requests_deadline()),
                 earliest(self.hal.network.deadline(), self.hal.module.deadline()),
@@ -454,10 +456,7 @@ impl<'b, P: Platform> Client<'b, P> {
 
     /// Notes the first reason of a failure, and logs it.
     fn fail(&mut self, reason: fmt::Arguments<'_>) -> Outcome {
-        self.hal.log.log(Level::Error, reason);
-        if self.reason.is_empty() {
-            self.reason = Text::cut(reason);
-        }
+        let Noted { .. } = note(&mut self.reason, &mut self.hal.log, reason);
         Outcome::Failure
     }
 
@@ -485,9 +484,7 @@ impl<'b, P: Platform> Client<'b, P> {
                 "the device is still running {} s after the reboot command",
                 config::REBOOT_WAIT.as_secs()
             )),
-            Work::None | Work::Done(_) | Work::Transfer | Work::StopModule | Work::Request | Work::Policy => {
-                Outcome::Failure
-            }
+            Work::None | Work::Done(_) | Work::Transfer | Work::Request | Work::Policy => Outcome::Failure,
         };
     }
 
@@ -506,7 +503,7 @@ impl<'b, P: Platform> Client<'b, P> {
         match self.work {
             Work::None | Work::Done(_) => {}
             Work::Script => self.hal.scripts.kill(now, config::SCRIPT_KILL_GRACE),
-            Work::Module(_) | Work::StopModule => self.hal.module.kill(now, config::MODULE_KILL_GRACE),
+            Work::Module(_) => self.hal.module.kill(now, config::MODULE_KILL_GRACE),
             Work::Transfer => self.stop_transfer(now),
             Work::Reboot { .. } => self.work = Work::Done(Outcome::Failure),
             Work::Request => {

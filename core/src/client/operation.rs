@@ -24,8 +24,6 @@ pub(super) enum Work {
     Module(Call),
     /// An artifact on its way in.
     Transfer,
-    /// The transfer failed and its module is being ended.
-    StopModule,
     /// The reboot command; `asked`: it succeeded, and the client waits to be ended.
     Reboot { asked: bool },
     /// A request to the server.
@@ -139,7 +137,6 @@ impl<P: Platform> Client<'_, P> {
             Work::Script => self.poll_script(now).into(),
             Work::Module(call) => self.poll_module(now, call).into(),
             Work::Transfer => self.poll_transfer(now),
-            Work::StopModule => self.hal.module.poll_exit(now).map(|_| Outcome::Failure).into(),
             Work::Reboot { asked } => self.poll_reboot(now, asked).into(),
             Work::Request => self.poll_request(now),
             Work::Policy => self.hal.policy.poll(now).map(permitted).into(),

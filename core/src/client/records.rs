@@ -1,6 +1,9 @@
 //! What the client keeps: the record of the update, the header of its artifact, and the provides.
 
+use core::fmt;
+
 use super::offer::{Offered, SavedOffer};
+use super::reason::{Noted, note};
 use super::{Client, Source};
 use crate::api::check_url;
 use crate::artifact::{depends, provides};
@@ -18,8 +21,9 @@ use crate::machine::{Machine, Run};
 use crate::state::Outcome;
 use crate::text::Text;
 use crate::time::Instant;
+use crate::transfer::Accepted;
 
-/// Why the saved record cannot be had.
+/// Why the saved record cannot be used.
 pub(super) enum LoadError {
     Unusable(Unusable),
     Storage(Text<{ limits::REASON }>),
@@ -82,16 +86,9 @@ pub(super) fn load_offer<P: Platform>(
     })
 }
 
-/// A step of accepting an artifact that failed, as text for people.
-pub(super) type Refused = Text<{ limits::REASON }>;
-
-macro_rules! refused {
-    ($($arg:tt)*) => { Text::cut(format_args!($($arg)*)) };
-}
-
 impl<P: Platform> Client<'_, P> {
     /// After a restart in the middle of an update: its header comes back from storage, its module is selected again
-    /// and the deployment's log goes on. What cannot be had is logged; the calls that need it then fail.
+    /// and the deployment's log goes on. What cannot be restored is logged; the calls that need it then fail.
     pub(super) fn restore(&mut self) {
         let checkpoint = self.machine.checkpoint();
         let (tag, has_header, has_module) = (checkpoint.tag, checkpoint.header, checkpoint.module);
@@ -188,50 +185,62 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// The header is verified: is this artifact for this device, and can it be installed? Then its scripts are
-    /// published, its module selected and the work tree built. `Ok(false)`: there is no payload.
-    pub(super) fn accept(&mut self) -> Result<bool, Refused> {
+    /// published, its module selected and the work tree built. `again`: it is the artifact that an earlier process
+    /// downloaded from, as far as the server says.
+    pub(super) fn accept(&mut self, again: bool) -> Result<Accepted, Noted> {
+        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.reason, &mut self.hal.log, reason);
         let bootstrap = self.machine.run() == Run::Bootstrap;
         let mut device_type = [0; limits::DEVICE_TYPE];
         let device_type = match self.hal.system.device_type(&mut device_type) {
             Ok(device_type) => Some(device_type),
             // The bootstrap artifact may come before the device type does.
             Err(error) if bootstrap && error.kind() == Kind::NotFound => None,
-            Err(error) => return Err(refused!("the device type cannot be read: {error}")),
+            Err(error) => return Err(noted(format_args!("the device type cannot be read: {error}"))),
         };
-        let header = self.parser.header().ok_or_else(|| refused!("the artifact has no header"))?;
+        let header = self.parser.header().ok_or_else(|| noted(format_args!("the artifact has no header")))?;
         let installed = self.hal.storage.read(Key::Provides, self.record);
-        let installed = installed.map_err(|error| refused!("what is installed cannot be read: {error}"))?;
+        let installed =
+            installed.map_err(|error| noted(format_args!("what is installed cannot be read: {error}")))?;
         let installed = installed.unwrap_or(b"{}");
         if let Some(device_type) = device_type {
-            depends::check(&header, device_type, installed).map_err(|error| refused!("{error}"))?;
+            depends::check(&header, device_type, installed)
+                .map_err(|error| noted(format_args!("{error}")))?;
         }
         let mut name = [0; limits::NAME];
         let name = header.artifact_name(&mut name);
         if self.machine.run() == Run::Daemon {
-            self.requests.offered.check(name).map_err(|error| refused!("{error}"))?;
+            self.requests.offered.check(name).map_err(|error| noted(format_args!("{error}")))?;
         }
         self.hal.log.log(Level::Info, format_args!("artifact \"{name}\" is for this device"));
 
+        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.reason, &mut self.hal.log, reason);
         let mut kind = [0; limits::PAYLOAD_TYPE];
         let Some(kind) = header.payload_type(&mut kind) else {
-            if self.earlier.is_some() {
+            if self.earlier {
                 self.remove_tree();
             }
-            return Ok(false);
+            return Ok(Accepted::NoPayload);
         };
         let tier = self.hal.agent.tier().filter(|_| self.machine.run() == Run::Daemon);
         if tier.is_some_and(|tier| !tier.accepts(kind)) {
-            return Err(refused!("a device of the tier \"system\" does not take payloads of type {kind}"));
+            return Err(noted(format_args!(
+                "a device of the tier \"system\" does not take payloads of type {kind}"
+            )));
         }
-        self.hal.module.select(kind).map_err(|error| refused!("payload type {kind}: {error}"))?;
+        let selected = self.hal.module.select(kind);
+        selected.map_err(|error| noted(format_args!("payload type {kind}: {error}")))?;
         self.module_selected = true;
         // With the same header the record that an earlier process wrote is this one's.
         let mut is_stored = |key, fresh: &[u8]| matches!(self.hal.storage.read(key, self.out), Ok(Some(stored)) if stored == fresh);
-        self.header_stored = self.earlier.is_some()
+        self.header_stored = self.earlier
             && self.machine.checkpoint().header
             && is_stored(Key::HeaderInfo, header.header_info())
             && is_stored(Key::TypeInfo, header.type_info());
-        publish::<P>(&mut self.hal)?;
+        // The artifact's scripts take their place; nothing of an unverified artifact ever does.
+        let published = self.hal.scripts.publish();
+        published.map_err(|error| {
+            noted(format_args!("the artifact's state scripts could not be stored: {error}"))
+        })?;
 
         let mut group = [0; limits::NAME];
         let mut current_name = [0; limits::NAME];
@@ -250,35 +259,33 @@ impl<P: Platform> Client<'_, P> {
             meta_data: header.meta_data(),
             files: self.parser.payload_files(),
         };
-        let keep =
-            self.header_stored && self.earlier.as_ref().is_some_and(|etag| *etag == *self.transfer.etag());
+        let kept = self.header_stored && again;
         let module = &mut self.hal.module;
-        let prepared = if keep { module.prepare_again(&facts) } else { module.prepare(&facts) };
-        prepared.map_err(|error| {
-            let reason = refused!("the work tree cannot be built: {error}");
+        let prepared = if kept { module.prepare_again(&facts) } else { module.prepare(&facts) };
+        if let Err(error) = prepared {
+            let failed = noted(format_args!("the work tree could not be built: {error}"));
             // Nobody calls `Cleanup` for an update that did not begin.
-            drop(self.hal.module.remove());
-            reason
-        })?;
-        self.transfer.keeps(keep);
+            self.remove_tree();
+            return Err(failed);
+        }
         if self.machine.checkpoint().header && !(self.header_stored && self.offer_stored) {
             // The machine sees no difference to what is on record; the records beside it are another matter.
-            self.write_record().map_err(|error| refused!("{error}"))?;
+            self.write_record()?;
         }
-        Ok(true)
+        Ok(Accepted::Payload { kept })
     }
 
     /// [`crate::machine::Op::Save`].
     pub(super) fn save(&mut self) -> Outcome {
         match self.write_record() {
             Ok(()) => Outcome::Success,
-            Err(reason) => self.fail(format_args!("{reason}")),
+            Err(Noted { .. }) => Outcome::Failure,
         }
     }
 
     /// The record and, in the same batch, those beside it that are not stored yet: control maps among them, so that
     /// the server's word about a deployment is on record exactly when the deployment is.
-    fn write_record(&mut self) -> Result<(), Refused> {
+    fn write_record(&mut self) -> Result<(), Noted> {
         let mut buf = [0; checkpoint::MAX_LEN];
         let checkpoint = self.machine.checkpoint();
         let record = Change::Put(Key::Checkpoint, checkpoint.encode(&mut buf));
@@ -330,8 +337,10 @@ impl<P: Platform> Client<'_, P> {
             }
         }
         let batch = batch.get(..length).unwrap_or_default();
-        let written = self.hal.storage.commit(batch);
-        written.map_err(|error| refused!("the state of the update cannot be saved: {error}"))?;
+        self.hal.storage.commit(batch).map_err(|error| {
+            let reason = format_args!("the state of the update could not be saved: {error}");
+            note(&mut self.reason, &mut self.hal.log, reason)
+        })?;
         self.header_stored |= checkpoint.header;
         self.reason_stored |= checkpoint.mode == Mode::Managed && !self.reason.is_empty();
         self.offer_stored |= checkpoint.tag == Tag::Store;
@@ -342,23 +351,25 @@ impl<P: Platform> Client<'_, P> {
     pub(super) fn save_provides(&mut self, naming: Naming) -> Outcome {
         match self.write_provides(naming) {
             Ok(()) => Outcome::Success,
-            Err(reason) => self.fail(format_args!("{reason}")),
+            Err(Noted { .. }) => Outcome::Failure,
         }
     }
 
-    fn write_provides(&mut self, naming: Naming) -> Result<(), Refused> {
+    fn write_provides(&mut self, naming: Naming) -> Result<(), Noted> {
+        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.reason, &mut self.hal.log, reason);
         let Some(header) = self.parser.header() else {
             // A loop before any artifact was accepted leaves the device as it was.
             return if naming == Naming::Loop {
                 Ok(())
             } else {
-                Err(refused!("the artifact's header is lost"))
+                Err(noted(format_args!("the artifact's header is lost")))
             };
         };
         let installed = self.hal.storage.read(Key::Provides, self.record);
-        let installed = installed.map_err(|error| refused!("what is installed cannot be read: {error}"))?;
+        let installed =
+            installed.map_err(|error| noted(format_args!("what is installed cannot be read: {error}")))?;
         let merged = provides::merge(installed.unwrap_or(b"{}"), &header, naming, self.out)
-            .map_err(|error| refused!("the new provides cannot be stored: {error}"))?;
+            .map_err(|error| noted(format_args!("the new provides could not be stored: {error}")))?;
         let mut buf = [0; checkpoint::MAX_LEN];
         let checkpoint = self.machine.checkpoint();
         let provides = Change::Put(Key::Provides, merged);
@@ -377,7 +388,8 @@ impl<P: Platform> Client<'_, P> {
                 Change::Delete(Key::Offer),
             ]),
         };
-        committed.map_err(|error| refused!("the new name and provides cannot be stored: {error}"))
+        committed
+            .map_err(|error| noted(format_args!("the new name and provides could not be stored: {error}")))
     }
 
     /// [`crate::machine::Op::SaveMaps`].
@@ -453,9 +465,4 @@ fn maps_change<'b>(
             None
         }
     }
-}
-
-/// The artifact's scripts take their place; nothing of an unverified artifact ever does.
-fn publish<P: Platform>(hal: &mut Hal<P>) -> Result<(), Refused> {
-    hal.scripts.publish().map_err(|error| refused!("the artifact's state scripts cannot be stored: {error}"))
 }

@@ -124,7 +124,7 @@ impl<P: Platform> Client<'_, P> {
             && matches!(phase, Phase::Main);
         match self.work {
             Work::None | Work::Script | Work::Module(_) | Work::Policy => !transfers,
-            Work::Done(_) | Work::Transfer | Work::StopModule | Work::Reboot { .. } | Work::Request => false,
+            Work::Done(_) | Work::Transfer | Work::Reboot { .. } | Work::Request => false,
         }
     }
 

@@ -1,189 +1,78 @@
-//! The artifact on its way from the network to the module: the data plane. The machine sees only the outcome.
-//!
-//! A transfer has two halves with the same bytes: up to the verified header ([`Op::Prepare`]), then the payload
-//! ([`Op::Stream`]). Between them the module is asked whether it wants file sizes; nothing is read meanwhile.
-//!
-//! A download that goes on after a restart begins like any other, so nothing that an earlier process verified is
-//! trusted. Only where a file of the payload begins of which that process stored a part are its bytes read back, through
-//! the same digests, in place of the network's:
-//!
-//! ```text
-//! network |version manifest header|payload archive: file ...                                 |
-//!                                                       ^ request ends       ^ Range, If-Range
-//! sink                                                  |stored --> digest --|network --> ...
-//! ```
-//!
-//! [`Op::Prepare`]: crate::machine::Op::Prepare
-//! [`Op::Stream`]: crate::machine::Op::Stream
+//! Performs what the transfer machine asks for: calls of the network, the parser, the scripts' staging place and the
+//! module. What came back goes to the machine as an event. The machine of the update sees only the outcome.
 
-mod replay;
-mod source;
-
+use core::fmt;
 use core::task::Poll;
 
-use super::Client;
 use super::operation::{Polled, Work};
-use super::records::Refused;
+use super::reason::{Noted, note};
+use super::{Client, Source};
 use crate::artifact::Parsed;
 use crate::config;
 use crate::deployment::Call;
-use crate::hal::{ErrorType, Level, Log, Network, PayloadSink, Platform, ScriptRunner, Stored, UpdateModule};
+use crate::hal::{
+    Error as _, ErrorType, Kind, Level, Log, Network, PayloadSink, Platform, ScriptRunner, Stored,
+    UpdateModule,
+};
+use crate::http::{Head, Method, Request, RetryAfter, Target};
 use crate::limits;
 use crate::machine::Run;
-use crate::retry::{Downloader, Resume};
 use crate::state::Outcome;
 use crate::text::Text;
-use crate::time::{Instant, earliest};
-
-macro_rules! refused {
-    ($($arg:tt)*) => { Text::cut(format_args!($($arg)*)) };
-}
-use refused;
+use crate::time::Instant;
+use crate::transfer::{
+    Action, Begin, Downloader, End, Etag, Event, Failure, Found, Link, Place, Stream, Transfer,
+};
 
 /// How far a download is, in bytes of the artifact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct DownloadProgress {
     /// Received so far.
     pub received: u64,
     /// The artifact's length, where the source says it.
     pub total: Option<u64>,
 }
 
-/// Where the bytes are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
-    /// No transfer.
-    #[default]
-    None,
-    /// Asked for; the head of the answer has not come.
-    Head,
-    /// The body comes.
-    Body,
-    /// The connection broke; the next attempt is then.
-    Resume(Instant),
-    /// The link has expired: the server is being asked for a fresh one.
-    Link,
-    /// The source has ended and the artifact was complete.
-    Complete,
-}
-
-/// What the sink is asked to do before more is parsed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Pending {
-    #[default]
-    Nothing,
-    /// A file begins; its name is in `file`.
-    Begin(u64),
-    /// These bytes of the chunk are the file's.
-    Chunk(usize, usize),
-    /// The parser's window holds bytes of the file, these of them are still to go.
-    Window(usize, usize),
-    /// The file's bytes so far are to be marked, in case that a restart comes.
-    Mark,
-    /// The file is complete.
-    End,
-    /// The artifact is complete.
-    Finish,
-}
-
-/// What an earlier process stored of a file, on its way through the parser.
-#[derive(Clone, Copy, Debug)]
-struct Replay {
-    stored: Stored,
-    /// Bytes that went through.
-    done: u64,
-    /// Where in the artifact the file begins.
-    begins: u64,
-}
-
-/// The state of a transfer.
-#[derive(Debug, Default)]
-pub(super) struct Transfer {
-    stage: Stage,
-    /// Bytes taken from the source.
-    offset: u64,
-    length: Option<u64>,
-    resume: Option<Resume>,
+/// The machine, the action it waits for, and what that needs and the machine does not.
+#[derive(Debug)]
+pub(super) struct Performer {
+    machine: Transfer,
+    action: Action,
+    /// The `ETag` of the last answer that gave the artifact from its first byte on, in this process or an earlier one.
     etag: Text<{ limits::ETAG }>,
-    /// The link has been refused, and no other is there yet.
-    link_expired: bool,
-    /// The link may be an old one: the first answer may say so.
-    link_is_old: bool,
-    /// Bytes there were when a fresh link was asked for last.
-    link_asked_at: Option<u64>,
-    /// What an earlier process stored may be used.
-    keep: bool,
-    replay: Option<Replay>,
-    /// The request goes on behind stored bytes, and nothing of the network came behind them yet; a server that cannot
-    /// give a part may give all of it.
-    behind_stored: bool,
-    /// Bytes of the body that are here already.
-    surplus: u64,
-    /// Bytes that came of the file at hand, if there is one.
-    in_file: Option<u64>,
-    /// See [`PayloadSink::mark_every`]; 0: no marks.
-    mark_every: u64,
-    /// The unparsed part of the chunk.
-    chunk: (usize, usize),
-    pending: Pending,
+    /// The name of the payload file that began last.
     file: Text<{ limits::NAME }>,
-    /// The payload goes to the module: the second half has begun.
-    streaming: bool,
-    /// The payload is empty.
-    empty: bool,
-    /// The module's own time ends then.
-    module_deadline: Option<Instant>,
-    /// When the transfer was last seen waiting for the network; that time is not the module's.
-    waiting_since: Option<Instant>,
+    /// What the sink says that an earlier process stored of it.
+    stored: Stored,
 }
 
-impl Transfer {
-    pub(super) const fn progress(&self) -> Progress {
-        Progress { received: self.offset, total: self.length }
+impl Performer {
+    /// Before a transfer. `etag`: that which an earlier process saw, if its download goes on.
+    pub(super) const fn new(etag: Text<{ limits::ETAG }>) -> Self {
+        let stored = Stored { length: 0, sum: [0; 32] };
+        Self { machine: Transfer::new(), action: Action::Wait, etag, file: Text::new(), stored }
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        let resume = match self.stage {
-            Stage::Resume(at) => Some(at),
-            Stage::None | Stage::Head | Stage::Body | Stage::Link | Stage::Complete => None,
-        };
-        let module = if self.waiting_since.is_some() { None } else { self.module_deadline };
-        earliest(resume, module)
+    pub(super) const fn progress(&self) -> DownloadProgress {
+        DownloadProgress { received: self.machine.received(), total: self.machine.length() }
+    }
+
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        self.machine.deadline()
     }
 
     pub(super) fn etag(&self) -> &str {
         self.etag.as_str()
     }
-
-    /// Bytes of the file at hand.
-    fn came(&mut self, bytes: u64) {
-        self.in_file = self.in_file.map(|before| before.saturating_add(bytes));
-    }
-
-    /// Whether the sink kept what an earlier process stored.
-    pub(super) const fn keeps(&mut self, keep: bool) {
-        self.keep = keep;
-    }
-
-    /// The module's time stands still while the network is waited for (R-16).
-    fn wait_for_network(&mut self, now: Instant) {
-        self.waiting_since.get_or_insert(now);
-    }
-
-    fn go_on(&mut self, now: Instant) {
-        if let Some(since) = self.waiting_since.take() {
-            self.module_deadline = self.module_deadline.map(|at| at + now.since(since));
-        }
-    }
 }
 
 impl<P: Platform> Client<'_, P> {
-    /// [`crate::machine::Op::Prepare`]: asks for the artifact.
+    /// [`crate::machine::Op::Prepare`]: the first half of a transfer.
     pub(super) fn begin_transfer(&mut self, now: Instant) -> Work {
         if let Err(error) = self.hal.scripts.discard() {
-            return Work::Done(
-                self.fail(format_args!("the scripts of the artifact before cannot be removed: {error}")),
-            );
+            return Work::Done(self.fail(format_args!(
+                "the state scripts of the artifact before could not be removed: {error}"
+            )));
         }
         let trust = self.trust();
         if trust == crate::artifact::Trust::Unsigned && self.machine.run() != Run::Bootstrap {
@@ -193,220 +82,365 @@ impl<P: Platform> Client<'_, P> {
         }
         self.parser.reset(trust, self.machine.run() != Run::Bootstrap);
         // What an earlier process left is still to be cleaned up, should it not come to another module.
-        self.module_selected &= self.earlier.is_some();
+        self.module_selected &= self.earlier;
         let downloader = match self.machine.run() {
             Run::Daemon => Downloader::Daemon,
             Run::Install | Run::Continue(_) | Run::Bootstrap => Downloader::CommandLine,
         };
-        self.transfer = Transfer {
-            resume: Some(Resume::new(downloader)),
-            link_is_old: self.earlier.is_some(),
-            ..Transfer::default()
-        };
-        match self.request_artifact(now) {
-            Ok(()) => Work::Transfer,
-            Err(reason) => Work::Done(self.fail(format_args!("{reason}"))),
-        }
-    }
-
-    /// [`crate::machine::Op::Stream`]: the module is started, the rest of the artifact goes to it.
-    pub(super) fn begin_stream(&mut self, now: Instant, call: Call) -> Work {
-        if let Err(error) = self.hal.module.start(now, call) {
-            self.hal.network.cancel();
-            return Work::Done(self.fail(format_args!("{call}: {error}")));
-        }
-        self.transfer.streaming = true;
-        if self.machine.checkpoint().offer && self.transfer.length.is_some() {
-            self.transfer.mark_every = self.hal.module.mark_every();
-        }
-        self.transfer.module_deadline = Some(now + self.config.module_timeout);
+        let etag = if self.earlier { self.transfer.etag.clone() } else { Text::new() };
+        self.transfer = Performer::new(etag);
+        let attempts = self.config.retry_download_count;
+        self.tell_transfer(now, Event::Begin(Begin { downloader, attempts, earlier: self.earlier }));
         Work::Transfer
     }
 
-    /// Gives the transfer up; a running module is ended and waited for.
+    /// [`crate::machine::Op::Stream`]: the module is started, and the second half begins.
+    pub(super) fn begin_stream(&mut self, now: Instant, call: Call) -> Work {
+        let event = match self.hal.module.start(now, call) {
+            Ok(()) => {
+                // Only a daemon's download can go on after a restart.
+                let marks = self.machine.checkpoint().offer;
+                let mark_every = if marks { self.hal.module.mark_every() } else { 0 };
+                Event::Stream(Stream { mark_every, time: self.config.module_timeout })
+            }
+            Err(error) => {
+                self.fail(format_args!("{call}: {error}"));
+                Event::Stop
+            }
+        };
+        self.tell_transfer(now, event);
+        Work::Transfer
+    }
+
+    /// Gives the transfer up. A running module is ended, and waited for by [`Self::poll_transfer`].
     pub(super) fn stop_transfer(&mut self, now: Instant) {
-        self.end_request();
-        self.transfer.stage = Stage::None;
-        if self.transfer.streaming {
-            self.hal.module.abort();
-            self.hal.module.kill(now, config::MODULE_KILL_GRACE);
-            self.work = Work::StopModule;
-        } else {
-            self.work = Work::Done(Outcome::Failure);
+        self.tell_transfer(now, Event::Stop);
+        if let Action::GiveUp { why, module } = self.transfer.action {
+            self.give_up(now, why, module);
         }
     }
 
     /// Moves bytes by one step.
     pub(super) fn poll_transfer(&mut self, now: Instant) -> Polled {
-        let step = match self.transfer_step(now) {
-            Ok(step) => step,
-            Err(reason) => {
-                self.fail(format_args!("{reason}"));
-                self.stop_transfer(now);
-                return Polled::Moved;
-            }
-        };
-        match step {
-            Step::Moved => {
-                self.transfer.go_on(now);
+        if let Action::End(end) = self.transfer.action {
+            return Polled::Ended(match end {
+                End::Accepted | End::Stored => Outcome::Success,
+                End::NoPayload => Outcome::Nothing,
+                End::Failed => Outcome::Failure,
+            });
+        }
+        match self.perform_transfer(now) {
+            Poll::Ready(()) => Polled::Moved,
+            Poll::Pending if self.transfer.deadline().is_some_and(|at| at <= now) => {
+                self.tell_transfer(now, Event::Tick);
                 Polled::Moved
             }
-            Step::Ended(outcome) => Polled::Ended(outcome),
-            Step::Module => {
-                self.transfer.go_on(now);
-                if self.transfer.module_deadline.is_some_and(|at| at <= now) {
-                    let limit = self.config.module_timeout.as_secs();
-                    self.fail(format_args!("the update module did not take the payload within {limit} s"));
-                    self.stop_transfer(now);
-                    return Polled::Moved;
+            Poll::Pending => Polled::Pending,
+        }
+    }
+
+    fn tell_transfer(&mut self, now: Instant, event: Event) {
+        let action = self.transfer.machine.step(now, event);
+        if action != Action::Wait {
+            self.transfer.action = action;
+        }
+    }
+
+    /// Performs the machine's action and tells it how that ended. `Pending`: nothing to tell yet.
+    fn perform_transfer(&mut self, now: Instant) -> Poll<()> {
+        match self.transfer.action {
+            Action::Request { offset, again } => self.send_request(now, offset, again),
+            Action::AwaitHead => match self.hal.network.poll_head(now) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(head)) => self.head(now, head),
+                Poll::Ready(Err(error)) => self.broken(
+                    now,
+                    may_help(error.kind()),
+                    format_args!("the artifact could not be downloaded: {error}"),
+                ),
+            },
+            Action::Receive => match self.hal.network.poll_read(now, self.chunk) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => self.source_ended(now),
+                Poll::Ready(Ok(read)) => {
+                    self.summary.received(read);
+                    self.tell_transfer(now, Event::Came(read));
                 }
-                Polled::Pending
+                Poll::Ready(Err(error)) => {
+                    let at = self.transfer.machine.received();
+                    let reason = format_args!("the download broke off at byte {at}: {error}");
+                    self.broken(now, may_help(error.kind()), reason);
+                }
+            },
+            Action::AskForLink => self.send_link_request(now),
+            Action::AwaitLink => match self.poll_link(now) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => {}
+                Poll::Ready(Some(outcome)) => self.link_answered(now, outcome),
+            },
+            Action::Parse { from, to } => {
+                let event = match self.parse(from, to) {
+                    Ok((taken, found)) => Event::Parsed { taken, found },
+                    Err(Noted { .. }) => Event::Failed,
+                };
+                self.tell_transfer(now, event);
             }
-            Step::Network => {
-                self.transfer.wait_for_network(now);
-                Polled::Pending
+            Action::Accept { again } => {
+                let event = self.accept(again).map_or_else(|Noted { .. }| Event::Failed, Event::Accepted);
+                self.tell_transfer(now, event);
+            }
+            Action::BeginFile(size) => {
+                self.hal.module.expect(&self.parser.file_sum());
+                let polled = self.hal.module.poll_begin(now, self.transfer.file.as_str(), size);
+                let stored = if polled.is_ready() { self.hal.module.stored() } else { None };
+                self.transfer.stored = stored.unwrap_or(Stored { length: 0, sum: [0; 32] });
+                let stored = self.transfer.stored.length;
+                return self.sink_answered(now, polled.map_ok(|()| Event::FileBegan { stored }));
+            }
+            Action::Write { place, from, to } => {
+                let bytes = match place {
+                    Place::Chunk => self.chunk.get(from..to),
+                    Place::Decompressed => self.parser.data().get(from..to),
+                };
+                let polled = self.hal.module.poll_write(now, bytes.unwrap_or_default());
+                return self.sink_answered(now, polled.map_ok(Event::Took));
+            }
+            Action::Mark => {
+                let marked = self.hal.module.mark(&self.parser.sum_so_far());
+                return self.sink_answered(now, Poll::Ready(marked.map(|()| Event::Done)));
+            }
+            Action::EndFile => {
+                let polled = self.hal.module.poll_end(now);
+                return self.sink_answered(now, polled.map_ok(|()| Event::Done));
+            }
+            Action::Finish => {
+                let polled = self.hal.module.poll_finish(now);
+                return self.sink_answered(now, polled.map_ok(|()| Event::Done));
+            }
+            Action::ReadBack(most) => self.read_back(now, most),
+            Action::Compare => self.compare(now),
+            Action::ForgetStored(bytes) => {
+                let file = &self.transfer.file;
+                let line =
+                    format_args!("what was stored of payload file {file} is damaged: from its beginning");
+                self.hal.log.log(Level::Warning, line);
+                self.parser.restart_file(bytes);
+                let forgotten = self.hal.module.forget_stored();
+                return self.sink_answered(now, Poll::Ready(forgotten.map(|()| Event::Done)));
+            }
+            Action::GiveUp { why, module } => self.give_up(now, why, module),
+            Action::AwaitModule => match self.hal.module.poll_exit(now) {
+                Poll::Pending => return Poll::Pending,
+                // However it ended: the transfer failed before.
+                Poll::Ready(Ok(_) | Err(_)) => self.tell_transfer(now, Event::Done),
+            },
+            Action::Wait | Action::Pause(_) | Action::End(_) => return Poll::Pending,
+        }
+        Poll::Ready(())
+    }
+
+    fn send_request(&mut self, now: Instant, offset: u64, again: bool) {
+        if again {
+            self.hal.log.log(Level::Info, format_args!("going on with the download at byte {offset}"));
+        }
+        let location = self.location.as_str();
+        let target = match self.source {
+            Source::File => Target::File(location),
+            Source::Url => Target::Url(location),
+            Source::Unknown => {
+                let why = &self.requests.offered.bad_link;
+                let reason = format_args!("the server's link to the artifact cannot be used: {why}");
+                let Noted { .. } = note(&mut self.reason, &mut self.hal.log, reason);
+                return self.tell_transfer(now, Event::Failed);
+            }
+        };
+        let etag = self.transfer.etag.as_str();
+        let request = Request {
+            method: Method::Get,
+            target,
+            token: None,
+            signature: None,
+            body: None,
+            offset,
+            etag: (offset > 0 && !etag.is_empty()).then_some(etag),
+        };
+        match self.hal.network.start(now, &request) {
+            Ok(()) => self.tell_transfer(now, Event::Done),
+            Err(error) => {
+                self.broken(now, true, format_args!("the artifact could not be opened: {error}"));
             }
         }
     }
 
-    /// Moves bytes: to the sink what is pending, through the parser what was read, from the network what is next.
-    fn transfer_step(&mut self, now: Instant) -> Result<Step, Refused> {
-        let (polled, waits_for) = if self.transfer.pending != Pending::Nothing {
-            (self.feed_sink(now)?, Step::Module)
-        } else if self.transfer.chunk.0 < self.transfer.chunk.1 {
-            (Poll::Ready(self.parse()?), Step::Module)
-        } else if let Some(replay) = self.transfer.replay {
-            (self.replay(now, replay)?, Step::Module)
-        } else {
-            (self.receive(now)?, Step::Network)
+    /// The head of an answer came.
+    fn head(&mut self, now: Instant, head: Head) {
+        let is_whole = self.transfer.machine.received() == 0;
+        let etag: Text<{ limits::ETAG }> =
+            self.hal.network.etag().and_then(|etag| Text::copy(etag).ok()).unwrap_or_default();
+        let relation = match (etag.is_empty(), self.transfer.etag.is_empty()) {
+            (true, true) => Etag::Same,
+            (false, false) if etag == self.transfer.etag => Etag::Same,
+            (false, false) => Etag::Other,
+            (true, false) | (false, true) => Etag::Unknown,
         };
-        Ok(match polled {
-            Poll::Ready(Some(outcome)) => Step::Ended(outcome),
-            Poll::Ready(None) => Step::Moved,
-            Poll::Pending => waits_for,
-        })
-    }
-
-    /// Hands the sink what is pending. `Ready(None)`: it took it.
-    fn feed_sink(&mut self, now: Instant) -> Result<Poll<Option<Outcome>>, Refused> {
-        let module = &mut self.hal.module;
-        let file = &self.transfer.file;
-        let polled = match self.transfer.pending {
-            Pending::Nothing => return Ok(Poll::Ready(None)),
-            Pending::Begin(size) => {
-                module.expect(&self.parser.file_sum());
-                module.poll_begin(now, file.as_str(), size).map_ok(|()| 0)
-            }
-            Pending::Chunk(from, to) => module.poll_write(now, self.chunk.get(from..to).unwrap_or_default()),
-            Pending::Window(from, to) => {
-                module.poll_write(now, self.parser.data().get(from..to).unwrap_or_default())
-            }
-            Pending::Mark => Poll::Ready(module.mark(&self.parser.sum_so_far()).map(|()| 0)),
-            Pending::End => module.poll_end(now).map_ok(|()| 0),
-            Pending::Finish => module.poll_finish(now).map_ok(|()| 0),
-        };
-        let taken = match polled {
-            Poll::Pending => return Ok(Poll::Pending),
-            Poll::Ready(Ok(taken)) => taken,
-            Poll::Ready(Err(error)) if file.is_empty() => {
-                return Err(refused!("the payload cannot be stored: {error}"));
-            }
-            Poll::Ready(Err(error)) => return Err(refused!("payload file {file} cannot be stored: {error}")),
-        };
-        self.transfer.pending = match self.transfer.pending {
-            Pending::Chunk(from, to) if from.saturating_add(taken) < to => {
-                Pending::Chunk(from.saturating_add(taken), to)
-            }
-            Pending::Window(from, to) if from.saturating_add(taken) < to => {
-                Pending::Window(from.saturating_add(taken), to)
-            }
-            Pending::Finish => {
-                self.transfer.stage = Stage::None;
-                self.transfer.pending = Pending::Nothing;
-                return Ok(Poll::Ready(Some(Outcome::Success)));
-            }
-            Pending::Begin(size) => {
-                self.begin_replay(size);
-                Pending::Nothing
-            }
-            Pending::Chunk(..) if self.mark_is_due() => Pending::Mark,
-            Pending::Nothing | Pending::Chunk(..) | Pending::Window(..) | Pending::Mark | Pending::End => {
-                Pending::Nothing
-            }
-        };
-        Ok(Poll::Ready(None))
-    }
-
-    /// Parses the unparsed part of the chunk up to the next thing that happens.
-    fn parse(&mut self) -> Result<Option<Outcome>, Refused> {
-        let (from, mut to) = self.transfer.chunk;
-        let end = to;
-        if let Some(past) = self.transfer.in_file.and_then(|at| at.checked_rem(self.transfer.mark_every)) {
-            // A mark is where a file has a multiple of so many bytes.
-            let left = usize::try_from(self.transfer.mark_every.saturating_sub(past)).unwrap_or(usize::MAX);
-            to = to.min(from.saturating_add(left));
+        self.tell_transfer(now, Event::Head(head, relation));
+        if is_whole && self.transfer.action == Action::Receive {
+            self.offer_stored &= relation == Etag::Same;
+            self.transfer.etag = etag;
         }
+        self.say_broken(format_args!(
+            "the server answered {} to the request for the rest of the artifact",
+            head.status
+        ));
+    }
+
+    /// The source has ended: the artifact must be complete now.
+    fn source_ended(&mut self, now: Instant) {
+        self.hal.network.cancel();
+        let event = match self.parser.finish() {
+            Ok(()) => Event::Complete,
+            Err(error) => {
+                self.fail(format_args!("the artifact is not acceptable: {error}"));
+                Event::Failed
+            }
+        };
+        self.tell_transfer(now, event);
+    }
+
+    fn send_link_request(&mut self, now: Instant) {
+        self.hal.network.cancel();
+        self.hal
+            .log
+            .log(Level::Info, format_args!("the link to the artifact has expired: asking for another"));
+        match self.ask_for_link(now) {
+            Ok(()) => self.tell_transfer(now, Event::Done),
+            Err(reason) => self.broken(now, true, format_args!("{reason}")),
+        }
+    }
+
+    fn link_answered(&mut self, now: Instant, outcome: Outcome) {
+        let link = match outcome {
+            Outcome::Success | Outcome::Automatic => Link::Fresh,
+            Outcome::Later(seconds) => Link::NotNow(seconds.map(|seconds| RetryAfter { seconds })),
+            Outcome::Failure => Link::NotNow(None),
+            Outcome::Nothing | Outcome::Aborted | Outcome::Refused => Link::NotOffered,
+        };
+        self.tell_transfer(now, Event::Link(link));
+        self.say_broken(format_args!("the link to the artifact has expired, and the server gave no other"));
+    }
+
+    /// The source broke.
+    fn broken(&mut self, now: Instant, again: bool, reason: fmt::Arguments<'_>) {
+        self.tell_transfer(now, Event::Broken { again });
+        self.say_broken(reason);
+    }
+
+    /// Says what broke, if the machine takes what it was told last as a break, and what follows.
+    fn say_broken(&mut self, reason: fmt::Arguments<'_>) {
+        if let Action::Pause(wait) = self.transfer.action {
+            self.hal.network.cancel();
+            self.summary.link_broke();
+            let seconds = wait.as_secs();
+            self.hal.log.log(Level::Warning, format_args!("{reason}; next attempt in {seconds} s"));
+        } else if let Action::GiveUp { why: Failure::NoAttempts, .. } = self.transfer.action {
+            self.summary.link_broke();
+            self.fail(format_args!("{reason}; {}", Failure::NoAttempts));
+        } else if let Action::GiveUp { why: Failure::Broken, .. } = self.transfer.action {
+            self.fail(reason);
+        }
+    }
+
+    fn give_up(&mut self, now: Instant, why: Failure, module: bool) {
+        if !why.is_told() {
+            self.fail(format_args!("{why}"));
+        }
+        self.end_request();
+        if module {
+            self.hal.module.abort();
+            self.hal.module.kill(now, config::MODULE_KILL_GRACE);
+        }
+        self.tell_transfer(now, Event::Done);
+    }
+
+    /// Parses bytes of the chunk up to the first thing found in them. Scripts go to their staging place.
+    fn parse(&mut self, from: usize, to: usize) -> Result<(usize, Found), Noted> {
         let input = self.chunk.get(from..to).unwrap_or_default();
-        let (taken, event) = self
+        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.reason, &mut self.hal.log, reason);
+        let (taken, part) = self
             .parser
             .push(input, &mut self.hal.verifier, &mut self.hal.decompress)
-            .map_err(|error| refused!("the artifact is not acceptable: {error}"))?;
-        let at = from.saturating_add(taken);
-        let script =
-            |error: <P::Scripts as ErrorType>::Error| refused!("a state script cannot be stored: {error}");
-        let mut header = false;
-        match event {
-            Parsed::NeedInput => {}
-            Parsed::Script { name, size } => self.hal.scripts.stage(name, size).map_err(script)?,
-            Parsed::ScriptData(bytes) => self.hal.scripts.stage_write(bytes).map_err(script)?,
-            Parsed::Header => header = true,
+            .map_err(|error| noted(format_args!("the artifact is not acceptable: {error}")))?;
+        let mut staged = |staged: Result<(), <P::Scripts as ErrorType>::Error>| match staged {
+            Ok(()) => Ok(Found::Nothing),
+            Err(error) => Err(noted(format_args!("a state script could not be stored: {error}"))),
+        };
+        let found = match part {
+            Parsed::NeedInput => Found::Nothing,
+            Parsed::Script { name, size } => staged(self.hal.scripts.stage(name, size))?,
+            Parsed::ScriptData(bytes) => staged(self.hal.scripts.stage_write(bytes))?,
+            Parsed::Header => Found::Header,
             Parsed::FileBegin { name, size } => {
                 self.transfer.file =
-                    Text::copy(name).map_err(|_| refused!("a payload file's name is too long"))?;
-                self.transfer.in_file = Some(0);
-                self.transfer.pending = Pending::Begin(size);
+                    Text::copy(name).map_err(|_| noted(format_args!("a payload file's name is too long")))?;
+                Found::File { size, plain: self.parser.payload_is_plain() }
             }
-            Parsed::FileData(data) if self.transfer.replay.is_some() => {
-                let length = data.len() as u64;
-                self.transfer.came(length);
-                if let Some(replay) = &mut self.transfer.replay {
-                    replay.done = replay.done.saturating_add(length);
-                }
+            Parsed::FileData(bytes) => {
+                let in_chunk = input.as_ptr_range().contains(&bytes.as_ptr());
+                let place = if in_chunk { Place::Chunk } else { Place::Decompressed };
+                Found::Bytes { length: bytes.len(), place }
             }
-            Parsed::FileData(data) => {
-                self.transfer.came(data.len() as u64);
-                let in_chunk = input.as_ptr_range().contains(&data.as_ptr());
-                self.transfer.pending = if in_chunk {
-                    // The file's bytes stand at the end of what was taken.
-                    Pending::Chunk(at.saturating_sub(data.len()), at)
-                } else {
-                    Pending::Window(0, data.len())
-                };
+            Parsed::FileEnd => Found::FileEnd,
+        };
+        Ok((taken, found))
+    }
+
+    /// The sink answered, or has not yet.
+    fn sink_answered(
+        &mut self,
+        now: Instant,
+        polled: Poll<Result<Event, <P::Module as ErrorType>::Error>>,
+    ) -> Poll<()> {
+        let event = match polled {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(event)) => event,
+            Poll::Ready(Err(error)) => {
+                let file = &self.transfer.file;
+                let (name, blank) = if file.is_empty() { ("", "") } else { (" file ", file.as_str()) };
+                let reason = format_args!("payload{name}{blank} could not be stored: {error}");
+                let Noted { .. } = note(&mut self.reason, &mut self.hal.log, reason);
+                Event::Failed
             }
-            Parsed::FileEnd => {
-                self.transfer.in_file = None;
-                self.transfer.pending = Pending::End;
-            }
+        };
+        self.tell_transfer(now, event);
+        Poll::Ready(())
+    }
+
+    /// Reads back what an earlier process stored of the file, in place of the network's bytes.
+    fn read_back(&mut self, now: Instant, most: u64) {
+        self.hal.network.cancel();
+        let room = usize::try_from(most).unwrap_or(usize::MAX).min(self.chunk.len());
+        let read = self.hal.module.read_stored(self.chunk.get_mut(..room).unwrap_or_default());
+        let read = read.unwrap_or_else(|error| {
+            let file = &self.transfer.file;
+            self.hal.log.log(Level::Warning, format_args!("payload file {file}: {error}"));
+            0
+        });
+        self.tell_transfer(now, Event::ReadBack(read));
+    }
+
+    fn compare(&mut self, now: Instant) {
+        let Stored { length, sum } = self.transfer.stored;
+        let same = self.parser.sum_so_far() == sum;
+        if same {
+            let file = &self.transfer.file;
+            let line = format_args!("{length} bytes of payload file {file} were stored before the restart");
+            self.hal.log.log(Level::Info, line);
         }
-        self.transfer.chunk = (at, end);
-        if !header {
-            return Ok(None);
-        }
-        if self.accept()? {
-            return Ok(Some(Outcome::Success));
-        }
-        // No payload: the artifact is read to its end before it counts.
-        self.transfer.empty = true;
-        Ok(None)
+        self.tell_transfer(now, Event::Compared { same });
     }
 }
 
-/// How far a step of the transfer came.
-enum Step {
-    Moved,
-    Ended(Outcome),
-    /// The module has to take something first.
-    Module,
-    /// The network has to bring something first.
-    Network,
+/// Whether asking again may help.
+const fn may_help(kind: Kind) -> bool {
+    matches!(kind, Kind::Connection | Kind::TimedOut)
 }

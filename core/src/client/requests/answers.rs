@@ -7,7 +7,7 @@ use crate::api::deployments::{self, Offer};
 use crate::api::{Reply, auth, check_url, error_text};
 use crate::client::offer::Offered;
 use crate::client::summary::Summary;
-use crate::client::transfer::Transfer;
+use crate::client::transfer::Performer;
 use crate::client::{Answer, Client, Source};
 use crate::control::{Map, MapError};
 use crate::hal::{Agent, Clock, Level, Log, Network, Platform, System};
@@ -180,8 +180,8 @@ impl<P: Platform> Client<'_, P> {
             }
             return Ok(Outcome::Success);
         }
-        self.transfer = Transfer::default();
-        self.earlier = None;
+        self.transfer = Performer::new(Text::new());
+        self.earlier = false;
         self.offer_stored = false;
         let fits_device = offer.is_for(device_type);
         self.requests.offered = Offered::new(offer.artifact_name.clone(), fits_device);
