@@ -10,7 +10,7 @@ use lexopt::{Arg, Parser};
 use thimble_core::hal::Level;
 use thimble_core::machine::{Stop, StopSet};
 
-use crate::control::{self, Act, Request};
+use crate::control_request::{self, Act, Request};
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -328,9 +328,9 @@ impl Found {
                 self.has_stop = true;
             }
             Opt::At => self.control().add_point(text(&value)?)?,
-            Opt::For => self.control().time = Some(control::duration(text(&value)?)?),
-            Opt::Id => self.control().name.id = control::id(text(&value)?)?,
-            Opt::Priority => self.control().name.priority = control::priority(text(&value)?)?,
+            Opt::For => self.control().time = Some(control_request::duration(text(&value)?)?),
+            Opt::Id => self.control().name.id = control_request::id(text(&value)?)?,
+            Opt::Priority => self.control().name.priority = control_request::priority(text(&value)?)?,
             Opt::SkipVerify => self.globals.skip_verify = on,
             Opt::RebootExitCode => self.reboot_exit_code = on,
             Opt::Json => self.json = on,
@@ -381,7 +381,7 @@ impl Found {
         let source = match (verb, arguments.next()) {
             (VerbName::Control, word) => {
                 let word = word.unwrap_or_default().to_string_lossy().into_owned();
-                let Some(act) = Act::parse(&word) else { return usage(control::no_act(&word)) };
+                let Some(act) = Act::parse(&word) else { return usage(control_request::no_act(&word)) };
                 if act == Act::Show && self.controls {
                     return usage("control show takes no --at, --for, --id or --priority".into());
                 }

@@ -14,9 +14,8 @@ use thimble_hal_linux::storage::DataDirectory;
 use thimble_hal_linux::wait::PollSet;
 
 use crate::args::{Invocation, VerbName};
-use crate::messages::SUCCESS;
-use crate::output::Failure;
-use crate::session::Session;
+use crate::device::Device;
+use crate::output::{Failure, SUCCESS};
 
 /// The services that may be the daemon: Mender 5's name, then Mender 3's.
 const SERVICES: [&str; 2] = ["mender-updated", "mender-client"];
@@ -25,12 +24,12 @@ const SERVICES: [&str; 2] = ["mender-updated", "mender-client"];
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn signal(invocation: &Invocation) -> Result<u8, Failure> {
-    let session = Session::open(invocation)?;
+    let device = Device::open(invocation)?;
     let signal = if invocation.verb == VerbName::SendInventory { Signal::USR2 } else { Signal::USR1 };
     let pid = SERVICES
         .into_iter()
         .find_map(main_pid)
-        .or_else(|| lock_holder(&session))
+        .or_else(|| lock_holder(&device))
         .ok_or_else(|| Failure::new("no daemon is running: start the service first"))?;
     kill_process(pid, signal).map_err(|error| {
         Failure::new(format_args!("process {} cannot be signalled: {error}", pid.as_raw_nonzero()))
@@ -63,8 +62,8 @@ fn main_pid(service: &str) -> Option<Pid> {
 }
 
 /// Without systemd: who holds the datastore says so in the lock file (C-4).
-fn lock_holder(session: &Session) -> Option<Pid> {
-    let directory = DataDirectory::open(session.paths.datastore()).ok()?;
+fn lock_holder(device: &Device) -> Option<Pid> {
+    let directory = DataDirectory::open(device.paths.datastore()).ok()?;
     let holder = Holder::find(&directory).ok()?.filter(|holder| holder.verb == "daemon")?;
     Pid::from_raw(i32::try_from(holder.pid).ok()?)
 }

@@ -16,16 +16,15 @@ use thimble_hal_linux::storage::Access;
 use thimble_hal_linux::wait::PollSet;
 
 use crate::args::Invocation;
-use crate::messages::SUCCESS;
-use crate::output::{Failure, tell};
-use crate::session::Session;
+use crate::device::Device;
+use crate::output::{Failure, SUCCESS, tell};
 
 pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
-    let session = Session::open(invocation)?;
-    session.check_servers()?;
-    let lock = session.lock(invocation.verb)?;
+    let device = Device::open(invocation)?;
+    device.check_servers()?;
+    let lock = device.lock(invocation.verb)?;
     if invocation.force {
-        let path = session.paths.agent_key();
+        let path = device.paths.agent_key();
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(Failure::new(format_args!("{}: {error}", path.display())));
@@ -33,8 +32,8 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
             Ok(()) | Err(_) => {}
         }
     }
-    let storage = session.store(Access::ReadWrite)?;
-    let mut hal = session.hal(storage, invocation.verb, Some(&lock))?;
+    let storage = device.store(Access::ReadWrite)?;
+    let mut hal = device.hal(storage, invocation.verb, Some(&lock))?;
     hal.agent.public_key().map_err(Failure::new)?;
     let body = body(&mut hal)?;
     let mut index = 0;
@@ -46,7 +45,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
                 return Ok(SUCCESS);
             }
             Err(failure) => {
-                session.log(Level::Warning, format_args!("{server}: {failure}"));
+                device.log(Level::Warning, format_args!("{server}: {failure}"));
                 last = failure;
             }
         }

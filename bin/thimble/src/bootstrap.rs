@@ -14,29 +14,29 @@ use thimble_hal_linux::platform::{Linux, Memory};
 use thimble_hal_linux::storage::{Access, RECORD_MAX, Store};
 
 use crate::args::VerbName;
+use crate::device::Device;
 use crate::drive::drive;
 use crate::output::Failure;
-use crate::session::Session;
-use crate::show::Provides;
+use crate::provides::Provides;
 use crate::signals::Signals;
 
 /// Sees to it that the store has an artifact name: from the bootstrap artifact, else `unknown`. The artifact is
 /// deleted, used or not. What is wrong with it is logged (C-5). The caller holds the lock.
-pub(crate) fn ensure(session: &Session, mut storage: Store, signals: &mut Signals) -> Result<Store, Failure> {
-    let path = session.paths.bootstrap();
+pub(crate) fn ensure(device: &Device, mut storage: Store, signals: &mut Signals) -> Result<Store, Failure> {
+    let path = device.paths.bootstrap();
     if !Provides::read(&mut storage)?.has_name() {
-        if let Err(reason) = install(session, signals) {
-            session.log(Level::Error, format_args!("bootstrap artifact {}: {reason}", path.display()));
+        if let Err(reason) = install(device, signals) {
+            device.log(Level::Error, format_args!("bootstrap artifact {}: {reason}", path.display()));
         }
         // What the client stored is in the file, not in this store.
-        storage = session.store(Access::ReadWrite)?;
+        storage = device.store(Access::ReadWrite)?;
         if !Provides::read(&mut storage)?.has_name() {
             store_unknown(&mut storage)?;
         }
     }
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            session.log(Level::Warning, format_args!("{} cannot be removed: {error}", path.display()));
+            device.log(Level::Warning, format_args!("{} cannot be removed: {error}", path.display()));
         }
         Ok(()) | Err(_) => {}
     }
@@ -44,8 +44,8 @@ pub(crate) fn ensure(session: &Session, mut storage: Store, signals: &mut Signal
 }
 
 /// Installs the bootstrap artifact if there is one.
-fn install(session: &Session, signals: &mut Signals) -> Result<(), String> {
-    let path = session.paths.bootstrap();
+fn install(device: &Device, signals: &mut Signals) -> Result<(), String> {
+    let path = device.paths.bootstrap();
     match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error.to_string()),
@@ -61,9 +61,9 @@ fn install(session: &Session, signals: &mut Signals) -> Result<(), String> {
         stop_before: StopSet::default(),
         source: Some(Target::File(path)),
     };
-    let hal: Hal<Linux> = session
+    let hal: Hal<Linux> = device
         .store(Access::ReadWrite)
-        .and_then(|storage| session.hal(storage, VerbName::ShowArtifact, None))
+        .and_then(|storage| device.hal(storage, VerbName::ShowArtifact, None))
         .map_err(|failure| failure.to_string())?;
     let mut client = Client::start(hal, memory.lend(), start).map_err(|error| error.to_string())?;
     drive(&mut client, signals, |_| {}).map_err(|failure| failure.to_string())?;

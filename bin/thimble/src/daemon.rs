@@ -19,11 +19,10 @@ use crate::args::Invocation;
 use crate::bootstrap;
 use crate::control::Controller;
 use crate::dbus::Dbus;
-use crate::messages::SUCCESS;
+use crate::device::Device;
 use crate::notify::Notifier;
-use crate::output::Failure;
+use crate::output::{Failure, SUCCESS};
 use crate::panel::Panel;
-use crate::session::Session;
 use crate::signals::{Asked, Signals};
 use crate::status::{Answerer, Watch};
 
@@ -34,41 +33,41 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     // First of all: a signal before this would end the process.
     let mut signals = Signals::new().map_err(Failure::new)?;
     let asked = Asked::new().map_err(Failure::new)?;
-    let session = Session::open(invocation)?;
-    session.check_servers()?;
-    if session.conf.servers.is_empty() {
+    let device = Device::open(invocation)?;
+    device.check_servers()?;
+    if device.conf.servers.is_empty() {
         return Err(Failure::new(format_args!(
             "no server is configured: set ServerURL in {}",
-            invocation.globals.config.clone().unwrap_or_else(|| session.paths.config()).display()
+            invocation.globals.config.clone().unwrap_or_else(|| device.paths.config()).display()
         )));
     }
-    let panel = Panel::new(&session)?;
-    let lock = session.lock(invocation.verb)?;
-    let mut storage = session.store(Access::ReadWrite)?;
+    let panel = Panel::new(&device)?;
+    let lock = device.lock(invocation.verb)?;
+    let mut storage = device.store(Access::ReadWrite)?;
     if !has_update(&mut storage)? {
         // Not within a deployment, whose scripts the bootstrap artifact would remove.
-        storage = bootstrap::ensure(&session, storage, &mut signals)?;
+        storage = bootstrap::ensure(&device, storage, &mut signals)?;
     }
     let mut memory = Memory::default();
-    let config = session.conf.core_config();
+    let config = device.conf.core_config();
     let start = Start { config: &config, run: Run::Daemon, stop_before: StopSet::default(), source: None };
-    let hal = session.hal(storage, invocation.verb, Some(&lock))?;
+    let hal = device.hal(storage, invocation.verb, Some(&lock))?;
     let mut client = Client::start(hal, memory.lend(), start).map_err(Failure::new)?;
-    session.log(Level::Info, format_args!("thimble {} begins", env!("CARGO_PKG_VERSION")));
+    device.log(Level::Info, format_args!("thimble {} begins", env!("CARGO_PKG_VERSION")));
     let mut daemon = Daemon {
         signals,
         asked,
         notifier: Notifier::from_environment(),
-        answerer: Answerer::new(&session),
-        controller: Controller::new(&session),
+        answerer: Answerer::new(&device),
+        controller: Controller::new(&device),
         panel,
-        dbus: Dbus::new(&session),
+        dbus: Dbus::new(&device),
         watch: Watch::default(),
         started: BootClock.now(),
         hold: None,
     };
     daemon.run(&mut client)?;
-    session.log(Level::Info, format_args!("ended by a signal"));
+    device.log(Level::Info, format_args!("ended by a signal"));
     Ok(SUCCESS)
 }
 

@@ -6,15 +6,7 @@ use thimble_core::machine::{Reached, Report, Stop};
 use thimble_core::state::{Phase, Place, State};
 
 use crate::args::VerbName;
-
-/// Everything was done.
-pub(crate) const SUCCESS: u8 = 0;
-/// Something failed; the last line on standard error says what.
-pub(crate) const FAILURE: u8 = 1;
-/// There is no update to go on with.
-pub(crate) const NO_UPDATE: u8 = 2;
-/// Everything was done, and a reboot makes it take effect.
-pub(crate) const REBOOT: u8 = 4;
+use crate::output::{FAILURE, REBOOT, SUCCESS};
 
 /// Printed as soon as the artifact is accepted.
 pub(crate) const BEGINS: &str = "Installing the artifact.";

@@ -1,4 +1,4 @@
-//! What goes to standard output and standard error.
+//! What goes to standard output and standard error, and the exit statuses.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write, stdout};
@@ -6,7 +6,14 @@ use std::process::ExitCode;
 
 use thimble_hal_linux::log::Outlet;
 
-use crate::messages::{FAILURE, SUCCESS};
+/// Everything was done.
+pub(crate) const SUCCESS: u8 = 0;
+/// Something failed; the last line on standard error says what.
+pub(crate) const FAILURE: u8 = 1;
+/// There is no update to go on with.
+pub(crate) const NO_UPDATE: u8 = 2;
+/// Everything was done, and a reboot makes it take effect.
+pub(crate) const REBOOT: u8 = 4;
 
 /// Why a verb could not do what was asked: an exit status and one line for people.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use thimble_core::client::Client;
 use thimble_core::time::Instant;
 use thimble_hal_linux::platform::Linux;
 
+use crate::device::Device;
 use crate::output::Failure;
-use crate::session::Session;
 
 pub(crate) struct Panel {
     #[cfg(feature = "gpio")]
@@ -19,17 +19,17 @@ impl Panel {
     /// There are some, and this client was built without them.
     #[cfg(feature = "gpio")]
     #[expect(clippy::unnecessary_wraps, reason = "as without the feature")]
-    pub(crate) fn new(session: &Session) -> Result<Self, Failure> {
-        let (button, light) = (session.conf.button.as_ref(), session.conf.light.as_ref());
+    pub(crate) fn new(device: &Device) -> Result<Self, Failure> {
+        let (button, light) = (device.conf.button.as_ref(), device.conf.light.as_ref());
         let is_configured = button.is_some() || light.is_some();
-        let open = || thimble_hal_linux::gpio::GpioPanel::open(button, light, session.log.clone());
+        let open = || thimble_hal_linux::gpio::GpioPanel::open(button, light, device.log.clone());
         Ok(Self { gpio: is_configured.then(open) })
     }
 
     /// As with the feature.
     #[cfg(not(feature = "gpio"))]
-    pub(crate) fn new(session: &Session) -> Result<Self, Failure> {
-        if session.conf.button.is_some() || session.conf.light.is_some() {
+    pub(crate) fn new(device: &Device) -> Result<Self, Failure> {
+        if device.conf.button.is_some() || device.conf.light.is_some() {
             return Err(Failure::new(
                 "UpdateControl.Button and UpdateControl.Light need a thimble that is built with the feature gpio",
             ));

@@ -7,9 +7,9 @@ use thimble_core::hal::{BootStatus, Bootloader, Slot};
 use thimble_hal_linux::bootloader::LinuxBootloader;
 use thimble_hal_linux::rootfs::slot::{Machine, Parts};
 
+use crate::device::Device;
+use crate::json::member;
 use crate::output::one_line;
-use crate::session::Session;
-use crate::status::member;
 
 /// How they stand.
 pub(crate) struct Roots {
@@ -24,8 +24,8 @@ pub(crate) struct Roots {
 
 impl Roots {
     /// `None` where no two are configured.
-    pub(crate) fn look(session: &Session) -> Option<Self> {
-        let settings = session.boot_settings();
+    pub(crate) fn look(device: &Device) -> Option<Self> {
+        let settings = device.boot_settings();
         let Parts { a: Some(_), b: Some(_) } = &settings.parts else { return None };
         let machine = Machine::default();
         let found = machine.roots(&settings.parts);

@@ -1,56 +1,13 @@
 //! `show-artifact` and `show-provides`: they take no lock, so they work beside a running daemon.
 
-use std::fmt::Write;
-
-use thimble_core::hal::{Key, Storage};
-use thimble_core::json::Value;
-use thimble_hal_linux::storage::{Access, RECORD_MAX, Store};
+use thimble_hal_linux::storage::Access;
 
 use crate::args::Invocation;
 use crate::bootstrap;
+use crate::device::Device;
 use crate::output::{Failure, one_line, print};
-use crate::session::Session;
+use crate::provides::Provides;
 use crate::signals::Signals;
-
-/// What the store says of the installed software.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Provides(Vec<(String, String)>);
-
-const NAME: &str = "artifact_name";
-
-impl Provides {
-    pub(crate) fn read(storage: &mut Store) -> Result<Self, Failure> {
-        let mut buf = vec![0; RECORD_MAX];
-        let Some(text) = storage.read(Key::Provides, &mut buf).map_err(Failure::new)? else {
-            return Ok(Self::default());
-        };
-        Self::parse(text).ok_or_else(|| Failure::new("the stored provides are damaged"))
-    }
-
-    fn parse(text: &[u8]) -> Option<Self> {
-        let mut list = Vec::new();
-        for (key, value) in Value::parse(text).ok()?.members()? {
-            list.push((key.chars().collect(), value.as_str()?.chars().collect()));
-        }
-        list.sort_by(|(one, _): &(String, _), (other, _)| one.as_bytes().cmp(other.as_bytes()));
-        Some(Self(list))
-    }
-
-    fn name(&self) -> Option<&str> {
-        self.0.iter().find(|(key, _)| key == NAME).map(|(_, value)| value.as_str())
-    }
-
-    pub(crate) fn has_name(&self) -> bool {
-        self.name().is_some()
-    }
-
-    fn lines(&self) -> String {
-        self.0.iter().fold(String::new(), |mut out, (key, value)| {
-            let _ = writeln!(out, "{}={}", one_line(key), one_line(value));
-            out
-        })
-    }
-}
 
 pub(crate) fn artifact(invocation: &Invocation) -> Result<u8, Failure> {
     let provides = current(invocation)?;
@@ -64,31 +21,16 @@ pub(crate) fn provides(invocation: &Invocation) -> Result<u8, Failure> {
 /// What is installed. The bootstrap artifact comes first, which changes the store and so needs the lock: somebody
 /// who has it, or a datastore that cannot be written, means that it has to wait.
 fn current(invocation: &Invocation) -> Result<Provides, Failure> {
-    let session = Session::open(invocation)?;
-    if !session.paths.datastore().exists() {
+    let device = Device::open(invocation)?;
+    if !device.paths.datastore().exists() {
         return Ok(Provides::default());
     }
-    let stored = Provides::read(&mut session.store(Access::ReadOnly)?)?;
-    if stored.has_name() && !session.paths.bootstrap().exists() {
+    let stored = Provides::read(&mut device.store(Access::ReadOnly)?)?;
+    if stored.has_name() && !device.paths.bootstrap().exists() {
         return Ok(stored);
     }
-    let Ok(_lock) = session.lock(invocation.verb) else { return Ok(stored) };
+    let Ok(_lock) = device.lock(invocation.verb) else { return Ok(stored) };
     let mut signals = Signals::new().map_err(Failure::new)?;
-    let storage = session.store(Access::ReadWrite)?;
-    Provides::read(&mut bootstrap::ensure(&session, storage, &mut signals)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn provides_are_sorted_by_their_bytes() {
-        let provides =
-            Provides::parse(br#"{"b":"2","artifact_name":"n\u00fc\n","a.b":"=","a":"1","B":""}"#).unwrap();
-        assert_eq!(provides.lines(), "B=\na=1\na.b==\nartifact_name=nü\\n\nb=2\n");
-        assert_eq!(provides.name(), Some("nü\n"));
-        assert_eq!(Provides::parse(b"{\"a\":1}"), None);
-        assert_eq!(Provides::parse(b"[]"), None);
-    }
+    let storage = device.store(Access::ReadWrite)?;
+    Provides::read(&mut bootstrap::ensure(&device, storage, &mut signals)?)
 }

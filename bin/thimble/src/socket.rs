@@ -12,7 +12,7 @@ use thimble_hal_linux::SharedLog;
 use thimble_hal_linux::storage::DataDirectory;
 use thimble_hal_linux::wait::PollSet;
 
-use crate::session::Session;
+use crate::device::Device;
 
 /// How long nobody is listened to after a connection could not be taken.
 const REST: Duration = Duration::from_secs(1);
@@ -31,15 +31,15 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// Listens under `name` in the datastore, for `verb`. Where that fails the daemon works all the same, without it.
-    pub(crate) fn new(session: &Session, name: &str, verb: &'static str) -> Self {
-        let (listener, path) = match listen(session.paths.datastore(), name) {
+    pub(crate) fn new(device: &Device, name: &str, verb: &'static str) -> Self {
+        let (listener, path) = match listen(device.paths.datastore(), name) {
             Ok((listener, path)) => (Some(listener), path),
             Err(error) => {
-                session.log(Level::Warning, format_args!("`{verb}` will not work: {error}"));
+                device.log(Level::Warning, format_args!("`{verb}` will not work: {error}"));
                 (None, PathBuf::new())
             }
         };
-        Self { listener, path, verb, log: session.log.clone(), rests: None, is_told: false }
+        Self { listener, path, verb, log: device.log.clone(), rests: None, is_told: false }
     }
 
     pub(crate) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {

@@ -7,7 +7,7 @@ use std::time::Duration as StdDuration;
 
 use thimble_core::client::Client;
 use thimble_core::deployment::{Point, Verdict};
-use thimble_core::json::{Escape, Value};
+use thimble_core::json::Value;
 use thimble_core::limits;
 use thimble_core::state::State;
 use thimble_core::text::Text;
@@ -16,10 +16,10 @@ use thimble_hal_linux::platform::Linux;
 use thimble_hal_linux::wait::PollSet;
 
 use crate::args::Invocation;
-use crate::messages::{FAILURE, SUCCESS};
-use crate::output::{Failure, one_line, print};
+use crate::device::Device;
+use crate::json::{member, number};
+use crate::output::{FAILURE, Failure, SUCCESS, one_line, print};
 use crate::roots::{self, Roots};
-use crate::session::Session;
 use crate::socket::{self, Socket};
 
 /// The socket's name in the datastore.
@@ -153,23 +153,6 @@ pub(crate) fn seconds_until(at: Instant, now: Instant) -> u64 {
     at.since(now).as_millis().div_ceil(1000)
 }
 
-/// Adds a member to an object of JSON that has one already.
-pub(crate) fn member(out: &mut String, name: &str, value: Option<&str>) {
-    let _ = match value {
-        None => write!(out, ",\"{name}\":null"),
-        Some(value) => write!(out, ",\"{name}\":\"")
-            .and_then(|()| Escape(out).write_str(value))
-            .and_then(|()| out.write_str("\"")),
-    };
-}
-
-fn number(out: &mut String, name: &str, value: Option<u64>) {
-    let _ = match value {
-        None => write!(out, ",\"{name}\":null"),
-        Some(value) => write!(out, ",\"{name}\":{value}"),
-    };
-}
-
 const fn outcome(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Good => "success",
@@ -247,8 +230,8 @@ pub(crate) struct Answerer {
 
 impl Answerer {
     /// Listens in the datastore. Without that the daemon works all the same.
-    pub(crate) fn new(session: &Session) -> Self {
-        Self { socket: Socket::new(session, SOCKET, "status") }
+    pub(crate) fn new(device: &Device) -> Self {
+        Self { socket: Socket::new(device, SOCKET, "status") }
     }
 
     pub(crate) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
@@ -270,9 +253,9 @@ impl Answerer {
 
 /// The verb.
 pub(crate) fn show(invocation: &Invocation) -> Result<u8, Failure> {
-    let session = Session::open(invocation)?;
-    let answer = ask(&session);
-    let roots = Roots::look(&session);
+    let device = Device::open(invocation)?;
+    let answer = ask(&device);
+    let roots = Roots::look(&device);
     if invocation.json {
         let status = if answer.is_some() { SUCCESS } else { FAILURE };
         let answer = answer.as_deref().unwrap_or("{\"running\":false}").trim_end();
@@ -289,8 +272,8 @@ pub(crate) fn show(invocation: &Invocation) -> Result<u8, Failure> {
     answer.map(|_| SUCCESS).ok_or_else(|| Failure::new("no daemon is running in this datastore"))
 }
 
-fn ask(session: &Session) -> Option<String> {
-    let stream = socket::connect(session.paths.datastore(), SOCKET)?;
+fn ask(device: &Device) -> Option<String> {
+    let stream = socket::connect(device.paths.datastore(), SOCKET)?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let mut answer = String::new();
     stream.take(ANSWER).read_to_string(&mut answer).ok()?;

@@ -9,27 +9,27 @@ use thimble_hal_linux::storage::Access;
 
 use crate::args::{Invocation, VerbName};
 use crate::bootstrap;
+use crate::device::Device;
 use crate::drive::drive;
-use crate::messages::{self, FAILURE, NO_UPDATE};
-use crate::output::{Failure, tell};
+use crate::messages;
+use crate::output::{FAILURE, Failure, NO_UPDATE, tell};
 use crate::progress::Meter;
-use crate::session::Session;
 use crate::signals::Signals;
 
 pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
-    let session = Session::open(invocation)?;
+    let device = Device::open(invocation)?;
     let mut signals = Signals::new().map_err(Failure::new)?;
     let source = target(invocation)?;
-    let lock = session.lock(invocation.verb)?;
-    let mut storage = session.store(Access::ReadWrite)?;
+    let lock = device.lock(invocation.verb)?;
+    let mut storage = device.store(Access::ReadWrite)?;
     if invocation.verb == VerbName::Install {
-        storage = bootstrap::ensure(&session, storage, &mut signals)?;
+        storage = bootstrap::ensure(&device, storage, &mut signals)?;
     }
     let mut memory = Memory::default();
-    let config = session.conf.core_config();
+    let config = device.conf.core_config();
     let start =
         Start { config: &config, run: run_of(invocation.verb), stop_before: invocation.stop_before, source };
-    let mut client = Client::start(session.hal(storage, invocation.verb, Some(&lock))?, memory.lend(), start)
+    let mut client = Client::start(device.hal(storage, invocation.verb, Some(&lock))?, memory.lend(), start)
         .map_err(|error| refused(invocation, error))?;
     let tag = client.machine().checkpoint().tag;
 

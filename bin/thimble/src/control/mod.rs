@@ -1,9 +1,7 @@
 //! `control`: a person at the device holds updates up, lets them go on, or fails them. Without D-Bus.
 
-mod request;
 mod server;
 
-pub(crate) use request::{Act, Request, duration, id, no_act, priority};
 pub(crate) use server::Controller;
 
 use std::fmt::Write as _;
@@ -14,9 +12,9 @@ use thimble_core::deployment::Point;
 use thimble_core::json::Value;
 
 use crate::args::Invocation;
-use crate::messages::SUCCESS;
-use crate::output::{Failure, one_line, print};
-use crate::session::Session;
+use crate::control_request::{Act, Request};
+use crate::device::Device;
+use crate::output::{Failure, SUCCESS, one_line, print};
 use crate::socket;
 
 /// The socket's name in the datastore.
@@ -31,8 +29,8 @@ const ANSWER: u64 = 64 * 1024;
 /// The verb.
 pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let Some(request) = &invocation.control else { return Err(Failure::new("control what?")) };
-    let session = Session::open(invocation)?;
-    let answer = ask(&session, request)
+    let device = Device::open(invocation)?;
+    let answer = ask(&device, request)
         .ok_or_else(|| Failure::new("no daemon is running in this datastore, or it does not answer"))?;
     let nonsense = || Failure::new("the daemon's answer makes no sense");
     let value = Value::parse(answer.as_bytes()).map_err(|_| nonsense())?;
@@ -51,8 +49,8 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     print(&format!("{said}\n")).map(|_| SUCCESS)
 }
 
-fn ask(session: &Session, request: &Request) -> Option<String> {
-    let mut stream = socket::connect(session.paths.datastore(), SOCKET)?;
+fn ask(device: &Device, request: &Request) -> Option<String> {
+    let mut stream = socket::connect(device.paths.datastore(), SOCKET)?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.set_write_timeout(Some(PATIENCE)).ok()?;
     stream.write_all(format!("{}\n", request.json()).as_bytes()).ok()?;

@@ -17,9 +17,9 @@ use thimble_hal_linux::platform::Linux;
 use thimble_hal_linux::wait::PollSet;
 
 use super::SOCKET;
-use super::request::{Act, Request};
+use crate::control_request::{Act, Request};
+use crate::device::Device;
 use crate::output::one_line;
-use crate::session::Session;
 use crate::socket::Socket;
 
 /// Connections at a time; more wait in the listener's queue.
@@ -54,9 +54,9 @@ enum Arrival {
 
 impl Controller {
     /// Listens in the datastore. Without that the daemon works all the same.
-    pub(crate) fn new(session: &Session) -> Self {
-        let socket = Socket::new(session, SOCKET, "control");
-        Self { socket, connections: Vec::new(), policies: policies(session) }
+    pub(crate) fn new(device: &Device) -> Self {
+        let socket = Socket::new(device, SOCKET, "control");
+        Self { socket, connections: Vec::new(), policies: policies(device) }
     }
 
     /// Adds what the next turn would use up.
@@ -241,8 +241,8 @@ fn shown(client: &Client<'_, Linux>, now: Instant, policies: &str) -> String {
 }
 
 /// The configured policies as JSON strings: they do not change while the daemon runs.
-fn policies(session: &Session) -> String {
-    let policies = &session.conf.policies;
+fn policies(device: &Device) -> String {
+    let policies = &device.conf.policies;
     let mut texts: Vec<String> = Vec::new();
     for window in &policies.windows {
         texts.push(format!(

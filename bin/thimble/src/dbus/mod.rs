@@ -15,7 +15,7 @@ use thimble_hal_linux::dbus::{self, Body, Bus, Call, Failure, Value};
 use thimble_hal_linux::platform::Linux;
 use thimble_hal_linux::wait::PollSet;
 
-use crate::session::Session;
+use crate::device::Device;
 use crate::status::{Facts, Watch, seconds_until};
 
 use describe::Method;
@@ -81,19 +81,19 @@ enum Owned {
 
 impl Dbus {
     /// `None`: switched off, or there is no address to connect to.
-    pub(crate) fn new(session: &Session) -> Option<Self> {
-        if !session.conf.dbus_enabled {
+    pub(crate) fn new(device: &Device) -> Option<Self> {
+        if !device.conf.dbus_enabled {
             return None;
         }
         let address = env::var("DBUS_SYSTEM_BUS_ADDRESS").ok().filter(|address| !address.is_empty());
         let address = address.as_deref().unwrap_or(dbus::DEFAULT);
         let names = [AUTHENTICATION.name, UPDATE.name, CLIENT.name];
-        let bus = Bus::new(address, &names, session.log.clone())
-            .map_err(|error| session.log(Level::Warning, format_args!("no D-Bus: {error}")))
+        let bus = Bus::new(address, &names, device.log.clone())
+            .map_err(|error| device.log(Level::Warning, format_args!("no D-Bus: {error}")))
             .ok()?;
         Some(Self {
             bus,
-            log: session.log.clone(),
+            log: device.log.clone(),
             authentications: 0,
             told: Told::default(),
             progress: None,

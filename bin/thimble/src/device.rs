@@ -22,13 +22,13 @@ use crate::args::{Invocation, VerbName};
 use crate::output::Failure;
 
 /// One run of the program.
-pub(crate) struct Session {
+pub(crate) struct Device {
     pub(crate) paths: Paths,
     pub(crate) conf: MenderConf,
     pub(crate) log: SharedLog,
 }
 
-impl Session {
+impl Device {
     /// Reads the configuration and begins to log. Nothing is changed.
     pub(crate) fn open(invocation: &Invocation) -> Result<Self, Failure> {
         let globals = &invocation.globals;
