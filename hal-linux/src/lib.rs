@@ -6,7 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod dbus;
 pub mod decompress;
-pub mod file;
+pub mod file_source;
 #[cfg(feature = "gpio")]
 pub mod gpio;
 pub mod handler;

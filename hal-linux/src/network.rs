@@ -9,7 +9,7 @@ mod body;
 mod error;
 mod exchange;
 mod head;
-mod message;
+mod outgoing;
 mod proxy;
 mod resolve;
 mod stream;
@@ -31,12 +31,12 @@ pub use self::proxy::{Proxies, ProxyFault};
 pub use self::url::UrlFault;
 
 use self::exchange::Exchange;
-use self::message::Outgoing;
+use self::outgoing::Outgoing;
 use self::resolve::Resolver;
 use self::tls::TlsSetup;
 use self::url::Url;
 use crate::SharedLog;
-use crate::file::FileSource;
+use crate::file_source::FileSource;
 use crate::wait::PollSet;
 
 /// What `mender.conf` and the environment say. The default: the system's roots, no proxy.

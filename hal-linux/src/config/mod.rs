@@ -4,10 +4,11 @@
 //! with a known key, or with a file as a whole, is an error that names both: a security setting that is ignored
 //! is worse than a client that does not start (C-6). Unknown keys are other programs' business.
 
-mod control;
-mod file;
+mod conf_file;
+mod setting;
+mod update_control;
 
-pub use control::{Button, Line};
+pub use update_control::{Button, Line};
 
 use std::fmt;
 use std::io;
@@ -145,7 +146,7 @@ pub enum Fault {
 impl MenderConf {
     /// Reads both files. The texts are warnings for the log.
     pub fn load(fallback: Source<'_>, main: Source<'_>) -> Result<(Self, Vec<String>), ConfigError> {
-        let mut keys = file::Keys::default();
+        let mut keys = conf_file::Keys::default();
         let mut warnings = Vec::new();
         for source in [fallback, main] {
             let of_file = |fault| ConfigError { path: source.path.to_owned(), fault };
@@ -176,7 +177,7 @@ impl MenderConf {
     }
 
     /// What `Default` of [`Config`] has, where a key is missing or 0.
-    fn from_keys(keys: file::Keys) -> Self {
+    fn from_keys(keys: conf_file::Keys) -> Self {
         let default = Config::default();
         let interval = |seconds: Option<u64>, default: Duration| match seconds {
             None | Some(0) => default,
@@ -258,7 +259,7 @@ impl MenderConf {
 impl Default for MenderConf {
     /// As with two empty files.
     fn default() -> Self {
-        Self::from_keys(file::Keys::default())
+        Self::from_keys(conf_file::Keys::default())
     }
 }
 

@@ -159,7 +159,7 @@ fn only(key: &str, value: &str) -> String {
 
 #[test]
 fn l16_a_wrong_type_is_an_error_that_names_file_and_key() {
-    for key in file::ALL_KEYS {
+    for key in conf_file::ALL_KEYS {
         let mut refused = 0;
         for value in ["5.5", "\"5\"", "true", "[5]", "{}", "\"x\"", "-1"] {
             if let Err(error) = load_both(None, Some(&only(key, value))) {
@@ -202,7 +202,7 @@ fn l17_an_unknown_device_tier_is_an_error() {
 
 #[test]
 fn intervals_of_0_are_defaults_and_negative_ones_errors() {
-    for key in file::ALL_KEYS.iter().filter(|key| key.ends_with("Seconds")) {
+    for key in conf_file::ALL_KEYS.iter().filter(|key| key.ends_with("Seconds")) {
         assert_eq!(load(&only(key, "0")), MenderConf::default(), "{key}");
         for bad in ["-1", "1.0", "1e3", "99999999999999999999"] {
             assert!(error(&only(key, bad)).contains(key));

@@ -7,7 +7,7 @@
 
 use thimble_core::hal::Stored;
 
-use super::streams::is_plain;
+use super::names::is_plain;
 
 const FORMAT: u8 = 1;
 

@@ -4,6 +4,7 @@
 //! is also its working directory. At most one call runs at a time.
 
 mod mark;
+mod names;
 mod streams;
 mod tree;
 
@@ -21,6 +22,7 @@ use thimble_core::limits;
 use thimble_core::time::{Duration, Instant};
 
 pub(crate) use self::mark::Mark;
+use self::names::is_payload_type;
 use self::streams::{Download, On};
 pub(crate) use self::tree::Tree;
 use crate::SharedLog;
@@ -282,13 +284,6 @@ impl PayloadSink for Modules {
             download.abort();
         }
     }
-}
-
-/// One plain path component (`hardening.md` A1).
-fn is_payload_type(name: &str) -> bool {
-    (1..=limits::PAYLOAD_TYPE).contains(&name.len())
-        && !name.starts_with('.')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 /// Why a payload could not be handled.

@@ -24,6 +24,7 @@ use thimble_core::time::{Duration, Instant, earliest};
 
 use super::ModuleError;
 use super::mark::Mark;
+use super::names::is_plain;
 use super::tree::{STREAM_NEXT, Tree, create_file, free_space};
 use crate::SharedLog;
 use crate::process::{Process, log_output};
@@ -33,9 +34,6 @@ use crate::wait::{Backoff, PollSet};
 /// unread is only noticed when it does not fit in the pipe.
 const LARGE_FILE: u64 = 4 * 1024 * 1024;
 const LARGE_PIPE: usize = 1024 * 1024;
-
-/// Longest file name, in bytes: that of the file systems.
-const FILE_NAME: usize = 255;
 
 /// A running `Download` or `DownloadWithFileSizes`.
 #[derive(Debug)]
@@ -484,11 +482,4 @@ impl On<'_> {
         let path = file.map_or_else(|| self.tree.path().to_owned(), |file| self.tree.file_path(file));
         move |error| ModuleError::Io { doing, path, error }
     }
-}
-
-/// One path component, and one line of `stream-next` (`hardening.md` A2).
-pub(super) fn is_plain(file: &str) -> bool {
-    !matches!(file, "" | "." | "..")
-        && file.len() <= FILE_NAME
-        && !file.contains(|c: char| c == '/' || c.is_control())
 }

@@ -8,7 +8,7 @@ use thimble_core::hal::{self, Kind};
 
 use super::proxy::ProxyFault;
 use super::url::UrlFault;
-use crate::file::FileError;
+use crate::file_source::FileError;
 use crate::paths::Word;
 
 /// Why a request failed. `String`s are the peer, as `host:port`.

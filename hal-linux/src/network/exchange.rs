@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::body::{Body, Framing, Next};
 use super::error::{HeadFault, NetworkError, Phase, RedirectFault};
 use super::head::{Parsed, ResponseHead, parse};
-use super::message::{Outgoing, connect_request};
+use super::outgoing::{Outgoing, connect_request};
 use super::proxy::Proxy;
 use super::resolve::{Lookup, Resolved, resolve};
 use super::stream::Stream;

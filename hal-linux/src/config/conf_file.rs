@@ -10,10 +10,10 @@ use thimble_core::config::Tier;
 use thimble_core::hal::Level;
 use zeroize::Zeroizing;
 
-use super::control::{self, Button, Line};
+use super::setting::Setting;
+use super::update_control::{self, Button, Line};
 use super::{FILE_MAX, Fault, Source, UnusableServer};
 use crate::bootloader::Choice;
-use crate::log::level_of;
 use crate::network::check_url;
 use crate::paths::Word;
 use crate::policy::{Inhibitor, Window};
@@ -63,13 +63,6 @@ pub(super) struct Keys {
     pub(super) light: Option<Line>,
     /// The file being read holds a token.
     token_in_file: bool,
-}
-
-/// A value with the key it belongs to.
-#[derive(Clone, Copy)]
-pub(super) struct Setting<'a> {
-    pub(super) key: &'static str,
-    pub(super) value: Value<'a>,
 }
 
 /// The known keys, as the documentation has them. In a file they stand in any case.
@@ -242,10 +235,10 @@ impl Keys {
             "BootloaderAllowSingle" => self.bootloader_allow_single = Some(setting.boolean()?),
             "RootfsVerify" => self.rootfs_verify = Some(setting.boolean()?),
             "DBus.Enabled" => self.dbus_enabled = Some(setting.boolean()?),
-            "UpdateControl.Windows" => self.windows = control::windows(setting)?,
-            "UpdateControl.Inhibitors" => self.inhibitors = control::inhibitors(setting)?,
-            "UpdateControl.Button" => self.button = Some(control::button(setting)?),
-            "UpdateControl.Light" => self.light = Some(control::light(setting)?),
+            "UpdateControl.Windows" => self.windows = update_control::windows(setting)?,
+            "UpdateControl.Inhibitors" => self.inhibitors = update_control::inhibitors(setting)?,
+            "UpdateControl.Button" => self.button = Some(update_control::button(setting)?),
+            "UpdateControl.Light" => self.light = Some(update_control::light(setting)?),
             "Connectivity.DisableKeepAlive" => drop(setting.boolean()?),
             "Connectivity.IdleConnTimeoutSeconds" => drop(setting.seconds()?),
             "BootUtilitiesSetActivePart" | "BootUtilitiesGetNextActivePart" => drop(setting.string()?),
@@ -283,120 +276,6 @@ impl Keys {
             (None, Some(_)) => Err(Fault::Needs("HttpsClient.Key", "HttpsClient.Certificate")),
             (Some(_), Some(_)) | (None, None) => Ok(()),
         }
-    }
-}
-
-impl<'a> Setting<'a> {
-    /// The members of an object that has no others.
-    pub(super) fn members<const N: usize>(self, known: [&str; N]) -> Result<[Option<Value<'a>>; N], Fault> {
-        let mut values = [None; N];
-        for (name, value) in self.value.members().ok_or(self.wrong("an object"))? {
-            let index = known.iter().position(|key| name.is_ignoring_case(key));
-            let place = index.and_then(|index| values.get_mut(index));
-            match place {
-                Some(place @ None) => *place = Some(value).filter(|value| !value.is_null()),
-                Some(Some(_)) => return Err(self.wrong("an object whose keys stand there once")),
-                None => return Err(self.wrong("an object without unknown keys; see the documentation")),
-            }
-        }
-        Ok(values)
-    }
-}
-
-impl Setting<'_> {
-    pub(super) fn wrong(self, expected: &'static str) -> Fault {
-        Fault::Value { key: self.key, expected }
-    }
-
-    fn string(self) -> Result<Option<String>, Fault> {
-        let text = self.value.as_str().ok_or(self.wrong("a string"))?;
-        Ok((!text.is_empty()).then(|| text.to_string()))
-    }
-
-    fn path(self) -> Result<Option<PathBuf>, Fault> {
-        let path = self.string()?;
-        if path.as_ref().is_some_and(|path| path.contains('\0')) {
-            return Err(self.wrong("a path"));
-        }
-        Ok(path.map(PathBuf::from))
-    }
-
-    /// An empty name in a list of keys must not make the list shorter than its author thinks.
-    fn paths(self) -> Result<Vec<PathBuf>, Fault> {
-        let expected = "a list of paths, none of them empty";
-        let items = self.value.items().ok_or(self.wrong(expected))?;
-        let path = |value| Self { value, ..self }.path().ok().flatten().ok_or(self.wrong(expected));
-        items.map(path).collect()
-    }
-
-    fn secret(self) -> Result<Option<Secret>, Fault> {
-        let text = self.string()?.map(Zeroizing::new);
-        Ok(text.filter(|text| !text.trim().is_empty()).map(|text| Secret::new(text.trim().to_owned())))
-    }
-
-    pub(super) fn boolean(self) -> Result<bool, Fault> {
-        match self.value.raw() {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err(self.wrong("true or false")),
-        }
-    }
-
-    /// 0 stands for the default.
-    fn seconds(self) -> Result<u64, Fault> {
-        let seconds = self.value.as_integer().and_then(|seconds| u64::try_from(seconds).ok());
-        seconds.ok_or(self.wrong("a number of seconds, an integer, 0 (for the default) or more"))
-    }
-
-    fn count(self, least: u32, most: u32, expected: &'static str) -> Result<u32, Fault> {
-        let count = self.value.as_integer().and_then(|count| u32::try_from(count).ok());
-        count.filter(|count| (least..=most).contains(count)).ok_or(self.wrong(expected))
-    }
-
-    /// As much of a URL as every part of the client relies on; user names in it would end up in logs.
-    fn url(self) -> Result<Option<String>, Fault> {
-        let url = self.string()?;
-        let plain = |url: &String| {
-            let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).split('/').next();
-            !url.chars().any(|c| c.is_control() || c.is_whitespace())
-                && !authority.is_some_and(|a| a.contains('@'))
-        };
-        if url.as_ref().is_some_and(|url| !plain(url)) {
-            return Err(self.wrong("a URL without blanks and without a user name"));
-        }
-        Ok(url)
-    }
-
-    fn servers(self) -> Result<Vec<String>, Fault> {
-        let wrong = || self.wrong("a list of objects, each with a ServerURL");
-        let mut servers = Vec::new();
-        for item in self.value.items().ok_or_else(wrong)? {
-            let mut url = None;
-            for (name, value) in item.members().ok_or_else(wrong)? {
-                if name.is_ignoring_case("ServerURL") && !value.is_null() {
-                    url = Self { key: "Servers[].ServerURL", value }.url()?;
-                }
-            }
-            servers.push(url.ok_or_else(wrong)?);
-        }
-        Ok(servers)
-    }
-
-    fn device_tier(self) -> Result<Tier, Fault> {
-        let tier = self.value.as_str().and_then(|text| Tier::parse(&text.to_string()));
-        tier.ok_or(self.wrong("\"standard\", \"system\" or \"micro\""))
-    }
-
-    fn bootloader(self) -> Result<Option<Choice>, Fault> {
-        let expected =
-            "\"auto\", \"uboot\", \"uboot-tools\", \"grub\", \"grub-tools\", \"tryboot\" or \"systemd-boot\"";
-        self.string()?.map(|word| Choice::parse(&word).ok_or(self.wrong(expected))).transpose()
-    }
-
-    fn level(self) -> Result<Option<Level>, Fault> {
-        let expected = "\"trace\", \"debug\", \"info\", \"warning\", \"error\" or \"fatal\"";
-        let level = |name: String| level_of(&name).ok_or(self.wrong(expected));
-        self.string()?.map(level).transpose()
     }
 }
 

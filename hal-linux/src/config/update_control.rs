@@ -8,7 +8,7 @@ use thimble_core::deployment::Point;
 use thimble_core::time::Duration;
 
 use super::Fault;
-use super::file::Setting;
+use super::setting::Setting;
 use crate::policy::{AtDeadline, DAYS, Inhibitor, MOST, Minute, Points, Sign, Window};
 
 /// A line of a GPIO chip.
