@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use crate::artifact_writer::ArtifactWriter;
 use crate::sim::DEVICE_TYPE;
-use crate::world::NEW;
-
-/// What is in its file.
-pub const PAYLOAD: &[u8] = b"what the new artifact brings";
+use crate::world::{NEW, PAYLOAD};
 
 /// The new artifact, with or without a payload, for this type of device.
 #[must_use]

@@ -291,6 +291,8 @@ pub struct World {
 pub const OLD: &str = "old";
 /// The name of the artifact.
 pub const NEW: &str = "new";
+/// What is in the file of that artifact.
+pub const PAYLOAD: &[u8] = b"what the new artifact brings";
 /// What an inconsistent name ends in.
 pub const SUFFIX: &str = "_INCONSISTENT";
 

@@ -164,7 +164,7 @@ impl PayloadSink for Module {
         if self.bench.is_down() {
             return Poll::Pending;
         }
-        if self.file != crate::sample::PAYLOAD {
+        if self.file != crate::world::PAYLOAD {
             let mut bench = self.bench.0.borrow_mut();
             bench.durable.server.violation("the module got other bytes than the artifact has");
         }
