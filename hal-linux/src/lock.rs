@@ -10,26 +10,22 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
-use rustix::process::Pid;
 use thimble_core::hal::{self, Kind};
 
 use crate::fsat::kind_of;
-use crate::process::left::{self, Left};
+use crate::process::leftover::Leftover;
+use crate::process::note::{self, Note};
 use crate::storage::DataDirectory;
 
 const NAME: &str = "mender-update.lock";
 
 /// Longest first line.
 const HOLDER_MAX: usize = 64;
-
-/// What the second line begins with.
-const RUNS: &str = "runs ";
 
 /// [`Holder::find`] holds a shared lock for a moment; a client that starts just then tries again.
 const ATTEMPTS: u32 = 5;
@@ -41,14 +37,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct Lock {
     note: Rc<Note>,
     directory: File,
-    left: Option<Left>,
-}
-
-/// The text of the lock file, while the lock is held. It is a help, not the lock: on a full disk the lock still holds.
-#[derive(Debug)]
-pub struct Note {
-    file: File,
-    holder: String,
+    leftover: Option<Leftover>,
 }
 
 /// Who holds the lock, as it said itself.
@@ -87,11 +76,11 @@ impl Lock {
         if !lock(&whole).unwrap_or(true) {
             return Err(LockError::FileRemoved);
         }
-        let left = left_in(&read(&mut file));
-        let note = Note { file, holder: format!("{} {verb}\n", std::process::id()) };
+        let leftover = note::leftover_in(&read(&mut file));
+        let note = Note::new(file, format!("{} {verb}\n", std::process::id()));
         // Who is killed before it ends what was left leaves it to the next.
-        note.write(left.as_ref());
-        Ok(Self { note: Rc::new(note), directory: whole, left })
+        note.write(leftover.as_ref());
+        Ok(Self { note: Rc::new(note), directory: whole, leftover })
     }
 
     /// Where scripts and modules that are started are noted.
@@ -105,45 +94,26 @@ impl Lock {
     ///
     /// # Errors
     /// Its number, and why it goes on.
-    pub fn end_left(&mut self) -> Result<Option<i32>, (i32, io::Error)> {
-        let Some(left) = self.left.take() else { return Ok(None) };
-        let ended = left.end().map_err(|error| (left.pid(), error))?;
+    pub fn end_leftover(&mut self) -> Result<Option<i32>, (i32, io::Error)> {
+        let Some(leftover) = self.leftover.take() else { return Ok(None) };
+        let ended = leftover.end().map_err(|error| (leftover.pid(), error))?;
         self.note.write(None);
-        Ok(ended.then(|| left.pid()))
-    }
-}
-
-impl Note {
-    /// A child was started.
-    pub(crate) fn runs(&self, pid: Pid) {
-        self.write(Left::of(pid).as_ref());
-    }
-
-    fn write(&self, runs: Option<&Left>) {
-        let runs = runs.map_or(String::new(), |runs| format!("{RUNS}{runs}\n"));
-        let text = format!("{}{runs}", self.holder);
-        let _ = self.file.write_all_at(text.as_bytes(), 0);
-        let _ = self.file.set_len(text.len() as u64);
+        Ok(ended.then(|| leftover.pid()))
     }
 }
 
 /// The text of the lock file, as much of it as can be ours.
 fn read(file: &mut File) -> String {
-    let mut text = [0; HOLDER_MAX + RUNS.len() + left::TEXT_MAX];
+    let mut text = [0; HOLDER_MAX + note::LINE_MAX];
     let length = file.read(&mut text).unwrap_or_default();
     String::from_utf8_lossy(text.get(..length).unwrap_or_default()).into_owned()
-}
-
-fn left_in(text: &str) -> Option<Left> {
-    let (_, runs) = text.split_once('\n')?;
-    Left::parse(runs.strip_prefix(RUNS)?.strip_suffix('\n')?)
 }
 
 impl Drop for Lock {
     /// Closing is not enough: a child that was just forked shares both until its program runs. The directory goes first,
     /// so that who gets the file gets both.
     fn drop(&mut self) {
-        for locked in [&self.directory, &self.note.file] {
+        for locked in [&self.directory, self.note.file()] {
             let _ = flock(locked, FlockOperation::Unlock);
         }
     }
@@ -285,14 +255,14 @@ mod tests {
     }
 
     /// A child that its client left: noted, and alive when the lock is given back.
-    fn left(home: &tempfile::TempDir) -> Left {
+    fn left(home: &tempfile::TempDir) -> Leftover {
         let lock = Lock::acquire(&DataDirectory::open(home.path()).unwrap(), "install").unwrap();
         let note = lock.note();
         let program = home.path().join("module");
         testing::script(&program, "exec sleep 1000");
         let options = Options { outlives: true, note: Some(&note), ..Options::new(&program, 1024) };
         drop(Process::spawn(&options).unwrap());
-        left_in(&std::fs::read_to_string(home.path().join(NAME)).unwrap()).unwrap()
+        note::leftover_in(&std::fs::read_to_string(home.path().join(NAME)).unwrap()).unwrap()
     }
 
     #[test]
@@ -308,8 +278,8 @@ mod tests {
         );
         drop(lock);
         let mut lock = Lock::acquire(&directory, "commit").unwrap();
-        assert_eq!(lock.end_left().unwrap(), Some(pid));
-        assert_eq!(lock.end_left().unwrap(), None);
+        assert_eq!(lock.end_leftover().unwrap(), Some(pid));
+        assert_eq!(lock.end_leftover().unwrap(), None);
         drop(lock);
         let text = std::fs::read_to_string(home.path().join(NAME)).unwrap();
         assert_eq!(text, format!("{} commit\n", std::process::id()));
@@ -320,22 +290,27 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let directory = DataDirectory::open(home.path()).unwrap();
         let left = left(&home);
-        let other = |from: &str, to: &str| Left::parse(&left.to_string().replace(from, to)).unwrap();
+        let other = |from: &str, to: &str| Leftover::parse(&left.to_string().replace(from, to)).unwrap();
         let (start, boot) = {
             let text = left.to_string();
             let mut words = text.split(' ').skip(1).map(str::to_owned);
             (words.next().unwrap(), words.next().unwrap())
         };
-        let ours = Left::of(rustix::process::getpid()).unwrap();
+        let ours = Leftover::of(rustix::process::getpid()).unwrap();
         for strange in [other(&start, "1"), other(&boot, "6a1f31a8-cb52-41b0-a5a2-bdad3f1e3a63"), ours] {
-            std::fs::write(home.path().join(NAME), format!("1234 daemon\n{RUNS}{strange}\n")).unwrap();
-            assert_eq!(Lock::acquire(&directory, "commit").unwrap().end_left().unwrap(), None, "{strange}");
+            std::fs::write(home.path().join(NAME), format!("1234 daemon\n{}{strange}\n", note::RUNS))
+                .unwrap();
+            assert_eq!(
+                Lock::acquire(&directory, "commit").unwrap().end_leftover().unwrap(),
+                None,
+                "{strange}"
+            );
         }
         assert!(left.end().unwrap(), "it was alive all the time");
         for text in
             ["", "runs", "4711", "4711 1", "4711 1 ", "1 1 a-b", "-5 1 a-b", "4711 x a-b", "4711 1 a-b c"]
         {
-            assert_eq!(Left::parse(text), None, "{text}");
+            assert_eq!(Leftover::parse(text), None, "{text}");
         }
     }
 

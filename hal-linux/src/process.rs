@@ -15,8 +15,11 @@
 //! The leader stays a zombie until the end, so its number, and the group's, cannot come to mean another process.
 
 mod group;
-pub(crate) mod left;
+pub(crate) mod leftover;
 mod lines;
+pub(crate) mod note;
+
+pub use self::note::Note;
 
 use std::ffi::OsStr;
 use std::io;
@@ -34,7 +37,6 @@ use thimble_core::hal::{Exit, Level};
 use thimble_core::time::{Duration, Instant, earliest};
 
 use self::lines::Lines;
-use crate::lock::Note;
 use crate::wait::{Backoff, PollSet};
 use crate::{SharedLog, sys};
 

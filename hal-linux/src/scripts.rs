@@ -22,7 +22,7 @@ use thimble_core::time::{Duration, Instant};
 use self::staging::Staging;
 use crate::SharedLog;
 use crate::fsat::kind_of;
-use crate::lock::Note;
+use crate::process::Note;
 use crate::process::{Options, Process, log_output};
 use crate::trust::{Untrusted, check_program};
 use crate::wait::PollSet;

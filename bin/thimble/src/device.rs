@@ -100,14 +100,14 @@ impl Device {
         }
         let mut lock = Lock::acquire(&directory, verb.name()).map_err(Failure::new)?;
         if !matches!(verb, VerbName::ShowArtifact | VerbName::ShowProvides) {
-            self.end_left(&mut lock);
+            self.end_leftover(&mut lock);
         }
         Ok(lock)
     }
 
     /// What a client that was killed left running must not go on beside what is called next.
-    fn end_left(&self, lock: &mut Lock) {
-        match lock.end_left() {
+    fn end_leftover(&self, lock: &mut Lock) {
+        match lock.end_leftover() {
             Ok(None) => {}
             Ok(Some(pid)) => self.log(
                 Level::Warning,

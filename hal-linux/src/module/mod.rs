@@ -27,7 +27,7 @@ use self::streams::{Download, On};
 pub(crate) use self::tree::Tree;
 use crate::SharedLog;
 use crate::fsat::kind_of;
-use crate::lock::Note;
+use crate::process::Note;
 use crate::process::{Options, Process, Stdout, log_output};
 use crate::trust::{Untrusted, check_program};
 use crate::wait::PollSet;

@@ -18,14 +18,14 @@ pub(crate) const TEXT_MAX: usize = 96;
 
 /// Which process, among all that ever have this number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Left {
+pub(crate) struct Leftover {
     pid: Pid,
     /// In clock ticks since the boot.
     start: u64,
     boot: String,
 }
 
-impl Left {
+impl Leftover {
     /// The process that has this number now. `None`: there is none, or `/proc` does not tell.
     pub(crate) fn of(pid: Pid) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
@@ -78,7 +78,7 @@ impl Left {
     }
 }
 
-impl fmt::Display for Left {
+impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.pid(), self.start, self.boot)
     }
