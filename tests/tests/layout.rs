@@ -18,13 +18,24 @@ const CRATES: [(&str, &[&str]); 5] = [
     ("bin/thimble-sim", &["thimble_core", "thimble_hal_sim"]),
 ];
 
+/// Circles that are known and still to be taken apart. One that is gone, or has become smaller, has to be changed here.
+const KNOWN: [(&str, &[&str]); 2] = [
+    ("core", &["machine/words.rs", "state.rs", "state/outcome.rs", "state/record.rs", "state/restart.rs"]),
+    ("core", &["machine", "state"]),
+];
+
 #[test]
 fn no_file_and_no_room_imports_what_imports_it() {
+    let mut known = KNOWN.to_vec();
     let mut wrong = String::new();
     for (name, _) in CRATES {
         let sources = Sources::read(name);
         for (kind, arrows) in [("files", sources.arrows()), ("rooms", sources.rooms())] {
             for circle in circles(&arrows) {
+                if let Some(index) = known.iter().position(|(of, known)| *of == name && *known == circle) {
+                    known.remove(index);
+                    continue;
+                }
                 wrong += &format!("{name}: these {kind} import each other: {}\n", circle.join(", "));
                 for ((from, to), names) in &arrows {
                     if circle.contains(from) && circle.contains(to) {
@@ -34,6 +45,9 @@ fn no_file_and_no_room_imports_what_imports_it() {
                 }
             }
         }
+    }
+    for (name, circle) in known {
+        wrong += &format!("{name}: a known circle is gone, remove it from KNOWN: {}\n", circle.join(", "));
     }
     assert!(wrong.is_empty(), "\n{wrong}");
 }
