@@ -45,6 +45,7 @@ pub mod module;
 pub mod panel;
 pub mod retry;
 pub mod script;
+pub mod session;
 pub mod state;
 pub mod text;
 pub mod time;

@@ -17,6 +17,9 @@ pub const URL: usize = 4096;
 /// Longest authentication token, in bytes: it goes into a header (`server-api.md` 2.1).
 pub const TOKEN: usize = 8192;
 
+/// Servers in the configuration: for each the client keeps in memory how long it asked not to be asked for a token.
+pub const SERVERS: usize = 8;
+
 /// Longest device type, in bytes (server limit).
 pub const DEVICE_TYPE: usize = 256;
 

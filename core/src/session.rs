@@ -1,0 +1,455 @@
+//! The session: which server is asked what, and when it may be asked again.
+//!
+//! [`Session::step`] takes one [`Event`] and returns one [`Action`]. At most one request is at hand. No clock, no I/O,
+//! no texts: token, URLs, bodies and reasons are the driver's. A session can be cloned, compared, hashed and walked
+//! through every path.
+//!
+//! ```text
+//!   Ask, AskForLink: no token, or a fresh one is wanted       Ask, AskForLink: with a token
+//!   Room: a program on the device wants a token                     |
+//!      |                                                            |
+//!      v                                                            |
+//!   Spacing --> Identity --> asks server 0, 1 ... --- a token ----> |
+//!      ^           |             |                                  v
+//!      |           | own fault   | no server is left      Inventory: runs the scripts
+//!      |           +------+------+                                  |
+//!      |                  v                                         v
+//!      |           Ended: in vain                        asks the server of the token --- answer ---> Ended
+//!      |                                                     |         |
+//!      +------- 401, the first time in this request ---------+         +- 404 to NextV2: asks NextV1
+//! ```
+
+mod kept;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use words::{Action, Awaits, Config, Content, Event, RequestKind};
+
+use crate::api::Reply;
+use crate::machine::ApiCall;
+use crate::state::Outcome;
+use crate::time::Instant;
+
+use kept::{Kept, Round};
+use words::{Errand, Goal};
+
+/// Decides about all requests to the server. See the module's documentation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Session {
+    kept: Kept,
+    at_hand: AtHand,
+}
+
+/// The request at hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum AtHand {
+    /// None.
+    #[default]
+    Nothing,
+    /// A token is needed, and the last authentication was a moment ago.
+    Spacing(Errand),
+    /// The identity of the device is being found out, to ask for a token.
+    Identity(Errand),
+    /// The inventory scripts run; this server gave the token.
+    Inventory(Errand, u8),
+    /// A request was sent; nothing of the answer is here.
+    Head(Sent),
+    /// The head of the answer is here: what it means.
+    Body(Sent, Reply),
+    /// The client ends: nothing is begun any more.
+    Over,
+}
+
+/// A request that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Sent {
+    errand: Errand,
+    kind: RequestKind,
+    server: u8,
+    /// The whole answer must be here by then.
+    answer_by: Instant,
+}
+
+impl Session {
+    /// A session without a token, to which no server has said anything.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What happened, and what to do next. An event that means nothing where the session stands gives
+    /// [`Action::Wait`].
+    pub fn step(&mut self, config: &Config, now: Instant, event: Event) -> Action {
+        self.kept.drop_past(now);
+        match event {
+            Event::Ask(call) => self.ask(config, now, Goal::Call(call)),
+            Event::AskForLink => self.ask(config, now, Goal::Link),
+            Event::FetchToken => self.fetch_token(),
+            Event::Room => self.room(config, now),
+            Event::MakeWay => self.make_way(),
+
+            Event::IdentityReady => self.identity_ready(config, now),
+            Event::IdentityFailed => self.identity_failed(config, now),
+            Event::InventoryReady { same_as_accepted } => self.inventory_ready(now, same_as_accepted),
+            Event::InventoryFailed => self.inventory_failed(),
+            Event::Head(reply) => self.head(config, now, reply),
+            Event::Answer(content) => self.answer(config, now, content),
+            Event::NotSent => self.no_answer(config, now, false),
+            Event::Broken { lost } => self.no_answer(config, now, lost),
+            Event::Tick => self.tick(config, now),
+
+            Event::RoundBegins => self.kept.note(Kept::round_begins),
+            Event::RoundOver => self.kept.note(Kept::round_over),
+            Event::SomebodyAsks => self.kept.note(Kept::ask_again),
+            Event::GiveUp => self.give_up(),
+            Event::Terminate => self.terminate(),
+        }
+    }
+
+    /// When to send [`Event::Tick`], at the latest. `None`: only events move the session.
+    #[must_use]
+    pub const fn deadline(&self) -> Option<Instant> {
+        match self.at_hand {
+            AtHand::Spacing(_) => Some(self.kept.not_before),
+            AtHand::Head(sent) | AtHand::Body(sent, _) => Some(sent.answer_by),
+            AtHand::Nothing | AtHand::Identity(_) | AtHand::Inventory(..) | AtHand::Over => None,
+        }
+    }
+
+    /// What the driver polls for.
+    #[must_use]
+    pub const fn awaits(&self) -> Awaits {
+        match self.at_hand {
+            AtHand::Nothing | AtHand::Spacing(_) | AtHand::Over => Awaits::Nothing,
+            AtHand::Identity(_) => Awaits::Identity,
+            AtHand::Inventory(..) => Awaits::Inventory,
+            AtHand::Head(sent) => Awaits::Head(sent.kind),
+            AtHand::Body(sent, reply) => Awaits::Body(sent.kind, sent.server, reply),
+        }
+    }
+
+    /// The number of the server that gave the token; `None`: there is no token.
+    #[must_use]
+    pub fn server(&self) -> Option<u8> {
+        self.kept.token.map(|token| token.server)
+    }
+
+    /// A token is being asked for, or will be as soon as there is [`Event::Room`].
+    #[must_use]
+    pub const fn is_authenticating(&self) -> bool {
+        self.kept.fetch_waits || self.authenticates().is_some()
+    }
+
+    /// A program's wish for a token waits for [`Event::Room`].
+    #[must_use]
+    pub const fn waits_for_room(&self) -> bool {
+        self.kept.fetch_waits
+    }
+
+    /// A token is being asked for, with no request behind it.
+    #[must_use]
+    pub const fn is_fetching(&self) -> bool {
+        matches!(self.authenticates(), Some(Errand::Fetch))
+    }
+
+    /// The offer that is asked for is that of a fresh link.
+    #[must_use]
+    pub const fn is_for_link(&self) -> bool {
+        match self.at_hand {
+            AtHand::Head(sent) | AtHand::Body(sent, _) => sent.errand.is_for_link(),
+            AtHand::Nothing
+            | AtHand::Spacing(_)
+            | AtHand::Identity(_)
+            | AtHand::Inventory(..)
+            | AtHand::Over => false,
+        }
+    }
+
+    /// Moves every time that the session keeps by as much as it is from `from` to `to`; what was due at `from` is due at
+    /// `to`. For those who compare or hash sessions of different moments: two that differ in nothing but the clock are
+    /// then equal.
+    pub fn rebase(&mut self, from: Instant, to: Instant) {
+        self.kept.rebase(from, to);
+        match &mut self.at_hand {
+            AtHand::Head(sent) | AtHand::Body(sent, _) => sent.answer_by = to + sent.answer_by.since(from),
+            AtHand::Nothing
+            | AtHand::Spacing(_)
+            | AtHand::Identity(_)
+            | AtHand::Inventory(..)
+            | AtHand::Over => {}
+        }
+    }
+
+    /// For whom a token is being asked for, if one is.
+    const fn authenticates(&self) -> Option<Errand> {
+        match self.at_hand {
+            AtHand::Spacing(errand) | AtHand::Identity(errand) => Some(errand),
+            AtHand::Head(sent) | AtHand::Body(sent, _) if sent.kind.is_token() => Some(sent.errand),
+            AtHand::Nothing | AtHand::Inventory(..) | AtHand::Head(_) | AtHand::Body(..) | AtHand::Over => {
+                None
+            }
+        }
+    }
+
+    /// A request is wanted. A token that is being fetched is this request's too.
+    fn ask(&mut self, config: &Config, now: Instant, goal: Goal) -> Action {
+        let errand = Errand::Request { goal, token_was_refused: false };
+        match &mut self.at_hand {
+            AtHand::Over => return Action::Ended(Outcome::Failure),
+            AtHand::Spacing(of) | AtHand::Identity(of) => {
+                *of = errand;
+                return Action::Wait;
+            }
+            AtHand::Head(sent) | AtHand::Body(sent, _) if sent.kind.is_token() => {
+                sent.errand = errand;
+                return Action::Wait;
+            }
+            AtHand::Nothing | AtHand::Inventory(..) | AtHand::Head(_) | AtHand::Body(..) => {}
+        }
+        match self.kept.token {
+            Some(token) if !goal.wants_fresh_token() => self.pursue(now, errand, goal, token.server),
+            Some(_) | None => self.authenticate(config, now, errand),
+        }
+    }
+
+    /// A program wants a token. One that is being asked for already serves it too.
+    fn fetch_token(&mut self) -> Action {
+        self.kept.fetch_waits |= self.at_hand != AtHand::Over && self.authenticates().is_none();
+        Action::Wait
+    }
+
+    /// Network and buffers are free.
+    fn room(&mut self, config: &Config, now: Instant) -> Action {
+        if self.at_hand != AtHand::Nothing || !core::mem::take(&mut self.kept.fetch_waits) {
+            return Action::Wait;
+        }
+        self.authenticate(config, now, Errand::Fetch)
+    }
+
+    /// Network and buffers are needed.
+    fn make_way(&mut self) -> Action {
+        if !self.is_fetching() {
+            return Action::Wait;
+        }
+        self.at_hand = AtHand::Nothing;
+        self.kept.fetch_waits = true;
+        Action::Cancel
+    }
+
+    /// A token is needed, and from now on there is none. The waits that all servers asked for come first; then, that a
+    /// round asks in vain only once; then the spacing.
+    fn authenticate(&mut self, config: &Config, now: Instant, errand: Errand) -> Action {
+        self.kept.token = None;
+        if let Some(later) = self.kept.all_wait(config, now) {
+            self.end(later)
+        } else if self.kept.round == Round::InVain && errand.shares_authentication() {
+            self.end(Outcome::Failure)
+        } else if now < self.kept.not_before {
+            self.at_hand = AtHand::Spacing(errand);
+            Action::Wait
+        } else {
+            self.at_hand = AtHand::Identity(errand);
+            Action::FindIdentity
+        }
+    }
+
+    fn identity_ready(&mut self, config: &Config, now: Instant) -> Action {
+        let AtHand::Identity(errand) = self.at_hand else { return Action::Wait };
+        self.ask_next_server(config, now, errand, 0)
+    }
+
+    fn identity_failed(&mut self, config: &Config, now: Instant) -> Action {
+        if self.authenticates().is_none() {
+            return Action::Wait;
+        }
+        self.in_vain(config, now)
+    }
+
+    /// Asks for a token the first server from this number on that did not ask to wait.
+    fn ask_next_server(&mut self, config: &Config, now: Instant, errand: Errand, from: u8) -> Action {
+        match self.kept.next_server(config, now, from) {
+            Some(server) => self.send(now, errand, RequestKind::Token, server),
+            None => self.in_vain(config, now),
+        }
+    }
+
+    /// An authentication ended without a token.
+    fn in_vain(&mut self, config: &Config, now: Instant) -> Action {
+        self.kept.authenticated_in_vain(now);
+        let later = self.kept.all_wait(config, now);
+        self.end(later.unwrap_or(Outcome::Failure))
+    }
+
+    /// There is a token: on with what it is for.
+    fn pursue(&mut self, now: Instant, errand: Errand, goal: Goal, server: u8) -> Action {
+        let kind = match goal {
+            Goal::Call(ApiCall::Inventory) => {
+                self.at_hand = AtHand::Inventory(errand, server);
+                return Action::CollectInventory;
+            }
+            Goal::Call(ApiCall::Next) | Goal::Link if self.kept.lacks_v2(server) => RequestKind::NextV1,
+            Goal::Call(ApiCall::Next) | Goal::Link => RequestKind::NextV2,
+            Goal::Call(ApiCall::Status { status, fresh_token: _ }) => RequestKind::Status(status),
+            Goal::Call(ApiCall::Log) => RequestKind::Log,
+            Goal::Call(ApiCall::ControlMap) => RequestKind::ControlMap,
+        };
+        self.send(now, errand, kind, server)
+    }
+
+    fn inventory_ready(&mut self, now: Instant, same_as_accepted: bool) -> Action {
+        let AtHand::Inventory(errand, server) = self.at_hand else { return Action::Wait };
+        if same_as_accepted && self.kept.inventory_accepted {
+            return self.end(Outcome::Success);
+        }
+        self.send(now, errand, RequestKind::Inventory, server)
+    }
+
+    fn inventory_failed(&mut self) -> Action {
+        let AtHand::Inventory(..) = self.at_hand else { return Action::Wait };
+        self.end(Outcome::Failure)
+    }
+
+    fn send(&mut self, now: Instant, errand: Errand, kind: RequestKind, server: u8) -> Action {
+        let answer_by = now + kind.limit();
+        self.at_hand = AtHand::Head(Sent { errand, kind, server, answer_by });
+        Action::Send(kind, server)
+    }
+
+    /// The head of the answer came. Two of them are answered without a look at the body.
+    fn head(&mut self, config: &Config, now: Instant, reply: Reply) -> Action {
+        let AtHand::Head(sent) = self.at_hand else { return Action::Wait };
+        self.kept.connected();
+        match reply {
+            Reply::Unauthorized => {
+                if let Some(again) = sent.errand.token_refused()
+                    && !sent.kind.is_token()
+                {
+                    return self.authenticate(config, now, again);
+                }
+            }
+            Reply::NotFound => {
+                if sent.kind == RequestKind::NextV2 {
+                    self.kept.v2_not_found(sent.server, now);
+                    return self.send(now, sent.errand, RequestKind::NextV1, sent.server);
+                }
+            }
+            Reply::Later(seconds) => {
+                if sent.kind.is_token() {
+                    self.kept.put_off(sent.server, now, seconds);
+                }
+            }
+            Reply::Done | Reply::Nothing | Reply::Aborted | Reply::TooLarge | Reply::Failed(_) => {}
+        }
+        self.at_hand = AtHand::Body(sent, reply);
+        Action::Read
+    }
+
+    /// The body of the answer came.
+    fn answer(&mut self, config: &Config, now: Instant, content: Content) -> Action {
+        let AtHand::Body(sent, reply) = self.at_hand else { return Action::Wait };
+        let outcome = outcome(reply, content);
+        match sent.kind {
+            RequestKind::Token => match (outcome, sent.errand) {
+                (Outcome::Success, Errand::Request { goal, .. }) => {
+                    self.kept.authenticated(sent.server);
+                    self.pursue(now, sent.errand, goal, sent.server)
+                }
+                (Outcome::Success, Errand::Fetch) => {
+                    self.kept.authenticated(sent.server);
+                    // However often programs ask: the servers are not asked more often.
+                    self.kept.space(now);
+                    self.end(outcome)
+                }
+                (
+                    Outcome::Failure
+                    | Outcome::Refused
+                    | Outcome::Nothing
+                    | Outcome::Automatic
+                    | Outcome::Later(_)
+                    | Outcome::Aborted,
+                    errand,
+                ) => self.ask_next_server(config, now, errand, sent.server.saturating_add(1)),
+            },
+            RequestKind::Inventory => {
+                self.kept.inventory_accepted |= outcome == Outcome::Success;
+                self.end(outcome)
+            }
+            RequestKind::NextV2
+            | RequestKind::NextV1
+            | RequestKind::Status(_)
+            | RequestKind::Log
+            | RequestKind::ControlMap => self.end(outcome),
+        }
+    }
+
+    /// No answer came, or not all of it.
+    fn no_answer(&mut self, config: &Config, now: Instant, lost: bool) -> Action {
+        let (AtHand::Head(sent) | AtHand::Body(sent, _)) = self.at_hand else { return Action::Wait };
+        if sent.kind.is_token() {
+            return self.ask_next_server(config, now, sent.errand, sent.server.saturating_add(1));
+        }
+        if lost {
+            self.kept.connection_lost();
+        }
+        self.end(Outcome::Failure)
+    }
+
+    /// Time passed.
+    fn tick(&mut self, config: &Config, now: Instant) -> Action {
+        match self.at_hand {
+            AtHand::Spacing(errand) if self.kept.not_before <= now => {
+                self.at_hand = AtHand::Identity(errand);
+                Action::FindIdentity
+            }
+            AtHand::Head(sent) | AtHand::Body(sent, _) if sent.answer_by <= now => {
+                self.no_answer(config, now, true)
+            }
+            AtHand::Nothing
+            | AtHand::Spacing(_)
+            | AtHand::Identity(_)
+            | AtHand::Inventory(..)
+            | AtHand::Head(_)
+            | AtHand::Body(..)
+            | AtHand::Over => Action::Wait,
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome) -> Action {
+        self.at_hand = AtHand::Nothing;
+        Action::Ended(outcome)
+    }
+
+    /// The request at hand is not wanted any more.
+    fn give_up(&mut self) -> Action {
+        if self.at_hand != AtHand::Over {
+            self.at_hand = AtHand::Nothing;
+        }
+        Action::Cancel
+    }
+
+    /// The client ends.
+    fn terminate(&mut self) -> Action {
+        self.kept.fetch_waits = false;
+        self.at_hand = AtHand::Over;
+        Action::Cancel
+    }
+}
+
+/// How a request ends whose answer is here.
+const fn outcome(reply: Reply, content: Content) -> Outcome {
+    match reply {
+        Reply::Done => match content {
+            Content::Good => Outcome::Success,
+            Content::NotThisDeployment => Outcome::Nothing,
+            Content::Unusable => Outcome::Failure,
+        },
+        Reply::Nothing => Outcome::Nothing,
+        Reply::Aborted => Outcome::Aborted,
+        Reply::TooLarge => Outcome::Refused,
+        Reply::Later(seconds) => Outcome::Later(seconds),
+        // The token stays: when it is refused again, that request asks for another.
+        Reply::Unauthorized | Reply::NotFound | Reply::Failed(_) => Outcome::Failure,
+    }
+}
