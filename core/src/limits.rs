@@ -20,6 +20,10 @@ pub const TOKEN: usize = 8192;
 /// Servers in the configuration: for each the client keeps in memory how long it asked not to be asked for a token.
 pub const SERVERS: usize = 8;
 
+/// Longest URL of a server, in bytes: a path and the names of device and artifact are appended to it, and the whole
+/// stands on the stack.
+pub const SERVER_URL: usize = 1024;
+
 /// Longest device type, in bytes (server limit).
 pub const DEVICE_TYPE: usize = 256;
 

@@ -32,7 +32,7 @@ use crate::machine::ApiCall;
 use crate::state::Outcome;
 use crate::time::Instant;
 
-use kept::{Kept, Round};
+use kept::Kept;
 use words::{Errand, Goal};
 
 /// Decides about all requests to the server. See the module's documentation.
@@ -88,7 +88,7 @@ impl Session {
             Event::AskForLink => self.ask(config, now, Goal::Link),
             Event::FetchToken => self.fetch_token(),
             Event::Room => self.room(config, now),
-            Event::MakeWay => self.make_way(),
+            Event::MakeWay => self.make_way(now),
 
             Event::IdentityReady => self.identity_ready(config, now),
             Event::IdentityFailed => self.identity_failed(config, now),
@@ -103,7 +103,7 @@ impl Session {
             Event::RoundBegins => self.kept.note(Kept::round_begins),
             Event::RoundOver => self.kept.note(Kept::round_over),
             Event::SomebodyAsks => self.kept.note(Kept::ask_again),
-            Event::GiveUp => self.give_up(),
+            Event::GiveUp => self.give_up(now),
             Event::Terminate => self.terminate(),
         }
     }
@@ -229,13 +229,12 @@ impl Session {
     }
 
     /// Network and buffers are needed.
-    fn make_way(&mut self) -> Action {
+    fn make_way(&mut self, now: Instant) -> Action {
         if !self.is_fetching() {
             return Action::Wait;
         }
-        self.at_hand = AtHand::Nothing;
         self.kept.fetch_waits = true;
-        Action::Cancel
+        self.give_up(now)
     }
 
     /// A token is needed, and from now on there is none. The waits that all servers asked for come first; then, that a
@@ -244,7 +243,7 @@ impl Session {
         self.kept.token = None;
         if let Some(later) = self.kept.all_wait(config, now) {
             self.end(later)
-        } else if self.kept.round == Round::InVain && errand.shares_authentication() {
+        } else if self.kept.shares_failure(errand.of_round()) {
             self.end(Outcome::Failure)
         } else if now < self.kept.not_before {
             self.at_hand = AtHand::Spacing(errand);
@@ -261,23 +260,21 @@ impl Session {
     }
 
     fn identity_failed(&mut self, config: &Config, now: Instant) -> Action {
-        if self.authenticates().is_none() {
-            return Action::Wait;
-        }
-        self.in_vain(config, now)
+        let Some(errand) = self.authenticates() else { return Action::Wait };
+        self.in_vain(config, now, errand)
     }
 
     /// Asks for a token the first server from this number on that did not ask to wait.
     fn ask_next_server(&mut self, config: &Config, now: Instant, errand: Errand, from: u8) -> Action {
         match self.kept.next_server(config, now, from) {
             Some(server) => self.send(now, errand, RequestKind::Token, server),
-            None => self.in_vain(config, now),
+            None => self.in_vain(config, now, errand),
         }
     }
 
     /// An authentication ended without a token.
-    fn in_vain(&mut self, config: &Config, now: Instant) -> Action {
-        self.kept.authenticated_in_vain(now);
+    fn in_vain(&mut self, config: &Config, now: Instant, errand: Errand) -> Action {
+        self.kept.authenticated_in_vain(now, errand.of_round());
         let later = self.kept.all_wait(config, now);
         self.end(later.unwrap_or(Outcome::Failure))
     }
@@ -421,11 +418,19 @@ impl Session {
         Action::Ended(outcome)
     }
 
-    /// The request at hand is not wanted any more.
-    fn give_up(&mut self) -> Action {
-        if self.at_hand != AtHand::Over {
-            self.at_hand = AtHand::Nothing;
+    /// The request at hand is not wanted any more. A server that was asked for a token has been asked.
+    fn give_up(&mut self, now: Instant) -> Action {
+        match self.at_hand {
+            AtHand::Head(sent) | AtHand::Body(sent, _) if sent.kind.is_token() => self.kept.space(now),
+            AtHand::Over => return Action::Cancel,
+            AtHand::Nothing
+            | AtHand::Spacing(_)
+            | AtHand::Identity(_)
+            | AtHand::Inventory(..)
+            | AtHand::Head(_)
+            | AtHand::Body(..) => {}
         }
+        self.at_hand = AtHand::Nothing;
         Action::Cancel
     }
 

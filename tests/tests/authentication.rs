@@ -1,21 +1,51 @@
 //! When the daemon asks again: for a token after it got none, and after an answer without end. On the simulated
 //! platform, whose minutes take no time.
 
+use thimble_core::script::{ScriptAction, ScriptState};
 use thimble_core::time::{Duration, Instant};
 use thimble_hal_sim::runner::{self, Then};
 use thimble_hal_sim::sample;
 use thimble_hal_sim::server::{Endpoint, Fault, Server};
-use thimble_hal_sim::sim::{Handle, Smooth};
+use thimble_hal_sim::sim::{Effect, Fate, Handle, Plan, Smooth};
 use thimble_hal_sim::world::Profile;
+
+/// `Sync_Enter` asks once to be run again later, each time.
+struct SlowSync {
+    asked: bool,
+}
+
+impl Plan for SlowSync {
+    fn fate(&mut self, effect: &Effect) -> Fate {
+        match effect {
+            Effect::Script(transition)
+                if (transition.state, transition.action) == (ScriptState::Sync, ScriptAction::Enter) =>
+            {
+                self.asked = !self.asked;
+                if self.asked { Fate::Refuses } else { Fate::Works }
+            }
+            Effect::Script(_)
+            | Effect::Commit
+            | Effect::Module(_)
+            | Effect::Mark
+            | Effect::Status(_)
+            | Effect::Reboot => Fate::Works,
+        }
+    }
+}
 
 /// The seconds at which a server that is disturbed like this is asked for a token, in the first minutes.
 fn asked(minutes: u64, disturb: impl FnOnce(&mut Server)) -> Vec<u64> {
     let artifact = sample::fitting(true);
     let bench = Handle::new(runner::durable(Profile::FILES, &artifact), artifact, Box::new(Smooth));
     disturb(&mut bench.0.borrow_mut().durable.server);
+    asked_on(&bench, minutes)
+}
+
+/// The same on this bench.
+fn asked_on(bench: &Handle, minutes: u64) -> Vec<u64> {
     let end = Instant::ZERO + Duration::from_secs(60 * minutes);
     let mut times = Vec::new();
-    runner::daemon(&bench, &mut |bench, _| {
+    runner::daemon(bench, &mut |bench, _| {
         let bench = bench.0.borrow();
         if bench.durable.server.count(Endpoint::Auth) as usize > times.len() {
             times.push(bench.now.as_millis() / 1000);
@@ -30,6 +60,27 @@ fn n14_inventory_and_poll_share_one_vain_authentication() {
     assert_eq!(asked(4, |server| server.accepts_all = false), [0, 60, 120, 180]);
     let trouble = |server: &mut Server| server.disturb(Endpoint::Auth, 0, 1000, Fault::Status(503));
     assert_eq!(asked(4, trouble), [0, 60, 120, 180]);
+}
+
+/// The seconds at which a device that is not accepted asks, when `Sync_Enter` takes as long each time.
+fn asked_with_slow_scripts(minutes: u64, seconds: u64) -> Vec<u64> {
+    let artifact = sample::fitting(true);
+    let plan = Box::new(SlowSync { asked: false });
+    let bench = Handle::new(runner::durable(Profile::FILES, &artifact), artifact, plan);
+    bench.0.borrow_mut().durable.server.accepts_all = false;
+    bench.0.borrow_mut().config.state_script_retry_interval = Duration::from_secs(seconds);
+    asked_on(&bench, minutes)
+}
+
+#[test]
+fn n14_inventory_and_poll_share_one_vain_authentication_however_long_the_scripts_between_them_take() {
+    assert_eq!(asked_with_slow_scripts(4, 2), [2, 64, 126, 188]);
+}
+
+/// Where something is always due when the scripts are done, the device never waits in Idle; it asks all the same.
+#[test]
+fn n14_scripts_that_take_as_long_as_the_back_off_do_not_end_authentication() {
+    assert_eq!(asked_with_slow_scripts(6, 60), [60, 180, 300]);
 }
 
 #[test]

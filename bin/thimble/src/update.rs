@@ -92,7 +92,8 @@ fn refused(invocation: &Invocation, error: StartError) -> Failure {
         }
         StartError::Refused(Refusal::InProgress | Refusal::Deployment)
         | StartError::Records(_)
-        | StartError::SourceTooLong => Failure::new(error),
+        | StartError::SourceTooLong
+        | StartError::TooManyServers => Failure::new(error),
     }
 }
 

@@ -4,7 +4,6 @@ use super::json::{Out, Overflow, Value};
 use super::url::Percent;
 use crate::http::{Method, RetryAfter};
 use crate::text::Text;
-use crate::time::{Duration, Instant};
 
 /// A request of the device API. Ids are those of deployments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,31 +141,6 @@ pub fn error_text(body: &[u8]) -> Option<Text<200>> {
     (!text.is_empty()).then(|| Text::cut(format_args!("{text}")))
 }
 
-/// Remembers, in memory only, that the server does not know the second version of [`Endpoint::NextV2`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct V2Memory {
-    until: Option<Instant>,
-}
-
-impl V2Memory {
-    /// Nothing is known yet.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { until: None }
-    }
-
-    /// Whether to try the second version now.
-    #[must_use]
-    pub fn is_worth_trying(&self, now: Instant) -> bool {
-        self.until.is_none_or(|until| now >= until)
-    }
-
-    /// The server answered it with 404: not again for a day, since servers get upgraded.
-    pub fn not_found(&mut self, now: Instant) {
-        self.until = Some(now + Duration::from_secs(24 * 60 * 60));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,16 +216,6 @@ mod tests {
         let soon = Some(RetryAfter { seconds: 9 });
         assert_eq!(NextV2.reply(429, soon), Later(Some(9)));
         assert_eq!(NextV2.reply(503, soon), Failed(503), "only 429 puts off without end");
-    }
-
-    #[test]
-    fn a_missing_v2_is_remembered_for_a_day() {
-        let hours = |n: u64| Instant::ZERO + Duration::from_secs(n * 3600);
-        let mut memory = V2Memory::new();
-        assert!(memory.is_worth_trying(hours(0)));
-        memory.not_found(hours(1));
-        assert!(!memory.is_worth_trying(hours(24)));
-        assert!(memory.is_worth_trying(hours(25)));
     }
 
     #[test]

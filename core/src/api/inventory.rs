@@ -224,7 +224,7 @@ impl Write for Line<'_, '_> {
     }
 }
 
-/// The last body the server accepted: an equal one need not be sent again. In memory only.
+/// The last body that a server accepted. In memory only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Accepted(Option<[u8; 32]>);
 
@@ -235,20 +235,15 @@ impl Accepted {
         Self(None)
     }
 
-    /// Whether the server has exactly this.
+    /// Whether that was exactly this.
     #[must_use]
     pub fn is(&self, body: &str) -> bool {
         self.0 == Some(digest(body))
     }
 
-    /// The server accepted this.
+    /// A server accepted this.
     pub fn remember(&mut self, body: &str) {
         self.0 = Some(digest(body));
-    }
-
-    /// After a new authentication: the server may have forgotten the device.
-    pub const fn forget(&mut self) {
-        self.0 = None;
     }
 }
 
@@ -427,12 +422,10 @@ mod tests {
     }
 
     #[test]
-    fn an_accepted_body_is_known_until_forgotten() {
+    fn an_accepted_body_is_known() {
         let mut accepted = Accepted::new();
         assert!(!accepted.is("[]"));
         accepted.remember("[]");
         assert!(accepted.is("[]") && !accepted.is("[ ]"));
-        accepted.forget();
-        assert!(!accepted.is("[]"));
     }
 }

@@ -11,5 +11,5 @@ pub use crate::json;
 mod pairs;
 mod url;
 
-pub use endpoint::{Endpoint, Reply, V2Memory, error_text};
+pub use endpoint::{Endpoint, Reply, error_text};
 pub use url::{Percent, Scheme, UrlError, check_url};

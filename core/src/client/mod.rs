@@ -28,7 +28,8 @@ use crate::limits;
 use crate::machine::{
     Action, Check, Event, Machine, OfferedMap, Op, OpId, Refusal, Report, Run, Saved, StopSet,
 };
-use crate::state::{Outcome, State};
+use crate::session::{self, Session};
+use crate::state::{Outcome, Phase, State};
 use crate::text::Text;
 use crate::time::{Instant, earliest};
 
@@ -85,6 +86,8 @@ pub enum StartError {
     Records(Text<{ limits::REASON }>),
     /// The name of the artifact is longer than [`limits::URL`].
     SourceTooLong,
+    /// There are more than [`limits::SERVERS`] servers.
+    TooManyServers,
 }
 
 impl fmt::Display for StartError {
@@ -102,6 +105,7 @@ impl fmt::Display for StartError {
             }
             Self::Records(reason) => f.write_str(reason.as_str()),
             Self::SourceTooLong => write!(f, "the name of the artifact is longer than {} bytes", limits::URL),
+            Self::TooManyServers => write!(f, "more than {} servers", limits::SERVERS),
         }
     }
 }
@@ -142,6 +146,7 @@ pub struct Client<'b, P: Platform> {
     work: Work,
     op: Option<OpId>,
     transfer: Performer,
+    session: Session,
     requests: requests::Requests,
     /// Header records of the artifact at hand are stored.
     header_stored: bool,
@@ -172,6 +177,11 @@ impl<'b, P: Platform> Client<'b, P> {
     /// [`StartError`]; nothing was changed.
     pub fn start(mut hal: Hal<P>, buffers: Buffers<'b>, start: Start<'_>) -> Result<Self, StartError> {
         let now = hal.clock.now();
+        let servers = match start.run {
+            Run::Daemon => requests::servers(&hal.agent).ok_or(StartError::TooManyServers)?,
+            // No server is asked.
+            Run::Install | Run::Continue(_) | Run::Bootstrap => 0,
+        };
         let Buffers { chunk, record, out, name, header_info, type_info, meta_data, files, window } = buffers;
         let mut saved = match records::load(&mut hal, record) {
             Ok(saved) => saved,
@@ -227,7 +237,8 @@ impl<'b, P: Platform> Client<'b, P> {
             work: Work::None,
             op: None,
             transfer: Performer::new(Text::new()),
-            requests: requests::Requests::default(),
+            session: Session::new(),
+            requests: requests::Requests::new(servers),
             header_stored: false,
             offer_stored: earlier.is_some(),
             earlier: false,
@@ -247,6 +258,7 @@ impl<'b, P: Platform> Client<'b, P> {
             client.transfer = Performer::new(earlier.etag);
         }
         client.restore();
+        client.note_round(now);
         client.perform(now, action);
         Ok(client)
     }
@@ -272,8 +284,8 @@ impl<'b, P: Platform> Client<'b, P> {
     pub fn terminate(&mut self) {
         let now = self.hal.clock.now();
         self.terminated = true;
-        self.end_fetch();
         self.kill(now);
+        self.tell_session(now, session::Event::Terminate);
     }
 
     /// True when nothing runs and nothing will.
@@ -337,7 +349,7 @@ impl<'b, P: Platform> Client<'b, P> {
     /// A signal or a user asks for a poll or an inventory push now.
     pub fn check(&mut self, check: Check) {
         let now = self.hal.clock.now();
-        self.requests.ask_again();
+        self.tell_session(now, session::Event::SomebodyAsks);
         self.tell(now, Event::Check(check));
     }
 
@@ -412,7 +424,15 @@ impl<'b, P: Platform> Client<'b, P> {
     fn step(&mut self, now: Instant, event: Event) -> Action {
         let action = self.machine.step(now, event);
         self.note_doors();
+        self.note_round(now);
         action
+    }
+
+    /// A round of requests lasts from leaving Idle to the next wait there.
+    fn note_round(&mut self, now: Instant) {
+        let rests = self.machine.place() == (State::Idle, Phase::Main);
+        let round = if rests { session::Event::RoundOver } else { session::Event::RoundBegins };
+        self.tell_session(now, round);
     }
 
     fn perform(&mut self, now: Instant, action: Action) {

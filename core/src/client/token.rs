@@ -11,7 +11,8 @@ use super::Client;
 use super::operation::Work;
 use crate::hal::{Agent, Clock, Network, Platform};
 use crate::machine::Op;
-use crate::state::{Phase, State};
+use crate::session::Event;
+use crate::state::{Outcome, Phase, State};
 use crate::time::{Instant, earliest};
 
 impl<P: Platform> Client<'_, P> {
@@ -19,56 +20,54 @@ impl<P: Platform> Client<'_, P> {
     /// network activity.
     #[must_use]
     pub fn token(&self) -> Option<(&str, &str)> {
-        let token = self.requests.token();
-        let server = self.hal.agent.server(self.requests.server())?;
-        (!token.is_empty()).then_some((token, server))
+        let server = self.hal.agent.server(self.session.server()?.into())?;
+        Some((self.requests.token(), server))
     }
 
     /// How many authentications have ended since the start, wrapping: whenever the number has changed, [`Self::token`]
     /// is what came of the last one.
     #[must_use]
     pub const fn authentications(&self) -> u32 {
-        self.requests.ended()
+        self.requests.authentications()
     }
 
     /// Whether a new token is being asked for, or will be as soon as the machine leaves room.
     #[must_use]
     pub const fn is_authenticating(&self) -> bool {
-        self.requests.is_authenticating() || self.requests.wanted
+        self.session.is_authenticating()
     }
 
     /// A program on the device wants a new token. True: it is being asked for, or will be as soon as the machine
-    /// leaves room. False: it cannot be; [`Self::trouble`] says why. Poll soon.
+    /// leaves room. False: it cannot be; [`Self::trouble`] says why, unless the client ends. Poll soon.
     pub fn fetch_token(&mut self) -> bool {
         if self.terminated || self.report.is_some() {
             return false;
         }
-        if self.is_authenticating() {
-            return true;
-        }
-        if !self.has_room() {
-            self.requests.wanted = true;
-            return true;
-        }
         let now = self.hal.clock.now();
-        self.begin_fetch(now)
+        let ended = self.requests.authentications();
+        self.tell_session(now, Event::FetchToken);
+        if self.has_room() {
+            self.begin_fetch(now);
+        }
+        if !self.session.is_authenticating() {
+            // Nobody else hears of what did not begin.
+            self.requests.forget_authentications_since(ended);
+        }
+        self.session.is_authenticating()
     }
 
     /// Moves a fetch on; `Pending` when there is nothing to do before the platform wakes.
     pub(super) fn advance_fetch(&mut self, now: Instant) -> Poll<()> {
-        if self.requests.wanted && self.has_room() {
-            if !self.begin_fetch(now) {
-                // Whoever was told that it would be tried hears that it failed.
-                self.requests.authentication_ended();
-            }
+        if self.session.waits_for_room() && self.has_room() {
+            self.begin_fetch(now);
             return Poll::Ready(());
         }
-        if self.is_fetching() { self.poll_fetch(now) } else { Poll::Pending }
+        if self.session.is_fetching() { self.poll_session(now) } else { Poll::Pending }
     }
 
     /// When to poll a fetch.
     pub(super) fn fetch_deadline(&self) -> Option<Instant> {
-        if !self.is_fetching() {
+        if !self.session.is_fetching() {
             return None;
         }
         earliest(self.requests_deadline(), self.hal.network.deadline())
@@ -90,29 +89,18 @@ impl<P: Platform> Client<'_, P> {
             | Op::Reboot
             | Op::End => false,
         };
-        if needs_room && self.is_fetching() {
-            self.end_request();
-            self.requests.wanted = true;
+        if needs_room {
+            let now = self.hal.clock.now();
+            self.tell_session(now, Event::MakeWay);
         }
     }
 
-    /// The client ends: so does a fetch.
-    pub(super) fn end_fetch(&mut self) {
-        self.requests.wanted = false;
-        if self.is_fetching() {
-            self.end_request();
-        }
-    }
-
-    fn begin_fetch(&mut self, now: Instant) -> bool {
-        self.requests.wanted = false;
-        match self.begin_token(now) {
-            Ok(()) => true,
-            Err(reason) => {
-                self.end_request();
-                self.note_trouble(&reason);
-                false
-            }
+    /// There is room. Whoever was told that it would be tried hears how it ended.
+    fn begin_fetch(&mut self, now: Instant) {
+        self.requests.ended = None;
+        self.tell_session(now, Event::Room);
+        if let Some(Outcome::Later(Some(seconds))) = self.requests.ended.take() {
+            self.note_trouble(format_args!("authentication: the server asked to wait for {seconds} s more"));
         }
     }
 
@@ -126,10 +114,5 @@ impl<P: Platform> Client<'_, P> {
             Work::None | Work::Script | Work::Module(_) | Work::Policy => !transfers,
             Work::Done(_) | Work::Transfer | Work::Reboot { .. } | Work::Request => false,
         }
-    }
-
-    /// A token is being asked for, and not by a request of the machine's or of a download that wants a fresh link.
-    const fn is_fetching(&self) -> bool {
-        self.requests.is_authenticating() && !matches!(self.work, Work::Request | Work::Transfer)
     }
 }

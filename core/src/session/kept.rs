@@ -44,7 +44,9 @@ struct V1Only {
     until: Instant,
 }
 
-/// From leaving Idle to the next wait in Idle.
+/// From leaving Idle to the next wait in Idle. One authentication in vain is enough for both the inventory and the poll
+/// of a round. What comes for the second time in one round needs its own: a device on which something is always due when
+/// its scripts are done never waits in Idle, and must ask all the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Round {
     /// The update machine waits in Idle.
@@ -52,8 +54,15 @@ pub(super) enum Round {
     Over,
     /// It has left Idle.
     Begun,
-    /// The same, and an authentication was in vain.
-    InVain,
+    /// The same, and an authentication was in vain. Which requests that has failed so far:
+    InVain { next: bool, inventory: bool },
+}
+
+/// A request that every round has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum OfRound {
+    Next,
+    Inventory,
 }
 
 impl Kept {
@@ -92,7 +101,7 @@ impl Kept {
     pub(super) const fn round_begins(&mut self) {
         self.round = match self.round {
             Round::Over | Round::Begun => Round::Begun,
-            Round::InVain => Round::InVain,
+            in_vain @ Round::InVain { .. } => in_vain,
         };
     }
 
@@ -104,7 +113,7 @@ impl Kept {
     pub(super) const fn ask_again(&mut self) {
         self.waits = [Instant::ZERO; SERVERS];
         self.round = match self.round {
-            Round::Begun | Round::InVain => Round::Begun,
+            Round::Begun | Round::InVain { .. } => Round::Begun,
             Round::Over => Round::Over,
         };
     }
@@ -113,7 +122,7 @@ impl Kept {
     pub(super) const fn authenticated(&mut self, server: u8) {
         self.token = Some(Token { server, lost: 0 });
         self.round = match self.round {
-            Round::Begun | Round::InVain => Round::Begun,
+            Round::Begun | Round::InVain { .. } => Round::Begun,
             Round::Over => Round::Over,
         };
         self.fetch_waits = false;
@@ -121,13 +130,27 @@ impl Kept {
     }
 
     /// No server gave a token, or none could be asked. A waiting fetch has its answer.
-    pub(super) fn authenticated_in_vain(&mut self, now: Instant) {
+    pub(super) fn authenticated_in_vain(&mut self, now: Instant, request: Option<OfRound>) {
         self.space(now);
         self.round = match self.round {
-            Round::Begun | Round::InVain => Round::InVain,
+            Round::Begun | Round::InVain { .. } => Round::InVain {
+                next: request == Some(OfRound::Next),
+                inventory: request == Some(OfRound::Inventory),
+            },
             Round::Over => Round::Over,
         };
         self.fetch_waits = false;
+    }
+
+    /// Whether this request fails because its round has authenticated in vain.
+    pub(super) const fn shares_failure(&mut self, request: Option<OfRound>) -> bool {
+        match (&mut self.round, request) {
+            (Round::InVain { next: failed, inventory: _ }, Some(OfRound::Next))
+            | (Round::InVain { next: _, inventory: failed }, Some(OfRound::Inventory)) => {
+                !core::mem::replace(failed, true)
+            }
+            (Round::InVain { .. }, None) | (Round::Over | Round::Begun, _) => false,
+        }
     }
 
     /// No authentication begins for a moment (N13).

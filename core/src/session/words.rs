@@ -1,5 +1,6 @@
 //! What goes into the session and what comes out of it.
 
+use super::kept::OfRound;
 use crate::api::Reply;
 use crate::config::{ANSWER_WAIT, LOG_WAIT};
 use crate::deployment::Status;
@@ -197,16 +198,17 @@ impl RequestKind {
 }
 
 impl Errand {
-    /// Whether one authentication in vain is enough for all such requests of a round. Reports have a schedule of their
-    /// own, and a program that asks is told how its own attempt ended.
-    pub(super) const fn shares_authentication(self) -> bool {
+    /// The requests for which one authentication in vain of a round is enough. Reports have a schedule of their own, and
+    /// a program that asks is told how its own attempt ended.
+    pub(super) const fn of_round(self) -> Option<OfRound> {
         match self {
-            Self::Request { goal: Goal::Call(ApiCall::Next | ApiCall::Inventory), .. } => true,
+            Self::Request { goal: Goal::Call(ApiCall::Next), .. } => Some(OfRound::Next),
+            Self::Request { goal: Goal::Call(ApiCall::Inventory), .. } => Some(OfRound::Inventory),
             Self::Request {
                 goal: Goal::Call(ApiCall::Status { .. } | ApiCall::Log | ApiCall::ControlMap) | Goal::Link,
                 ..
             }
-            | Self::Fetch => false,
+            | Self::Fetch => None,
         }
     }
 

@@ -1,0 +1,67 @@
+//! Several servers: the real daemon asks one after the other for a token, and each is left alone as long as it asked for.
+
+use thimble_hal_sim::listen::{Listener, Security, Wire};
+use thimble_hal_sim::server::{Acceptance, Endpoint, Fault, Server};
+use thimble_tests::managed::{LIMIT, Managed};
+
+/// A device whose second server accepts it; `first` is the URL of the first one.
+fn device(first: impl FnOnce(&Managed) -> String) -> (Managed, Listener) {
+    let managed = Managed::with(Security::Plain);
+    let second = Listener::start(0, Security::Plain, Server::new("")).expect("a free port");
+    managed.lab.configure(&format!(
+        r#"{{"Servers":[{{"ServerURL":"{}"}},{{"ServerURL":"{}"}}],
+            "UpdatePollIntervalSeconds":1,"RetryPollIntervalSeconds":1}}"#,
+        first(&managed),
+        second.url()
+    ));
+    (managed, second)
+}
+
+#[track_caller]
+fn second_is_asked(managed: &Managed, second: &Listener) {
+    let daemon = managed.start();
+    let polled = second.wait_until(LIMIT, |server, _| server.count(Endpoint::NextV1) >= 1);
+    assert!(polled, "{}", managed.story());
+    let violations = second.with(|server| server.violations().to_vec());
+    assert!(violations.is_empty(), "{violations:#?}");
+    daemon.stop();
+}
+
+#[test]
+fn a_login_page_in_place_of_the_first_server_leads_to_the_second() {
+    for page in [vec![b'<'; 100_000], b"<html></html>".to_vec(), Vec::new()] {
+        let (managed, second) = device(|managed| managed.server.url());
+        managed.server.with(|server| server.disturb(Endpoint::Auth, 0, 1000, Fault::Body(page)));
+        second_is_asked(&managed, &second);
+    }
+}
+
+#[test]
+fn a_first_server_whose_answer_breaks_off_leads_to_the_second() {
+    for wire in [Wire::Close(0), Wire::Reset(20), Wire::Close(100)] {
+        let (managed, second) = device(|managed| managed.server.url());
+        managed.server.disturb(Endpoint::Auth, 0, 1000, wire);
+        second_is_asked(&managed, &second);
+    }
+}
+
+#[test]
+fn a_server_that_asked_to_wait_is_left_alone_and_the_other_is_asked() {
+    let (managed, second) = device(|managed| managed.server.url());
+    managed.server.with(|server| server.disturb(Endpoint::Auth, 0, 1000, Fault::RetryAfter("1000".into())));
+    second.with(|server| server.accepts_all = false);
+    let daemon = managed.start();
+    assert!(
+        second.wait_until(LIMIT, |server, _| server.count(Endpoint::Auth) >= 3),
+        "the second server is not asked again\n{}",
+        managed.story()
+    );
+    second.with(|server| server.set_acceptance(Acceptance::Accepted));
+    assert!(
+        second.wait_until(LIMIT, |server, _| server.count(Endpoint::NextV1) >= 1),
+        "the device is not let in\n{}",
+        managed.story()
+    );
+    assert_eq!(managed.server.with(|server| server.count(Endpoint::Auth)), 1);
+    daemon.stop();
+}
