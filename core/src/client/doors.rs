@@ -55,6 +55,9 @@ impl<P: Platform> Client<'_, P> {
     /// A person at the device lets the update pass the point it waits before, whatever holds it there. `None`: no
     /// update waits, and nothing is changed.
     pub fn approve(&mut self) -> Option<Point> {
+        if self.terminated {
+            return None;
+        }
         let (point, _) = self.machine.held()?;
         let now = self.hal.clock.now();
         self.tell(now, Event::Approved);

@@ -280,7 +280,8 @@ impl<'b, P: Platform> Client<'b, P> {
     }
 
     /// Ends whatever runs, without touching the record: the next start resumes as after a power loss. Poll on
-    /// until [`Self::is_over`].
+    /// until [`Self::is_over`]. From now on nothing is begun, whatever is said to the client; only control maps and
+    /// orders are still saved.
     pub fn terminate(&mut self) {
         let now = self.hal.clock.now();
         self.terminated = true;
@@ -348,6 +349,9 @@ impl<'b, P: Platform> Client<'b, P> {
 
     /// A signal or a user asks for a poll or an inventory push now.
     pub fn check(&mut self, check: Check) {
+        if self.terminated {
+            return;
+        }
         let now = self.hal.clock.now();
         self.tell_session(now, session::Event::SomebodyAsks);
         self.tell(now, Event::Check(check));
@@ -435,6 +439,7 @@ impl<'b, P: Platform> Client<'b, P> {
         self.tell_session(now, round);
     }
 
+    /// Performs what the machine said. The one place where anything begins: after the end only maps are still saved.
     fn perform(&mut self, now: Instant, action: Action) {
         match action {
             Action::SaveMaps => {
@@ -442,6 +447,7 @@ impl<'b, P: Platform> Client<'b, P> {
                 let saved = self.save_maps() == Outcome::Success;
                 self.tell(now, Event::MapsSaved(saved));
             }
+            Action::Start(..) | Action::Kill | Action::Exit(_) if self.terminated => {}
             Action::Start(id, op) => {
                 self.op = Some(id);
                 self.trace(op);
