@@ -1,6 +1,7 @@
 //! When the daemon asks again: for a token after it got none, and after an answer without end. On the simulated
 //! platform, whose minutes take no time.
 
+use thimble_core::machine::{Run, StopSet};
 use thimble_core::script::{ScriptAction, ScriptState};
 use thimble_core::time::{Duration, Instant};
 use thimble_hal_sim::runner::{self, Then};
@@ -81,6 +82,30 @@ fn n14_inventory_and_poll_share_one_vain_authentication_however_long_the_scripts
 #[test]
 fn n14_scripts_that_take_as_long_as_the_back_off_do_not_end_authentication() {
     assert_eq!(asked_with_slow_scripts(6, 60), [60, 180, 300]);
+}
+
+#[test]
+fn n13_an_inventory_put_off_by_the_server_is_not_sent_after_a_deployment_either() {
+    let artifact = sample::fitting(true);
+    let bench = Handle::new(runner::durable(Profile::FILES, &artifact), artifact, Box::new(Smooth));
+    let put_off = Fault::RetryAfter("100".into());
+    bench.0.borrow_mut().durable.server.disturb(Endpoint::Inventory, 0, 1, put_off);
+    let end = Instant::ZERO + Duration::from_secs(150);
+    let mut times = Vec::new();
+    let mut memory = runner::Memory::default();
+    let mut device =
+        runner::Process::start(&bench, Run::Daemon, StopSet::default(), &mut memory).expect("it starts");
+    while bench.0.borrow().now < end {
+        assert!(device.poll().is_none());
+        let sent = bench.0.borrow().durable.server.count(Endpoint::Inventory) as usize;
+        if sent > times.len() {
+            times.push(bench.0.borrow().now.as_millis() / 1000);
+        }
+        assert!(device.pass_time());
+    }
+    let bench = bench.0.borrow();
+    assert_eq!(bench.durable.server.deployments[runner::DEPLOYMENT].status(), "success");
+    assert_eq!(times, [0, 100]);
 }
 
 #[test]

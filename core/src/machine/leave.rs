@@ -135,6 +135,7 @@ impl Machine {
             Outcome::Success | Outcome::Nothing | Outcome::Automatic => {
                 daemon.inventory_backoff.reset();
                 daemon.inventory_accepted = true;
+                daemon.no_inventory_before = None;
                 Outcome::Success
             }
             Outcome::Later(_) | Outcome::Failure | Outcome::Refused | Outcome::Aborted => {
@@ -184,7 +185,9 @@ impl Machine {
             Mode::Managed if state == State::End => {
                 self.checkpoint = blank(mode);
                 self.verdict = Verdict::Good;
-                self.daemon.inventory_due = true;
+                // What is installed has changed: the inventory is due now, or when the server wants it.
+                let soonest = self.daemon.no_inventory_before.unwrap_or(Instant::ZERO);
+                self.daemon.next_inventory = earliest(self.daemon.next_inventory, Some(soonest));
             }
             Mode::Managed => {}
         }
