@@ -65,3 +65,29 @@ fn a_server_that_asked_to_wait_is_left_alone_and_the_other_is_asked() {
     assert_eq!(managed.server.with(|server| server.count(Endpoint::Auth)), 1);
     daemon.stop();
 }
+
+#[test]
+fn l16_more_servers_than_the_client_can_keep_apart_are_refused_where_one_would_be_asked() {
+    let managed = Managed::with(Security::Plain);
+    let list = |count: usize| {
+        let servers: Vec<String> = (0..count)
+            .map(|number| format!(r#"{{"ServerURL":"http://127.0.0.1:{}"}}"#, 10_000 + number))
+            .collect();
+        format!(r#"{{"Servers":[{}]}}"#, servers.join(","))
+    };
+    managed.lab.configure(&list(9));
+    for verb in ["daemon", "bootstrap"] {
+        managed.lab.run([verb]).failed("mender.conf: Servers has more than 8 servers");
+    }
+    managed.lab.run(["show-artifact"]).status(0);
+}
+
+#[test]
+fn l16_a_server_url_too_long_for_requests_is_refused_where_the_server_would_be_asked() {
+    let managed = Managed::with(Security::Plain);
+    let url = |length: usize| format!("http://127.0.0.1:1/{}", "a".repeat(length - 19));
+    managed.lab.configure(&format!(r#"{{"ServerURL":"{}"}}"#, url(1025)));
+    for verb in ["daemon", "bootstrap"] {
+        managed.lab.run([verb]).failed("ServerURL cannot be used: it is longer than 1024 bytes");
+    }
+}

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use thimble_core::api::json::Value;
 use thimble_core::config::Tier;
 use thimble_core::hal::Level;
+use thimble_core::limits;
 use zeroize::Zeroizing;
 
 use super::setting::Setting;
 use super::update_control::{self, Button, Line};
-use super::{FILE_MAX, Fault, Source, UnusableServer};
+use super::{FILE_MAX, Fault, ServerFault, Source, UnusableServer};
 use crate::bootloader::Choice;
 use crate::network::check_url;
 use crate::paths::Word;
@@ -247,11 +248,30 @@ impl Keys {
         Ok(())
     }
 
+    /// The servers in the order to try them, each once, without a `/` at the end.
+    pub(super) fn servers_in_order(&self) -> impl Iterator<Item = &str> {
+        let all = || {
+            let urls = self.server_url.iter().chain(&self.servers);
+            urls.map(|url| url.strip_suffix('/').unwrap_or(url)).filter(|url| !url.is_empty())
+        };
+        all()
+            .enumerate()
+            .filter(move |(at, url)| !all().take(*at).any(|known| known == *url))
+            .map(|(_, url)| url)
+    }
+
     /// Looks for a server that cannot be asked. One that an earlier file brought is still that file's.
     fn judge_servers(&mut self, path: &Path) {
         let one = self.server_url.iter().map(|url| ("ServerURL", url));
         let servers = one.chain(self.servers.iter().map(|url| ("Servers[].ServerURL", url)));
-        let first = servers.filter_map(|(key, url)| Some((key, check_url(url).err()?))).next();
+        let judge = |url: &str| match check_url(url) {
+            Err(fault) => Some(ServerFault::Url(fault)),
+            Ok(()) => (url.len() > limits::SERVER_URL).then_some(ServerFault::TooLong),
+        };
+        let mut first = servers.filter_map(|(key, url)| Some((key, judge(url)?))).next();
+        if self.servers_in_order().count() > limits::SERVERS {
+            first.get_or_insert(("Servers", ServerFault::TooMany));
+        }
         self.unusable_server = first.map(|(key, fault)| match self.unusable_server.take() {
             Some(before) if (before.key, before.fault) == (key, fault) => before,
             Some(_) | None => UnusableServer { path: path.to_owned(), key, fault },

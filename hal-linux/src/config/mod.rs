@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use thimble_core::api::json;
 use thimble_core::config::{Config, Tier};
 use thimble_core::hal::{self, Kind, Level};
+use thimble_core::limits;
 use thimble_core::time::Duration;
 
 use crate::bootloader;
@@ -84,10 +85,21 @@ pub struct MenderConf {
 pub struct UnusableServer {
     /// The file that names it.
     pub path: PathBuf,
-    /// `ServerURL` or `Servers[].ServerURL`.
+    /// `ServerURL`, `Servers[].ServerURL` or `Servers`.
     pub key: &'static str,
     /// What is wrong with it.
-    pub fault: UrlFault,
+    pub fault: ServerFault,
+}
+
+/// What is wrong with a server, or with all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerFault {
+    /// Its URL.
+    Url(UrlFault),
+    /// Its URL is longer than [`limits::SERVER_URL`].
+    TooLong,
+    /// There are more than [`limits::SERVERS`].
+    TooMany,
 }
 
 /// A client certificate and its key; one is nothing without the other.
@@ -184,6 +196,7 @@ impl MenderConf {
             Some(seconds) => Duration::from_secs(seconds),
         };
         let update_poll_interval = interval(keys.update_poll_interval, default.update_poll_interval);
+        let servers = keys.servers_in_order().map(str::to_owned).collect();
         let policies = policy::Settings { windows: keys.windows, inhibitors: keys.inhibitors };
         let core = Config {
             update_poll_interval,
@@ -212,13 +225,6 @@ impl MenderConf {
             ),
             policies: !policies.is_empty(),
         };
-        let mut servers = Vec::new();
-        for url in keys.server_url.into_iter().chain(keys.servers) {
-            let url = url.strip_suffix('/').unwrap_or(&url);
-            if !url.is_empty() && !servers.iter().any(|known| known == url) {
-                servers.push(url.to_owned());
-            }
-        }
         let https_client = keys.https_certificate.zip(keys.https_key).map(|(certificate, key)| HttpsClient {
             certificate,
             key,
@@ -266,7 +272,14 @@ impl Default for MenderConf {
 impl fmt::Display for UnusableServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, key, fault } = self;
-        write!(f, "configuration file {}: {key} cannot be used: {fault}", path.display())
+        write!(f, "configuration file {}: ", path.display())?;
+        match fault {
+            ServerFault::Url(fault) => write!(f, "{key} cannot be used: {fault}"),
+            ServerFault::TooLong => {
+                write!(f, "{key} cannot be used: it is longer than {} bytes", limits::SERVER_URL)
+            }
+            ServerFault::TooMany => write!(f, "{key} has more than {} servers", limits::SERVERS),
+        }
     }
 }
 

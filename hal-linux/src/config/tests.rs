@@ -411,6 +411,24 @@ fn l16_a_server_that_cannot_be_asked_is_named_with_file_key_and_reason() {
 }
 
 #[test]
+fn l16_what_the_client_has_no_room_for_is_known_before_a_server_is_asked() {
+    let said = |text: &str| load(text).unusable_server.map(|unusable| unusable.to_string());
+    let long = |length: usize| only("ServerURL", &format!("\"http://a/{}\"", "x".repeat(length - 9)));
+    assert_eq!(said(&long(1024)), None);
+    let too_long = said(&long(1025)).expect("it is too long");
+    assert!(too_long.ends_with("ServerURL cannot be used: it is longer than 1024 bytes"), "{too_long}");
+    let servers = |count: usize, twice: &str| {
+        let list: Vec<String> =
+            (0..count).map(|number| format!(r#"{{"ServerURL":"http://a/{number}"}}"#)).collect();
+        format!(r#"{{"Servers":[{twice}{}]}}"#, list.join(","))
+    };
+    // The same server twice is one.
+    assert_eq!(said(&servers(8, r#"{"ServerURL":"http://a/7/"},"#)), None);
+    let too_many = said(&servers(9, "")).expect("there are too many");
+    assert!(too_many.ends_with("main.conf: Servers has more than 8 servers"), "{too_many}");
+}
+
+#[test]
 fn an_openssl_engine_is_named_as_not_used() {
     for key in ["HttpsClient.SSLEngine", "Security.SSLEngine"] {
         let warnings = load_both(None, Some(&only(key, "\"pkcs11\""))).unwrap().1;
