@@ -129,11 +129,15 @@ impl Machine {
             }
             (Run::Daemon, _) => ((State::Idle, Phase::Enter), Verdict::Good),
             (Run::Bootstrap, _) | (Run::Install, None) => ((State::Prepare, Phase::Main), Verdict::Good),
-            (Run::Install, Some(_)) => return Err(Refusal::InProgress),
-            (Run::Continue(_), None) => return Err(Refusal::NoUpdate),
-            (Run::Continue(_), Some(record)) if record.mode == Mode::Managed => {
+            (Run::Install | Run::Continue(_), Some(record)) if record.mode == Mode::Managed => {
                 return Err(Refusal::Deployment);
             }
+            (Run::Install, Some(record)) => {
+                let possible =
+                    |verb| Some(verb).filter(|&verb| state::resume_standalone(verb, record).is_some());
+                return Err(Refusal::InProgress(Verb::ALL.map(possible)));
+            }
+            (Run::Continue(_), None) => return Err(Refusal::NoUpdate),
             (Run::Continue(verb), Some(record)) => match state::resume_standalone(verb, record) {
                 Some((state, phase, verdict)) => ((state, phase), verdict),
                 None => return Err(Refusal::WrongState(record.tag)),

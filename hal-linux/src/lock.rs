@@ -168,7 +168,7 @@ impl fmt::Display for LockError {
             Self::Held(Some(Holder { pid, verb })) => {
                 write!(f, "another client is at work in this datastore: `{verb}`, process {pid}")?;
                 if verb == "daemon" {
-                    f.write_str("; stop it first")
+                    f.write_str("; wait until 'status' shows no deployment, then stop the daemon")
                 } else {
                     f.write_str("; wait for its end")
                 }

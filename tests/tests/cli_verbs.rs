@@ -92,7 +92,7 @@ fn without_an_update_in_progress_verbs_exit_2() {
 fn c2_a_second_install_is_refused_and_touches_nothing() {
     let lab = waiting();
     let before = lab.leftovers();
-    lab.install(&Package::new("second")).failed("in progress");
+    lab.install(&Package::new("second")).failed("finish it first with 'resume' or 'commit' or 'rollback'");
     assert_eq!((lab.journal().len(), lab.leftovers()), (0, before));
     lab.run(["commit"]).status(0);
     assert_eq!(lab.name(), "new");

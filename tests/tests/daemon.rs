@@ -387,7 +387,14 @@ fn sigterm_ends_the_daemon_and_its_children_and_the_update_goes_on_later() {
         std::thread::yield_now();
     }
     let module = fs::read_to_string(&pid).unwrap();
+    // What a person is told at each step leads on: nothing that is refused is advised.
+    let running = managed.lab.install(&Package::new("by-hand"));
+    running.failed("wait until 'status' shows no deployment, then stop the daemon");
     daemon.stop();
+    let stopped = managed.lab.install(&Package::new("by-hand"));
+    stopped.failed("start the daemon, wait until 'status' shows no deployment");
+    assert!(!stopped.reason().contains("commit"), "{stopped:?}");
+    managed.lab.run(["commit"]).failed("only the daemon goes on with it: start the daemon");
     assert!(!fs::exists(format!("/proc/{}", module.trim())).unwrap());
     // An interrupted commit is rolled back.
     assert_eq!(managed.finish(), "failure", "{}", managed.story());

@@ -866,8 +866,11 @@ fn verbs_are_refused_without_changing_anything() {
     let managed = Some(record(Mode::Managed, Tag::Install, Verdict::Good));
     let config = Config::default();
     let refusal = |run, saved| Path::start_with(&config, run, None, saved).err();
-    assert_eq!(refusal(Run::Install, standalone(Tag::BeforeCommit)), Some(Refusal::InProgress));
-    assert_eq!(refusal(Run::Install, managed.clone()), Some(Refusal::InProgress));
+    let all = Verb::ALL.map(Some);
+    assert_eq!(refusal(Run::Install, standalone(Tag::BeforeCommit)), Some(Refusal::InProgress(all)));
+    let only_resume = [Some(Verb::Resume), None, None];
+    assert_eq!(refusal(Run::Install, standalone(Tag::Cleanup)), Some(Refusal::InProgress(only_resume)));
+    assert_eq!(refusal(Run::Install, managed.clone()), Some(Refusal::Deployment));
     for verb in [Verb::Resume, Verb::Commit, Verb::Rollback] {
         assert_eq!(refusal(Run::Continue(verb), None), Some(Refusal::NoUpdate));
         assert_eq!(refusal(Run::Continue(verb), managed.clone()), Some(Refusal::Deployment));

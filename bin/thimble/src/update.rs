@@ -90,7 +90,16 @@ fn refused(invocation: &Invocation, error: StartError) -> Failure {
         StartError::Refused(Refusal::WrongState(_)) => {
             Failure::new(format_args!("'{}' is {error}", invocation.verb.name()))
         }
-        StartError::Refused(Refusal::InProgress | Refusal::Deployment)
+        // This process has the lock: no daemon is running.
+        StartError::Refused(Refusal::Deployment) if invocation.verb == VerbName::Install => {
+            Failure::new(format_args!(
+                "{error}: start the daemon, wait until 'status' shows no deployment, stop the daemon, and try again"
+            ))
+        }
+        StartError::Refused(Refusal::Deployment) => {
+            Failure::new(format_args!("{error}: start the daemon, and 'status' shows how far it is"))
+        }
+        StartError::Refused(Refusal::InProgress(_))
         | StartError::Records(_)
         | StartError::SourceTooLong
         | StartError::TooManyServers => Failure::new(error),

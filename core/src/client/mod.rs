@@ -94,11 +94,17 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(Refusal::NoUpdate) => f.write_str("no update in progress"),
-            Self::Refused(Refusal::InProgress) => f.write_str(
-                "an update is in progress already: finish it with 'commit', 'rollback' or 'resume' first",
-            ),
+            Self::Refused(Refusal::InProgress(verbs)) => {
+                f.write_str("an update is in progress already: finish it first with ")?;
+                let mut separator = "";
+                for verb in verbs.iter().flatten() {
+                    write!(f, "{separator}'{}'", verb.word())?;
+                    separator = " or ";
+                }
+                Ok(())
+            }
             Self::Refused(Refusal::Deployment) => f.write_str(
-                "the update in progress is a deployment of the daemon's: only the daemon goes on with it",
+                "the update in progress is a deployment of the server's, and only the daemon goes on with it",
             ),
             Self::Refused(Refusal::WrongState(tag)) => {
                 write!(f, "not possible at this point of the update ({tag:?}): try 'resume'")

@@ -250,9 +250,9 @@ pub enum Reached {
 pub enum Refusal {
     /// No update is in progress.
     NoUpdate,
-    /// An update is in progress: `install` must not begin.
-    InProgress,
-    /// The daemon's deployment is in progress.
+    /// An update that a person began waits for its end: `install` must not begin. These verbs go on with it.
+    InProgress([Option<Verb>; 3]),
+    /// A deployment of the server's is in progress: only the daemon goes on with it.
     Deployment,
     /// The update has reached this point, where the verb makes no sense.
     WrongState(Tag),

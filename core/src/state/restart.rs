@@ -143,6 +143,21 @@ pub enum Verb {
     Rollback,
 }
 
+impl Verb {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Resume, Self::Commit, Self::Rollback];
+
+    /// The word on the command line.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Resume => "resume",
+            Self::Commit => "commit",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
 /// Where a verb goes on with a saved standalone update; `None`: the verb is refused there.
 #[must_use]
 pub const fn resume_standalone(verb: Verb, saved: &Checkpoint) -> Option<(State, Phase, Verdict)> {
