@@ -5,6 +5,10 @@
 /// Longest artifact name, group, provides key and provides value, in bytes: the limit of Mender's server.
 pub const NAME: usize = 256;
 
+/// Longest artifact name on record, in bytes: what the client appends to the name of an artifact that is neither
+/// installed nor rolled back is not in the artifact.
+pub const STORED_NAME: usize = NAME + "_INCONSISTENT".len();
+
 /// Longest payload type, in bytes: it becomes a file name in the module directory (`hardening.md` A1).
 pub const PAYLOAD_TYPE: usize = 64;
 

@@ -7,9 +7,12 @@ use core::fmt;
 use super::Header;
 use crate::deployment::Naming;
 use crate::json::{Out, Overflow, Str, Value};
+use crate::limits;
 
 /// What the client appends to the name of an artifact that is neither installed nor rolled back.
 pub const INCONSISTENT: &str = "_INCONSISTENT";
+
+const _: () = assert!(limits::STORED_NAME == limits::NAME + INCONSISTENT.len(), "the record's longest name");
 
 /// Why provides cannot be merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +65,21 @@ pub fn merge<'o>(
     object.finish().map(str::as_bytes).map_err(MergeError::TooLarge)
 }
 
-/// The value of a key of the stored provides, in the front of `buf`.
+/// The name of what is installed, in the front of `buf`; `None` where the record has none.
 #[must_use]
-pub fn lookup<'b>(installed: &[u8], key: &str, buf: &'b mut [u8]) -> Option<&'b str> {
+pub fn artifact_name<'b>(installed: &[u8], buf: &'b mut [u8; limits::STORED_NAME]) -> Option<&'b str> {
+    value(installed, "artifact_name")?.unescape(buf)
+}
+
+/// The group of what is installed, in the front of `buf`; `None` where the record has none.
+#[must_use]
+pub fn artifact_group<'b>(installed: &[u8], buf: &'b mut [u8; limits::NAME]) -> Option<&'b str> {
+    value(installed, "artifact_group")?.unescape(buf)
+}
+
+fn value<'a>(installed: &'a [u8], key: &str) -> Option<Str<'a>> {
     let installed = Value::parse(installed).ok()?;
-    installed.members()?.find(|(other, _)| other.is(key))?.1.as_str()?.unescape(buf)
+    installed.members()?.find(|(other, _)| other.is(key))?.1.as_str()
 }
 
 /// The record of a device whose artifact nobody knows.

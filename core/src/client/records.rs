@@ -243,13 +243,11 @@ impl<P: Platform> Client<'_, P> {
         })?;
 
         let mut group = [0; limits::NAME];
-        let mut current_name = [0; limits::NAME];
+        let mut current_name = [0; limits::STORED_NAME];
         let mut current_group = [0; limits::NAME];
         let facts = TreeFacts {
-            current_artifact_name: provides::lookup(installed, "artifact_name", &mut current_name)
-                .unwrap_or(""),
-            current_artifact_group: provides::lookup(installed, "artifact_group", &mut current_group)
-                .unwrap_or(""),
+            current_artifact_name: provides::artifact_name(installed, &mut current_name).unwrap_or(""),
+            current_artifact_group: provides::artifact_group(installed, &mut current_group).unwrap_or(""),
             current_device_type: device_type.unwrap_or(""),
             artifact_name: name,
             artifact_group: header.artifact_group(&mut group).unwrap_or(""),

@@ -64,7 +64,7 @@ impl<P: Platform> Client<'_, P> {
 
     /// Sends a request with the token.
     pub(super) fn send(&mut self, now: Instant, kind: RequestKind, server: u8) -> Result<(), Trouble> {
-        let (mut device_type, mut name) = ([0; limits::DEVICE_TYPE], [0; limits::NAME]);
+        let (mut device_type, mut name) = ([0; limits::DEVICE_TYPE], [0; limits::STORED_NAME]);
         let (mut artifact_name, mut device) = (deployments::UNKNOWN_NAME, "");
         match kind {
             RequestKind::NextV1 | RequestKind::NextV2 => {
