@@ -3,20 +3,21 @@
 //! [`Value::parse`] accepts exactly RFC 8259 in UTF-8, at most [`DEPTH`] levels deep, and nothing behind it but
 //! white space. After that, walking cannot fail. Nothing here recurses: depth costs no stack.
 
+pub(crate) mod counter;
+mod keys;
 mod out;
 mod scan;
 
 use core::fmt::{self, Write};
 
-use scan::{Scanner, skip, skip_string};
+use counter::looked;
+use scan::{Scanner, skip};
 
+pub use keys::{ENTRY, Index, KeysError};
 pub use out::{Escape, Out, Overflow};
 
 /// How deep arrays and objects may nest: meta-data of artifacts may have 64 levels (`artifact.md` 8).
 pub const DEPTH: u32 = 64;
-
-/// Keys held at a time in the search for keys that stand twice: 1.5 KiB of stack.
-const BATCH: usize = 64;
 
 /// Why a text is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,11 +54,17 @@ impl<'a> Value<'a> {
         let start = scanner.position();
         scanner.value()?;
         let end = scanner.position();
+        looked(end);
         scanner.space();
         if scanner.peek().is_some() {
             return scanner.fail("something behind the value");
         }
         Ok(Self(text.get(start..end).unwrap_or("")))
+    }
+
+    /// The value that `text` consists of, which [`Self::parse`] took before.
+    pub(crate) const fn parsed_before(text: &'a str) -> Self {
+        Self(text)
     }
 
     /// The value as it stands in the text.
@@ -102,60 +109,6 @@ impl<'a> Value<'a> {
         Some(core::iter::from_fn(move || walk.next()))
     }
 
-    /// Whether any object in it, at any depth, has two keys that are the same but for the case of ASCII letters, or
-    /// more than `most` keys: two readers could see different values (`hardening.md` A21).
-    #[must_use]
-    pub fn has_ambiguous_keys(self, most: usize) -> bool {
-        let text = self.0.as_bytes();
-        let mut at: usize = 0;
-        while let Some(&byte) = text.get(at) {
-            if byte == b'"' {
-                at = skip_string(text, at);
-                continue;
-            }
-            let object = self.0.get(at..).filter(|_| byte == b'{');
-            if object.is_some_and(|object| Value(object).repeats_a_key(most)) {
-                return true;
-            }
-            at = at.saturating_add(1);
-        }
-        false
-    }
-
-    /// The same for this object alone. Holds [`BATCH`] keys and walks the rest of the object for them, so that the
-    /// time is bounded by length x members / batch.
-    fn repeats_a_key(self, most: usize) -> bool {
-        let Some(mut rest) = self.members() else { return false };
-        let mut count: usize = 0;
-        loop {
-            let mut batch = [(0, Str("")); BATCH];
-            let mut held: usize = 0;
-            let mut behind = None;
-            while let Some((key, _)) = rest.next() {
-                let hash = key.folded_hash();
-                let before = batch.get(..held).unwrap_or_default();
-                if before.iter().any(|&(other_hash, other)| other_hash == hash && other.folds_to(key)) {
-                    return true;
-                }
-                if let Some(free) = batch.get_mut(held) {
-                    *free = (hash, key);
-                    held = held.saturating_add(1);
-                    count = count.saturating_add(1);
-                    if count > most {
-                        return true;
-                    }
-                    if held == BATCH {
-                        behind = Some(rest.clone());
-                    }
-                }
-            }
-            match behind {
-                Some(behind) => rest = behind,
-                None => return false,
-            }
-        }
-    }
-
     /// The member of this name, if it is an object that has one.
     pub fn member(self, name: &str) -> Result<Option<Self>, Duplicate> {
         let Some(members) = self.members() else { return Ok(None) };
@@ -172,6 +125,7 @@ pub struct Str<'a>(&'a str);
 impl<'a> Str<'a> {
     /// The characters it stands for.
     pub fn chars(self) -> impl Iterator<Item = char> + Clone + 'a {
+        looked(self.0.len());
         let mut rest = self.0.chars();
         core::iter::from_fn(move || {
             let c = rest.next()?;
@@ -209,17 +163,21 @@ impl<'a> Str<'a> {
     /// True when it stands for `text`, ASCII letters in any case.
     #[must_use]
     pub fn is_ignoring_case(self, text: &str) -> bool {
-        self.chars().map(|c| c.to_ascii_lowercase()).eq(text.chars().map(|c| c.to_ascii_lowercase()))
+        self.folded().eq(text.chars().map(|c| c.to_ascii_lowercase()))
     }
 
-    /// Equal for keys that fold to the same; a filter, equality decides.
-    fn folded_hash(self) -> u32 {
-        self.chars()
-            .fold(0x811c_9dc5, |hash, c| (hash ^ u32::from(c.to_ascii_lowercase())).wrapping_mul(0x0100_0193))
+    /// Its characters, ASCII letters as small ones.
+    fn folded(self) -> impl Iterator<Item = char> + Clone + 'a {
+        self.chars().map(|c| c.to_ascii_lowercase())
     }
 
-    fn folds_to(self, other: Str<'_>) -> bool {
-        self.chars().map(|c| c.to_ascii_lowercase()).eq(other.chars().map(|c| c.to_ascii_lowercase()))
+    /// What it stands for: itself where nothing is escaped, else in the front of `buf`; `None` if it does not fit there.
+    #[must_use]
+    pub fn text<'b>(self, buf: &'b mut [u8]) -> Option<&'b str>
+    where
+        'a: 'b,
+    {
+        if self.0.contains('\\') { self.unescape(buf) } else { Some(self.0) }
     }
 
     /// What it stands for, in the front of `buf`; `None` if it does not fit.
@@ -282,6 +240,7 @@ impl<'a> Walk<'a> {
             return None;
         }
         self.at = start.saturating_add(skip(rest));
+        looked(self.at.saturating_sub(start));
         self.text.get(start..self.at).map(Value)
     }
 }

@@ -105,5 +105,13 @@ pub const HEADER: u64 = 64 * 1024 * 1024;
 /// Members of one JSON object of an artifact.
 pub const JSON_MEMBERS: usize = 1024;
 
+/// Keys of all objects of one JSON text of an artifact together. A megabyte of meta-data may have more; each of them costs
+/// time in one call.
+pub const JSON_KEYS: usize = 32 * 1024;
+
+/// Work to clear provides, in bytes: the length of the artifact's patterns times the keys on record, and the other way
+/// round. A hundred patterns for two hundred keys need a quarter of it, in some milliseconds.
+pub const CLEARS: usize = 8 * 1024 * 1024;
+
 /// Longest key or value of provides and depends, in bytes.
 pub const JSON_STRING: usize = 1024;

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::Header;
-use crate::json::{Str, Value};
+use crate::json::{Index, KeysError, Str, Value};
 use crate::text::Text;
 
 /// What does not fit.
@@ -17,6 +17,8 @@ pub enum DependsError {
     Missing(Text<64>),
     /// What is installed provides another value of this key.
     Mismatch(Text<64>),
+    /// There are more keys than the lent memory can compare.
+    Keys(KeysError),
 }
 
 impl fmt::Display for DependsError {
@@ -32,42 +34,54 @@ impl fmt::Display for DependsError {
             Self::Mismatch(key) => {
                 write!(f, "what is installed provides another \"{key}\" than the artifact depends on")
             }
+            Self::Keys(error) => write!(f, "the artifact depends on {error}"),
         }
     }
 }
 
 /// Checks the device type and everything the artifact depends on against the stored provides (a JSON object of
-/// strings).
+/// strings). `scratch` is what the parser lends beside the header; each side is walked through once.
 ///
 /// # Errors
-/// The first key that does not fit.
-pub fn check(header: &Header<'_>, device_type: &str, provides: &[u8]) -> Result<(), DependsError> {
+/// A key that does not fit.
+pub fn check(
+    header: &Header<'_>,
+    device_type: &str,
+    provides: &[u8],
+    scratch: &mut [u8],
+) -> Result<(), DependsError> {
     let provides = Value::parse(provides).map_err(|_| DependsError::Provides)?;
-    for (key, wanted) in header.depends() {
-        if key.is("device_type") {
-            if !header.has_device_type(device_type) {
-                return Err(DependsError::DeviceType(Text::cut(format_args!("{device_type}"))));
+    if !header.has_device_type(device_type) {
+        return Err(DependsError::DeviceType(Text::cut(format_args!("{device_type}"))));
+    }
+    for depends in header.depends() {
+        let mut wanted = Index::of(depends, scratch).map_err(DependsError::Keys)?;
+        for (key, installed) in provides.members().ok_or(DependsError::Provides)? {
+            // Of a key that stands twice, the first counts.
+            let Some(at) = wanted.find(key).filter(|&at| wanted.mark(at)) else { continue };
+            let name = || Text::cut(format_args!("{key}"));
+            let installed = installed.as_str().ok_or_else(|| DependsError::Missing(name()))?;
+            if !key.is("device_type") && !fits(wanted.value(at), installed) {
+                return Err(DependsError::Mismatch(name()));
             }
-            continue;
         }
-        let name = || Text::cut(format_args!("{key}"));
-        let mut members = provides.members().ok_or(DependsError::Provides)?;
-        let installed = members.find(|(other, _)| same(*other, key)).and_then(|(_, value)| value.as_str());
-        let installed = installed.ok_or_else(|| DependsError::Missing(name()))?;
-        let fits = match wanted.as_str() {
-            Some(wanted) => same(wanted, installed),
-            None => wanted
-                .items()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .any(|wanted| same(wanted, installed)),
-        };
-        if !fits {
-            return Err(DependsError::Mismatch(name()));
+        if let Some(missing) = wanted.unmarked().find(|key| !key.is("device_type")) {
+            return Err(DependsError::Missing(Text::cut(format_args!("{missing}"))));
         }
     }
     Ok(())
+}
+
+/// Whether what is installed is the string, or one of the list, that an artifact depends on.
+fn fits(wanted: Option<Value<'_>>, installed: Str<'_>) -> bool {
+    let Some(wanted) = wanted else { return false };
+    match wanted.as_str() {
+        Some(wanted) => same(wanted, installed),
+        None => {
+            let mut wanted = wanted.items().into_iter().flatten().filter_map(Value::as_str);
+            wanted.any(|wanted| same(wanted, installed))
+        }
+    }
 }
 
 fn same(a: Str<'_>, b: Str<'_>) -> bool {

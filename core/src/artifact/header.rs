@@ -1,10 +1,10 @@
 //! What the header says: `header-info` and `type-info` as a view over their bytes, checked once as a whole.
 
 use super::{Error, Trust};
-use crate::json::{Str, Value};
+use crate::json::{self, Index, KeysError, Str, Value};
 use crate::limits;
 
-/// The verified header of an artifact. Cheap to copy; looks things up in the bytes each time.
+/// The verified header of an artifact: a view that costs nothing to make, over bytes that were checked before.
 #[derive(Clone, Copy, Debug)]
 pub struct Header<'a> {
     header_info: &'a [u8],
@@ -14,33 +14,81 @@ pub struct Header<'a> {
     type_: Value<'a>,
 }
 
-impl<'a> Header<'a> {
-    /// Checks the parts of a header and all that `artifact.md` 3 asks of them.
+/// The proof that the parts of a header keep the rules, as long as their bytes stay the same. Only [`Self::check`] makes
+/// one, so that the bytes, which may be a megabyte, are looked at once and not at each use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Checked {
+    lengths: [usize; 3],
+    /// Where the JSON object begins and ends in `header-info` and in `type-info`.
+    objects: [(usize, usize); 2],
+}
+
+impl Checked {
+    /// Checks `header-info`, `type-info` and `meta-data` and all that must hold between them. `scratch` is for the keys of
+    /// one text at a time: see [`Value::check_keys`].
     ///
     /// # Errors
     /// The first rule that is broken.
-    pub fn parse(header_info: &'a [u8], type_info: &'a [u8], meta_data: &'a [u8]) -> Result<Self, Error> {
+    pub(super) fn check(parts: [&[u8]; 3], scratch: &mut [u8]) -> Result<Self, Error> {
+        let [header_info, type_info, meta_data] = parts;
+        // What is looked up later by its key has room in the same memory.
+        let most = limits::JSON_MEMBERS.min(scratch.len() / json::ENTRY);
         let info = Value::parse(header_info).map_err(Error::HeaderInfoJson)?;
-        check_keys(info).map_err(Error::BadHeaderInfo)?;
+        info.check_keys(most, scratch)
+            .map_err(|error| keys(error, "the number of keys in header-info", Error::BadHeaderInfo))?;
         check_header_info(info).map_err(Error::BadHeaderInfo)?;
         let type_ = Value::parse(type_info).map_err(Error::TypeInfoJson)?;
-        check_keys(type_).map_err(Error::BadTypeInfo)?;
-        let header = Self { header_info, type_info, meta_data, info, type_ };
+        type_
+            .check_keys(most, scratch)
+            .map_err(|error| keys(error, "the number of keys in type-info", Error::BadTypeInfo))?;
+        let header = Header { header_info, type_info, meta_data, info, type_ };
         header.check_payloads()?;
         check_type_info(type_, header.kind()).map_err(Error::BadTypeInfo)?;
-        header.check_overlap().map_err(Error::BadTypeInfo)?;
+        header.check_overlap(scratch)?;
         if !meta_data.is_empty() {
-            let meta_data = Value::parse(meta_data).map_err(|_| Error::BadMetaData)?;
-            if meta_data.members().is_none() || check_keys(meta_data).is_err() {
+            let value = Value::parse(meta_data).map_err(|_| Error::BadMetaData)?;
+            if value.members().is_none() {
                 return Err(Error::BadMetaData);
             }
+            let checked = value.check_keys(limits::JSON_KEYS, scratch);
+            checked
+                .map_err(|error| keys(error, "the number of keys in meta-data", |_| Error::BadMetaData))?;
         }
         if header.kind().is_none() && !meta_data.is_empty() {
             return Err(Error::EmptyPayloadRule("it has meta-data"));
         }
-        Ok(header)
+        let objects = [(header_info, info), (type_info, type_)].map(|(text, value)| {
+            let begins = text.len().saturating_sub(text.trim_ascii_start().len());
+            (begins, begins.saturating_add(value.raw().len()))
+        });
+        Ok(Self { lengths: parts.map(<[u8]>::len), objects })
     }
 
+    /// The header in these buffers, which hold at their front what was checked.
+    pub(super) fn view<'a>(&self, buffers: [&'a [u8]; 3]) -> Option<Header<'a>> {
+        let [info, type_] = self.objects;
+        let [header_info, type_info, meta_data] = buffers;
+        let object = |text: &'a [u8], (begins, ends)| str::from_utf8(text.get(begins..ends)?).ok();
+        let [a, b, c] = self.lengths;
+        Some(Header {
+            header_info: header_info.get(..a)?,
+            type_info: type_info.get(..b)?,
+            meta_data: meta_data.get(..c)?,
+            info: Value::parsed_before(object(header_info, info)?),
+            type_: Value::parsed_before(object(type_info, type_)?),
+        })
+    }
+}
+
+/// Why keys are refused; `what` names their number.
+fn keys(error: KeysError, what: &'static str, bad: impl FnOnce(&'static str) -> Error) -> Error {
+    match error {
+        KeysError::Repeated => bad("an object has a key twice"),
+        KeysError::TooMany(limit) => Error::TooLarge { what, limit },
+    }
+}
+
+impl<'a> Header<'a> {
     /// What the bootstrap artifact must be beyond that (`standalone-cli.md` 6).
     pub(super) fn check_trust(&self, trust: Trust) -> Result<(), Error> {
         if trust != Trust::Bootstrap {
@@ -49,10 +97,11 @@ impl<'a> Header<'a> {
         if self.kind().is_some() {
             return Err(Error::Bootstrap("its payload type is not null"));
         }
-        if self.provides().next().is_none() {
+        if self.provides().and_then(Value::members).is_none_or(|mut members| members.next().is_none()) {
             return Err(Error::Bootstrap("it provides nothing"));
         }
-        if self.depends().any(|(key, _)| !key.is("device_type")) {
+        let mut depends = self.depends().into_iter().flatten().filter_map(Value::members).flatten();
+        if depends.any(|(key, _)| !key.is("device_type")) {
             return Err(Error::Bootstrap("it depends on more than the device type"));
         }
         Ok(())
@@ -115,22 +164,20 @@ impl<'a> Header<'a> {
         child(child(self.info, "payloads")?.items()?.next()?, "type")?.as_str()
     }
 
-    /// All that the artifact depends on: a key and a string or an array of strings.
-    pub(super) fn depends(&self) -> impl Iterator<Item = (Str<'a>, Value<'a>)> + use<'a> {
-        let of = |value| child(value, "artifact_depends").and_then(Value::members).into_iter().flatten();
-        of(self.info).chain(of(self.type_))
+    /// All that the artifact depends on, in two objects: a key and a string or an array of strings.
+    pub(super) fn depends(&self) -> [Option<Value<'a>>; 2] {
+        [self.info, self.type_].map(|part| child(part, "artifact_depends"))
     }
 
-    /// What the payload provides beyond name and group.
-    pub(super) fn provides(&self) -> impl Iterator<Item = (Str<'a>, Str<'a>)> + use<'a> {
-        let provides = child(self.type_, "artifact_provides").and_then(Value::members);
-        provides.into_iter().flatten().filter_map(|(key, value)| Some((key, value.as_str()?)))
+    /// What the payload provides beyond name and group: an object of strings.
+    pub(super) fn provides(&self) -> Option<Value<'a>> {
+        child(self.type_, "artifact_provides")
     }
 
-    /// The patterns of provides to clear; `None` when the artifact does not say, which clears everything.
-    pub(super) fn clears(&self) -> Option<impl Iterator<Item = Str<'a>> + use<'a>> {
-        let patterns = child(self.type_, "clears_artifact_provides")?.items()?;
-        Some(patterns.filter_map(Value::as_str))
+    /// The patterns of provides to clear, a list of strings; `None` when the artifact does not say, which clears
+    /// everything.
+    pub(super) fn clears(&self) -> Option<Value<'a>> {
+        child(self.type_, "clears_artifact_provides")
     }
 
     fn check_payloads(&self) -> Result<(), Error> {
@@ -147,23 +194,17 @@ impl<'a> Header<'a> {
     }
 
     /// The same key in both parts would let one override the other.
-    fn check_overlap(&self) -> Result<(), &'static str> {
-        let depends = child(self.info, "artifact_depends");
-        let twice = child(self.type_, "artifact_depends").and_then(Value::members).into_iter().flatten().any(
-            |(key, _)| {
-                key.is("device_type")
-                    || depends
-                        .and_then(Value::members)
-                        .into_iter()
-                        .flatten()
-                        .any(|(other, _)| key.chars().eq(other.chars()))
-            },
-        );
-        if twice {
-            return Err("artifact_depends repeats a key of header-info's");
+    fn check_overlap(&self, scratch: &mut [u8]) -> Result<(), Error> {
+        let [first, second] = self.depends();
+        let known = Index::of(first, scratch)
+            .map_err(|error| keys(error, "the number of keys in header-info", Error::BadTypeInfo))?;
+        let mut second = second.and_then(Value::members).into_iter().flatten();
+        if second.any(|(key, _)| key.is("device_type") || known.find(key).is_some()) {
+            return Err(Error::BadTypeInfo("artifact_depends repeats a key of header-info's"));
         }
-        if self.provides().any(|(key, _)| key.is("artifact_name") || key.is("artifact_group")) {
-            return Err("artifact_provides repeats the name or group of header-info");
+        let mut provides = self.provides().and_then(Value::members).into_iter().flatten();
+        if provides.any(|(key, _)| key.is("artifact_name") || key.is("artifact_group")) {
+            return Err(Error::BadTypeInfo("artifact_provides repeats the name or group of header-info"));
         }
         Ok(())
     }
@@ -181,14 +222,6 @@ pub fn is_payload_type(kind: &str) -> bool {
 /// The member of an object that was checked for ambiguous keys.
 fn child<'a>(value: Value<'a>, name: &str) -> Option<Value<'a>> {
     value.members()?.find(|(key, _)| key.is(name)).map(|(_, value)| value)
-}
-
-/// In unknown members too: what is ignored here may be read elsewhere.
-fn check_keys(value: Value<'_>) -> Result<(), &'static str> {
-    if value.has_ambiguous_keys(limits::JSON_MEMBERS) {
-        return Err("an object has a key twice, or too many keys");
-    }
-    Ok(())
 }
 
 fn check_object(value: Value<'_>) -> Result<(), &'static str> {

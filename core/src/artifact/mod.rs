@@ -84,7 +84,7 @@ pub enum Error {
     TypeInfoJson(json::Error),
     /// `type-info` breaks a rule.
     BadTypeInfo(&'static str),
-    /// `meta-data` is not a JSON object.
+    /// `meta-data` is not a JSON object, or an object in it has a key twice.
     BadMetaData,
     /// A state script's name breaks the grammar.
     BadScriptName(Text<64>),
@@ -154,7 +154,9 @@ impl fmt::Display for Error {
             Self::BadHeaderInfo(rule) => write!(f, "bad header-info: {rule}"),
             Self::TypeInfoJson(error) => write!(f, "bad type-info: {error}"),
             Self::BadTypeInfo(rule) => write!(f, "bad type-info: {rule}"),
-            Self::BadMetaData => f.write_str("its meta-data is not a JSON object"),
+            Self::BadMetaData => {
+                f.write_str("its meta-data is not a JSON object, or an object in it has a key twice")
+            }
             Self::BadScriptName(name) => write!(f, "bad state script name \"{name}\""),
             Self::ScriptsNotAllowed => f.write_str("it has state scripts where none may be"),
             Self::PayloadCount => f.write_str("it has not exactly one payload"),
@@ -212,7 +214,8 @@ pub struct Workspace<'b> {
     pub meta_data: &'b mut [u8],
     /// One entry per payload file listed in the manifest.
     pub files: &'b mut [ManifestEntry],
-    /// Decompressor window: a power of two, at least 32 KiB when gzip is to be read.
+    /// Decompressor window: a power of two, at least 32 KiB when gzip is to be read. Between two members it holds the keys of
+    /// the header while they are compared: [`crate::json::ENTRY`] bytes each.
     pub window: &'b mut [u8],
 }
 
@@ -223,3 +226,6 @@ pub struct ManifestEntry {
     sum: Sum,
     seen: bool,
 }
+
+#[cfg(test)]
+mod work_tests;

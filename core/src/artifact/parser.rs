@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
+use super::header::Checked;
 use super::manifest::Manifest;
 use super::tar::{Step, Tar};
 use super::{Error, Header, Parsed, Trust, Workspace, shown};
@@ -68,7 +69,8 @@ pub struct Parser<'b> {
     part: Option<Part>,
     scripts: u16,
     lengths: [usize; 3],
-    has_header: bool,
+    /// The header is verified and keeps the rules.
+    header: Option<Checked>,
     empty: bool,
     /// Digest of the payload file at hand, and its place in the manifest.
     file: Sha256,
@@ -118,7 +120,7 @@ impl<'b> Parser<'b> {
             part: None,
             scripts: 0,
             lengths: [0; 3],
-            has_header: false,
+            header: None,
             empty: false,
             file: Sha256::new(),
             file_entry: 0,
@@ -140,7 +142,7 @@ impl<'b> Parser<'b> {
         self.part = None;
         self.scripts = 0;
         self.lengths = [0; 3];
-        self.has_header = false;
+        self.header = None;
         self.empty = false;
     }
 
@@ -250,7 +252,15 @@ impl<'b> Parser<'b> {
     /// The header, once it is verified.
     #[must_use]
     pub fn header(&self) -> Option<Header<'_>> {
-        self.has_header.then(|| self.parse_header().ok()).flatten()
+        let Workspace { header_info, type_info, meta_data, .. } = &self.workspace;
+        self.header?.view([header_info, type_info, meta_data])
+    }
+
+    /// The header, once it is verified, and memory to look things up in it. Only where no member of the artifact is being
+    /// read: before the payload, after the last member, and after [`Self::restore`].
+    pub fn header_and_scratch(&mut self) -> Option<(Header<'_>, &mut [u8])> {
+        let Workspace { header_info, type_info, meta_data, window, .. } = &mut self.workspace;
+        Some((self.header?.view([header_info, type_info, meta_data])?, window))
     }
 
     /// The bytes of the last [`Parsed::FileData`], when they did not stand in the chunk.
@@ -262,7 +272,7 @@ impl<'b> Parser<'b> {
     /// Memory for `header-info` and `type-info` that come back from storage after a restart; then
     /// [`Self::restore`].
     pub fn records_mut(&mut self) -> (&mut [u8], &mut [u8]) {
-        self.has_header = false;
+        self.header = None;
         (self.workspace.header_info, self.workspace.type_info)
     }
 
@@ -272,18 +282,16 @@ impl<'b> Parser<'b> {
     /// The first rule that is broken.
     pub fn restore(&mut self, header_info: usize, type_info: usize) -> Result<(), Error> {
         self.lengths = [header_info, type_info, 0];
-        self.parse_header()?;
-        self.has_header = true;
+        self.header = Some(self.check_header()?);
         Ok(())
     }
 
-    fn parse_header(&self) -> Result<Header<'_>, Error> {
-        let [header_info, type_info, meta_data] = self.lengths;
-        Header::parse(
-            self.workspace.header_info.get(..header_info).unwrap_or_default(),
-            self.workspace.type_info.get(..type_info).unwrap_or_default(),
-            self.workspace.meta_data.get(..meta_data).unwrap_or_default(),
-        )
+    /// Checks the parts of the header. No member is being read: the window is free.
+    fn check_header(&mut self) -> Result<Checked, Error> {
+        let [a, b, c] = self.lengths;
+        let Workspace { header_info, type_info, meta_data, window, .. } = &mut self.workspace;
+        let parts = [header_info.get(..a), type_info.get(..b), meta_data.get(..c)];
+        Checked::check(parts.map(Option::unwrap_or_default), window)
     }
 
     fn listed(&self) -> &[super::ManifestEntry] {
@@ -558,12 +566,16 @@ impl<'b> Parser<'b> {
         if matches!(self.part, Some(Part::HeaderInfo | Part::Script)) {
             return Err(Error::PayloadCount);
         }
-        let trust = self.trust;
-        let header = self.parse_header()?;
-        header.check_trust(trust)?;
+        let checked = self.check_header()?;
+        self.header = Some(checked);
+        let header = self.header().ok_or(Error::BadHeaderInfo("it is missing"))?;
+        let ruled = header.check_trust(self.trust);
         let empty = header.payload_type(&mut [0; limits::PAYLOAD_TYPE]).is_none();
+        if let Err(error) = ruled {
+            self.header = None;
+            return Err(error);
+        }
         self.empty = empty;
-        self.has_header = true;
         Ok(())
     }
 }
@@ -578,7 +590,8 @@ fn limit(size: u64, limit: u64, what: &'static str) -> Result<(), Error> {
 /// `{"format":"mender","version":3}`
 fn check_version(text: &[u8]) -> Result<(), Error> {
     let value = Value::parse(text).map_err(|_| Error::BadVersion)?;
-    if value.has_ambiguous_keys(limits::JSON_MEMBERS) {
+    // Room for more keys than so short a text can have.
+    if value.check_keys(limits::VERSION, &mut [0; limits::VERSION * 2]).is_err() {
         return Err(Error::BadVersion);
     }
     let format = value.member("format").ok().flatten().and_then(Value::as_str);

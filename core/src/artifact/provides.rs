@@ -6,7 +6,7 @@ use core::fmt;
 
 use super::Header;
 use crate::deployment::Naming;
-use crate::json::{Out, Overflow, Str, Value};
+use crate::json::{Index, KeysError, Out, Overflow, Str, Value};
 use crate::limits;
 
 /// What the client appends to the name of an artifact that is neither installed nor rolled back.
@@ -21,6 +21,10 @@ pub enum MergeError {
     Stored,
     /// The result does not fit.
     TooLarge(Overflow),
+    /// There are too many patterns for so many stored provides: see [`limits::CLEARS`].
+    Clears,
+    /// The artifact provides more than the lent memory can compare.
+    Keys(KeysError),
 }
 
 impl fmt::Display for MergeError {
@@ -28,11 +32,18 @@ impl fmt::Display for MergeError {
         match self {
             Self::Stored => f.write_str("the record of what is installed is damaged"),
             Self::TooLarge(overflow) => write!(f, "they have more than {} bytes", overflow.limit),
+            Self::Clears => write!(
+                f,
+                "clears_artifact_provides has too many patterns for the provides on record: comparing them takes more \
+                 than {} bytes of work; use fewer or shorter patterns",
+                limits::CLEARS
+            ),
+            Self::Keys(error) => write!(f, "the artifact provides {error}"),
         }
     }
 }
 
-/// The provides after an update, in the front of `out`.
+/// The provides after an update, in the front of `out`. `scratch` is what the parser lends beside the header.
 ///
 /// # Errors
 /// [`MergeError`]; nothing was stored.
@@ -41,28 +52,55 @@ pub fn merge<'o>(
     header: &Header<'_>,
     naming: Naming,
     out: &'o mut [u8],
+    scratch: &mut [u8],
 ) -> Result<&'o [u8], MergeError> {
     let installed = Value::parse(installed).map_err(|_| MergeError::Stored)?;
     let mut object = Object::new(out);
     let name = header.name().ok_or(MergeError::Stored)?;
     let suffix = if naming == Naming::Good || ends_inconsistent(name) { "" } else { INCONSISTENT };
     object.member("artifact_name", format_args!("{name}{suffix}"));
-    if let Some(group) = header.group() {
+    let group = header.group();
+    if let Some(group) = group {
         object.member("artifact_group", group);
     }
+    let replacement = match naming {
+        Naming::Good | Naming::Loop => Some(Replacement::of(header, installed, scratch)?),
+        Naming::Inconsistent => None,
+    };
     for (key, value) in installed.members().ok_or(MergeError::Stored)? {
         let value = value.as_str().ok_or(MergeError::Stored)?;
-        let replaced = key.is("artifact_name") || (key.is("artifact_group") && header.group().is_some());
-        if !replaced && (naming == Naming::Inconsistent || survives(header, key)) {
+        let replaced = key.is("artifact_name") || (key.is("artifact_group") && group.is_some());
+        let survives = match &replacement {
+            Some(replacement) => !replaced && replacement.lets_survive(key)?,
+            None => !replaced,
+        };
+        if survives {
             object.member(key, value);
         }
     }
-    if naming != Naming::Inconsistent {
-        for (key, value) in header.provides() {
-            object.member(key, value);
+    if replacement.is_some() {
+        for (key, value) in header.provides().and_then(Value::members).into_iter().flatten() {
+            object.member(key, value.as_str().ok_or(MergeError::Stored)?);
         }
     }
     object.finish().map(str::as_bytes).map_err(MergeError::TooLarge)
+}
+
+/// Tries out that the provides can be stored however the update ends, before it begins: an update that is installed and
+/// cannot be committed would be rolled back.
+///
+/// # Errors
+/// [`MergeError`], which does not depend on time: trying again is of no use.
+pub fn check_merge(
+    installed: &[u8],
+    header: &Header<'_>,
+    out: &mut [u8],
+    scratch: &mut [u8],
+) -> Result<(), MergeError> {
+    // As `Good`, but with the longer name.
+    merge(installed, header, Naming::Loop, out, scratch)?;
+    merge(installed, header, Naming::Inconsistent, out, scratch)?;
+    Ok(())
 }
 
 /// The name of what is installed, in the front of `buf`; `None` where the record has none.
@@ -88,10 +126,44 @@ pub const fn unknown() -> &'static [u8] {
     br#"{"artifact_name":"unknown"}"#
 }
 
-fn survives(header: &Header<'_>, key: Str<'_>) -> bool {
-    let Some(mut patterns) = header.clears() else { return false };
-    !patterns.any(|pattern| glob(pattern, key))
-        && !header.provides().any(|(new, _)| new.chars().eq(key.chars()))
+/// What the artifact puts in the place of what is installed.
+struct Replacement<'t, 's> {
+    /// What the artifact provides.
+    new: Index<'t, 's>,
+    /// The patterns it clears; `None`: everything.
+    clears: Option<Value<'t>>,
+}
+
+impl<'t, 's> Replacement<'t, 's> {
+    fn of(header: &Header<'t>, installed: Value<'_>, scratch: &'s mut [u8]) -> Result<Self, MergeError> {
+        let clears = header.clears();
+        if let Some(clears) = clears {
+            let (mut keys, mut bytes): (usize, usize) = (0, 0);
+            for (key, _) in installed.members().into_iter().flatten() {
+                keys = keys.saturating_add(1);
+                bytes = bytes.saturating_add(key.len());
+            }
+            let patterns = clears.items().into_iter().flatten().count();
+            let there = keys.saturating_mul(clears.raw().len());
+            let back = patterns.saturating_mul(bytes);
+            if there.saturating_add(back) > limits::CLEARS {
+                return Err(MergeError::Clears);
+            }
+        }
+        Ok(Self { new: Index::of(header.provides(), scratch).map_err(MergeError::Keys)?, clears })
+    }
+
+    /// Whether a key on record is neither cleared nor given another value.
+    fn lets_survive(&self, key: Str<'_>) -> Result<bool, MergeError> {
+        let Some(clears) = self.clears else { return Ok(false) };
+        if self.new.find(key).is_some() {
+            return Ok(false);
+        }
+        let (mut key_buf, mut pattern_buf) = ([0; limits::JSON_STRING], [0; limits::JSON_STRING]);
+        let key = key.text(&mut key_buf).ok_or(MergeError::Stored)?;
+        let mut patterns = clears.items().into_iter().flatten().filter_map(Value::as_str);
+        Ok(!patterns.any(|pattern| pattern.text(&mut pattern_buf).is_some_and(|pattern| glob(pattern, key))))
+    }
 }
 
 fn ends_inconsistent(name: Str<'_>) -> bool {
@@ -100,28 +172,17 @@ fn ends_inconsistent(name: Str<'_>) -> bool {
         && name.chars().skip(len.saturating_sub(INCONSISTENT.len())).eq(INCONSISTENT.chars())
 }
 
-/// Whether `text` matches `pattern`, in which `*` is any run of characters. Goes back at most to the last star, so
-/// its time is bounded by the product of the lengths.
-fn glob(pattern: Str<'_>, text: Str<'_>) -> bool {
-    let mut pattern = pattern.chars().peekable();
-    let mut text = text.chars().peekable();
-    // Behind the last star, and where in the text that part was tried last.
-    let mut star = None;
-    loop {
-        if pattern.next_if_eq(&'*').is_some() {
-            star = Some((pattern.clone(), text.clone()));
-            continue;
-        }
-        let Some(&wanted) = text.peek() else { return pattern.peek().is_none() };
-        if pattern.next_if_eq(&wanted).is_some() {
-            text.next();
-            continue;
-        }
-        let Some((after, tried)) = &mut star else { return false };
-        tried.next();
-        pattern = after.clone();
-        text = tried.clone();
+/// Whether `text` matches `pattern`, in which `*` is any run of characters. What stands between two stars is looked for
+/// behind what was found before, and never again: the time is bounded by the sum of the lengths.
+fn glob(pattern: &str, text: &str) -> bool {
+    let Some((first, mut pattern)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(first) else { return false };
+    while let Some((between, rest)) = pattern.split_once('*') {
+        let Some((_, behind)) = text.split_once(between) else { return false };
+        text = behind;
+        pattern = rest;
     }
+    text.ends_with(pattern)
 }
 
 /// A JSON object of strings as it is written.

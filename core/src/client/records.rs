@@ -197,15 +197,21 @@ impl<P: Platform> Client<'_, P> {
             Err(error) if bootstrap && error.kind() == Kind::NotFound => None,
             Err(error) => return Err(noted(format_args!("the device type cannot be read: {error}"))),
         };
-        let header = self.parser.header().ok_or_else(|| noted(format_args!("the artifact has no header")))?;
+        let (header, scratch) = self
+            .parser
+            .header_and_scratch()
+            .ok_or_else(|| noted(format_args!("the artifact has no header")))?;
         let installed = self.hal.storage.read(Key::Provides, self.record);
         let installed =
             installed.map_err(|error| noted(format_args!("what is installed cannot be read: {error}")))?;
         let installed = installed.unwrap_or(b"{}");
         if let Some(device_type) = device_type {
-            depends::check(&header, device_type, installed)
+            depends::check(&header, device_type, installed, scratch)
                 .map_err(|error| noted(format_args!("{error}")))?;
         }
+        provides::check_merge(installed, &header, self.out, scratch)
+            .map_err(|error| noted(format_args!("the new provides could not be stored: {error}")))?;
+        let header = self.parser.header().ok_or_else(|| noted(format_args!("the artifact has no header")))?;
         let mut name = [0; limits::NAME];
         let name = header.artifact_name(&mut name);
         if self.machine.run() == Run::Daemon {
@@ -355,7 +361,7 @@ impl<P: Platform> Client<'_, P> {
 
     fn write_provides(&mut self, naming: Naming) -> Result<(), Noted> {
         let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.reason, &mut self.hal.log, reason);
-        let Some(header) = self.parser.header() else {
+        let Some((header, scratch)) = self.parser.header_and_scratch() else {
             // A loop before any artifact was accepted leaves the device as it was.
             return if naming == Naming::Loop {
                 Ok(())
@@ -366,7 +372,7 @@ impl<P: Platform> Client<'_, P> {
         let installed = self.hal.storage.read(Key::Provides, self.record);
         let installed =
             installed.map_err(|error| noted(format_args!("what is installed cannot be read: {error}")))?;
-        let merged = provides::merge(installed.unwrap_or(b"{}"), &header, naming, self.out)
+        let merged = provides::merge(installed.unwrap_or(b"{}"), &header, naming, self.out, scratch)
             .map_err(|error| noted(format_args!("the new provides could not be stored: {error}")))?;
         let mut buf = [0; checkpoint::MAX_LEN];
         let checkpoint = self.machine.checkpoint();

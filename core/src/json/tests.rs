@@ -248,35 +248,6 @@ fn a19_whatever_could_break_a_text_is_escaped() {
 }
 
 #[test]
-fn a21_keys_that_stand_twice_are_found_wherever_they_stand() {
-    let object = |keys: &[String]| {
-        let members: Vec<_> = keys.iter().map(|key| format!("\"{key}\":[{{\"v\":\"}}\"}}]")).collect();
-        format!("{{{}}}", members.join(" , "))
-    };
-    let mut keys: Vec<_> = (0..200).map(|i| format!("key{i}")).collect();
-    assert!(!value(&object(&keys)).has_ambiguous_keys(200));
-    assert!(value(&object(&keys)).has_ambiguous_keys(199));
-    // Inside a batch, at its borders, and across several.
-    for (first, second) in [(0, 1), (0, 199), (62, 63), (63, 64), (64, 65), (127, 128), (5, 130), (198, 199)]
-    {
-        let same = keys[first].to_uppercase();
-        let kept = std::mem::replace(&mut keys[second], same);
-        assert!(value(&object(&keys)).has_ambiguous_keys(200), "{first} {second}");
-        keys[second] = kept;
-    }
-    for (text, ambiguous) in [
-        (r#"{"a":1,"\u0041":2}"#, true),
-        (r#"[0,{"x":{"k":[],"y":0,"K":1}}]"#, true),
-        (r#"{"a":{"a":{"a":"a"}},"b":[{"a":1},{"a":1}]}"#, false),
-        (r#"{"a":"{\"b\":1,\"b\":2}"}"#, false),
-        (r#"{"ä":1,"Ä":2}"#, false),
-        ("[]", false),
-    ] {
-        assert_eq!(value(text).has_ambiguous_keys(9), ambiguous, "{text}");
-    }
-}
-
-#[test]
 fn values_are_skipped_whole() {
     let text = r#" [ {"a":[1,{"b":"]}"}]} , "\\" , "\"," , -1.5e+3 , true,[[]], null ] "#;
     let items: Vec<_> = value(text).items().unwrap().map(Value::raw).collect();

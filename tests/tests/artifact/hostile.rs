@@ -382,6 +382,19 @@ fn a21_the_search_for_ambiguous_keys_is_not_quadratic_in_bytes() {
 }
 
 #[test]
+fn a21_more_keys_than_can_be_compared_are_refused_with_their_limit() {
+    let object = |keys: usize| {
+        let keys: Vec<_> = (0..keys).map(|i| format!("\"k{i}\":0")).collect();
+        format!("{{{}}}", keys.join(","))
+    };
+    assert!(parse(&good().meta_data(object(3000).as_bytes()).build()).is_ok());
+    let limit = 6 * (32 << 10) / thimble_core::json::ENTRY;
+    assert!(parse(&good().meta_data(object(limit).as_bytes()).build()).is_ok());
+    let what = "the number of keys in meta-data";
+    assert_eq!(refused(good().meta_data(object(limit + 1).as_bytes())), Error::TooLarge { what, limit });
+}
+
+#[test]
 fn a22_deep_nesting_is_refused() {
     for deep in ["[".repeat(1_000_000), "{\"a\":".repeat(100_000)] {
         assert_eq!(refused(good().meta_data(deep.as_bytes())), Error::BadMetaData);

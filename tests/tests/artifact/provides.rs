@@ -7,18 +7,19 @@ use thimble_core::deployment::Naming;
 use thimble_core::json::Value;
 use thimble_hal_sim::artifact_writer::ArtifactWriter;
 
-fn with_header<T>(artifact: ArtifactWriter<'_>, look: impl FnOnce(&Header<'_>) -> T) -> T {
+fn with_header<T>(artifact: ArtifactWriter<'_>, look: impl FnOnce(&Header<'_>, &mut [u8]) -> T) -> T {
     let mut memory = Memory::new();
     let mut parser = memory.parser();
     let (_, result) = run(&mut parser, &artifact.build(), Trust::Unsigned, &mut Keys::default(), || 4096);
     assert_eq!(result, Ok(()));
-    look(&parser.header().unwrap())
+    let (header, scratch) = parser.header_and_scratch().unwrap();
+    look(&header, scratch)
 }
 
 fn merged(installed: &str, artifact: ArtifactWriter<'_>, naming: Naming) -> String {
-    with_header(artifact, |header| {
+    with_header(artifact, |header, scratch| {
         let mut out = [0; 4096];
-        let out = merge(installed.as_bytes(), header, naming, &mut out).unwrap();
+        let out = merge(installed.as_bytes(), header, naming, &mut out, scratch).unwrap();
         Value::parse(out).unwrap();
         String::from_utf8(out.to_vec()).unwrap()
     })
@@ -86,8 +87,8 @@ fn a18_names_survive_storing_whatever_their_characters() {
 #[test]
 fn an_artifact_must_fit_device_and_provides() {
     let check = |artifact, device: &str| {
-        with_header(artifact, |header| {
-            depends::check(header, device, OLD.as_bytes()).map_err(|e| e.to_string())
+        with_header(artifact, |header, scratch| {
+            depends::check(header, device, OLD.as_bytes(), scratch).map_err(|e| e.to_string())
         })
     };
     assert_eq!(check(artifact(), "d"), Ok(()));

@@ -14,7 +14,7 @@ use crate::text::Text;
 use crate::time::Instant;
 
 /// Room for a URL of the device API: a server's, a path, two names of which each byte may be written as three.
-pub(super) const API_URL: usize = limits::SERVER_URL + 6 * limits::NAME + 128;
+pub(super) const API_URL: usize = limits::SERVER_URL + 3 * (limits::STORED_NAME + limits::DEVICE_TYPE) + 128;
 
 impl<P: Platform> Client<'_, P> {
     /// The inventory scripts have ended: their output becomes the body, in the front of `out`. True: a server has
