@@ -1,6 +1,11 @@
 //! What is configured, and the fixed times.
 
+use core::fmt;
+
 use crate::time::Duration;
+
+/// The shortest interval or time limit: nothing is repeated sooner (N13).
+pub const SHORTEST: Duration = Duration::from_secs(1);
 
 /// How long the client waits to be ended by a reboot it asked for (`state-machine.md` 5).
 pub const REBOOT_WAIT: Duration = Duration::from_secs(600);
@@ -38,6 +43,65 @@ pub struct Config {
     pub update_control_map_boot_expiration: Duration,
     /// The device has policies, to be asked at the doors where no map decides.
     pub policies: bool,
+}
+
+/// A setting that a client does not start with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The field of [`Config`].
+    pub field: &'static str,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (field, least) = (self.field, SHORTEST.as_secs());
+        write!(
+            f,
+            "the setting `{field}` is shorter than {least} s: set it to {least} s or more, or leave its default"
+        )
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+impl Config {
+    /// Checks that every interval and every time limit is at least [`SHORTEST`]: with an interval of 0 a daemon would ask
+    /// its server without a pause.
+    ///
+    /// # Errors
+    /// The first field that is shorter.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let Self {
+            update_poll_interval,
+            inventory_poll_interval,
+            retry_poll_interval,
+            retry_poll_count: _,
+            retry_download_count: _,
+            resume_downloads: _,
+            state_script_timeout,
+            state_script_retry_interval,
+            state_script_retry_timeout,
+            module_timeout,
+            update_control_map_expiration,
+            update_control_map_boot_expiration,
+            policies: _,
+        } = self;
+        let times = [
+            ("update_poll_interval", update_poll_interval),
+            ("inventory_poll_interval", inventory_poll_interval),
+            ("retry_poll_interval", retry_poll_interval),
+            ("state_script_timeout", state_script_timeout),
+            ("state_script_retry_interval", state_script_retry_interval),
+            ("state_script_retry_timeout", state_script_retry_timeout),
+            ("module_timeout", module_timeout),
+            ("update_control_map_expiration", update_control_map_expiration),
+            ("update_control_map_boot_expiration", update_control_map_boot_expiration),
+        ];
+        match times.into_iter().find(|(_, time)| **time < SHORTEST) {
+            Some((field, _)) => Err(ConfigError { field }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Default for Config {

@@ -3,12 +3,12 @@
 //! Only arithmetic on lengths of time; who waits, and until when, is the caller's. Nothing here is ever saved:
 //! a restart begins every schedule anew.
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::http::RetryAfter;
 use crate::time::Duration;
 
-/// The shortest wait before anything is repeated, whatever the configuration says (`hardening.md` N13).
-pub const SHORTEST: Duration = Duration::from_secs(1);
+/// The shortest wait before anything is repeated, whatever a server says (N13).
+pub const SHORTEST: Duration = config::SHORTEST;
 
 /// The first interval of a back-off, and the floor of the reports' cap (D-15).
 const START: Duration = Duration::from_secs(60);

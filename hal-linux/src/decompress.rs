@@ -41,6 +41,11 @@ impl std::fmt::Debug for Decompressor {
 }
 
 impl Decompress for Decompressor {
+    /// Of gzip; the others bring their own.
+    fn window(&self) -> usize {
+        32 * 1024
+    }
+
     fn begin(&mut self, kind: Compression) -> Result<(), DecompressError> {
         self.stream = Stream::None;
         self.stream = match kind {

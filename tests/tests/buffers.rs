@@ -1,7 +1,11 @@
 //! The memory that a platform lends: what a buffer that is too small may cost, and what it must never cost.
 
+use thimble_core::artifact::ManifestEntry;
+use thimble_core::client::Buffers;
+use thimble_core::config::Config;
 use thimble_core::hal::{Key, Level};
 use thimble_core::machine::{Run, StopSet};
+use thimble_core::time::Duration;
 use thimble_hal_sim::runner::{self, End, Memory, Then};
 use thimble_hal_sim::sample;
 use thimble_hal_sim::sim::{Down, Handle, Smooth};
@@ -61,4 +65,100 @@ fn control_maps_that_are_longer_than_the_buffer_for_requests_outlive_a_deploymen
         assert!(record.contains(id), "{id}: {record}");
     }
     assert!(!record.contains(runner::DEPLOYMENT), "{record}");
+}
+
+/// The least memory that a client starts with.
+fn least() -> Memory {
+    Memory {
+        chunk: vec![0; Buffers::LEAST_CHUNK],
+        record: vec![0; Buffers::LEAST_RECORD],
+        out: vec![0; Buffers::LEAST_OUT],
+        name: vec![0; Buffers::LEAST_NAME],
+        header_info: vec![0; Buffers::LEAST_HEADER_INFO],
+        type_info: vec![0; Buffers::LEAST_TYPE_INFO],
+        meta_data: Vec::new(),
+        files: vec![ManifestEntry::default(); Buffers::LEAST_FILES],
+        window: vec![0; Buffers::LEAST_WINDOW],
+    }
+}
+
+/// How the deployment ends for a daemon with this memory and configuration, or why the daemon does not start.
+fn run(mut memory: Memory, config: &Config) -> Result<String, String> {
+    let artifact = sample::fitting(true);
+    let durable = runner::durable(Profile::FILES, &artifact);
+    let bench = Handle::new(durable, artifact, Box::new(Smooth));
+    bench.0.borrow_mut().config = config.clone();
+    match runner::process_in(&mut memory, &bench, Run::Daemon, StopSet::default(), &mut |_, _| Then::GoOn) {
+        End::NotStarted(why) => Err(why),
+        end @ (End::Exit(_) | End::Down(_) | End::Pruned | End::Stuck(_)) => panic!("{end:?}"),
+        End::Idle => {
+            let bench = bench.0.borrow();
+            Ok(bench.durable.server.deployments[runner::DEPLOYMENT].status().to_owned())
+        }
+    }
+}
+
+#[test]
+fn an_update_works_in_the_least_memory() {
+    assert_eq!(run(least(), &Config::default()), Ok("success".into()));
+}
+
+#[test]
+fn a_buffer_that_is_too_short_is_named_at_the_start() {
+    type Bytes = fn(&mut Memory) -> &mut Vec<u8>;
+    let buffers: [(&str, Bytes); 7] = [
+        ("chunk", |memory| &mut memory.chunk),
+        ("record", |memory| &mut memory.record),
+        ("out", |memory| &mut memory.out),
+        ("name", |memory| &mut memory.name),
+        ("header_info", |memory| &mut memory.header_info),
+        ("type_info", |memory| &mut memory.type_info),
+        ("window", |memory| &mut memory.window),
+    ];
+    for (buffer, of) in buffers {
+        let mut memory = least();
+        let least = of(&mut memory).len();
+        of(&mut memory).pop();
+        let length = least - 1;
+        let expected =
+            format!("the lent buffer `{buffer}` has a length of {length} and needs at least {least}");
+        assert_eq!(run(memory, &Config::default()), Err(expected));
+    }
+    let files = Memory { files: Vec::new(), ..least() };
+    let expected = "the lent buffer `files` has a length of 0 and needs at least 1";
+    assert_eq!(run(files, &Config::default()), Err(expected.into()));
+    let window = Memory { window: vec![0; 3 * Buffers::LEAST_WINDOW], ..least() };
+    assert!(run(window, &Config::default()).unwrap_err().ends_with("needs a power of two"));
+    // New provides are written in the one and read back in the other.
+    let out = Memory { out: vec![0; 2 * Buffers::LEAST_RECORD], ..least() };
+    let expected = format!("needs at least {}", 2 * Buffers::LEAST_RECORD);
+    assert!(run(out, &Config::default()).unwrap_err().ends_with(&expected));
+}
+
+#[test]
+fn an_interval_or_limit_of_nothing_is_named_at_the_start() {
+    type Field = fn(&mut Config) -> &mut Duration;
+    let fields: [(&str, Field); 9] = [
+        ("update_poll_interval", |config| &mut config.update_poll_interval),
+        ("inventory_poll_interval", |config| &mut config.inventory_poll_interval),
+        ("retry_poll_interval", |config| &mut config.retry_poll_interval),
+        ("state_script_timeout", |config| &mut config.state_script_timeout),
+        ("state_script_retry_interval", |config| &mut config.state_script_retry_interval),
+        ("state_script_retry_timeout", |config| &mut config.state_script_retry_timeout),
+        ("module_timeout", |config| &mut config.module_timeout),
+        ("update_control_map_expiration", |config| &mut config.update_control_map_expiration),
+        ("update_control_map_boot_expiration", |config| &mut config.update_control_map_boot_expiration),
+    ];
+    for (field, of) in fields {
+        let with = |time| {
+            let mut config = Config::default();
+            *of(&mut config) = time;
+            run(Memory::default(), &config)
+        };
+        for short in [Duration::ZERO, Duration::from_millis(999)] {
+            let why = with(short).unwrap_err();
+            assert!(why.contains(&format!("`{field}` is shorter than 1 s")), "{why}");
+        }
+        assert_eq!(with(Duration::from_secs(1)), Ok("success".into()), "{field}");
+    }
 }

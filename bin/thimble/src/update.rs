@@ -102,7 +102,9 @@ fn refused(invocation: &Invocation, error: StartError) -> Failure {
         StartError::Refused(Refusal::InProgress(_))
         | StartError::Records(_)
         | StartError::SourceTooLong
-        | StartError::TooManyServers => Failure::new(error),
+        | StartError::TooManyServers
+        | StartError::Config(_)
+        | StartError::Buffer(_) => Failure::new(error),
     }
 }
 

@@ -117,6 +117,11 @@ impl Gzip {
 }
 
 impl Decompress for Gzip {
+    /// What deflate refers back to.
+    fn window(&self) -> usize {
+        32 * 1024
+    }
+
     fn begin(&mut self, kind: Compression) -> Result<(), DecompressError> {
         match kind {
             Compression::Gzip => {

@@ -1,6 +1,7 @@
 //! The driver: the only place that calls the traits. It performs the machine's actions on a [`Hal`] and tells the
 //! machine how they ended. It decides nothing about the flow.
 
+mod buffers;
 mod doors;
 mod offer;
 mod operation;
@@ -11,15 +12,16 @@ mod summary;
 mod token;
 mod transfer;
 
+pub use buffers::{BufferError, Buffers};
 pub use doors::OPERATOR;
 pub use transfer::DownloadProgress;
 
 use core::fmt;
 use core::task::Poll;
 
-use crate::artifact::{ManifestEntry, Parser, Trust, Workspace};
+use crate::artifact::{Parser, Trust, Workspace};
 use crate::checkpoint::{Checkpoint, Unusable};
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigError};
 use crate::control::{Map, Pool};
 use crate::deployment::{Mode, Verdict};
 use crate::hal::{Clock, Hal, Level, Log, Network, Platform, Policy, ScriptRunner, UpdateModule};
@@ -40,29 +42,6 @@ use transfer::Performer;
 
 /// Steps of one [`Client::poll`] at most: it does a bounded amount of work.
 const STEPS: usize = 64;
-
-/// Memory the platform lends to the client for its life. The lengths are limits; reaching one is an error that
-/// names it.
-pub struct Buffers<'b> {
-    /// What comes from the network or a file before it is parsed: 4 KiB on a board, 256 KiB on Linux.
-    pub chunk: &'b mut [u8],
-    /// The stored provides, a server's answer: 4 KiB on a board, 64 KiB on Linux.
-    pub record: &'b mut [u8],
-    /// New provides, the body of a request: as `record`.
-    pub out: &'b mut [u8],
-    /// Names of members and files of an artifact: see [`Workspace::name`].
-    pub name: &'b mut [u8],
-    /// See [`Workspace::header_info`].
-    pub header_info: &'b mut [u8],
-    /// See [`Workspace::type_info`].
-    pub type_info: &'b mut [u8],
-    /// See [`Workspace::meta_data`].
-    pub meta_data: &'b mut [u8],
-    /// See [`Workspace::files`].
-    pub files: &'b mut [ManifestEntry],
-    /// See [`Workspace::window`].
-    pub window: &'b mut [u8],
-}
 
 /// What a client is started for.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +67,10 @@ pub enum StartError {
     SourceTooLong,
     /// There are more than [`limits::SERVERS`] servers.
     TooManyServers,
+    /// A setting that cannot be used.
+    Config(ConfigError),
+    /// A lent buffer that is too short to work with.
+    Buffer(BufferError),
 }
 
 impl fmt::Display for StartError {
@@ -112,6 +95,8 @@ impl fmt::Display for StartError {
             Self::Records(reason) => f.write_str(reason.as_str()),
             Self::SourceTooLong => write!(f, "the name of the artifact is longer than {} bytes", limits::URL),
             Self::TooManyServers => write!(f, "more than {} servers", limits::SERVERS),
+            Self::Config(error) => error.fmt(f),
+            Self::Buffer(error) => error.fmt(f),
         }
     }
 }
@@ -182,6 +167,8 @@ impl<'b, P: Platform> Client<'b, P> {
     /// # Errors
     /// [`StartError`]; nothing was changed.
     pub fn start(mut hal: Hal<P>, buffers: Buffers<'b>, start: Start<'_>) -> Result<Self, StartError> {
+        start.config.check().map_err(StartError::Config)?;
+        buffers.check(&hal.decompress).map_err(StartError::Buffer)?;
         let now = hal.clock.now();
         let servers = match start.run {
             Run::Daemon => requests::servers(&hal.agent).ok_or(StartError::TooManyServers)?,

@@ -48,6 +48,11 @@ pub enum DecompressError {
 
 /// A streaming decompressor. One stream at a time.
 pub trait Decompress {
+    /// The shortest window that its streams can be decompressed in, in bytes: a power of two, or 0 when any will do.
+    fn window(&self) -> usize {
+        0
+    }
+
     /// A new stream of this kind begins. Never called with [`Compression::None`].
     fn begin(&mut self, kind: Compression) -> Result<(), DecompressError>;
 
