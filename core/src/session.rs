@@ -18,12 +18,32 @@
 //!      |                                                     |         |
 //!      +------- 401, the first time in this request ---------+         +- 404 to NextV2: asks NextV1
 //! ```
+//!
+//! | at hand | what comes | what follows |
+//! |---|---|---|
+//! | nothing | a request, and there is a token | the inventory scripts, or the request is sent to the server of the token |
+//! | nothing | a request without a token, or one that wants a fresh one; room for a fetch | all servers asked to wait: ended, `Later`. The round has asked in vain: ended. Else spacing or identity |
+//! | spacing | time | identity |
+//! | spacing, identity, an answer about a token | a request, when it was a fetch | the same, now for the request |
+//! | identity | ready | the first server that did not ask to wait is asked for a token |
+//! | identity, an answer about a token | the device's own failure | ended: in vain |
+//! | the head of an answer | 401, the first time in this request, but not about a token | as a request without a token |
+//! | the head of an answer | 404 to `NextV2` | `NextV1` |
+//! | the head of an answer | 429 about a token | that server is left out as long as it asked for; the body |
+//! | the head of an answer | anything else | the body |
+//! | an answer about a token | a token | ended, for a fetch; else as a request with a token |
+//! | an answer about a token | none, for whatever reason | the next server that did not ask to wait; none is left: ended, in vain |
+//! | any other answer | it came | ended with what it says |
+//! | any other answer | it did not come, not all of it, or not in time | ended; three lost connections in a row drop the token |
+//! | inventory scripts | ready | ended when the server has the same; else it is sent |
 
 mod kept;
 mod words;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod walk;
 
 pub use words::{Action, Awaits, Config, Content, Event, RequestKind};
 
