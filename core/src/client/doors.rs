@@ -18,7 +18,7 @@ type Reason = Text<{ limits::REASON }>;
 
 impl<P: Platform> Client<'_, P> {
     /// A program on the device sets an update control map, as JSON. Returns after how many seconds it should be
-    /// renewed; the map is durable then.
+    /// renewed; the map is durable then, also after [`Self::terminate`], when nothing follows from it in this process.
     ///
     /// # Errors
     /// Text for people; nothing was changed.
@@ -53,7 +53,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// A person at the device lets the update pass the point it waits before, whatever holds it there. `None`: no
-    /// update waits, and nothing is changed.
+    /// update waits, or the client ends, and nothing is changed.
     pub fn approve(&mut self) -> Option<Point> {
         if self.terminated {
             return None;

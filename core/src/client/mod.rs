@@ -340,7 +340,7 @@ impl<'b, P: Platform> Client<'b, P> {
         self.hal
     }
 
-    /// A signal or a user asks for a poll or an inventory push now.
+    /// A signal or a user asks for a poll or an inventory push now. Without effect after [`Self::terminate`].
     pub fn check(&mut self, check: Check) {
         if self.terminated {
             return;
