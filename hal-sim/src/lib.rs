@@ -9,6 +9,7 @@ pub mod check;
 pub mod choose;
 pub mod doors;
 pub mod explore;
+pub mod fingerprint;
 pub mod fleet;
 #[cfg(feature = "listen")]
 pub mod listen;
@@ -19,5 +20,6 @@ pub mod sample;
 pub mod scenario;
 pub mod server;
 pub mod sim;
+mod visited;
 pub mod walk;
 pub mod world;

@@ -80,11 +80,7 @@ pub struct Simulation {
     now: Instant,
     doors: Option<Doors>,
     resume_downloads: bool,
-    steps: u16,
 }
-
-/// One run may take this many steps; more is a run that does not end.
-const MAX_STEPS: u16 = 2000;
 
 impl Simulation {
     /// A daemon whose server has a deployment.
@@ -132,7 +128,6 @@ impl Simulation {
             now: Instant::ZERO,
             doors,
             resume_downloads,
-            steps: 0,
         };
         if standalone {
             new.start(Run::Install).expect("nothing is in progress");
@@ -419,9 +414,8 @@ impl Simulation {
     }
 
     /// Everything that can be said now.
-    fn sayings(&self, machine: &Machine) -> Vec<(Label, Self)> {
-        let Some(doors) = self.doors.as_ref().and_then(Doors::spend) else { return Vec::new() };
-        let mut next = Vec::new();
+    fn sayings(&self, machine: &Machine, visit: &mut impl FnMut(Label, Self)) {
+        let Some(doors) = self.doors.as_ref().and_then(Doors::spend) else { return };
         // The driver carries these out when they begin; here they are carried out when they end, and would write what
         // could not be written before.
         let writes = match &self.process {
@@ -432,46 +426,43 @@ impl Simulation {
         };
         for said in doors.sayings(machine) {
             let mut spent = Self { doors: Some(doors.clone()), ..self.clone() };
-            next.push((Label::Said(said, ""), spent.say(said, true)));
+            visit(Label::Said(said, ""), spent.say(said, true));
             let can_fail = self.budget.failures > 0 && !writes;
             if can_fail && matches!(said, Said::Map(_) | Said::Order(..)) {
                 spent.budget.failures -= 1;
-                next.push((Label::Said(said, ", which cannot be saved"), spent.say(said, false)));
+                visit(Label::Said(said, ", which cannot be saved"), spent.say(said, false));
             }
         }
-        next
     }
 
     /// An update that waits at a door: time passes, or somebody says something, or power is lost.
-    fn waiting(&self, machine: &Machine) -> Result<Vec<(Label, Self)>, String> {
+    fn waiting(&self, machine: &Machine, visit: &mut impl FnMut(Label, Self)) -> Result<(), String> {
         let (Some(doors), Some(point)) = (&self.doors, machine.point()) else {
             return Err(format!("the machine waits for nothing at {:?}", machine.place()));
         };
         doors.waits(machine, point)?;
-        let mut next = self.sayings(machine);
         match (doors.held_by(point), machine.deadline()) {
             ((Some(said), waits), deadline) if waits >= 2 || deadline.is_none() => {
-                next.push((Label::Said(said, ", at last"), self.say(said, true)));
+                let mut new = self.say(said, true);
                 // Who asks the server hears of it when the time has come.
-                if matches!(said, Said::Server(_)) && !next.is_empty() {
-                    next.pop();
-                    let mut new = self.say(said, true);
+                if matches!(said, Said::Server(_)) {
                     new.pass_time();
-                    next.push((Label::Said(said, ", at last"), new));
                 }
+                visit(Label::Said(said, ", at last"), new);
             }
             (_, Some(_)) => {
                 let mut new = self.clone();
                 new.pass_time();
-                next.push((Label::Waits, new));
+                visit(Label::Waits, new);
             }
             (_, None) => return Err(format!("it waits for nothing before {}", point.name())),
         }
+        self.sayings(machine, visit);
         if self.budget.losses > 0 {
-            next.push((Label::Lost, self.lose()?));
-            next.extend(self.spoil()?);
+            visit(Label::Lost, self.lose()?);
+            self.spoil(visit)?;
         }
-        Ok(next)
+        Ok(())
     }
 
     fn pass_time(&mut self) {
@@ -485,14 +476,14 @@ impl Simulation {
     }
 
     /// Power is lost, and the record of the maps is damaged.
-    fn spoil(&self) -> Result<Option<(Label, Self)>, String> {
-        let Some(doors) = self.doors.as_ref().and_then(Doors::spend) else { return Ok(None) };
-        if !self.world.records.contains_key(&Key::ControlMaps) {
-            return Ok(None);
+    fn spoil(&self, visit: &mut impl FnMut(Label, Self)) -> Result<(), String> {
+        let Some(doors) = self.doors.as_ref().and_then(Doors::spend) else { return Ok(()) };
+        if self.world.records.contains_key(&Key::ControlMaps) {
+            let mut new = Self { doors: Some(doors), ..self.clone() };
+            new.world.records.insert(Key::ControlMaps, b"{".to_vec());
+            visit(Label::Spoiled, new.lose()?);
         }
-        let mut new = Self { doors: Some(doors), ..self.clone() };
-        new.world.records.insert(Key::ControlMaps, b"{".to_vec());
-        Ok(Some((Label::Spoiled, new.lose()?)))
+        Ok(())
     }
 
     fn save(&mut self, machine: &Machine) {
@@ -505,90 +496,76 @@ impl Simulation {
     }
 
     /// Every way the operation can fail, with what it leaves behind.
-    fn failures(&self, op: Op) -> Vec<(&'static str, Self, Outcome)> {
-        let plain = || {
-            let mut new = self.clone();
-            new.budget.failures -= 1;
+    fn failures(&self, op: Op, visit: &mut impl FnMut(&'static str, Self, Outcome)) {
+        let mut plain = self.clone();
+        plain.budget.failures -= 1;
+        let failed = Outcome::Failure;
+        let changed = |change: fn(&mut World)| {
+            let mut new = plain.clone();
+            change(&mut new.world);
             new
         };
-        let failed = |what| (what, plain(), Outcome::Failure);
+        let is_down = |world: &mut World| world.server.down = true;
         match op {
             Op::Save | Op::SaveProvides(_) | Op::ClearData => {
-                let mut new = plain();
-                let trouble = &mut new.trouble;
+                let trouble = &mut plain.trouble;
                 trouble.provides |= matches!(op, Op::SaveProvides(_));
                 trouble.clear |= op == Op::ClearData;
                 trouble.save |= op == Op::Save;
-                vec![(" cannot be written", new, Outcome::Failure)]
+                visit(" cannot be written", plain, failed);
             }
-            Op::RunScript(_, 0) => vec![
-                failed(" fails"),
-                (" cannot be read", plain(), Outcome::Refused),
-                (" asks for later, for ever", plain(), Outcome::Later(None)),
-            ],
-            Op::SaveMaps => vec![failed(" cannot be written")],
-            Op::RunScript(..) | Op::End => vec![],
-            Op::AskPolicy(_) => vec![failed(" says no")],
-            Op::CheckVersion => vec![failed(" fails")],
-            Op::Prepare => vec![failed(" is refused")],
+            Op::RunScript(_, 0) => {
+                visit(" fails", plain.clone(), failed);
+                visit(" cannot be read", plain.clone(), Outcome::Refused);
+                visit(" asks for later, for ever", plain, Outcome::Later(None));
+            }
+            Op::SaveMaps => visit(" cannot be written", plain, failed),
+            Op::RunScript(..) | Op::End => {}
+            Op::AskPolicy(_) => visit(" says no", plain, failed),
+            Op::CheckVersion => visit(" fails", plain, failed),
+            Op::Prepare => visit(" is refused", plain, failed),
             Op::Stream(_) => {
-                let mut new = plain();
-                new.world.device.receive();
-                if new.mistake == Some(Mistake::BrokenPayloadIsTaken) {
-                    return vec![(" breaks off", new, Outcome::Success)];
-                }
-                vec![(" breaks off", new, Outcome::Failure)]
+                let taken = self.mistake == Some(Mistake::BrokenPayloadIsTaken);
+                plain.world.device.receive();
+                visit(" breaks off", plain, if taken { Outcome::Success } else { failed });
             }
             Op::CallModule(call) if call.is_query() => {
-                if self.mistake == Some(Mistake::FailedQueryIsYes) {
-                    return vec![(" fails", plain(), Outcome::Success)];
-                }
-                vec![failed(" fails")]
+                let yes = self.mistake == Some(Mistake::FailedQueryIsYes);
+                visit(" fails", plain, if yes { Outcome::Success } else { failed });
             }
             Op::CallModule(call) => {
-                let mut half = plain();
+                let mut half = plain.clone();
                 half.world.device.half_call(call);
-                let mut late = plain();
+                let mut late = plain.clone();
                 late.world.device.call(call);
-                let mut all = vec![failed(" fails"), (" fails in the middle", half, Outcome::Failure)];
-                all.push((" fails after its work", late, Outcome::Failure));
-                if call == Call::Cleanup {
-                    for (_, new, _) in &mut all {
+                let all =
+                    [(" fails", plain), (" fails in the middle", half), (" fails after its work", late)];
+                for (what, mut new) in all {
+                    if call == Call::Cleanup {
                         // The client removes the tree whatever the module says.
                         new.world.device.clean();
                         new.trouble.cleanup = true;
                     }
+                    visit(what, new, failed);
                 }
-                all
             }
-            Op::Reboot => vec![failed(" does not happen")],
+            Op::Reboot => visit(" does not happen", plain, failed),
             Op::Request(ApiCall::Status { .. }) => {
-                let mut down = plain();
-                down.world.server.down = true;
-                let mut aborted = plain();
-                aborted.world.server.aborted = true;
-                vec![
-                    failed(" is not answered once"),
-                    (" is not answered any more", down, Outcome::Failure),
-                    (" is answered 409", aborted, Outcome::Aborted),
-                    (" is refused", plain(), Outcome::Refused),
-                ]
+                visit(" is not answered once", plain.clone(), failed);
+                visit(" is not answered any more", changed(is_down), failed);
+                visit(" is answered 409", changed(|world| world.server.aborted = true), Outcome::Aborted);
+                visit(" is refused", plain, Outcome::Refused);
             }
             Op::Request(ApiCall::Log) => {
-                let mut down = plain();
-                down.world.server.down = true;
-                vec![
-                    failed(" is not answered once"),
-                    (" is not answered any more", down, Outcome::Failure),
-                    (" is refused", plain(), Outcome::Refused),
-                ]
+                visit(" is not answered once", plain.clone(), failed);
+                visit(" is not answered any more", changed(is_down), failed);
+                visit(" is refused", plain, Outcome::Refused);
             }
             Op::Request(ApiCall::ControlMap) => {
-                let mut down = plain();
-                down.world.server.down = true;
-                vec![failed(" fails"), (" is not answered any more", down, Outcome::Failure)]
+                visit(" is not answered any more", changed(is_down), failed);
+                visit(" fails", plain, failed);
             }
-            Op::Request(ApiCall::Next | ApiCall::Inventory) => vec![failed(" fails")],
+            Op::Request(ApiCall::Next | ApiCall::Inventory) => visit(" fails", plain, failed),
         }
     }
 
@@ -633,8 +610,7 @@ impl Simulation {
     }
 
     /// What a user can do with an update that rests.
-    fn verbs(&self, success: bool) -> Result<Vec<(Label, Self)>, String> {
-        let mut next = Vec::new();
+    fn verbs(&self, success: bool, visit: &mut impl FnMut(Label, Self)) -> Result<(), String> {
         if self.world.checkpoint().is_none() {
             // A device without a record is as it was, or is what its name says, once its user has rebooted it.
             let mut world = self.world.clone();
@@ -643,26 +619,28 @@ impl Simulation {
             if success && world.name().ends_with(SUFFIX) {
                 return Err("exit status 0 for an inconsistent device".into());
             }
-            return Ok(next);
+            return Ok(());
         }
+        let mut refused = true;
         for verb in [Verb::Resume, Verb::Commit, Verb::Rollback] {
             let mut new = self.clone();
             // Whoever has stopped once does not stop there again.
             new.stop_before = StopSet::default();
             if new.start(Run::Continue(verb)).is_ok() {
-                next.push((Label::Verb(verb), new));
+                visit(Label::Verb(verb), new);
+                refused = false;
             }
         }
-        if next.is_empty() {
+        if refused {
             return Err("an update in progress, and every verb is refused".into());
         }
         if self.world.device.profile.slots && !self.world.device.is_settled() && self.world.device.boots == 0
         {
             let mut new = self.clone();
             new.world.power_cycle();
-            next.push((Label::UserReboots, new));
+            visit(Label::UserReboots, new);
         }
-        Ok(next)
+        Ok(())
     }
 }
 
@@ -702,17 +680,14 @@ impl fmt::Display for Label {
 impl Model for Simulation {
     type Label = Label;
 
-    fn next(&self) -> Result<Vec<(Label, Self)>, String> {
+    fn next(&self, visit: &mut impl FnMut(Label, Self)) -> Result<(), String> {
         if let Some(wrong) = self.doors.as_ref().and_then(|doors| doors.wrong.clone()) {
             return Err(wrong);
         }
-        if self.steps > MAX_STEPS {
-            return Err(format!("not over after {MAX_STEPS} steps"));
-        }
         let (machine, op) = match &self.process {
             Process::Runs(machine, Some((_, op))) => (machine, *op),
-            Process::Runs(machine, None) => return self.waiting(machine),
-            Process::Rests { success } => return self.verbs(*success),
+            Process::Runs(machine, None) => return self.waiting(machine, visit),
+            Process::Rests { success } => return self.verbs(*success, visit),
             Process::Ended => {
                 if let Some(doors) = self.doors.as_ref().filter(|_| !self.trouble.clear) {
                     doors.at_end(self.world.records.get(&Key::ControlMaps).map(Vec::as_slice))?;
@@ -720,7 +695,7 @@ impl Model for Simulation {
                 if !self.world.server.statuses.is_empty() || self.world.server.aborted {
                     check::at_end(&self.world, self.trouble)?;
                 }
-                return Ok(Vec::new());
+                return Ok(());
             }
         };
         check::before(op, &self.world, machine, self.trouble)?;
@@ -729,41 +704,38 @@ impl Model for Simulation {
             return Err("the record is written again though nothing has changed".into());
         }
         let label = |what| Label::Step(machine.place(), op, what);
-        let mut next = self.sayings(machine);
-
         let mut good = self.clone();
         let outcome = good.perform(op);
         if op == Op::Reboot {
             let mut rebooted = self.clone();
             rebooted.reboot()?;
-            next.push((label(""), rebooted));
+            visit(label(""), rebooted);
         } else {
-            next.push((label(if outcome == Outcome::Failure { " fails" } else { "" }), good.done(outcome)));
+            visit(label(if outcome == Outcome::Failure { " fails" } else { "" }), good.done(outcome));
         }
+        self.sayings(machine, visit);
         if let (Op::AskPolicy(_), Some(doors)) = (op, self.doors.as_ref().and_then(Doors::spend)) {
             let new = Self { doors: Some(doors), ..self.clone() };
-            next.push((label(" says not now"), new.done(Outcome::Later(Some(60)))));
+            visit(label(" says not now"), new.done(Outcome::Later(Some(60))));
         }
         if self.budget.failures > 0 {
-            for (what, new, outcome) in self.failures(op) {
-                next.push((label(what), later(&new, op, outcome)));
-            }
+            self.failures(op, &mut |what, new, outcome| visit(label(what), later(&new, op, outcome)));
         }
         if self.budget.losses > 0 {
-            next.push((label(" ** power lost before"), self.lose()?));
-            next.push((label(" ** power lost after"), good.lose()?));
-            next.extend(self.spoil()?);
+            visit(label(" ** power lost before"), self.lose()?);
+            visit(label(" ** power lost after"), good.lose()?);
+            self.spoil(visit)?;
             if let Op::CallModule(call) = op {
                 let mut half = self.clone();
                 half.world.device.half_call(call);
-                next.push((label(" ** power lost inside"), half.lose()?));
+                visit(label(" ** power lost inside"), half.lose()?);
             } else if let Op::Stream(_) = op {
                 let mut half = self.clone();
                 half.world.device.receive();
-                next.push((label(" ** power lost inside"), half.lose()?));
+                visit(label(" ** power lost inside"), half.lose()?);
             }
         }
-        Ok(next)
+        Ok(())
     }
 }
 

@@ -4,12 +4,10 @@
 use thimble_core::control::Action;
 use thimble_core::deployment::Point;
 use thimble_hal_sim::doors::{DEPLOYMENT, Doors, Server, from_server};
-use thimble_hal_sim::explore::explore;
+use thimble_hal_sim::explore::{Limits, explore};
 use thimble_hal_sim::model::{Budget, Mistake, Simulation};
 use thimble_hal_sim::walk::{Said, controlled};
 use thimble_hal_sim::world::Profile;
-
-const LIMIT: usize = 20_000_000;
 
 const PROFILES: [(&str, Profile); 3] = [
     ("A/B slots", Profile::SLOTS),
@@ -36,7 +34,7 @@ fn machine_of(profiles: &[(&str, Profile)], events: u8, failures: u8, losses: u8
                 None,
             );
             let what = format!("{name}, {who}, {events} said, {failures} failures, {losses} losses");
-            match explore(start, LIMIT) {
+            match explore(start, Limits::default()) {
                 Ok(counts) => println!("{what}: {counts}"),
                 Err(failing) => panic!("{what}:\n{failing}"),
             }
@@ -75,7 +73,7 @@ fn every_built_in_mistake_about_the_doors_is_found() {
         let budget = Budget { failures: 0, losses: 1 };
         let start =
             Simulation::controlled(Profile::SLOTS, budget, Doors::new(1, false, paused), Some(mistake));
-        let failing = explore(start, LIMIT).expect_err(&format!("{mistake:?} goes unnoticed"));
+        let failing = explore(start, Limits::default()).expect_err(&format!("{mistake:?} goes unnoticed"));
         println!("{mistake:?}, after {} steps: {}", failing.path.len(), failing.wrong);
     }
 }

@@ -1,11 +1,9 @@
 //! Everything that can happen to an update: up to two failures and two losses of power, at every point.
 
 use thimble_core::machine::Stop;
-use thimble_hal_sim::explore::explore;
+use thimble_hal_sim::explore::{Limits, explore};
 use thimble_hal_sim::model::{Budget, Mistake, Simulation};
 use thimble_hal_sim::world::Profile;
-
-const LIMIT: usize = 4_000_000;
 
 const PROFILES: [(&str, Profile); 5] = [
     ("A/B slots", Profile::SLOTS),
@@ -19,7 +17,7 @@ const PROFILES: [(&str, Profile); 5] = [
 fn daemon_survives_two_failures_and_two_losses() {
     for (name, profile) in PROFILES {
         let budget = Budget { failures: 2, losses: 2 };
-        match explore(Simulation::daemon(profile, budget, None), LIMIT) {
+        match explore(Simulation::daemon(profile, budget, None), Limits::default()) {
             Ok(counts) => println!("daemon, {name}: {counts}"),
             Err(failing) => panic!("daemon, {name}:\n{failing}"),
         }
@@ -39,7 +37,7 @@ fn daemon_that_resumes_downloads_survives_two_failures_and_two_losses() {
 
 fn resuming(budget: Budget) {
     for (name, profile) in PROFILES {
-        match explore(Simulation::resuming_daemon(profile, budget), LIMIT) {
+        match explore(Simulation::resuming_daemon(profile, budget), Limits::default()) {
             Ok(counts) => println!("resuming daemon, {name}: {counts}"),
             Err(failing) => panic!("resuming daemon, {name}:\n{failing}"),
         }
@@ -51,7 +49,7 @@ fn command_line_survives_two_failures_and_two_losses() {
     for (name, profile) in PROFILES {
         for stop in core::iter::once(None).chain(Stop::ALL.map(Some)) {
             let budget = Budget { failures: 2, losses: if stop.is_none() { 2 } else { 1 } };
-            match explore(Simulation::command_line(profile, budget, stop), LIMIT) {
+            match explore(Simulation::command_line(profile, budget, stop), Limits::default()) {
                 Ok(counts) => println!("command line, {name}, {stop:?}: {counts}"),
                 Err(failing) => panic!("command line, {name}, {stop:?}:\n{failing}"),
             }
@@ -70,7 +68,7 @@ fn every_built_in_mistake_is_found() {
         (Mistake::BrokenPayloadIsTaken, Profile::SLOTS),
     ] {
         let budget = Budget { failures: 2, losses: 1 };
-        let failing = explore(Simulation::daemon(profile, budget, Some(mistake)), LIMIT)
+        let failing = explore(Simulation::daemon(profile, budget, Some(mistake)), Limits::default())
             .expect_err(&format!("{mistake:?} goes unnoticed"));
         println!("{mistake:?}, after {} steps: {}", failing.path.len(), failing.wrong);
         assert!(!failing.path.is_empty());

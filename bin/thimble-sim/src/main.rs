@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use thimble_hal_sim::explore::explore;
+use thimble_hal_sim::explore::{Limits, explore};
 use thimble_hal_sim::model::{Budget, Simulation};
 use thimble_hal_sim::scenario;
 use thimble_hal_sim::world::Profile;
@@ -38,9 +38,6 @@ Examples:
 
 Words of a scenario:
 ";
-
-/// More configurations than any budget that is taken needs.
-const LIMIT: usize = 20_000_000;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -141,7 +138,7 @@ fn walk(out: &mut dyn Write, budget: Budget) -> io::Result<bool> {
             ("daemon that resumes downloads", Simulation::resuming_daemon(profile, budget)),
             ("command line", Simulation::command_line(profile, budget, None)),
         ] {
-            match explore(start, LIMIT) {
+            match explore(start, Limits::default()) {
                 Ok(counts) => writeln!(out, "{who}, {name}: {counts}")?,
                 Err(failing) => {
                     writeln!(out, "{who}, {name}:\n{failing}")?;
