@@ -5,7 +5,7 @@ use thimble_core::deployment::{Call, Status};
 use thimble_core::machine::{ApiCall, Machine, Op};
 use thimble_core::script::{ScriptState, Transition};
 
-use crate::world::{Content, NEW, OLD, SUFFIX, World};
+use crate::world::{Content, Device, Name};
 
 /// What went wrong with the records so far: some promises depend on them being writable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -59,8 +59,13 @@ const fn tags_of_scripts(transition: Transition) -> Option<&'static [Tag]> {
 ///
 /// # Errors
 /// What is wrong.
-pub fn before(op: Op, world: &World, machine: &Machine, trouble: Trouble) -> Result<(), String> {
-    let record = world.checkpoint();
+pub fn before(
+    op: Op,
+    record: Option<&Checkpoint>,
+    device: &Device,
+    machine: &Machine,
+    trouble: Trouble,
+) -> Result<(), String> {
     let needed = match op {
         Op::CallModule(call) => tags_of_call(call),
         Op::RunScript(transition, _) => tags_of_scripts(transition),
@@ -86,26 +91,22 @@ pub fn before(op: Op, world: &World, machine: &Machine, trouble: Trouble) -> Res
     if let Some(tags) = needed
         && (forward || !trouble.save)
     {
-        let tag = record.as_ref().map(|record| record.tag);
+        let tag = record.map(|record| record.tag);
         if !tag.is_some_and(|tag| tags.contains(&tag)) {
             return Err(format!("{op:?} is begun while the record says {tag:?}"));
         }
-        if record.as_ref() != Some(machine.checkpoint()) {
+        if record != Some(machine.checkpoint()) {
             return Err(format!("{op:?} is begun before the record is written"));
         }
     }
     match op {
-        Op::CallModule(Call::ArtifactInstall) if world.device.tree && !world.device.staged => {
+        Op::CallModule(Call::ArtifactInstall) if device.tree && !device.staged => {
             Err("an update is installed that was not verified".into())
         }
-        Op::CallModule(call) if call != Call::Cleanup && !world.device.tree && !trouble.save => {
+        Op::CallModule(call) if call != Call::Cleanup && !device.tree && !trouble.save => {
             Err(format!("{call} is called without a work tree"))
         }
-        Op::Request(ApiCall::Status { status: Status::Success, .. }) => {
-            let device = &world.device;
-            let good = !device.profile.payload || (device.content() == Content::New && device.is_settled());
-            if good { Ok(()) } else { Err("success is reported for an update that is not committed".into()) }
-        }
+        Op::Request(ApiCall::Status { status: Status::Success, .. }) => before_success(device),
         Op::CallModule(_)
         | Op::RunScript(..)
         | Op::Reboot
@@ -122,38 +123,56 @@ pub fn before(op: Op, world: &World, machine: &Machine, trouble: Trouble) -> Res
     }
 }
 
+/// Before the server is told success.
+///
+/// # Errors
+/// What is wrong.
+pub fn before_success(device: &Device) -> Result<(), String> {
+    let good = !device.profile.payload || (device.content() == Content::New && device.is_settled());
+    if good { Ok(()) } else { Err("success is reported for an update that is not committed".into()) }
+}
+
+/// How things stand when an update is over.
+#[derive(Clone, Copy, Debug)]
+pub struct End<'a> {
+    /// There is a record of an update.
+    pub record: bool,
+    /// The device.
+    pub device: &'a Device,
+    /// The name on record.
+    pub name: Name,
+    /// The final status that the server heard last.
+    pub verdict: Option<Status>,
+}
+
 /// The update is over: does the name say what runs, does the server know, is nothing left behind?
 ///
 /// # Errors
 /// What is wrong.
-pub fn at_end(world: &World, trouble: Trouble) -> Result<(), String> {
-    let device = &world.device;
-    let name = world.name();
-    if world.records.contains_key(&thimble_core::hal::Key::Checkpoint) && !trouble.clear {
+pub fn at_end(end: End<'_>, trouble: Trouble) -> Result<(), String> {
+    let End { record, device, name, verdict } = end;
+    if record && !trouble.clear {
         return Err("the update is over and its record is still there".into());
     }
-    let stays_old = trouble.provides && name == OLD;
-    if !name.ends_with(SUFFIX) && !stays_old {
-        let named = match name.as_str() {
-            NEW => Content::New,
-            OLD => Content::Old,
-            other => return Err(format!("the name on record is {other:?}")),
-        };
+    let stays_old = trouble.provides && name == Name::Old;
+    let named = match name {
+        Name::New => Some(Content::New),
+        Name::Old => Some(Content::Old),
+        Name::Inconsistent => None,
+    };
+    if let Some(named) = named.filter(|_| !stays_old) {
         if device.profile.payload && device.content() != named {
             return Err(format!("the name on record is {name:?}, what runs is {:?}", device.content()));
         }
         if !device.is_settled() {
-            return Err(format!("the update is over, and the next boot is not what runs ({name})"));
+            return Err(format!("the update is over, and the next boot is not what runs ({name:?})"));
         }
     }
-    if name.matches(SUFFIX).count() > 1 {
-        return Err(format!("the suffix was doubled: {name}"));
-    }
-    match world.server.verdict() {
-        Some(Status::Success) if name != NEW && !stays_old => {
+    match verdict {
+        Some(Status::Success) if name != Name::New && !stays_old => {
             Err(format!("the server was told success, the name on record is {name:?}"))
         }
-        Some(Status::Failure) if name == NEW && !trouble.cleanup => {
+        Some(Status::Failure) if name == Name::New && !trouble.cleanup => {
             Err("the server was told failure, and the new name is on record without the suffix".into())
         }
         Some(_) | None => Ok(()),

@@ -18,7 +18,7 @@ use thimble_core::time::Instant;
 use crate::check::{self, Trouble};
 use crate::doors::{self, Doors, Said};
 use crate::explore::Model;
-use crate::world::{NEW, Profile, Reboot, SUFFIX, World, provides};
+use crate::world::{NEW, Name, Profile, Reboot, SUFFIX, World, provides};
 
 /// How much may go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -615,7 +615,7 @@ impl Simulation {
             // A device without a record is as it was, or is what its name says, once its user has rebooted it.
             let mut world = self.world.clone();
             world.power_cycle();
-            check::at_end(&world, self.trouble)?;
+            at_end(&world, self.trouble)?;
             if success && world.name().ends_with(SUFFIX) {
                 return Err("exit status 0 for an inconsistent device".into());
             }
@@ -693,13 +693,13 @@ impl Model for Simulation {
                     doors.at_end(self.world.records.get(&Key::ControlMaps).map(Vec::as_slice))?;
                 }
                 if !self.world.server.statuses.is_empty() || self.world.server.aborted {
-                    check::at_end(&self.world, self.trouble)?;
+                    at_end(&self.world, self.trouble)?;
                 }
                 return Ok(());
             }
         };
-        check::before(op, &self.world, machine, self.trouble)?;
         let saved = self.world.checkpoint();
+        check::before(op, saved.as_ref(), &self.world.device, machine, self.trouble)?;
         if op == Op::Save && self.doors.is_some() && saved.as_ref() == Some(machine.checkpoint()) {
             return Err("the record is written again though nothing has changed".into());
         }
@@ -737,6 +737,13 @@ impl Model for Simulation {
         }
         Ok(())
     }
+}
+
+/// The update is over; see [`check::at_end`].
+fn at_end(world: &World, trouble: Trouble) -> Result<(), String> {
+    let record = world.records.contains_key(&Key::Checkpoint);
+    let (name, verdict) = (Name::read(&world.name())?, world.server.verdict());
+    check::at_end(check::End { record, device: &world.device, name, verdict }, trouble)
 }
 
 /// The operation ends; a script that asks for later for ever does so until its time is up.

@@ -296,6 +296,32 @@ pub const PAYLOAD: &[u8] = b"what the new artifact brings";
 /// What an inconsistent name ends in.
 pub const SUFFIX: &str = "_INCONSISTENT";
 
+/// The artifact name on record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Name {
+    /// [`OLD`].
+    Old,
+    /// [`NEW`].
+    New,
+    /// [`NEW`] with [`SUFFIX`].
+    Inconsistent,
+}
+
+impl Name {
+    /// The name of this text.
+    ///
+    /// # Errors
+    /// It is none of the three.
+    pub fn read(text: &str) -> Result<Self, String> {
+        match text {
+            OLD => Ok(Self::Old),
+            NEW => Ok(Self::New),
+            _ if text.strip_suffix(SUFFIX) == Some(NEW) => Ok(Self::Inconsistent),
+            _ => Err(format!("the name on record is {text:?}")),
+        }
+    }
+}
+
 impl World {
     /// A device that runs [`OLD`], and a server that has a deployment for it.
     #[must_use]
