@@ -1,6 +1,6 @@
 //! What the server gets to know of a device that runs Linux: its servers' addresses, its identity, its inventory.
 //!
-//! Identity and inventory are the output of programs of the device's owner (`spec/server-api.md` 7.3). Each has ten
+//! Identity and inventory are the output of programs of the device's owner (SERVER-53, SERVER-54). Each has ten
 //! seconds; then its whole process group is ended. An inventory program that fails is left out; without an identity
 //! there is no authentication.
 
@@ -23,7 +23,7 @@ use crate::process::{Options, Process, Stdout, log_output};
 use crate::trust::{Untrusted, check_program};
 use crate::wait::PollSet;
 
-/// How long a program may take (`hardening.md` L13).
+/// How long a program may take (L13).
 const TIME: Duration = Duration::from_secs(10);
 
 /// Between SIGTERM and SIGKILL for one that took too long.
@@ -256,7 +256,7 @@ impl<K: DeviceKey> Agent for DeviceAgent<K> {
     }
 }
 
-/// The inventory programs by name (`hardening.md` L18). No directory is no programs.
+/// The inventory programs by name (L18). No directory is no programs.
 fn programs(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

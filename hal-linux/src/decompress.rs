@@ -5,7 +5,7 @@ use thimble_core::artifact::Gzip;
 use thimble_core::hal::{Compression, Decompress, DecompressError, Decompressed};
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
-/// What xz may take, in bytes: Mender's tools write with a dictionary of 64 MiB (`hardening.md` A20).
+/// What xz may take, in bytes: Mender's tools write with a dictionary of 64 MiB (A20).
 const XZ_MEMORY: u64 = 96 * 1024 * 1024;
 
 /// Largest window of zstd, as a power of two: the 8 MiB that every decoder has to offer.

@@ -1,4 +1,4 @@
-//! Files relative to directory handles: never through a planted link, never over what is there (`hardening.md` D6).
+//! Files relative to directory handles: never through a planted link, never over what is there (D6).
 
 use std::fs::{self, File};
 use std::io;

@@ -1,5 +1,5 @@
-//! The device's key: who this device is to the server (`server-api.md` 2.3). Losing it is losing the device's
-//! identity, so one is made only where there certainly is none (`hardening.md` D2 to D4).
+//! The device's key: who this device is to the server (SERVER-18). Losing it is losing the device's
+//! identity, so one is made only where there certainly is none (D2 to D4).
 
 use std::fmt;
 use std::fs::{self, File};
@@ -110,7 +110,7 @@ impl DeviceKey {
         &self.public_pem
     }
 
-    /// The value of `X-MEN-Signature` for `body`: base64 in one line (`server-api.md` 2.1).
+    /// The value of `X-MEN-Signature` for `body`: base64 in one line (SERVER-13).
     pub fn sign(&self, body: &[u8]) -> Result<String, KeyError> {
         let random = SystemRandom::new();
         let signature = match &self.pair {

@@ -1,5 +1,5 @@
-//! HTTP/1.1 and TLS over non-blocking sockets, and files read as if they were responses (`server-api.md`,
-//! `hardening.md` 5).
+//! HTTP/1.1 and TLS over non-blocking sockets, and files read as if they were responses: SERVER-70
+//! to SERVER-84, and the rules of the network in `docs/rules/hardening.md`.
 //!
 //! One request at a time, each on connections of its own that are closed behind it: nothing of one response can
 //! reach the next (N4, N5, N28). Memory is bounded whatever the peer sends: a head has 16 KiB at most, and a body
@@ -44,7 +44,7 @@ use crate::wait::PollSet;
 pub struct NetworkConfig {
     /// `ServerCertificate`: trusted besides the system's roots.
     pub server_certificate: Option<PathBuf>,
-    /// `SkipVerify`: no server has to prove who it is. A warning at each connection says so (ruling R-13).
+    /// `SkipVerify`: no server has to prove who it is. A warning at each connection says so.
     pub skip_verify: bool,
     /// `HttpsClient.Certificate`; goes with the key.
     pub client_certificate: Option<PathBuf>,
@@ -54,7 +54,7 @@ pub struct NetworkConfig {
     pub proxies: Proxies,
 }
 
-/// How long, and how much, at most (`server-api.md` 8.3).
+/// How long, and how much, at most (SERVER-70 to SERVER-73).
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Looking up a name.
@@ -126,7 +126,7 @@ enum State {
 
 impl HttpNetwork {
     /// Reads the configured certificates once: one that is missing, empty, garbage or without its key is an error
-    /// now, not at the first request (`hardening.md` N22).
+    /// now, not at the first request (N22).
     pub fn new(config: NetworkConfig, log: SharedLog) -> Result<Self, SetupError> {
         Self::with_limits(config, log, Limits::default())
     }

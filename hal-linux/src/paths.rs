@@ -1,4 +1,4 @@
-//! Where things are: the directories of `spec/standalone-cli.md` 8 and everything in them (section 9).
+//! Where things are: the directories of CLI-70 and everything in them (CLI-71, CLI-72).
 
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};

@@ -193,7 +193,7 @@ impl agent::DeviceKey for AuthKey {
 
 const KIB: usize = 1024;
 
-/// The lengths of [`Buffers`] in their order, but for the files of the manifest: the limits of `artifact.md` 8.
+/// The lengths of [`Buffers`] in their order, but for the files of the manifest: the limits of ARTIFACT-50 to ARTIFACT-58.
 const LENGTHS: [usize; 8] =
     [128 * KIB, 64 * KIB, 64 * KIB, 4 * KIB, 64 * KIB, 64 * KIB, 1024 * KIB, 128 * KIB];
 

@@ -1,7 +1,7 @@
 //! Child processes: state scripts, update modules, the reboot command.
 //!
 //! A child runs in a process group of its own, with standard input from nowhere, no descriptor of ours but its
-//! two pipes, and our environment (ruling R-12). Nothing here waits: [`Process::poll`] does what can be done
+//! two pipes, and our environment (R-12). Nothing here waits: [`Process::poll`] does what can be done
 //! now, [`Process::wants`] and [`Process::deadline`] say when to call it again.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! State scripts: those of the root filesystem and those that come with an artifact (`state-scripts.md` 1-5).
+//! State scripts: those of the root filesystem and those that come with an artifact (SCRIPT-1 to SCRIPT-21).
 //!
 //! | whose | states | directory |
 //! |---|---|---|

@@ -1,4 +1,4 @@
-//! Text that must not reach a log (`hardening.md` D10).
+//! Text that must not reach a log (D10).
 
 use std::fmt;
 

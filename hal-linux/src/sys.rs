@@ -10,7 +10,7 @@ const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
 const FIRST_AFTER_STDERR: libc::c_uint = 3;
 
 /// Marks every descriptor but the three standard ones close-on-exec, also those our own parent left open for us
-/// (`hardening.md` L10). Kernels before 5.11 lack the call; there the descriptors are marked one by one.
+/// (L10). Kernels before 5.11 lack the call; there the descriptors are marked one by one.
 pub(crate) fn close_all_on_exec() {
     if close_range_cloexec() {
         return;

@@ -1,4 +1,4 @@
-//! Which programs may be run with the client's rights (`hardening.md` L11): regular, executable, and changeable
+//! Which programs may be run with the client's rights (L11): regular, executable, and changeable
 //! by nobody but root and ourselves, neither in place nor by putting another file in their place.
 //!
 //! Programs are run by path, since scripts look at `$0`. Checking the directory too makes that as good as

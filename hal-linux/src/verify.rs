@@ -1,4 +1,4 @@
-//! Verification of artifact signatures (`artifact.md` 2.3).
+//! Verification of artifact signatures (ARTIFACT-14, ARTIFACT-15).
 
 use std::fmt;
 use std::fs::File;
@@ -16,7 +16,7 @@ use thimble_core::hal::{self, Kind, Verifier};
 use crate::der::{self, INTEGER, OID, Reader, SEQUENCE};
 use crate::fsat::kind_of;
 
-/// Longest manifest that is verified, in bytes (`artifact.md` 8). Ed25519 signs the bytes themselves, so they are
+/// Longest manifest that is verified, in bytes (ARTIFACT-51). Ed25519 signs the bytes themselves, so they are
 /// kept.
 pub const MANIFEST: usize = 256 * 1024;
 
@@ -58,7 +58,7 @@ pub enum VerifyKeyError {
 }
 
 impl KeyVerifier {
-    /// Loads all keys. One that is missing or no good is an error, also beside good ones (ruling R-4).
+    /// Loads all keys. One that is missing or no good is an error, also beside good ones.
     pub fn load(paths: &[PathBuf]) -> Result<Self, VerifyKeyError> {
         let keys = paths.iter().map(|path| PublicKey::load(path)).collect::<Result<_, _>>()?;
         Ok(Self { keys, manifest: Vec::new(), overflow: false })

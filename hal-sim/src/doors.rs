@@ -1,5 +1,5 @@
 //! Who holds updates up, for the walk over the machine alone: everything that can be said at any moment, and what must
-//! then hold at the doors before install, reboot and commit (`spec/update-control.md` 7), written apart from the
+//! then hold at the doors before install, reboot and commit (CONTROL-50 to CONTROL-56), written apart from the
 //! machine.
 
 use std::fmt;
@@ -364,7 +364,7 @@ impl Doors {
         machine.point().filter(|_| reported && machine.place().1 == Phase::Leave)
     }
 
-    /// Where a restart goes on with an update that waited (section 7).
+    /// Where a restart goes on with an update that waited (CONTROL-53, CONTROL-54).
     ///
     /// # Errors
     /// It does not go on where the table says.

@@ -1,5 +1,5 @@
 //! The rules of control maps once more, apart from the code under test and without a thought for memory: what the
-//! pool must be and what it must say (`spec/update-control.md` 3 to 5).
+//! pool must be and what it must say (CONTROL-10 to CONTROL-33).
 
 use std::cmp::Reverse;
 

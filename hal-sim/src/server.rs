@@ -1,4 +1,4 @@
-//! A model of Mender's server, as the open-source one was seen to behave (`spec/server-observed.md`).
+//! A model of Mender's server, as the open-source one was seen to behave (`docs/rules/server.md`).
 //!
 //! Transport-free and deterministic: [`Server::request`] takes a whole request and gives a whole answer, so that a
 //! simulated network and a real listener can both stand in front of it. It is lenient where the real one is, and

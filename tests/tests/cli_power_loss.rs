@@ -1,4 +1,4 @@
-//! Power is lost at every line of the journal; then each verb goes on (`standalone-cli.md` 3).
+//! Power is lost at every line of the journal; then each verb goes on (CLI-20 to CLI-29).
 //!
 //! Losing power: client and child get SIGKILL while the child runs, so the record is what was made durable before.
 
@@ -130,7 +130,7 @@ fn after_a_cut_download_the_next_install_starts_from_scratch() {
 }
 
 #[test]
-fn c2_after_a_cut_install_another_install_is_refused_and_touches_nothing() {
+fn c_2_after_a_cut_install_another_install_is_refused_and_touches_nothing() {
     let lab = cut_install("ArtifactInstall");
     lab.install(&Package::new("other")).failed("in progress");
     assert_eq!(lab.take_journal(), "");

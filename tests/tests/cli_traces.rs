@@ -1,4 +1,4 @@
-//! The order of scripts and module calls on the command line (`state-scripts.md` 10), and what is left of them.
+//! The order of scripts and module calls on the command line (SCRIPT-43), and what is left of them.
 
 use thimble_tests::lab::{Lab, Package};
 

@@ -1,4 +1,4 @@
-//! Verbs, options, exit statuses and output (`standalone-cli.md` 1-4, 6, 7).
+//! Verbs, options, exit statuses and output (`docs/rules/command-line.md`).
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -89,7 +89,7 @@ fn without_an_update_in_progress_verbs_exit_2() {
 }
 
 #[test]
-fn c2_a_second_install_is_refused_and_touches_nothing() {
+fn c_2_a_second_install_is_refused_and_touches_nothing() {
     let lab = waiting();
     let before = lab.leftovers();
     lab.install(&Package::new("second")).failed("finish it first with 'resume' or 'commit' or 'rollback'");
@@ -308,7 +308,7 @@ fn the_bootstrap_artifact_says_what_is_installed_and_goes() {
 }
 
 #[test]
-fn c5_a_bad_bootstrap_artifact_means_unknown_and_the_verb_goes_on() {
+fn c_5_a_bad_bootstrap_artifact_means_unknown_and_the_verb_goes_on() {
     let lab = Lab::new();
     let payload = fs::read(Package::new("evil").build(&lab)).expect("the artifact");
     let scripts =
@@ -325,7 +325,7 @@ fn c5_a_bad_bootstrap_artifact_means_unknown_and_the_verb_goes_on() {
 }
 
 #[test]
-fn c6_a_wrong_configuration_stops_every_verb_and_is_named() {
+fn c_6_a_wrong_configuration_stops_every_verb_and_is_named() {
     for (json, part) in [
         ("{", "mender.conf"),
         ("[]", "mender.conf"),
@@ -405,7 +405,7 @@ fn d5_nobody_else_can_read_the_datastore() {
 }
 
 #[test]
-fn c7_the_log_goes_to_standard_error_or_to_a_file_at_the_level_asked_for() {
+fn c_7_the_log_goes_to_standard_error_or_to_a_file_at_the_level_asked_for() {
     let lab = Lab::new();
     let artifact = Package::new("new").build(&lab);
     let artifact = artifact.to_str().expect("text");

@@ -1,5 +1,5 @@
 //! A paused update on the simulated platform: power is lost at every write of its store, before, inside and after, and
-//! what follows is what the table of restarts says (`update-control.md` 7 and 11).
+//! what follows is what the table of restarts says (CONTROL-53, CONTROL-54).
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,5 +1,5 @@
 //! The server's update control maps, with the real daemon against the strict server: each row of the table of server
-//! maps (`update-control.md` 6), pauses that end in every way, and two at once.
+//! maps (CONTROL-40 to CONTROL-42), pauses that end in every way, and two at once.
 
 use thimble_hal_sim::listen::{Entry, Listener, Security, Wire};
 use thimble_hal_sim::server::{Endpoint, Fault, Server};

@@ -1,6 +1,6 @@
 //! One fault of the network or the server at one endpoint, then a good server again: the deployment ends with the
-//! truth (`hardening.md` 5). Faults that the client meets with a wait of a minute, and those that only a time limit
-//! ends, are in the tests that are ignored by default: `cargo test --test daemon_faults -- --ignored`.
+//! truth (the rules of the network in `docs/rules/hardening.md`). Faults that the client meets with a wait of a minute,
+//! and those that only a time limit ends, are in the tests that are ignored by default: `cargo test --test daemon_faults -- --ignored`.
 
 use std::sync::Mutex;
 use std::thread;

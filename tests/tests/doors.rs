@@ -1,4 +1,5 @@
-//! Control maps at the doors before install, reboot and commit (`update-control.md` 4 and 7), on the machine alone.
+//! Control maps at the doors before install, reboot and commit (CONTROL-20 to CONTROL-22, CONTROL-50
+//! to CONTROL-56), on the machine alone.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks at the operations it is about")]
 

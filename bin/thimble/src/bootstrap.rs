@@ -1,4 +1,4 @@
-//! The bootstrap artifact: says what is installed on a device that was never updated (`standalone-cli.md` 6).
+//! The bootstrap artifact: says what is installed on a device that was never updated (CLI-60 to CLI-62).
 
 use std::fs;
 use std::io;

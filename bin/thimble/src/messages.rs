@@ -22,7 +22,7 @@ pub(crate) const fn exit_status(report: &Report, reboot_exit_code: bool) -> u8 {
     }
 }
 
-/// The lines behind [`BEGINS`], in order (`standalone-cli.md` 4).
+/// The lines behind [`BEGINS`], in order (CLI-40).
 pub(crate) fn lines(verb: VerbName, report: &Report) -> Vec<&'static str> {
     let mut lines = Vec::new();
     if report.reached == Reached::EmptyCommitted {

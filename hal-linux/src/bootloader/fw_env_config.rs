@@ -1,4 +1,4 @@
-//! `fw_env.config`: where U-Boot's environment is (`rootfs-bootloader.md` 5.4).
+//! `fw_env.config`: where U-Boot's environment is (BOOT-45).
 
 use std::fmt;
 use std::path::PathBuf;

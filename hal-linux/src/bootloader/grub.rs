@@ -1,4 +1,4 @@
-//! GRUB's environment in Mender's two directories (`rootfs-bootloader.md` 6.2), or in one file.
+//! GRUB's environment in Mender's two directories (BOOT-51), or in one file.
 //!
 //! ```text
 //! mender_grubenv1/{env,lock,lock.sha256sum}    in force when whole

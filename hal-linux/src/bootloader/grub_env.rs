@@ -1,4 +1,4 @@
-//! GRUB's environment block as bytes (`rootfs-bootloader.md` 6.1).
+//! GRUB's environment block as bytes (BOOT-50).
 
 use super::vars::{Vars, VarsError};
 

@@ -84,7 +84,7 @@ pub struct Settings {
     pub parts: Parts,
 }
 
-/// The names of Mender's variables (`rootfs-bootloader.md` 1).
+/// The names of Mender's variables (BOOT-1).
 pub(crate) struct Names {
     part: &'static str,
     part_hex: &'static str,

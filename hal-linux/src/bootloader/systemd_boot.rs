@@ -1,4 +1,4 @@
-//! systemd-boot with boot counting (`rootfs-bootloader.md` 7): one entry for each slot, told apart by `root=` in its
+//! systemd-boot with boot counting (BOOT-61): one entry for each slot, told apart by `root=` in its
 //! `options`.
 //!
 //! | where | what it says |

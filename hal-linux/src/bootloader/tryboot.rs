@@ -1,4 +1,4 @@
-//! Raspberry Pi firmware: `autoboot.txt` and the one-shot `tryboot` flag (`rootfs-bootloader.md` 7).
+//! Raspberry Pi firmware: `autoboot.txt` and the one-shot `tryboot` flag (BOOT-60).
 //!
 //! ```text
 //! [all]                the firmware starts boot_partition of [all] at every reset,

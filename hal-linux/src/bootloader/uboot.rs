@@ -1,4 +1,4 @@
-//! U-Boot's environment, read and written natively (`rootfs-bootloader.md` 5).
+//! U-Boot's environment, read and written natively (BOOT-40 to BOOT-45).
 //!
 //! A write goes to the copy that is not in force, completely; the next look finds the new one by its flags and CRC.
 //! Power loss inside leaves the old one in force. Never both are written at once, and never are defaults.

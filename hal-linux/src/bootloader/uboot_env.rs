@@ -1,4 +1,4 @@
-//! U-Boot's environment as bytes (`rootfs-bootloader.md` 5.1, 5.2).
+//! U-Boot's environment as bytes (BOOT-40, BOOT-41).
 //!
 //! ```text
 //! single:     CRC32 (4)              name=value NUL ... NUL NUL filler

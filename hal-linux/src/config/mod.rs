@@ -1,4 +1,4 @@
-//! The configuration, `mender.conf` (`spec/standalone-cli.md` 7).
+//! The configuration, `mender.conf` (`docs/rules/configuration.md`).
 //!
 //! A fallback file is read first, then the main file; a key of the second replaces that of the first. Anything wrong
 //! with a known key, or with a file as a whole, is an error that names both: a security setting that is ignored

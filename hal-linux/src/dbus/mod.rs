@@ -1,7 +1,7 @@
 //! D-Bus: names on the system bus, calls from other programs, signals to them.
 //!
 //! The bus is a guest here: it may be missing, come late, go and return, and none of that is the daemon's trouble
-//! (`hardening.md` L1). Who calls is asked of the bus before a call that needs root is handed on (L2). Names are not
+//! (L1). Who calls is asked of the bus before a call that needs root is handed on (L2). Names are not
 //! queued for and not taken away from others (L3).
 
 mod address;

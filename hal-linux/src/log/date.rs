@@ -1,4 +1,4 @@
-//! Dates as logs and the server want them: RFC 3339, always UTC (`hardening.md` L6).
+//! Dates as logs and the server want them: RFC 3339, always UTC (L6).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -16,7 +16,7 @@ use thimble_core::limits::DEPLOYMENT_ID;
 /// Logs kept, the current one included.
 const KEPT: usize = 5;
 
-/// Bytes that must be free on the file system; older logs make room (`spec/standalone-cli.md` 10).
+/// Bytes that must be free on the file system; older logs make room (CLI-81).
 const FREE: u64 = 100 * 1024;
 
 /// A log of this many bytes ends with a line that says so: a chatty script must not fill the device.
@@ -52,7 +52,7 @@ impl Entry {
     }
 }
 
-/// What may stand in a file name (`spec/server-api.md` 3.2).
+/// What may stand in a file name (SERVER-22).
 fn is_id(id: &str) -> bool {
     (1..=DEPLOYMENT_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }

@@ -1,4 +1,4 @@
-//! Update modules: programs that install payloads of one type (`update-modules.md`).
+//! Update modules: programs that install payloads of one type (`docs/rules/update-modules.md`).
 //!
 //! `<data>/modules/v3/<payload type>` is called with the name of the call and the path of the work tree, which
 //! is also its working directory. At most one call runs at a time.

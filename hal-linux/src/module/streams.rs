@@ -1,4 +1,4 @@
-//! `Download`: the payload goes to the module through FIFOs, or into files (`update-modules.md` 5 and 6).
+//! `Download`: the payload goes to the module through FIFOs, or into files (MODULE-30 to MODULE-37).
 //!
 //! ```text
 //!  Between --stream-next has a reader: name written--> Opening --streams/<name> has a reader--> Streaming

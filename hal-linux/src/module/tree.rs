@@ -1,4 +1,4 @@
-//! The work tree of an update module (`update-modules.md` 4).
+//! The work tree of an update module (MODULE-20 to MODULE-25).
 //!
 //! ```text
 //! <datastore>/modules/v3/payloads/0000/tree/

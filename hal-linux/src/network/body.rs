@@ -2,7 +2,7 @@
 
 use super::error::BodyFault;
 
-/// Bytes of a line with the size of a chunk, extensions included (`hardening.md` N26).
+/// Bytes of a line with the size of a chunk, extensions included (N26).
 const LINE: usize = 256;
 
 /// Bytes of all trailers together.

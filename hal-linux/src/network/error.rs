@@ -1,4 +1,4 @@
-//! Why a request failed. Texts name hosts, never paths, queries, tokens or passwords (`hardening.md` D10).
+//! Why a request failed. Texts name hosts, never paths, queries, tokens or passwords (D10).
 
 use std::fmt;
 use std::io;

@@ -1,4 +1,4 @@
-//! Heads of responses, read strictly: what two readers could read differently is refused (`hardening.md` N26).
+//! Heads of responses, read strictly: what two readers could read differently is refused (N26).
 
 use httparse::{Header, ParserConfig, Status};
 use thimble_core::http::{ContentRange, Head, retry_after};

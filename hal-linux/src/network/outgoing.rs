@@ -1,4 +1,4 @@
-//! Requests as bytes. Whatever goes into one was checked before (`hardening.md` N15, N16).
+//! Requests as bytes. Whatever goes into one was checked before (N15, N16).
 
 use std::fmt;
 

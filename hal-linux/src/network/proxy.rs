@@ -1,4 +1,4 @@
-//! Which proxy a request goes through: `http_proxy`, `https_proxy`, `no_proxy` (`server-api.md` 9).
+//! Which proxy a request goes through: `http_proxy`, `https_proxy`, `no_proxy` (CONFIG-30).
 
 use std::ffi::OsString;
 use std::fmt;

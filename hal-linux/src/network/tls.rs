@@ -70,7 +70,7 @@ pub(super) struct TlsSetup {
 }
 
 impl TlsSetup {
-    /// Reads every configured file once: what is missing, empty or garbage is known at start (`hardening.md` N22).
+    /// Reads every configured file once: what is missing, empty or garbage is known at start (N22).
     pub(super) fn new(config: &NetworkConfig) -> Result<Self, SetupError> {
         let own_roots = match &config.server_certificate {
             Some(path) => read_own_roots(path)?,

@@ -1,4 +1,4 @@
-//! URLs as they go into a request, and nothing that could end a line or split one (`hardening.md` N15, N16).
+//! URLs as they go into a request, and nothing that could end a line or split one (N15, N16).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};

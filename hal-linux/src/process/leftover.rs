@@ -1,5 +1,5 @@
 //! A script or module that a client left running when it was killed: the next client ends it before it calls anything
-//! (`update-modules.md`: no call survives the client). After a power loss there is nothing to end, and no process of the
+//! (MODULE-7: no call survives the client). After a power loss there is nothing to end, and no process of the
 //! next boot is taken for it.
 
 use std::fmt;

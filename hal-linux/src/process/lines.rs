@@ -1,6 +1,6 @@
 //! Output of a child, cut into log entries.
 
-/// Longest log entry made of output, in bytes (`hardening.md` L7).
+/// Longest log entry made of output, in bytes (L7).
 pub(super) const LINE: usize = 1024;
 
 /// Collects bytes into lines. A line longer than [`LINE`] becomes several entries; behind `cap` bytes comes one

@@ -1,4 +1,4 @@
-//! Which devices the two slots are, and which of them runs (`rootfs-bootloader.md` 3).
+//! Which devices the two slots are, and which of them runs (BOOT-20 to BOOT-22).
 //!
 //! Devices are compared by number, never by name: a node, a link and the kernel's own name are one device, and
 //! partition 2 is not partition 12.

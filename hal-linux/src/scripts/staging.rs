@@ -1,4 +1,4 @@
-//! Scripts of an artifact whose header is not verified yet (`hardening.md` A3, A10, I9).
+//! Scripts of an artifact whose header is not verified yet (A3, A10, I9).
 //!
 //! They stand in a directory beside the one scripts run from. Publishing renames it, after one flush for all of
 //! them; a loss of power leaves the name on nothing or on a complete directory.

@@ -94,8 +94,8 @@ impl DataDirectory {
         Self::open(path)
     }
 
-    /// What is unwise about the directory, which is at `path`, and how to mend it; it stays as it is (`hardening.md`
-    /// D5). Files in it are for their owner only; but whoever may write here may put others in their place.
+    /// What is unwise about the directory, which is at `path`, and how to mend it; it stays as it is
+    /// (D5). Files in it are for their owner only; but whoever may write here may put others in their place.
     pub fn weakness(&self, path: &Path) -> io::Result<Option<(Level, String)>> {
         let stat = rustix::fs::fstat(&self.handle)?;
         let (owner, us) = (stat.st_uid, geteuid().as_raw());

@@ -1,5 +1,5 @@
 //! What is taken over from a database of Mender's own clients: artifact name, group and provides, as the one JSON
-//! object our own record is (`spec/state-machine.md` 9 has the keys).
+//! object our own record is (STATE-71 has the keys).
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! Every attack of `hardening.md` 2 that an artifact can carry.
+//! Every attack of `docs/rules/hardening.md` that an artifact can carry.
 
 use crate::harness::{Seen, Signer, base64, gzip, parse, parse_as};
 use thimble_core::artifact::{Error, Trust, is_payload_type};

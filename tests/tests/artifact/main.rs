@@ -1,5 +1,5 @@
 //! The artifact parser against artifacts of Mender's own writer, of ours, and against hostile ones
-//! (`artifact.md` 9 and 10, `hardening.md` 2).
+//! (`docs/rules/artifact.md`, `docs/rules/hardening.md`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod damage;

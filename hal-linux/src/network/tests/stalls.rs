@@ -1,4 +1,4 @@
-//! Peers that go silent, at every phase (`hardening.md` N1, N3, N27).
+//! Peers that go silent, at every phase (N1, N3, N27).
 
 use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex};
