@@ -11,13 +11,13 @@ pub(crate) const OCTET_STRING: u8 = 0x04;
 /// `OBJECT IDENTIFIER`.
 pub(crate) const OID: u8 = 0x06;
 
-/// 1.2.840.113549.1.1.1
+/// Object identifier 1.2.840.113549.1.1.1.
 pub(crate) const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
-/// 1.2.840.10045.2.1
+/// Object identifier 1.2.840.10045.2.1.
 pub(crate) const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
-/// 1.2.840.10045.3.1.7
+/// Object identifier 1.2.840.10045.3.1.7.
 pub(crate) const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
-/// 1.3.101.112
+/// Object identifier 1.3.101.112.
 pub(crate) const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
 /// Reads one element after the other; `None` when what comes is not what was asked for.

@@ -22,8 +22,8 @@ pub(crate) enum Citation {
     Page { line: usize, path: String },
     /// A place that is no rule: a number behind a page, a section.
     Place { line: usize, text: String },
-    /// A comment that consists of ids.
-    Bare { line: usize, id: String },
+    /// A comment that consists of ids, or documentation that consists of numbers.
+    Bare { line: usize, text: String },
 }
 
 impl Citation {
@@ -45,8 +45,8 @@ pub(crate) fn of(kind: Kind, text: &str) -> Vec<Citation> {
             let comments = comments::of(text);
             for (line, comment) in &comments {
                 in_prose(*line, comment, &mut found);
-                bare(*line, comment, &mut found);
             }
+            found.extend(blocks(comments).filter_map(|(line, comment)| bare(line, &comment)));
             found.extend(in_names_of_tests(text).map(|(line, id)| Citation::Rule { line, id }));
         }
         Kind::Markdown => {
@@ -91,7 +91,8 @@ pub(crate) fn is_rule(word: &str) -> bool {
         .is_some_and(|(letter, number)| "ABCDILN".contains(letter) && is_number(number, 2))
 }
 
-/// Rules in the names of tests, with the line of the name: `b12_i2_...` for B12 and I2, `c_2_...` for C-2.
+/// Rules in the names of tests, with the line of the name: `b12_i2_...` for B12 and I2, `r49_...` for R-49, `c_2_...`
+/// for C-2, since C2 is another rule.
 pub(crate) fn in_names_of_tests(text: &str) -> impl Iterator<Item = (usize, String)> {
     let mut is_test = false;
     (1..)
@@ -119,6 +120,10 @@ fn rules_of(name: &str) -> Vec<String> {
             ids.push(letter);
             continue;
         }
+        if let Some(id) = with_hyphen(&letter) {
+            ids.push(id);
+            continue;
+        }
         let Some(id) = parts.peek().map(|number| format!("{letter}-{number}")).filter(|id| is_rule(id))
         else {
             break;
@@ -127,6 +132,14 @@ fn rules_of(name: &str) -> Vec<String> {
         parts.next();
     }
     ids
+}
+
+/// The rule that a part of a test's name means where no other rule is called like that without its hyphen. `U16` and
+/// its like are types.
+fn with_hyphen(part: &str) -> Option<String> {
+    let (letter, number) = part.split_at_checked(1)?;
+    let is_type = ["U8", "U16", "U32", "U64"].contains(&part);
+    ("RSU".contains(letter) && !is_type).then(|| format!("{letter}-{number}")).filter(|id| is_rule(id))
 }
 
 /// Rules and pages in a line of prose. Rules in backticks are none; pages are.
@@ -160,15 +173,33 @@ fn in_prose(line: usize, prose: &str, found: &mut Vec<Citation>) {
     }
 }
 
-fn bare(line: usize, comment: &str, found: &mut Vec<Citation>) {
-    let mut id = None;
-    for word in words(comment, |c| c.is_alphanumeric() || c == '-' || c == '_') {
-        if !is_rule(word.text) {
-            return;
+/// Comments on lines one behind the other, put together.
+fn blocks(comments: Vec<(usize, String)>) -> impl Iterator<Item = (usize, String)> {
+    let mut comments = comments.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let (first, mut text) = comments.next()?;
+        let mut last = first;
+        while let Some((line, more)) = comments.next_if(|(line, _)| *line == last + 1) {
+            text.push(' ');
+            text.push_str(&more);
+            last = line;
         }
-        id.get_or_insert(word.text);
+        Some((first, text))
+    })
+}
+
+/// A block without a word of its own.
+fn bare(line: usize, comment: &str) -> Option<Citation> {
+    let is_documentation = comment.starts_with(['/', '!']);
+    let mut shown = None;
+    for word in words(comment, |c| c.is_alphanumeric() || c == '-' || c == '_') {
+        let is_number = is_documentation && !word.text.contains(|c: char| c.is_alphabetic());
+        if !is_number && !is_rule(word.text) {
+            return None;
+        }
+        shown.get_or_insert(word.text);
     }
-    found.extend(id.map(|id| Citation::Bare { line, id: id.to_owned() }));
+    shown.map(|text| Citation::Bare { line, text: text.to_owned() })
 }
 
 /// A word, what stands around it, and all that follows.
@@ -240,10 +271,9 @@ mod tests {
 
     #[test]
     fn names_of_tests_begin_with_their_rules() {
-        let text = "#[test]\nfn b12_i2_c_2_x3() {}\nfn a1_no_test() {}\n#[test]\n#[ignore = \"long\"]\nfn r_12_d6_x() {}\n";
-        assert_eq!(ids(Kind::Rust, text), ["B12", "I2", "C-2", "R-12", "D6"]);
-        let text =
-            "#[test]\nfn a_name_of_words_and_2_numbers() {}\n#[test]\nfn c_api() {}\n#[test]\nfn r3_() {}\n";
+        let text = "#[test]\nfn b12_i2_c_2_r49_x3() {}\nfn a1_no_test() {}\n#[test]\n#[ignore = \"long\"]\nfn r12_d6_x() {}\n";
+        assert_eq!(ids(Kind::Rust, text), ["B12", "I2", "C-2", "R-49", "R-12", "D6"]);
+        let text = "#[test]\nfn a_name_of_words_and_2_numbers() {}\n#[test]\nfn c_api() {}\n#[test]\nfn u16_x() {}\n";
         assert!(ids(Kind::Rust, text).is_empty());
     }
 
@@ -262,12 +292,14 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_of_ids_alone_is_found() {
+    fn comments_without_words_are_found() {
         let bare = |text: &str| of(Kind::Rust, text).iter().any(|c| matches!(c, Citation::Bare { .. }));
         assert!(bare("/// N13."));
         assert!(bare("// (R-4, A1)"));
+        assert!(bare("/// 13, 14, 16."));
+        assert!(!bare("// 13, 14, 16."));
         assert!(!bare("/// At least a second (N13)."));
-        assert!(!bare("/// 12."));
+        assert!(!bare("/// At least a second\n/// (N13)."));
     }
 
     #[test]

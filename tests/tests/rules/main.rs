@@ -17,7 +17,17 @@ fn root() -> PathBuf {
 }
 
 /// What still names places that are not in the repository.
-const PENDING: [&str; 2] = ["core", "tests/tests/table.rs"];
+const PENDING: [&str; 9] = [
+    "core/src/api",
+    "core/src/client",
+    "core/src/control",
+    "core/src/control.rs",
+    "core/src/deployment.rs",
+    "core/src/machine",
+    "core/src/machine.rs",
+    "core/src/state.rs",
+    "tests/tests/table.rs",
+];
 
 /// A file of the repository: its path from the top, and its text.
 struct File {
@@ -88,7 +98,7 @@ fn fault(citation: &Citation, file: &File, anchors: &BTreeMap<String, Vec<String
             (!is_there).then(|| format!("there is no page {path}"))
         }
         Citation::Place { text, .. } => Some(format!("\"{text}\": name a rule by its id")),
-        Citation::Bare { id, .. } => Some(format!("{id} alone says nothing: say what the rule means here")),
+        Citation::Bare { text, .. } => Some(format!("{text} alone says nothing: say what it means here")),
     }
 }
 
