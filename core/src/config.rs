@@ -7,7 +7,7 @@ use crate::time::Duration;
 /// The shortest interval or time limit: nothing is repeated sooner (N13).
 pub const SHORTEST: Duration = Duration::from_secs(1);
 
-/// How long the client waits to be ended by a reboot it asked for (`state-machine.md` 5).
+/// How long the client waits to be ended by a reboot it asked for (STATE-85).
 pub const REBOOT_WAIT: Duration = Duration::from_secs(600);
 
 /// How long the whole of a request to the server and its answer may take: one that drips must not hold the client for
@@ -23,7 +23,7 @@ pub const SCRIPT_KILL_GRACE: Duration = Duration::from_secs(10);
 /// Between SIGTERM and SIGKILL for a module (U-4).
 pub const MODULE_KILL_GRACE: Duration = Duration::from_secs(60);
 
-/// The settings of `mender.conf` that steer the machine (`standalone-cli.md` 7).
+/// The settings of `mender.conf` that steer the machine (CONFIG-10 to CONFIG-20).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the keys of mender.conf")]
 pub struct Config {
@@ -145,7 +145,7 @@ impl Tier {
     }
 
     /// Whether the daemon of such a device takes a payload of this type: a system is only ever updated as a whole
-    /// (`update-modules.md` 1).
+    /// (A26).
     #[must_use]
     pub fn accepts(self, payload_type: &str) -> bool {
         self != Self::System || payload_type == "mender-orchestrator-manifest"

@@ -16,7 +16,7 @@ use scan::{Scanner, skip};
 pub use keys::{ENTRY, Index, KeysError};
 pub use out::{Escape, Out, Overflow};
 
-/// How deep arrays and objects may nest: meta-data of artifacts may have 64 levels (`artifact.md` 8).
+/// How deep arrays and objects may nest: meta-data of artifacts may have 64 levels (ARTIFACT-55).
 pub const DEPTH: u32 = 64;
 
 /// Why a text is not JSON.

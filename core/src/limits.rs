@@ -9,16 +9,16 @@ pub const NAME: usize = 256;
 /// installed nor rolled back is not in the artifact.
 pub const STORED_NAME: usize = NAME + "_INCONSISTENT".len();
 
-/// Longest payload type, in bytes: it becomes a file name in the module directory (`hardening.md` A1).
+/// Longest payload type, in bytes: it becomes a file name in the module directory (A1).
 pub const PAYLOAD_TYPE: usize = 64;
 
-/// Longest deployment id, in bytes: it goes into a URL and a file name (`server-api.md` 3.2).
+/// Longest deployment id, in bytes: it goes into a URL and a file name (SERVER-22).
 pub const DEPLOYMENT_ID: usize = 64;
 
 /// Longest artifact URL, in bytes: signed links of object stores reach 2 KiB.
 pub const URL: usize = 4096;
 
-/// Longest authentication token, in bytes: it goes into a header (`server-api.md` 2.1).
+/// Longest authentication token, in bytes: it goes into a header (SERVER-14).
 pub const TOKEN: usize = 8192;
 
 /// Servers in the configuration: for each the client keeps in memory how long it asked not to be asked for a token.
@@ -37,13 +37,13 @@ pub const REASON: usize = 480;
 /// Longest answer of a module query that is looked at, in bytes: the longest valid word has 9.
 pub const QUERY_ANSWER: usize = 64;
 
-/// Bytes of output kept per script and stream (`state-scripts.md` 3; ruling R-9).
+/// Bytes of output kept per script and stream (SCRIPT-11, R-9).
 pub const SCRIPT_OUTPUT: usize = 10 * 1024;
 
-/// Scripts of one artifact (`artifact.md` 8).
+/// Scripts of one artifact (ARTIFACT-53).
 pub const SCRIPTS: u16 = 256;
 
-/// Record writes of one deployment; one more is a state loop (`state-machine.md` 8).
+/// Record writes of one deployment; one more is a state loop (STATE-50).
 pub const STORES: u8 = 28;
 
 /// From so many on a restart in Download is its end, also where downloads go on over a restart: half of [`STORES`], so
@@ -57,16 +57,16 @@ pub const ETAG: usize = 128;
 pub const MAPS: usize = 8;
 
 /// Longest update control map as it is received, in bytes: the largest useful one has about 600
-/// (`update-control.md` 2).
+/// (CONTROL-3).
 pub const MAP: usize = 4096;
 
 /// Longest record of all update control maps, in bytes: a written map has at most 480.
 pub const MAPS_RECORD: usize = 512 * MAPS;
 
-/// Longest output of the identity script, in bytes (`server-api.md` 7.3).
+/// Longest output of the identity script, in bytes (SERVER-54).
 pub const IDENTITY: usize = 4096;
 
-/// Longest output of one inventory script, in bytes (`server-api.md` 7.3).
+/// Longest output of one inventory script, in bytes (SERVER-54).
 pub const INVENTORY_SCRIPT: usize = 32 * 1024;
 
 /// Inventory attributes of a device: Mender documents 100, its server refuses 500.
@@ -81,7 +81,7 @@ pub const SUBSTATE: usize = 200;
 /// Longest name in a tar archive, and so of a payload file, in bytes: `NAME_MAX` of Linux file systems.
 pub const FILE_NAME: usize = 255;
 
-/// Zero bytes behind the end marker of a tar archive (`artifact.md` 8; GNU tar pads to 10 KiB).
+/// Zero bytes behind the end marker of a tar archive (ARTIFACT-4; GNU tar pads to 10 KiB).
 pub const TRAILING_ZEROS: u64 = 1024 * 1024;
 
 /// PAX and GNU headers in front of one tar entry: a name and a size need two, a global one may stand before.

@@ -114,7 +114,7 @@ pub fn parse_name(name: &str) -> Option<Transition> {
 }
 
 /// Whether a script of this name may stand inside an artifact: an `Artifact*` state, and a text of at most 64
-/// letters, digits and `.`, `_`, `+`, `-` (`artifact.md` 5; nothing that could leave a directory).
+/// letters, digits and `.`, `_`, `+`, `-` (ARTIFACT-26; nothing that could leave a directory).
 #[must_use]
 pub fn is_artifact_name(name: &str) -> bool {
     let Some(transition) = parse_name(name) else { return false };

@@ -1,4 +1,4 @@
-//! Whether an artifact fits what is installed (`artifact.md` 6.2).
+//! Whether an artifact fits what is installed (ARTIFACT-40, ARTIFACT-41).
 
 use core::fmt;
 

@@ -89,7 +89,7 @@ fn keys(error: KeysError, what: &'static str, bad: impl FnOnce(&'static str) -> 
 }
 
 impl<'a> Header<'a> {
-    /// What the bootstrap artifact must be beyond that (`standalone-cli.md` 6).
+    /// What the bootstrap artifact must be beyond that (CLI-61).
     pub(super) fn check_trust(&self, trust: Trust) -> Result<(), Error> {
         if trust != Trust::Bootstrap {
             return Ok(());
@@ -210,7 +210,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// A payload type becomes a file name in the module directory: one plain name (`hardening.md` A1).
+/// A payload type becomes a file name in the module directory: one plain name (A1).
 #[must_use]
 pub fn is_payload_type(kind: &str) -> bool {
     !kind.is_empty()

@@ -1,4 +1,4 @@
-//! The Mender artifact, format version 3: a push parser without heap (`spec/artifact.md`).
+//! The Mender artifact, format version 3: a push parser without heap (`docs/rules/artifact.md`).
 //!
 //! Bytes go in by [`Parser::push`] in chunks of any size; the same bytes give the same events whatever the
 //! chunks are. Nothing derived from the header leaves the parser before the header's digest was compared
@@ -202,7 +202,7 @@ impl Compression {
     }
 }
 
-/// Memory the platform lends to the parser; the lengths are the limits of `artifact.md` 8.
+/// Memory the platform lends to the parser; the lengths are the limits of ARTIFACT-50 to ARTIFACT-58.
 pub struct Workspace<'b> {
     /// Names of members and files (PAX and GNU long names): 4 KiB on Linux, 1 KiB on a board.
     pub name: &'b mut [u8],

@@ -1,4 +1,4 @@
-//! What is installed: the stored provides, and what becomes of them (`artifact.md` 6.3, `state-machine.md` 7).
+//! What is installed: the stored provides, and what becomes of them (STATE-40 to STATE-48).
 //!
 //! Stored as one JSON object of strings: `artifact_name`, perhaps `artifact_group`, and the free keys.
 

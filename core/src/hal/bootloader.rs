@@ -52,7 +52,7 @@ pub struct BootStatus {
     pub trial: bool,
 }
 
-/// Decides which slot is started (`rootfs-bootloader.md` 8).
+/// Decides which slot is started (BOOT-70).
 ///
 /// Every write is atomic and durable on return: power loss inside it leaves the selection of before or that of
 /// after, never a third one and never a device that starts nothing. Each may be repeated. Nothing is written when

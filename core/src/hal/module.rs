@@ -2,7 +2,7 @@ use super::{ErrorType, Exit, PayloadSink, Poll};
 use crate::deployment::Call;
 use crate::time::{Duration, Instant};
 
-/// What the client writes into the work tree (`update-modules.md` 4). Values are plain text; the JSON parts are
+/// What the client writes into the work tree (MODULE-20 to MODULE-25). Values are plain text; the JSON parts are
 /// byte for byte what stood in the verified header.
 #[derive(Clone, Copy, Debug)]
 #[expect(missing_docs, reason = "the names are those of the tree")]
@@ -21,7 +21,7 @@ pub struct TreeFacts<'a> {
     pub files: usize,
 }
 
-/// Installs payloads of one type (`spec/update-modules.md`). At most one call runs at a time.
+/// Installs payloads of one type (`docs/rules/update-modules.md`). At most one call runs at a time.
 pub trait UpdateModule: PayloadSink + ErrorType {
     /// Selects the handler of `payload_type` (a plain name, already checked). An error when there is none or it
     /// cannot be run. Called once per artifact and again after every restart.

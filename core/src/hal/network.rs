@@ -3,7 +3,7 @@ use crate::http::{Head, Request};
 use crate::time::Instant;
 
 /// Requests, one at a time, each on whatever connection the platform likes. All waits end by the time limits of
-/// `server-api.md` 8.3, reported as errors of kind [`super::Kind::TimedOut`].
+/// SERVER-70 to SERVER-73, reported as errors of kind [`super::Kind::TimedOut`].
 pub trait Network: ErrorType {
     /// Begins a request; an outstanding one is cancelled first. An error here means it was never sent.
     fn start(&mut self, now: Instant, request: &Request<'_>) -> Result<(), Self::Error>;

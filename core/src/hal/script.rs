@@ -2,7 +2,7 @@ use super::{ErrorType, Exit, Poll};
 use crate::script::Transition;
 use crate::time::{Duration, Instant};
 
-/// Runs state scripts (`spec/state-scripts.md`) and stages those of an artifact.
+/// Runs state scripts (`docs/rules/state-scripts.md`) and stages those of an artifact.
 pub trait ScriptRunner: ErrorType {
     /// Starts the script number `index` (bytewise order of names) of `transition`.
     ///

@@ -10,6 +10,6 @@ pub trait System: ErrorType {
     /// still being alive after [`crate::config::REBOOT_WAIT`] as a failure. An error means it was refused at once.
     fn start_reboot(&mut self, now: Instant) -> Result<(), Self::Error>;
 
-    /// Ready when the reboot command itself ended (a failure at once when that was not success; ruling R-2).
+    /// Ready when the reboot command itself ended (a failure at once when that was not success; R-2).
     fn poll_reboot(&mut self, now: Instant) -> Poll<Result<Exit, Self::Error>>;
 }

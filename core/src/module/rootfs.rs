@@ -1,4 +1,4 @@
-//! Root file systems in two slots: the built-in handler of `rootfs-image` (`rootfs-bootloader.md` 2).
+//! Root file systems in two slots: the built-in handler of `rootfs-image` (BOOT-1 to BOOT-11).
 //!
 //! ```text
 //! Download          image -> the slot that does not run           nothing boots from it
