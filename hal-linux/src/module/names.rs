@@ -5,14 +5,14 @@ use thimble_core::limits;
 /// Longest file name, in bytes: that of the file systems.
 const FILE_NAME: usize = 255;
 
-/// One plain path component (`hardening.md` A1).
+/// One plain path component (A1).
 pub(super) fn is_payload_type(name: &str) -> bool {
     (1..=limits::PAYLOAD_TYPE).contains(&name.len())
         && !name.starts_with('.')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-/// One path component, and one line of `stream-next` (`hardening.md` A2).
+/// One path component, and one line of `stream-next` (A2).
 pub(super) fn is_plain(file: &str) -> bool {
     !matches!(file, "" | "." | "..")
         && file.len() <= FILE_NAME
