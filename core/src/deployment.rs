@@ -11,7 +11,7 @@ pub enum Mode {
     Standalone,
 }
 
-/// Calls to an update module (`update-modules.md` 3). Queries answer with a word.
+/// Calls to an update module (MODULE-9 to MODULE-13). Queries answer with a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the protocol's own names")]
 pub enum Call {
@@ -66,7 +66,7 @@ impl core::fmt::Display for Call {
     }
 }
 
-/// How the deployment stands: Mender's outcome tracker (`state-machine.md` 4).
+/// How the deployment stands: Mender's outcome tracker (STATE-49).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Verdict {
     /// Nothing went wrong so far.
@@ -114,7 +114,7 @@ pub enum Naming {
     Loop,
 }
 
-/// Statuses of a deployment as the server knows them (`server-api.md` 4).
+/// Statuses of a deployment as the server knows them (SERVER-30 to SERVER-33).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the server's own names")]
 pub enum Status {

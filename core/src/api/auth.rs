@@ -1,4 +1,4 @@
-//! Authentication: the body that is signed and sent, and the token that comes back (`server-api.md` 2).
+//! Authentication: the body that is signed and sent, and the token that comes back (SERVER-11 to SERVER-18).
 
 use core::fmt::{self, Write};
 

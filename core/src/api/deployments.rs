@@ -1,4 +1,4 @@
-//! Deployments: asking for one, reading the offer, reporting how it goes (`server-api.md` 3 and 4).
+//! Deployments: asking for one, reading the offer, reporting how it goes (SERVER-20 to SERVER-33).
 
 use core::fmt;
 

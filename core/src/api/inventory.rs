@@ -1,5 +1,5 @@
 //! The inventory: what the client itself knows of the device and what the inventory scripts print
-//! (`server-api.md` 7).
+//! (SERVER-50 to SERVER-55).
 
 use core::fmt::{self, Write};
 

@@ -1,4 +1,4 @@
-//! The device API without I/O (`spec/server-api.md`): requests into lent buffers, answers out of them.
+//! The device API without I/O (`docs/rules/server.md`): requests into lent buffers, answers out of them.
 //!
 //! An [`Endpoint`] says where a request goes and what the status of its answer means; the modules beside it write
 //! the bodies and read the answers. Nothing here knows the machine or a platform.
