@@ -1,6 +1,6 @@
 //! What the session keeps while no request is at hand.
 
-use super::words::{Action, Config};
+use super::words::{Action, Config, OfRound};
 use crate::limits::SERVERS;
 use crate::retry::SHORTEST;
 use crate::state::Outcome;
@@ -56,13 +56,6 @@ pub(super) enum Round {
     Begun,
     /// The same, and an authentication was in vain. Which requests that has failed so far:
     InVain { next: bool, inventory: bool },
-}
-
-/// A request that every round has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum OfRound {
-    Next,
-    Inventory,
 }
 
 impl Kept {

@@ -1,6 +1,5 @@
 //! What goes into the session and what comes out of it.
 
-use super::kept::OfRound;
 use crate::api::Reply;
 use crate::config::{ANSWER_WAIT, LOG_WAIT};
 use crate::deployment::Status;
@@ -238,4 +237,11 @@ impl Goal {
             | Self::Link => false,
         }
     }
+}
+
+/// A request that every round has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum OfRound {
+    Next,
+    Inventory,
 }
