@@ -5,7 +5,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
-use crate::http::ContentRange;
+use crate::http::{ContentRange, Head, RetryAfter};
 use crate::time::Duration;
 
 /// One transfer, at one time.
