@@ -26,7 +26,7 @@
 //!              | |                       |                                    |
 //!              | +-----------------------+------------------------------------+
 //!              |
-//!             Pause <--- Asking, Head, Body, AskingForLink, Link: the source broke, or is to be asked later.
+//!             Pause <--- Asking, Head, Body, Link: the source broke, or is to be asked later.
 //!                        It leads to AskingForLink while the link is known to have expired.
 //!
 //!  Every state: when something fails or the transfer is stopped, GivingUp, then ModuleEnds, then Rest.
@@ -250,7 +250,6 @@ impl Transfer {
             (Pause { until, then },          Event::Tick) if until <= now   => self.pause_ends(then),
 
             (AskingForLink,                  Event::Done)                   => self.to(Link, Action::AwaitLink),
-            (AskingForLink,                  Event::Broken { .. })          => self.pause(now, Then::AskForLink, None),
             (Link,                           Event::Link(link))             => self.link_answered(now, link),
 
             (Parse(bytes),                   Event::Parsed { taken, found }) => self.parsed(bytes, taken, found),

@@ -1,28 +1,25 @@
 //! Performs what the transfer machine asks for: calls of the network, the parser, the scripts' staging place and the
 //! module. What came back goes to the machine as an event. The machine of the update sees only the outcome.
 
-use core::fmt;
+mod sink;
+mod source;
+
 use core::task::Poll;
 
+use super::Client;
 use super::operation::{Polled, Work};
-use super::reason::{Noted, note};
-use super::{Client, Source};
-use crate::artifact::Parsed;
+use super::reason::Noted;
 use crate::config;
 use crate::deployment::Call;
 use crate::hal::{
-    Error as _, ErrorType, Kind, Level, Log, Network, PayloadSink, Platform, ScriptRunner, Stored,
-    UpdateModule,
+    Error as _, Level, Log, Network, PayloadSink, Platform, ScriptRunner, Stored, UpdateModule,
 };
-use crate::http::{Head, Method, Request, RetryAfter, Target};
 use crate::limits;
 use crate::machine::Run;
 use crate::state::Outcome;
 use crate::text::Text;
 use crate::time::Instant;
-use crate::transfer::{
-    Action, Begin, Downloader, End, Etag, Event, Failure, Found, Link, Place, Stream, Transfer,
-};
+use crate::transfer::{Action, Begin, Downloader, End, Event, Failure, Place, Stream, Transfer};
 
 /// How far a download is, in bytes of the artifact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,7 +152,7 @@ impl<P: Platform> Client<'_, P> {
                 Poll::Ready(Ok(head)) => self.head(now, head),
                 Poll::Ready(Err(error)) => self.broken(
                     now,
-                    may_help(error.kind()),
+                    source::may_help(error.kind()),
                     format_args!("the artifact could not be downloaded: {error}"),
                 ),
             },
@@ -169,7 +166,7 @@ impl<P: Platform> Client<'_, P> {
                 Poll::Ready(Err(error)) => {
                     let at = self.transfer.machine.received();
                     let reason = format_args!("the download broke off at byte {at}: {error}");
-                    self.broken(now, may_help(error.kind()), reason);
+                    self.broken(now, source::may_help(error.kind()), reason);
                 }
             },
             Action::AskForLink => self.send_link_request(now),
@@ -239,119 +236,11 @@ impl<P: Platform> Client<'_, P> {
         Poll::Ready(())
     }
 
-    fn send_request(&mut self, now: Instant, offset: u64, again: bool) {
-        if again {
-            self.hal.log.log(Level::Info, format_args!("going on with the download at byte {offset}"));
-        }
-        let location = self.location.as_str();
-        let target = match self.source {
-            Source::File => Target::File(location),
-            Source::Url => Target::Url(location),
-            Source::Unknown => {
-                let why = &self.requests.offered.bad_link;
-                let reason = format_args!("the server's link to the artifact cannot be used: {why}");
-                let Noted { .. } = note(&mut self.reason, &mut self.hal.log, reason);
-                return self.tell_transfer(now, Event::Failed);
-            }
-        };
-        let etag = self.transfer.etag.as_str();
-        let request = Request {
-            method: Method::Get,
-            target,
-            token: None,
-            signature: None,
-            body: None,
-            offset,
-            etag: (offset > 0 && !etag.is_empty()).then_some(etag),
-        };
-        match self.hal.network.start(now, &request) {
-            Ok(()) => self.tell_transfer(now, Event::Done),
-            Err(error) => {
-                self.broken(now, true, format_args!("the artifact could not be opened: {error}"));
-            }
-        }
-    }
-
-    /// The head of an answer came.
-    fn head(&mut self, now: Instant, head: Head) {
-        let is_whole = self.transfer.machine.received() == 0;
-        let etag: Text<{ limits::ETAG }> =
-            self.hal.network.etag().and_then(|etag| Text::copy(etag).ok()).unwrap_or_default();
-        let relation = match (etag.is_empty(), self.transfer.etag.is_empty()) {
-            (true, true) => Etag::Same,
-            (false, false) if etag == self.transfer.etag => Etag::Same,
-            (false, false) => Etag::Other,
-            (true, false) | (false, true) => Etag::Unknown,
-        };
-        self.tell_transfer(now, Event::Head(head, relation));
-        if is_whole && self.transfer.action == Action::Receive {
-            self.offer_stored &= relation == Etag::Same;
-            self.transfer.etag = etag;
-        }
-        self.say_broken(format_args!(
-            "the server answered {} to the request for the rest of the artifact",
-            head.status
-        ));
-    }
-
-    /// The source has ended: the artifact must be complete now.
-    fn source_ended(&mut self, now: Instant) {
-        self.hal.network.cancel();
-        let event = match self.parser.finish() {
-            Ok(()) => Event::Complete,
-            Err(error) => {
-                self.fail(format_args!("the artifact is not acceptable: {error}"));
-                Event::Failed
-            }
-        };
-        self.tell_transfer(now, event);
-    }
-
-    fn send_link_request(&mut self, now: Instant) {
-        self.hal.network.cancel();
-        self.hal
-            .log
-            .log(Level::Info, format_args!("the link to the artifact has expired: asking for another"));
-        self.ask_for_link(now);
-        self.tell_transfer(now, Event::Done);
-    }
-
-    fn link_answered(&mut self, now: Instant, outcome: Outcome) {
-        let link = match outcome {
-            Outcome::Success | Outcome::Automatic => Link::Fresh,
-            Outcome::Later(seconds) => Link::NotNow(seconds.map(|seconds| RetryAfter { seconds })),
-            Outcome::Failure => Link::NotNow(None),
-            Outcome::Nothing | Outcome::Aborted | Outcome::Refused => Link::NotOffered,
-        };
-        self.tell_transfer(now, Event::Link(link));
-        self.say_broken(format_args!("the link to the artifact has expired, and the server gave no other"));
-    }
-
-    /// The source broke.
-    fn broken(&mut self, now: Instant, again: bool, reason: fmt::Arguments<'_>) {
-        self.tell_transfer(now, Event::Broken { again });
-        self.say_broken(reason);
-    }
-
-    /// Says what broke, if the machine takes what it was told last as a break, and what follows.
-    fn say_broken(&mut self, reason: fmt::Arguments<'_>) {
-        if let Action::Pause(wait) = self.transfer.action {
-            self.hal.network.cancel();
-            self.summary.link_broke();
-            let seconds = wait.as_secs();
-            self.hal.log.log(Level::Warning, format_args!("{reason}; next attempt in {seconds} s"));
-        } else if let Action::GiveUp { why: Failure::NoAttempts, .. } = self.transfer.action {
-            self.summary.link_broke();
-            self.fail(format_args!("{reason}; {}", Failure::NoAttempts));
-        } else if let Action::GiveUp { why: Failure::Broken, .. } = self.transfer.action {
-            self.fail(reason);
-        }
-    }
-
     fn give_up(&mut self, now: Instant, why: Failure, module: bool) {
         if !why.is_told() {
             self.fail(format_args!("{why}"));
         }
+        self.hal.network.cancel();
         self.end_request();
         if module {
             self.hal.module.abort();
@@ -359,86 +248,4 @@ impl<P: Platform> Client<'_, P> {
         }
         self.tell_transfer(now, Event::Done);
     }
-
-    /// Parses bytes of the chunk up to the first thing found in them. Scripts go to their staging place.
-    fn parse(&mut self, from: usize, to: usize) -> Result<(usize, Found), Noted> {
-        let input = self.chunk.get(from..to).unwrap_or_default();
-        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.reason, &mut self.hal.log, reason);
-        let (taken, part) = self
-            .parser
-            .push(input, &mut self.hal.verifier, &mut self.hal.decompress)
-            .map_err(|error| noted(format_args!("the artifact is not acceptable: {error}")))?;
-        let mut staged = |staged: Result<(), <P::Scripts as ErrorType>::Error>| match staged {
-            Ok(()) => Ok(Found::Nothing),
-            Err(error) => Err(noted(format_args!("a state script could not be stored: {error}"))),
-        };
-        let found = match part {
-            Parsed::NeedInput => Found::Nothing,
-            Parsed::Script { name, size } => staged(self.hal.scripts.stage(name, size))?,
-            Parsed::ScriptData(bytes) => staged(self.hal.scripts.stage_write(bytes))?,
-            Parsed::Header => Found::Header,
-            Parsed::FileBegin { name, size } => {
-                self.transfer.file =
-                    Text::copy(name).map_err(|_| noted(format_args!("a payload file's name is too long")))?;
-                Found::File { size, plain: self.parser.payload_is_plain() }
-            }
-            Parsed::FileData(bytes) => {
-                let in_chunk = input.as_ptr_range().contains(&bytes.as_ptr());
-                let place = if in_chunk { Place::Chunk } else { Place::Decompressed };
-                Found::Bytes { length: bytes.len(), place }
-            }
-            Parsed::FileEnd => Found::FileEnd,
-        };
-        Ok((taken, found))
-    }
-
-    /// The sink answered, or has not yet.
-    fn sink_answered(
-        &mut self,
-        now: Instant,
-        polled: Poll<Result<Event, <P::Module as ErrorType>::Error>>,
-    ) -> Poll<()> {
-        let event = match polled {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(event)) => event,
-            Poll::Ready(Err(error)) => {
-                let file = &self.transfer.file;
-                let (name, blank) = if file.is_empty() { ("", "") } else { (" file ", file.as_str()) };
-                let reason = format_args!("payload{name}{blank} could not be stored: {error}");
-                let Noted { .. } = note(&mut self.reason, &mut self.hal.log, reason);
-                Event::Failed
-            }
-        };
-        self.tell_transfer(now, event);
-        Poll::Ready(())
-    }
-
-    /// Reads back what an earlier process stored of the file, in place of the network's bytes.
-    fn read_back(&mut self, now: Instant, most: u64) {
-        self.hal.network.cancel();
-        let room = usize::try_from(most).unwrap_or(usize::MAX).min(self.chunk.len());
-        let read = self.hal.module.read_stored(self.chunk.get_mut(..room).unwrap_or_default());
-        let read = read.unwrap_or_else(|error| {
-            let file = &self.transfer.file;
-            self.hal.log.log(Level::Warning, format_args!("payload file {file}: {error}"));
-            0
-        });
-        self.tell_transfer(now, Event::ReadBack(read));
-    }
-
-    fn compare(&mut self, now: Instant) {
-        let Stored { length, sum } = self.transfer.stored;
-        let same = self.parser.sum_so_far() == sum;
-        if same {
-            let file = &self.transfer.file;
-            let line = format_args!("{length} bytes of payload file {file} were stored before the restart");
-            self.hal.log.log(Level::Info, line);
-        }
-        self.tell_transfer(now, Event::Compared { same });
-    }
-}
-
-/// Whether asking again may help.
-const fn may_help(kind: Kind) -> bool {
-    matches!(kind, Kind::Connection | Kind::TimedOut)
 }

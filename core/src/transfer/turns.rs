@@ -2,7 +2,7 @@
 
 use super::attempts::Attempts;
 use super::payload::Payload;
-use super::source::Answer;
+use super::source::{Answer, Source};
 use super::{
     Accepted, Action, Begin, End, Etag, Failure, Found, Half, Link, Place, Span, State, Stored, Stream, Then,
     Transfer,
@@ -243,14 +243,19 @@ impl Transfer {
             Half::Payload(_) => true,
             Half::Header { .. } | Half::Empty => false,
         };
-        // Its time does not matter any more.
-        self.half = Half::Header { again: false };
+        self.forget_all();
         self.to(State::GivingUp { module }, Action::GiveUp { why, module })
     }
 
     pub(super) fn end(&mut self, end: End) -> Action {
-        self.half = Half::Header { again: false };
+        self.forget_all();
         self.to(State::Rest, Action::End(end))
+    }
+
+    /// Nothing of the transfer matters any more, but for those who ask how much was received.
+    fn forget_all(&mut self) {
+        let source = Source { behind_stored: false, ..self.source };
+        *self = Self { source, ..Self::new() };
     }
 
     pub(super) const fn to(&mut self, state: State, action: Action) -> Action {

@@ -32,7 +32,6 @@ pub enum Action {
     /// Drop the connection and wait. The next attempt is made at [`Transfer::deadline`](super::Transfer::deadline).
     Pause(Duration),
     /// Drop the connection and ask the server for a fresh link to the artifact. [`Event::Done`]: it is being asked.
-    /// [`Event::Broken`]: it cannot be asked now.
     AskForLink,
     /// Wait for the server's answer: [`Event::Link`].
     AwaitLink,

@@ -1,0 +1,91 @@
+//! What becomes of the bytes: parsed, staged, handed to the module; and what an earlier process stored of them.
+
+use core::fmt;
+use core::task::Poll;
+
+use crate::artifact::Parsed;
+use crate::client::Client;
+use crate::client::reason::{Noted, note};
+use crate::hal::{ErrorType, Level, Log, Network, PayloadSink, Platform, ScriptRunner, Stored};
+use crate::text::Text;
+use crate::time::Instant;
+use crate::transfer::{Event, Found, Place};
+
+impl<P: Platform> Client<'_, P> {
+    /// Parses bytes of the chunk up to the first thing found in them. Scripts go to their staging place.
+    pub(super) fn parse(&mut self, from: usize, to: usize) -> Result<(usize, Found), Noted> {
+        let input = self.chunk.get(from..to).unwrap_or_default();
+        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.reason, &mut self.hal.log, reason);
+        let (taken, part) = self
+            .parser
+            .push(input, &mut self.hal.verifier, &mut self.hal.decompress)
+            .map_err(|error| noted(format_args!("the artifact is not acceptable: {error}")))?;
+        let mut staged = |staged: Result<(), <P::Scripts as ErrorType>::Error>| match staged {
+            Ok(()) => Ok(Found::Nothing),
+            Err(error) => Err(noted(format_args!("a state script could not be stored: {error}"))),
+        };
+        let found = match part {
+            Parsed::NeedInput => Found::Nothing,
+            Parsed::Script { name, size } => staged(self.hal.scripts.stage(name, size))?,
+            Parsed::ScriptData(bytes) => staged(self.hal.scripts.stage_write(bytes))?,
+            Parsed::Header => Found::Header,
+            Parsed::FileBegin { name, size } => {
+                self.transfer.file =
+                    Text::copy(name).map_err(|_| noted(format_args!("a payload file's name is too long")))?;
+                Found::File { size, plain: self.parser.payload_is_plain() }
+            }
+            Parsed::FileData(bytes) => {
+                let in_chunk = input.as_ptr_range().contains(&bytes.as_ptr());
+                let place = if in_chunk { Place::Chunk } else { Place::Decompressed };
+                Found::Bytes { length: bytes.len(), place }
+            }
+            Parsed::FileEnd => Found::FileEnd,
+        };
+        Ok((taken, found))
+    }
+
+    /// The sink answered, or has not yet.
+    pub(super) fn sink_answered(
+        &mut self,
+        now: Instant,
+        polled: Poll<Result<Event, <P::Module as ErrorType>::Error>>,
+    ) -> Poll<()> {
+        let event = match polled {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(event)) => event,
+            Poll::Ready(Err(error)) => {
+                let file = &self.transfer.file;
+                let (name, blank) = if file.is_empty() { ("", "") } else { (" file ", file.as_str()) };
+                let reason = format_args!("payload{name}{blank} could not be stored: {error}");
+                let Noted { .. } = note(&mut self.reason, &mut self.hal.log, reason);
+                Event::Failed
+            }
+        };
+        self.tell_transfer(now, event);
+        Poll::Ready(())
+    }
+
+    /// Reads back what an earlier process stored of the file, in place of the network's bytes.
+    pub(super) fn read_back(&mut self, now: Instant, most: u64) {
+        self.hal.network.cancel();
+        let room = usize::try_from(most).unwrap_or(usize::MAX).min(self.chunk.len());
+        let read = self.hal.module.read_stored(self.chunk.get_mut(..room).unwrap_or_default());
+        let read = read.unwrap_or_else(|error| {
+            let file = &self.transfer.file;
+            self.hal.log.log(Level::Warning, format_args!("payload file {file}: {error}"));
+            0
+        });
+        self.tell_transfer(now, Event::ReadBack(read));
+    }
+
+    pub(super) fn compare(&mut self, now: Instant) {
+        let Stored { length, sum } = self.transfer.stored;
+        let same = self.parser.sum_so_far() == sum;
+        if same {
+            let file = &self.transfer.file;
+            let line = format_args!("{length} bytes of payload file {file} were stored before the restart");
+            self.hal.log.log(Level::Info, line);
+        }
+        self.tell_transfer(now, Event::Compared { same });
+    }
+}
