@@ -1,7 +1,22 @@
-//! What survives power loss: one small record, versioned and with a checksum.
+//! What survives power loss: one small record with a format number and a checksum.
 //!
-//! Layout: format number (1 byte), `postcard` of [`Checkpoint`], CRC-32 (IEEE) of all before it, little endian. Enum
-//! variants are stored by position: append, never reorder; the golden bytes in the tests guard it.
+//! Layout: format number (1 byte), `postcard` of [`Checkpoint`], CRC-32 (IEEE) of all before it, little endian. The
+//! golden bytes in the tests guard it.
+//!
+//! # Two versions of the client
+//!
+//! The two slots of a device may hold two versions of this client, and both use this one record: the running version
+//! writes it, the boot loader starts the other one. So a version that changes the record keeps these rules:
+//!
+//! - **Nothing is added to a format.** Versions that know a format read exactly what it has: a further field, tag or enum
+//!   variant would be damage to them. It needs a new [`Format`], and `encode` and `decode` then do not compile until
+//!   they handle it.
+//! - **A record is written in the format that was found**, until the update is committed: only then can no boot loader
+//!   bring the older version back. [`Checkpoint::format`] carries the format from `decode` to `encode`, the machine raises
+//!   it to [`Format::NEWEST`] when the module has committed. What an older format cannot express is left out there, or
+//!   becomes the tag from which the older version goes on safely.
+//! - **A newer format is left alone.** `decode` gives [`Unusable::Newer`]; the client then begins no update and writes
+//!   nothing, so that the newer version finds everything as it left it.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +24,30 @@ use crate::deployment::{Mode, Verdict};
 use crate::limits;
 use crate::text::Text;
 
-/// The format this version writes. A record of a higher number was written by a newer client, which may come back
-/// after a rollback: it is never overwritten.
-pub const FORMAT: u8 = 1;
+/// How a record is written: the number in its first byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// The first one.
+    #[default]
+    One = 1,
+}
+
+impl Format {
+    /// The format of an update that begins where there is no record.
+    pub const NEWEST: Self = Self::One;
+
+    const fn number(self) -> u8 {
+        self as u8
+    }
+
+    const fn of(number: u8) -> Result<Self, Unusable> {
+        match number {
+            0 => Err(Unusable::Corrupt),
+            1 => Ok(Self::One),
+            newer => Err(Unusable::Newer(Newer::Checkpoint(newer))),
+        }
+    }
+}
 
 /// Room for an encoded record.
 pub const MAX_LEN: usize = 128;
@@ -65,6 +101,9 @@ pub enum RebootKind {
 /// The saved record of the update in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Checkpoint {
+    /// The format that the record was found in and stays in until the commit. The first byte of the record.
+    #[serde(skip)]
+    pub format: Format,
     /// Whose update it is.
     pub mode: Mode,
     /// How far it got.
@@ -97,17 +136,38 @@ pub enum Unusable {
     /// Damaged, or not a record at all.
     Corrupt,
     /// Written by a newer client: leave it alone.
-    Newer(u8),
+    Newer(Newer),
+}
+
+/// What a newer version of the client has left on the device. This version does not read it, and does not change
+/// anything as long as it is there: the newer version may come back and go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Newer {
+    /// The record of an update, in a format of this number.
+    Checkpoint(u8),
+    /// All records: the storage itself is in a newer format.
+    Storage,
+}
+
+impl core::fmt::Display for Newer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Checkpoint(format) => write!(
+                f,
+                "the update in progress was begun by a newer version of the client (its record has format {format}, this version reads up to {})",
+                Format::NEWEST.number()
+            )?,
+            Self::Storage => f.write_str("what is stored was written by a newer version of the client")?,
+        }
+        f.write_str(": start the image with the newer version, which goes on from there")
+    }
 }
 
 impl core::fmt::Display for Unusable {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Corrupt => f.write_str("the record of the update in progress is damaged"),
-            Self::Newer(format) => write!(
-                f,
-                "the record of the update in progress has format {format}, this client knows up to {FORMAT}: use the newer client"
-            ),
+            Self::Newer(newer) => newer.fmt(f),
         }
     }
 }
@@ -117,9 +177,11 @@ impl Checkpoint {
     #[must_use]
     pub fn encode<'b>(&self, buf: &'b mut [u8; MAX_LEN]) -> &'b [u8] {
         let [format, rest @ ..] = buf;
-        *format = FORMAT;
-        // The longest record has 12 bytes beside its id of at most 64.
-        let used = postcard::to_slice(self, rest).map_or(0, |used| used.len());
+        *format = self.format.number();
+        let used = match self.format {
+            // The longest record has 12 bytes beside its id of at most 64.
+            Format::One => postcard::to_slice(self, rest).map_or(0, |used| used.len()),
+        };
         let body = used.saturating_add(1);
         let crc = crc32fast::hash(buf.get(..body).unwrap_or_default()).to_le_bytes();
         let end = body.saturating_add(crc.len());
@@ -139,18 +201,16 @@ impl Checkpoint {
             return Err(Unusable::Corrupt);
         }
         let (format, record) = body.split_first().ok_or(Unusable::Corrupt)?;
-        match *format {
-            FORMAT => match postcard::take_from_bytes(record) {
-                // A deployment has an id; nobody could be told how one without ended.
-                Ok((Self { mode: Mode::Managed, deployment, .. }, [])) if deployment.is_empty() => {
-                    Err(Unusable::Corrupt)
-                }
-                Ok((checkpoint, [])) => Ok(checkpoint),
-                Ok(_) | Err(_) => Err(Unusable::Corrupt),
-            },
-            0 => Err(Unusable::Corrupt),
-            newer => Err(Unusable::Newer(newer)),
+        match Format::of(*format)? {
+            Format::One => Self::decode_one(record).ok_or(Unusable::Corrupt),
         }
+    }
+
+    fn decode_one(record: &[u8]) -> Option<Self> {
+        let (checkpoint, []) = postcard::take_from_bytes::<Self>(record).ok()? else { return None };
+        // A deployment has an id; nobody could be told how one without ended.
+        let nameless = checkpoint.mode == Mode::Managed && checkpoint.deployment.is_empty();
+        (!nameless).then_some(Self { format: Format::One, ..checkpoint })
     }
 }
 
@@ -160,6 +220,7 @@ mod tests {
 
     fn sample() -> Checkpoint {
         Checkpoint {
+            format: Format::One,
             mode: Mode::Managed,
             tag: Tag::AfterReboot,
             verdict: Verdict::Good,
@@ -219,6 +280,6 @@ mod tests {
     fn a_newer_format_is_told_apart_from_damage() {
         let mut bytes = [9, 1, 2, 3].to_vec();
         bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
-        assert_eq!(Checkpoint::decode(&bytes), Err(Unusable::Newer(9)));
+        assert_eq!(Checkpoint::decode(&bytes), Err(Unusable::Newer(Newer::Checkpoint(9))));
     }
 }

@@ -14,7 +14,7 @@ pub use crate::state::{Stop, StopSet};
 pub use doors::{DoorNote, Held};
 pub use words::{Action, ApiCall, Check, Event, OfferedMap, Op, OpId, Reached, Refusal, Report, Run, Saved};
 
-use crate::checkpoint::{Checkpoint, RebootKind, Tag};
+use crate::checkpoint::{Checkpoint, Format, RebootKind, Tag};
 use crate::config::Config;
 use crate::deployment::{Mode, Verdict};
 use crate::http::RetryAfter;
@@ -127,7 +127,7 @@ impl Machine {
                 let (state, phase, verdict) = state::resume(record);
                 ((state, phase), verdict)
             }
-            (Run::Daemon, _) => ((State::Idle, Phase::Enter), Verdict::Good),
+            (Run::Daemon | Run::NoUpdates(_), _) => ((State::Idle, Phase::Enter), Verdict::Good),
             (Run::Bootstrap, _) | (Run::Install, None) => ((State::Prepare, Phase::Main), Verdict::Good),
             (Run::Install | Run::Continue(_), Some(record)) if record.mode == Mode::Managed => {
                 return Err(Refusal::Deployment);
@@ -143,8 +143,10 @@ impl Machine {
                 None => return Err(Refusal::WrongState(record.tag)),
             },
         };
+        // Whatever takes the place of a record keeps its format: the update of that one may not be committed yet.
+        let format = saved.as_ref().map_or(Format::NEWEST, |record| record.format);
         // A standalone update that waits for its user is none of the daemon's.
-        let saved = saved.filter(|record| record.mode == run.mode() && run != Run::Bootstrap);
+        let saved = saved.filter(|record| record.mode == run.mode() && run.has_record());
         // An install or commit that was cut off has failed, unless a rollback is what was asked for.
         let interrupted =
             matches!(run, Run::Continue(Verb::Resume | Verb::Commit)) && place.0 == State::CheckRollback;
@@ -157,7 +159,7 @@ impl Machine {
             doing: Doing::Over,
             op: 0,
             verdict,
-            checkpoint: saved.clone().unwrap_or_else(|| blank(run.mode())),
+            checkpoint: saved.clone().unwrap_or_else(|| blank(run.mode(), format)),
             saved,
             scripts: Scripts::default(),
             file_sizes: false,
@@ -174,7 +176,7 @@ impl Machine {
             report_is_repeat: false,
             doors: doors::Doors::new(maps),
             daemon: Daemon {
-                update_due: true,
+                update_due: run.asks_for_updates(),
                 inventory_due: true,
                 poll_goes_first: false,
                 inventory_accepted: false,
@@ -235,7 +237,7 @@ impl Machine {
             Event::Tick => self.tick(now),
             Event::Check(check) => {
                 match check {
-                    Check::Update => self.daemon.update_due = true,
+                    Check::Update => self.daemon.update_due |= self.run.asks_for_updates(),
                     Check::Inventory => self.daemon.inventory_due = true,
                 }
                 self.tick(now)
@@ -353,7 +355,8 @@ impl Machine {
         }
         if !matches!(self.doing, Doing::Work { killed: true, .. }) {
             let offer = self.config.resume_downloads && self.run == Run::Daemon;
-            self.checkpoint = Checkpoint { deployment: id, offer, ..blank(self.run.mode()) };
+            let blank = blank(self.run.mode(), self.checkpoint.format);
+            self.checkpoint = Checkpoint { deployment: id, offer, ..blank };
             self.verdict = Verdict::Good;
             self.saved = None;
             self.file_sizes = false;
@@ -434,8 +437,9 @@ pub(crate) const fn retry_after(outcome: Outcome) -> Option<RetryAfter> {
 }
 
 /// The record of an update that has not begun.
-fn blank(mode: Mode) -> Checkpoint {
+fn blank(mode: Mode, format: Format) -> Checkpoint {
     Checkpoint {
+        format,
         mode,
         tag: if matches!(mode, Mode::Managed) { Tag::Store } else { Tag::BeforeInstall },
         verdict: Verdict::Good,

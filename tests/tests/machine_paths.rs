@@ -4,7 +4,7 @@
     reason = "a test names the operations it bends, the rest ends well"
 )]
 
-use thimble_core::checkpoint::{Checkpoint, RebootKind, Tag};
+use thimble_core::checkpoint::{Checkpoint, Format, RebootKind, Tag};
 use thimble_core::config::Config;
 use thimble_core::deployment::{Call, Mode, Naming, Status, Verdict};
 use thimble_core::machine::{
@@ -140,6 +140,7 @@ fn script(name: &str) -> Op {
 
 fn record(mode: Mode, tag: Tag, verdict: Verdict) -> Checkpoint {
     Checkpoint {
+        format: Format::One,
         mode,
         tag,
         verdict,

@@ -1,7 +1,7 @@
 //! The transition table, the tags and the resume tables, written out from the specification (`state-machine.md` 3 and
 //! 11, `standalone-cli.md` 3) and compared with the code. Numbers are the specification's.
 
-use thimble_core::checkpoint::{Checkpoint, RebootKind, Tag};
+use thimble_core::checkpoint::{Checkpoint, Format, RebootKind, Tag};
 use thimble_core::deployment::{Mode, Verdict};
 use thimble_core::state::{Outcome, Phase, Place, State, Verb, next, resume, resume_standalone, tag};
 use thimble_core::text::Text;
@@ -198,6 +198,7 @@ fn records_are_tagged_as_the_specification_says() {
 
 fn record(mode: Mode, tag: Tag, verdict: Verdict) -> Checkpoint {
     Checkpoint {
+        format: Format::One,
         mode,
         tag,
         verdict,

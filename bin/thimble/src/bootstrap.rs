@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 
 use thimble_core::artifact::provides;
-use thimble_core::client::{Client, Start};
+use thimble_core::checkpoint::Unusable;
+use thimble_core::client::{Client, LoadError, Start, saved_checkpoint};
 use thimble_core::config::Config;
 use thimble_core::hal::{Change, Hal, Key, Level, Storage};
 use thimble_core::http::Target;
@@ -22,7 +23,11 @@ use crate::signals::Signals;
 
 /// Sees to it that the store has an artifact name: from the bootstrap artifact, else `unknown`. The artifact is
 /// deleted, used or not. What is wrong with it is logged (C-5). The caller holds the lock.
+/// Not while an update is in progress, whose scripts the bootstrap artifact would remove; nothing is changed then.
 pub(crate) fn ensure(device: &Device, mut storage: Store, signals: &mut Signals) -> Result<Store, Failure> {
+    if has_update(&mut storage)? {
+        return Ok(storage);
+    }
     let path = device.paths.bootstrap();
     if !Provides::read(&mut storage)?.has_name() {
         if let Err(reason) = install(device, signals) {
@@ -41,6 +46,15 @@ pub(crate) fn ensure(device: &Device, mut storage: Store, signals: &mut Signals)
         Ok(()) | Err(_) => {}
     }
     Ok(storage)
+}
+
+/// Whether an update is in progress, this version's or a newer one's.
+fn has_update(storage: &mut Store) -> Result<bool, Failure> {
+    match saved_checkpoint(storage, &mut vec![0; RECORD_MAX]) {
+        Ok(Some(_)) | Err(LoadError::Unusable(Unusable::Newer(_))) => Ok(true),
+        Ok(None) | Err(LoadError::Unusable(Unusable::Corrupt)) => Ok(false),
+        Err(LoadError::Storage(reason)) => Err(Failure::new(reason)),
+    }
 }
 
 /// Installs the bootstrap artifact if there is one.

@@ -3,16 +3,15 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use thimble_core::checkpoint::{Checkpoint, Unusable};
 use thimble_core::client::{Client, Start};
-use thimble_core::hal::{Clock, Key, Level, Storage};
+use thimble_core::hal::{Clock, Level};
 use thimble_core::machine::{Check, Run, StopSet};
 use thimble_core::retry::with_jitter;
 use thimble_core::state::{Phase, State};
 use thimble_core::time::{Duration, Instant, earliest};
 use thimble_hal_linux::clock::BootClock;
 use thimble_hal_linux::platform::{self, Linux, Memory};
-use thimble_hal_linux::storage::{Access, RECORD_MAX, Store};
+use thimble_hal_linux::storage::Access;
 use thimble_hal_linux::wait::PollSet;
 
 use crate::args::Invocation;
@@ -43,11 +42,8 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     }
     let panel = Panel::new(&device)?;
     let lock = device.lock(invocation.verb)?;
-    let mut storage = device.store(Access::ReadWrite)?;
-    if !has_update(&mut storage)? {
-        // Not within a deployment, whose scripts the bootstrap artifact would remove.
-        storage = bootstrap::ensure(&device, storage, &mut signals)?;
-    }
+    let storage = device.store(Access::ReadWrite)?;
+    let storage = bootstrap::ensure(&device, storage, &mut signals)?;
     let mut memory = Memory::default();
     let config = device.conf.core_config();
     let start = Start { config: &config, run: Run::Daemon, stop_before: StopSet::default(), source: None };
@@ -69,16 +65,6 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     daemon.run(&mut client)?;
     device.log(Level::Info, format_args!("ended by a signal"));
     Ok(SUCCESS)
-}
-
-/// Whether an update is in progress. A record of a newer client is left to that one before anything is changed.
-fn has_update(storage: &mut Store) -> Result<bool, Failure> {
-    let mut buf = vec![0; RECORD_MAX];
-    match storage.read(Key::Checkpoint, &mut buf).map_err(Failure::new)?.map(Checkpoint::decode) {
-        Some(Err(newer @ Unusable::Newer(_))) => Err(Failure::new(newer)),
-        Some(Ok(_)) => Ok(true),
-        Some(Err(Unusable::Corrupt)) | None => Ok(false),
-    }
 }
 
 struct Daemon {

@@ -66,8 +66,11 @@ impl Watch {
 
     /// One line for `systemctl status`.
     pub(crate) fn sentence(&self, client: &Client<'_, Linux>) -> String {
-        let doing = doing(client.machine().place().0);
+        let doing = doing(client);
         let waiting = client.waiting();
+        if let Some(newer) = client.no_updates() {
+            return one_line(&format!("{doing}: {newer}"));
+        }
         match &self.current {
             Some(deployment) if let Some((point, why)) = &waiting => {
                 one_line(&format!("waiting before {}: {why} (deployment {})", point.word(), deployment.id))
@@ -88,7 +91,8 @@ impl Watch {
         let text = |text: &'a str| Some(text).filter(|text| !text.is_empty());
         Facts {
             state: name(state),
-            doing: doing(state),
+            doing: doing(client),
+            no_updates: client.no_updates().map(|newer| newer.to_string()),
             waiting: client.waiting(),
             deployment: current.map(|deployment| deployment.id.as_str()),
             artifact: current.and_then(|_| text(client.offered_artifact())),
@@ -110,6 +114,7 @@ impl Watch {
         number(&mut out, "pid", Some(std::process::id().into()));
         member(&mut out, "state", Some(facts.state));
         member(&mut out, "doing", Some(facts.doing));
+        member(&mut out, "no_updates_because", facts.no_updates.as_deref());
         let waiting = facts.waiting.as_ref();
         member(&mut out, "waiting_before", waiting.map(|(point, _)| point.word()));
         member(&mut out, "waiting_because", waiting.map(|(_, why)| why.as_str()));
@@ -133,6 +138,8 @@ impl Watch {
 pub(crate) struct Facts<'a> {
     pub(crate) state: &'static str,
     pub(crate) doing: &'static str,
+    /// Why the server is not asked for deployments.
+    pub(crate) no_updates: Option<String>,
     /// The point an update waits before, and what holds it there.
     pub(crate) waiting: Option<(Point, Text<{ limits::REASON }>)>,
     pub(crate) deployment: Option<&'a str>,
@@ -197,8 +204,9 @@ const fn name(state: State) -> &'static str {
     }
 }
 
-const fn doing(state: State) -> &'static str {
-    match state {
+fn doing(client: &Client<'_, Linux>) -> &'static str {
+    match client.machine().place().0 {
+        State::Idle if client.no_updates().is_some() => "running without updates",
         State::Idle => "waiting for the next poll",
         State::Inventory => "sending the inventory",
         State::Poll => "asking the server for a deployment",
@@ -290,6 +298,9 @@ fn lines(answer: &str) -> Option<String> {
         let _ = writeln!(out, "{name:17}{value}");
     };
     line("State:", format_args!("{}, {}", text("state")?, text("doing")?));
+    if let Some(why) = text("no_updates_because") {
+        line("No updates:", format_args!("{why}"));
+    }
     if let Some(id) = text("deployment") {
         line("Deployment:", format_args!("{id}"));
     }

@@ -90,6 +90,9 @@ fn refused(invocation: &Invocation, error: StartError) -> Failure {
         StartError::Refused(Refusal::WrongState(_)) => {
             Failure::new(format_args!("'{}' is {error}", invocation.verb.name()))
         }
+        StartError::Newer(_) => {
+            Failure::new(format_args!("'{}' is not possible: {error}", invocation.verb.name()))
+        }
         // This process has the lock: no daemon is running.
         StartError::Refused(Refusal::Deployment) if invocation.verb == VerbName::Install => {
             Failure::new(format_args!(

@@ -23,6 +23,7 @@ impl<P: Platform> Client<'_, P> {
     /// # Errors
     /// Text for people; nothing was changed.
     pub fn set_control_map(&mut self, json: &[u8]) -> Result<u64, Text<{ limits::REASON }>> {
+        self.keeps_maps()?;
         let now = self.hal.clock.now();
         let map = Map::parse(json).map_err(|error| Text::cut(format_args!("{error}")))?;
         let map = map.ok_or_else(|| Text::cut(format_args!("null is no update control map")))?;
@@ -43,6 +44,7 @@ impl<P: Platform> Client<'_, P> {
         order: Order,
         lifetime: Lifetime,
     ) -> Result<(), Reason> {
+        self.keeps_maps()?;
         let now = self.hal.clock.now();
         let points = Points::of(points);
         self.machine
@@ -96,6 +98,11 @@ impl<P: Platform> Client<'_, P> {
                 self.fail(format_args!("not allowed to go on before {}: {why}", point.name()));
             }
         }
+    }
+
+    /// The maps on record are those of the newer version: a further one would be forgotten.
+    fn keeps_maps(&self) -> Result<(), Reason> {
+        self.no_updates().map_or(Ok(()), |newer| Err(Text::cut(format_args!("no updates: {newer}"))))
     }
 
     fn why_held(&self, held: Held) -> Reason {

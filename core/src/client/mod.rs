@@ -14,13 +14,14 @@ mod transfer;
 
 pub use buffers::{BufferError, Buffers};
 pub use doors::OPERATOR;
+pub use records::{LoadError, saved_checkpoint};
 pub use transfer::DownloadProgress;
 
 use core::fmt;
 use core::task::Poll;
 
 use crate::artifact::{Parser, Trust, Workspace};
-use crate::checkpoint::{Checkpoint, Unusable};
+use crate::checkpoint::{Newer, Unusable};
 use crate::config::{self, Config, ConfigError};
 use crate::control::{Map, Pool};
 use crate::deployment::{Mode, Verdict};
@@ -63,6 +64,8 @@ pub enum StartError {
     Refused(Refusal),
     /// The records cannot be read; text for people.
     Records(Text<{ limits::REASON }>),
+    /// A newer version has left what this one must not touch. Never for [`Run::Daemon`].
+    Newer(Newer),
     /// The name of the artifact is longer than [`limits::URL`].
     SourceTooLong,
     /// There are more than [`limits::SERVERS`] servers.
@@ -93,6 +96,7 @@ impl fmt::Display for StartError {
                 write!(f, "not possible at this point of the update ({tag:?}): try 'resume'")
             }
             Self::Records(reason) => f.write_str(reason.as_str()),
+            Self::Newer(newer) => newer.fmt(f),
             Self::SourceTooLong => write!(f, "the name of the artifact is longer than {} bytes", limits::URL),
             Self::TooManyServers => write!(f, "more than {} servers", limits::SERVERS),
             Self::Config(error) => error.fmt(f),
@@ -162,7 +166,8 @@ pub struct Client<'b, P: Platform> {
 }
 
 impl<'b, P: Platform> Client<'b, P> {
-    /// Starts: reads the saved record and begins, or goes on, or refuses.
+    /// Starts: reads the saved record and begins, or goes on, or refuses. The daemon starts in any case in which the
+    /// records can be read: beside those of a newer version it runs without updates ([`Run::NoUpdates`]).
     ///
     /// # Errors
     /// [`StartError`]; nothing was changed.
@@ -171,23 +176,29 @@ impl<'b, P: Platform> Client<'b, P> {
         buffers.check(&hal.decompress).map_err(StartError::Buffer)?;
         let now = hal.clock.now();
         let servers = match start.run {
-            Run::Daemon => requests::servers(&hal.agent).ok_or(StartError::TooManyServers)?,
+            Run::Daemon | Run::NoUpdates(_) => {
+                requests::servers(&hal.agent).ok_or(StartError::TooManyServers)?
+            }
             // No server is asked.
             Run::Install | Run::Continue(_) | Run::Bootstrap => 0,
         };
         let Buffers { chunk, record, out, name, header_info, type_info, meta_data, files, window } = buffers;
-        let mut saved = match records::load(&mut hal, record) {
+        let mut run = start.run;
+        let mut saved = match saved_checkpoint(&mut hal.storage, record) {
             Ok(saved) => saved,
-            Err(records::LoadError::Unusable(Unusable::Corrupt)) => {
+            Err(LoadError::Unusable(Unusable::Corrupt)) => {
                 hal.log.log(Level::Error, format_args!("{}: starting without it", Unusable::Corrupt));
                 None
             }
-            Err(records::LoadError::Unusable(newer @ Unusable::Newer(_))) => {
-                return Err(StartError::Records(Text::cut(format_args!("{newer}"))));
+            Err(LoadError::Unusable(Unusable::Newer(newer))) if run == Run::Daemon => {
+                hal.log.log(Level::Error, format_args!("no updates: {newer}"));
+                run = Run::NoUpdates(newer);
+                None
             }
-            Err(records::LoadError::Storage(reason)) => return Err(StartError::Records(reason)),
+            Err(LoadError::Unusable(Unusable::Newer(newer))) => return Err(StartError::Newer(newer)),
+            Err(LoadError::Storage(reason)) => return Err(StartError::Records(reason)),
         };
-        if start.run == Run::Daemon && saved.as_ref().is_some_and(|saved| saved.mode == Mode::Standalone) {
+        if run == Run::Daemon && saved.as_ref().is_some_and(|saved| saved.mode == Mode::Standalone) {
             hal.log.log(
                 Level::Warning,
                 format_args!(
@@ -197,7 +208,7 @@ impl<'b, P: Platform> Client<'b, P> {
         }
         let mut earlier = None;
         if let Some(saved) = &mut saved
-            && start.run == Run::Daemon
+            && run == Run::Daemon
             && start.config.resume_downloads
         {
             earlier = records::load_offer(&mut hal, record, saved);
@@ -210,13 +221,13 @@ impl<'b, P: Platform> Client<'b, P> {
             (Some(Target::Url(url)), _) => (Source::Url, url),
         };
         let location = Text::copy(location).map_err(|_| StartError::SourceTooLong)?;
-        let maps = match start.run {
+        let maps = match run {
             Run::Daemon => records::load_maps(&mut hal, record, now, start.config),
-            Run::Install | Run::Continue(_) | Run::Bootstrap => Some(Pool::new()),
+            Run::NoUpdates(_) | Run::Install | Run::Continue(_) | Run::Bootstrap => Some(Pool::new()),
         };
         let saved = Saved { update: saved, maps };
-        let (machine, action) = Machine::start(now, start.config, start.run, start.stop_before, saved)
-            .map_err(StartError::Refused)?;
+        let (machine, action) =
+            Machine::start(now, start.config, run, start.stop_before, saved).map_err(StartError::Refused)?;
         let mut client = Self {
             hal,
             config: start.config.clone(),
@@ -340,12 +351,24 @@ impl<'b, P: Platform> Client<'b, P> {
         self.hal
     }
 
+    /// Why this daemon asks for no deployment: a newer version has left what this one must not touch.
+    #[must_use]
+    pub const fn no_updates(&self) -> Option<Newer> {
+        match self.machine.run() {
+            Run::NoUpdates(newer) => Some(newer),
+            Run::Daemon | Run::Install | Run::Continue(_) | Run::Bootstrap => None,
+        }
+    }
+
     /// A signal or a user asks for a poll or an inventory push now. Without effect after [`Self::terminate`].
     pub fn check(&mut self, check: Check) {
         if self.terminated {
             return;
         }
         let now = self.hal.clock.now();
+        if let (Check::Update, Some(newer)) = (check, self.no_updates()) {
+            self.hal.log.log(Level::Warning, format_args!("not asked for a deployment: {newer}"));
+        }
         self.tell_session(now, session::Event::SomebodyAsks);
         self.tell(now, Event::Check(check));
     }
@@ -512,8 +535,12 @@ impl<'b, P: Platform> Client<'b, P> {
         use crate::hal::Verifier;
         match self.machine.run() {
             Run::Bootstrap => Trust::Bootstrap,
-            Run::Daemon | Run::Install | Run::Continue(_) if self.hal.verifier.has_keys() => Trust::Signed,
-            Run::Daemon | Run::Install | Run::Continue(_) => Trust::Unsigned,
+            Run::Daemon | Run::NoUpdates(_) | Run::Install | Run::Continue(_)
+                if self.hal.verifier.has_keys() =>
+            {
+                Trust::Signed
+            }
+            Run::Daemon | Run::NoUpdates(_) | Run::Install | Run::Continue(_) => Trust::Unsigned,
         }
     }
 
@@ -535,18 +562,4 @@ impl<'b, P: Platform> Client<'b, P> {
             }
         }
     }
-}
-
-/// The saved record, for those who only look.
-///
-/// # Errors
-/// Text for people.
-pub fn saved_checkpoint<P: Platform>(
-    hal: &mut Hal<P>,
-    buf: &mut [u8],
-) -> Result<Option<Checkpoint>, Text<{ limits::REASON }>> {
-    records::load(hal, buf).map_err(|error| match error {
-        records::LoadError::Unusable(unusable) => Text::cut(format_args!("{unusable}")),
-        records::LoadError::Storage(reason) => reason,
-    })
 }

@@ -7,7 +7,7 @@ use super::reason::{Noted, note};
 use super::{Client, Source};
 use crate::api::check_url;
 use crate::artifact::{depends, provides};
-use crate::checkpoint::{self, Checkpoint, Tag, Unusable};
+use crate::checkpoint::{self, Checkpoint, Newer, Tag, Unusable};
 use crate::config::Config;
 use crate::control::Pool;
 use crate::deployment::{Mode, Naming, Verdict};
@@ -24,16 +24,28 @@ use crate::time::Instant;
 use crate::transfer::Accepted;
 
 /// Why the saved record cannot be used.
-pub(super) enum LoadError {
+#[derive(Clone, Debug)]
+pub enum LoadError {
+    /// It was read, and is none.
     Unusable(Unusable),
+    /// It cannot be read; text for people.
     Storage(Text<{ limits::REASON }>),
 }
 
-/// Reads the saved record.
-pub(super) fn load<P: Platform>(hal: &mut Hal<P>, buf: &mut [u8]) -> Result<Option<Checkpoint>, LoadError> {
-    match hal.storage.read(Key::Checkpoint, buf) {
+/// Reads the record of the update in progress; `None`: there is none. `buf` needs room for the longest record.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn saved_checkpoint<S: Storage>(
+    storage: &mut S,
+    buf: &mut [u8],
+) -> Result<Option<Checkpoint>, LoadError> {
+    match storage.read(Key::Checkpoint, buf) {
         Ok(None) => Ok(None),
         Ok(Some(bytes)) => Checkpoint::decode(bytes).map(Some).map_err(LoadError::Unusable),
+        Err(error) if error.kind() == Kind::Newer => {
+            Err(LoadError::Unusable(Unusable::Newer(Newer::Storage)))
+        }
         Err(error) => Err(LoadError::Storage(Text::cut(format_args!("{error}")))),
     }
 }

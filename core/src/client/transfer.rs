@@ -81,7 +81,7 @@ impl<P: Platform> Client<'_, P> {
         // What an earlier process left is still to be cleaned up, should it not come to another module.
         self.module_selected &= self.earlier;
         let downloader = match self.machine.run() {
-            Run::Daemon => Downloader::Daemon,
+            Run::Daemon | Run::NoUpdates(_) => Downloader::Daemon,
             Run::Install | Run::Continue(_) | Run::Bootstrap => Downloader::CommandLine,
         };
         let etag = if self.earlier { self.transfer.etag.clone() } else { Text::new() };

@@ -80,6 +80,8 @@ pub enum Kind {
     Corrupt,
     /// Not allowed by policy (permissions, unsafe owner, scheme).
     Refused,
+    /// Written by a newer version of the client, in a format this one does not know.
+    Newer,
 }
 
 /// How a script or module process ended.

@@ -43,6 +43,9 @@ pub enum Change<'a> {
 }
 
 /// Durable records.
+///
+/// Where a newer version of the client has written them in a format of its own, every call is an error of kind
+/// [`super::Kind::Newer`] and nothing is changed. Records under keys that this version does not know are kept.
 pub trait Storage: ErrorType {
     /// The record of `key` in the front of `buf`, or `None` if there is none. A record longer than `buf` is an
     /// error of kind [`super::Kind::TooLarge`].

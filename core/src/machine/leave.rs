@@ -3,7 +3,7 @@
 use super::doors::DoorNext;
 use super::words::{Action, Reached};
 use super::{Doing, Machine, blank, retry_after};
-use crate::checkpoint::RebootKind;
+use crate::checkpoint::{Format, RebootKind};
 use crate::deployment::{Mode, Verdict};
 use crate::retry::{Purpose, SHORTEST, Schedule};
 use crate::state::{self, Outcome, Phase, Place, State};
@@ -67,6 +67,13 @@ impl Machine {
                     DoorNext::Start(op) => return self.work(now, op),
                 }
             }
+            State::Commit => {
+                if outcome == Outcome::Success {
+                    // No boot loader brings the version of before back now.
+                    self.checkpoint.format = Format::NEWEST;
+                }
+                outcome
+            }
             State::SaveProvides => {
                 if outcome == Outcome::Success {
                     self.saved = (self.run.mode() == Mode::Managed).then(|| self.checkpoint.clone());
@@ -90,7 +97,6 @@ impl Machine {
             | State::ReportRebooting
             | State::Reboot
             | State::VerifyReboot
-            | State::Commit
             | State::CheckVersion
             | State::CheckRollback
             | State::Rollback
@@ -183,7 +189,7 @@ impl Machine {
         match mode {
             Mode::Standalone => self.note(outcome)?,
             Mode::Managed if state == State::End => {
-                self.checkpoint = blank(mode);
+                self.checkpoint = blank(mode, self.checkpoint.format);
                 self.verdict = Verdict::Good;
                 // What is installed has changed: the inventory is due now, or when the server wants it.
                 let soonest = self.daemon.no_inventory_before.unwrap_or(Instant::ZERO);

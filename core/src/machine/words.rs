@@ -1,6 +1,6 @@
 //! What goes into the machine and what comes out of it.
 
-use crate::checkpoint::{Checkpoint, RebootKind, Tag};
+use crate::checkpoint::{Checkpoint, Newer, RebootKind, Tag};
 use crate::control::{Holder, Lifetime, Map, Order, Points, Pool};
 use crate::deployment::{Call, Mode, Naming, Point, Status, Verdict};
 use crate::limits;
@@ -19,13 +19,31 @@ pub enum Run {
     Continue(Verb),
     /// The bootstrap artifact: provides only, no signature, no scripts.
     Bootstrap,
+    /// The daemon beside what a newer version has left: authenticates, sends the inventory and answers, but asks
+    /// for no deployment and writes no record. [`Run::Daemon`] becomes this one by itself.
+    NoUpdates(Newer),
 }
 
 impl Run {
     pub(super) const fn mode(self) -> Mode {
         match self {
-            Self::Daemon => Mode::Managed,
+            Self::Daemon | Self::NoUpdates(_) => Mode::Managed,
             Self::Install | Self::Continue(_) | Self::Bootstrap => Mode::Standalone,
+        }
+    }
+
+    /// Goes on with the record of an update, and writes one.
+    pub(super) const fn has_record(self) -> bool {
+        match self {
+            Self::Daemon | Self::Install | Self::Continue(_) => true,
+            Self::Bootstrap | Self::NoUpdates(_) => false,
+        }
+    }
+
+    pub(super) const fn asks_for_updates(self) -> bool {
+        match self {
+            Self::Daemon => true,
+            Self::Install | Self::Continue(_) | Self::Bootstrap | Self::NoUpdates(_) => false,
         }
     }
 }

@@ -10,7 +10,7 @@
 //! | rewriting a grown file | the old file or the new one, with the same records |
 //!
 //! A damaged file does not stop the client: it is set aside as `mender-store-broken` and the client starts without
-//! records. A file of a newer client does stop it, untouched.
+//! records. A file in a newer format is not touched: it can be neither read nor written.
 //!
 //! When there is no file yet, name, group and provides are taken over from `mender-store`, the LMDB database of Mender's
 //! own client. That file is only ever read: when an update from Mender to thimble is rolled back, Mender's client
@@ -59,13 +59,22 @@ const LOOKS_AGAIN: usize = 3;
 pub struct Store<D: Directory = DataDirectory> {
     directory: D,
     access: Access,
-    /// `None`: there is no file yet; the first commit creates it.
-    journal: Option<Journal<D::File>>,
+    file: File<D::File>,
     live: Live,
     /// A name changed and the directory could not be flushed.
     names_unsafe: bool,
     /// A failed commit could not be taken back.
     lost: bool,
+}
+
+/// The store's file.
+#[derive(Debug)]
+enum File<M> {
+    /// There is none yet; the first commit creates it.
+    None,
+    Journal(Journal<M>),
+    /// In a newer format of this number.
+    Newer(u32),
 }
 
 /// What opening found that somebody should know.
@@ -144,7 +153,7 @@ pub enum StorageError {
     ReadOnly,
     /// An earlier commit failed and could not be taken back; only a restart tells what is on disk.
     Lost,
-    /// A newer client wrote the store.
+    /// A newer client wrote the store: it is neither read nor written.
     Newer {
         /// The format found.
         format: u32,
@@ -187,7 +196,7 @@ impl hal::Error for StorageError {
             Self::TooLong { .. } | Self::Full => Kind::TooLarge,
             Self::ReadOnly => Kind::Refused,
             Self::Lost => Kind::Other,
-            Self::Newer { .. } => Kind::Corrupt,
+            Self::Newer { .. } => Kind::Newer,
         }
     }
 }
@@ -201,7 +210,7 @@ impl<D: Directory> Store<D> {
     /// The notices are for the log.
     pub fn open(directory: D, access: Access) -> Result<(Self, Vec<Notice>), StorageError> {
         let mut store =
-            Self { directory, access, journal: None, live: Live::new(), names_unsafe: false, lost: false };
+            Self { directory, access, file: File::None, live: Live::new(), names_unsafe: false, lost: false };
         let notice = match access {
             Access::ReadWrite => store.load()?,
             Access::ReadOnly => store.load_beside_a_writer()?,
@@ -232,12 +241,15 @@ impl<D: Directory> Store<D> {
         match Journal::replay(file) {
             Ok((journal, live)) => {
                 let notice = journal.has_tail().then_some(Notice::CutOff);
-                self.journal = Some(journal);
+                self.file = File::Journal(journal);
                 self.live = live;
                 Ok(notice)
             }
             Err(Fault::Io(cause)) => Err(reading(cause)),
-            Err(Fault::Newer(format)) => Err(StorageError::Newer { format }),
+            Err(Fault::Newer(format)) => {
+                self.file = File::Newer(format);
+                Ok(None)
+            }
             Err(Fault::Broken(why)) => self.set_broken_aside(NAME, why).map(Some),
         }
     }
@@ -294,7 +306,7 @@ impl<D: Directory> Store<D> {
         if self.access == Access::ReadWrite {
             let failed = cannot("take over the database of another Mender client");
             let edits = provides.iter().map(|json| (Key::Provides as u8, Some(json.as_slice()))).collect();
-            self.journal = Some(self.write_new(0, &edits).map_err(&failed)?);
+            self.file = File::Journal(self.write_new(0, &edits).map_err(&failed)?);
             self.directory.sync().map_err(&failed)?;
         }
         self.live.extend(provides.map(|json| (Key::Provides as u8, json)));
@@ -332,6 +344,14 @@ impl<D: Directory> Store<D> {
         if kept.chain(new).sum::<usize>() > TOTAL_MAX { Err(StorageError::Full) } else { Ok(edits) }
     }
 
+    /// That the file is in a format this version knows.
+    fn is_known(&self) -> Result<(), StorageError> {
+        match self.file {
+            File::None | File::Journal(_) => Ok(()),
+            File::Newer(format) => Err(StorageError::Newer { format }),
+        }
+    }
+
     fn create(&mut self, edits: &Edits<'_>) -> Result<(), StorageError> {
         let failed = cannot("create mender-store-thimble");
         let journal = self.write_new(0, edits).map_err(&failed)?;
@@ -339,21 +359,21 @@ impl<D: Directory> Store<D> {
             self.lost = self.directory.remove(NAME).is_err();
             return Err(failed(cause));
         }
-        self.journal = Some(journal);
+        self.file = File::Journal(journal);
         Ok(())
     }
 
     /// Rewrites a grown file with the same records. That this fails is no reason to refuse a commit, except
     /// when the new file is in place and its name may be lost again.
     fn compact(&mut self) {
-        let Some(journal) = &self.journal else { return };
+        let File::Journal(journal) = &self.file else { return };
         let live = self.live.values().map(|bytes| bytes.len() as u64).sum::<u64>();
         if journal.length() <= COMPACT_ABOVE.max(live.saturating_mul(COMPACT_RATIO)) {
             return;
         }
         let edits = self.live.iter().map(|(&key, bytes)| (key, Some(bytes.as_slice()))).collect();
         if let Ok(journal) = self.write_new(journal.next(), &edits) {
-            self.journal = Some(journal);
+            self.file = File::Journal(journal);
             self.names_unsafe = true;
         }
     }
@@ -365,6 +385,7 @@ impl<D: Directory> ErrorType for Store<D> {
 
 impl<D: Directory> hal::Storage for Store<D> {
     fn read<'b>(&mut self, key: Key, buf: &'b mut [u8]) -> Result<Option<&'b [u8]>, StorageError> {
+        self.is_known()?;
         let Some(record) = self.live.get(&(key as u8)) else { return Ok(None) };
         let limit = buf.len();
         let front = buf.get_mut(..record.len()).ok_or(StorageError::TooLong { limit })?;
@@ -373,6 +394,7 @@ impl<D: Directory> hal::Storage for Store<D> {
     }
 
     fn commit(&mut self, batch: &[Change<'_>]) -> Result<(), StorageError> {
+        self.is_known()?;
         let edits = self.edits(batch)?;
         if edits.is_empty() {
             return Ok(());
@@ -389,12 +411,13 @@ impl<D: Directory> hal::Storage for Store<D> {
             self.directory.sync().map_err(&failed)?;
             self.names_unsafe = false;
         }
-        match &mut self.journal {
-            None => self.create(&edits)?,
-            Some(journal) => journal.append(&edits).map_err(|error| {
+        match &mut self.file {
+            File::None => self.create(&edits)?,
+            File::Journal(journal) => journal.append(&edits).map_err(|error| {
                 self.lost = error.lost;
                 failed(error.cause)
             })?,
+            File::Newer(format) => return Err(StorageError::Newer { format: *format }),
         }
         for (key, edit) in edits {
             match edit {

@@ -412,9 +412,16 @@ fn a_newer_format_is_left_untouched() {
     let crc = crc32fast::hash(&bytes[..20]);
     bytes[20..24].copy_from_slice(&crc.to_le_bytes());
     let disk = Disk::with_file(NAME, &bytes);
-    let error = Store::open(disk.clone(), Access::ReadWrite).unwrap_err();
-    assert!(matches!(error, StorageError::Newer { format: 2 }));
-    assert!(error.to_string().contains("newer client"), "{error}");
+    let (mut store, notices) = open(disk.clone());
+    assert_eq!(notices, []);
+    let read = store.read(Key::Provides, &mut [0; 64]).unwrap_err();
+    let written = store.commit(&[Change::Put(Key::Provides, b"{}")]).unwrap_err();
+    let deleted = store.commit(&[Change::Delete(Key::Checkpoint)]).unwrap_err();
+    for error in [read, written, deleted] {
+        assert!(matches!(error, StorageError::Newer { format: 2 }));
+        assert_eq!(error.kind(), Kind::Newer);
+        assert!(error.to_string().contains("newer client"), "{error}");
+    }
     assert_eq!((disk.bytes(NAME), disk.names().len()), (Some(bytes), 1));
 }
 

@@ -161,6 +161,11 @@ static OBJECTS: [Object; 3] = [
                     "s",
                     "Why the last request to the server failed, for people; empty if it did not.",
                 ),
+                Member::Property(
+                    "NoUpdatesBecause",
+                    "s",
+                    "Why the server is not asked for deployments at all, for people; empty if it is.",
+                ),
             ],
         },
     },

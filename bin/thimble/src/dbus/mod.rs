@@ -257,7 +257,7 @@ const RECEIVED: &str = "ReceivedBytes";
 const NEXT_POLL: &str = "NextPollSeconds";
 
 /// The properties of our own interface, in one order.
-fn values<'a>(facts: &'a Facts<'_>, now: Instant) -> [(&'static str, Value<'a>); 15] {
+fn values<'a>(facts: &'a Facts<'_>, now: Instant) -> [(&'static str, Value<'a>); 16] {
     let text = |text: Option<&'a str>| Value::Text(text.unwrap_or_default());
     let next_poll = facts.next_poll.and_then(|at| i64::try_from(seconds_until(at, now)).ok());
     [
@@ -276,6 +276,7 @@ fn values<'a>(facts: &'a Facts<'_>, now: Instant) -> [(&'static str, Value<'a>);
         ("LastReason", text(facts.last_reason)),
         (NEXT_POLL, Value::Number(next_poll.unwrap_or(-1))),
         ("Trouble", text(facts.trouble)),
+        ("NoUpdatesBecause", text(facts.no_updates.as_deref())),
     ]
 }
 

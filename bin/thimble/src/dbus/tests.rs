@@ -4,6 +4,7 @@ fn facts() -> Facts<'static> {
     Facts {
         state: "Download",
         doing: "downloading the artifact",
+        no_updates: None,
         waiting: None,
         deployment: Some("d-1"),
         artifact: None,

@@ -5,7 +5,7 @@ use crate::api::inventory::Attributes;
 use crate::api::{Endpoint, deployments};
 use crate::client::Client;
 use crate::deployment::Status;
-use crate::hal::{Agent, Key, Level, Log, Network, Platform, Storage, System};
+use crate::hal::{Agent, Error as _, Key, Kind, Level, Log, Network, Platform, Storage, System};
 use crate::http::{Request, Target};
 use crate::json::Value;
 use crate::limits;
@@ -24,10 +24,14 @@ impl<P: Platform> Client<'_, P> {
         let log = &mut hal.log;
         let mut device_type = [0; limits::DEVICE_TYPE];
         let device_type = hal.system.device_type(&mut device_type).ok();
-        let provides = hal
-            .storage
-            .read(Key::Provides, out)
-            .map_err(|error| requests.note(log, format_args!("what is installed cannot be read: {error}")))?;
+        let provides = match hal.storage.read(Key::Provides, out) {
+            Ok(provides) => provides,
+            // Nothing is said of what nobody here can read.
+            Err(error) if error.kind() == Kind::Newer => None,
+            Err(error) => {
+                return Err(requests.note(log, format_args!("what is installed cannot be read: {error}")));
+            }
+        };
         let provides = Value::parse(provides.unwrap_or(b"{}"))
             .map_err(|error| requests.note(log, format_args!("what is installed: {error}")))?;
         let mut attributes = Attributes::new(record);
