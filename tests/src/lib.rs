@@ -1,5 +1,6 @@
 //! Shared helpers of the test suites.
 
 pub mod bus;
+pub mod cuts;
 pub mod lab;
 pub mod managed;

@@ -111,8 +111,14 @@ impl Managed {
     /// waited for; its own children are not traced. Says little in its log, so that system calls are the client's work.
     #[must_use]
     pub fn start_traced(&self, output: &Path, args: &[&str]) -> Daemon {
+        self.start_traced_of(thimble(), output, args)
+    }
+
+    /// As [`Self::start_traced`], for the daemon of this program.
+    #[must_use]
+    pub fn start_traced_of(&self, program: &Path, output: &Path, args: &[&str]) -> Daemon {
         let mut command = self.program(Path::new("strace"));
-        command.args(["-D", "-y", "-o"]).arg(output).args(args).arg(thimble());
+        command.args(["-D", "-y", "-o"]).arg(output).args(args).arg(program);
         command.args(["--log-level", "warning", "daemon"]);
         Daemon { child: command.spawn().expect("strace starts") }
     }

@@ -9,24 +9,14 @@
 //!
 //! All points, and pairs of them, take minutes: `cargo test -p thimble-tests --test daemon_writes -- --ignored`.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use thimble_hal_sim::listen::Security;
-use thimble_tests::lab::{Package, has};
+use thimble_tests::cuts::{CALLS, Point, can_trace, each, points, tear};
+use thimble_tests::lab::Package;
 use thimble_tests::managed::Managed;
-
-/// Devices at a time: each mostly waits.
-const DEVICES: usize = 8;
-
-/// System calls that change files, or make changes durable.
-const CALLS: &str = "write,pwrite64,writev,fsync,fdatasync,syncfs,rename,renameat,renameat2,unlink,unlinkat,rmdir,\
-                     link,linkat,symlinkat,mkdir,mkdirat,mknodat,ftruncate";
 
 /// Those that a file system orders by.
 const FLUSHES: [&str; 7] = ["fsync", "fdatasync", "syncfs", "rename", "renameat", "renameat2", "unlinkat"];
@@ -74,63 +64,6 @@ impl Device {
             Self::RollsBack => "failure",
         }
     }
-}
-
-/// Where a process is killed: on the way into its call of this name and number, from 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Point {
-    call: String,
-    number: usize,
-}
-
-impl Point {
-    fn injection(&self) -> String {
-        format!("inject={}:signal=SIGKILL:when={}", self.call, self.number)
-    }
-}
-
-/// The points of a process that was traced, in their order: calls about the datastore.
-fn points(trace: &Path, managed: &Managed) -> Vec<Point> {
-    let store = managed.lab.path("store");
-    let store = store.to_str().expect("a path of the lab");
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let text = String::from_utf8_lossy(&fs::read(trace).expect("the trace")).into_owned();
-    let mut points = Vec::new();
-    for line in text.lines() {
-        let Some((call, rest)) = line.split_once('(') else { continue };
-        if !CALLS.split(',').any(|known| known.trim() == call) {
-            continue;
-        }
-        let count = counts.entry(call).or_default();
-        *count += 1;
-        if rest.contains(store) {
-            points.push(Point { call: call.to_owned(), number: *count });
-        }
-    }
-    points
-}
-
-/// The process was killed on the way into a flush: of the last write to that file only half is there. False when there
-/// was none.
-fn tear(trace: &Path) -> bool {
-    let text = String::from_utf8_lossy(&fs::read(trace).expect("the trace")).into_owned();
-    let file = |line: &str| {
-        let (_, rest) = line.split_once('<')?;
-        rest.split_once('>').map(|(path, _)| PathBuf::from(path))
-    };
-    let mut lines = text.lines().rev().skip_while(|line| !line.contains("sync("));
-    let Some(path) = lines.next().and_then(file) else { return false };
-    let written = lines.find_map(|line| {
-        let is_write = line.starts_with("write(") || line.starts_with("pwrite64(");
-        let (_, length) = line.rsplit_once("= ")?;
-        (is_write && file(line).as_ref() == Some(&path)).then(|| length.parse::<u64>().ok())?
-    });
-    let (Some(written), Ok(file)) = (written, fs::File::options().write(true).open(&path)) else {
-        return false;
-    };
-    let length = file.metadata().expect("it is open").len();
-    file.set_len(length.saturating_sub(written - written / 2)).expect("it can be cut");
-    true
 }
 
 /// Kills the processes of these numbers at these points, and tears what they did last; the status of the deployment,
@@ -197,16 +130,6 @@ fn is_true(managed: &Managed, status: &str, what: &str) {
     assert!(calls.is_empty() || calls.last().is_some_and(|call| *call == "Cleanup"), "{what}: {journal:?}");
 }
 
-/// False, said aloud, where nothing can be traced.
-fn can_trace() -> bool {
-    let traced = || Command::new("strace").args(["-o", "/dev/null", "true"]).status();
-    let can = has("strace") && traced().is_ok_and(|status| status.success());
-    if !can {
-        eprintln!("left out: strace is not installed, or nothing may be traced here");
-    }
-    can
-}
-
 /// All points of a deployment in which nothing goes wrong: the number of the process, and the point.
 fn all_points(device: Device) -> Vec<(usize, Point)> {
     let managed = device.set_up();
@@ -214,25 +137,12 @@ fn all_points(device: Device) -> Vec<(usize, Point)> {
     assert_eq!(status, device.status(), "{}", managed.story());
     is_true(&managed, &status, "nothing goes wrong");
     let of_process = |(process, trace): (usize, &PathBuf)| {
-        points(trace, &managed).into_iter().map(move |point| (process, point)).collect::<Vec<_>>()
+        points(trace, &managed.lab.path("store"))
+            .into_iter()
+            .map(move |point| (process, point))
+            .collect::<Vec<_>>()
     };
     traces.iter().enumerate().flat_map(of_process).collect()
-}
-
-/// Does something with each of `cases`, several at a time.
-fn each<T: Send>(cases: Vec<T>, act: impl Fn(T) + Sync) {
-    let cases = Mutex::new(cases);
-    thread::scope(|scope| {
-        for _ in 0..DEVICES {
-            scope.spawn(|| {
-                loop {
-                    let next = cases.lock().ok().and_then(|mut cases| cases.pop());
-                    let Some(case) = next else { return };
-                    act(case);
-                }
-            });
-        }
-    });
 }
 
 /// Kills at each `stride`-th point, the first and the last among them.
@@ -278,7 +188,7 @@ fn killed_twice(device: Device) {
         let (status, traces) = run(&managed, std::slice::from_ref(&first));
         is_true(&managed, &status, &format!("{device:?}, {first:?}"));
         let Some(next) = traces.get(first.0 + 1) else { return };
-        for second in points(next, &managed).into_iter().filter(is_flush) {
+        for second in points(next, &managed.lab.path("store")).into_iter().filter(is_flush) {
             let managed = device.set_up();
             let kills = [first.clone(), (first.0 + 1, second)];
             let (status, _) = run(&managed, &kills);
