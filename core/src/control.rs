@@ -1,5 +1,4 @@
-//! Update control maps: who may hold an update up, at which of three points, and for how long
-//! (`spec/update-control.md`).
+//! Update control maps: who may hold an update up, at which of three points, and for how long.
 //!
 //! A [`Map`] comes from a program on the device or from the server and says for each [`Point`] whether an update
 //! goes on, waits or fails there. The [`Pool`] holds the maps, answers the question at a point

@@ -24,35 +24,35 @@ use crate::deployment::Point;
 use crate::retry::Purpose;
 use crate::script::{ScriptAction, ScriptState, Transition};
 
-/// What is being done. Numbers are those of the transition table in the specification.
+/// What is being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// 2-5: nothing to do; waits for a timer or a signal.
+    /// Nothing to do; waits for a timer or a signal.
     Idle,
-    /// 6, 7, 9, 11a: pushes the inventory.
+    /// Pushes the inventory, with the scripts of `Sync`.
     Inventory,
-    /// 6, 8, 9, 11a: asks for a deployment.
+    /// Asks for a deployment, with the scripts of `Sync`.
     Poll,
-    /// 10, 11b: a deployment was handed out; `Sync` is being left for it.
+    /// A deployment was handed out; `Sync` is being left for it.
     Offer,
-    /// 12: tells the server `downloading`.
+    /// Tells the server `downloading`.
     ReportDownloading,
-    /// 13, 14, 16, 18a: the payload goes to the module.
+    /// The payload goes to the module, with the scripts of `Download`.
     Download,
-    /// 14, first half: the artifact is asked for and its header verified. Alone and first on the command line.
+    /// The artifact is asked for and its header verified. Alone and first on the command line.
     Prepare,
-    /// 14: does the module want file sizes?
+    /// Asks the module whether it wants file sizes.
     CheckSizes,
-    /// 18b: leaves `Download` with an artifact that has no payload.
+    /// Leaves `Download` with an artifact that has no payload.
     EmptyPayload,
     /// The control maps decide whether the install may begin. Phases of all doors: `Enter` asks the server for a
     /// fresh map, `Main` asks the maps, `Leave` is the pause.
     InstallDoor,
-    /// 19: tells the server `installing`.
+    /// Tells the server `installing`.
     ReportInstalling,
-    /// 20-23.
+    /// The module installs, with the scripts of `ArtifactInstall`.
     Install,
-    /// 24: does the module want a reboot?
+    /// Asks the module whether it wants a reboot.
     CheckReboot,
     /// Command line: can the module roll back? If not, the commit follows at once.
     CheckAutoCommit,
@@ -60,47 +60,47 @@ pub enum State {
     AwaitCommit,
     /// The control maps decide whether the reboot may begin.
     RebootDoor,
-    /// 25: tells the server `rebooting`.
+    /// Tells the server `rebooting`.
     ReportRebooting,
-    /// 26, 27, 29, 30.
+    /// The module or the client reboots the device, with the scripts of `ArtifactReboot`.
     Reboot,
-    /// 28: asks the module whether the reboot went well.
+    /// Asks the module whether the reboot went well.
     VerifyReboot,
     /// The control maps decide whether the commit may begin.
     CommitDoor,
-    /// 31, 32: asks the server, with a fresh token, whether the update is still wanted. Must get through.
+    /// Asks the server, with a fresh token, whether the update is still wanted. Must get through.
     ReportCommit,
-    /// 33, 35-38.
+    /// The module commits, with the scripts of `ArtifactCommit`.
     Commit,
-    /// 34, first half: can this client run the scripts of the root filesystem it booted into?
+    /// Looks whether this client can run the scripts of the root file system it booted into.
     CheckVersion,
-    /// 39: can the module roll back?
+    /// Asks the module whether it can roll back.
     CheckRollback,
-    /// 40-42.
+    /// The module rolls back, with the scripts of `ArtifactRollback`.
     Rollback,
-    /// 43: leaves `ArtifactRollback` after it failed.
+    /// Leaves `ArtifactRollback` after it failed.
     RollbackFailed,
-    /// 44: does the module want a reboot, now that it rolled back?
+    /// Asks the module whether it wants a reboot, now that it has rolled back.
     CheckRollbackReboot,
-    /// 45, 46, 48.
+    /// The module or the client reboots into the old system, with the scripts of `ArtifactRollbackReboot`.
     RollbackReboot,
-    /// 47: asks the module whether the old system is back; repeated with the reboot until it is.
+    /// Asks the module whether the old system is back; repeated with the reboot until it is.
     VerifyRollbackReboot,
-    /// 51-53.
+    /// The module is told of the failure, with the scripts of `ArtifactFailure`.
     Failure,
-    /// 54: name and provides of what is now installed become durable.
+    /// Name and provides of what is now installed become durable.
     SaveProvides,
-    /// 55: the module cleans up, the work tree goes.
+    /// The module cleans up, the work tree goes.
     Cleanup,
-    /// 56: tells the server the end. Must get through.
+    /// Tells the server the end. Must get through.
     ReportFinal,
-    /// 56: sends the deployment log of a failure.
+    /// Sends the deployment log of a failure.
     ReportLog,
-    /// 57: the record of the update is deleted.
+    /// The record of the update is deleted.
     ClearData,
-    /// 58: the update is over.
+    /// The update is over.
     End,
-    /// 59: the update wrote its record too often; it is given up as it is.
+    /// The update wrote its record too often; it is given up as it is.
     StateLoop,
 }
 
@@ -204,7 +204,7 @@ pub const fn transition(state: State, phase: Phase) -> Option<Transition> {
     Some(Transition { state: script_state, action })
 }
 
-/// Whether an error of one script lets the others of its transition run (`state-scripts.md` 6, S-6).
+/// Whether an error of one script lets the others of its transition run (S-6).
 #[must_use]
 pub const fn runs_all_scripts(state: State, phase: Phase) -> bool {
     match (state, phase) {

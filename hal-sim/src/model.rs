@@ -774,7 +774,7 @@ fn later(simulation: &Simulation, op: Op, outcome: Outcome) -> Simulation {
     new
 }
 
-/// The operation in the words of the traces of the specification.
+/// The operation in the words of the scenarios (SCRIPT-43).
 #[must_use]
 pub fn describe(op: Op) -> String {
     match op {

@@ -210,7 +210,7 @@ fn expired_maps_stay_until_they_are_purged() {
     assert!(pool.is_empty());
 }
 
-/// The rules of `update-control.md` 3 to 5 once more, written down without a thought for memory or order.
+/// The rules of CONTROL-10 to CONTROL-33 once more, written down without a thought for memory or order.
 mod model {
     use super::*;
 

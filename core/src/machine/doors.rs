@@ -1,4 +1,4 @@
-//! The doors before install, reboot and commit, where control maps decide (`spec/update-control.md` 7).
+//! The doors before install, reboot and commit, where control maps, policies and people decide.
 //!
 //! ```text
 //! Enter: refresh ──> Main: maps ── force_continue ────> the state behind the door

@@ -1,4 +1,4 @@
-//! The scripts of a transition, one after the other, with retry-later (`state-scripts.md` 4 to 6).
+//! The scripts of a transition, one after the other, with retry-later.
 
 use super::words::{Action, Op};
 use super::{Doing, Machine};

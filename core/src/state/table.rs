@@ -58,7 +58,7 @@ pub const fn next(mode: Mode, state: State, phase: Phase, outcome: Outcome) -> P
     }
 }
 
-/// The daemon's rows. Numbers of the specification stand at the states.
+/// The daemon's rows (STATE-10 to STATE-37).
 #[rustfmt::skip]
 const fn managed(state: State, phase: Phase) -> Row {
     match (state, phase) {
