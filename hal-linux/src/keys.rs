@@ -137,11 +137,11 @@ impl DeviceKey {
             "RSA PRIVATE KEY" => rsa(key.contents()),
             "EC PRIVATE KEY" => sec1(key.contents(), false),
             "PRIVATE KEY" => pkcs8(key.contents()),
-            _ => Err(Fault::Algorithm),
+            _ => Err(KeyFault::Algorithm),
         };
         let pair = pair.map_err(|fault| match fault {
-            Fault::Algorithm => KeyError::Algorithm(path.to_owned()),
-            Fault::Damaged => KeyError::Damaged(path.to_owned()),
+            KeyFault::Algorithm => KeyError::Algorithm(path.to_owned()),
+            KeyFault::Damaged => KeyError::Damaged(path.to_owned()),
         })?;
         let public_pem = public_pem(&pair);
         Ok(Self { pair, public_pem })
@@ -154,56 +154,56 @@ impl fmt::Debug for DeviceKey {
     }
 }
 
-enum Fault {
+enum KeyFault {
     Algorithm,
     Damaged,
 }
 
-fn rsa(der: &[u8]) -> Result<Pair, Fault> {
-    RsaKeyPair::from_der(der).map(|pair| Pair::Rsa(Box::new(pair))).map_err(|_| Fault::Damaged)
+fn rsa(der: &[u8]) -> Result<Pair, KeyFault> {
+    RsaKeyPair::from_der(der).map(|pair| Pair::Rsa(Box::new(pair))).map_err(|_| KeyFault::Damaged)
 }
 
 /// `ECPrivateKey`. Inside PKCS#8 the curve was already named.
-fn sec1(der: &[u8], is_p256: bool) -> Result<Pair, Fault> {
+fn sec1(der: &[u8], is_p256: bool) -> Result<Pair, KeyFault> {
     const PARAMETERS: u8 = 0xa0;
     const PUBLIC_KEY: u8 = 0xa1;
 
-    let mut key = Reader(der).enter(SEQUENCE).ok_or(Fault::Damaged)?;
-    key.take(INTEGER).filter(|version| *version == [1]).ok_or(Fault::Damaged)?;
-    let private = key.take(OCTET_STRING).ok_or(Fault::Damaged)?;
+    let mut key = Reader(der).enter(SEQUENCE).ok_or(KeyFault::Damaged)?;
+    key.take(INTEGER).filter(|version| *version == [1]).ok_or(KeyFault::Damaged)?;
+    let private = key.take(OCTET_STRING).ok_or(KeyFault::Damaged)?;
     let mut parameters = key;
     if let Some(mut parameters) = parameters.enter(PARAMETERS) {
         if parameters.take(OID) != Some(der::P256) {
-            return Err(Fault::Algorithm);
+            return Err(KeyFault::Algorithm);
         }
         key.take(PARAMETERS);
     } else if !is_p256 {
-        return Err(Fault::Algorithm);
+        return Err(KeyFault::Algorithm);
     }
-    let public = key.enter(PUBLIC_KEY).and_then(|mut inner| inner.bits()).ok_or(Fault::Damaged)?;
+    let public = key.enter(PUBLIC_KEY).and_then(|mut inner| inner.bits()).ok_or(KeyFault::Damaged)?;
     // Some writers leave leading zeros out.
     let mut scalar = Zeroizing::new([0; 32]);
-    let start = scalar.len().checked_sub(private.len()).ok_or(Fault::Damaged)?;
+    let start = scalar.len().checked_sub(private.len()).ok_or(KeyFault::Damaged)?;
     scalar[start..].copy_from_slice(private);
     let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
     EcdsaKeyPair::from_private_key_and_public_key(algorithm, &*scalar, public, &SystemRandom::new())
         .map(Pair::P256)
-        .map_err(|_| Fault::Damaged)
+        .map_err(|_| KeyFault::Damaged)
 }
 
-fn pkcs8(der: &[u8]) -> Result<Pair, Fault> {
-    let mut info = Reader(der).enter(SEQUENCE).ok_or(Fault::Damaged)?;
-    info.take(INTEGER).ok_or(Fault::Damaged)?;
-    let mut algorithm = info.enter(SEQUENCE).ok_or(Fault::Damaged)?;
-    let name = algorithm.take(OID).ok_or(Fault::Damaged)?;
-    let key = info.take(OCTET_STRING).ok_or(Fault::Damaged)?;
+fn pkcs8(der: &[u8]) -> Result<Pair, KeyFault> {
+    let mut info = Reader(der).enter(SEQUENCE).ok_or(KeyFault::Damaged)?;
+    info.take(INTEGER).ok_or(KeyFault::Damaged)?;
+    let mut algorithm = info.enter(SEQUENCE).ok_or(KeyFault::Damaged)?;
+    let name = algorithm.take(OID).ok_or(KeyFault::Damaged)?;
+    let key = info.take(OCTET_STRING).ok_or(KeyFault::Damaged)?;
     match name {
         der::RSA_ENCRYPTION => rsa(key),
         der::EC_PUBLIC_KEY if algorithm.take(OID) == Some(der::P256) => sec1(key, true),
         der::ED25519 => {
-            Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map(Pair::Ed25519).map_err(|_| Fault::Damaged)
+            Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map(Pair::Ed25519).map_err(|_| KeyFault::Damaged)
         }
-        _ => Err(Fault::Algorithm),
+        _ => Err(KeyFault::Algorithm),
     }
 }
 

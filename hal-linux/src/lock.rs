@@ -27,7 +27,7 @@ const NAME: &str = "mender-update.lock";
 /// Longest first line.
 const HOLDER_MAX: usize = 64;
 
-/// [`Holder::find`] holds a shared lock for a moment; a client that starts just then tries again.
+/// [`LockHolder::find`] holds a shared lock for a moment; a client that starts just then tries again.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -42,7 +42,7 @@ pub struct Lock {
 
 /// Who holds the lock, as it said itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct LockHolder {
     /// Its process id.
     pub pid: u32,
     /// What it is doing, such as `daemon` or `install`.
@@ -53,7 +53,7 @@ pub struct Holder {
 #[derive(Debug)]
 pub enum LockError {
     /// Another client has it; `None`: it has not said who it is.
-    Held(Option<Holder>),
+    Held(Option<LockHolder>),
     /// Another client has it, and its file was removed.
     FileRemoved,
     /// The lock file cannot be used.
@@ -68,7 +68,7 @@ impl Lock {
         let file = openat(directory.handle(), NAME, flags, Mode::RUSR | Mode::WUSR).map_err(io_error)?;
         let mut file = File::from(file);
         if !lock(&file).map_err(LockError::Io)? {
-            return Err(LockError::Held(Holder::read(&mut file)));
+            return Err(LockError::Held(LockHolder::read(&mut file)));
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let whole = File::from(openat(directory.handle(), ".", flags, Mode::empty()).map_err(io_error)?);
@@ -132,7 +132,7 @@ fn lock(file: &File) -> io::Result<bool> {
     Ok(true)
 }
 
-impl Holder {
+impl LockHolder {
     /// Who holds the lock now, if anybody does. Never waits.
     pub fn find(directory: &DataDirectory) -> io::Result<Option<Self>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -165,7 +165,7 @@ fn io_error(errno: rustix::io::Errno) -> LockError {
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Held(Some(Holder { pid, verb })) => {
+            Self::Held(Some(LockHolder { pid, verb })) => {
                 write!(f, "another client is at work in this datastore: `{verb}`, process {pid}")?;
                 if verb == "daemon" {
                     f.write_str("; wait until 'status' shows no deployment, then stop the daemon")
@@ -205,16 +205,16 @@ mod tests {
     fn i15_only_one_client_holds_the_lock_and_the_other_is_told_who() {
         let home = tempfile::tempdir().unwrap();
         let directory = DataDirectory::open(home.path()).unwrap();
-        assert_eq!(Holder::find(&directory).unwrap(), None);
+        assert_eq!(LockHolder::find(&directory).unwrap(), None);
         let lock = Lock::acquire(&directory, "daemon").unwrap();
-        let me = Holder { pid: std::process::id(), verb: "daemon".into() };
-        assert_eq!(Holder::find(&directory).unwrap().as_ref(), Some(&me));
+        let me = LockHolder { pid: std::process::id(), verb: "daemon".into() };
+        assert_eq!(LockHolder::find(&directory).unwrap().as_ref(), Some(&me));
         let Err(error @ LockError::Held(_)) = Lock::acquire(&directory, "install") else {
             panic!("two locks")
         };
         assert!(error.to_string().contains(&format!("process {}", me.pid)), "{error}");
         drop(lock);
-        assert_eq!(Holder::find(&directory).unwrap(), None, "an old note is no holder");
+        assert_eq!(LockHolder::find(&directory).unwrap(), None, "an old note is no holder");
         Lock::acquire(&directory, "install").unwrap();
     }
 
@@ -273,7 +273,7 @@ mod tests {
         // One that does not ask keeps the note.
         let lock = Lock::acquire(&directory, "show-artifact").unwrap();
         assert_eq!(
-            Holder::read(&mut File::open(home.path().join(NAME)).unwrap()).unwrap().verb,
+            LockHolder::read(&mut File::open(home.path().join(NAME)).unwrap()).unwrap().verb,
             "show-artifact"
         );
         drop(lock);
@@ -338,7 +338,7 @@ mod tests {
         let path = home.path().join(NAME);
         for note in ["", "12", "x daemon\n", "0 daemon\n", "12 a\x1bb\n", "-1 daemon\n"] {
             std::fs::write(&path, note).unwrap();
-            assert_eq!(Holder::read(&mut File::open(&path).unwrap()), None, "{note:?}");
+            assert_eq!(LockHolder::read(&mut File::open(&path).unwrap()), None, "{note:?}");
         }
     }
 }

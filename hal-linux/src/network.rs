@@ -26,7 +26,7 @@ use thimble_core::hal::{self, ErrorType};
 use thimble_core::http::{ContentRange, Head, Method, Request, Target};
 use thimble_core::time::{Duration, Instant};
 
-pub use self::error::{BodyFault, HeadFault, NetworkError, Phase, RedirectFault, SetupError, TlsFault};
+pub use self::error::{Activity, BodyFault, HeadFault, NetworkError, RedirectFault, SetupError, TlsFault};
 pub use self::proxy::{Proxies, ProxyFault};
 pub use self::url::UrlFault;
 

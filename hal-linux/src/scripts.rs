@@ -33,7 +33,7 @@ pub struct Scripts {
     datastore: PathBuf,
     log: SharedLog,
     listing: Option<Listing>,
-    run: Run,
+    current: Current,
     /// The script that asked to be run again: its transition is not listed anew.
     retry: Option<(Transition, u16)>,
     staging: Option<Staging>,
@@ -45,7 +45,7 @@ struct Listing {
     names: Vec<String>,
 }
 
-enum Run {
+enum Current {
     Nothing,
     Running {
         process: Process,
@@ -53,7 +53,7 @@ enum Run {
         number: (Transition, u16),
     },
     /// It could not be started, which is how it ended.
-    Refused(ScriptError),
+    NotStarted(ScriptError),
 }
 
 impl Scripts {
@@ -70,7 +70,7 @@ impl Scripts {
             datastore,
             log,
             listing: None,
-            run: Run::Nothing,
+            current: Current::Nothing,
             retry: None,
             staging: None,
             note: None,
@@ -85,7 +85,7 @@ impl Scripts {
 
     /// Adds what the next poll would use up.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
-        if let Run::Running { process, .. } = &self.run {
+        if let Current::Running { process, .. } = &self.current {
             process.wants(set);
         }
     }
@@ -117,53 +117,53 @@ impl ErrorType for Scripts {
 
 impl ScriptRunner for Scripts {
     fn start(&mut self, _now: Instant, transition: Transition, index: u16) -> Result<bool, ScriptError> {
-        self.run = Run::Nothing;
+        self.current = Current::Nothing;
         // An artifact is read and published in one go. What is staged when scripts run was refused.
         self.staging = None;
         let Some(name) = self.listed(transition, index)? else { return Ok(false) };
         let path = self.dir(transition).join(&name);
-        // Anew for each run: a retry may come much later.
+        // Anew for each current: a retry may come much later.
         check_program(&path)?;
         self.log.borrow_mut().log(Level::Info, format_args!("running state script {name}"));
         let options = Options { note: self.note.as_deref(), ..Options::new(&path, limits::SCRIPT_OUTPUT) };
-        self.run = match Process::spawn(&options) {
-            Ok(process) => Run::Running { process, name, number: (transition, index) },
-            Err(error) => Run::Refused(io_error("start", &path)(error)),
+        self.current = match Process::spawn(&options) {
+            Ok(process) => Current::Running { process, name, number: (transition, index) },
+            Err(error) => Current::NotStarted(io_error("start", &path)(error)),
         };
         Ok(true)
     }
 
     fn poll_exit(&mut self, now: Instant) -> Poll<Result<Exit, ScriptError>> {
-        if let Run::Running { process, name, number } = &mut self.run {
+        if let Current::Running { process, name, number } = &mut self.current {
             let poll = process.poll(now, &mut log_output(&self.log, name));
             if poll == Poll::Ready(Exit::Code(RETRY_LATER)) {
                 self.retry = Some(*number);
             }
             return poll.map(Ok);
         }
-        match std::mem::replace(&mut self.run, Run::Nothing) {
-            Run::Refused(error) => Poll::Ready(Err(error)),
-            Run::Nothing | Run::Running { .. } => Poll::Ready(Err(ScriptError::NothingOpen)),
+        match std::mem::replace(&mut self.current, Current::Nothing) {
+            Current::NotStarted(error) => Poll::Ready(Err(error)),
+            Current::Nothing | Current::Running { .. } => Poll::Ready(Err(ScriptError::NothingOpen)),
         }
     }
 
     fn kill(&mut self, now: Instant, grace: Duration) {
-        if let Run::Running { process, .. } = &mut self.run {
+        if let Current::Running { process, .. } = &mut self.current {
             process.kill(now, grace);
         }
     }
 
     fn name(&self) -> &str {
-        match &self.run {
-            Run::Running { name, .. } => name,
-            Run::Nothing | Run::Refused(_) => "",
+        match &self.current {
+            Current::Running { name, .. } => name,
+            Current::Nothing | Current::NotStarted(_) => "",
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        match &self.run {
-            Run::Running { process, .. } => process.deadline(),
-            Run::Nothing | Run::Refused(_) => None,
+        match &self.current {
+            Current::Running { process, .. } => process.deadline(),
+            Current::Nothing | Current::NotStarted(_) => None,
         }
     }
 

@@ -110,7 +110,7 @@ pub fn print(parts: &[Part]) -> String {
 /// # Errors
 /// A line that makes no sense, or a run that does not end.
 pub fn run(parts: &[Part]) -> Result<Vec<Part>, String> {
-    let mut stage: Option<Stage> = None;
+    let mut setup: Option<Setup> = None;
     let mut profile = Given::default();
     let mut result = Vec::new();
     for part in parts {
@@ -127,13 +127,13 @@ pub fn run(parts: &[Part]) -> Result<Vec<Part>, String> {
                     stops = stops.with(stop.ok_or_else(|| format!("no such point: {point}"))?);
                 }
                 _ => {
-                    let stage = stage.get_or_insert_with(|| Stage::new(&profile));
-                    stage.line(&words, stops)?;
+                    let setup = setup.get_or_insert_with(|| Setup::new(&profile));
+                    setup.line(&words, stops)?;
                 }
             }
         }
-        let stage = stage.get_or_insert_with(|| Stage::new(&profile));
-        result.push(Part { done: part.done.clone(), expected: stage.transcript(profile.show_idle) });
+        let setup = setup.get_or_insert_with(|| Setup::new(&profile));
+        result.push(Part { done: part.done.clone(), expected: setup.transcript(profile.show_idle) });
     }
     Ok(result)
 }
@@ -175,7 +175,7 @@ impl Given {
 }
 
 /// A device, and how the last verb ended.
-struct Stage {
+struct Setup {
     bench: Handle,
     rules: Rc<RefCell<Rules>>,
     daemon: bool,
@@ -188,7 +188,7 @@ enum Exit {
     NotStarted(String),
 }
 
-impl Stage {
+impl Setup {
     fn new(given: &Given) -> Self {
         let artifact =
             sample::artifact(given.profile.payload, if given.wrong { "other" } else { DEVICE_TYPE });

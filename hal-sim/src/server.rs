@@ -109,7 +109,7 @@ pub enum Fault {
     /// 200 with this body; the request has no effect.
     Body(Vec<u8>),
     /// The request never arrives.
-    Refused,
+    Unreachable,
     /// The request has its effect and the answer does not arrive.
     AnswerLost,
     /// The request has its effect, the head arrives and so many bytes of the body.
@@ -301,7 +301,7 @@ impl Server {
                 body: body.clone(),
                 ..Response::new(200).header("Content-Type", "application/json")
             }),
-            Some(Fault::Refused) => Some(Response { delivery: Delivery::Lost, ..Response::new(0) }),
+            Some(Fault::Unreachable) => Some(Response { delivery: Delivery::Lost, ..Response::new(0) }),
             Some(Fault::Silent) => Some(Response { delivery: Delivery::Silent, ..Response::new(0) }),
             Some(Fault::AnswerLost | Fault::Cut(_) | Fault::Drip | Fault::Header(..)) | None => None,
         };
@@ -320,7 +320,7 @@ impl Server {
                 }
             }
             Some(
-                Fault::Status(_) | Fault::RetryAfter(_) | Fault::Body(_) | Fault::Refused | Fault::Silent,
+                Fault::Status(_) | Fault::RetryAfter(_) | Fault::Body(_) | Fault::Unreachable | Fault::Silent,
             )
             | None => {}
         }

@@ -279,7 +279,7 @@ fn n6_polls_that_fail_are_repeated() {
         server.disturb(Endpoint::NextV2, 0, 1, Fault::RetryAfter("1".into()));
         server.disturb(Endpoint::NextV2, 0, 1, Fault::Status(500));
         server.disturb(Endpoint::NextV2, 0, 1, Fault::Body(b"{\"id\":".to_vec()));
-        server.disturb(Endpoint::NextV2, 0, 1, Fault::Refused);
+        server.disturb(Endpoint::NextV2, 0, 1, Fault::Unreachable);
     });
     assert_eq!(managed.finish(), "success", "{}", managed.story());
     managed.no_violations();

@@ -120,7 +120,7 @@ fn a_refresh_that_fails_is_repeated() {
         Fault::Status(403),
         Fault::Body(b"{}".to_vec()),
         Fault::Body(b"{".to_vec()),
-        Fault::Refused,
+        Fault::Unreachable,
         Fault::AnswerLost,
         Fault::Cut(3),
         Fault::RetryAfter("1".into()),

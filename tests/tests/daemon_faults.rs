@@ -39,7 +39,7 @@ fn useless() -> Vec<Bad> {
     let mut all = statuses.to_vec();
     all.extend(bodies.map(|body| S(Fault::Body(body.into()))));
     all.push(S(Fault::Body(vec![b'x'; 300_000])));
-    all.extend([S(Fault::RetryAfter("1".into())), S(Fault::RetryAfter("0".into())), S(Fault::Refused)]);
+    all.extend([S(Fault::RetryAfter("1".into())), S(Fault::RetryAfter("0".into())), S(Fault::Unreachable)]);
     all.extend([Wire::Reset(0), Wire::Reset(40), Wire::Close(1), Wire::Close(40)].map(W));
     all.extend(raw.map(|bytes| W(Wire::Raw(bytes.to_vec()))));
     all
@@ -210,7 +210,7 @@ fn n5_n10_n11_a_broken_download_goes_on_where_it_broke() {
         cases.push(W(Wire::Close(bytes)));
         cases.push(W(Wire::Reset(bytes)));
     }
-    cases.push(S(Fault::Refused));
+    cases.push(S(Fault::Unreachable));
     try_all(at(Endpoint::Artifact, cases), |managed, what| {
         succeeds_slowly(managed, what);
         let journal = managed.server.journal();
@@ -225,7 +225,8 @@ fn n5_n10_n11_a_broken_download_goes_on_where_it_broke() {
 #[test]
 #[ignore = "takes minutes: reports are repeated after 60 s"]
 fn reports_that_must_get_through_do() {
-    let cases = [S(Fault::Status(500)), S(Fault::Refused), S(Fault::AnswerLost), W(Wire::Raw(b"x".to_vec()))];
+    let cases =
+        [S(Fault::Status(500)), S(Fault::Unreachable), S(Fault::AnswerLost), W(Wire::Raw(b"x".to_vec()))];
     let cases =
         cases.iter().flat_map(|bad| [2, 3].map(|skip| (Endpoint::Status, skip, bad.clone()))).collect();
     try_all(cases, succeeds_slowly);

@@ -74,7 +74,7 @@ fn links_use_up_the_attempts() {
 #[test]
 fn a_server_that_cannot_be_asked_just_now_is_asked_again() {
     for fault in
-        [Fault::Status(500), Fault::Refused, Fault::RetryAfter("5".into()), Fault::Body(b"{".to_vec())]
+        [Fault::Status(500), Fault::Unreachable, Fault::RetryAfter("5".into()), Fault::Body(b"{".to_vec())]
     {
         let (status, log, _) = run(|server| {
             server.disturb(Endpoint::Artifact, 0, 1, Fault::Cut(HALF));

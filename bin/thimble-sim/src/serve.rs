@@ -196,7 +196,7 @@ fn disturbance(text: &str) -> Result<Disturbance, String> {
         "status" => What::Fault(Fault::Status(value.parse().map_err(|_| wrong())?)),
         "retry-after" => What::Fault(Fault::RetryAfter(value.into())),
         "body" => What::Fault(Fault::Body(value.into())),
-        "refuse" => What::Fault(Fault::Refused),
+        "refuse" => What::Fault(Fault::Unreachable),
         "silent" => What::Fault(Fault::Silent),
         "drip" => What::Fault(Fault::Drip),
         "answer-lost" => What::Fault(Fault::AnswerLost),
@@ -304,7 +304,7 @@ mod tests {
                 "log:body={\"a\":1}",
                 fault(Endpoint::Log, 0, 1, What::Fault(Fault::Body(b"{\"a\":1}".to_vec()))),
             ),
-            ("next-v1:refuse@0x9", fault(Endpoint::NextV1, 0, 9, What::Fault(Fault::Refused))),
+            ("next-v1:refuse@0x9", fault(Endpoint::NextV1, 0, 9, What::Fault(Fault::Unreachable))),
         ] {
             assert_eq!(disturbance(text), expected, "{text}");
         }

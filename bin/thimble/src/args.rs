@@ -10,7 +10,7 @@ use lexopt::{Arg, Parser};
 use thimble_core::hal::Level;
 use thimble_core::machine::{Stop, StopSet};
 
-use crate::control_request::{self, Act, Request};
+use crate::control_request::{self, Act, ControlRequest};
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(crate) struct Invocation {
     /// `status --json`.
     pub(crate) json: bool,
     /// What `control` asks for.
-    pub(crate) control: Option<Request>,
+    pub(crate) control: Option<ControlRequest>,
     /// `bootstrap --forcebootstrap`.
     pub(crate) force: bool,
 }
@@ -209,7 +209,7 @@ struct Found {
     has_stop: bool,
     json: bool,
     /// `control`: its options, in a request that does not know yet what for, and whether there were any.
-    control: Request,
+    control: ControlRequest,
     controls: bool,
     force: bool,
 }
@@ -226,7 +226,7 @@ impl Default for Found {
             stop_before: StopSet::default(),
             has_stop: false,
             json: false,
-            control: Request::new(Act::Show),
+            control: ControlRequest::new(Act::Show),
             controls: false,
             force: false,
         }
@@ -344,7 +344,7 @@ impl Found {
     }
 
     /// An option of `control` was given.
-    const fn control(&mut self) -> &mut Request {
+    const fn control(&mut self) -> &mut ControlRequest {
         self.controls = true;
         &mut self.control
     }
@@ -385,7 +385,7 @@ impl Found {
                 if act == Act::Show && self.controls {
                     return usage("control show takes no --at, --for, --id or --priority".into());
                 }
-                control = Some(Request { act, ..self.control });
+                control = Some(ControlRequest { act, ..self.control });
                 OsString::new()
             }
             (VerbName::Install, Some(source)) if !source.is_empty() => source,

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use thimble_core::hal::{Clock, Exit};
 use thimble_core::time::{Duration, earliest};
 use thimble_hal_linux::clock::BootClock;
-use thimble_hal_linux::lock::Holder;
+use thimble_hal_linux::lock::LockHolder;
 use thimble_hal_linux::process::{Options, Process, Stdout};
 use thimble_hal_linux::storage::DataDirectory;
 use thimble_hal_linux::wait::PollSet;
@@ -64,6 +64,6 @@ fn main_pid(service: &str) -> Option<Pid> {
 /// Without systemd: who holds the datastore says so in the lock file (C-4).
 fn lock_holder(device: &Device) -> Option<Pid> {
     let directory = DataDirectory::open(device.paths.datastore()).ok()?;
-    let holder = Holder::find(&directory).ok()?.filter(|holder| holder.verb == "daemon")?;
+    let holder = LockHolder::find(&directory).ok()?.filter(|holder| holder.verb == "daemon")?;
     Pid::from_raw(i32::try_from(holder.pid).ok()?)
 }

@@ -37,7 +37,7 @@ impl Act {
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Request {
+pub(crate) struct ControlRequest {
     pub(crate) act: Act,
     /// The points it is about; empty: none was named.
     pub(crate) at: Vec<Point>,
@@ -47,7 +47,7 @@ pub(crate) struct Request {
     pub(crate) name: Holder,
 }
 
-impl Request {
+impl ControlRequest {
     pub(crate) const fn new(act: Act) -> Self {
         Self { act, at: Vec::new(), time: None, name: OPERATOR }
     }
@@ -159,12 +159,12 @@ mod tests {
     #[test]
     fn a_request_comes_back_as_it_was_sent() {
         for act in Act::ALL {
-            let mut request = Request::new(act);
-            assert_eq!(Request::parse(request.json().as_bytes()), Ok(request.clone()));
+            let mut request = ControlRequest::new(act);
+            assert_eq!(ControlRequest::parse(request.json().as_bytes()), Ok(request.clone()));
             request.add_point("commit,install,commit").unwrap();
             request.time = Some(Duration::from_secs(7200));
             request.name = Holder { id: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef, priority: -10 };
-            assert_eq!(Request::parse(request.json().as_bytes()), Ok(request.clone()));
+            assert_eq!(ControlRequest::parse(request.json().as_bytes()), Ok(request.clone()));
             assert_eq!(request.at, [Point::Commit, Point::Install]);
         }
     }
@@ -185,7 +185,7 @@ mod tests {
             (r#"{"do":"pause","id":"x"}"#, "no UUID"),
             (r#"{"do":"pause","force":true}"#, "no member"),
         ] {
-            let error = Request::parse(line.as_bytes()).unwrap_err();
+            let error = ControlRequest::parse(line.as_bytes()).unwrap_err();
             assert!(error.to_lowercase().contains(&says.to_lowercase()), "{line}: {error}");
         }
     }

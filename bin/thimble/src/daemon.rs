@@ -22,7 +22,7 @@ use crate::device::Device;
 use crate::notify::Notifier;
 use crate::output::{Failure, SUCCESS};
 use crate::panel::Panel;
-use crate::signals::{Asked, Signals};
+use crate::signals::{CheckSignals, Signals};
 use crate::status::{Answerer, Watch};
 
 /// Polls are exact in the first minute, so that a device that is switched on is served at once.
@@ -31,7 +31,7 @@ const EXACT: Duration = Duration::from_secs(60);
 pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     // First of all: a signal before this would end the process.
     let mut signals = Signals::new().map_err(Failure::new)?;
-    let asked = Asked::new().map_err(Failure::new)?;
+    let asked = CheckSignals::new().map_err(Failure::new)?;
     let device = Device::open(invocation)?;
     device.check_servers()?;
     if device.conf.servers.is_empty() {
@@ -69,7 +69,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
 
 struct Daemon {
     signals: Signals,
-    asked: Asked,
+    asked: CheckSignals,
     notifier: Notifier,
     answerer: Answerer,
     controller: Controller,
@@ -161,7 +161,7 @@ impl Daemon {
     }
 }
 
-impl Asked {
+impl CheckSignals {
     /// What was asked for since the last time.
     fn take(&mut self) -> impl Iterator<Item = Check> + use<> {
         let (update, inventory) = (self.update(), self.inventory());

@@ -32,17 +32,17 @@ pub(crate) fn lines(verb: VerbName, report: &Report) -> Vec<&'static str> {
     if report.auto_commit && !stops_before_commit {
         lines.push("The update module cannot roll back: the update is committed at once.");
     }
-    match Failed::of(report) {
+    match FirstFailure::of(report) {
         None if report.auto_commit && stops_before_commit => lines.push(
             "Installed, but not committed.\nThe update module cannot roll back: use 'commit' to finish the update.",
         ),
         None => lines.extend(achieved(verb, report)),
-        Some(Failed::AfterCommit) => lines.push("Installed and committed."),
-        Some(Failed::Accepting) => lines.push("The artifact was refused."),
-        Some(Failed::Download) => lines.push("The download failed."),
-        Some(Failed::Install) => lines.push("The installation failed."),
-        Some(Failed::Commit) => lines.push("The commit failed."),
-        Some(Failed::WayBack | Failed::Closing) => {}
+        Some(FirstFailure::AfterCommit) => lines.push("Installed and committed."),
+        Some(FirstFailure::Accepting) => lines.push("The artifact was refused."),
+        Some(FirstFailure::Download) => lines.push("The download failed."),
+        Some(FirstFailure::Install) => lines.push("The installation failed."),
+        Some(FirstFailure::Commit) => lines.push("The commit failed."),
+        Some(FirstFailure::WayBack | FirstFailure::Closing) => {}
     }
     lines.extend(condition(report));
     if report.cleanup_failed {
@@ -59,12 +59,16 @@ pub(crate) fn lines(verb: VerbName, report: &Report) -> Vec<&'static str> {
 
 /// The reason of a failure that nothing in this run gave one for: it happened in an earlier run.
 pub(crate) fn reason(report: &Report) -> &'static str {
-    match Failed::of(report) {
+    match FirstFailure::of(report) {
         _ if report.reached == Reached::RollbackUnsupported => "the update module does not support rollback",
-        Some(Failed::Install) => "the installation was interrupted, so the update failed",
-        Some(Failed::Commit) => "the commit was interrupted, so the update failed",
+        Some(FirstFailure::Install) => "the installation was interrupted, so the update failed",
+        Some(FirstFailure::Commit) => "the commit was interrupted, so the update failed",
         Some(
-            Failed::Accepting | Failed::Download | Failed::AfterCommit | Failed::WayBack | Failed::Closing,
+            FirstFailure::Accepting
+            | FirstFailure::Download
+            | FirstFailure::AfterCommit
+            | FirstFailure::WayBack
+            | FirstFailure::Closing,
         )
         | None => "the update failed; see the log of the run before",
     }
@@ -72,7 +76,7 @@ pub(crate) fn reason(report: &Report) -> &'static str {
 
 /// What failed first, as far as a user cares.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Failed {
+enum FirstFailure {
     Accepting,
     Download,
     Install,
@@ -82,7 +86,7 @@ enum Failed {
     Closing,
 }
 
-impl Failed {
+impl FirstFailure {
     fn of(report: &Report) -> Option<Self> {
         report.failed_at.map(Self::at)
     }
@@ -166,15 +170,15 @@ fn achieved(verb: VerbName, report: &Report) -> Option<&'static str> {
 
 /// What the device is now, after a failure or a rollback.
 fn condition(report: &Report) -> Option<&'static str> {
-    let failed = Failed::of(report);
+    let failed = FirstFailure::of(report);
     let line = match (report.reached, report.verdict, failed) {
         (Reached::RollbackUnsupported, ..) => {
             "The update module cannot roll back: the update stays as it is. Use 'commit' to finish it."
         }
-        (_, _, Some(Failed::AfterCommit)) => {
+        (_, _, Some(FirstFailure::AfterCommit)) => {
             "A step after the commit failed: the artifact is marked as inconsistent."
         }
-        (_, _, Some(Failed::Closing)) | (_, Verdict::Good, _) | (Reached::Stopped(_), _, None) => {
+        (_, _, Some(FirstFailure::Closing)) | (_, Verdict::Good, _) | (Reached::Stopped(_), _, None) => {
             return None;
         }
         (Reached::Stopped(_), _, Some(_)) => "The way back is not finished. Use 'resume' to go on.",
@@ -182,7 +186,7 @@ fn condition(report: &Report) -> Option<&'static str> {
         (_, Verdict::Failed, _) => {
             "The update module cannot roll back: the device is in an inconsistent state."
         }
-        (_, Verdict::RolledBack, Some(Failed::Accepting | Failed::Download)) => {
+        (_, Verdict::RolledBack, Some(FirstFailure::Accepting | FirstFailure::Download)) => {
             "The device was not modified."
         }
         (_, Verdict::RolledBack, _) => "The device was rolled back.",

@@ -40,12 +40,12 @@ impl Signals {
 }
 
 /// Notices SIGUSR1 (look for an update) and SIGUSR2 (send the inventory).
-pub(crate) struct Asked {
+pub(crate) struct CheckSignals {
     update: Arrived,
     inventory: Arrived,
 }
 
-impl Asked {
+impl CheckSignals {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self { update: Arrived::new(&[SIGUSR1])?, inventory: Arrived::new(&[SIGUSR2])? })
     }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::setting::Setting;
 use super::update_control::{self, Button, Line};
-use super::{FILE_MAX, Fault, ServerFault, Source, UnusableServer};
+use super::{ConfigFault, FILE_MAX, ServerFault, Source, UnusableServer};
 use crate::bootloader::Choice;
 use crate::network::check_url;
 use crate::paths::Word;
@@ -121,17 +121,17 @@ const GROUPS: [&str; 5] = ["HttpsClient", "Security", "DBus", "Connectivity", "U
 
 impl Keys {
     /// Lays the keys of a file over the ones so far. Says what is unwise about the file.
-    pub(super) fn read(&mut self, source: Source<'_>) -> Result<Option<String>, Fault> {
+    pub(super) fn read(&mut self, source: Source<'_>) -> Result<Option<String>, ConfigFault> {
         let file = match File::open(source.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !source.required => return Ok(None),
-            Err(error) => return Err(Fault::Read(error)),
+            Err(error) => return Err(ConfigFault::Read(error)),
         };
-        let mode = file.metadata().map_err(Fault::Read)?.mode();
+        let mode = file.metadata().map_err(ConfigFault::Read)?.mode();
         let mut text = Zeroizing::new(Vec::new());
-        file.take(FILE_MAX + 1).read_to_end(&mut text).map_err(Fault::Read)?;
+        file.take(FILE_MAX + 1).read_to_end(&mut text).map_err(ConfigFault::Read)?;
         if text.len() as u64 > FILE_MAX {
-            return Err(Fault::TooLong);
+            return Err(ConfigFault::TooLong);
         }
         self.token_in_file = false;
         self.apply(&text)?;
@@ -142,8 +142,9 @@ impl Keys {
             .then(|| format!("{path} holds TenantToken and can be read by every user (chmod 0600 {word})")))
     }
 
-    fn apply(&mut self, text: &[u8]) -> Result<(), Fault> {
-        let members = Value::parse(text).map_err(Fault::Json)?.members().ok_or(Fault::NoObject)?;
+    fn apply(&mut self, text: &[u8]) -> Result<(), ConfigFault> {
+        let members =
+            Value::parse(text).map_err(ConfigFault::Json)?.members().ok_or(ConfigFault::NoObject)?;
         for (name, value) in members {
             if let Some(group) = GROUPS.into_iter().find(|group| name.is_ignoring_case(group)) {
                 self.apply_group(group, value)?;
@@ -154,12 +155,12 @@ impl Keys {
         Ok(())
     }
 
-    fn apply_group(&mut self, group: &'static str, value: Value<'_>) -> Result<(), Fault> {
+    fn apply_group(&mut self, group: &'static str, value: Value<'_>) -> Result<(), ConfigFault> {
         if value.is_null() {
             return Ok(());
         }
         let expected = "an object";
-        for (name, value) in value.members().ok_or(Fault::Value { key: group, expected })? {
+        for (name, value) in value.members().ok_or(ConfigFault::Value { key: group, expected })? {
             let known = KEYS.into_iter().find(|key| {
                 key.split_once('.').is_some_and(|(of, key)| of == group && name.is_ignoring_case(key))
             });
@@ -168,7 +169,7 @@ impl Keys {
                 // Not Mender's, and no place for a misspelt policy.
                 None if group == "UpdateControl" => {
                     let expected = "an object of Windows, Inhibitors, Button and Light, and nothing else";
-                    return Err(Fault::Value { key: group, expected });
+                    return Err(ConfigFault::Value { key: group, expected });
                 }
                 None => {}
             }
@@ -177,7 +178,7 @@ impl Keys {
     }
 
     /// A `null` leaves the key as it was, as if it were not there.
-    fn set(&mut self, setting: Setting<'_>) -> Result<(), Fault> {
+    fn set(&mut self, setting: Setting<'_>) -> Result<(), ConfigFault> {
         if setting.value.is_null() {
             return Ok(());
         }
@@ -279,21 +280,21 @@ impl Keys {
     }
 
     /// Keys that exclude each other.
-    pub(super) fn check(&self) -> Result<(), Fault> {
+    pub(super) fn check(&self) -> Result<(), ConfigFault> {
         if self.server_url.is_some() && !self.servers.is_empty() {
-            return Err(Fault::Conflict("ServerURL", "Servers"));
+            return Err(ConfigFault::Conflict("ServerURL", "Servers"));
         }
         if self.artifact_verify_key.is_some() && !self.artifact_verify_keys.is_empty() {
-            return Err(Fault::Conflict("ArtifactVerifyKey", "ArtifactVerifyKeys"));
+            return Err(ConfigFault::Conflict("ArtifactVerifyKey", "ArtifactVerifyKeys"));
         }
         Ok(())
     }
 
     /// Keys that need each other, once all files are read.
-    pub(super) fn check_pairs(&self) -> Result<(), Fault> {
+    pub(super) fn check_pairs(&self) -> Result<(), ConfigFault> {
         match (&self.https_certificate, &self.https_key) {
-            (Some(_), None) => Err(Fault::Needs("HttpsClient.Certificate", "HttpsClient.Key")),
-            (None, Some(_)) => Err(Fault::Needs("HttpsClient.Key", "HttpsClient.Certificate")),
+            (Some(_), None) => Err(ConfigFault::Needs("HttpsClient.Certificate", "HttpsClient.Key")),
+            (None, Some(_)) => Err(ConfigFault::Needs("HttpsClient.Key", "HttpsClient.Certificate")),
             (Some(_), Some(_)) | (None, None) => Ok(()),
         }
     }

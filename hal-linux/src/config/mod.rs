@@ -128,12 +128,12 @@ pub struct ConfigError {
     /// The file that is wrong.
     pub path: PathBuf,
     /// What is wrong with it.
-    pub fault: Fault,
+    pub fault: ConfigFault,
 }
 
 /// What is wrong with a file. Never holds a value: it may be a secret.
 #[derive(Debug)]
-pub enum Fault {
+pub enum ConfigFault {
     /// It cannot be read.
     Read(io::Error),
     /// It is longer than [`FILE_MAX`].
@@ -287,18 +287,18 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "configuration file {}: ", self.path.display())?;
         match &self.fault {
-            Fault::Read(error) => write!(f, "cannot be read: {error}"),
-            Fault::TooLong => write!(f, "longer than {FILE_MAX} bytes"),
-            Fault::Json(error) => write!(f, "{error}"),
-            Fault::NoObject => f.write_str("not a JSON object"),
-            Fault::Value { key, expected } => write!(f, "{key} must be {expected}"),
-            Fault::Conflict(a, b) => {
+            ConfigFault::Read(error) => write!(f, "cannot be read: {error}"),
+            ConfigFault::TooLong => write!(f, "longer than {FILE_MAX} bytes"),
+            ConfigFault::Json(error) => write!(f, "{error}"),
+            ConfigFault::NoObject => f.write_str("not a JSON object"),
+            ConfigFault::Value { key, expected } => write!(f, "{key} must be {expected}"),
+            ConfigFault::Conflict(a, b) => {
                 write!(
                     f,
                     "{a} and {b} exclude each other, also across the two configuration files; remove one"
                 )
             }
-            Fault::Needs(key, other) => write!(f, "{key} needs {other} too"),
+            ConfigFault::Needs(key, other) => write!(f, "{key} needs {other} too"),
         }
     }
 }
@@ -308,10 +308,10 @@ impl std::error::Error for ConfigError {}
 impl hal::Error for ConfigError {
     fn kind(&self) -> Kind {
         match &self.fault {
-            Fault::Read(error) => kind_of(error),
-            Fault::TooLong => Kind::TooLarge,
-            Fault::Json(_) | Fault::NoObject | Fault::Value { .. } => Kind::Corrupt,
-            Fault::Conflict(..) | Fault::Needs(..) => Kind::Refused,
+            ConfigFault::Read(error) => kind_of(error),
+            ConfigFault::TooLong => Kind::TooLarge,
+            ConfigFault::Json(_) | ConfigFault::NoObject | ConfigFault::Value { .. } => Kind::Corrupt,
+            ConfigFault::Conflict(..) | ConfigFault::Needs(..) => Kind::Refused,
         }
     }
 }

@@ -7,7 +7,7 @@ use thimble_core::config::Tier;
 use thimble_core::hal::Level;
 use zeroize::Zeroizing;
 
-use super::Fault;
+use super::ConfigFault;
 use crate::bootloader::Choice;
 use crate::log::level_of;
 use crate::secret::Secret;
@@ -21,7 +21,10 @@ pub(super) struct Setting<'a> {
 
 impl<'a> Setting<'a> {
     /// The members of an object that has no others.
-    pub(super) fn members<const N: usize>(self, known: [&str; N]) -> Result<[Option<Value<'a>>; N], Fault> {
+    pub(super) fn members<const N: usize>(
+        self,
+        known: [&str; N],
+    ) -> Result<[Option<Value<'a>>; N], ConfigFault> {
         let mut values = [None; N];
         for (name, value) in self.value.members().ok_or(self.wrong("an object"))? {
             let index = known.iter().position(|key| name.is_ignoring_case(key));
@@ -37,16 +40,16 @@ impl<'a> Setting<'a> {
 }
 
 impl Setting<'_> {
-    pub(super) fn wrong(self, expected: &'static str) -> Fault {
-        Fault::Value { key: self.key, expected }
+    pub(super) fn wrong(self, expected: &'static str) -> ConfigFault {
+        ConfigFault::Value { key: self.key, expected }
     }
 
-    pub(super) fn string(self) -> Result<Option<String>, Fault> {
+    pub(super) fn string(self) -> Result<Option<String>, ConfigFault> {
         let text = self.value.as_str().ok_or(self.wrong("a string"))?;
         Ok((!text.is_empty()).then(|| text.to_string()))
     }
 
-    pub(super) fn path(self) -> Result<Option<PathBuf>, Fault> {
+    pub(super) fn path(self) -> Result<Option<PathBuf>, ConfigFault> {
         let path = self.string()?;
         if path.as_ref().is_some_and(|path| path.contains('\0')) {
             return Err(self.wrong("a path"));
@@ -55,19 +58,19 @@ impl Setting<'_> {
     }
 
     /// An empty name in a list of keys must not make the list shorter than its author thinks.
-    pub(super) fn paths(self) -> Result<Vec<PathBuf>, Fault> {
+    pub(super) fn paths(self) -> Result<Vec<PathBuf>, ConfigFault> {
         let expected = "a list of paths, none of them empty";
         let items = self.value.items().ok_or(self.wrong(expected))?;
         let path = |value| Self { value, ..self }.path().ok().flatten().ok_or(self.wrong(expected));
         items.map(path).collect()
     }
 
-    pub(super) fn secret(self) -> Result<Option<Secret>, Fault> {
+    pub(super) fn secret(self) -> Result<Option<Secret>, ConfigFault> {
         let text = self.string()?.map(Zeroizing::new);
         Ok(text.filter(|text| !text.trim().is_empty()).map(|text| Secret::new(text.trim().to_owned())))
     }
 
-    pub(super) fn boolean(self) -> Result<bool, Fault> {
+    pub(super) fn boolean(self) -> Result<bool, ConfigFault> {
         match self.value.raw() {
             "true" => Ok(true),
             "false" => Ok(false),
@@ -76,18 +79,18 @@ impl Setting<'_> {
     }
 
     /// 0 stands for the default.
-    pub(super) fn seconds(self) -> Result<u64, Fault> {
+    pub(super) fn seconds(self) -> Result<u64, ConfigFault> {
         let seconds = self.value.as_integer().and_then(|seconds| u64::try_from(seconds).ok());
         seconds.ok_or(self.wrong("a number of seconds, an integer, 0 (for the default) or more"))
     }
 
-    pub(super) fn count(self, least: u32, most: u32, expected: &'static str) -> Result<u32, Fault> {
+    pub(super) fn count(self, least: u32, most: u32, expected: &'static str) -> Result<u32, ConfigFault> {
         let count = self.value.as_integer().and_then(|count| u32::try_from(count).ok());
         count.filter(|count| (least..=most).contains(count)).ok_or(self.wrong(expected))
     }
 
     /// As much of a URL as every part of the client relies on; user names in it would end up in logs.
-    pub(super) fn url(self) -> Result<Option<String>, Fault> {
+    pub(super) fn url(self) -> Result<Option<String>, ConfigFault> {
         let url = self.string()?;
         let plain = |url: &String| {
             let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).split('/').next();
@@ -100,7 +103,7 @@ impl Setting<'_> {
         Ok(url)
     }
 
-    pub(super) fn servers(self) -> Result<Vec<String>, Fault> {
+    pub(super) fn servers(self) -> Result<Vec<String>, ConfigFault> {
         let wrong = || self.wrong("a list of objects, each with a ServerURL");
         let mut servers = Vec::new();
         for item in self.value.items().ok_or_else(wrong)? {
@@ -115,18 +118,18 @@ impl Setting<'_> {
         Ok(servers)
     }
 
-    pub(super) fn device_tier(self) -> Result<Tier, Fault> {
+    pub(super) fn device_tier(self) -> Result<Tier, ConfigFault> {
         let tier = self.value.as_str().and_then(|text| Tier::parse(&text.to_string()));
         tier.ok_or(self.wrong("\"standard\", \"system\" or \"micro\""))
     }
 
-    pub(super) fn bootloader(self) -> Result<Option<Choice>, Fault> {
+    pub(super) fn bootloader(self) -> Result<Option<Choice>, ConfigFault> {
         let expected =
             "\"auto\", \"uboot\", \"uboot-tools\", \"grub\", \"grub-tools\", \"tryboot\" or \"systemd-boot\"";
         self.string()?.map(|word| Choice::parse(&word).ok_or(self.wrong(expected))).transpose()
     }
 
-    pub(super) fn level(self) -> Result<Option<Level>, Fault> {
+    pub(super) fn level(self) -> Result<Option<Level>, ConfigFault> {
         let expected = "\"trace\", \"debug\", \"info\", \"warning\", \"error\" or \"fatal\"";
         let level = |name: String| level_of(&name).ok_or(self.wrong(expected));
         self.string()?.map(level).transpose()

@@ -7,7 +7,7 @@ use thimble_core::api::json::Value;
 use thimble_core::deployment::Point;
 use thimble_core::time::Duration;
 
-use super::Fault;
+use super::ConfigFault;
 use super::setting::Setting;
 use crate::policy::{AtDeadline, DAYS, Inhibitor, MOST, Minute, Points, Sign, Window};
 
@@ -37,14 +37,14 @@ const WEEK: u64 = 7 * 24 * 3600;
 /// The longest `DeadlineSeconds`: a year.
 const YEAR: u64 = 365 * 24 * 3600;
 
-pub(super) fn windows(setting: Setting<'_>) -> Result<Vec<Window>, Fault> {
+pub(super) fn windows(setting: Setting<'_>) -> Result<Vec<Window>, ConfigFault> {
     list(setting, "a list of at most 16 windows", |item| {
         let [at, from, to, days, deadline, then] =
             item.members(["At", "From", "To", "Days", "DeadlineSeconds", "AtDeadline"])?;
         let minute = |value: Option<Value<'_>>, key| {
             let text = value.and_then(Value::as_str).map(|text| text.to_string());
             let minute = text.and_then(|text| Minute::parse(&text));
-            minute.ok_or(Fault::Value { key, expected: "a time of day as HH:MM, from 00:00 to 24:00" })
+            minute.ok_or(ConfigFault::Value { key, expected: "a time of day as HH:MM, from 00:00 to 24:00" })
         };
         Ok(Window {
             points: points(at, "UpdateControl.Windows[].At")?,
@@ -57,7 +57,7 @@ pub(super) fn windows(setting: Setting<'_>) -> Result<Vec<Window>, Fault> {
     })
 }
 
-pub(super) fn inhibitors(setting: Setting<'_>) -> Result<Vec<Inhibitor>, Fault> {
+pub(super) fn inhibitors(setting: Setting<'_>) -> Result<Vec<Inhibitor>, ConfigFault> {
     list(setting, "a list of at most 16 inhibitors", |item| {
         let [at, file, program, deadline, then] =
             item.members(["At", "File", "Program", "DeadlineSeconds", "AtDeadline"])?;
@@ -78,7 +78,7 @@ pub(super) fn inhibitors(setting: Setting<'_>) -> Result<Vec<Inhibitor>, Fault> 
     })
 }
 
-pub(super) fn button(setting: Setting<'_>) -> Result<Button, Fault> {
+pub(super) fn button(setting: Setting<'_>) -> Result<Button, ConfigFault> {
     let [chip, number, active_low, hold] =
         setting.members(["Chip", "Line", "ActiveLow", "HoldMilliseconds"])?;
     let expected = "a number of milliseconds from 50 to 60000";
@@ -87,11 +87,11 @@ pub(super) fn button(setting: Setting<'_>) -> Result<Button, Fault> {
         Some(hold) => hold.as_integer().and_then(|hold| u64::try_from(hold).ok()),
     };
     let hold = hold.filter(|hold| (50..=60_000).contains(hold));
-    let hold = hold.ok_or(Fault::Value { key: "UpdateControl.Button.HoldMilliseconds", expected })?;
+    let hold = hold.ok_or(ConfigFault::Value { key: "UpdateControl.Button.HoldMilliseconds", expected })?;
     Ok(Button { line: line(setting, chip, number, active_low)?, hold: Duration::from_millis(hold) })
 }
 
-pub(super) fn light(setting: Setting<'_>) -> Result<Line, Fault> {
+pub(super) fn light(setting: Setting<'_>) -> Result<Line, ConfigFault> {
     let [chip, number, active_low] = setting.members(["Chip", "Line", "ActiveLow"])?;
     line(setting, chip, number, active_low)
 }
@@ -101,7 +101,7 @@ fn line(
     chip: Option<Value<'_>>,
     number: Option<Value<'_>>,
     active_low: Option<Value<'_>>,
-) -> Result<Line, Fault> {
+) -> Result<Line, ConfigFault> {
     let expected = "an object with Chip, an absolute path such as /dev/gpiochip0, and Line, a number";
     let chip = chip.ok_or(setting.wrong(expected))?;
     let number = number.and_then(Value::as_integer).and_then(|line| u32::try_from(line).ok());
@@ -115,8 +115,8 @@ fn line(
 fn list<T>(
     setting: Setting<'_>,
     expected: &'static str,
-    read: impl Fn(Setting<'_>) -> Result<T, Fault>,
-) -> Result<Vec<T>, Fault> {
+    read: impl Fn(Setting<'_>) -> Result<T, ConfigFault>,
+) -> Result<Vec<T>, ConfigFault> {
     let items = setting.value.items().ok_or(setting.wrong(expected))?;
     let mut list = Vec::new();
     for value in items {
@@ -129,8 +129,8 @@ fn list<T>(
 }
 
 /// Required: a policy that is about no point, or about all by mistake, is not what somebody meant.
-fn points(value: Option<Value<'_>>, key: &'static str) -> Result<Points, Fault> {
-    let wrong = Fault::Value { key, expected: "a list of \"install\", \"reboot\" and \"commit\"" };
+fn points(value: Option<Value<'_>>, key: &'static str) -> Result<Points, ConfigFault> {
+    let wrong = ConfigFault::Value { key, expected: "a list of \"install\", \"reboot\" and \"commit\"" };
     let Some(items) = value.and_then(Value::items) else { return Err(wrong) };
     let mut points = Points::default();
     for item in items {
@@ -143,9 +143,9 @@ fn points(value: Option<Value<'_>>, key: &'static str) -> Result<Points, Fault> 
     if points == Points::default() { Err(wrong) } else { Ok(points) }
 }
 
-fn week_days(value: Option<Value<'_>>) -> Result<u8, Fault> {
+fn week_days(value: Option<Value<'_>>) -> Result<u8, ConfigFault> {
     let Some(value) = value else { return Ok(0x7f) };
-    let wrong = Fault::Value {
+    let wrong = ConfigFault::Value {
         key: "UpdateControl.Windows[].Days",
         expected: "a list of \"Mon\", \"Tue\", \"Wed\", \"Thu\", \"Fri\", \"Sat\" and \"Sun\", or absent for every day",
     };
@@ -161,25 +161,25 @@ fn week_days(value: Option<Value<'_>>) -> Result<u8, Fault> {
     if days == 0 { Err(wrong) } else { Ok(days) }
 }
 
-fn seconds(value: Option<Value<'_>>, key: &'static str) -> Result<Duration, Fault> {
+fn seconds(value: Option<Value<'_>>, key: &'static str) -> Result<Duration, ConfigFault> {
     let Some(value) = value else { return Ok(Duration::from_secs(WEEK)) };
     let seconds = value.as_integer().and_then(|seconds| u64::try_from(seconds).ok());
     let seconds = seconds.filter(|seconds| (1..=YEAR).contains(seconds));
     let expected = "a number of seconds from 1 to 31536000 (a year)";
-    seconds.map(Duration::from_secs).ok_or(Fault::Value { key, expected })
+    seconds.map(Duration::from_secs).ok_or(ConfigFault::Value { key, expected })
 }
 
-fn at_deadline(value: Option<Value<'_>>, key: &'static str) -> Result<AtDeadline, Fault> {
+fn at_deadline(value: Option<Value<'_>>, key: &'static str) -> Result<AtDeadline, ConfigFault> {
     match value.map(Value::as_str) {
         None => Ok(AtDeadline::Continue),
         Some(Some(word)) if word.is("continue") => Ok(AtDeadline::Continue),
         Some(Some(word)) if word.is("fail") => Ok(AtDeadline::Fail),
-        Some(_) => Err(Fault::Value { key, expected: "\"continue\" or \"fail\"" }),
+        Some(_) => Err(ConfigFault::Value { key, expected: "\"continue\" or \"fail\"" }),
     }
 }
 
-fn absolute(value: Value<'_>, key: &'static str) -> Result<PathBuf, Fault> {
+fn absolute(value: Value<'_>, key: &'static str) -> Result<PathBuf, ConfigFault> {
     let text = value.as_str().map(|text| text.to_string());
     let path = text.filter(|path| Path::new(path).is_absolute() && !path.contains('\0'));
-    path.map(PathBuf::from).ok_or(Fault::Value { key, expected: "an absolute path" })
+    path.map(PathBuf::from).ok_or(ConfigFault::Value { key, expected: "an absolute path" })
 }

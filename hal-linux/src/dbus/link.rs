@@ -70,7 +70,7 @@ pub(crate) enum Incoming {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum LinkState {
     /// The answer to `AUTH` has not come.
     Greeting,
     Messages,
@@ -79,7 +79,7 @@ enum Stage {
 #[derive(Debug)]
 pub(crate) struct Link {
     stream: UnixStream,
-    stage: Stage,
+    state: LinkState,
     input: Vec<u8>,
     /// Bytes still to be passed over: the rest of a message that was too long.
     skip: usize,
@@ -109,7 +109,7 @@ impl Link {
         let hex: String = uid.to_string().bytes().map(|digit| format!("{digit:02x}")).collect();
         Ok(Self {
             stream: socket.into(),
-            stage: Stage::Greeting,
+            state: LinkState::Greeting,
             input: Vec::new(),
             skip: 0,
             output: format!("\0AUTH EXTERNAL {hex}\r\n").into_bytes(),
@@ -141,7 +141,7 @@ impl Link {
 
     /// Whether the greeting is over and messages may be sent.
     pub(crate) fn is_open(&self) -> bool {
-        self.stage == Stage::Messages
+        self.state == LinkState::Messages
     }
 
     /// Queues a message behind what waits to go out.
@@ -155,11 +155,11 @@ impl Link {
         self.held = false;
         self.flush(now)?;
         for _ in 0..CHUNKS {
-            match self.stage {
-                Stage::Greeting => self.greet(now)?,
-                Stage::Messages => {}
+            match self.state {
+                LinkState::Greeting => self.greet(now)?,
+                LinkState::Messages => {}
             }
-            if self.stage == Stage::Messages
+            if self.state == LinkState::Messages
                 && self.has_room()
                 && let Some(incoming) = self.cut()?
             {
@@ -192,7 +192,7 @@ impl Link {
         if !line.starts_with(b"OK ") {
             return Err(Lost::Rejected);
         }
-        self.stage = Stage::Messages;
+        self.state = LinkState::Messages;
         self.late = None;
         self.send(b"BEGIN\r\n");
         self.flush(now)
@@ -263,7 +263,7 @@ impl Link {
             self.output = mem::take(&mut self.output).split_off(self.sent);
             self.sent = 0;
         }
-        if self.stage == Stage::Messages {
+        if self.state == LinkState::Messages {
             self.late = if self.output.is_empty() {
                 None
             } else if moved {

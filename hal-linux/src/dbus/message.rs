@@ -27,14 +27,14 @@ const NO_REPLY_EXPECTED: u8 = 1;
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MessageKind {
     Call,
     Reply,
     Error,
     Signal,
 }
 
-impl Kind {
+impl MessageKind {
     const fn code(self) -> u8 {
         match self {
             Self::Call => 1,
@@ -58,7 +58,7 @@ impl Kind {
 /// A message. Empty text is a header field that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
-    pub(crate) kind: Kind,
+    pub(crate) kind: MessageKind,
     pub(crate) no_reply: bool,
     pub(crate) serial: u32,
     pub(crate) reply_to: u32,
@@ -155,11 +155,11 @@ impl Message {
             interface: BUS.into(),
             member: member.into(),
             destination: BUS.into(),
-            ..Self::new(Kind::Call, body)
+            ..Self::new(MessageKind::Call, body)
         }
     }
 
-    pub(crate) const fn new(kind: Kind, body: Body) -> Self {
+    pub(crate) const fn new(kind: MessageKind, body: Body) -> Self {
         Self {
             kind,
             no_reply: false,
@@ -187,7 +187,7 @@ impl Message {
         let serial = reader.number()?;
         let end = usize::try_from(reader.number()?).ok().and_then(|length| reader.at.checked_add(length));
         let end = end.ok_or(Malformed)?;
-        let Some(kind) = Kind::from_code(code) else { return Ok(None) };
+        let Some(kind) = MessageKind::from_code(code) else { return Ok(None) };
         let mut message = Self {
             no_reply: flags & NO_REPLY_EXPECTED != 0,
             serial,

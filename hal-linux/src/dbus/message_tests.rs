@@ -6,7 +6,7 @@ fn call() -> Message {
         interface: "io.mender.Update1".into(),
         member: "SetUpdateControlMap".into(),
         destination: "io.mender.UpdateManager".into(),
-        ..Message::new(Kind::Call, Body::text("{}"))
+        ..Message::new(MessageKind::Call, Body::text("{}"))
     }
 }
 
@@ -33,9 +33,20 @@ fn what_is_written_is_read_again() {
     for (message, serial) in [
         (call(), 1),
         (Message { no_reply: true, ..call() }, 7),
-        (Message { reply_to: 9, destination: ":1.2".into(), ..Message::new(Kind::Reply, Body::empty()) }, 2),
         (
-            Message { error: "a.b".into(), reply_to: 1, ..Message::new(Kind::Error, Body::text("no")) },
+            Message {
+                reply_to: 9,
+                destination: ":1.2".into(),
+                ..Message::new(MessageKind::Reply, Body::empty())
+            },
+            2,
+        ),
+        (
+            Message {
+                error: "a.b".into(),
+                reply_to: 1,
+                ..Message::new(MessageKind::Error, Body::text("no"))
+            },
             u32::MAX,
         ),
         (Message::to_bus("RequestName", Body::name_and_flags("x.y", 4)), 3),
@@ -56,7 +67,7 @@ fn messages_of_others_are_read() {
         b"l\x02\x01\x01\x09\0\0\0\x01\0\0\0\x3d\0\0\0\x06\x01s\0\x04\0\0\0:1.0\0\0\0\0\x05\x01u\0\x01\0\0\0\
         \x08\x01g\0\x01s\0\0\x07\x01s\0\x14\0\0\0org.freedesktop.DBus\0\0\0\0\x04\0\0\0:1.0\0";
     let message = Message::decode(answer).unwrap().unwrap();
-    assert_eq!((message.kind, message.reply_to, message.sender.as_str()), (Kind::Reply, 1, BUS));
+    assert_eq!((message.kind, message.reply_to, message.sender.as_str()), (MessageKind::Reply, 1, BUS));
     assert_eq!(message.body.as_texts::<1>().unwrap(), [":1.0"]);
     let big = b"B\x01\0\x01\0\0\0\x0a\0\0\0\x02\0\0\0\x28\x01\x01o\0\0\0\0\x01/\0\0\0\0\0\0\0\
         \x03\x01s\0\0\0\0\x01x\0\0\0\0\0\0\0\x08\x01g\0\x02ss\0\0\0\0\x01a\0\0\0\0\0\0\0\0";

@@ -18,7 +18,7 @@ use crate::wait::PollSet;
 
 use address::Addresses;
 use link::{Incoming, Link, Lost};
-use message::{BUS, Kind, Message};
+use message::{BUS, Message, MessageKind};
 
 pub use address::DEFAULT;
 pub use message::{Body, Value};
@@ -206,20 +206,20 @@ impl Bus {
 
     /// Answers a call.
     pub fn reply(&mut self, call: &Call, body: Body) {
-        self.answer(call, Message::new(Kind::Reply, body));
+        self.answer(call, Message::new(MessageKind::Reply, body));
     }
 
     /// Tells the caller that it failed.
     pub fn fail(&mut self, call: &Call, failure: &Failure) {
         let error = format!("org.freedesktop.DBus.Error.{}", failure.name);
-        self.answer(call, Message { error, ..Message::new(Kind::Error, Body::text(&failure.text)) });
+        self.answer(call, Message { error, ..Message::new(MessageKind::Error, Body::text(&failure.text)) });
     }
 
     /// Tells everybody who wants to know.
     pub fn signal(&mut self, path: &str, interface: &str, member: &str, body: Body) {
         if self.greeted.is_some() {
             let (path, interface, member) = (path.into(), interface.into(), member.into());
-            self.send(&Message { path, interface, member, ..Message::new(Kind::Signal, body) });
+            self.send(&Message { path, interface, member, ..Message::new(MessageKind::Signal, body) });
         }
     }
 
@@ -261,7 +261,7 @@ impl Bus {
                     break;
                 }
                 Some(Incoming::TooLong(message)) => {
-                    if message.kind == Kind::Call && !message.sender.is_empty() {
+                    if message.kind == MessageKind::Call && !message.sender.is_empty() {
                         let text = format_args!("a message may have {} bytes", message::MESSAGE_MAX);
                         self.fail(&Call::new(message), &Failure::new("LimitsExceeded", text));
                     }
@@ -271,22 +271,22 @@ impl Bus {
             };
             match message.kind {
                 // Calls come through the bus, which says from whom.
-                Kind::Call if !message.sender.is_empty() => {
+                MessageKind::Call if !message.sender.is_empty() => {
                     let call = Call::new(message);
                     if !needs_root(&call) {
                         return Ok(Some(call));
                     }
                     self.ask_who(now, call);
                 }
-                Kind::Reply | Kind::Error if message.sender == BUS => {
+                MessageKind::Reply | MessageKind::Error if message.sender == BUS => {
                     if let Some(call) = self.answered(now, &message) {
                         return Ok(Some(call));
                     }
                 }
-                Kind::Signal if message.sender == BUS && message.member == "NameLost" => {
+                MessageKind::Signal if message.sender == BUS && message.member == "NameLost" => {
                     self.name_lost(now, &message);
                 }
-                Kind::Call | Kind::Reply | Kind::Error | Kind::Signal => {}
+                MessageKind::Call | MessageKind::Reply | MessageKind::Error | MessageKind::Signal => {}
             }
         }
         self.say_hello();
@@ -378,7 +378,7 @@ impl Bus {
         }
         let index = self.calls.iter().position(|asked| asked.question == message.reply_to)?;
         let Asked { call, .. } = self.calls.swap_remove(index);
-        let uid = message.body.as_u32().filter(|_| message.kind == Kind::Reply);
+        let uid = message.body.as_u32().filter(|_| message.kind == MessageKind::Reply);
         match uid {
             Some(uid) if uid == 0 || uid == self.uid => return Some(call),
             Some(uid) => {
@@ -399,7 +399,7 @@ impl Bus {
     }
 
     fn hello_answered(&mut self, now: Instant, message: &Message) {
-        if message.kind == Kind::Reply {
+        if message.kind == MessageKind::Reply {
             self.greeted = Some(now);
             self.is_missed = false;
             self.log.borrow_mut().log(Level::Info, format_args!("D-Bus: connected"));
@@ -441,20 +441,20 @@ impl Name {
         let level = if self.is_missed { Level::Debug } else { Level::Warning };
         let name = self.name;
         match (message.kind, message.body.as_u32()) {
-            (Kind::Reply, Some(answer)) if OWNER.contains(&answer) => {
+            (MessageKind::Reply, Some(answer)) if OWNER.contains(&answer) => {
                 self.state = NameState::Ours;
                 self.wait = SHORTEST;
                 self.is_missed = false;
                 log.borrow_mut().log(Level::Debug, format_args!("D-Bus: {name} is ours"));
                 return;
             }
-            (Kind::Reply, _) => log.borrow_mut().log(
+            (MessageKind::Reply, _) => log.borrow_mut().log(
                 level,
                 format_args!(
                     "D-Bus: another process owns {name}: is another update client running? It is asked for again"
                 ),
             ),
-            (Kind::Error | Kind::Call | Kind::Signal, _) => {
+            (MessageKind::Error | MessageKind::Call | MessageKind::Signal, _) => {
                 let [text] = message.body.as_texts::<1>().unwrap_or_default();
                 log.borrow_mut().log(
                     level,

@@ -50,7 +50,7 @@ impl Fake {
     }
 
     fn answer(&mut self, stream: &mut UnixStream, to: &Message, body: Body) {
-        self.deliver(stream, BUS, Message { reply_to: to.serial, ..Message::new(Kind::Reply, body) });
+        self.deliver(stream, BUS, Message { reply_to: to.serial, ..Message::new(MessageKind::Reply, body) });
     }
 
     /// Greeted, with its name.
@@ -93,7 +93,7 @@ fn one(stream: &mut UnixStream) -> Message {
 }
 
 fn call(member: &str) -> Message {
-    Message { path: "/".into(), member: member.into(), ..Message::new(Kind::Call, Body::text("x")) }
+    Message { path: "/".into(), member: member.into(), ..Message::new(MessageKind::Call, Body::text("x")) }
 }
 
 fn at(seconds: u64) -> Instant {
@@ -113,7 +113,7 @@ fn a_call_is_handed_on_and_answered() {
     let answer = one(&mut stream);
     assert_eq!(
         (answer.kind, answer.reply_to, answer.destination.as_str()),
-        (Kind::Reply, fake.serial, ":1.9")
+        (MessageKind::Reply, fake.serial, ":1.9")
     );
     fake.deliver(&mut stream, ":1.9", Message { no_reply: true, ..call("Open") });
     let asked = poll(&mut bus, at(2)).unwrap();
@@ -143,7 +143,8 @@ fn l2_the_bus_is_asked_who_calls() {
         assert_eq!(question.member, "GetConnectionUnixUser");
         assert_eq!(question.body.as_texts::<1>().unwrap(), [":1.9"]);
         // An answer of somebody else's is none.
-        let lie = Message { reply_to: question.serial, ..Message::new(Kind::Reply, Body::number_u32(0)) };
+        let lie =
+            Message { reply_to: question.serial, ..Message::new(MessageKind::Reply, Body::number_u32(0)) };
         fake.deliver(&mut stream, ":1.9", lie);
         assert!(poll(&mut bus, at(2)).is_none());
         match answer {
@@ -153,7 +154,7 @@ fn l2_the_bus_is_asked_who_calls() {
                 let error = Message {
                     reply_to: question.serial,
                     error: "a.b".into(),
-                    ..Message::new(Kind::Error, body)
+                    ..Message::new(MessageKind::Error, body)
                 };
                 fake.deliver(&mut stream, BUS, error);
             }
@@ -392,7 +393,7 @@ fn a_flood_does_not_hold_the_daemon_up() {
             path: "/".into(),
             interface: "a.b".into(),
             member: "C".into(),
-            ..Message::new(Kind::Signal, Body::empty())
+            ..Message::new(MessageKind::Signal, Body::empty())
         };
         let many = delivered(&signal, ":1.9", 7).repeat(1000);
         // Until the other end is gone.
@@ -417,14 +418,14 @@ fn l3_a_name_that_is_refused_or_lost_is_asked_for_again() {
     fake.deliver(
         &mut stream,
         ":1.9",
-        Message { member: "NameLost".into(), ..Message::new(Kind::Signal, Body::text(NAME)) },
+        Message { member: "NameLost".into(), ..Message::new(MessageKind::Signal, Body::text(NAME)) },
     );
     assert!(poll(&mut bus, at(1)).is_none());
     assert!(bus.owns(NAME), "only the bus says so");
     fake.deliver(
         &mut stream,
         BUS,
-        Message { member: "NameLost".into(), ..Message::new(Kind::Signal, Body::text(NAME)) },
+        Message { member: "NameLost".into(), ..Message::new(MessageKind::Signal, Body::text(NAME)) },
     );
     let mut now = at(1);
     let mut waits = Vec::new();

@@ -48,14 +48,14 @@ pub struct Modules {
     expected: Option<[u8; 32]>,
     /// What an earlier process stored of a file.
     kept: Option<Mark>,
-    run: Run,
+    current: Current,
     note: Option<Rc<Note>>,
 }
 
-enum Run {
+enum Current {
     Nothing,
     /// `Cleanup` without a work tree: it ran before.
-    Clean,
+    AlreadyClean,
     Call {
         process: Process,
         name: String,
@@ -74,7 +74,7 @@ impl Modules {
             selected: None,
             expected: None,
             kept: None,
-            run: Run::Nothing,
+            current: Current::Nothing,
             note: None,
         })
     }
@@ -87,10 +87,10 @@ impl Modules {
 
     /// Adds what the next poll would use up.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
-        match &self.run {
-            Run::Call { process, .. } => process.wants(set),
-            Run::Download(download) => download.wants(set),
-            Run::Nothing | Run::Clean => {}
+        match &self.current {
+            Current::Call { process, .. } => process.wants(set),
+            Current::Download(download) => download.wants(set),
+            Current::Nothing | Current::AlreadyClean => {}
         }
     }
 
@@ -104,11 +104,11 @@ impl Modules {
     }
 
     fn download(&mut self) -> Result<(&mut Download, On<'_>), ModuleError> {
-        match &mut self.run {
-            Run::Download(download) => {
+        match &mut self.current {
+            Current::Download(download) => {
                 Ok((download, On { tree: &self.tree, log: &self.log, whole: self.expected }))
             }
-            Run::Nothing | Run::Clean | Run::Call { .. } => Err(ModuleError::Order),
+            Current::Nothing | Current::AlreadyClean | Current::Call { .. } => Err(ModuleError::Order),
         }
     }
 
@@ -138,24 +138,24 @@ impl UpdateModule for Modules {
     }
 
     fn prepare(&mut self, facts: &TreeFacts<'_>) -> Result<(), ModuleError> {
-        self.run = Run::Nothing;
+        self.current = Current::Nothing;
         self.kept = None;
         self.tree.build(facts).map_err(io_error("build the work tree", self.tree.path()))?;
         self.tree.flush().map_err(io_error("flush the work tree", self.tree.path()))
     }
 
     fn prepare_again(&mut self, facts: &TreeFacts<'_>) -> Result<(), ModuleError> {
-        self.run = Run::Nothing;
+        self.current = Current::Nothing;
         self.kept =
             self.tree.build_again(facts).map_err(io_error("build the work tree", self.tree.path()))?;
         self.tree.flush().map_err(io_error("flush the work tree", self.tree.path()))
     }
 
     fn start(&mut self, _now: Instant, call: Call) -> Result<(), ModuleError> {
-        self.run = Run::Nothing;
+        self.current = Current::Nothing;
         if !self.tree.exists() {
             if call == Call::Cleanup {
-                self.run = Run::Clean;
+                self.current = Current::AlreadyClean;
                 return Ok(());
             }
             return Err(ModuleError::NoTree { call, path: self.tree.path().to_owned() });
@@ -178,46 +178,46 @@ impl UpdateModule for Modules {
         })
         .map_err(io_error("start", &program))?;
         let name = format!("{payload_type} {call}");
-        self.run = if is_download {
+        self.current = if is_download {
             let with_sizes = call == Call::DownloadWithFileSizes;
-            Run::Download(Download::new(process, name, with_sizes, self.kept.take()))
+            Current::Download(Download::new(process, name, with_sizes, self.kept.take()))
         } else {
-            Run::Call { process, name }
+            Current::Call { process, name }
         };
         Ok(())
     }
 
     fn poll_exit(&mut self, now: Instant) -> Poll<Result<Exit, ModuleError>> {
-        match &mut self.run {
-            Run::Nothing => Poll::Ready(Err(ModuleError::Order)),
-            Run::Clean => Poll::Ready(Ok(Exit::Code(0))),
-            Run::Call { process, name } => process.poll(now, &mut log_output(&self.log, name)).map(Ok),
-            Run::Download(download) => {
+        match &mut self.current {
+            Current::Nothing => Poll::Ready(Err(ModuleError::Order)),
+            Current::AlreadyClean => Poll::Ready(Ok(Exit::Code(0))),
+            Current::Call { process, name } => process.poll(now, &mut log_output(&self.log, name)).map(Ok),
+            Current::Download(download) => {
                 download.poll_exit(now, &On { tree: &self.tree, log: &self.log, whole: None }).map(Ok)
             }
         }
     }
 
     fn answer(&self) -> &[u8] {
-        match &self.run {
-            Run::Call { process, .. } => process.answer(),
-            Run::Nothing | Run::Clean | Run::Download(_) => &[],
+        match &self.current {
+            Current::Call { process, .. } => process.answer(),
+            Current::Nothing | Current::AlreadyClean | Current::Download(_) => &[],
         }
     }
 
     fn kill(&mut self, now: Instant, grace: Duration) {
-        match &mut self.run {
-            Run::Call { process, .. } => process.kill(now, grace),
-            Run::Download(download) => download.kill(now, grace),
-            Run::Nothing | Run::Clean => {}
+        match &mut self.current {
+            Current::Call { process, .. } => process.kill(now, grace),
+            Current::Download(download) => download.kill(now, grace),
+            Current::Nothing | Current::AlreadyClean => {}
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        match &self.run {
-            Run::Call { process, .. } => process.deadline(),
-            Run::Download(download) => download.deadline(),
-            Run::Nothing | Run::Clean => None,
+        match &self.current {
+            Current::Call { process, .. } => process.deadline(),
+            Current::Download(download) => download.deadline(),
+            Current::Nothing | Current::AlreadyClean => None,
         }
     }
 
@@ -226,7 +226,7 @@ impl UpdateModule for Modules {
     }
 
     fn remove(&mut self) -> Result<(), ModuleError> {
-        self.run = Run::Nothing;
+        self.current = Current::Nothing;
         self.tree.remove().map_err(io_error("remove", self.tree.path()))
     }
 }
@@ -280,7 +280,7 @@ impl PayloadSink for Modules {
     }
 
     fn abort(&mut self) {
-        if let Run::Download(download) = &mut self.run {
+        if let Current::Download(download) = &mut self.current {
             download.abort();
         }
     }

@@ -45,7 +45,7 @@ pub(super) struct Download {
     exit: Option<Exit>,
     /// The module has opened `stream-next`: from then on it must read all there is.
     has_read: bool,
-    step: Step,
+    delivery: Delivery,
     retry: Backoff,
     /// What an earlier process stored of a file, until that file comes.
     kept: Option<Mark>,
@@ -55,7 +55,7 @@ pub(super) struct Download {
 }
 
 #[derive(Debug)]
-enum Step {
+enum Delivery {
     Between,
     Opening {
         file: String,
@@ -92,7 +92,7 @@ impl Download {
             with_sizes,
             exit: None,
             has_read: false,
-            step: Step::Between,
+            delivery: Delivery::Between,
             retry: Backoff::default(),
             kept,
             waiting: false,
@@ -134,7 +134,7 @@ impl Download {
     pub(super) fn poll_exit(&mut self, now: Instant, on: &On<'_>) -> Poll<Exit> {
         let poll = self.drive(now, on).map_or(Poll::Pending, Poll::Ready);
         if poll.is_ready() {
-            self.step = Step::Aborted { _fifo: None };
+            self.delivery = Delivery::Aborted { _fifo: None };
             // At the latest `Cleanup` removes them with the tree.
             let _ = on.tree.remove_streams();
         }
@@ -142,16 +142,16 @@ impl Download {
     }
 
     pub(super) fn abort(&mut self) {
-        let fifo = match std::mem::replace(&mut self.step, Step::Between) {
-            Step::Streaming { fifo, .. } | Step::Aborted { _fifo: Some(fifo) } => Some(fifo),
-            Step::Between
-            | Step::Opening { .. }
-            | Step::Told
-            | Step::Files { .. }
-            | Step::File { .. }
-            | Step::Aborted { _fifo: None } => None,
+        let fifo = match std::mem::replace(&mut self.delivery, Delivery::Between) {
+            Delivery::Streaming { fifo, .. } | Delivery::Aborted { _fifo: Some(fifo) } => Some(fifo),
+            Delivery::Between
+            | Delivery::Opening { .. }
+            | Delivery::Told
+            | Delivery::Files { .. }
+            | Delivery::File { .. }
+            | Delivery::Aborted { _fifo: None } => None,
         };
-        self.step = Step::Aborted { _fifo: fifo };
+        self.delivery = Delivery::Aborted { _fifo: fifo };
     }
 
     pub(super) fn kill(&mut self, now: Instant, grace: Duration) {
@@ -161,7 +161,7 @@ impl Download {
     pub(super) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         if self.waiting {
             self.process.wants(set);
-            if let Step::Streaming { fifo, .. } = &self.step {
+            if let Delivery::Streaming { fifo, .. } = &self.delivery {
                 set.write(fifo);
             }
         }
@@ -171,13 +171,13 @@ impl Download {
         if !self.waiting {
             return None;
         }
-        let retry = match self.step {
-            Step::Between | Step::Opening { .. } => self.retry.at(),
-            Step::Streaming { .. }
-            | Step::Told
-            | Step::Files { .. }
-            | Step::File { .. }
-            | Step::Aborted { .. } => None,
+        let retry = match self.delivery {
+            Delivery::Between | Delivery::Opening { .. } => self.retry.at(),
+            Delivery::Streaming { .. }
+            | Delivery::Told
+            | Delivery::Files { .. }
+            | Delivery::File { .. }
+            | Delivery::Aborted { .. } => None,
         };
         earliest(self.process.deadline(), retry)
     }
@@ -186,25 +186,25 @@ impl Download {
         if !is_plain(file) {
             return Poll::Ready(Err(ModuleError::FileName(file.escape_debug().to_string())));
         }
-        if matches!(self.step, Step::Between) {
+        if matches!(self.delivery, Delivery::Between) {
             match self.next_reader(now, on)? {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(next)) => {
                     self.announce(&next, file, size, on)?;
-                    self.step = Step::Opening { file: file.to_owned() };
+                    self.delivery = Delivery::Opening { file: file.to_owned() };
                 }
                 Poll::Ready(None) => {}
             }
         }
-        match &self.step {
-            Step::Opening { file: announced } if announced == file => self.open(now, file, size, on),
-            Step::Files { .. } => Poll::Ready(self.create(file, size, on)),
-            Step::Between
-            | Step::Opening { .. }
-            | Step::Streaming { .. }
-            | Step::Told
-            | Step::File { .. }
-            | Step::Aborted { .. } => Poll::Ready(Err(ModuleError::Order)),
+        match &self.delivery {
+            Delivery::Opening { file: announced } if announced == file => self.open(now, file, size, on),
+            Delivery::Files { .. } => Poll::Ready(self.create(file, size, on)),
+            Delivery::Between
+            | Delivery::Opening { .. }
+            | Delivery::Streaming { .. }
+            | Delivery::Told
+            | Delivery::File { .. }
+            | Delivery::Aborted { .. } => Poll::Ready(Err(ModuleError::Order)),
         }
     }
 
@@ -217,7 +217,7 @@ impl Download {
             }
             on.tree.remove_streams().map_err(on.error("remove the streams of", None))?;
             let dir = on.tree.make_files().map_err(on.error("create files/ in", None))?;
-            self.step = Step::Files { dir };
+            self.delivery = Delivery::Files { dir };
             return Ok(Poll::Ready(None));
         }
         if !self.retry.is_due(now) {
@@ -264,12 +264,12 @@ impl Download {
             let _ = fcntl_setpipe_size(&fifo, LARGE_PIPE);
         }
         self.retry = Backoff::default();
-        self.step = Step::Streaming { fifo, file: file.to_owned(), left: size };
+        self.delivery = Delivery::Streaming { fifo, file: file.to_owned(), left: size };
         Poll::Ready(Ok(()))
     }
 
     fn create(&mut self, file: &str, size: u64, on: &On<'_>) -> Result<(), ModuleError> {
-        let Step::Files { dir } = &self.step else { return Err(ModuleError::Order) };
+        let Delivery::Files { dir } = &self.delivery else { return Err(ModuleError::Order) };
         let mut stored = None;
         let adopted = match self.kept.take_if(|mark| mark.fits(file, size, on.whole)) {
             Some(mark) => {
@@ -291,28 +291,30 @@ impl Download {
                 create_file(dir, file).map_err(on.error("create", Some(file)))?
             }
         };
-        let Step::Files { dir } = std::mem::replace(&mut self.step, Step::Between) else {
+        let Delivery::Files { dir } = std::mem::replace(&mut self.delivery, Delivery::Between) else {
             return Err(ModuleError::Order);
         };
-        self.step = Step::File { dir, to, file: file.to_owned(), size, left: size, stored };
+        self.delivery = Delivery::File { dir, to, file: file.to_owned(), size, left: size, stored };
         Ok(())
     }
 
     /// See [`thimble_core::hal::PayloadSink::stored`]; only for files that the client stores itself.
     pub(super) const fn stored(&self) -> Option<Stored> {
-        match &self.step {
-            Step::File { stored, .. } => *stored,
-            Step::Between
-            | Step::Opening { .. }
-            | Step::Streaming { .. }
-            | Step::Told
-            | Step::Files { .. }
-            | Step::Aborted { .. } => None,
+        match &self.delivery {
+            Delivery::File { stored, .. } => *stored,
+            Delivery::Between
+            | Delivery::Opening { .. }
+            | Delivery::Streaming { .. }
+            | Delivery::Told
+            | Delivery::Files { .. }
+            | Delivery::Aborted { .. } => None,
         }
     }
 
     pub(super) fn read_stored(&mut self, to: &mut [u8], on: &On<'_>) -> Result<usize, ModuleError> {
-        let Step::File { to: from, file, left, .. } = &mut self.step else { return Err(ModuleError::Order) };
+        let Delivery::File { to: from, file, left, .. } = &mut self.delivery else {
+            return Err(ModuleError::Order);
+        };
         let read = rustix::io::retry_on_intr(|| rustix::io::read(&*from, &mut *to));
         let read = read.map_err(|errno| on.error("read back", Some(file))(errno.into()))?;
         *left = left.saturating_sub(read as u64);
@@ -320,7 +322,7 @@ impl Download {
     }
 
     pub(super) fn forget_stored(&mut self, on: &On<'_>) -> Result<(), ModuleError> {
-        let Step::File { to, file, size, left, stored, .. } = &mut self.step else {
+        let Delivery::File { to, file, size, left, stored, .. } = &mut self.delivery else {
             return Err(ModuleError::Order);
         };
         (*left, *stored) = (*size, None);
@@ -328,7 +330,7 @@ impl Download {
     }
 
     pub(super) fn mark(&self, sum: &[u8; 32], on: &On<'_>) -> Result<(), ModuleError> {
-        let (Step::File { to, file, size, left, .. }, Some(whole)) = (&self.step, on.whole) else {
+        let (Delivery::File { to, file, size, left, .. }, Some(whole)) = (&self.delivery, on.whole) else {
             // A module that takes the streams gets all of them again.
             return Ok(());
         };
@@ -339,63 +341,69 @@ impl Download {
     }
 
     fn write(&mut self, now: Instant, bytes: &[u8], on: &On<'_>) -> Poll<Result<usize, ModuleError>> {
-        let written = match &mut self.step {
-            Step::Streaming { file, left, .. } | Step::File { file, left, .. }
+        let written = match &mut self.delivery {
+            Delivery::Streaming { file, left, .. } | Delivery::File { file, left, .. }
                 if bytes.len() as u64 > *left =>
             {
                 return Poll::Ready(Err(ModuleError::Size(file.clone())));
             }
-            Step::Streaming { fifo, .. } => rustix::io::retry_on_intr(|| rustix::io::write(&fifo, bytes)),
-            Step::File { to, .. } => rustix::io::retry_on_intr(|| rustix::io::write(&to, bytes)),
-            Step::Between | Step::Opening { .. } | Step::Told | Step::Files { .. } | Step::Aborted { .. } => {
+            Delivery::Streaming { fifo, .. } => rustix::io::retry_on_intr(|| rustix::io::write(&fifo, bytes)),
+            Delivery::File { to, .. } => rustix::io::retry_on_intr(|| rustix::io::write(&to, bytes)),
+            Delivery::Between
+            | Delivery::Opening { .. }
+            | Delivery::Told
+            | Delivery::Files { .. }
+            | Delivery::Aborted { .. } => {
                 return Poll::Ready(Err(ModuleError::Order));
             }
         };
-        match (written, &mut self.step) {
-            (Ok(n), Step::Streaming { left, .. } | Step::File { left, .. }) if n > 0 || bytes.is_empty() => {
+        match (written, &mut self.delivery) {
+            (Ok(n), Delivery::Streaming { left, .. } | Delivery::File { left, .. })
+                if n > 0 || bytes.is_empty() =>
+            {
                 *left = left.saturating_sub(n as u64);
                 Poll::Ready(Ok(n))
             }
-            (Ok(_), step) => {
+            (Ok(_), delivery) => {
                 let error = ErrorKind::WriteZero.into();
-                Poll::Ready(Err(on.error("write", step.file())(error)))
+                Poll::Ready(Err(on.error("write", delivery.file())(error)))
             }
             (Err(Errno::AGAIN), _) => match self.drive(now, on) {
                 Some(exit) => Poll::Ready(Err(self.ended(exit, "while a file was sent to it"))),
                 None => Poll::Pending,
             },
             (Err(Errno::PIPE), _) => {
-                let file = self.step.file().unwrap_or_default().to_owned();
+                let file = self.delivery.file().unwrap_or_default().to_owned();
                 Poll::Ready(Err(match self.drive(now, on) {
                     Some(exit) => self.ended(exit, "while a file was sent to it"),
                     None => self.stopped_reading(&format!("streams/{file}")),
                 }))
             }
-            (Err(errno), step) => Poll::Ready(Err(on.error("write", step.file())(errno.into()))),
+            (Err(errno), delivery) => Poll::Ready(Err(on.error("write", delivery.file())(errno.into()))),
         }
     }
 
     fn end(&mut self, now: Instant, on: &On<'_>) -> Result<(), ModuleError> {
-        if let Step::Streaming { .. } = &self.step
+        if let Delivery::Streaming { .. } = &self.delivery
             && let Some(exit) = self.drive(now, on)
         {
             return Err(self.ended(exit, "while a file was sent to it"));
         }
-        match std::mem::replace(&mut self.step, Step::Between) {
-            Step::Streaming { left: 0, .. } => {}
-            Step::File { left: 0, dir, .. } => self.step = Step::Files { dir },
-            step @ (Step::Streaming { .. } | Step::File { .. }) => {
-                let error = ModuleError::Size(step.file().unwrap_or_default().to_owned());
-                // Not closed: see `Step::Aborted`.
-                self.step = step;
+        match std::mem::replace(&mut self.delivery, Delivery::Between) {
+            Delivery::Streaming { left: 0, .. } => {}
+            Delivery::File { left: 0, dir, .. } => self.delivery = Delivery::Files { dir },
+            delivery @ (Delivery::Streaming { .. } | Delivery::File { .. }) => {
+                let error = ModuleError::Size(delivery.file().unwrap_or_default().to_owned());
+                // Not closed: see `Delivery::Aborted`.
+                self.delivery = delivery;
                 return Err(error);
             }
-            step @ (Step::Between
-            | Step::Opening { .. }
-            | Step::Told
-            | Step::Files { .. }
-            | Step::Aborted { .. }) => {
-                self.step = step;
+            delivery @ (Delivery::Between
+            | Delivery::Opening { .. }
+            | Delivery::Told
+            | Delivery::Files { .. }
+            | Delivery::Aborted { .. }) => {
+                self.delivery = delivery;
                 return Err(ModuleError::Order);
             }
         }
@@ -403,31 +411,31 @@ impl Download {
     }
 
     fn finish(&mut self, now: Instant, on: &On<'_>) -> Poll<Result<(), ModuleError>> {
-        if matches!(self.step, Step::Between) {
+        if matches!(self.delivery, Delivery::Between) {
             match self.next_reader(now, on)? {
                 Poll::Pending => return Poll::Pending,
                 // Closed unwritten: an empty entry is the end.
                 Poll::Ready(Some(next)) => {
                     drop(next);
-                    self.step = Step::Told;
+                    self.delivery = Delivery::Told;
                 }
                 Poll::Ready(None) => {}
             }
         }
-        match &self.step {
-            Step::Told => match self.drive(now, on) {
+        match &self.delivery {
+            Delivery::Told => match self.drive(now, on) {
                 None => return Poll::Pending,
                 Some(exit) if !exit.is_success() => {
                     return Poll::Ready(Err(self.ended(exit, "after it had read all files")));
                 }
                 Some(_) => on.tree.remove_streams().map_err(on.error("remove the streams of", None))?,
             },
-            Step::Files { .. } => {}
-            Step::Between
-            | Step::Opening { .. }
-            | Step::Streaming { .. }
-            | Step::File { .. }
-            | Step::Aborted { .. } => return Poll::Ready(Err(ModuleError::Order)),
+            Delivery::Files { .. } => {}
+            Delivery::Between
+            | Delivery::Opening { .. }
+            | Delivery::Streaming { .. }
+            | Delivery::File { .. }
+            | Delivery::Aborted { .. } => return Poll::Ready(Err(ModuleError::Order)),
         }
         Poll::Ready(on.tree.flush().map_err(on.error("flush", None)))
     }
@@ -456,7 +464,7 @@ impl Download {
     }
 }
 
-impl Step {
+impl Delivery {
     fn file(&self) -> Option<&str> {
         match self {
             Self::Opening { file } | Self::Streaming { file, .. } | Self::File { file, .. } => Some(file),

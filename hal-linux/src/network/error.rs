@@ -25,9 +25,9 @@ pub enum NetworkError {
     Lookup(String, String),
     LookupsStuck,
     Connect(String, io::Error),
-    Lost(String, Phase, io::Error),
-    TimedOut(String, Phase),
-    Closed(String, Phase),
+    Lost(String, Activity, io::Error),
+    TimedOut(String, Activity),
+    Closed(String, Activity),
     Tls(String, TlsFault),
     ProxyStatus(String, u16),
     /// It wants to know who asks; the variable that names it.
@@ -40,7 +40,7 @@ pub enum NetworkError {
 /// What was being waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "`Display` says it")]
-pub enum Phase {
+pub enum Activity {
     Lookup,
     Connect,
     Handshake,
@@ -134,9 +134,9 @@ impl fmt::Display for NetworkError {
             Self::Lookup(peer, text) => write!(f, "{peer}: the name cannot be looked up: {text}"),
             Self::LookupsStuck => f.write_str("earlier name lookups still hang; check the name servers"),
             Self::Connect(peer, error) => write!(f, "{peer}: cannot connect: {error}"),
-            Self::Lost(peer, phase, error) => write!(f, "{peer}: connection lost {phase}: {error}"),
-            Self::TimedOut(peer, phase) => write!(f, "{peer}: no more time {phase}"),
-            Self::Closed(peer, phase) => write!(f, "{peer}: closed the connection {phase}"),
+            Self::Lost(peer, activity, error) => write!(f, "{peer}: connection lost {activity}: {error}"),
+            Self::TimedOut(peer, activity) => write!(f, "{peer}: no more time {activity}"),
+            Self::Closed(peer, activity) => write!(f, "{peer}: closed the connection {activity}"),
             Self::Tls(peer, fault) => write!(f, "{peer}: no secure connection: {fault}"),
             Self::ProxyUser(peer, variable) => {
                 write!(
@@ -173,7 +173,7 @@ impl hal::Error for NetworkError {
 
 impl std::error::Error for NetworkError {}
 
-impl fmt::Display for Phase {
+impl fmt::Display for Activity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Lookup => "while looking up the name",

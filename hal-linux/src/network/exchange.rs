@@ -16,7 +16,7 @@ use thimble_core::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::body::{Body, Framing, Next};
-use super::error::{HeadFault, NetworkError, Phase, RedirectFault};
+use super::error::{Activity, HeadFault, NetworkError, RedirectFault};
 use super::head::{Parsed, ResponseHead, parse};
 use super::outgoing::{Outgoing, connect_request};
 use super::proxy::Proxy;
@@ -36,9 +36,9 @@ pub(super) struct Exchange {
     proxy: Option<Proxy>,
     outgoing: Outgoing,
     redirects: u8,
-    stage: Stage,
+    part: Part,
     stream: Option<Stream>,
-    /// When the wait of this stage is over. While the body is read: set only while bytes are waited for, so that
+    /// When the wait of this part is over. While the body is read: set only while bytes are waited for, so that
     /// a caller may take any time between them.
     deadline: Option<Instant>,
     out: Zeroizing<Vec<u8>>,
@@ -54,7 +54,7 @@ pub(super) struct Exchange {
 }
 
 #[derive(Debug)]
-enum Stage {
+enum Part {
     Lookup(Lookup),
     Connect(Connecting),
     ProxyHandshake,
@@ -75,7 +75,7 @@ struct Connecting {
 }
 
 /// What one step led to; `None`: it waits.
-type Step = Result<Option<Stage>, NetworkError>;
+type Advance = Result<Option<Part>, NetworkError>;
 
 impl Exchange {
     /// Begins: names are being looked up, addresses being connected to.
@@ -90,7 +90,7 @@ impl Exchange {
             url,
             outgoing,
             redirects: 0,
-            stage: Stage::Head,
+            part: Part::Head,
             stream: None,
             deadline: None,
             out: Zeroizing::default(),
@@ -102,24 +102,27 @@ impl Exchange {
             head: None,
             etag: None,
         };
-        let stage = exchange.look_up(setup)?;
-        exchange.enter(&setup.limits, now, stage);
+        let part = exchange.look_up(setup)?;
+        exchange.enter(&setup.limits, now, part);
         Ok(exchange)
     }
 
     pub(super) fn poll_head(&mut self, setup: &Setup, now: Instant) -> Poll<Result<Head, NetworkError>> {
         loop {
-            if let (Stage::Body, Some(head)) = (&self.stage, self.head) {
+            if let (Part::Body, Some(head)) = (&self.part, self.head) {
                 return Poll::Ready(Ok(head));
             }
             self.rest();
             match self.step(setup, now) {
-                Ok(Some(stage)) => {
+                Ok(Some(part)) => {
                     self.rest();
-                    self.enter(&setup.limits, now, stage);
+                    self.enter(&setup.limits, now, part);
                 }
                 Ok(None) if self.deadline.is_some_and(|deadline| now >= deadline) => {
-                    return Poll::Ready(Err(NetworkError::TimedOut(self.peer().to_string(), self.phase())));
+                    return Poll::Ready(Err(NetworkError::TimedOut(
+                        self.peer().to_string(),
+                        self.activity(),
+                    )));
                 }
                 Ok(None) => return Poll::Pending,
                 Err(error) => return Poll::Ready(Err(error)),
@@ -133,7 +136,7 @@ impl Exchange {
         now: Instant,
         buf: &mut [u8],
     ) -> Poll<Result<usize, NetworkError>> {
-        if !matches!(self.stage, Stage::Body) {
+        if !matches!(self.part, Part::Body) {
             return Poll::Ready(Err(NetworkError::Idle));
         }
         self.rest();
@@ -144,7 +147,7 @@ impl Exchange {
                 Poll::Ready(Ok(read))
             }
             Ok(None) if now >= *self.deadline.get_or_insert(now + limits.body_idle) => {
-                Poll::Ready(Err(NetworkError::TimedOut(self.peer().to_string(), Phase::Body)))
+                Poll::Ready(Err(NetworkError::TimedOut(self.peer().to_string(), Activity::Body)))
             }
             Ok(None) => Poll::Pending,
             Err(error) => Poll::Ready(Err(error)),
@@ -152,8 +155,8 @@ impl Exchange {
     }
 
     pub(super) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
-        match (&self.stage, &self.stream) {
-            (Stage::Lookup(lookup), _) => set.read(lookup.descriptor()),
+        match (&self.part, &self.stream) {
+            (Part::Lookup(lookup), _) => set.read(lookup.descriptor()),
             (_, Some(stream)) => stream.wants(set),
             (_, None) => {}
         }
@@ -163,46 +166,46 @@ impl Exchange {
         self.deadline
     }
 
-    /// One step of the stage, as far as it goes without waiting.
-    fn step(&mut self, setup: &Setup, now: Instant) -> Step {
-        match &mut self.stage {
-            Stage::Lookup(lookup) => {
+    /// One step of the part, as far as it goes without waiting.
+    fn step(&mut self, setup: &Setup, now: Instant) -> Advance {
+        match &mut self.part {
+            Part::Lookup(lookup) => {
                 let peer = self.proxy.as_ref().map_or(&self.url.authority, |proxy| &proxy.authority);
                 let Some(addresses) = lookup.poll(peer) else { return Ok(None) };
                 Ok(Some(connecting(&setup.limits, addresses?)))
             }
-            Stage::Connect(_) => self.connect(setup, now),
-            Stage::ProxyHandshake | Stage::Handshake => self.handshake(setup),
-            Stage::TunnelSend | Stage::Send => self.send(setup, now),
-            Stage::TunnelHead | Stage::Head => self.receive_head(setup),
-            Stage::Body => Ok(None),
+            Part::Connect(_) => self.connect(setup, now),
+            Part::ProxyHandshake | Part::Handshake => self.handshake(setup),
+            Part::TunnelSend | Part::Send => self.send(setup, now),
+            Part::TunnelHead | Part::Head => self.receive_head(setup),
+            Part::Body => Ok(None),
         }
     }
 
-    fn enter(&mut self, limits: &Limits, now: Instant, stage: Stage) {
-        let limit = match &stage {
-            Stage::Lookup(_) => Some(limits.lookup),
-            Stage::Connect(connecting) => Some(connecting.share),
-            Stage::ProxyHandshake | Stage::Handshake => Some(limits.handshake),
-            Stage::TunnelSend | Stage::Send => Some(limits.write),
-            Stage::TunnelHead | Stage::Head => Some(limits.head),
-            Stage::Body => None,
+    fn enter(&mut self, limits: &Limits, now: Instant, part: Part) {
+        let limit = match &part {
+            Part::Lookup(_) => Some(limits.lookup),
+            Part::Connect(connecting) => Some(connecting.share),
+            Part::ProxyHandshake | Part::Handshake => Some(limits.handshake),
+            Part::TunnelSend | Part::Send => Some(limits.write),
+            Part::TunnelHead | Part::Head => Some(limits.head),
+            Part::Body => None,
         };
         self.deadline = limit.map(|limit| now + limit);
-        self.stage = stage;
+        self.part = part;
     }
 
-    fn look_up(&self, setup: &Setup) -> Result<Stage, NetworkError> {
+    fn look_up(&self, setup: &Setup) -> Result<Part, NetworkError> {
         let peer = self.proxy.as_ref().map_or(&self.url.authority, |proxy| &proxy.authority);
         Ok(match resolve(peer, setup.resolver)? {
             Resolved::Now(addresses) => connecting(&setup.limits, addresses),
-            Resolved::Later(lookup) => Stage::Lookup(lookup),
+            Resolved::Later(lookup) => Part::Lookup(lookup),
         })
     }
 
     /// Tries one address after the other, each with its share of the time.
-    fn connect(&mut self, setup: &Setup, now: Instant) -> Step {
-        let Stage::Connect(Connecting { left, share }) = &mut self.stage else { return Ok(None) };
+    fn connect(&mut self, setup: &Setup, now: Instant) -> Advance {
+        let Part::Connect(Connecting { left, share }) = &mut self.part else { return Ok(None) };
         let mut last_error = None;
         loop {
             let connected = match &mut self.stream {
@@ -224,7 +227,7 @@ impl Exchange {
                 let peer = self.peer().to_string();
                 return Err(match last_error {
                     Some(error) => NetworkError::Connect(peer, error),
-                    None => NetworkError::TimedOut(peer, Phase::Connect),
+                    None => NetworkError::TimedOut(peer, Activity::Connect),
                 });
             };
             if timed_out || last_error.is_some() {
@@ -237,38 +240,38 @@ impl Exchange {
         }
     }
 
-    fn connected(&mut self, setup: &Setup) -> Step {
+    fn connected(&mut self, setup: &Setup) -> Advance {
         match &self.proxy {
             Some(proxy) if proxy.is_https => {
                 let host = proxy.authority.host.clone();
                 self.secure(setup, &host, Peer::Proxy)?;
-                Ok(Some(Stage::ProxyHandshake))
+                Ok(Some(Part::ProxyHandshake))
             }
             Some(_) | None => self.reached_first_hop(setup),
         }
     }
 
     /// The proxy, or without one the server, can be spoken to.
-    fn reached_first_hop(&mut self, setup: &Setup) -> Step {
+    fn reached_first_hop(&mut self, setup: &Setup) -> Advance {
         match &self.proxy {
             Some(proxy) if self.url.is_https => {
                 self.say(connect_request(&self.url, proxy));
-                Ok(Some(Stage::TunnelSend))
+                Ok(Some(Part::TunnelSend))
             }
             Some(_) | None => self.reached_server(setup),
         }
     }
 
     /// What is sent from here on reaches the server (or the proxy that speaks for it).
-    fn reached_server(&mut self, setup: &Setup) -> Step {
+    fn reached_server(&mut self, setup: &Setup) -> Advance {
         if self.url.is_https {
             let host = self.url.authority.host.clone();
             self.secure(setup, &host, Peer::Server)?;
-            return Ok(Some(Stage::Handshake));
+            return Ok(Some(Part::Handshake));
         }
         let request = self.outgoing.to(&self.url, self.proxy.as_ref());
         self.say(request);
-        Ok(Some(Stage::Send))
+        Ok(Some(Part::Send))
     }
 
     fn secure(&mut self, setup: &Setup, host: &str, peer: Peer) -> Result<(), NetworkError> {
@@ -289,21 +292,21 @@ impl Exchange {
         (self.used, self.interim) = (0, 0);
     }
 
-    fn handshake(&mut self, setup: &Setup) -> Step {
+    fn handshake(&mut self, setup: &Setup) -> Advance {
         let Some(stream) = &mut self.stream else { return Ok(None) };
         match stream.handshake() {
-            Ok(()) if matches!(self.stage, Stage::ProxyHandshake) => self.reached_first_hop(setup),
+            Ok(()) if matches!(self.part, Part::ProxyHandshake) => self.reached_first_hop(setup),
             Ok(()) => {
                 let request = self.outgoing.to(&self.url, None);
                 self.say(request);
-                Ok(Some(Stage::Send))
+                Ok(Some(Part::Send))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(self.lost(error)),
         }
     }
 
-    fn send(&mut self, setup: &Setup, now: Instant) -> Step {
+    fn send(&mut self, setup: &Setup, now: Instant) -> Advance {
         loop {
             let Some(stream) = &mut self.stream else { return Ok(None) };
             let rest = self.out.get(self.sent..).unwrap_or_default();
@@ -311,8 +314,8 @@ impl Exchange {
             match done {
                 Ok(0) if rest.is_empty() => {
                     self.out = Zeroizing::default();
-                    let is_tunnel = matches!(self.stage, Stage::TunnelSend);
-                    return Ok(Some(if is_tunnel { Stage::TunnelHead } else { Stage::Head }));
+                    let is_tunnel = matches!(self.part, Part::TunnelSend);
+                    return Ok(Some(if is_tunnel { Part::TunnelHead } else { Part::Head }));
                 }
                 Ok(0) => return Err(self.lost(io::ErrorKind::WriteZero.into())),
                 Ok(written) => {
@@ -323,7 +326,7 @@ impl Exchange {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.receive_head(setup),
                 Err(error) => {
                     return match self.receive_head(setup) {
-                        Ok(Some(stage)) => Ok(Some(stage)),
+                        Ok(Some(part)) => Ok(Some(part)),
                         Ok(None) | Err(_) => Err(self.lost(error)),
                     };
                 }
@@ -331,7 +334,7 @@ impl Exchange {
         }
     }
 
-    fn receive_head(&mut self, setup: &Setup) -> Step {
+    fn receive_head(&mut self, setup: &Setup) -> Advance {
         loop {
             match parse(&self.received, (setup.tls.clock)()) {
                 Ok(Parsed::Partial) => {}
@@ -355,9 +358,9 @@ impl Exchange {
     }
 
     /// The head is there, `len` bytes of what was received.
-    fn answered(&mut self, setup: &Setup, len: usize, response: ResponseHead) -> Step {
+    fn answered(&mut self, setup: &Setup, len: usize, response: ResponseHead) -> Advance {
         let status = response.head.status;
-        let is_tunnel = matches!(self.stage, Stage::TunnelSend | Stage::TunnelHead);
+        let is_tunnel = matches!(self.part, Part::TunnelSend | Part::TunnelHead);
         // Behind a tunnel it would be the server's own answer.
         if let Some(proxy) = self.proxy.as_ref().filter(|_| status == 407 && is_tunnel == self.url.is_https) {
             let variable = if self.url.is_https { "https_proxy" } else { "http_proxy" };
@@ -381,10 +384,10 @@ impl Exchange {
         self.body = Body::new(response.framing);
         self.head = Some(response.head);
         self.etag = response.etag;
-        Ok(Some(Stage::Body))
+        Ok(Some(Part::Body))
     }
 
-    fn redirect(&mut self, setup: &Setup, location: &str) -> Step {
+    fn redirect(&mut self, setup: &Setup, location: &str) -> Advance {
         let refused = |fault| NetworkError::Redirect(self.url.authority.to_string(), fault);
         if self.redirects >= setup.limits.redirects {
             return Err(refused(RedirectFault::TooMany));
@@ -482,48 +485,46 @@ impl Exchange {
     }
 
     fn lost(&self, error: io::Error) -> NetworkError {
-        let (peer, phase) = (self.peer().to_string(), self.phase());
+        let (peer, activity) = (self.peer().to_string(), self.activity());
         match fault_of(&error) {
             Some(fault) => NetworkError::Tls(peer, fault),
-            None if error.kind() == io::ErrorKind::UnexpectedEof => NetworkError::Closed(peer, phase),
-            None => NetworkError::Lost(peer, phase, error),
+            None if error.kind() == io::ErrorKind::UnexpectedEof => NetworkError::Closed(peer, activity),
+            None => NetworkError::Lost(peer, activity, error),
         }
     }
 
     /// Who is being spoken to.
     fn peer(&self) -> &Authority {
-        match (&self.stage, &self.proxy) {
-            (Stage::Handshake | Stage::Send | Stage::Head | Stage::Body, _) | (_, None) => {
-                &self.url.authority
-            }
+        match (&self.part, &self.proxy) {
+            (Part::Handshake | Part::Send | Part::Head | Part::Body, _) | (_, None) => &self.url.authority,
             (
-                Stage::Lookup(_)
-                | Stage::Connect(_)
-                | Stage::ProxyHandshake
-                | Stage::TunnelSend
-                | Stage::TunnelHead,
+                Part::Lookup(_)
+                | Part::Connect(_)
+                | Part::ProxyHandshake
+                | Part::TunnelSend
+                | Part::TunnelHead,
                 Some(proxy),
             ) => &proxy.authority,
         }
     }
 
-    pub(super) const fn phase(&self) -> Phase {
-        match self.stage {
-            Stage::Lookup(_) => Phase::Lookup,
-            Stage::Connect(_) => Phase::Connect,
-            Stage::ProxyHandshake | Stage::Handshake => Phase::Handshake,
-            Stage::TunnelSend | Stage::TunnelHead => Phase::Proxy,
-            Stage::Send => Phase::Send,
-            Stage::Head => Phase::Head,
-            Stage::Body => Phase::Body,
+    pub(super) const fn activity(&self) -> Activity {
+        match self.part {
+            Part::Lookup(_) => Activity::Lookup,
+            Part::Connect(_) => Activity::Connect,
+            Part::ProxyHandshake | Part::Handshake => Activity::Handshake,
+            Part::TunnelSend | Part::TunnelHead => Activity::Proxy,
+            Part::Send => Activity::Send,
+            Part::Head => Activity::Head,
+            Part::Body => Activity::Body,
         }
     }
 }
 
-fn connecting(limits: &Limits, mut left: Vec<SocketAddr>) -> Stage {
+fn connecting(limits: &Limits, mut left: Vec<SocketAddr>) -> Part {
     let count = u64::try_from(left.len()).unwrap_or(u64::MAX).max(1);
     left.reverse();
-    Stage::Connect(Connecting { left, share: Duration::from_millis(limits.connect.as_millis() / count) })
+    Part::Connect(Connecting { left, share: Duration::from_millis(limits.connect.as_millis() / count) })
 }
 
 const fn is_redirect(status: u16) -> bool {

@@ -141,18 +141,18 @@ fn fetch(network: &mut HttpNetwork, request: &Request<'_>) -> Result<(Head, Vec<
     Ok((head, body(network)?))
 }
 
-/// Polls until the request is in `phase` and waits there.
-fn poll_until_phase(network: &mut HttpNetwork, phase: super::Phase) {
+/// Polls until the request is in `activity` and waits there.
+fn poll_until(network: &mut HttpNetwork, activity: super::Activity) {
     run(network, |network, now| {
         let super::State::Http(exchange) = &mut network.state else { panic!("no request") };
         loop {
-            let waits = if exchange.phase() == super::Phase::Body {
+            let waits = if exchange.activity() == super::Activity::Body {
                 exchange.poll_read(&network.setup.limits, now, &mut [0; 64]).map_ok(|_| ()).is_pending()
             } else {
                 exchange.poll_head(&network.setup, now).map_ok(|_| ()).is_pending()
             };
             if waits {
-                return if exchange.phase() == phase { Poll::Ready(()) } else { Poll::Pending };
+                return if exchange.activity() == activity { Poll::Ready(()) } else { Poll::Pending };
             }
         }
     });

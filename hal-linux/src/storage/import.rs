@@ -6,7 +6,7 @@ use std::fmt::Write;
 use thimble_core::api::json::{Escape, Value};
 
 use super::directory::Medium;
-use super::lmdb::{Database, Fault};
+use super::lmdb::{Database, LmdbFault};
 use super::record::RECORD_MAX;
 
 /// Longest value looked at, in bytes: escaping can make a record of it several times longer.
@@ -28,11 +28,11 @@ pub(super) struct Import {
 }
 
 /// `None`: not an LMDB file.
-pub(super) fn read(medium: &mut impl Medium) -> Result<Option<Import>, Fault> {
+pub(super) fn read(medium: &mut impl Medium) -> Result<Option<Import>, LmdbFault> {
     let Some(mut database) = Database::open(medium)? else { return Ok(None) };
     let mut text = |key: &str| {
         let value = database.read(key.as_bytes(), VALUE_MAX)?;
-        value.map(String::from_utf8).transpose().map_err(|_| Fault::Damaged)
+        value.map(String::from_utf8).transpose().map_err(|_| LmdbFault::Damaged)
     };
     let name = text("artifact-name")?.filter(|name| !name.is_empty());
     let group = text("artifact-group")?.filter(|group| !group.is_empty());

@@ -20,7 +20,7 @@ pub(super) struct Journal<M> {
 
 /// Why a file cannot be gone on with.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum JournalFault {
     /// It could not be read: no word about its content.
     Io(io::Error),
     /// It is damaged, or no store at all.
@@ -37,7 +37,7 @@ pub(super) struct AppendError {
     pub(super) lost: bool,
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for JournalFault {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
@@ -56,15 +56,15 @@ impl<M: Medium> Journal<M> {
 
     /// Reads every record. What stands behind the last good one is a write that power loss cut short, unless it
     /// holds a good record itself or is longer than any write: then the file was damaged in its middle.
-    pub(super) fn replay(mut medium: M) -> Result<(Self, Live), Fault> {
+    pub(super) fn replay(mut medium: M) -> Result<(Self, Live), JournalFault> {
         let size = medium.size()?;
         let mut header = [0; FILE_HEADER];
         if !fill(&mut medium, 0, &mut header)? {
-            return Err(Fault::Broken("it is too short"));
+            return Err(JournalFault::Broken("it is too short"));
         }
         let salt = record::salt_of(&header).map_err(|fault| match fault {
-            HeaderFault::Damaged => Fault::Broken("its header is damaged"),
-            HeaderFault::Newer(format) => Fault::Newer(format),
+            HeaderFault::Damaged => JournalFault::Broken("its header is damaged"),
+            HeaderFault::Newer(format) => JournalFault::Newer(format),
         })?;
         let mut journal = Self { medium, salt, next: 0, end: FILE_HEADER as u64, tail: false };
         let mut live = Live::new();
@@ -76,7 +76,7 @@ impl<M: Medium> Journal<M> {
     }
 
     /// Applies the record at `end`; `false`: there is no good one.
-    fn replay_one(&mut self, live: &mut Live) -> Result<bool, Fault> {
+    fn replay_one(&mut self, live: &mut Live) -> Result<bool, JournalFault> {
         let mut head = [0; RECORD_HEADER];
         if !fill(&mut self.medium, self.end, &mut head)? {
             return Ok(false);
@@ -89,26 +89,26 @@ impl<M: Medium> Journal<M> {
         }
         let first = self.end == FILE_HEADER as u64;
         if !first && head.sequence != self.next {
-            return Err(Fault::Broken("its records are out of order"));
+            return Err(JournalFault::Broken("its records are out of order"));
         }
         if !record::apply(&body, live) || live.values().map(Vec::len).sum::<usize>() > TOTAL_MAX {
-            return Err(Fault::Broken("a record makes no sense"));
+            return Err(JournalFault::Broken("a record makes no sense"));
         }
         self.next = head.sequence.saturating_add(1);
         self.end = start + head.length as u64;
         Ok(true)
     }
 
-    fn check_tail(&mut self, size: u64) -> Result<(), Fault> {
+    fn check_tail(&mut self, size: u64) -> Result<(), JournalFault> {
         let length = usize::try_from(size - self.end).unwrap_or(usize::MAX);
         if length > RECORD_HEADER + BODY_MAX {
-            return Err(Fault::Broken("more follows its last good record than one write holds"));
+            return Err(JournalFault::Broken("more follows its last good record than one write holds"));
         }
         let mut tail = vec![0; length];
         if fill(&mut self.medium, self.end, &mut tail)?
             && record::find_later(self.salt, self.next, &tail).is_some()
         {
-            return Err(Fault::Broken("a record is damaged though a later one is good"));
+            return Err(JournalFault::Broken("a record is damaged though a later one is good"));
         }
         self.tail = true;
         Ok(())

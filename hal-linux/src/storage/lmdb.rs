@@ -32,12 +32,12 @@ const PAGE_SIZES: std::ops::RangeInclusive<usize> = 512..=65536;
 
 /// Why a database could not be read.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum LmdbFault {
     Io(io::Error),
     Damaged,
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for LmdbFault {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
@@ -59,11 +59,11 @@ struct Meta {
 
 impl<'m, M: Medium> Database<'m, M> {
     /// `None`: not an LMDB file.
-    pub(super) fn open(medium: &'m mut M) -> Result<Option<Self>, Fault> {
+    pub(super) fn open(medium: &'m mut M) -> Result<Option<Self>, LmdbFault> {
         for word in [8, 4] {
             let Some(first) = read_meta(medium, word, 0)? else { continue };
             if !PAGE_SIZES.contains(&first.page_size) || !first.page_size.is_power_of_two() {
-                return Err(Fault::Damaged);
+                return Err(LmdbFault::Damaged);
             }
             let second = read_meta(medium, word, first.page_size as u64)?;
             let page_size = first.page_size;
@@ -77,7 +77,7 @@ impl<'m, M: Medium> Database<'m, M> {
     }
 
     /// The value of `key`; longer than `limit` counts as damage.
-    pub(super) fn read(&mut self, key: &[u8], limit: usize) -> Result<Option<Vec<u8>>, Fault> {
+    pub(super) fn read(&mut self, key: &[u8], limit: usize) -> Result<Option<Vec<u8>>, LmdbFault> {
         if self.root == self.no_page() {
             return Ok(None);
         }
@@ -90,43 +90,44 @@ impl<'m, M: Medium> Database<'m, M> {
                     let Some(node) = page.find(key)? else { return Ok(None) };
                     return self.value(&page, &node, limit).map(Some);
                 }
-                _ => return Err(Fault::Damaged),
+                _ => return Err(LmdbFault::Damaged),
             }
         }
-        Err(Fault::Damaged)
+        Err(LmdbFault::Damaged)
     }
 
-    fn value(&mut self, page: &Page, node: &Node, limit: usize) -> Result<Vec<u8>, Fault> {
+    fn value(&mut self, page: &Page, node: &Node, limit: usize) -> Result<Vec<u8>, LmdbFault> {
         let length = node.low | node.high << 16;
         if length > limit || node.flags & !BIG_VALUE != 0 {
-            return Err(Fault::Damaged);
+            return Err(LmdbFault::Damaged);
         }
         if node.flags & BIG_VALUE == 0 {
             return Ok(slice(&page.bytes, node.value_at, length)?.to_vec());
         }
         let number = word_at(&page.bytes, node.value_at, self.word)?;
         if self.page(number)?.flags & OVERFLOW == 0 {
-            return Err(Fault::Damaged);
+            return Err(LmdbFault::Damaged);
         }
-        let at = self.offset(number)?.checked_add(header_length(self.word) as u64).ok_or(Fault::Damaged)?;
-        if at.checked_add(length as u64).ok_or(Fault::Damaged)? > self.medium.size()? {
-            return Err(Fault::Damaged);
+        let at =
+            self.offset(number)?.checked_add(header_length(self.word) as u64).ok_or(LmdbFault::Damaged)?;
+        if at.checked_add(length as u64).ok_or(LmdbFault::Damaged)? > self.medium.size()? {
+            return Err(LmdbFault::Damaged);
         }
-        read_exact(self.medium, at, length)?.ok_or(Fault::Damaged)
+        read_exact(self.medium, at, length)?.ok_or(LmdbFault::Damaged)
     }
 
-    fn page(&mut self, number: u64) -> Result<Page, Fault> {
+    fn page(&mut self, number: u64) -> Result<Page, LmdbFault> {
         let at = self.offset(number)?;
-        let bytes = read_exact(self.medium, at, self.page_size)?.ok_or(Fault::Damaged)?;
+        let bytes = read_exact(self.medium, at, self.page_size)?.ok_or(LmdbFault::Damaged)?;
         let flags = u16_at(&bytes, self.word + 2)?;
         if word_at(&bytes, 0, self.word)? != number {
-            return Err(Fault::Damaged);
+            return Err(LmdbFault::Damaged);
         }
         Ok(Page { bytes, flags, word: self.word })
     }
 
-    fn offset(&self, number: u64) -> Result<u64, Fault> {
-        number.checked_mul(self.page_size as u64).ok_or(Fault::Damaged)
+    fn offset(&self, number: u64) -> Result<u64, LmdbFault> {
+        number.checked_mul(self.page_size as u64).ok_or(LmdbFault::Damaged)
     }
 
     fn no_page(&self) -> u64 {
@@ -150,13 +151,13 @@ struct Node {
 }
 
 impl Page {
-    fn nodes(&self) -> Result<usize, Fault> {
+    fn nodes(&self) -> Result<usize, LmdbFault> {
         let lower = usize::from(u16_at(&self.bytes, self.word + 4)?);
         let header = header_length(self.word);
-        if lower > self.bytes.len() { Err(Fault::Damaged) } else { Ok(lower.saturating_sub(header) / 2) }
+        if lower > self.bytes.len() { Err(LmdbFault::Damaged) } else { Ok(lower.saturating_sub(header) / 2) }
     }
 
-    fn node(&self, index: usize) -> Result<Node, Fault> {
+    fn node(&self, index: usize) -> Result<Node, LmdbFault> {
         let at = usize::from(u16_at(&self.bytes, header_length(self.word) + index * 2)?);
         let key_length = usize::from(u16_at(&self.bytes, at + 6)?);
         Ok(Node {
@@ -169,11 +170,11 @@ impl Page {
         })
     }
 
-    fn key(&self, node: &Node) -> Result<&[u8], Fault> {
+    fn key(&self, node: &Node) -> Result<&[u8], LmdbFault> {
         slice(&self.bytes, node.key_at, node.key_length)
     }
 
-    fn find(&self, key: &[u8]) -> Result<Option<Node>, Fault> {
+    fn find(&self, key: &[u8]) -> Result<Option<Node>, LmdbFault> {
         for index in 0..self.nodes()? {
             let node = self.node(index)?;
             if self.key(&node)? == key {
@@ -184,7 +185,7 @@ impl Page {
     }
 
     /// The page below that may hold `key`: the last whose first key is not greater. The first node has no key.
-    fn child(&self, key: &[u8]) -> Result<u64, Fault> {
+    fn child(&self, key: &[u8]) -> Result<u64, LmdbFault> {
         let mut found = None;
         for index in 0..self.nodes()? {
             let node = self.node(index)?;
@@ -194,12 +195,12 @@ impl Page {
             let top = if self.word == 8 { u64::from(node.flags) << 32 } else { 0 };
             found = Some(node.low as u64 | (node.high as u64) << 16 | top);
         }
-        found.ok_or(Fault::Damaged)
+        found.ok_or(LmdbFault::Damaged)
     }
 }
 
 /// `None`: no meta page there.
-fn read_meta(medium: &mut impl Medium, word: usize, at: u64) -> Result<Option<Meta>, Fault> {
+fn read_meta(medium: &mut impl Medium, word: usize, at: u64) -> Result<Option<Meta>, LmdbFault> {
     let length = header_length(word) + 8 + 2 * word + 2 * (8 + 5 * word) + 2 * word;
     let Some(bytes) = read_exact(medium, at, length)? else { return Ok(None) };
     let magic_at = header_length(word);
@@ -210,7 +211,7 @@ fn read_meta(medium: &mut impl Medium, word: usize, at: u64) -> Result<Option<Me
     let main_db = free_db + 8 + 5 * word;
     let after = main_db + 8 + 5 * word;
     Ok(Some(Meta {
-        page_size: usize::try_from(u32_at(&bytes, free_db)?).map_err(|_| Fault::Damaged)?,
+        page_size: usize::try_from(u32_at(&bytes, free_db)?).map_err(|_| LmdbFault::Damaged)?,
         root: word_at(&bytes, main_db + 8 + 4 * word, word)?,
         transaction: word_at(&bytes, after + word, word)?,
     }))
@@ -226,21 +227,21 @@ fn read_exact(medium: &mut impl Medium, at: u64, length: usize) -> io::Result<Op
     Ok(super::journal::fill(medium, at, &mut bytes)?.then_some(bytes))
 }
 
-fn slice(bytes: &[u8], at: usize, length: usize) -> Result<&[u8], Fault> {
-    bytes.get(at..).and_then(|b| b.get(..length)).ok_or(Fault::Damaged)
+fn slice(bytes: &[u8], at: usize, length: usize) -> Result<&[u8], LmdbFault> {
+    bytes.get(at..).and_then(|b| b.get(..length)).ok_or(LmdbFault::Damaged)
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Result<u16, Fault> {
-    bytes.get(at..).and_then(|b| b.first_chunk()).map(|b| u16::from_le_bytes(*b)).ok_or(Fault::Damaged)
+fn u16_at(bytes: &[u8], at: usize) -> Result<u16, LmdbFault> {
+    bytes.get(at..).and_then(|b| b.first_chunk()).map(|b| u16::from_le_bytes(*b)).ok_or(LmdbFault::Damaged)
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Result<u32, Fault> {
-    bytes.get(at..).and_then(|b| b.first_chunk()).map(|b| u32::from_le_bytes(*b)).ok_or(Fault::Damaged)
+fn u32_at(bytes: &[u8], at: usize) -> Result<u32, LmdbFault> {
+    bytes.get(at..).and_then(|b| b.first_chunk()).map(|b| u32::from_le_bytes(*b)).ok_or(LmdbFault::Damaged)
 }
 
-fn word_at(bytes: &[u8], at: usize, word: usize) -> Result<u64, Fault> {
+fn word_at(bytes: &[u8], at: usize, word: usize) -> Result<u64, LmdbFault> {
     if word == 4 {
         return u32_at(bytes, at).map(u64::from);
     }
-    bytes.get(at..).and_then(|b| b.first_chunk()).map(|b| u64::from_le_bytes(*b)).ok_or(Fault::Damaged)
+    bytes.get(at..).and_then(|b| b.first_chunk()).map(|b| u64::from_le_bytes(*b)).ok_or(LmdbFault::Damaged)
 }

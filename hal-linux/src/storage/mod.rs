@@ -33,7 +33,8 @@ use std::fmt;
 use std::io;
 
 use crate::fsat::kind_of;
-use journal::{Fault, Journal};
+use journal::{Journal, JournalFault};
+use lmdb::LmdbFault;
 use record::{Edits, Live};
 use thimble_core::hal::{self, Change, ErrorType, Key, Kind};
 
@@ -245,12 +246,12 @@ impl<D: Directory> Store<D> {
                 self.live = live;
                 Ok(notice)
             }
-            Err(Fault::Io(cause)) => Err(reading(cause)),
-            Err(Fault::Newer(format)) => {
+            Err(JournalFault::Io(cause)) => Err(reading(cause)),
+            Err(JournalFault::Newer(format)) => {
                 self.file = File::Newer(format);
                 Ok(None)
             }
-            Err(Fault::Broken(why)) => self.set_broken_aside(NAME, why).map(Some),
+            Err(JournalFault::Broken(why)) => self.set_broken_aside(NAME, why).map(Some),
         }
     }
 
@@ -269,8 +270,8 @@ impl<D: Directory> Store<D> {
         match import::read(&mut file) {
             Ok(Some(import)) => self.take_over(import).map(Some),
             Ok(None) => self.set_broken_aside(LMDB, "it is not a database of a Mender client").map(Some),
-            Err(lmdb::Fault::Io(cause)) => Err(reading(cause)),
-            Err(lmdb::Fault::Damaged) => {
+            Err(LmdbFault::Io(cause)) => Err(reading(cause)),
+            Err(LmdbFault::Damaged) => {
                 self.set_broken_aside(LMDB, "a database of another Mender client, damaged").map(Some)
             }
         }

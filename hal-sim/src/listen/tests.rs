@@ -97,7 +97,7 @@ fn answers_are_damaged_on_the_wire() {
 fn faults_of_the_model_reach_the_wire() {
     let listener = listener();
     let request = inventory(&listener);
-    listener.with(|server| server.disturb(Endpoint::Inventory, 0, 1, Fault::Refused));
+    listener.with(|server| server.disturb(Endpoint::Inventory, 0, 1, Fault::Unreachable));
     assert_eq!(exchange(&listener, &request), "");
     listener.with(|server| server.disturb(Endpoint::Inventory, 0, 1, Fault::Silent));
     assert_eq!(exchange(&listener, &request), "", "the client ended it");

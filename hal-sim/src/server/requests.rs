@@ -46,8 +46,8 @@ pub(super) fn route(target: &str) -> Option<(Endpoint, &str)> {
     }
 }
 
-/// Refused as the real server does.
-type Refused = Response;
+/// An answer that rejects the request, as the real server rejects it.
+type Rejection = Response;
 
 impl Server {
     pub(super) fn answer(
@@ -77,7 +77,7 @@ impl Server {
         answered.unwrap_or_else(|refused| refused)
     }
 
-    fn auth(&mut self, request: &Request<'_>, verify: Verify<'_>) -> Result<Response, Refused> {
+    fn auth(&mut self, request: &Request<'_>, verify: Verify<'_>) -> Result<Response, Rejection> {
         if request.header("Authorization").is_some() {
             self.violation("authentication with an Authorization header");
         }
@@ -128,7 +128,7 @@ impl Server {
     }
 
     /// The device whose token it is.
-    fn authorized(&mut self, request: &Request<'_>) -> Result<String, Refused> {
+    fn authorized(&mut self, request: &Request<'_>) -> Result<String, Rejection> {
         let Some(token) = request.header("Authorization").and_then(|value| value.strip_prefix("Bearer "))
         else {
             return Err(self.refuse(401, "no token"));
@@ -137,7 +137,7 @@ impl Server {
         self.tokens.get(token).cloned().ok_or_else(|| Response::new(401))
     }
 
-    fn next_v2(&mut self, device: &str, request: &Request<'_>) -> Result<Response, Refused> {
+    fn next_v2(&mut self, device: &str, request: &Request<'_>) -> Result<Response, Rejection> {
         let body = self.json_body(request, "POST")?;
         let body = self.members(&body, "next", &["device_provides", "update_control_map"], &[])?;
         if body.get("update_control_map") != Some(&Value::Bool(true)) {
@@ -154,7 +154,7 @@ impl Server {
         self.next(device, (text("artifact_name"), text("device_type")))
     }
 
-    fn next_v1(&mut self, device: &str, request: &Request<'_>) -> Result<Response, Refused> {
+    fn next_v1(&mut self, device: &str, request: &Request<'_>) -> Result<Response, Rejection> {
         self.no_body(request, "GET")?;
         let query = request.target.split_once('?').map_or("", |(_, query)| query);
         let mut given = BTreeMap::new();
@@ -171,7 +171,7 @@ impl Server {
         self.next(device, (text("artifact_name"), text("device_type")))
     }
 
-    fn next(&mut self, device: &str, provides: (String, String)) -> Result<Response, Refused> {
+    fn next(&mut self, device: &str, provides: (String, String)) -> Result<Response, Rejection> {
         if provides.0.is_empty() || provides.1.is_empty() {
             return Err(self.refuse(400, "artifact_name and device_type are required"));
         }
@@ -220,7 +220,7 @@ impl Server {
         Ok(Response::new(200).json(&answer))
     }
 
-    fn status(&mut self, device: &str, id: &str, request: &Request<'_>) -> Result<Response, Refused> {
+    fn status(&mut self, device: &str, id: &str, request: &Request<'_>) -> Result<Response, Rejection> {
         let body = self.json_body(request, "PUT")?;
         let body = self.members(&body, "status", &["status"], &["substate"])?;
         let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -257,7 +257,7 @@ impl Server {
         Ok(Response::new(204))
     }
 
-    fn log(&mut self, device: &str, id: &str, request: &Request<'_>) -> Result<Response, Refused> {
+    fn log(&mut self, device: &str, id: &str, request: &Request<'_>) -> Result<Response, Rejection> {
         let body = self.json_body(request, "PUT")?;
         let body = self.members(&body, "log", &["messages"], &[])?;
         let messages = body.get("messages").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -285,7 +285,7 @@ impl Server {
         Ok(Response::new(204))
     }
 
-    fn inventory(&mut self, device: &str, request: &Request<'_>) -> Result<Response, Refused> {
+    fn inventory(&mut self, device: &str, request: &Request<'_>) -> Result<Response, Rejection> {
         let method = if request.method == "PATCH" { "PATCH" } else { "PUT" };
         let body = self.json_body(request, method)?;
         let Some(attributes) = body.as_array() else {
@@ -324,7 +324,7 @@ impl Server {
         Ok(Response::new(200))
     }
 
-    fn control_map(&mut self, device: &str, id: &str) -> Result<Response, Refused> {
+    fn control_map(&mut self, device: &str, id: &str) -> Result<Response, Rejection> {
         if !self.v2 {
             return Err(self.refuse(404, "not found"));
         }
@@ -344,7 +344,7 @@ impl Server {
         taken.is_some_and(|(name, _)| name == device)
     }
 
-    fn json_body(&mut self, request: &Request<'_>, method: &str) -> Result<Value, Refused> {
+    fn json_body(&mut self, request: &Request<'_>, method: &str) -> Result<Value, Rejection> {
         if request.method != method {
             return Err(self.refuse(405, "method not allowed"));
         }
@@ -358,7 +358,7 @@ impl Server {
         serde_json::from_slice(request.body).map_err(|error| self.refuse(400, &error.to_string()))
     }
 
-    fn no_body(&mut self, request: &Request<'_>, method: &str) -> Result<(), Refused> {
+    fn no_body(&mut self, request: &Request<'_>, method: &str) -> Result<(), Rejection> {
         if request.method != method {
             return Err(self.refuse(405, "method not allowed"));
         }
@@ -375,7 +375,7 @@ impl Server {
         name: &str,
         required: &[&str],
         optional: &[&str],
-    ) -> Result<Map<String, Value>, Refused> {
+    ) -> Result<Map<String, Value>, Rejection> {
         let Some(members) = value.as_object() else {
             return Err(self.refuse(400, &format!("{name} is no object")));
         };
@@ -393,7 +393,7 @@ impl Server {
     }
 
     /// An answer that a good client never gets.
-    fn refuse(&mut self, status: u16, text: &str) -> Refused {
+    fn refuse(&mut self, status: u16, text: &str) -> Rejection {
         self.violation(format!("answered {status}: {text}"));
         Response::error(status, text)
     }

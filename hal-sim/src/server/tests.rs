@@ -256,7 +256,7 @@ fn faults_come_when_and_as_often_as_planned() {
     assert_eq!(client.server.count(Endpoint::NextV1), 5);
 
     client.server.disturb(Endpoint::Status, 0, 1, Fault::AnswerLost);
-    client.server.disturb(Endpoint::Status, 0, 1, Fault::Refused);
+    client.server.disturb(Endpoint::Status, 0, 1, Fault::Unreachable);
     let send = |client: &mut Client, status: &str| {
         let body = format!(r#"{{"status":"{status}"}}"#);
         client.send("PUT", &format!("{V1}/{ID}/status"), &body).delivery

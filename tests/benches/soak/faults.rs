@@ -114,7 +114,7 @@ fn plan_slow(random: &mut Random, managed: &Managed, plan: &mut Plan, size: usiz
         managed.server.disturb(Endpoint::Artifact, 0, 1, wire);
     } else {
         plan.calls_it("final report lost");
-        let fault = random.one(&[Fault::Status(500), Fault::Refused, Fault::AnswerLost]).clone();
+        let fault = random.one(&[Fault::Status(500), Fault::Unreachable, Fault::AnswerLost]).clone();
         managed.server.with(|server| server.disturb(Endpoint::Status, 3, 1, fault));
     }
 }
@@ -243,7 +243,7 @@ fn useless(random: &mut Random, managed: &Managed, endpoints: &[Endpoint]) {
         Fault::Body(b"{\"id\":".to_vec()),
         Fault::Body(vec![b'x'; 300_000]),
         Fault::RetryAfter("1".into()),
-        Fault::Refused,
+        Fault::Unreachable,
         Fault::AnswerLost,
         Fault::Cut(random.below(300)),
     ];

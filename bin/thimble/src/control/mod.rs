@@ -12,7 +12,7 @@ use thimble_core::deployment::Point;
 use thimble_core::json::Value;
 
 use crate::args::Invocation;
-use crate::control_request::{Act, Request};
+use crate::control_request::{Act, ControlRequest};
 use crate::device::Device;
 use crate::output::{Failure, SUCCESS, one_line, print};
 use crate::socket;
@@ -49,7 +49,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     print(&format!("{said}\n")).map(|_| SUCCESS)
 }
 
-fn ask(device: &Device, request: &Request) -> Option<String> {
+fn ask(device: &Device, request: &ControlRequest) -> Option<String> {
     let mut stream = socket::connect(device.paths.datastore(), SOCKET)?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.set_write_timeout(Some(PATIENCE)).ok()?;

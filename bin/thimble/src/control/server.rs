@@ -17,7 +17,7 @@ use thimble_hal_linux::platform::Linux;
 use thimble_hal_linux::wait::PollSet;
 
 use super::SOCKET;
-use crate::control_request::{Act, Request};
+use crate::control_request::{Act, ControlRequest};
 use crate::device::Device;
 use crate::output::one_line;
 use crate::socket::Socket;
@@ -48,7 +48,7 @@ struct Connection {
 enum Arrival {
     Pending,
     /// The request, or what is wrong with it.
-    Request(Result<Request, String>),
+    Request(Result<ControlRequest, String>),
     Gone,
 }
 
@@ -108,7 +108,7 @@ impl Connection {
                     self.line.extend_from_slice(buf.get(..read).unwrap_or_default());
                     if let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
                         let line = self.line.get(..end).unwrap_or_default();
-                        return Arrival::Request(self.allowed().and_then(|()| Request::parse(line)));
+                        return Arrival::Request(self.allowed().and_then(|()| ControlRequest::parse(line)));
                     }
                     if self.line.len() > REQUEST {
                         return Arrival::Request(Err(format!("a request has at most {REQUEST} bytes")));
@@ -135,7 +135,7 @@ impl Connection {
 }
 
 /// What was done, or why nothing was.
-fn carry_out(client: &mut Client<'_, Linux>, request: &Request) -> Result<String, String> {
+fn carry_out(client: &mut Client<'_, Linux>, request: &ControlRequest) -> Result<String, String> {
     let points = if request.at.is_empty() { Point::ALL.to_vec() } else { request.at.clone() };
     let lifetime = request.time.map_or(Lifetime::Unlimited, Lifetime::For);
     let waits_at = client.waiting().map(|(point, _)| point).filter(|point| points.contains(point));

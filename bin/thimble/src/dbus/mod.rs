@@ -21,26 +21,26 @@ use crate::status::{Facts, Watch, seconds_until};
 use describe::Method;
 
 /// A name on the bus and what is behind it.
-struct Place {
+struct Export {
     name: &'static str,
     path: &'static str,
     interface: &'static str,
 }
 
-const AUTHENTICATION: Place = Place {
+const AUTHENTICATION: Export = Export {
     name: "io.mender.AuthenticationManager",
     path: "/io/mender/AuthenticationManager",
     interface: "io.mender.Authentication1",
 };
 
-const UPDATE: Place = Place {
+const UPDATE: Export = Export {
     name: "io.mender.UpdateManager",
     path: "/io/mender/UpdateManager",
     interface: "io.mender.Update1",
 };
 
-const CLIENT: Place =
-    Place { name: "io.thimble.Client", path: "/io/thimble/Client", interface: "io.thimble.Client1" };
+const CLIENT: Export =
+    Export { name: "io.thimble.Client", path: "/io/thimble/Client", interface: "io.thimble.Client1" };
 
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 

@@ -281,7 +281,7 @@ fn n28_an_answer_to_a_cancelled_request_reaches_nobody() {
     let mut network = network();
     let url = server.url("/");
     network.start(crate::testing::now(), &get(&url)).unwrap();
-    poll_until_phase(&mut network, crate::network::Phase::Head);
+    poll_until(&mut network, crate::network::Activity::Head);
     network.start(crate::testing::now(), &get(&url)).unwrap();
     go.send(()).unwrap();
     let head = run(&mut network, |network, now| network.poll_head(now)).unwrap();

@@ -1,20 +1,20 @@
-//! Peers that go silent, at every phase (N1, N3, N27).
+//! Peers that go silent, during every activity (N1, N3, N27).
 
 use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex};
 
 use super::*;
 use crate::network::stream::Stream;
-use crate::network::{Limits, Phase};
+use crate::network::{Activity, Limits};
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
 use thimble_core::hal::{Error as _, Kind};
 use thimble_core::time::Duration;
 
-/// The request hangs in `phase`, for as long as `limit` says; then it is over, and the next one is not concerned.
-fn hangs(network: &mut HttpNetwork, request: &Request<'_>, phase: Phase, limit: Duration) {
+/// The request hangs in `activity`, for as long as `limit` says; then it is over, and the next one is not concerned.
+fn hangs(network: &mut HttpNetwork, request: &Request<'_>, activity: Activity, limit: Duration) {
     for cancel in [false, true] {
         network.start(crate::testing::now(), request).unwrap();
-        poll_until_phase(network, phase);
+        poll_until(network, activity);
         let deadline = Network::deadline(network).unwrap();
         assert!(deadline.since(crate::testing::now()) <= limit);
         if cancel {
@@ -23,9 +23,9 @@ fn hangs(network: &mut HttpNetwork, request: &Request<'_>, phase: Phase, limit: 
             let just_before = deadline - Duration::from_millis(1);
             assert!(!matches!(poll(network, just_before), Poll::Ready(_)));
             let Poll::Ready(Err(error)) = poll(network, deadline) else {
-                panic!("still waiting in {phase:?}")
+                panic!("still waiting in {activity:?}")
             };
-            assert!(matches!(&error, NetworkError::TimedOut(_, at) if *at == phase), "{error}");
+            assert!(matches!(&error, NetworkError::TimedOut(_, at) if *at == activity), "{error}");
             assert_eq!(error.kind(), Kind::TimedOut);
         }
         assert_eq!(Network::deadline(network), None);
@@ -39,7 +39,7 @@ fn hangs(network: &mut HttpNetwork, request: &Request<'_>, phase: Phase, limit: 
 
 fn poll(network: &mut HttpNetwork, now: Instant) -> Poll<Result<(), NetworkError>> {
     let super::super::State::Http(exchange) = &network.state else { panic!("no request") };
-    if exchange.phase() == Phase::Body {
+    if exchange.activity() == Activity::Body {
         network.poll_read(now, &mut [0; 64]).map_ok(|_| ())
     } else {
         network.poll_head(now).map_ok(|_| ())
@@ -56,24 +56,24 @@ fn silent() -> (TcpListener, String) {
 fn n1_a_silent_server() {
     let (_listener, authority) = silent();
     let limits = Limits::default();
-    hangs(&mut network(), &get(&format!("http://{authority}/")), Phase::Head, limits.head);
-    hangs(&mut network(), &get(&format!("https://{authority}/")), Phase::Handshake, limits.handshake);
+    hangs(&mut network(), &get(&format!("http://{authority}/")), Activity::Head, limits.head);
+    hangs(&mut network(), &get(&format!("https://{authority}/")), Activity::Handshake, limits.handshake);
     let large = vec![b'x'; 32 << 20];
     let url = format!("http://{authority}/");
     let call = Request { method: Method::Put, body: Some(&large), ..get(&url) };
-    hangs(&mut network(), &call, Phase::Send, limits.write);
+    hangs(&mut network(), &call, Activity::Send, limits.write);
 }
 
 #[test]
 fn n1_a_silent_proxy() {
     let (_listener, authority) = silent();
     let limits = Limits::default();
-    for (scheme, phase, limit) in
-        [("http", Phase::Proxy, limits.head), ("https", Phase::Handshake, limits.handshake)]
+    for (scheme, activity, limit) in
+        [("http", Activity::Proxy, limits.head), ("https", Activity::Handshake, limits.handshake)]
     {
         let proxies = proxies("https_proxy", format!("{scheme}://{authority}"));
         let mut network = network_with(NetworkConfig { proxies, ..NetworkConfig::default() });
-        hangs(&mut network, &get("https://device.example/"), phase, limit);
+        hangs(&mut network, &get("https://device.example/"), activity, limit);
     }
 }
 
@@ -88,7 +88,7 @@ fn n1_a_body_that_stops() {
         Box::leak(Box::new(hold));
         request
     });
-    hangs(&mut network(), &get(&server.url("/")), Phase::Body, Limits::default().body_idle);
+    hangs(&mut network(), &get(&server.url("/")), Activity::Body, Limits::default().body_idle);
     drop((sender, over));
 }
 
@@ -102,7 +102,7 @@ fn n1_a_lookup_that_hangs() {
         let _unused = wake.wait_timeout_while(guard, FORGOTTEN, |released| !*released).unwrap();
         Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))])
     };
-    hangs(&mut network, &get("http://device.example/"), Phase::Lookup, Limits::default().lookup);
+    hangs(&mut network, &get("http://device.example/"), Activity::Lookup, Limits::default().lookup);
     *RELEASED.0.lock().unwrap() = true;
     RELEASED.1.notify_all();
 }
@@ -116,7 +116,7 @@ fn n1_a_host_that_does_not_answer_to_connect() {
     let address = SocketAddr::try_from(getsockname(listener.as_fd()).unwrap()).unwrap();
     let _filling: Vec<Stream> = (0..4).map(|_| Stream::connect(address).unwrap()).collect();
     let url = format!("http://{address}/");
-    hangs(&mut network(), &get(&url), Phase::Connect, Limits::default().connect);
+    hangs(&mut network(), &get(&url), Activity::Connect, Limits::default().connect);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn n27_a_head_that_drips_has_no_more_time_than_any_other() {
     });
     let mut network = network();
     network.start(crate::testing::now(), &get(&server.url("/"))).unwrap();
-    poll_until_phase(&mut network, Phase::Head);
+    poll_until(&mut network, Activity::Head);
     let deadline = Network::deadline(&network).unwrap();
     for (number, &byte) in HEAD.iter().enumerate() {
         drip.send(byte).unwrap();
@@ -144,7 +144,10 @@ fn n27_a_head_that_drips_has_no_more_time_than_any_other() {
         });
         assert_eq!(Network::deadline(&network), Some(deadline), "a byte gives no more time");
     }
-    assert!(matches!(network.poll_head(deadline), Poll::Ready(Err(NetworkError::TimedOut(_, Phase::Head)))));
+    assert!(matches!(
+        network.poll_head(deadline),
+        Poll::Ready(Err(NetworkError::TimedOut(_, Activity::Head)))
+    ));
 }
 
 #[test]
