@@ -1,8 +1,8 @@
-//! What the server gets to know of a device that runs Linux: its servers' addresses, its identity, its inventory.
+//! What a Linux device tells its server: its identity and its inventory; and the addresses of the servers to ask.
 //!
 //! Identity and inventory are the output of programs of the device's owner (SERVER-53, SERVER-54). Each has ten
-//! seconds; then its whole process group is ended. An inventory program that fails is left out; without an identity
-//! there is no authentication.
+//! seconds; after that its whole process group is killed. An inventory program that fails is left out; without an
+//! identity there is no authentication.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -26,7 +26,7 @@ use crate::wait::PollSet;
 /// How long a program may take (L13).
 const TIME: Duration = Duration::from_secs(10);
 
-/// Between SIGTERM and SIGKILL for one that took too long.
+/// A program that took too long gets SIGTERM, and SIGKILL this much later.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Output of all inventory programs together, in bytes.
@@ -37,18 +37,18 @@ const INVENTORY_PREFIX: &str = "mender-inventory-";
 
 /// The device's key.
 pub trait DeviceKey {
-    /// What cannot be done.
+    /// Why the key cannot be used.
     type Error: hal::Error;
 
-    /// The public key in PEM. A key is made, and durable before it is returned, when none exists; never when one
-    /// cannot be read.
+    /// The public key in PEM. When no key exists, a new one is made and is durable before it is returned. When a key
+    /// exists but cannot be read, that is an error and no new key is made.
     fn public_key(&mut self) -> Result<&str, Self::Error>;
 
-    /// The signature of `body` in base64, in the front of `out`.
+    /// Writes the signature of `body`, in base64, to the beginning of `out`.
     fn sign<'o>(&mut self, body: &[u8], out: &'o mut [u8]) -> Result<&'o str, Self::Error>;
 }
 
-/// What is configured.
+/// The settings of this part of the client.
 #[derive(Clone, Default)]
 pub struct Settings {
     /// Base URLs, in the order they are tried.
@@ -71,7 +71,7 @@ pub struct DeviceAgent<K> {
     key: K,
     log: SharedLog,
     running: Option<Running>,
-    /// Inventory programs that have not run yet, last first.
+    /// Inventory programs that have not run yet, in reverse order: the next one is the last element.
     waiting: Vec<PathBuf>,
     outputs: Vec<(String, Vec<u8>)>,
     deployment_log: Vec<u8>,
@@ -86,7 +86,7 @@ struct Running {
 }
 
 impl<K> DeviceAgent<K> {
-    /// Nothing runs yet, and the key has not been looked at.
+    /// Starts nothing and does not read the key yet.
     #[must_use]
     pub fn new(settings: Settings, key: K, log: SharedLog) -> Self {
         Self {
@@ -100,7 +100,7 @@ impl<K> DeviceAgent<K> {
         }
     }
 
-    /// Adds what the next poll would use up.
+    /// Adds the descriptors that the next poll would read from or write to.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         if let Some(running) = &self.running {
             running.process.wants(set);
@@ -119,7 +119,7 @@ impl<K> DeviceAgent<K> {
         Ok(())
     }
 
-    /// Ready with the output of the program that ran, at most `limit` bytes.
+    /// Waits for the running program and returns its output; more than `limit` bytes are an error.
     fn poll_output(&mut self, now: Instant, limit: usize) -> Poll<Result<Vec<u8>, AgentError>> {
         let Some(running) = &mut self.running else { return Poll::Ready(Err(AgentError::NothingRuns)) };
         let mut sink = log_output(&self.log, &running.name);
@@ -225,7 +225,7 @@ impl<K: DeviceKey> Agent for DeviceAgent<K> {
             let Some(path) = self.waiting.pop() else { return Poll::Ready(()) };
             match self.start(now, &path, limits::INVENTORY_SCRIPT) {
                 Ok(()) => {}
-                // A program that was switched off is no fault.
+                // The owner switches a program off by taking its execute bits away: no warning.
                 Err(AgentError::Untrusted(Untrusted::NotExecutable(_) | Untrusted::NotRegular(_))) => {}
                 Err(error) => self.left_out(&error),
             }
@@ -241,7 +241,7 @@ impl<K: DeviceKey> Agent for DeviceAgent<K> {
         Ok(&self.deployment_log)
     }
 
-    /// Also gives the memory of outputs and log back.
+    /// Also frees the memory of the outputs and of the deployment log.
     fn cancel(&mut self) {
         self.running = None;
         self.waiting = Vec::new();
@@ -256,7 +256,7 @@ impl<K: DeviceKey> Agent for DeviceAgent<K> {
     }
 }
 
-/// The inventory programs by name (L18). No directory is no programs.
+/// The inventory programs by name (L18). A missing directory means no programs.
 fn programs(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -277,10 +277,10 @@ fn is_inventory(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(INVENTORY_PREFIX.as_bytes())
 }
 
-/// What could not be learned of the device.
+/// Why identity, inventory, log or key of the device cannot be given.
 #[derive(Debug)]
 pub enum AgentError {
-    /// A program must not, or cannot, be run.
+    /// A program fails the check of owner and mode, or cannot be executed.
     Untrusted(Untrusted),
     /// A program could not be started.
     Start(PathBuf, io::Error),
@@ -298,7 +298,7 @@ pub enum AgentError {
     NoRoom,
     /// Nothing was started.
     NothingRuns,
-    /// The key; text for people.
+    /// The device key cannot be used; the text says why.
     Key(String, Kind),
 }
 

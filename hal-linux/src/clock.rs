@@ -1,4 +1,4 @@
-//! The clock.
+//! The clock of the client: time since boot.
 
 use rustix::time::{ClockId, clock_gettime};
 use thimble_core::hal;

@@ -1,4 +1,5 @@
-//! Decompression of artifact members: gzip by the core, xz and zstd by the libraries everybody uses, built in.
+//! Decompression of artifact members: gzip by core's own decoder, xz and zstd by liblzma and libzstd, linked
+//! statically.
 
 use liblzma::stream::{Action, Error as XzError, Status, Stream as XzStream};
 use thimble_core::artifact::Gzip;
@@ -14,7 +15,7 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 /// `ZSTD_error_frameParameter_windowTooLarge`: part of the library's stable interface.
 const ZSTD_WINDOW_TOO_LARGE: usize = 16;
 
-/// One stream at a time. Between streams it holds no memory.
+/// Decompresses one stream at a time and holds no memory between streams.
 #[derive(Default)]
 pub struct Decompressor {
     stream: Stream,
@@ -55,7 +56,7 @@ impl Decompress for Decompressor {
                 gzip.begin(kind)?;
                 Stream::Gzip(gzip)
             }
-            // A check that cannot be verified is as good as a wrong one.
+            // A check of a kind that this library cannot verify is treated like a wrong one.
             Compression::Xz => {
                 let flags = liblzma::stream::TELL_UNSUPPORTED_CHECK;
                 Stream::Xz(XzStream::new_stream_decoder(XZ_MEMORY, flags).map_err(xz_error)?)
@@ -77,7 +78,7 @@ impl Decompress for Decompressor {
     ) -> Result<Decompressed, DecompressError> {
         let result = match &mut self.stream {
             Stream::None => Err(DecompressError::Unsupported),
-            // The window is its dictionary; the others keep their own.
+            // gzip uses the lent window as its dictionary; xz and zstd allocate theirs.
             Stream::Gzip(gzip) => gzip.decompress(input, window, at),
             Stream::Xz(stream) => decompress_xz(stream, input, window.get_mut(at..).unwrap_or_default()),
             Stream::Zstd(context) => {
@@ -130,7 +131,7 @@ fn xz_error(error: XzError) -> DecompressError {
 }
 
 fn zstd_error(code: zstd_safe::ErrorCode) -> DecompressError {
-    // Errors are negative numbers in disguise.
+    // libzstd returns an error code as a negative number cast to an unsigned one.
     if code.wrapping_neg() == ZSTD_WINDOW_TOO_LARGE {
         DecompressError::Memory
     } else {

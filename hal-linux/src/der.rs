@@ -1,4 +1,4 @@
-//! The little of DER that keys are made of.
+//! Reads and writes the few DER elements that keys consist of.
 
 /// `SEQUENCE`.
 pub(crate) const SEQUENCE: u8 = 0x30;
@@ -20,12 +20,12 @@ pub(crate) const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
 /// Object identifier 1.3.101.112.
 pub(crate) const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
-/// Reads one element after the other; `None` when what comes is not what was asked for.
+/// Reads one element after the other. A method returns `None` when the next element has another tag or is damaged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// Content of the next element, which has to have this tag.
+    /// The content of the next element, which must have this tag.
     pub(crate) fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
         let (&found, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;
@@ -39,7 +39,7 @@ impl<'a> Reader<'a> {
                 let (len, rest) = rest.split_first_chunk::<2>()?;
                 (Some(usize::from(u16::from_be_bytes(*len))).filter(|&len| len > 0xff)?, rest)
             }
-            // Longer than any key that is read here.
+            // Longer than any key that is read here, or of indefinite length.
             0x80 | 0x83.. => return None,
         };
         let (content, rest) = rest.split_at_checked(len)?;
@@ -47,7 +47,7 @@ impl<'a> Reader<'a> {
         (found == tag).then_some(content)
     }
 
-    /// As [`Reader::take`], to be read in turn.
+    /// As [`Reader::take`], with a reader over the content.
     pub(crate) fn enter(&mut self, tag: u8) -> Option<Self> {
         self.take(tag).map(Self)
     }
@@ -62,7 +62,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// An element of this tag around `parts`.
+/// Writes an element with this tag whose content is `parts`.
 pub(crate) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let len = parts.iter().map(|part| part.len()).sum::<usize>();
     let bytes = len.to_be_bytes();
@@ -79,7 +79,7 @@ pub(crate) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     der
 }
 
-/// `SubjectPublicKeyInfo` of `key`; `parameters` is a whole element, or nothing.
+/// `SubjectPublicKeyInfo` of `key`; `parameters` is a whole encoded element, or empty.
 pub(crate) fn public_key_info(algorithm: &[u8], parameters: &[u8], key: &[u8]) -> Vec<u8> {
     let algorithm = element(SEQUENCE, &[&element(OID, &[algorithm]), parameters]);
     element(SEQUENCE, &[&algorithm, &element(BIT_STRING, &[&[0], key])])

@@ -13,7 +13,8 @@ use thimble_core::hal::{self, Kind};
 use crate::fsat::kind_of;
 use crate::wait::PollSet;
 
-/// An opened file to read an artifact from. A pipe is waited for without a limit: whoever feeds it decides.
+/// An opened file or pipe to read an artifact from. Reading from a pipe has no time limit: a person or program feeds
+/// it at its own pace.
 #[derive(Debug)]
 pub struct FileSource {
     file: File,
@@ -42,16 +43,17 @@ impl FileSource {
         Ok(Self { file, path: path.to_owned(), length, left: length, waits: false })
     }
 
-    /// Bytes that follow, if the file says so.
+    /// Bytes from the offset to the end; `None` for a pipe, which has no length.
     #[must_use]
     pub const fn length(&self) -> Option<u64> {
         self.length
     }
 
-    /// Bytes into `buf`; 0 is the end.
+    /// Reads into `buf`. `Ok(0)` means the end of the file.
     pub fn poll_read(&mut self, buf: &mut [u8]) -> Poll<Result<usize, FileError>> {
         self.waits = false;
-        // What is appended meanwhile is not part of what was announced.
+        // Bytes that are appended to the file while it is read are not part of the artifact: its length was taken
+        // when it was opened.
         let most = self.left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
         let most = most.min(buf.len());
         loop {
@@ -80,7 +82,7 @@ impl FileSource {
         }
     }
 
-    /// Whether a pipe that gave nothing is at its end: nobody may have opened its other side yet.
+    /// Whether a pipe from which 0 bytes were read has ended. If no writer has opened it yet, it has not.
     fn is_at_end(&self) -> bool {
         let mut fds = [PollFd::new(&self.file, PollFlags::IN)];
         match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
@@ -89,7 +91,7 @@ impl FileSource {
         }
     }
 
-    /// Adds what the next poll would use up.
+    /// Adds the descriptors that the next poll would read from or write to.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         if self.waits {
             set.read(&self.file);

@@ -1,4 +1,5 @@
-//! Files relative to directory handles: never through a planted link, never over what is there (D6).
+//! Opens and creates files relative to directory handles: never through a link that somebody planted, and never over an
+//! existing file (D6).
 
 use std::fs::{self, File};
 use std::io;
@@ -9,12 +10,12 @@ use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
 use rustix::io::Errno;
 use thimble_core::hal::Kind;
 
-/// A directory the device's owner configured; links on the way to it are theirs.
+/// Opens a directory that the device's owner configured. Links on its path are followed: the owner made them.
 pub(crate) fn open_base(path: &Path) -> io::Result<OwnedFd> {
     Ok(open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// A directory of ours, which is never a link.
+/// Opens a directory that the client made itself. A link in its place is an error.
 pub(crate) fn open_dir(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(openat(at, name, flags, Mode::empty())?)
@@ -26,7 +27,7 @@ pub(crate) fn make_dir(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     open_dir(at, name)
 }
 
-/// As [`make_dir`], but the directory may be there.
+/// As [`make_dir`], but the directory may exist already.
 pub(crate) fn ensure_dir(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     match mkdirat(&at, name, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => open_dir(at, name),
@@ -40,8 +41,8 @@ pub(crate) fn create_new(at: impl AsFd, name: &str, mode: Mode) -> io::Result<Fi
     Ok(openat(at, name, flags, mode)?.into())
 }
 
-/// Removes whatever `path` is, with all below it and nothing beyond: a link is removed, not followed. Nothing
-/// there is success.
+/// Removes `path` and, if it is a directory, everything below it. A link is removed, not followed. It is no error when
+/// nothing is there.
 pub(crate) fn remove_all(path: &Path) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),

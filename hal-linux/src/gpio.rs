@@ -15,18 +15,18 @@ use thimble_core::time::Instant;
 use crate::SharedLog;
 use crate::config::{Button, Line};
 
-/// The name by which `gpioinfo` shows whose a line is.
+/// The consumer name that `gpioinfo` shows for our lines.
 const CONSUMER: &str = "thimble";
 
 /// The panel of a gateway.
 pub struct GpioPanel {
     panel: Panel<Logical<CdevPin>, Logical<CdevPin>>,
     log: SharedLog,
-    /// A pin failed, and that was logged.
+    /// A pin failed and the failure was logged; it is not logged again.
     said: bool,
 }
 
-/// A line that cannot be had.
+/// A line that could not be requested from the kernel.
 #[derive(Debug)]
 pub struct GpioError {
     chip: PathBuf,
@@ -43,7 +43,8 @@ impl fmt::Display for GpioError {
 impl std::error::Error for GpioError {}
 
 impl GpioPanel {
-    /// Takes the lines. One that cannot be had is left out and logged: updates go on without it, by other ways.
+    /// Requests the lines from the kernel. A line that cannot be requested is logged and left out: updates can still be
+    /// controlled in other ways.
     #[must_use]
     pub fn open(button: Option<&Button>, light: Option<&Line>, log: SharedLog) -> Self {
         let had = |pin: Result<Logical<CdevPin>, GpioError>| {
@@ -84,7 +85,8 @@ fn take(line: &Line, output: bool) -> Result<Logical<CdevPin>, GpioError> {
         line: line.line,
         why: error.to_string(),
     };
-    // The kernel would turn the values of an active-low line round, and the pin would turn them back.
+    // The flag for active-low lines is not used: the kernel would invert the values, and `CdevPin` would invert them
+    // back. `Logical` does it.
     let flags = if output { LineRequestFlags::OUTPUT } else { LineRequestFlags::INPUT };
     let off = u8::from(line.active_low);
     let mut chip = Chip::new(&line.chip).map_err(|error| wrong(&error))?;
@@ -93,7 +95,7 @@ fn take(line: &Line, output: bool) -> Result<Logical<CdevPin>, GpioError> {
     Ok(Logical { pin, active_low: line.active_low })
 }
 
-/// A pin that is high while what it stands for is on.
+/// A pin whose logical value (on or off) is independent of its electrical polarity.
 struct Logical<P> {
     pin: P,
     active_low: bool,
@@ -129,7 +131,7 @@ mod tests {
     use crate::testing;
     use thimble_core::time::Duration;
 
-    /// A line as it is electrically.
+    /// A line with its electrical value.
     struct Wire(bool);
 
     impl ErrorType for Wire {

@@ -14,7 +14,7 @@ use crate::module::{ModuleError, Modules};
 use crate::rootfs::{LinuxSlots, RootfsIo};
 use crate::wait::PollSet;
 
-/// Root file systems of this device.
+/// The built-in handler, with the slots of this device.
 pub type Rootfs = RootfsImage<LinuxBootloader, LinuxSlots>;
 
 /// All handlers of a Linux device.
@@ -25,13 +25,13 @@ pub struct Handlers {
 }
 
 impl Handlers {
-    /// Of these two.
+    /// Chooses between these two.
     #[must_use]
     pub const fn new(modules: Modules, rootfs: Rootfs) -> Self {
         Self { modules, rootfs, built_in: false }
     }
 
-    /// Adds what the next poll would use up.
+    /// Adds the descriptors that the next poll would read from or write to.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         self.modules.wants(set);
         self.rootfs.slots().wants(set);
@@ -43,7 +43,7 @@ impl Handlers {
     }
 }
 
-/// The error of the handler that was chosen.
+/// An error of the handler that was chosen for the payload.
 #[derive(Debug)]
 pub enum HandlerError {
     /// An update module's.
@@ -70,7 +70,7 @@ impl hal::Error for HandlerError {
     }
 }
 
-/// Calls the chosen one; its error becomes ours.
+/// Calls the chosen handler and wraps its error.
 macro_rules! chosen {
     ($self:ident.$($call:tt)*) => {
         if $self.built_in {
@@ -120,7 +120,7 @@ impl UpdateModule for Handlers {
     }
 
     fn is_clean(&mut self) -> bool {
-        // They have one work tree.
+        // Both handlers use the same work tree, so asking one of them is enough.
         self.modules.is_clean()
     }
 

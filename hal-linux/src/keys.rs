@@ -64,7 +64,7 @@ impl DeviceKey {
             return Err(KeyError::Pkcs11);
         }
         let failed = |error| KeyError::Io(path.to_owned(), error);
-        // Not waiting for the other end of a pipe.
+        // Non-blocking: a FIFO at this path must not make the client wait for a writer.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file: File = open(path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?.into();
         let found = file.metadata().map_err(failed)?;
@@ -74,7 +74,7 @@ impl DeviceKey {
         if found.uid() != geteuid().as_raw() {
             return Err(KeyError::Owner(path.to_owned(), found.uid()));
         }
-        // Room for all of it: growing would leave copies behind.
+        // Enough room from the beginning: a growing buffer would leave copies of the key in freed memory.
         let len = usize::try_from(found.len().min(KEY_FILE)).unwrap_or(0);
         let mut text = Zeroizing::new(Vec::with_capacity(len + 1));
         (&file).take(KEY_FILE).read_to_end(&mut text).map_err(failed)?;
@@ -82,16 +82,17 @@ impl DeviceKey {
             return Err(KeyError::Empty(path.to_owned()));
         }
         let key = Self::parse(path, &text)?;
-        // Only now is it certain that the file is a key, and ours to protect.
+        // The mode is changed only now, when it is certain that the file is a private key.
         if found.mode() & 0o077 != 0 {
             protect(&file, path, found.mode(), log);
         }
         Ok(key)
     }
 
-    /// The key in `path`; a new one if, and only if, nothing is there. It is durable before it is used.
+    /// Loads the key in `path`. Makes a new one only if nothing exists at that path; the new key is durable before it
+    /// is used.
     pub fn load_or_create(path: &Path, log: &SharedLog) -> Result<Self, KeyError> {
-        // A link that leads nowhere is not nothing: what it leads to may be back tomorrow.
+        // A dangling link does not count as a missing key: its target may only be unmounted.
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 log.borrow_mut()
@@ -127,7 +128,7 @@ impl DeviceKey {
 
     fn parse(path: &Path, text: &[u8]) -> Result<Self, KeyError> {
         let sections = pem::parse_many(text).map_err(|_| KeyError::Damaged(path.to_owned()))?;
-        // `openssl ecparam` puts a section of parameters before the key.
+        // `openssl ecparam` writes a section with the parameters before the key.
         let key = sections.iter().find(|section| section.tag().ends_with("PRIVATE KEY"));
         let key = key.ok_or_else(|| KeyError::NoKey(path.to_owned()))?;
         if key.tag() == "ENCRYPTED PRIVATE KEY" || key.headers().get("DEK-Info").is_some() {
@@ -163,7 +164,7 @@ fn rsa(der: &[u8]) -> Result<Pair, KeyFault> {
     RsaKeyPair::from_der(der).map(|pair| Pair::Rsa(Box::new(pair))).map_err(|_| KeyFault::Damaged)
 }
 
-/// `ECPrivateKey`. Inside PKCS#8 the curve was already named.
+/// Reads an `ECPrivateKey`. Inside PKCS#8 the curve is named outside of it.
 fn sec1(der: &[u8], is_p256: bool) -> Result<Pair, KeyFault> {
     const PARAMETERS: u8 = 0xa0;
     const PUBLIC_KEY: u8 = 0xa1;
@@ -224,7 +225,7 @@ fn to_pem(tag: &str, der: Vec<u8>) -> String {
     pem::encode_config(&Pem::new(tag, der), EncodeConfig::new().set_line_ending(LineEnding::LF))
 }
 
-/// Takes the key away from group and others.
+/// Removes the access of group and others to the key file.
 fn protect(file: &File, path: &Path, mode: u32, log: &SharedLog) {
     let (path, word) = (path.display(), Word(path));
     let mode = mode & 0o7777;
@@ -258,7 +259,7 @@ fn create(path: &Path) -> Result<(), KeyError> {
 fn write_new(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
     let dir = open_base(dir)?;
     let staging = format!(".{name}.new");
-    // One that power loss left. It was never used.
+    // A power loss while a key was made may have left this file. The key in it was never used.
     match unlinkat(&dir, &staging, AtFlags::empty()) {
         Ok(()) | Err(rustix::io::Errno::NOENT) => {}
         Err(errno) => return Err(errno.into()),
@@ -273,8 +274,8 @@ fn write_new(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
     Ok(fsync(&dir)?)
 }
 
-/// Renames, never over something that is there. Some file systems cannot promise that: there, only the check
-/// before counts, and the lock that the caller holds on the directory.
+/// Renames without replacing an existing file. Some file systems do not support that: there, the caller's check before
+/// and its lock on the directory are the only protection.
 fn rename_new(dir: &impl std::os::fd::AsFd, from: &str, to: &str) -> io::Result<()> {
     match renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => Ok(renameat(dir, from, dir, to)?),

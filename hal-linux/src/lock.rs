@@ -31,8 +31,9 @@ const HOLDER_MAX: usize = 64;
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The lock, held until it is dropped or the process ends, however it ends. The file stays: others read in it who it is.
-/// The directory is locked too: whoever removes the file does not let a second client in.
+/// The lock. It is held until it is dropped or the process ends in any way. The lock file stays in place, and others
+/// can read in it who holds the lock. The directory is locked too, so that removing the lock file does not let a second
+/// client in.
 #[derive(Debug)]
 pub struct Lock {
     note: Rc<Note>,
@@ -40,21 +41,21 @@ pub struct Lock {
     leftover: Option<Leftover>,
 }
 
-/// Who holds the lock, as it said itself.
+/// Who holds the lock, as the holder wrote it into the lock file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockHolder {
-    /// Its process id.
+    /// The holder's process id.
     pub pid: u32,
-    /// What it is doing, such as `daemon` or `install`.
+    /// The verb that the holder runs, such as `daemon` or `install`.
     pub verb: String,
 }
 
-/// Why there is no lock.
+/// Why the lock could not be taken.
 #[derive(Debug)]
 pub enum LockError {
-    /// Another client has it; `None`: it has not said who it is.
+    /// Another client holds the lock; `None`: the lock file does not say which.
     Held(Option<LockHolder>),
-    /// Another client has it, and its file was removed.
+    /// Another client holds the lock, and the lock file was removed meanwhile.
     FileRemoved,
     /// The lock file cannot be used.
     Io(io::Error),
@@ -78,22 +79,23 @@ impl Lock {
         }
         let leftover = note::leftover_in(&read(&mut file));
         let note = Note::new(file, format!("{} {verb}\n", std::process::id()));
-        // Who is killed before it ends what was left leaves it to the next.
+        // The leftover stays noted until it is ended: if this client is killed before that, the next one finds it.
         note.write(leftover.as_ref());
         Ok(Self { note: Rc::new(note), directory: whole, leftover })
     }
 
-    /// Where scripts and modules that are started are noted.
+    /// The note that every started script and module is written to.
     #[must_use]
     pub fn note(&self) -> Rc<Note> {
         Rc::clone(&self.note)
     }
 
-    /// Ends the script or module that an earlier client left running when it was killed: its number, if there was one.
-    /// To be called before anything else is started. Waits 5 s at most; without `/proc` nothing is found.
+    /// Ends the script or module that an earlier client left running when it was killed. Returns its process id if one
+    /// was still running. To be called before anything else is started. Waits at most 5 s. Without `/proc` no leftover
+    /// is recognized.
     ///
     /// # Errors
-    /// Its number, and why it goes on.
+    /// The process id, and why the process could not be ended.
     pub fn end_leftover(&mut self) -> Result<Option<i32>, (i32, io::Error)> {
         let Some(leftover) = self.leftover.take() else { return Ok(None) };
         let ended = leftover.end().map_err(|error| (leftover.pid(), error))?;
@@ -102,7 +104,7 @@ impl Lock {
     }
 }
 
-/// The text of the lock file, as much of it as can be ours.
+/// The text of the lock file, up to the length that a client can have written.
 fn read(file: &mut File) -> String {
     let mut text = [0; HOLDER_MAX + note::LINE_MAX];
     let length = file.read(&mut text).unwrap_or_default();
@@ -110,8 +112,9 @@ fn read(file: &mut File) -> String {
 }
 
 impl Drop for Lock {
-    /// Closing is not enough: a child that was just forked shares both until its program runs. The directory goes first,
-    /// so that who gets the file gets both.
+    /// Closing the files would not be enough: a child that was just forked shares both locks until it executes its
+    /// program. The directory is unlocked first, so that a client that gets the lock of the file also gets that of the
+    /// directory.
     fn drop(&mut self) {
         for locked in [&self.directory, self.note.file()] {
             let _ = flock(locked, FlockOperation::Unlock);
@@ -119,7 +122,7 @@ impl Drop for Lock {
     }
 }
 
-/// False: somebody else has it.
+/// Tries to lock the file; false if somebody else holds the lock.
 fn lock(file: &File) -> io::Result<bool> {
     for attempt in 1.. {
         match flock(file, FlockOperation::NonBlockingLockExclusive) {
@@ -133,7 +136,7 @@ fn lock(file: &File) -> io::Result<bool> {
 }
 
 impl LockHolder {
-    /// Who holds the lock now, if anybody does. Never waits.
+    /// Who holds the lock now, or `None` if it is free. Does not wait.
     pub fn find(directory: &DataDirectory) -> io::Result<Option<Self>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let mut file = match openat(directory.handle(), NAME, flags, Mode::empty()) {

@@ -1,9 +1,9 @@
 //! HTTP/1.1 and TLS over non-blocking sockets, and files read as if they were responses: SERVER-70
 //! to SERVER-84, and the rules of the network in `docs/rules/hardening.md`.
 //!
-//! One request at a time, each on connections of its own that are closed behind it: nothing of one response can
-//! reach the next (N4, N5, N28). Memory is bounded whatever the peer sends: a head has 16 KiB at most, and a body
-//! goes straight into the caller's buffer. Nothing here waits, except that a name is looked up by a thread.
+//! One request at a time. Each has connections of its own, which are closed when it ends, so that no byte of one
+//! response can reach the next (N4, N5, N28). Memory is bounded whatever the peer sends: a head has 16 KiB at most, and
+//! a body goes straight into the caller's buffer. No call blocks; name lookups, which would, run in a thread.
 
 mod body;
 mod error;
@@ -39,39 +39,40 @@ use crate::SharedLog;
 use crate::file_source::FileSource;
 use crate::wait::PollSet;
 
-/// What `mender.conf` and the environment say. The default: the system's roots, no proxy.
+/// The settings from `mender.conf` and the environment. By default the system's root certificates are trusted and no
+/// proxy is used.
 #[derive(Clone, Debug, Default)]
 pub struct NetworkConfig {
-    /// `ServerCertificate`: trusted besides the system's roots.
+    /// `ServerCertificate`: certificates trusted in addition to the system's root certificates.
     pub server_certificate: Option<PathBuf>,
     /// `SkipVerify`: no server has to prove who it is. A warning at each connection says so.
     pub skip_verify: bool,
-    /// `HttpsClient.Certificate`; goes with the key.
+    /// `HttpsClient.Certificate`; set together with the key.
     pub client_certificate: Option<PathBuf>,
     /// `HttpsClient.Key`.
     pub client_key: Option<PathBuf>,
-    /// From the environment.
+    /// The proxies from the environment.
     pub proxies: Proxies,
 }
 
 /// How long, and how much, at most (SERVER-70 to SERVER-73).
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Looking up a name.
+    /// Time to look up a name.
     pub lookup: Duration,
-    /// Connecting, all addresses of a name together.
+    /// Time to connect, for all addresses of a name together.
     pub connect: Duration,
-    /// TLS handshake.
+    /// Time for a TLS handshake.
     pub handshake: Duration,
-    /// Sending, from one byte to the next.
+    /// Time between two bytes that the peer takes of a request.
     pub write: Duration,
-    /// From the end of the request to the end of the response's head, all in all.
+    /// Time from the end of the request to the end of the response's head, however slowly its bytes come.
     pub head: Duration,
-    /// Waiting for the next byte of a body.
+    /// Time between two bytes of a body.
     pub body_idle: Duration,
-    /// Head of a response, interim ones included, in bytes.
+    /// Longest head of a response in bytes, the heads of interim responses included.
     pub head_bytes: usize,
-    /// Redirects of one download.
+    /// Most redirects of one download.
     pub redirects: u8,
 }
 
@@ -119,7 +120,7 @@ impl fmt::Debug for Setup {
 #[derive(Debug)]
 enum State {
     Idle,
-    /// And the offset it is read from.
+    /// A local file, and the offset that it is read from.
     File(FileSource, u64),
     Http(Box<Exchange>),
 }
@@ -138,7 +139,8 @@ impl HttpNetwork {
         Ok(Self { setup, state: State::Idle, etag: None })
     }
 
-    /// What the request under way waits for. Nothing while bytes are there that the caller has not asked for.
+    /// Adds the descriptor that the current request waits for. Adds nothing while received bytes are waiting for the
+    /// caller to read them.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         match &self.state {
             State::Idle => {}
@@ -147,7 +149,7 @@ impl HttpNetwork {
         }
     }
 
-    /// After an error there is nothing more to be had of a request.
+    /// Ends the request when it has failed: nothing more can come of it.
     fn end_on_error<T>(&mut self, poll: Poll<Result<T, NetworkError>>) -> Poll<Result<T, NetworkError>> {
         if matches!(poll, Poll::Ready(Err(_))) {
             self.state = State::Idle;
@@ -217,12 +219,12 @@ impl hal::Network for HttpNetwork {
     }
 }
 
-/// Whether requests can go to this URL. Nothing is looked up.
+/// Checks whether requests can be sent to this URL. Checks its form only and looks up no name.
 pub fn check_url(text: &str) -> Result<(), UrlFault> {
     Url::parse(text).map(drop)
 }
 
-/// A file answers as a server would: 206 and the range when it is read from an offset.
+/// Makes a local file look like a server's answer: status 206 and the range when it is read from an offset.
 fn file_head(file: &FileSource, offset: u64) -> Head {
     let content_length = file.length();
     let content_range = content_length.filter(|&length| offset > 0 && length > 0).map(|length| {

@@ -33,14 +33,14 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// The directories as `MENDER_CONF_DIR`, `MENDER_DATA_DIR` and `MENDER_DATASTORE_DIR` have them. `datastore`
-    /// is the value of `--datastore`, which wins.
+    /// The directories from the variables `MENDER_CONF_DIR`, `MENDER_DATA_DIR` and `MENDER_DATASTORE_DIR`, or the
+    /// defaults. `datastore` is the value of `--datastore`, which takes precedence.
     #[must_use]
     pub fn from_environment(datastore: Option<&Path>) -> Self {
         Self::new(|name| std::env::var_os(name), datastore)
     }
 
-    /// As [`Self::from_environment`], with the variables of `var`. An empty one counts as not set.
+    /// As [`Self::from_environment`], with variables read through `var`. An empty variable counts as not set.
     #[must_use]
     pub fn new(var: impl Fn(&str) -> Option<OsString>, datastore: Option<&Path>) -> Self {
         let directory = |name: &str, default: &str| {
@@ -149,7 +149,7 @@ impl Paths {
 }
 
 fn absolute(path: PathBuf) -> PathBuf {
-    // Fails only for an empty path, or when the working directory is gone.
+    // `absolute` fails only for an empty path, or when the working directory was removed.
     std::path::absolute(&path).unwrap_or(path)
 }
 

@@ -1,4 +1,4 @@
-//! Everything of this crate as one platform.
+//! Puts the parts of this crate together to one platform.
 
 use std::fmt;
 use std::io;
@@ -58,9 +58,9 @@ pub struct Parts<'a> {
     pub storage: Store,
     /// Where artifacts come from and requests go to.
     pub network: HttpNetwork,
-    /// The keys of artifact signatures.
+    /// Verifies the signatures of artifacts.
     pub verifier: KeyVerifier,
-    /// What the server gets to know.
+    /// What the device tells its server.
     pub agent: agent::Settings,
     /// The key of the device.
     pub key: AuthKey,
@@ -68,15 +68,15 @@ pub struct Parts<'a> {
     pub boot: bootloader::Settings,
     /// How images are written to the slots.
     pub slots: Options,
-    /// When updates are welcome.
+    /// The policies about when updates may go on.
     pub policies: policy::Settings,
     /// The log.
     pub log: SharedLog,
-    /// Where scripts and modules that are started are noted: that of the lock, if it is held.
+    /// The note that every started script and module is written to; `None` without the lock.
     pub note: Option<Rc<Note>>,
 }
 
-/// The platform, ready to be driven.
+/// Builds the platform from its parts.
 ///
 /// # Errors
 /// When a directory of `parts` cannot be made absolute.
@@ -124,13 +124,14 @@ pub fn wants<'fd>(hal: &'fd Hal<Linux>, set: &mut PollSet<'fd>) {
     hal.policy.wants(set);
 }
 
-/// When to poll though nothing woke us and the driver does not know.
+/// The earliest of `until` and the deadlines of the platform's parts that the driver does not know of: poll the client
+/// then, even if no descriptor became ready.
 #[must_use]
 pub fn deadline(hal: &Hal<Linux>, driver: Option<Instant>) -> Option<Instant> {
     earliest(driver, hal.system.deadline())
 }
 
-/// The shared log, as the driver's own.
+/// Implements core's log trait for the shared log.
 pub struct LogHandle(pub SharedLog);
 
 impl Log for LogHandle {
@@ -147,17 +148,18 @@ impl Log for LogHandle {
     }
 }
 
-/// The key of the device, looked at when it is first needed: the command line never needs it.
+/// The key of the device. The file is read when the key is first needed, since most verbs never need it.
 pub struct AuthKey {
     path: PathBuf,
-    /// It is the client's own: one is made when there is none.
+    /// The client manages the key itself, and makes one when there is none.
     is_own: bool,
     log: SharedLog,
     key: Option<keys::DeviceKey>,
 }
 
 impl AuthKey {
-    /// The key in `path`. `is_own`: it is made when nothing is there; never when `Security.AuthPrivateKey` names it.
+    /// The key in `path`. With `is_own` a new key is made when the file is missing; a key that
+    /// `Security.AuthPrivateKey` names is never made.
     #[must_use]
     pub const fn new(path: PathBuf, is_own: bool, log: SharedLog) -> Self {
         Self { path, is_own, log, key: None }
@@ -168,7 +170,7 @@ impl AuthKey {
             let load = if self.is_own { keys::DeviceKey::load_or_create } else { keys::DeviceKey::load };
             self.key = Some(load(&self.path, &self.log)?);
         }
-        // Just put there.
+        // `self.key` was set just above.
         self.key.as_ref().ok_or_else(|| KeyError::Io(self.path.clone(), io::ErrorKind::NotFound.into()))
     }
 }
@@ -186,7 +188,7 @@ impl agent::DeviceKey for AuthKey {
             KeyError::Io(self.path.clone(), io::Error::other("its signatures are too long"))
         })?;
         room.copy_from_slice(signature.as_bytes());
-        // It was text before.
+        // These bytes came from a `str`.
         Ok(std::str::from_utf8(room).unwrap_or_default())
     }
 }
@@ -197,8 +199,8 @@ const KIB: usize = 1024;
 const LENGTHS: [usize; 8] =
     [128 * KIB, 64 * KIB, 64 * KIB, 4 * KIB, 64 * KIB, 64 * KIB, 1024 * KIB, 128 * KIB];
 
-/// The memory of a client on Linux. Most of it is for what is rarely that long: it comes from the operating system in one
-/// piece, whose pages are there once they are used.
+/// The memory that is lent to a client on Linux. It is allocated in one piece at the lengths of the limits, which are
+/// rarely reached: the operating system provides a page only when it is first used.
 pub struct Memory {
     bytes: Vec<u8>,
     files: Vec<ManifestEntry>,
@@ -211,7 +213,7 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Lends all of it.
+    /// Lends all of the memory to a client.
     pub fn lend(&mut self) -> Buffers<'_> {
         let mut rest = self.bytes.as_mut_slice();
         let [chunk, record, out, name, header_info, type_info, meta_data, window] =

@@ -1,7 +1,7 @@
 //! Child processes: state scripts, update modules, the reboot command.
 //!
-//! A child runs in a process group of its own, with standard input from nowhere, no descriptor of ours but its
-//! two pipes, and our environment (R-12). Nothing here waits: [`Process::poll`] does what can be done
+//! A child runs in a process group of its own, with `/dev/null` as standard input, none of our descriptors but its
+//! two pipes, and our environment (R-12). No call blocks: [`Process::poll`] does what can be done
 //! now, [`Process::wants`] and [`Process::deadline`] say when to call it again.
 //!
 //! ```text
@@ -12,7 +12,8 @@
 //!              +--> killed --leader gone and group empty, or KILL_WAIT over-------+
 //! ```
 //!
-//! The leader stays a zombie until the end, so its number, and the group's, cannot come to mean another process.
+//! The leader of the group is reaped last. Until then it is a zombie, so that its process id, which is also the id of
+//! the group, cannot be reused by another process.
 
 mod group;
 pub(crate) mod leftover;
@@ -40,12 +41,12 @@ use self::lines::Lines;
 use crate::wait::{Backoff, PollSet};
 use crate::{SharedLog, sys};
 
-/// How long output is still waited for after the child itself has ended, when something it left behind keeps
+/// How long the client still waits for output after the child has ended, when a process that the child started keeps
 /// the pipes open.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// How long a killed group may take to vanish. Longer only happens to a process stuck in the kernel, which
-/// nothing can end; it is then left to itself.
+/// How long a killed group may take to disappear. Only a process that is stuck in the kernel takes longer; nothing can
+/// end such a process, and the client stops waiting for it.
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// Bytes read of one stream in one turn, so that a noisy child does not keep the client from its other work.
@@ -62,12 +63,12 @@ pub enum Stream {
     Stderr,
 }
 
-/// What becomes of standard output.
+/// What happens to the standard output of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stdout {
-    /// Line by line to the sink, as standard error.
+    /// Goes to the sink line by line, as standard error does.
     Lines,
-    /// Kept for [`Process::answer`], this many bytes at most; the rest is read and dropped.
+    /// Is kept for [`Process::answer`], up to this many bytes; the rest is read and dropped.
     Answer(usize),
 }
 
@@ -78,30 +79,30 @@ pub struct Options<'a> {
     pub program: &'a Path,
     /// The arguments behind `argv[0]`.
     pub args: &'a [&'a OsStr],
-    /// Working directory; ours if none.
+    /// Working directory of the child; `None`: that of the client.
     pub dir: Option<&'a Path>,
-    /// What becomes of standard output.
+    /// What happens to the child's standard output.
     pub stdout: Stdout,
-    /// Bytes given to the sink per stream; then comes one line that says so.
+    /// Most bytes of each stream that go to the sink; after them comes one line that says that the rest is left out.
     pub cap: usize,
-    /// The child lives on when the [`Process`] is dropped (a reboot that is ending us).
+    /// The child goes on when the [`Process`] is dropped, as a reboot command must that is ending the client itself.
     pub outlives: bool,
-    /// Where the child is noted, so that the next client ends it should this one be killed.
+    /// The note that names the child, so that the next client can end it if this one is killed.
     pub note: Option<&'a Note>,
 }
 
 impl<'a> Options<'a> {
-    /// Runs `program` without arguments, its output to the sink up to `cap` bytes per stream.
+    /// Options to run `program` without arguments; up to `cap` bytes of each stream go to the sink.
     #[must_use]
     pub fn new(program: &'a Path, cap: usize) -> Self {
         Self { program, args: &[], dir: None, stdout: Stdout::Lines, cap, outlives: false, note: None }
     }
 }
 
-/// Takes one log entry of output.
+/// Receives the output of a child, one log entry a call.
 pub type Sink<'a> = dyn FnMut(Stream, &str) + 'a;
 
-/// A [`Sink`] into the log, at info; standard output is marked.
+/// A [`Sink`] that writes to the log at level info; lines of standard output are marked.
 pub fn log_output<'a>(log: &'a SharedLog, name: &'a str) -> impl FnMut(Stream, &str) + 'a {
     move |stream, line| {
         let mark = match stream {
@@ -117,16 +118,16 @@ pub fn log_output<'a>(log: &'a SharedLog, name: &'a str) -> impl FnMut(Stream, &
 pub struct Process {
     child: Child,
     pid: Pid,
-    /// None on kernels before 5.3: the exit is then looked for every so often.
+    /// `None` on kernels before 5.3: there the client looks at intervals whether the child has ended.
     pidfd: Option<OwnedFd>,
     stdout: Output,
     stderr: Output,
     outlives: bool,
-    /// How the leader ended; it is a zombie from then on.
+    /// How the leader ended. Once this is set, the leader is a zombie.
     exit: Option<Exit>,
     linger_until: Option<Instant>,
     ending: Ending,
-    /// Next look at what no descriptor announces: the group's members, the exit without pidfd.
+    /// When to look next at what no descriptor reports: the members of the group, and the exit where there is no pidfd.
     look: Backoff,
     over: bool,
 }
@@ -139,7 +140,7 @@ enum Ending {
 }
 
 impl Process {
-    /// Starts the child. An error means that nothing runs.
+    /// Starts the child. After an error no process is running.
     pub fn spawn(options: &Options<'_>) -> io::Result<Self> {
         use std::os::unix::process::CommandExt;
 
@@ -181,7 +182,7 @@ impl Process {
         })
     }
 
-    /// Moves output to `sink` and says whether the child has ended. Ready again and again after that.
+    /// Moves output to `sink` and says whether the child has ended. Every call after that returns the same.
     pub fn poll(&mut self, now: Instant, sink: &mut Sink<'_>) -> Poll<Exit> {
         if !self.over {
             self.read(TURN, sink);
@@ -193,7 +194,7 @@ impl Process {
         if self.over { Poll::Ready(self.exit.unwrap_or(KILLED)) } else { Poll::Pending }
     }
 
-    /// Ends the child: SIGTERM to its group, `grace` later SIGKILL. May be called again, to shorten the grace.
+    /// Ends the child: its group gets SIGTERM, and SIGKILL after `grace`. A second call may shorten the grace.
     pub fn kill(&mut self, now: Instant, grace: Duration) {
         if self.over {
             return;
@@ -209,7 +210,7 @@ impl Process {
         }
     }
 
-    /// When to poll though no descriptor woke us.
+    /// When to poll next, even if no descriptor became ready.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         if self.over {
@@ -222,7 +223,7 @@ impl Process {
         earliest(ending, self.look.at())
     }
 
-    /// Adds what the next poll would use up.
+    /// Adds the descriptors that the next poll would read from or write to.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         if self.over {
             return;
@@ -249,7 +250,7 @@ impl Process {
         self.stderr.read(budget, &mut |line| sink(Stream::Stderr, line));
     }
 
-    /// Looks whether the leader has ended, without reaping it.
+    /// Checks whether the leader has ended, without reaping it.
     fn notice_exit(&mut self, now: Instant) {
         if self.exit.is_some() {
             return;
@@ -294,7 +295,7 @@ impl Process {
         self.stdout.fd.is_none() && self.stderr.fd.is_none()
     }
 
-    /// A look begins to make sense, unless the pidfd is going to say when.
+    /// Begins to look for the exit at intervals, unless the pidfd reports it.
     fn look_soon(&mut self, now: Instant) {
         self.look = Backoff::default();
         if self.exit.is_some() || self.pidfd.is_none() {
@@ -311,13 +312,13 @@ impl Process {
         gone
     }
 
-    /// Takes what output there is without waiting for more, and lets go of pipes and leader.
+    /// Reads the output that is there without waiting for more, closes the pipes and reaps the leader.
     fn finish(&mut self, sink: &mut Sink<'_>) {
         self.read(DRAIN, sink);
         self.stdout.close(&mut |line| sink(Stream::Stdout, line));
         self.stderr.close(&mut |line| sink(Stream::Stderr, line));
         if !matches!(self.ending, Ending::No) {
-            // Whoever joined the group after the last look.
+            // Processes may have joined the group after the last check.
             self.signal(Signal::KILL);
         }
         if self.exit.is_some() {
@@ -327,7 +328,7 @@ impl Process {
         self.over = true;
     }
 
-    /// To the group, and to the leader in case it has moved to another one.
+    /// Sends the signal to the group, and to the leader in case it has moved to another group.
     fn signal(&self, signal: Signal) {
         let _ = kill_process_group(self.pid, signal);
         if self.exit.is_none() {
@@ -345,19 +346,19 @@ impl Drop for Process {
         if let Some(pidfd) = &self.pidfd {
             let mut set = PollSet::new();
             set.read(pidfd);
-            // Bounded: a leader stuck in the kernel is left to whoever reaps after us.
+            // Not waited for without an end: a leader that is stuck in the kernel is reaped by init later.
             let _ = set.wait(Instant::ZERO, Some(Instant::ZERO + KILL_WAIT));
         }
         let _ = self.child.try_wait();
     }
 }
 
-/// What is reported of a leader that even SIGKILL did not end in time.
+/// The exit that is reported for a leader that not even SIGKILL ended in time.
 const KILLED: Exit = Exit::Signal(9);
 
 fn exit_of(status: &WaitIdStatus) -> Exit {
     if let Some(code) = status.exit_status() {
-        // The kernel keeps eight bits of it.
+        // The kernel passes on only eight bits of an exit status.
         return Exit::Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX));
     }
     let signal = status.terminating_signal().and_then(|signal| u8::try_from(signal).ok());
@@ -366,7 +367,7 @@ fn exit_of(status: &WaitIdStatus) -> Exit {
 
 #[derive(Debug)]
 struct Output {
-    /// None at its end.
+    /// `None` once the stream has ended.
     fd: Option<OwnedFd>,
     keep: Keep,
 }
@@ -379,7 +380,8 @@ enum Keep {
 
 impl Output {
     fn new(fd: Option<OwnedFd>, keep: Keep) -> Self {
-        // Only our end; the child's stays blocking. A pipe that refuses could block us, so it is given up.
+        // Only our end of the pipe; the child's end stays blocking. If the flag cannot be set, reading could block the
+        // client, so the pipe is given up.
         let fd = fd.filter(|fd| {
             rustix::fs::fcntl_getfl(fd)
                 .and_then(|flags| rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK))
@@ -426,7 +428,8 @@ impl Keep {
     }
 }
 
-/// What the kernel's two refusals of a script mean: it names neither the interpreter nor the missing first line.
+/// Explains the two errors that the kernel gives when it cannot execute a script: its own texts name neither the
+/// missing interpreter nor the missing `#!` line.
 fn explained(error: io::Error, program: &Path) -> io::Error {
     if error.kind() == io::ErrorKind::NotFound && program.exists() {
         let text = "its interpreter is not there; check its first line (#!), also for a carriage return";

@@ -34,7 +34,7 @@ pub struct Scripts {
     log: SharedLog,
     listing: Option<Listing>,
     current: Current,
-    /// The script that asked to be run again: its transition is not listed anew.
+    /// The script that asked to be run again. When it runs again, the scripts of its transition are not listed anew.
     retry: Option<(Transition, u16)>,
     staging: Option<Staging>,
     note: Option<Rc<Note>>,
@@ -52,18 +52,18 @@ enum Current {
         name: String,
         number: (Transition, u16),
     },
-    /// It could not be started, which is how it ended.
+    /// The script could not be started. The next poll reports this as its end.
     NotStarted(ScriptError),
 }
 
 impl Scripts {
     /// Scripts of the root filesystem are in `scripts` below `conf_dir`, those of artifacts in `scripts` below
-    /// `datastore_dir`, where also `scripts.staging` may stand for a while.
+    /// `datastore_dir`, where `scripts.staging` exists while an artifact is being read.
     ///
-    /// What an earlier process staged and did not publish is removed.
+    /// Removes scripts that an earlier process staged and did not publish.
     pub fn new(conf_dir: &Path, datastore_dir: &Path, log: SharedLog) -> io::Result<Self> {
         let datastore = std::path::absolute(datastore_dir)?;
-        // Should it not go, the next artifact is told.
+        // If this fails, staging the next artifact's scripts fails with the same error, and reports it.
         let _ = staging::discard_staged(&datastore);
         Ok(Self {
             rootfs: std::path::absolute(conf_dir)?.join("scripts"),
@@ -77,13 +77,13 @@ impl Scripts {
         })
     }
 
-    /// What is started is noted there.
+    /// Every started script is written to this note.
     #[must_use]
     pub fn noted(self, note: Option<Rc<Note>>) -> Self {
         Self { note, ..self }
     }
 
-    /// Adds what the next poll would use up.
+    /// Adds the descriptors that the next poll would read from or write to.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         if let Current::Running { process, .. } = &self.current {
             process.wants(set);
@@ -118,7 +118,8 @@ impl ErrorType for Scripts {
 impl ScriptRunner for Scripts {
     fn start(&mut self, _now: Instant, transition: Transition, index: u16) -> Result<bool, ScriptError> {
         self.current = Current::Nothing;
-        // An artifact is read and published in one go. What is staged when scripts run was refused.
+        // An artifact is read and its scripts are published without a script in between. Scripts that are still staged
+        // when one runs belong to an artifact that was refused.
         self.staging = None;
         let Some(name) = self.listed(transition, index)? else { return Ok(false) };
         let path = self.dir(transition).join(&name);
@@ -204,19 +205,19 @@ pub enum ScriptError {
     /// The directory is for another version of the script interface.
     #[expect(missing_docs, reason = "the file and what stands in it")]
     Version { path: PathBuf, found: String },
-    /// A script that must not be run.
+    /// A script fails the check of owner and mode.
     Untrusted(Untrusted),
-    /// More than [`limits::SCRIPTS`].
+    /// The directory holds more than [`limits::SCRIPTS`] scripts of one transition.
     TooMany(PathBuf),
-    /// A script inside the artifact has a name that no script may have there.
+    /// A script in the artifact has a name that scripts of artifacts cannot have.
     Name(String),
     /// The artifact has two scripts of one name.
     Twice(String),
     /// A script inside the artifact is longer or shorter than it said.
     Size(String),
-    /// A call without the one that must come before it.
+    /// A call came out of order: no script is open or running.
     NothingOpen,
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[expect(missing_docs, reason = "what was done to what, and why not")]
     Io { doing: &'static str, path: PathBuf, error: io::Error },
 }

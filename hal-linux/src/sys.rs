@@ -1,4 +1,4 @@
-//! Every `unsafe` of the platform, one system call a function.
+//! All `unsafe` code of this crate: each function makes one system call.
 
 use std::fs::{self, File};
 use std::io;
@@ -59,12 +59,13 @@ pub(crate) fn local_time(seconds: i64) -> Option<(u8, u8, u8)> {
 }
 
 unsafe extern "C" {
-    /// POSIX; the libc crate leaves it out for Linux.
+    /// Declared by POSIX, but not by the libc crate for Linux.
     fn tzset();
 }
 
-/// Memory of large buffers goes back to the system when they are freed, and is not touched before it is used. The GNU
-/// allocator stops doing so once the first of them was freed, and clears what it hands out again.
+/// Makes the allocator return the memory of large buffers to the system when they are freed, and not touch the memory
+/// of new ones before it is used. Without this the GNU allocator stops doing so after the first large buffer was freed,
+/// and keeps later ones in memory.
 pub(crate) fn return_large_buffers() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes two numbers and changes how later allocations are made, none of those that are.
@@ -112,7 +113,7 @@ pub(crate) fn mtd_erase(fd: &File, start: u32, length: u32) -> io::Result<()> {
     check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, &raw const range) })
 }
 
-/// Allows blocks of an MTD device to be written; those that need no permission say so by an error.
+/// Unlocks blocks of an MTD device. A device without locks returns an error.
 pub(crate) fn mtd_unlock(fd: &File, start: u32, length: u32) -> io::Result<()> {
     let range = MtdErase { start, length };
     let request = opcode::write::<MtdErase>(b'M', 6);

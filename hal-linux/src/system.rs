@@ -15,7 +15,7 @@ use crate::fsat::kind_of;
 use crate::process::{Options, Process, log_output};
 use crate::wait::PollSet;
 
-/// Longest device type file looked at, in bytes.
+/// Longest device type file that is read, in bytes.
 const FILE: u64 = 16 * 1024;
 
 /// The name of the reboot command, found in `PATH` (never the system call: services want to be stopped).
@@ -35,21 +35,21 @@ impl Device {
         Self { device_type: device_type.to_owned(), log, reboot: None }
     }
 
-    /// Adds what the next poll would use up.
+    /// Adds the descriptors that the next poll would read from or write to.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         if let Some(reboot) = &self.reboot {
             reboot.wants(set);
         }
     }
 
-    /// When to poll though nothing woke us.
+    /// When to poll next, even if no descriptor became ready.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.reboot.as_ref().and_then(Process::deadline)
     }
 
     fn start_command(&mut self, command: &str) -> Result<(), SystemError> {
-        // It lives on when its own SIGTERM ends us.
+        // The command must go on when the shutdown that it begins ends this process with SIGTERM.
         let options = Options { outlives: true, ..Options::new(Path::new(command), limits::SCRIPT_OUTPUT) };
         self.reboot = Some(Process::spawn(&options).map_err(SystemError::Reboot)?);
         Ok(())
@@ -103,7 +103,7 @@ fn parse(text: &[u8]) -> Option<&str> {
     is_good.then_some(value)
 }
 
-/// What could not be learned or done.
+/// Why the device type is not known, or the device is not rebooted.
 #[derive(Debug)]
 pub enum SystemError {
     /// The device type file is missing or cannot be read.

@@ -17,7 +17,7 @@ use crate::SharedLog;
 use crate::clock::BootClock;
 use crate::wait::PollSet;
 
-/// A test that takes this long hangs.
+/// A test that takes longer than this counts as hanging.
 const HARD_LIMIT: Duration = Duration::from_secs(30);
 
 /// Log lines as `level: message`.
@@ -39,13 +39,13 @@ pub(crate) fn now() -> Instant {
     BootClock.now()
 }
 
-/// What a component waits for, and until when.
+/// A component in the main loop: its descriptors and its deadline.
 pub(crate) trait Waits {
     fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>);
     fn deadline(&self) -> Option<Instant>;
 }
 
-/// The main loop: polls until ready. Fails the test when that never happens, or when the loop spins.
+/// A main loop for one component: polls it until it is ready. Fails the test when it hangs, or when the loop spins.
 pub(crate) fn run<C: Waits, T>(component: &mut C, mut poll: impl FnMut(&mut C, Instant) -> Poll<T>) -> T {
     let limit = now() + HARD_LIMIT;
     for _ in 0..200_000 {

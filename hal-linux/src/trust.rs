@@ -1,8 +1,8 @@
 //! Which programs may be run with the client's rights (L11): regular, executable, and changeable
 //! by nobody but root and ourselves, neither in place nor by putting another file in their place.
 //!
-//! Programs are run by path, since scripts look at `$0`. Checking the directory too makes that as good as
-//! running the checked descriptor: nobody who could swap the file in between may write there.
+//! Programs are run by path, since scripts look at `$0`. The directory is checked too: nobody without these rights can
+//! replace the file between the check and the start.
 
 use std::fmt;
 use std::fs;
@@ -19,9 +19,9 @@ use crate::paths::Word;
 /// Why a program is not run.
 #[derive(Debug)]
 pub enum Untrusted {
-    /// It cannot be looked at, or is not there.
+    /// The file is missing or cannot be examined.
     Io(PathBuf, io::Error),
-    /// It is a directory, a device or something else that is no regular file.
+    /// Not a regular file, but a directory, a device or something else.
     NotRegular(PathBuf),
     /// None of the three execute bits is set.
     NotExecutable(PathBuf),
@@ -31,7 +31,7 @@ pub enum Untrusted {
     Writable(PathBuf, u32),
 }
 
-/// Checks a program; links to it are followed and what they lead to is checked.
+/// Checks a program. If the path is a link, the file that it leads to is checked.
 pub(crate) fn check_program(path: &Path) -> Result<(), Untrusted> {
     let io = |error| Untrusted::Io(path.to_owned(), error);
     let real = fs::canonicalize(path).map_err(io)?;

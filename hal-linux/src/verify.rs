@@ -23,7 +23,7 @@ pub const MANIFEST: usize = 256 * 1024;
 /// Largest key file, in bytes.
 const KEY_FILE: u64 = 64 * 1024;
 
-/// The length of an ECDSA signature that is just two numbers; every other length is DER.
+/// The length of a raw ECDSA signature, which is two numbers; a signature of any other length is read as DER.
 const RAW_ECDSA: usize = 64;
 
 /// The keys of `ArtifactVerifyKeys`.
@@ -38,12 +38,12 @@ pub struct KeyVerifier {
 enum PublicKey {
     /// `RSAPublicKey` (PKCS#1).
     Rsa(Vec<u8>),
-    /// An uncompressed point.
+    /// The public key as an uncompressed point.
     P256(Vec<u8>),
     Ed25519(Vec<u8>),
 }
 
-/// Why a verify key is not used. The path is that of the key.
+/// Why a verify key cannot be used, with the path of its file.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "`Display` says it")]
 pub enum VerifyKeyError {
@@ -58,13 +58,13 @@ pub enum VerifyKeyError {
 }
 
 impl KeyVerifier {
-    /// Loads all keys. One that is missing or no good is an error, also beside good ones.
+    /// Loads all keys. A missing or unusable key is an error, even if other keys are good.
     pub fn load(paths: &[PathBuf]) -> Result<Self, VerifyKeyError> {
         let keys = paths.iter().map(|path| PublicKey::load(path)).collect::<Result<_, _>>()?;
         Ok(Self { keys, manifest: Vec::new(), overflow: false })
     }
 
-    /// Without keys: signatures are not looked at.
+    /// A verifier without keys, for verbs that verify nothing.
     #[must_use]
     pub const fn without_keys() -> Self {
         Self { keys: Vec::new(), manifest: Vec::new(), overflow: false }
@@ -179,7 +179,8 @@ impl PublicKey {
     }
 }
 
-/// Whether `key` is an uncompressed point of the curve P-256. A key agreement with it is what tells.
+/// Whether `key` is an uncompressed point of the curve P-256. The library checks that only in a key agreement, so one
+/// is made.
 fn is_point(key: &[u8]) -> bool {
     let Ok(own) = EphemeralPrivateKey::generate(&agreement::ECDH_P256, &SystemRandom::new()) else {
         return false;

@@ -2,9 +2,10 @@
 //!
 //! Each turn of the main loop: make an empty [`PollSet`], let every component add the descriptors it waits for
 //! (`component.wants(&mut set)`), then [`PollSet::wait`] until one of them is ready or the earliest deadline has
-//! come. Which one it was is not reported: all components are polled again, and a poll too early is harmless.
+//! come. The set does not report which one it was: all components are polled again, and a poll too early is harmless.
 //!
-//! A component adds a descriptor only while its own next `poll_*` would use it up; otherwise the loop would spin.
+//! A component adds a descriptor only while its next `poll_*` would read from or write to it. Otherwise the descriptor
+//! would stay ready, and the loop would spin.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -19,7 +20,7 @@ pub struct PollSet<'fd> {
 }
 
 impl<'fd> PollSet<'fd> {
-    /// Nothing to wait for yet.
+    /// An empty set.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -61,14 +62,15 @@ impl<'fd> PollSet<'fd> {
     fn poll(mut self, timeout: Option<Timespec>) -> io::Result<bool> {
         match poll(&mut self.fds, timeout.as_ref()) {
             Ok(ready) => Ok(ready > 0),
-            // A signal: what it means is found out by polling.
+            // A signal interrupted the wait: its component finds it in its next poll.
             Err(rustix::io::Errno::INTR) => Ok(false),
             Err(errno) => Err(errno.into()),
         }
     }
 }
 
-/// When to try again what no descriptor announces: ten times after a millisecond, then doubling up to 50 ms.
+/// When to check again for something that no descriptor reports: ten times after a millisecond, then after a time that
+/// doubles up to 50 ms.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Backoff {
     tries: u8,
@@ -84,7 +86,7 @@ impl Backoff {
         self.at.is_none_or(|at| now >= at)
     }
 
-    /// A try was made in vain: sets the time of the next.
+    /// The check was made and found nothing: sets the time of the next one.
     pub(crate) fn again(&mut self, now: Instant) {
         let doublings = self.tries.saturating_sub(Self::QUICK_TRIES).min(16);
         self.tries = self.tries.saturating_add(1);

@@ -1,5 +1,5 @@
-//! The rules of control maps once more, apart from the code under test and without a thought for memory: what the
-//! pool must be and what it must say (CONTROL-10 to CONTROL-33).
+//! A second, independent implementation of the rules of control maps, without regard to memory. Tests compare with it
+//! what core's pool holds and decides (CONTROL-10 to CONTROL-33).
 
 use std::cmp::Reverse;
 
@@ -81,7 +81,7 @@ impl Reference {
                 Rule { action, on_map_expire: Action::Continue, on_action_executed: executed };
         }
         let map = Map { id: by.id, priority: by.priority, rules };
-        // Something else that was said in this name: there is one time for all of it.
+        // All orders given under one name share one duration.
         let mut elsewhere = Point::ALL.into_iter().filter(|point| !points.contains(point));
         let said_elsewhere = elsewhere
             .any(|point| before.as_ref().is_some_and(|known| *known.map.rules.at(point) != Rule::default()));
@@ -188,7 +188,7 @@ impl Reference {
             })
     }
 
-    /// Whether somebody who need not come back holds updates up at this point for ever.
+    /// Whether a map without an expiry holds updates up at this point for ever, even if its author never returns.
     #[must_use]
     pub fn holds_for_ever(&self, point: Point) -> bool {
         let for_ever = |known: &&Known| known.lifetime == Lifetime::Unlimited;

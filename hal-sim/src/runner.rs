@@ -47,9 +47,9 @@ pub enum End {
     Down(Down),
     /// It was not started.
     NotStarted(String),
-    /// Whoever watched had seen enough.
+    /// The observer ended the run.
     Pruned,
-    /// It waits for ever.
+    /// The client waits without a deadline.
     Stuck(String),
 }
 
@@ -58,9 +58,9 @@ pub enum End {
 pub enum Then {
     /// Time goes on.
     GoOn,
-    /// Something was said to the client: it moves on before time does.
+    /// The observer called the client: poll it again before the clock moves.
     Again,
-    /// Enough was seen.
+    /// End the run.
     Stop,
 }
 
@@ -262,7 +262,8 @@ pub fn check(durable: &Durable, excused: bool) -> Result<(), String> {
     if durable.records.contains_key(&Key::Offer) {
         return Err("the update is over and the server's offer is still on record".into());
     }
-    // Power lost while the command line builds the tree, before there is a record, leaves one; the next artifact wipes it.
+    // Power lost while the command line builds the tree, before there is a record, leaves one; the next artifact wipes
+    // it.
     if device.tree && name != OLD {
         return Err("the update is over and its work tree is still there".into());
     }

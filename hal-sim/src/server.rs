@@ -99,7 +99,7 @@ pub enum Endpoint {
     Artifact,
 }
 
-/// What goes wrong with a request.
+/// A disturbance of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// This status, and an error body; the request has no effect.
@@ -114,15 +114,15 @@ pub enum Fault {
     AnswerLost,
     /// The request has its effect, the head arrives and so many bytes of the body.
     Cut(usize),
-    /// The request never arrives and nothing else happens.
+    /// The request never arrives, and the connection stays open without an answer.
     Silent,
-    /// The request has its effect, and the body of the answer drips.
+    /// The request has its effect, and the body of the answer comes very slowly: one byte every few minutes.
     Drip,
     /// The answer has this header instead of its own, or without it when the value is empty.
     Header(&'static str, String),
 }
 
-/// A fault and the requests that meet it.
+/// A planned fault, and which requests meet it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Planned {
     endpoint: Endpoint,
@@ -131,7 +131,7 @@ struct Planned {
     fault: Fault,
 }
 
-/// How the server stands to a device.
+/// Whether the server accepts a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the server's own names")]
 pub enum Acceptance {

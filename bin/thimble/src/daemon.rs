@@ -1,5 +1,5 @@
 //! `daemon`: managed mode, in the foreground and in one process. One poll(2) waits for everything: signals, children,
-//! the network, timers, and those who ask how it stands.
+//! the network, timers, and requests on the sockets and on D-Bus.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -82,7 +82,8 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// To the end, which only a signal brings: what runs is ended and the record stays as it is.
+    /// Runs until a signal ends the daemon. Running children are then ended, and the record of the update stays as it
+    /// is.
     fn run(&mut self, client: &mut Client<'_, Linux>) -> Result<(), Failure> {
         self.notifier.ready();
         let mut ending = false;
@@ -100,7 +101,7 @@ impl Daemon {
                     self.notifier.stopping();
                     client.terminate();
                 }
-                // Whoever asks twice does not want to wait for children.
+                // The second signal: do not wait for children.
                 _ => return Ok(()),
             }
             let now = BootClock.now();
@@ -153,7 +154,7 @@ impl Daemon {
         if !idle || now.since(self.started) < EXACT {
             return None;
         }
-        // Any number will do that other devices do not have.
+        // The number must differ between devices; it need not be unpredictable.
         let random = RandomState::new().hash_one(now.since(Instant::ZERO).as_millis());
         #[expect(clippy::cast_possible_truncation, reason = "sixteen bits of chance are enough")]
         let wait = with_jitter(until.since(now), random as u16);

@@ -21,7 +21,7 @@ use thimble_hal_linux::verify::KeyVerifier;
 use crate::args::{Invocation, VerbName};
 use crate::output::Failure;
 
-/// One run of the program.
+/// The device as one run of the program uses it.
 pub(crate) struct Device {
     pub(crate) paths: Paths,
     pub(crate) conf: MenderConf,
@@ -85,7 +85,7 @@ impl Device {
         self.log.borrow_mut().log(level, message);
     }
 
-    /// That every configured server can be asked, for the verbs that do so.
+    /// Checks that the URL of every configured server can be used. For verbs that ask servers.
     pub(crate) fn check_servers(&self) -> Result<(), Failure> {
         self.conf.unusable_server.as_ref().map_or(Ok(()), |unusable| Err(Failure::new(unusable)))
     }
@@ -105,7 +105,7 @@ impl Device {
         Ok(lock)
     }
 
-    /// What a client that was killed left running must not go on beside what is called next.
+    /// Ends a script or module that a killed client left running: it must not run beside the next one.
     fn end_leftover(&self, lock: &mut Lock) {
         match lock.end_leftover() {
             Ok(None) => {}

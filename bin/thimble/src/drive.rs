@@ -11,8 +11,8 @@ use crate::signals::Signals;
 
 /// Drives `client` to the end of its run and shows it to `watch` in each turn.
 ///
-/// A signal ends what runs, as if power were lost, but politely: children get SIGTERM and their time. A second
-/// signal does not wait for them.
+/// The first signal ends the run at any point, like a power loss, but children get SIGTERM and time to end. A second
+/// signal ends the run without waiting for them.
 pub(crate) fn drive(
     client: &mut Client<'_, Linux>,
     signals: &mut Signals,

@@ -57,7 +57,7 @@ pub(crate) fn lines(verb: VerbName, report: &Report) -> Vec<&'static str> {
     lines
 }
 
-/// The reason of a failure that nothing in this run gave one for: it happened in an earlier run.
+/// The reason to show when this run has none, because the failure happened in an earlier run.
 pub(crate) fn reason(report: &Report) -> &'static str {
     match FirstFailure::of(report) {
         _ if report.reached == Reached::RollbackUnsupported => "the update module does not support rollback",
@@ -74,7 +74,7 @@ pub(crate) fn reason(report: &Report) -> &'static str {
     }
 }
 
-/// What failed first, as far as a user cares.
+/// Which part of the update failed first, as it is shown to the user.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FirstFailure {
     Accepting,
@@ -104,7 +104,7 @@ impl FirstFailure {
             State::SaveProvides | State::Cleanup | State::ClearData | State::End | State::StateLoop => {
                 Self::Closing
             }
-            // The daemon's.
+            // States that only the daemon uses.
             State::Idle
             | State::Inventory
             | State::Poll

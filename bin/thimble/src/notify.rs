@@ -1,4 +1,5 @@
-//! What systemd hears of the daemon (`sd_notify`): a line in a datagram, no library. Without systemd nothing happens.
+//! Tells systemd about the daemon (`sd_notify`): datagrams with a line each, sent without a library. Without systemd
+//! nothing is sent.
 
 use std::env;
 use std::ffi::OsString;
@@ -76,7 +77,7 @@ impl Notifier {
 
     fn send(&self, text: &str) {
         if let Some((socket, address)) = &self.socket {
-            // Nobody is there to be told that nobody listens.
+            // A failure is ignored: the daemon works without systemd as well.
             let _ = socket.send_to_addr(text.as_bytes(), address);
         }
     }

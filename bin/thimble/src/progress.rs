@@ -1,5 +1,5 @@
-//! How far a download is, on standard error: a bar that is redrawn on a terminal, else at most a line every tenth, and
-//! one when it is complete.
+//! Shows the progress of a download on standard error: on a terminal a bar that is redrawn, otherwise a line for every
+//! tenth.
 
 use std::io::{IsTerminal, stderr};
 

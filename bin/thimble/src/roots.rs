@@ -1,5 +1,5 @@
-//! The two root file systems of a device and its boot loader, for `status`: looked at by whoever asks, so that no daemon
-//! has to run.
+//! The two root file systems of a device and its boot loader, for `status`: looked at by whoever asks, so that no
+//! daemon has to run.
 
 use std::fmt::Write as _;
 
@@ -46,7 +46,7 @@ impl Roots {
         })
     }
 
-    /// For people.
+    /// In words, for a person.
     pub(crate) fn lines(&self, out: &mut String) {
         let mut line = |name: &str, value: &str| {
             let _ = writeln!(out, "{name:17}{value}");

@@ -14,7 +14,7 @@ use thimble_hal_linux::wait::PollSet;
 
 use crate::device::Device;
 
-/// How long nobody is listened to after a connection could not be taken.
+/// How long the socket rests after a connection could not be accepted.
 const REST: Duration = Duration::from_secs(1);
 
 /// A socket that the daemon listens on, for one of its verbs; its name goes with it.
@@ -23,9 +23,9 @@ pub(crate) struct Socket {
     path: PathBuf,
     verb: &'static str,
     log: SharedLog,
-    /// Nobody is listened to until then.
+    /// No connection is accepted before this time.
     rests: Option<Instant>,
-    /// That was said, and nobody was heard since.
+    /// Whether the failure was logged; reset by the next accepted connection.
     is_told: bool,
 }
 
@@ -48,12 +48,12 @@ impl Socket {
         }
     }
 
-    /// When to ask again though nothing woke us.
+    /// When to try again, even if no descriptor became ready.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.rests
     }
 
-    /// The next who waits, as a stream that does not block.
+    /// Accepts the next connection, as a stream that does not block.
     pub(crate) fn accept(&mut self, now: Instant) -> Option<UnixStream> {
         let listener = self.listener.as_ref()?;
         self.rests = self.rests.filter(|&until| now < until);
@@ -64,10 +64,11 @@ impl Socket {
                     return stream.set_nonblocking(true).is_ok().then_some(stream);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                // Who waited has gone.
+                // The peer has gone away already.
                 Err(error)
                     if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
-                // Out of descriptors, say: they wait on, and asking at once would spin.
+                // For example, the process has no descriptors left. The connection goes on waiting; trying again at
+                // once would make the main loop spin.
                 Err(error) => {
                     if !std::mem::replace(&mut self.is_told, true) {
                         let text = format_args!("`{}` has to wait: {error}", self.verb);
@@ -109,7 +110,7 @@ pub(crate) fn connect(datastore: &Path, name: &str) -> Option<UnixStream> {
     UnixStream::connect(short(&directory, name)).ok()
 }
 
-/// By this name no path is too long for a socket.
+/// A path of the socket that is short enough, however long the path of the datastore is.
 fn short(directory: &DataDirectory, name: &str) -> String {
     format!("/proc/self/fd/{}/{name}", directory.handle().as_raw_fd())
 }

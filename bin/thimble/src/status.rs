@@ -31,7 +31,7 @@ const PATIENCE: StdDuration = StdDuration::from_secs(10);
 /// Longest answer that is read, in bytes.
 const ANSWER: u64 = 64 * 1024;
 
-/// What is remembered for the answer.
+/// What is remembered about deployments for the answer.
 #[derive(Default)]
 pub(crate) struct Watch {
     current: Option<Deployment>,
@@ -81,7 +81,7 @@ impl Watch {
         }
     }
 
-    /// What there is to say, for all who ask.
+    /// The facts about the daemon, for every interface that shows them.
     pub(crate) fn facts<'a>(&'a self, client: &'a Client<'_, Linux>) -> Facts<'a> {
         let machine = client.machine();
         let state = machine.place().0;
@@ -246,7 +246,7 @@ impl Answerer {
         self.socket.wants(set);
     }
 
-    /// When to answer though nothing woke us.
+    /// When to answer next, even if no descriptor became ready.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.socket.deadline()
     }

@@ -8,7 +8,7 @@
 
 const SUFFIX: &str = ".conf";
 
-/// An entry as it is stored.
+/// A boot entry as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     /// Which of the directories it is in.
@@ -16,7 +16,7 @@ pub(super) struct Entry {
     /// The name of its file.
     pub(super) file: String,
     pub(super) name: Name,
-    /// What the kernel is told.
+    /// The kernel's command line.
     pub(super) options: String,
     /// The whole file.
     pub(super) text: Vec<u8>,
@@ -25,7 +25,7 @@ pub(super) struct Entry {
 /// A file name taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Name {
-    /// What stands before the counter.
+    /// The part of the file name before the counter.
     pub(super) id: String,
     /// Boots left; `None`: boots are not counted.
     pub(super) left: Option<u32>,
@@ -61,7 +61,7 @@ impl Name {
         format!("{}[.+]*", self.id.to_ascii_lowercase())
     }
 
-    /// Its characters mean themselves in a pattern and in a variable of the firmware.
+    /// Whether its characters have no special meaning in a pattern and in a variable of the firmware.
     pub(super) fn is_plain(&self) -> bool {
         self.id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
     }

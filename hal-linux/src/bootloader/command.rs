@@ -1,4 +1,5 @@
-//! The environment by the tools of the boot loader, found in `PATH`: `fw_printenv` and `fw_setenv`, or Mender's
+//! Reads and writes the environment with the tools of the boot loader, found in `PATH`: `fw_printenv` and `fw_setenv`,
+//! or Mender's
 //! `grub-mender-grubenv-print` and `grub-mender-grubenv-set`.
 
 use std::fs::File;
@@ -13,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::vars::{Change, Vars};
 use super::{BootError, Environment, NAMES};
 
-/// A tool that takes longer hangs.
+/// A tool that takes longer than this counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longest output: an environment and its names.
 const OUTPUT: u64 = 4 * 1024 * 1024;
@@ -47,8 +48,8 @@ impl Tools {
         [&self.print, &self.set].into_iter().all(|tool| dirs.iter().any(|dir| dir.join(tool).is_file()))
     }
 
-    /// What stands between name and value in a script. U-Boot's own tools take a blank; the older of them take `=` for a
-    /// part of the name, and delete the variable. Others (libubootenv) take `=`, and pass over a line without.
+    /// The separator between name and value in a script. U-Boot's own tools take a blank; the older of them take `=`
+    /// for a part of the name, and delete the variable. Others (libubootenv) take `=`, and pass over a line without.
     fn separators(&self) -> (char, Option<char>) {
         let version = self.run(&self.print, &["--version"], "").unwrap_or_default();
         let is_uboots = version.windows(6).any(|word| word == b"U-Boot");
@@ -60,7 +61,7 @@ impl Tools {
         let line = |(name, value): &Change<'_>| format!("{name}{separator}{}\n", value.unwrap_or_default());
         let script: String = changes.iter().map(line).collect();
         self.run(&self.set, &["-s", "-"], &script)?;
-        // A tool that does not say that it failed (a full environment, another meaning of the script).
+        // Some tools do not report a failure, such as a full environment, so the variables are read back.
         let now = self.load()?;
         let kept = changes.iter().all(|(name, value)| now.get(name) == *value || *name == NAMES.part_hex);
         if kept { Ok(()) } else { Err(BootError::ReadBack) }
@@ -115,7 +116,7 @@ impl Environment for Tools {
     }
 
     fn check(&mut self, _changes: &[Change<'_>]) -> Result<Vars, BootError> {
-        // Whether they can write is only said by writing.
+        // There is no way to find out whether the tools can write except to write.
         self.load()
     }
 

@@ -73,7 +73,7 @@ impl LoaderVariables {
             if written == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
         });
         if let Err(error) = written {
-            // A new variable that the firmware did not take leaves an empty file, which is none.
+            // When the firmware rejects a new variable, an empty file is left, which is no variable.
             if old.is_none() {
                 let _ = fs::remove_file(&path);
             }
@@ -94,7 +94,7 @@ fn allow_change(path: &Path) -> io::Result<()> {
         Ok(flags) if flags.contains(IFlags::IMMUTABLE) => {
             Ok(ioctl_setflags(&file, flags - IFlags::IMMUTABLE)?)
         }
-        // No flags here: nothing is in the way.
+        // A file system without such flags does not protect the file.
         Ok(_) | Err(_) => Ok(()),
     }
 }

@@ -251,7 +251,7 @@ impl Bytes for Plain {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
-        // Only a hint: without it the comparison is with the cache.
+        // Only a hint to the kernel. Without it the comparison reads from the cache.
         let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
         Ok(())
     }

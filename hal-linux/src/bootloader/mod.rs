@@ -78,7 +78,8 @@ impl Choice {
 pub struct Settings {
     /// `Bootloader`.
     pub choice: Choice,
-    /// `BootloaderAllowSingle`: an environment of one copy may be written, though power loss then leaves none.
+    /// `BootloaderAllowSingle`: the client may write an environment that has only one copy, although a power loss can
+    /// then destroy it.
     pub allow_single: bool,
     /// The two slots.
     pub parts: Parts,
@@ -105,19 +106,19 @@ pub(crate) const NAMES: Names = Names {
 
 /// Variables that the boot loader reads.
 pub(crate) trait Environment {
-    /// All of them, in one consistent look.
+    /// Reads all variables at once, so that they are consistent.
     fn load(&mut self) -> Result<Vars, BootError>;
 
-    /// All of `changes` are durable on return, or none ever was. Nothing is written when nothing changes.
+    /// Stores `changes`: all of them are durable on return, or none is. Nothing is written when nothing changes.
     fn store(&mut self, changes: &[Change<'_>]) -> Result<(), BootError>;
 
     /// All of them as they are, after a check whether `changes` could be stored. May bring redundant copies in step.
     fn check(&mut self, changes: &[Change<'_>]) -> Result<Vars, BootError>;
 
-    /// The boot loader reads `mender_boot_part_hex`.
+    /// Whether the boot loader also reads `mender_boot_part_hex`.
     fn uses_hex(&self) -> bool;
 
-    /// For people.
+    /// A description for messages.
     fn describe(&self) -> String;
 }
 
@@ -135,7 +136,7 @@ enum Loader {
 }
 
 impl LinuxBootloader {
-    /// Looks at nothing yet.
+    /// Does not look for the boot loader yet.
     #[must_use]
     pub fn new(settings: Settings, machine: Machine) -> Self {
         Self { settings, machine, found: None }
@@ -148,7 +149,7 @@ impl LinuxBootloader {
         Self { settings, machine, found: Some(Loader::Variables(environment)) }
     }
 
-    /// Which one it is, for people.
+    /// Describes the boot loader that was found.
     ///
     /// # Errors
     /// When none is found.
@@ -315,7 +316,7 @@ pub(crate) struct HostLock {
     _file: Option<File>,
 }
 
-/// 5 s at most: the tools hold it for milliseconds.
+/// Waits for the lock, at most 5 s: the tools hold it for milliseconds.
 const ATTEMPTS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -339,12 +340,12 @@ impl HostLock {
     }
 }
 
-/// Why the boot loader cannot be asked or told.
+/// Why the boot loader's records cannot be read or written.
 #[derive(Debug)]
 pub enum BootError {
-    /// None is there.
+    /// No boot loader was found.
     NotFound,
-    /// The one that is configured has left no such signs.
+    /// There is no sign that the configured boot loader has started this system.
     NotThere(&'static str),
     /// The slots are not known.
     Slot(SlotError),

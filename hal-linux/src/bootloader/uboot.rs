@@ -1,7 +1,8 @@
 //! U-Boot's environment, read and written natively (BOOT-40 to BOOT-45).
 //!
 //! A write goes to the copy that is not in force, completely; the next look finds the new one by its flags and CRC.
-//! Power loss inside leaves the old one in force. Never both are written at once, and never are defaults.
+//! Power loss inside leaves the old one in force. The two copies are never written at once, and default
+//! values are never written.
 
 use std::fs;
 use std::io::{self, Seek as _};
@@ -81,7 +82,7 @@ impl Environment for Uboot {
     }
 
     fn check(&mut self, changes: &[Change<'_>]) -> Result<Vars, BootError> {
-        // Opening asks for the right to write.
+        // The device is opened for writing, so that a missing permission is noticed here.
         let (_lock, mut stores) = self.open()?;
         self.may_write(&stores)?;
         let Loaded { mut in_force, size, .. } = load(&mut stores).map_err(|error| self.named(error))?;
@@ -168,7 +169,7 @@ fn load<S: Store>(stores: &mut [S]) -> Result<Loaded, BootError> {
                 size = bytes.len();
                 *copy = uboot_env::decode(&bytes, redundant);
             }
-            // A copy that cannot be read is as good as one with a wrong checksum.
+            // A copy that cannot be read is treated like one with a wrong checksum.
             Err(error) if is_damage(&error) => damage = Some(error),
             Err(error) => return Err(BootError::Storage(error)),
         }

@@ -1,4 +1,4 @@
-//! One configuration file: its keys, checked one by one, laid over what an earlier file had.
+//! Reads one configuration file: checks its keys one by one and replaces those of the file that was read before.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,7 +20,7 @@ use crate::paths::Word;
 use crate::policy::{Inhibitor, Window};
 use crate::secret::Secret;
 
-/// What the files read so far have set.
+/// The keys that the files read so far have set.
 #[derive(Default)]
 pub(super) struct Keys {
     pub(super) server_url: Option<String>,
@@ -62,11 +62,11 @@ pub(super) struct Keys {
     pub(super) inhibitors: Vec<Inhibitor>,
     pub(super) button: Option<Button>,
     pub(super) light: Option<Line>,
-    /// The file being read holds a token.
+    /// The current file sets `TenantToken`.
     token_in_file: bool,
 }
 
-/// The known keys, as the documentation has them. In a file they stand in any case.
+/// The known keys, spelled as in the documentation. In a file upper and lower case are not distinguished.
 const KEYS: [&str; 42] = [
     "ServerURL",
     "Servers",
@@ -108,19 +108,19 @@ const KEYS: [&str; 42] = [
     "UpdateControl.Light",
     "Connectivity.DisableKeepAlive",
     "Connectivity.IdleConnTimeoutSeconds",
-    // Read by the Go client only; checked for their type, otherwise unused.
+    // Only Mender's client in Go uses these. Their type is checked; their value is not used.
     "BootUtilitiesSetActivePart",
     "BootUtilitiesGetNextActivePart",
 ];
 
-/// What is expected where an empty value would turn off what the file before asks for.
+/// The error for an empty value that would switch off the verify keys of the file read before.
 const A_KEY: &str = "set: the file read before it has a verify key";
 
-/// Keys that hold others.
+/// Keys whose value is an object with further keys.
 const GROUPS: [&str; 5] = ["HttpsClient", "Security", "DBus", "Connectivity", "UpdateControl"];
 
 impl Keys {
-    /// Lays the keys of a file over the ones so far. Says what is unwise about the file.
+    /// Reads a file; its keys replace those set so far. Returns a warning if the file exposes a secret.
     pub(super) fn read(&mut self, source: Source<'_>) -> Result<Option<String>, ConfigFault> {
         let file = match File::open(source.path) {
             Ok(file) => file,
@@ -166,7 +166,8 @@ impl Keys {
             });
             match known {
                 Some(key) => self.set(Setting { key, value })?,
-                // Not Mender's, and no place for a misspelt policy.
+                // This group is thimble's own, so that an unknown key in it can only be a misspelt one, and a misspelt
+                // policy would let updates through.
                 None if group == "UpdateControl" => {
                     let expected = "an object of Windows, Inhibitors, Button and Light, and nothing else";
                     return Err(ConfigFault::Value { key: group, expected });
@@ -177,7 +178,7 @@ impl Keys {
         Ok(())
     }
 
-    /// A `null` leaves the key as it was, as if it were not there.
+    /// Sets a key. The value `null` counts as if the key were missing.
     fn set(&mut self, setting: Setting<'_>) -> Result<(), ConfigFault> {
         if setting.value.is_null() {
             return Ok(());
@@ -193,7 +194,7 @@ impl Keys {
             }
             "DeviceTier" => self.device_tier = Some(setting.device_tier()?),
             "DeviceTypeFile" => self.device_type_file = setting.path()?,
-            // An empty one undoes no key: without any, artifacts are not verified at all.
+            // An empty value must not remove a verify key: without keys artifacts are not verified at all.
             "ArtifactVerifyKey" => match setting.path()? {
                 None if self.artifact_verify_key.is_some() => return Err(setting.wrong(A_KEY)),
                 key => self.artifact_verify_key = key,
@@ -261,7 +262,8 @@ impl Keys {
             .map(|(_, url)| url)
     }
 
-    /// Looks for a server that cannot be asked. One that an earlier file brought is still that file's.
+    /// Remembers the first server whose URL cannot be used, with the file that names it. A server from the file read
+    /// before stays attributed to that file.
     fn judge_servers(&mut self, path: &Path) {
         let one = self.server_url.iter().map(|url| ("ServerURL", url));
         let servers = one.chain(self.servers.iter().map(|url| ("Servers[].ServerURL", url)));
@@ -279,7 +281,7 @@ impl Keys {
         });
     }
 
-    /// Keys that exclude each other.
+    /// Checks for keys that exclude each other.
     pub(super) fn check(&self) -> Result<(), ConfigFault> {
         if self.server_url.is_some() && !self.servers.is_empty() {
             return Err(ConfigFault::Conflict("ServerURL", "Servers"));
@@ -290,7 +292,7 @@ impl Keys {
         Ok(())
     }
 
-    /// Keys that need each other, once all files are read.
+    /// Checks for keys that need each other. To be called when all files have been read.
     pub(super) fn check_pairs(&self) -> Result<(), ConfigFault> {
         match (&self.https_certificate, &self.https_key) {
             (Some(_), None) => Err(ConfigFault::Needs("HttpsClient.Certificate", "HttpsClient.Key")),

@@ -2,7 +2,7 @@
 //!
 //! A fallback file is read first, then the main file; a key of the second replaces that of the first. Anything wrong
 //! with a known key, or with a file as a whole, is an error that names both: a security setting that is ignored
-//! is worse than a client that does not start (C-6). Unknown keys are other programs' business.
+//! is worse than a client that does not start (C-6). Unknown keys are ignored: other programs read this file too.
 
 mod conf_file;
 mod setting;
@@ -29,17 +29,17 @@ use crate::secret::Secret;
 /// Longest configuration file in bytes: a thousand times a usual one.
 pub const FILE_MAX: u64 = 1024 * 1024;
 
-/// What is configured. An empty string in a file counts as not set.
+/// The configuration. An empty string in a file counts as not set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MenderConf {
     /// `ServerURL` or `Servers`, in the order to try them, each once, without a `/` at the end.
     pub servers: Vec<String>,
-    /// What is wrong with the first of them that cannot be asked. An error only where servers are asked: a device
-    /// that is updated from files may say there what it likes.
+    /// The first server whose URL cannot be used, if any. This is an error only for verbs that ask servers: a device
+    /// that is updated from files needs no valid server.
     pub unusable_server: Option<UnusableServer>,
-    /// `ServerCertificate`: roots trusted besides the system's.
+    /// `ServerCertificate`: certificates trusted in addition to the system's.
     pub server_certificate: Option<PathBuf>,
-    /// `SkipVerify`: no check of server certificates. To be warned of at every connection.
+    /// `SkipVerify`: certificates of servers are not verified. A warning is logged at every connection.
     pub skip_verify: bool,
     /// `TenantToken`, without white space around it.
     pub tenant_token: Option<Secret>,
@@ -47,15 +47,16 @@ pub struct MenderConf {
     pub device_tier: Option<Tier>,
     /// `DeviceTypeFile`.
     pub device_type_file: Option<PathBuf>,
-    /// `ArtifactVerifyKey` or `ArtifactVerifyKeys`. Not empty: unsigned artifacts are refused.
+    /// `ArtifactVerifyKey` or `ArtifactVerifyKeys`. If there is any, unsigned artifacts are refused.
     pub artifact_verify_keys: Vec<PathBuf>,
     /// `UpdateLogPath`: the directory of deployment logs.
     pub update_log_path: Option<PathBuf>,
-    /// `DaemonLogLevel`; `--log-level` wins.
+    /// `DaemonLogLevel`; `--log-level` takes precedence.
     pub daemon_log_level: Option<Level>,
-    /// `HttpsClient`: the certificate the client shows to the server.
+    /// `HttpsClient`: the certificate with which the client authenticates in TLS.
     pub https_client: Option<HttpsClient>,
-    /// `Security.AuthPrivateKey`: path or `pkcs11:` URI of the authentication key, which is never generated then.
+    /// `Security.AuthPrivateKey`: path or `pkcs11:` URI of the authentication key. If it is set, the
+    /// client never makes a key.
     pub auth_private_key: Option<Secret>,
     /// `Security.SSLEngine`.
     pub auth_ssl_engine: Option<String>,
@@ -65,7 +66,7 @@ pub struct MenderConf {
     pub rootfs_part_b: Option<PathBuf>,
     /// `Bootloader`: `auto` unless it is set.
     pub bootloader: bootloader::Choice,
-    /// `BootloaderAllowSingle`: a boot environment of one copy may be written.
+    /// `BootloaderAllowSingle`: the client may write a boot environment that has only one copy.
     pub bootloader_allow_single: bool,
     /// `RootfsVerify`: images are read back from their slot; true unless it is set.
     pub rootfs_verify: bool,
@@ -80,10 +81,10 @@ pub struct MenderConf {
     core: Config,
 }
 
-/// A server that no request can go to.
+/// A configured server whose URL cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnusableServer {
-    /// The file that names it.
+    /// The configuration file that names the server.
     pub path: PathBuf,
     /// `ServerURL`, `Servers[].ServerURL` or `Servers`.
     pub key: &'static str,
@@ -102,7 +103,7 @@ pub enum ServerFault {
     TooMany,
 }
 
-/// A client certificate and its key; one is nothing without the other.
+/// A client certificate and its key, which are only set together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpsClient {
     /// Path of the certificate.
@@ -118,11 +119,11 @@ pub struct HttpsClient {
 pub struct Source<'a> {
     /// Its path.
     pub path: &'a Path,
-    /// Named on the command line: that it is missing is an error.
+    /// Whether it is an error that the file is missing, as for a file named on the command line.
     pub required: bool,
 }
 
-/// Why there is no configuration to start with.
+/// Why the configuration cannot be used.
 #[derive(Debug)]
 pub struct ConfigError {
     /// The file that is wrong.
@@ -140,13 +141,13 @@ pub enum ConfigFault {
     TooLong,
     /// It is not JSON.
     Json(json::Error),
-    /// It is JSON, but no object.
+    /// It is JSON, but not an object.
     NoObject,
-    /// The value of a key is not one that it can have.
+    /// A key has a value that is not allowed.
     Value {
         /// The key as the documentation has it, such as `HttpsClient.Key`.
         key: &'static str,
-        /// What it can have.
+        /// The values that are allowed.
         expected: &'static str,
     },
     /// Two keys, here or in the two files together, exclude each other.
@@ -163,7 +164,7 @@ impl MenderConf {
         for source in [fallback, main] {
             let of_file = |fault| ConfigError { path: source.path.to_owned(), fault };
             if let Some(warning) = keys.read(source).map_err(of_file)? {
-                // One is enough to be acted on.
+                // A warning about one file is enough for the user to act on.
                 if warnings.is_empty() {
                     warnings.push(warning);
                 }
@@ -182,13 +183,13 @@ impl MenderConf {
         Ok((Self::from_keys(keys), warnings))
     }
 
-    /// What steers the machine.
+    /// The part of the configuration that core uses.
     #[must_use]
     pub fn core_config(&self) -> Config {
         self.core.clone()
     }
 
-    /// What `Default` of [`Config`] has, where a key is missing or 0.
+    /// Builds the configuration. Where a key is missing or 0, the default of [`Config`] is used.
     fn from_keys(keys: conf_file::Keys) -> Self {
         let default = Config::default();
         let interval = |seconds: Option<u64>, default: Duration| match seconds {
@@ -263,7 +264,7 @@ impl MenderConf {
 }
 
 impl Default for MenderConf {
-    /// As with two empty files.
+    /// The configuration that two empty files give.
     fn default() -> Self {
         Self::from_keys(conf_file::Keys::default())
     }

@@ -1,4 +1,4 @@
-//! The value of one key of `mender.conf`, read as what the key can have.
+//! Converts the value of one key of `mender.conf` to the type that the key needs.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ pub(super) struct Setting<'a> {
 }
 
 impl<'a> Setting<'a> {
-    /// The members of an object that has no others.
+    /// The members of an object by their names; an unknown member is an error.
     pub(super) fn members<const N: usize>(
         self,
         known: [&str; N],
@@ -57,7 +57,7 @@ impl Setting<'_> {
         Ok(path.map(PathBuf::from))
     }
 
-    /// An empty name in a list of keys must not make the list shorter than its author thinks.
+    /// A list of paths. An empty path is an error: ignoring it would use fewer keys than the author of the file thinks.
     pub(super) fn paths(self) -> Result<Vec<PathBuf>, ConfigFault> {
         let expected = "a list of paths, none of them empty";
         let items = self.value.items().ok_or(self.wrong(expected))?;
@@ -78,7 +78,7 @@ impl Setting<'_> {
         }
     }
 
-    /// 0 stands for the default.
+    /// A number of seconds; 0 stands for the default.
     pub(super) fn seconds(self) -> Result<u64, ConfigFault> {
         let seconds = self.value.as_integer().and_then(|seconds| u64::try_from(seconds).ok());
         seconds.ok_or(self.wrong("a number of seconds, an integer, 0 (for the default) or more"))
@@ -89,7 +89,7 @@ impl Setting<'_> {
         count.filter(|count| (least..=most).contains(count)).ok_or(self.wrong(expected))
     }
 
-    /// As much of a URL as every part of the client relies on; user names in it would end up in logs.
+    /// A URL without blanks, control characters and a user name: a user name would end up in logs.
     pub(super) fn url(self) -> Result<Option<String>, ConfigFault> {
         let url = self.string()?;
         let plain = |url: &String| {

@@ -1,5 +1,6 @@
-//! The group `UpdateControl` of `mender.conf`: when updates are welcome, and who is asked. thimble's own: unlike other
-//! groups it has no unknown members, since a misspelt one would let an update through.
+//! The group `UpdateControl` of `mender.conf`: when updates may go on, and who decides. The group is
+//! thimble's own. Unlike in other groups an unknown key is an error here, since a misspelt one would let an update
+//! through.
 
 use std::path::{Path, PathBuf};
 
@@ -18,20 +19,20 @@ pub struct Line {
     pub chip: PathBuf,
     /// The number of the line on it.
     pub line: u32,
-    /// On means a low voltage.
+    /// Whether a low voltage means on.
     pub active_low: bool,
 }
 
 /// A button that lets a waiting update go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Button {
-    /// Where it is.
+    /// The line that the button is on.
     pub line: Line,
-    /// How long it must be held.
+    /// How long the button must be held.
     pub hold: Duration,
 }
 
-/// Days a policy waits at most unless `DeadlineSeconds` says otherwise.
+/// Seconds that a policy may hold an update up unless `DeadlineSeconds` says otherwise.
 const WEEK: u64 = 7 * 24 * 3600;
 
 /// The longest `DeadlineSeconds`: a year.
@@ -128,7 +129,7 @@ fn list<T>(
     Ok(list)
 }
 
-/// Required: a policy that is about no point, or about all by mistake, is not what somebody meant.
+/// The points of a policy. At least one is required: an empty list is certainly a mistake.
 fn points(value: Option<Value<'_>>, key: &'static str) -> Result<Points, ConfigFault> {
     let wrong = ConfigFault::Value { key, expected: "a list of \"install\", \"reboot\" and \"commit\"" };
     let Some(items) = value.and_then(Value::items) else { return Err(wrong) };

@@ -1,4 +1,4 @@
-//! Where the bus is: `DBUS_SYSTEM_BUS_ADDRESS`, a list of which the first that answers counts.
+//! The address of the bus: `DBUS_SYSTEM_BUS_ADDRESS` is a list, of which the first address that answers is used.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::io;
 use rustix::net::SocketAddrUnix;
 
-/// Where system buses are when nothing says otherwise.
+/// The usual address of the system bus.
 pub const DEFAULT: &str = "unix:path=/run/dbus/system_bus_socket;unix:path=/var/run/dbus/system_bus_socket";
 
 /// The addresses of a list.
@@ -31,7 +31,7 @@ impl fmt::Display for BadAddress {
 }
 
 impl Addresses {
-    /// Those of the list that are Unix sockets. Other transports are passed over: a system bus has none.
+    /// The Unix sockets of a list. Other transports are ignored: a system bus does not use them.
     pub(crate) fn parse(list: &str) -> Result<Self, BadAddress> {
         let parsed: Vec<SocketAddrUnix> = list.split(';').filter_map(address).collect();
         if parsed.is_empty() { Err(BadAddress(list.into())) } else { Ok(Self { list: parsed }) }

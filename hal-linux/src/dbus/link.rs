@@ -1,5 +1,5 @@
-//! The connection to the bus: a socket, the greeting, messages in and out. Nothing blocks, nothing grows: what comes in
-//! is cut into messages of limited length, and while much waits to go out nothing more is taken in.
+//! The connection to the bus: a socket, the greeting, messages in and out. No call blocks, and no buffer
+//! grows without a limit: messages have a limited length, and while much output waits, no more input is read.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -13,13 +13,14 @@ use thimble_core::time::{Duration, Instant};
 use super::message::{Frame, MESSAGE_MAX, Malformed, Message};
 use crate::wait::PollSet;
 
-/// Bytes on their way out above which nothing is taken in: whoever asks has to take the answers.
+/// While more output than this many bytes waits, no input is read: a peer that sends calls must also read the answers.
 const ROOM: usize = 64 * 1024;
 
-/// Bytes on their way out above which the bus counts as dead. Between the two is room for what is said unasked.
+/// When more output than this many bytes waits, the bus counts as dead. The difference to [`ROOM`] is for signals,
+/// which the client sends without being asked.
 const OUTPUT_MAX: usize = 256 * 1024;
 
-/// How long the bus may take to be greeted, and to take what waits to go out.
+/// How long the bus may take to answer the greeting, and to read waiting output.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Longest line of the greeting, in bytes.
@@ -27,19 +28,19 @@ const LINE_MAX: usize = 512;
 
 const CHUNK: usize = 4096;
 
-/// Chunks that one turn takes in: a bus that sends without end must not hold the daemon up.
+/// Most chunks that are read in one turn, so that a bus that sends without end cannot block the daemon.
 const CHUNKS: usize = 32;
 
-/// Why there is no connection (any more).
+/// Why there is no connection, or no longer one.
 #[derive(Debug)]
 pub(crate) enum Lost {
     Io(io::Error),
-    /// The bus ended it.
+    /// The bus ended the connection.
     Ended,
-    /// The bus does not know this process's user, or wants a proof that is not spoken here.
+    /// The bus does not accept this process's user, or asks for another way to authenticate.
     Rejected,
     Malformed,
-    /// The bus did not answer, or took nothing, in time.
+    /// The bus did not answer, or did not read our output, in time.
     TooSlow,
 }
 
@@ -61,11 +62,11 @@ impl From<Malformed> for Lost {
     }
 }
 
-/// What came.
+/// What was received.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     Message(Message),
-    /// One longer than [`MESSAGE_MAX`]; its header alone.
+    /// The header of a message that is longer than [`MESSAGE_MAX`]; the rest is skipped.
     TooLong(Message),
 }
 
@@ -81,16 +82,16 @@ pub(crate) struct Link {
     stream: UnixStream,
     state: LinkState,
     input: Vec<u8>,
-    /// Bytes still to be passed over: the rest of a message that was too long.
+    /// How many bytes are still to be skipped of a message that was too long.
     skip: usize,
     output: Vec<u8>,
     sent: usize,
     /// When the bus is late: with the greeting, or with taking what waits to go out.
     late: Option<Instant>,
     has_ended: bool,
-    /// A turn ended with work left.
+    /// The last turn ended at its limit, with input left.
     more: bool,
-    /// A turn ended because too much waited to go out; what came before may be there still.
+    /// The last turn ended because too much output waited; received messages may still be in the buffer.
     held: bool,
 }
 
@@ -101,11 +102,12 @@ impl Link {
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         match connect(&socket, address) {
             Ok(()) => {}
-            // Others wait in front: later.
+            // The bus has too many waiting connections: try again later.
             Err(Errno::AGAIN) => return Err(ErrorKind::WouldBlock.into()),
             Err(error) => return Err(error.into()),
         }
-        // Who we are the bus learns from the kernel; the number is its own hexadecimal text.
+        // The bus learns from the kernel which user this is. The protocol wants the user id as text all the same, with
+        // each digit in hexadecimal.
         let hex: String = uid.to_string().bytes().map(|digit| format!("{digit:02x}")).collect();
         Ok(Self {
             stream: socket.into(),
@@ -134,7 +136,7 @@ impl Link {
         if self.more || (self.held && self.has_room()) { Some(Instant::ZERO) } else { self.late }
     }
 
-    /// Whether what can be dropped or sent later may go out now.
+    /// Whether there is room for messages that could also be dropped or sent later.
     pub(crate) fn has_room(&self) -> bool {
         self.waiting() < ROOM
     }
@@ -144,12 +146,12 @@ impl Link {
         self.state == LinkState::Messages
     }
 
-    /// Queues a message behind what waits to go out.
+    /// Queues a message behind the waiting output.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.output.extend(bytes);
     }
 
-    /// The next thing that came; `None`: nothing for now, or enough for this turn.
+    /// The next message; `None` when there is none for now, or the limit of this turn is reached.
     pub(crate) fn poll(&mut self, now: Instant) -> Result<Option<Incoming>, Lost> {
         self.more = false;
         self.held = false;
@@ -183,7 +185,7 @@ impl Link {
         Ok(None)
     }
 
-    /// The answer to the first line; messages follow ours to it.
+    /// Reads the answer to the first line, and ends the greeting. Messages follow.
     fn greet(&mut self, now: Instant) -> Result<(), Lost> {
         let Some(end) = self.input.iter().position(|&byte| byte == b'\n') else {
             return if self.input.len() > LINE_MAX { Err(Lost::Malformed) } else { Ok(()) };
@@ -225,7 +227,7 @@ impl Link {
         }
     }
 
-    /// Takes bytes in; false when there are none for now. At most a message and a chunk are held.
+    /// Reads some bytes; false when there are none for now. The buffer holds at most a message and a chunk.
     fn receive(&mut self) -> Result<bool, Lost> {
         let mut chunk = [0; CHUNK];
         match self.stream.read(&mut chunk) {
@@ -242,7 +244,7 @@ impl Link {
         }
     }
 
-    /// Sends what waits, as much as the bus takes.
+    /// Sends as much of the waiting output as the bus takes.
     pub(crate) fn flush(&mut self, now: Instant) -> Result<(), Lost> {
         let mut moved = false;
         while let rest @ [_, ..] = self.output.get(self.sent..).unwrap_or_default() {

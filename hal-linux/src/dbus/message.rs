@@ -1,8 +1,7 @@
-//! Messages: bytes to and from what they say.
+//! Writes and reads the messages of D-Bus.
 //!
-//! The library writes; what comes is read here. Of all that a message could hold only texts and numbers mean something
-//! to us, and the library adds up lengths that come from outside without regard to overflow, which on a processor of 32
-//! bits ends in a panic.
+//! Messages are written with the library, but read by code of our own: the library adds up received lengths without
+//! checking for overflow, which can panic on a 32-bit processor, and only texts and numbers have to be read here.
 
 use std::borrow::Cow;
 
@@ -10,13 +9,13 @@ use zbus::wire::serialized::{Context, Data};
 use zbus::wire::{Endian, to_bytes};
 use zbus::{ObjectPath, Variant};
 
-/// Longest message that is taken in, in bytes: a control map has at most 4 KiB, all else is short.
+/// Longest message that is read, in bytes. The longest ones hold a control map, which has at most 4 KiB.
 pub(crate) const MESSAGE_MAX: usize = 16 * 1024;
 
-/// What no bus delivers: the specification's limit.
+/// The specification's limit: no bus delivers a longer message.
 const SPECIFIED_MAX: u64 = 128 * 1024 * 1024;
 
-/// The part of every message that says how long it is.
+/// Length of the fixed part of every message, which holds the lengths of the others.
 const FIXED: usize = 16;
 
 const VERSION: u8 = 1;
@@ -110,7 +109,7 @@ impl Value<'_> {
     }
 }
 
-/// Bytes that are no message: whoever sent them cannot be followed any further.
+/// The received bytes are no message, so that the beginning of the next message cannot be found either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
@@ -124,7 +123,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// `None`: too few bytes yet to say it.
+    /// `None` while there are too few bytes to tell.
     pub(crate) fn find(bytes: &[u8]) -> Result<Option<Self>, Malformed> {
         let Some(&[endian, _, _, version, b0, b1, b2, b3, _, _, _, _, f0, f1, f2, f3]) =
             bytes.first_chunk::<FIXED>()
@@ -175,8 +174,8 @@ impl Message {
         }
     }
 
-    /// The message in `bytes`: one that [`Frame::find`] measured, or the header of one. `None`: to be passed over, as it
-    /// is of a kind, or has header fields of a type, that does not exist (yet).
+    /// The message in `bytes`: one that [`Frame::find`] measured, or the header of one. `None`: to be passed over, as
+    /// it is of a kind, or has header fields of a type, that does not exist (yet).
     pub(crate) fn decode(bytes: &[u8]) -> Result<Option<Self>, Malformed> {
         let frame = Frame::find(bytes)?.ok_or(Malformed)?;
         let (head, body) = bytes.split_at_checked(frame.header).ok_or(Malformed)?;

@@ -146,7 +146,8 @@ fn what_does_not_exist_yet_is_passed_over() {
     assert_eq!(Message::decode(&wrong), Err(Malformed), "a path is no list");
 }
 
-/// Every byte of a message changed to every kind of trouble, and thousands of heavier changes: an answer, never a panic.
+/// Every byte of a message changed to every kind of trouble, and thousands of heavier changes: an answer, never a
+/// panic.
 #[test]
 fn no_bytes_make_it_panic() {
     let seeds =

@@ -1,6 +1,6 @@
 //! D-Bus: names on the system bus, calls from other programs, signals to them.
 //!
-//! The bus is a guest here: it may be missing, come late, go and return, and none of that is the daemon's trouble
+//! The daemon works with or without a bus: it may be missing, start late, stop and return
 //! (L1). Who calls is asked of the bus before a call that needs root is handed on (L2). Names are not
 //! queued for and not taken away from others (L3).
 
@@ -23,14 +23,14 @@ use message::{BUS, Message, MessageKind};
 pub use address::DEFAULT;
 pub use message::{Body, Value};
 
-/// Between attempts to connect, and to get a name: doubling from the first to the second.
+/// Time between attempts to connect, or to get a name: it doubles from the shortest to the longest.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How long the bus has to answer a question of ours.
+/// How long the bus may take to answer a call of ours.
 const PATIENCE: Duration = link::PATIENCE;
 
-/// Calls whose caller the bus is being asked about. One more is refused.
+/// Most calls that may wait for the bus to tell who made them. A further call is refused.
 const CALLS: usize = 16;
 
 /// Messages that one turn carries out.
@@ -96,20 +96,20 @@ pub struct Bus {
     /// When to connect next, while there is no connection, and how long the attempt after that waits.
     retry: Option<Instant>,
     wait: Duration,
-    /// It was said that there is no bus.
+    /// Whether the log already says that there is no bus.
     is_missed: bool,
-    /// The user who was refused last.
+    /// The user whose call was refused last, so that a repetition is logged at a lower level.
     refused: Option<u32>,
     /// A turn ended with messages left.
     more: bool,
 }
 
-/// A name that is to be ours.
+/// A name that this process wants to own on the bus.
 struct Name {
     name: &'static str,
     state: NameState,
     wait: Duration,
-    /// It was said that somebody else has it.
+    /// Whether the log already says that another process owns the name.
     is_missed: bool,
 }
 
@@ -117,7 +117,7 @@ struct Name {
 enum NameState {
     Asked(u32, Instant),
     Ours,
-    /// It is asked for then.
+    /// When to ask the bus for the name next.
     Later(Instant),
 }
 
@@ -129,7 +129,7 @@ struct Asked {
 }
 
 impl Bus {
-    /// Not connected yet: that begins with the first [`Self::poll`]. `address`: see [`DEFAULT`].
+    /// Does not connect yet: the first [`Self::poll`] does. `address`: see [`DEFAULT`].
     ///
     /// # Errors
     /// Text for people.
@@ -156,14 +156,14 @@ impl Bus {
         })
     }
 
-    /// Adds what the next poll would use up.
+    /// Adds the descriptors that the next poll would read from or write to.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         if let Some(link) = &self.link {
             link.wants(set);
         }
     }
 
-    /// When to poll though nothing woke us.
+    /// When to poll next, even if no descriptor became ready.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let Some(link) = &self.link else { return self.retry };
@@ -180,13 +180,13 @@ impl Bus {
         names.chain(calls).chain(hello).map(Some).fold(link.deadline(), earliest)
     }
 
-    /// Whether a name is ours: signals that are sent before reach nobody who knows us by it.
+    /// Whether this process owns the name. Before that, a signal does not reach programs that listen for this name.
     #[must_use]
     pub fn owns(&self, name: &str) -> bool {
         self.names.iter().any(|ours| ours.name == name && ours.state == NameState::Ours)
     }
 
-    /// Whether what can be left out may be sent now; else too much is waiting.
+    /// Whether there is room for messages that can be left out.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.link.as_ref().is_some_and(Link::has_room)
@@ -290,7 +290,7 @@ impl Bus {
             }
         }
         self.say_hello();
-        // What was queued meanwhile.
+        // Sends the messages that were queued in this turn.
         if let Some(link) = &mut self.link {
             link.flush(now)?;
         }
@@ -382,7 +382,7 @@ impl Bus {
         match uid {
             Some(uid) if uid == 0 || uid == self.uid => return Some(call),
             Some(uid) => {
-                // One warning: whoever asks on must not fill the log.
+                // One warning for each user: repeated calls must not fill the log.
                 let level = if self.refused == Some(uid) { Level::Debug } else { Level::Warning };
                 self.refused = Some(uid);
                 self.log

@@ -1,10 +1,10 @@
-//! Dates as logs and the server want them: RFC 3339, always UTC (L6).
+//! Dates in the form that logs and the server use: RFC 3339, always UTC (L6).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const DAY: u64 = 86_400;
 
-/// `time` to the second, such as `2026-02-28T23:59:59Z`. What lies before 1970 is 1970.
+/// `time` to the second, such as `2026-02-28T23:59:59Z`. A time before 1970 is shown as the beginning of 1970.
 pub(super) fn rfc3339(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (year, month, day) = civil(seconds / DAY);
@@ -12,8 +12,8 @@ pub(super) fn rfc3339(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// Year, month and day, `days` after 1970-01-01. Counts in eras of 400 years, which all have the same length, and in
-/// years that begin in March, so that the odd month is the last one.
+/// Year, month and day, `days` after 1970-01-01. The calculation uses periods of 400 years, which all have the same
+/// length, and years that begin in March, so that the leap day is the last day of a year.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

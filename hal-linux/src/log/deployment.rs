@@ -1,7 +1,7 @@
-//! Logs of deployments: `deployments.NNNN.<id>.log`, the newest numbered 0000, five of them kept.
+//! Logs of deployments: `deployments.NNNN.<id>.log`. The newest has the number 0000, and five are kept.
 //!
-//! A line is a JSON object, written by one call. What power loss leaves of the last line is repaired when the log is
-//! sent ([`super::upload`]), never here: an old log is evidence.
+//! A line is a JSON object, written by one call. A line that a power loss cut off is repaired only in the copy that is
+//! sent ([`super::upload`]); the file itself stays as it was found, as evidence.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -13,13 +13,13 @@ use thimble_core::api::json::Escape;
 use thimble_core::hal::Level;
 use thimble_core::limits::DEPLOYMENT_ID;
 
-/// Logs kept, the current one included.
+/// How many logs are kept, the current one included.
 const KEPT: usize = 5;
 
 /// Bytes that must be free on the file system; older logs make room (CLI-81).
 const FREE: u64 = 100 * 1024;
 
-/// A log of this many bytes ends with a line that says so: a chatty script must not fill the device.
+/// Longest log, in bytes. It then ends with a line that says so: a script that prints a lot must not fill the disk.
 pub(super) const SIZE_MAX: u64 = 512 * 1024;
 
 const FULL: &str = "the deployment log is full; what follows is missing";
@@ -29,11 +29,11 @@ const FULL: &str = "the deployment log is full; what follows is missing";
 pub(super) struct DeploymentLog {
     file: File,
     size: u64,
-    /// The last line has no end: power was lost inside it, or a write was cut short.
+    /// The last line has no newline: power was lost while it was written, or a write failed half-way.
     torn: bool,
 }
 
-/// A log in the directory.
+/// A log file in the directory.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     number: u16,
@@ -85,7 +85,8 @@ impl DeploymentLog {
         Ok(Self { file, size, torn: last != [b'\n'] })
     }
 
-    /// Appends a line, or the last one. A write that fails is forgotten: the log must not stop the deployment.
+    /// Appends a line; when the log has reached its limit, the line that says so. A failed write is ignored: the log
+    /// must not stop the deployment.
     pub(super) fn write(&mut self, time: &str, level: Level, message: &str) {
         if self.size >= SIZE_MAX {
             return;
@@ -108,7 +109,8 @@ impl DeploymentLog {
     }
 }
 
-/// One entry, as it stands in the file and goes to the server. An empty text is none for the server.
+/// One entry in the form in which it is written to the file and sent to the server. The server takes an empty text for
+/// a missing one.
 pub(super) fn entry(time: &str, level: &str, message: &str) -> String {
     let message = if message.is_empty() { "(empty)" } else { message };
     let mut json = String::new();
@@ -123,7 +125,7 @@ pub(super) fn entry(time: &str, level: &str, message: &str) -> String {
     json
 }
 
-/// The file that has the log of `id`, the newest if there are several.
+/// The path of the log of `id`; the newest if there are several.
 pub(super) fn find(directory: &Path, id: &str) -> io::Result<Option<PathBuf>> {
     Ok(list(directory)?.into_iter().find(|entry| entry.id == id).map(|entry| entry.path(directory)))
 }
@@ -138,12 +140,12 @@ fn list(directory: &Path) -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// Makes the log of `id`, if there is one, number 0000, the newest others 0001 and on; removes what is too much.
-/// Says which others are left, newest first.
+/// Gives the log of `id`, if there is one, the number 0000, and the others the numbers from 0001 on, newest first.
+/// Removes logs beyond the limit. Returns the remaining others, newest first.
 fn arrange(directory: &Path, id: &str) -> io::Result<Vec<Entry>> {
     let (mut own, others): (Vec<_>, Vec<_>) = list(directory)?.into_iter().partition(|entry| entry.id == id);
     let mut left = Vec::new();
-    // From the oldest on, so that a stop in between never leaves two of one number in the wrong order.
+    // The oldest is renamed first. If this stops half-way, the order of the files by number is still right.
     for (at, entry) in others.into_iter().enumerate().rev() {
         let path = entry.path(directory);
         if at + 1 >= KEPT {
@@ -164,7 +166,7 @@ fn arrange(directory: &Path, id: &str) -> io::Result<Vec<Entry>> {
     Ok(left)
 }
 
-/// Removes the oldest of `others` until there is room, and fails when there is none even then.
+/// Removes the oldest of `others` until enough bytes are free; fails when removing all of them is not enough.
 fn make_room(directory: &Path, mut others: Vec<Entry>, free: impl Fn() -> io::Result<u64>) -> io::Result<()> {
     while free()? < FREE {
         let oldest = others.pop().ok_or(io::ErrorKind::StorageFull)?;

@@ -1,4 +1,4 @@
-//! The log: logfmt lines on standard error or in a file, and beside them the log of the running deployment.
+//! The log: lines in logfmt on standard error or in a file, and a second log of the running deployment.
 
 mod date;
 mod deployment;
@@ -17,12 +17,12 @@ use deployment::DeploymentLog;
 use thimble_core::hal::{Level, Log};
 use thimble_core::text::{MARK, floor_char_boundary};
 
-/// Longest message in bytes, before escaping; a longer one is cut with a mark. A line of script output with its
-/// prefix fits many times over.
+/// Longest message in bytes, before escaping. A longer one is cut, and a mark shows that. A line of script output is
+/// much shorter.
 pub const MESSAGE_MAX: usize = 4096;
 
-/// The log of the process. Never fails, and waits only a moment for a reader that does not read: its lines are then
-/// dropped, and how many there were is said as soon as there is room again.
+/// The log of the process. Logging never fails. If the reader of standard error does not read, the client waits a
+/// moment and then drops lines; as soon as there is room again, a line says how many were dropped.
 #[derive(Debug)]
 pub struct Logger {
     level: Level,
@@ -34,7 +34,7 @@ pub struct Logger {
 }
 
 impl Logger {
-    /// Logs to standard error what is at least `level`. Deployment logs go to the directory `deployment_logs`.
+    /// Logs messages of at least `level` to standard error. Logs of deployments go to the directory `deployment_logs`.
     #[must_use]
     pub fn new(level: Level, deployment_logs: &Path) -> Self {
         let deployment_logs = deployment_logs.to_owned();
@@ -48,18 +48,18 @@ impl Logger {
         }
     }
 
-    /// Logs to `path` in the place of standard error; what is in that file is gone.
+    /// Logs to the file `path` instead of standard error. The file is truncated.
     pub fn to_file(&mut self, path: &Path) -> io::Result<()> {
         self.outlet = Outlet::create(path)?;
         Ok(())
     }
 
-    /// Changes the level, as the configuration may ask.
+    /// Changes the level.
     pub fn set_level(&mut self, level: Level) {
         self.level = level;
     }
 
-    /// Changes the directory of deployment logs, as the configuration may ask.
+    /// Changes the directory for the logs of deployments.
     pub fn set_deployment_logs(&mut self, directory: &Path) {
         directory.clone_into(&mut self.deployment_logs);
     }
@@ -73,7 +73,8 @@ impl Logger {
                 self.dropped = 0;
             }
         }
-        // One write a line, so that lines of several processes do not mix. There is nobody to tell of a failure.
+        // Each line is one write, so that the lines of several processes do not mix. A failure cannot be reported
+        // anywhere.
         if self.dropped > 0 || self.outlet.write(line(level, time, message).as_bytes()).is_err() {
             self.dropped = self.dropped.saturating_add(1);
         }
@@ -119,14 +120,14 @@ impl Log for Logger {
     }
 }
 
-/// The level of this name, as `--log-level` and `DaemonLogLevel` have it.
+/// The level with this name, as `--log-level` and `DaemonLogLevel` spell it.
 #[must_use]
 pub fn level_of(name: &str) -> Option<Level> {
     use Level::{Debug, Error, Fatal, Info, Trace, Warning};
     [Trace, Debug, Info, Warning, Error, Fatal].into_iter().find(|level| level.name() == name)
 }
 
-/// At most [`MESSAGE_MAX`] bytes of `message`, cut between two characters and marked.
+/// `message`, cut to at most [`MESSAGE_MAX`] bytes between two characters; a mark shows the cut.
 fn bounded(message: fmt::Arguments<'_>) -> String {
     struct Bounded(String);
     impl fmt::Write for Bounded {
@@ -150,7 +151,7 @@ fn bounded(message: fmt::Arguments<'_>) -> String {
     text
 }
 
-/// Nothing of `text` ends the line, the quotes, or moves a terminal.
+/// Escapes everything in `text` that would end the line or the quotes, or control a terminal.
 fn escape(text: &str, line: &mut String) {
     for c in text.chars() {
         match c {
@@ -158,7 +159,8 @@ fn escape(text: &str, line: &mut String) {
             '\n' => line.push_str("\\n"),
             '\r' => line.push_str("\\r"),
             '\t' => line.push_str("\\t"),
-            // Separators of lines, and marks that turn the direction of writing, are controls in all but name.
+            // Unicode does not class these line separators and direction marks as control characters, but they act as
+            // such.
             c if c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
                 // Writing into a `String` cannot fail.
                 let _ = write!(line, "\\u{:04x}", u32::from(c));

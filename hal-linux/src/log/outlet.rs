@@ -1,4 +1,4 @@
-//! Where lines go that must not hold the client up: a reader that has stopped reading gets no more of them.
+//! Writes lines without ever blocking the client: if the reader has stopped reading, lines are dropped.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Stderr, Stdout};
@@ -15,23 +15,25 @@ use thimble_core::time::{Duration, Instant};
 use crate::clock::BootClock;
 use crate::wait::PollSet;
 
-/// How long a text waits for room, anew whenever some of it went. A reader that is only slow has made some by then.
+/// How long a write waits for room; the time starts again whenever some bytes were written. A reader that is only slow
+/// has made room by then.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long a text may take in all: a slow serial line needs seconds for a screenful.
+/// How long a write may take in all: a slow serial line needs seconds for a screenful.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// A descriptor for lines. It may be a pipe, a terminal or a socket that others write to as well, so its flags stay
-/// as they are: before each write, poll(2) says whether there is room for [`PIPE_BUF`] bytes. Files and other devices
-/// do not wait for a reader, and some, like `/dev/kmsg`, never say that there is room.
+/// A descriptor that lines are written to. It may be a pipe, a terminal or a socket that other processes write to as
+/// well, so it is not made non-blocking: before each write, poll(2) tells whether there is room for [`PIPE_BUF`] bytes.
+/// Files and other devices are written without asking: they have no reader to wait for, and some, such as `/dev/kmsg`,
+/// never report that there is room.
 #[derive(Debug)]
 pub struct Outlet {
     to: To,
-    /// It may have to be read by somebody before there is room.
+    /// Whether a reader may have to make room before a write.
     has_reader: bool,
-    /// The last text found no room in time: the next does not wait.
+    /// The last write found no room in time. The next one does not wait for room.
     is_full: bool,
-    /// The front of a line was written and its end was not.
+    /// The beginning of a line was written, but not its end.
     is_torn: bool,
 }
 
@@ -55,18 +57,20 @@ impl Outlet {
         Self::shared(To::Stderr(io::stderr()))
     }
 
-    /// A file; what is in it is gone. A FIFO needs no reader yet: it keeps what it has room for.
+    /// Opens and truncates a file. It may be a FIFO without a reader: lines go into it as long as it has room.
     pub fn create(path: &Path) -> io::Result<Self> {
         let is_fifo = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
         let mut options = OpenOptions::new();
-        // Opening a FIFO for reading as well does not wait, and a reader that goes may come back.
+        // A FIFO is opened for reading as well: then opening does not wait for a reader, and writing does not fail
+        // when the reader goes away for a while.
         options.write(true).read(is_fifo).create(!is_fifo).truncate(!is_fifo);
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
         let file = options.custom_flags(flags.cast_signed()).open(path)?;
         Ok(Self::new(To::File(file)))
     }
 
-    /// A terminal has room for less than it is given, and would then block: it is opened once more, for this alone.
+    /// A terminal reports room even when a whole line does not fit, and would then block. So it is opened a second
+    /// time, non-blocking, for this outlet alone.
     fn shared(to: To) -> Self {
         let outlet = Self::new(to);
         let fd = outlet.fd();
@@ -91,16 +95,16 @@ impl Outlet {
         outlet
     }
 
-    /// Writes a whole number of lines, or fails: with [`io::ErrorKind::TimedOut`] when there was no room for long
-    /// enough, and at once as long as there is none after that.
+    /// Writes one or more whole lines. Fails with [`io::ErrorKind::TimedOut`] when there was no room for too long, and
+    /// after that fails at once until there is room again.
     pub fn write(&mut self, text: &[u8]) -> io::Result<()> {
-        // In one piece: a pipe may have a single place, whatever the length of what takes it.
+        // The text is written in one piece: a pipe may consist of a single page, which any write, however short, takes.
         if self.is_torn { self.put(&[b"\n", text].concat()) } else { self.put(text) }
     }
 
     fn put(&mut self, text: &[u8]) -> io::Result<()> {
         let begun = BootClock.now();
-        // Of what was full last time nothing is waited for.
+        // If there was no room the last time, this write does not wait.
         let mut until = if self.is_full { begun } else { begun + PATIENCE };
         let mut rest = text;
         while !rest.is_empty() {
@@ -116,7 +120,7 @@ impl Outlet {
                     until = earlier(BootClock.now() + PATIENCE, begun + LONGEST);
                 }
                 Err(Errno::INTR) => {}
-                // Somebody else was quicker, or the descriptor does not wait by itself.
+                // Another process took the room, or the descriptor is non-blocking.
                 Err(Errno::AGAIN) if now < until => {}
                 Err(errno) => {
                     self.is_torn |= rest.len() < text.len();

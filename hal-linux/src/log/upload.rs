@@ -1,4 +1,4 @@
-//! The log of a failed deployment, as it is sent to the server: always valid, always within the server's limit.
+//! Prepares the log of a failed deployment for the server: always valid JSON, always within the server's limit.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -19,7 +19,7 @@ pub const BODY_MAX: usize = 1_000_000 - 256;
 const HEAD: &str = "{\"messages\":[";
 const TAIL: &str = "]}";
 
-/// Longest `level` and `message` taken over; more is no line of ours.
+/// Longest `level` and `message` that are sent. Longer ones were not written by this client.
 const LEVEL_MAX: usize = 32;
 
 const DROPPED: &str = "the deployment log is too long for the server: its oldest lines are missing";
@@ -27,8 +27,8 @@ const DAMAGED: &str = "a line of the deployment log is damaged and left out";
 const HAS_DAMAGE: &str = "the deployment log has damaged lines, perhaps from a loss of power";
 const NOTHING: &str = "there is no deployment log";
 
-/// The body of the request, `{"messages":[...]}`, from the log of deployment `id` in `directory`. There is always a
-/// body: that the log is missing, damaged or too long stands in it.
+/// The body of the request, `{"messages":[...]}`, from the log of deployment `id` in `directory`. There is
+/// always a body: if the log is missing, damaged or too long, an entry in it says so.
 #[must_use]
 pub fn upload_body(directory: &Path, id: &str) -> Vec<u8> {
     let now = date::rfc3339(SystemTime::now());
@@ -41,7 +41,7 @@ pub fn upload_body(directory: &Path, id: &str) -> Vec<u8> {
     }
 }
 
-/// The end of the log, as much as can be sent; and whether something stands before it.
+/// The end of the log, as much as can be sent, and whether older lines were left out.
 fn read_end(directory: &Path, id: &str) -> io::Result<(Vec<u8>, bool)> {
     let Some(path) = find(directory, id)? else { return Ok((Vec::new(), false)) };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -57,10 +57,10 @@ fn read_end(directory: &Path, id: &str) -> io::Result<(Vec<u8>, bool)> {
     Ok((log, start > 0))
 }
 
-/// Makes valid entries of whatever `log` holds. `cut`: older lines were left out already.
+/// Turns the lines of `log` into valid entries. `cut` says that older lines were left out already.
 fn body(log: &[u8], cut: bool, now: &str) -> Vec<u8> {
     let lines = || log.split(|&b| b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-    // Before the first good line only that line's own time is known.
+    // A damaged line gets the time of the line before it; those before the first good line get the time of that one.
     let mut time = lines().find_map(good_entry).map_or_else(|| now.to_owned(), |(_, time)| time);
     let mut entries = Newest::new(cut);
     let first_time = time.clone();
@@ -89,7 +89,7 @@ fn body(log: &[u8], cut: bool, now: &str) -> Vec<u8> {
     entries.into_body()
 }
 
-/// The entry and its time, written anew (never patched), if `line` is one that the server accepts.
+/// The entry and its time, if `line` is one that the server accepts. The entry is always written anew from its parts.
 fn good_entry(line: &[u8]) -> Option<(String, String)> {
     let value = Value::parse(line).ok()?;
     let text = |name| Some(value.member(name).ok()??.as_str()?.to_string());
@@ -98,17 +98,17 @@ fn good_entry(line: &[u8]) -> Option<(String, String)> {
     good.then(|| (entry(&time, &level, &message), time))
 }
 
-/// As many of the newest entries as fit, with room for what is put before them.
+/// As many of the newest entries as fit together with the entries that may be put before them.
 struct Newest {
     front: Vec<String>,
     newest: VecDeque<String>,
-    /// Bytes of `newest`, a comma behind each.
+    /// The length of `newest` in bytes, with a comma after each entry.
     length: usize,
     dropped: bool,
 }
 
 impl Newest {
-    /// The two entries that may stand in front, with their commas.
+    /// Room for the two entries that may be put in front, with their commas.
     const RESERVE: usize = 512;
 
     fn new(dropped: bool) -> Self {

@@ -1,5 +1,5 @@
-//! How much of a payload file is stored for sure: a small record beside the work tree, for a download that goes on
-//! after a restart.
+//! The mark: a small record beside the work tree that says how much of a payload file is durably stored, so that a
+//! download can go on after a restart.
 //!
 //! ```text
 //! mark = format:u8  length:u64  sum:32  whole:32  name  crc:u32        numbers little endian
@@ -14,14 +14,14 @@ const FORMAT: u8 = 1;
 /// Longest mark: the name has at most 255 bytes.
 pub(crate) const MARK_MAX: usize = 512;
 
-/// The record.
+/// What the record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// Of the file, or of what else holds the bytes.
+    /// The name of the payload file, or of the slot that holds the bytes.
     pub(crate) name: String,
-    /// So many bytes are stored, and their SHA-256.
+    /// How many bytes are stored, and their SHA-256.
     pub(crate) stored: Stored,
-    /// The SHA-256 of the whole file, by the manifest that was verified then.
+    /// The SHA-256 of the whole file, from the manifest that was verified when the download began.
     pub(crate) whole: [u8; 32],
 }
 
@@ -36,7 +36,7 @@ impl Mark {
         bytes
     }
 
-    /// Any bytes are either a whole mark or none.
+    /// Reads a mark; `None` unless the bytes are exactly one undamaged mark.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (body, crc) = bytes.split_last_chunk::<4>()?;
         if crc32fast::hash(body).to_le_bytes() != *crc {
@@ -51,7 +51,7 @@ impl Mark {
         Some(Self { name, stored, whole: *whole })
     }
 
-    /// Whether this is a part of the file of this name, length and digest.
+    /// Whether the stored bytes are a part of the file with this name, length and digest.
     pub(crate) fn fits(&self, name: &str, size: u64, whole: Option<[u8; 32]>) -> bool {
         self.name == name && self.stored.length <= size && Some(self.whole) == whole
     }

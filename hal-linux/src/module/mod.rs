@@ -32,10 +32,12 @@ use crate::process::{Options, Process, Stdout, log_output};
 use crate::trust::{Untrusted, check_program};
 use crate::wait::PollSet;
 
-/// Bytes of output logged per call and stream: more than any sane module says, less than a log cannot hold.
+/// Most bytes of output that are logged per call and stream: more than a working module prints, and little enough for
+/// the log.
 const OUTPUT: usize = 1024 * 1024;
 
-/// A part of a file that is worth two flushes and a small write: what a restart costs of the network at most.
+/// How many bytes are received between two marks. A mark costs two flushes and a small write; after a restart at most
+/// this much is downloaded again.
 pub(crate) const MARK_EVERY: u64 = 4 * 1024 * 1024;
 
 /// Runs update modules and streams payloads to them.
@@ -44,9 +46,9 @@ pub struct Modules {
     tree: Tree,
     log: SharedLog,
     selected: Option<String>,
-    /// The next file must have this digest.
+    /// The digest that the next file must have.
     expected: Option<[u8; 32]>,
-    /// What an earlier process stored of a file.
+    /// What an earlier process stored of a payload file.
     kept: Option<Mark>,
     current: Current,
     note: Option<Rc<Note>>,
@@ -54,7 +56,7 @@ pub struct Modules {
 
 enum Current {
     Nothing,
-    /// `Cleanup` without a work tree: it ran before.
+    /// `Cleanup` was called and there is no work tree: an earlier `Cleanup` has removed it.
     AlreadyClean,
     Call {
         process: Process,
@@ -79,13 +81,13 @@ impl Modules {
         })
     }
 
-    /// What is started is noted there.
+    /// Every started module is written to this note.
     #[must_use]
     pub fn noted(self, note: Option<Rc<Note>>) -> Self {
         Self { note, ..self }
     }
 
-    /// Adds what the next poll would use up.
+    /// Adds the descriptors that the next poll would read from or write to.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         match &self.current {
             Current::Call { process, .. } => process.wants(set),
@@ -94,7 +96,7 @@ impl Modules {
         }
     }
 
-    /// Whether something of this name is in the module directory, or might be.
+    /// Whether the module directory has an entry of this name. True also if that cannot be found out.
     #[must_use]
     pub fn has(&self, payload_type: &str) -> bool {
         match fs::symlink_metadata(self.dir.join(payload_type)) {
@@ -162,7 +164,7 @@ impl UpdateModule for Modules {
         }
         let payload_type = self.selected.as_deref().ok_or(ModuleError::NotSelected(call))?;
         let program = self.check(payload_type)?;
-        // No link, and a directory.
+        // An error if the tree is a link or no directory.
         self.tree.open().map_err(io_error("open", self.tree.path()))?;
         let is_download = matches!(call, Call::Download | Call::DownloadWithFileSizes);
         if is_download {
@@ -292,15 +294,15 @@ impl PayloadSink for Modules {
 pub enum ModuleError {
     /// The payload type cannot be the name of a module.
     PayloadType(String),
-    /// The module is missing, or must not or cannot be run.
+    /// The module is missing, or fails the check of owner and mode.
     Untrusted { payload_type: String, untrusted: Untrusted },
-    /// A call without a module, because selecting it failed.
+    /// A module was to be called although selecting it had failed.
     NotSelected(Call),
-    /// A call without a work tree.
+    /// A module was to be called, and there is no work tree.
     NoTree { call: Call, path: PathBuf },
-    /// The name of a payload file is not plain.
+    /// The name of a payload file cannot be a file name.
     FileName(String),
-    /// A payload file has not the length it was announced with.
+    /// A payload file does not have the length that the artifact announced.
     Size(String),
     /// The module ended when it should not have.
     Ended { module: String, exit: Exit, when: &'static str },
@@ -308,9 +310,9 @@ pub enum ModuleError {
     StoppedReading { module: String, what: String },
     /// A payload file is larger than what is free where it has to go.
     Space { path: PathBuf, needed: u64, free: u64 },
-    /// A call without the one that must come before it.
+    /// A call came out of order.
     Order,
-    /// The operating system refused.
+    /// The operating system reported an error.
     Io { doing: &'static str, path: PathBuf, error: io::Error },
 }
 
@@ -340,7 +342,7 @@ impl fmt::Display for ModuleError {
             }
             Self::FileName(name) => write!(f, "\"{name}\" cannot be the name of a payload file"),
             Self::Size(name) => write!(f, "payload file {name} has not the length the artifact says"),
-            // The time matters only to a module that thinks it was right.
+            // When it ended helps only the author of a module that ended with success too early.
             Self::Ended { module, exit, .. } if !exit.is_success() => write!(f, "{module} ended with {exit}"),
             Self::Ended { module, exit, when } => write!(f, "{module} ended {when} ({exit})"),
             Self::StoppedReading { module, what } => {

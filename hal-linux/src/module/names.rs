@@ -1,8 +1,8 @@
-//! Names out of an artifact that become paths on the device.
+//! Checks names that come out of an artifact and become parts of paths on the device.
 
 use thimble_core::limits;
 
-/// Longest file name, in bytes: that of the file systems.
+/// Longest file name, in bytes: the limit of Linux's file systems.
 const FILE_NAME: usize = 255;
 
 /// One plain path component (A1).

@@ -9,8 +9,8 @@
 //!        +--module exits 0 and never read stream-next--> Files <--> File                          done
 //! ```
 //!
-//! Opening a FIFO for writing fails until there is a reader, which no descriptor announces: it is tried again
-//! by deadline. The module's own output is taken whenever we wait, so that it can always go on.
+//! Opening a FIFO for writing fails as long as it has no reader, and no descriptor reports when one comes: the client
+//! tries again at intervals. The module's own output is read during every wait, so that a full pipe never stops it.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Seek};
@@ -30,8 +30,8 @@ use crate::SharedLog;
 use crate::process::{Process, log_output};
 use crate::wait::{Backoff, PollSet};
 
-/// From this size on a file gets a large pipe. A smaller file keeps the kernel's 64 KiB: what a module leaves
-/// unread is only noticed when it does not fit in the pipe.
+/// Files of at least this size get a large pipe. Smaller files keep the kernel's 64 KiB, because a module that does not
+/// read a file to its end is only noticed when the rest does not fit into the pipe.
 const LARGE_FILE: u64 = 4 * 1024 * 1024;
 const LARGE_PIPE: usize = 1024 * 1024;
 
@@ -39,18 +39,18 @@ const LARGE_PIPE: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Download {
     process: Process,
-    /// Module and call, for people.
+    /// The payload type and the call, for messages.
     name: String,
     with_sizes: bool,
     exit: Option<Exit>,
-    /// The module has opened `stream-next`: from then on it must read all there is.
+    /// The module has opened `stream-next`. A module that has done so must read all files.
     has_read: bool,
     delivery: Delivery,
     retry: Backoff,
-    /// What an earlier process stored of a file, until that file comes.
+    /// What an earlier process stored of a file; taken when that file begins.
     kept: Option<Mark>,
-    /// The last poll was pending. Only then is there anything to wait for: while the client waits for the
-    /// network, nobody would take what the module's descriptors announce.
+    /// The last poll was pending. Only then are descriptors waited for: while the client waits for the network instead,
+    /// nothing would read what they report, and the main loop would spin.
     waiting: bool,
 }
 
@@ -75,10 +75,11 @@ enum Delivery {
         file: String,
         size: u64,
         left: u64,
-        /// What `to` had in it, not read yet.
+        /// What `to` held at the beginning, as long as it was not read back.
         stored: Option<Stored>,
     },
-    /// Keeps the FIFO open until the module has ended: an end of file would look like a complete file.
+    /// The download was given up. The FIFO stays open until the module has ended: if it were closed, the module would
+    /// see an end of file and take the file for complete.
     Aborted {
         _fifo: Option<OwnedFd>,
     },
@@ -130,12 +131,12 @@ impl Download {
         self.note(poll)
     }
 
-    /// The end of the module's process, after [`Download::abort`].
+    /// Waits for the module's process to end, after [`Download::abort`].
     pub(super) fn poll_exit(&mut self, now: Instant, on: &On<'_>) -> Poll<Exit> {
         let poll = self.drive(now, on).map_or(Poll::Pending, Poll::Ready);
         if poll.is_ready() {
             self.delivery = Delivery::Aborted { _fifo: None };
-            // At the latest `Cleanup` removes them with the tree.
+            // If this fails, `Cleanup` removes them together with the tree.
             let _ = on.tree.remove_streams();
         }
         self.note(poll)
@@ -208,8 +209,8 @@ impl Download {
         }
     }
 
-    /// Waits for a reader of `stream-next`. Ready without one when the module has ended well and never read
-    /// it: files are stored from then on.
+    /// Waits for a reader of `stream-next`. Ready with `None` when the module has ended with success without opening
+    /// it: from then on the client stores the files in `files/`.
     fn next_reader(&mut self, now: Instant, on: &On<'_>) -> Result<Poll<Option<OwnedFd>>, ModuleError> {
         if let Some(exit) = self.drive(now, on) {
             if !exit.is_success() || self.has_read {
@@ -232,12 +233,13 @@ impl Download {
         Ok(Poll::Ready(Some(next)))
     }
 
-    /// Makes the FIFO of the file, then tells the module of it: in this order, or it could race ahead of us.
+    /// Makes the FIFO of the file and then tells the module its name. In the other order the module could try to open
+    /// the FIFO before it exists.
     fn announce(&self, next: &OwnedFd, file: &str, size: u64, on: &On<'_>) -> Result<(), ModuleError> {
         on.tree.make_stream(file).map_err(on.error("create the stream of a file in", Some(file)))?;
         let line =
             if self.with_sizes { format!("streams/{file} {size}\n") } else { format!("streams/{file}\n") };
-        // Shorter than PIPE_BUF and the pipe is empty: all of it or an error.
+        // The line is shorter than PIPE_BUF and the pipe is empty, so the write takes all of it or fails.
         match rustix::io::write(next, line.as_bytes()) {
             Ok(n) if n == line.len() => Ok(()),
             Ok(_) | Err(Errno::PIPE) => Err(self.stopped_reading(STREAM_NEXT)),
@@ -260,7 +262,7 @@ impl Download {
             return Poll::Pending;
         };
         if size >= LARGE_FILE {
-            // Only makes it faster; the limit of pipes may be lower.
+            // A larger pipe is only faster. The call fails where the system's limit is lower, which does not matter.
             let _ = fcntl_setpipe_size(&fifo, LARGE_PIPE);
         }
         self.retry = Backoff::default();
@@ -282,7 +284,8 @@ impl Download {
             Some(to) => to,
             None => {
                 stored = None;
-                // Before the first byte: others need this file system too.
+                // Checked before the first byte, so that an artifact that does not fit never fills a file system that
+                // others use too.
                 let free = free_space(dir).map_err(on.error("look at the space for", Some(file)))?;
                 if let Some(free) = free.filter(|&free| size > free) {
                     let path = on.tree.file_path(file);
@@ -331,7 +334,7 @@ impl Download {
 
     pub(super) fn mark(&self, sum: &[u8; 32], on: &On<'_>) -> Result<(), ModuleError> {
         let (Delivery::File { to, file, size, left, .. }, Some(whole)) = (&self.delivery, on.whole) else {
-            // A module that takes the streams gets all of them again.
+            // A module that reads streams gets all files again after a restart, so there is nothing to mark.
             return Ok(());
         };
         to.sync_data().map_err(on.error("flush", Some(file)))?;
@@ -394,7 +397,7 @@ impl Download {
             Delivery::File { left: 0, dir, .. } => self.delivery = Delivery::Files { dir },
             delivery @ (Delivery::Streaming { .. } | Delivery::File { .. }) => {
                 let error = ModuleError::Size(delivery.file().unwrap_or_default().to_owned());
-                // Not closed: see `Delivery::Aborted`.
+                // The FIFO stays open: see `Delivery::Aborted`.
                 self.delivery = delivery;
                 return Err(error);
             }
@@ -414,7 +417,7 @@ impl Download {
         if matches!(self.delivery, Delivery::Between) {
             match self.next_reader(now, on)? {
                 Poll::Pending => return Poll::Pending,
-                // Closed unwritten: an empty entry is the end.
+                // `stream-next` is closed without a line in it, which tells the module that all files were sent.
                 Poll::Ready(Some(next)) => {
                     drop(next);
                     self.delivery = Delivery::Told;
@@ -440,7 +443,7 @@ impl Download {
         Poll::Ready(on.tree.flush().map_err(on.error("flush", None)))
     }
 
-    /// Takes the module's output and looks whether it has ended.
+    /// Reads the module's output and returns how the module ended, once it has.
     fn drive(&mut self, now: Instant, on: &On<'_>) -> Option<Exit> {
         if self.exit.is_none()
             && let Poll::Ready(exit) = self.process.poll(now, &mut log_output(on.log, &self.name))
@@ -473,11 +476,11 @@ impl Delivery {
     }
 }
 
-/// What a download works on.
+/// What a download uses besides its own state.
 pub(super) struct On<'a> {
     pub(super) tree: &'a Tree,
     pub(super) log: &'a SharedLog,
-    /// The digest of the file at hand, by the manifest.
+    /// The digest of the current file, from the manifest.
     pub(super) whole: Option<[u8; 32]>,
 }
 

@@ -9,15 +9,15 @@
 //!   files/                    payload files, only if the module did not stream
 //! ```
 //!
-//! Beside it, in a Download that may go on after a restart:
+//! Beside the tree, during a Download that can go on after a restart:
 //!
 //! ```text
 //! <datastore>/modules/v3/payloads/0000/
-//!   mark                      how much of which file is stored for sure
+//!   mark                      how much of which file is durably stored
 //!   stored                    that file, while a new tree is built
 //! ```
 //!
-//! Every way into it goes by directory handles that follow no link below the datastore directory.
+//! The tree is only entered through directory handles; below the datastore directory no link is followed.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -35,7 +35,7 @@ use thimble_core::hal::TreeFacts;
 use super::mark::{MARK_MAX, Mark};
 use crate::fsat::{create_new, ensure_dir, make_dir, open_base, open_dir, remove_all};
 
-/// The only payload there can be, index 0.
+/// The directories above the tree; 0000 is the index of the payload, and an artifact has at most one.
 const PARENTS: [&str; 4] = ["modules", "v3", "payloads", "0000"];
 const TREE: &str = "tree";
 const STREAMS: &str = "streams";
@@ -52,7 +52,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// `datastore` is absolute.
+    /// The tree in `datastore`, which must be an absolute path.
     pub(crate) fn new(datastore: &Path) -> Self {
         let mut path = datastore.to_owned();
         path.extend(PARENTS);
@@ -64,18 +64,19 @@ impl Tree {
         &self.path
     }
 
-    /// Whether anything stands at its place, or might: an error of the disk is no proof that there is nothing.
+    /// Whether the tree exists. True also if that cannot be found out: an error of the disk does not prove that nothing
+    /// is there.
     pub(crate) fn exists(&self) -> bool {
         !matches!(statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT | Errno::NOTDIR))
     }
 
-    /// Deletes an earlier tree and builds a new one. Nothing is flushed: see [`Tree::flush`].
+    /// Deletes an earlier tree with its mark and builds a new one. Does not flush: see [`Tree::flush`].
     pub(crate) fn build(&self, facts: &TreeFacts<'_>) -> io::Result<()> {
         self.forget()?;
         self.rebuild(facts)
     }
 
-    /// The same, but what is marked as stored is kept.
+    /// As [`Tree::build`], but keeps the file that the mark names. Returns the mark.
     pub(crate) fn build_again(&self, facts: &TreeFacts<'_>) -> io::Result<Option<Mark>> {
         let mark = self.keep()?;
         if mark.is_none() {
@@ -109,12 +110,12 @@ impl Tree {
         Ok(())
     }
 
-    /// Everything in the tree is durable on return: one flush for all of it.
+    /// Makes everything in the tree durable, with one flush.
     pub(crate) fn flush(&self) -> io::Result<()> {
         Ok(syncfs(&self.open()?)?)
     }
 
-    /// Removes the tree. Links in it are removed, not followed.
+    /// Removes the tree and the mark. Links in the tree are removed, not followed.
     pub(crate) fn remove(&self) -> io::Result<()> {
         self.forget()?;
         match self.parent() {
@@ -124,7 +125,7 @@ impl Tree {
         }
     }
 
-    /// Whether something is kept beside the tree.
+    /// Whether a mark or a kept file is beside the tree.
     pub(crate) fn has_kept(&self) -> bool {
         self.parent().is_ok_and(|parent| {
             [MARK, MARK_NEW, STORED]
@@ -133,7 +134,7 @@ impl Tree {
         })
     }
 
-    /// What was kept goes, the mark first.
+    /// Removes the mark, and then the file that it names.
     fn forget(&self) -> io::Result<()> {
         let parent = match self.parent() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -148,8 +149,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Reads the mark, and takes the file it speaks of out of the tree. The mark may speak of something that is no
-    /// file of the tree; a file that is gone is missed when it is wanted.
+    /// Reads the mark, and moves the file that it names out of the tree. It is no error here if there is no such file:
+    /// the mark may name a slot instead, and [`Tree::adopt`] notices a file that is missing.
     fn keep(&self) -> io::Result<Option<Mark>> {
         let parent = match self.parent() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -173,7 +174,7 @@ impl Tree {
         Ok(Some(mark))
     }
 
-    /// Brings the kept file back into `files/`, cut to what is marked; `None` when it is not there or too short.
+    /// Moves the kept file back into `files/` and cuts it to the marked length; `None` when it is missing or too short.
     pub(super) fn adopt(&self, files: &OwnedFd, mark: &Mark) -> io::Result<Option<fs::File>> {
         let parent = self.parent()?;
         match renameat(&parent, STORED, files, &mark.name) {
@@ -191,7 +192,8 @@ impl Tree {
         Ok(Some(file))
     }
 
-    /// What it speaks of is durable already. Power loss leaves this mark, the one before, or none.
+    /// Writes the mark durably. The caller has made the bytes durable that it stands for. Power loss leaves this mark,
+    /// the one before, or none.
     pub(crate) fn write_mark(&self, mark: &Mark) -> io::Result<()> {
         let parent = self.parent()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -219,7 +221,7 @@ impl Tree {
         }
     }
 
-    /// Makes the FIFO of a file, which must not be there yet.
+    /// Makes the FIFO of a file, which must not exist yet.
     pub(super) fn make_stream(&self, name: &str) -> io::Result<()> {
         let streams = open_dir(self.open()?, STREAMS)?;
         Ok(mkfifoat(&streams, name, Mode::RUSR | Mode::WUSR)?)
@@ -235,17 +237,17 @@ impl Tree {
         open_fifo(open_dir(self.open()?, STREAMS)?, name)
     }
 
-    /// Opens `files/`, made if need be.
+    /// Opens `files/`, and makes the directory if it is missing.
     pub(super) fn make_files(&self) -> io::Result<OwnedFd> {
         ensure_dir(self.open()?, FILES)
     }
 
-    /// Where a stored file stands.
+    /// The path of a stored file.
     pub(super) fn file_path(&self, name: &str) -> PathBuf {
         self.path.join(FILES).join(name)
     }
 
-    /// The tree itself; an error when it is missing or no directory of ours.
+    /// Opens the tree; an error when it is missing, a link, or no directory.
     pub(crate) fn open(&self) -> io::Result<OwnedFd> {
         open_dir(self.parent()?, TREE)
     }
@@ -259,19 +261,19 @@ impl Tree {
     }
 }
 
-/// A stored payload file, which must not be there yet.
+/// Creates a payload file, which must not exist yet.
 pub(super) fn create_file(files: &OwnedFd, name: &str) -> io::Result<fs::File> {
     create_new(files, name, Mode::RUSR | Mode::WUSR)
 }
 
-/// File systems that compress: more may fit than they say.
+/// Magic numbers of file systems that compress: more bytes may fit than they report as free.
 const COMPRESSING: [u32; 5] = [0x2405_1905, 0x9123_683e, 0xf2f5_2010, 0x0000_72b6, 0x2fc1_2fc1];
 
-/// Bytes that this process may still write in the file system of a directory; `None` where nothing says so: a file system
-/// in memory without a limit, or one that compresses (UBIFS, btrfs, F2FS, JFFS2, ZFS).
+/// How many bytes this process may still write to the file system of a directory. `None` where that is not known: in a
+/// file system in memory without a limit, or in one that compresses (UBIFS, btrfs, F2FS, JFFS2, ZFS).
 pub(super) fn free_space(dir: &OwnedFd) -> io::Result<Option<u64>> {
     let space = fstatvfs(dir)?;
-    // The kernel's numbers for kinds have 32 bits, whatever type they come in.
+    // Magic numbers have 32 bits, although the field's type is wider on some architectures.
     let kind = fstatfs(dir)?.f_type as u32;
     let blocks = if geteuid().is_root() { space.f_bfree } else { space.f_bavail };
     let is_known = space.f_blocks > 0 && !COMPRESSING.contains(&kind);
@@ -282,7 +284,7 @@ fn write(dir: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
     create_new(dir, name, Mode::RUSR | Mode::WUSR)?.write_all(content)
 }
 
-/// A newline behind a value, as newer clients write it; nothing for no value (U-5).
+/// The value and a newline, as newer clients write it; empty for an empty value (U-5).
 fn with_newline(value: &str) -> Vec<u8> {
     if value.is_empty() { Vec::new() } else { format!("{value}\n").into_bytes() }
 }

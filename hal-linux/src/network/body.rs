@@ -1,4 +1,4 @@
-//! Where a body ends: by length, by chunks, or with the connection.
+//! Finds the end of a response's body: by its length, by chunks, or by the end of the connection.
 
 use super::error::BodyFault;
 
@@ -11,10 +11,10 @@ const TRAILERS: usize = 8 * 1024;
 /// How the end of a body is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// So many bytes.
+    /// The body has this many bytes.
     Length(u64),
     Chunked,
-    /// All until the peer closes.
+    /// The body ends when the peer closes the connection.
     UntilClose,
 }
 
@@ -30,23 +30,23 @@ pub(super) struct Body {
 /// What comes next on the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// At most so many bytes of the body.
+    /// Bytes of the body, at most this many.
     Data(u64),
     /// A byte between the chunks, for [`Body::mark`].
     Mark,
     End,
 }
 
-/// Between which bytes of the chunked form the reader stands.
+/// Where the reader is in the chunked form.
 #[derive(Debug)]
 enum Chunks {
     /// In the size: digits so far, number so far.
     Size(u8, u64),
-    /// Behind the size: what extensions hold is nobody's business.
+    /// After the size, in extensions, which are skipped.
     Extension(u64),
     /// The carriage return of a size line has been.
     SizeEnd(u64),
-    /// So many bytes of data to come.
+    /// In the data of a chunk: this many bytes are left.
     Data(u64),
     DataEnd,
     DataEndLf,
@@ -79,7 +79,7 @@ impl Body {
         }
     }
 
-    /// So many bytes of data were read.
+    /// Notes that this many bytes of data were read.
     pub(super) fn advance(&mut self, read: usize) {
         let read = u64::try_from(read).unwrap_or(u64::MAX);
         match (&mut self.framing, &mut self.chunks) {
@@ -94,12 +94,12 @@ impl Body {
         }
     }
 
-    /// The peer has closed. Whether that is the end, and not a loss.
+    /// Whether the body is complete if the peer closes the connection now.
     pub(super) fn may_close(&self) -> bool {
         self.framing == Framing::UntilClose
     }
 
-    /// One byte of the chunked form that is not data.
+    /// Takes one byte of the chunked form that is not data.
     pub(super) fn mark(&mut self, byte: u8) -> Result<(), BodyFault> {
         let limit =
             if matches!(self.chunks, Chunks::Trailer(_) | Chunks::TrailerLf(_)) { TRAILERS } else { LINE };

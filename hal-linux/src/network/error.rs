@@ -11,16 +11,16 @@ use super::url::UrlFault;
 use crate::file_source::FileError;
 use crate::paths::Word;
 
-/// Why a request failed. `String`s are the peer, as `host:port`.
+/// Why a request failed. A `String` holds the peer as `host:port`.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "`Display` says it")]
 pub enum NetworkError {
     Url(UrlFault),
-    /// A value that would go into a header (its name) is not made for that.
+    /// The named value holds bytes that cannot be sent in a header.
     Header(&'static str),
     Idle,
     File(FileError),
-    /// A file is only read.
+    /// A request other than a download was made to a local file.
     FileMethod,
     Lookup(String, String),
     LookupsStuck,
@@ -30,14 +30,14 @@ pub enum NetworkError {
     Closed(String, Activity),
     Tls(String, TlsFault),
     ProxyStatus(String, u16),
-    /// It wants to know who asks; the variable that names it.
+    /// The proxy asks for a user name; with the environment variable that configures the proxy.
     ProxyUser(String, &'static str),
     Head(String, HeadFault),
     Body(String, BodyFault),
     Redirect(String, RedirectFault),
 }
 
-/// What was being waited for.
+/// What the client was doing when the request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "`Display` says it")]
 pub enum Activity {
@@ -50,11 +50,11 @@ pub enum Activity {
     Body,
 }
 
-/// Why TLS was not had.
+/// Why there is no TLS connection.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "`Display` says it")]
 pub enum TlsFault {
-    /// Seconds since 1970: the certificate's, the device's.
+    /// Both times are in seconds since 1970: the certificate's and that of the device's clock.
     NotYetValid {
         not_before: u64,
         clock: u64,
@@ -65,7 +65,7 @@ pub enum TlsFault {
     },
     Name,
     UnknownIssuer,
-    /// Whoever signed it is known, but may not sign.
+    /// The certificate was signed with one that is known, but is not allowed to sign others.
     IssuerNoAuthority,
     NoRoots,
     Setup(SetupError),
@@ -112,7 +112,7 @@ pub enum RedirectFault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "`Display` says it")]
 pub enum SetupError {
-    /// The key of `mender.conf`, the file it names, and why not.
+    /// A file cannot be read: the key of `mender.conf`, the path, and the reason.
     Unreadable(&'static str, PathBuf, String),
     NoCertificate(&'static str, PathBuf),
     BadCertificate(&'static str, PathBuf),
@@ -302,7 +302,7 @@ impl hal::Error for SetupError {
     }
 }
 
-/// Seconds since 1970 as a date for people.
+/// Shows seconds since 1970 as date and time in UTC.
 struct Utc(u64);
 
 impl fmt::Display for Utc {

@@ -1,4 +1,4 @@
-//! One request and its response, on connections of its own.
+//! Performs one request and reads its response, on connections of its own.
 //!
 //! ```text
 //! Lookup -> Connect -> ProxyHandshake -> TunnelSend -> TunnelHead -> Handshake -> Send -> Head -> Body
@@ -27,7 +27,7 @@ use super::url::{Authority, Url};
 use super::{Limits, Setup};
 use crate::wait::PollSet;
 
-/// Bytes read at a time when they are not the caller's to have: heads, and what stands between chunks.
+/// Most bytes that are read at a time into the exchange's own buffer: heads, and what is between chunks.
 const PIECE: usize = 4096;
 
 #[derive(Debug)]
@@ -38,15 +38,15 @@ pub(super) struct Exchange {
     redirects: u8,
     part: Part,
     stream: Option<Stream>,
-    /// When the wait of this part is over. While the body is read: set only while bytes are waited for, so that
-    /// a caller may take any time between them.
+    /// When the time of this part is over. In the body it is set only while the exchange waits for bytes, so that the
+    /// caller may take any time before it reads on.
     deadline: Option<Instant>,
     out: Zeroizing<Vec<u8>>,
     sent: usize,
-    /// Received and not yet used, from `used` on.
+    /// Received bytes; those before `used` were used already.
     received: Vec<u8>,
     used: usize,
-    /// Bytes of heads before the one at hand (interim answers).
+    /// Total length of the heads of interim responses that came before.
     interim: usize,
     body: Body,
     head: Option<Head>,
@@ -70,15 +70,15 @@ enum Part {
 struct Connecting {
     /// The addresses not yet tried, the next one last.
     left: Vec<SocketAddr>,
-    /// What each of them has of the time limit.
+    /// The share of the time limit that each address gets.
     share: Duration,
 }
 
-/// What one step led to; `None`: it waits.
+/// The next part; `None`: this part has to wait.
 type Advance = Result<Option<Part>, NetworkError>;
 
 impl Exchange {
-    /// Begins: names are being looked up, addresses being connected to.
+    /// Begins the exchange: looks up the name or begins to connect.
     pub(super) fn start(
         setup: &Setup,
         now: Instant,
@@ -166,7 +166,7 @@ impl Exchange {
         self.deadline
     }
 
-    /// One step of the part, as far as it goes without waiting.
+    /// Goes on with the current part as far as possible without waiting.
     fn step(&mut self, setup: &Setup, now: Instant) -> Advance {
         match &mut self.part {
             Part::Lookup(lookup) => {
@@ -203,7 +203,7 @@ impl Exchange {
         })
     }
 
-    /// Tries one address after the other, each with its share of the time.
+    /// Tries to connect to one address after the other; each gets its share of the time.
     fn connect(&mut self, setup: &Setup, now: Instant) -> Advance {
         let Part::Connect(Connecting { left, share }) = &mut self.part else { return Ok(None) };
         let mut last_error = None;
@@ -251,7 +251,7 @@ impl Exchange {
         }
     }
 
-    /// The proxy, or without one the server, can be spoken to.
+    /// The connection to the proxy, or without a proxy to the server, is ready for requests.
     fn reached_first_hop(&mut self, setup: &Setup) -> Advance {
         match &self.proxy {
             Some(proxy) if self.url.is_https => {
@@ -262,7 +262,7 @@ impl Exchange {
         }
     }
 
-    /// What is sent from here on reaches the server (or the proxy that speaks for it).
+    /// The connection now leads to the server, or to a proxy that passes requests on to it.
     fn reached_server(&mut self, setup: &Setup) -> Advance {
         if self.url.is_https {
             let host = self.url.authority.host.clone();
@@ -322,7 +322,7 @@ impl Exchange {
                     self.sent += written;
                     self.deadline = Some(now + setup.limits.write);
                 }
-                // A server may answer, and stop reading, before it has the whole body: its answer counts.
+                // A server may answer and stop reading before it has the whole body. Then its answer is used.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.receive_head(setup),
                 Err(error) => {
                     return match self.receive_head(setup) {
@@ -357,11 +357,11 @@ impl Exchange {
         }
     }
 
-    /// The head is there, `len` bytes of what was received.
+    /// The head of a response is complete: the first `len` bytes of `received`.
     fn answered(&mut self, setup: &Setup, len: usize, response: ResponseHead) -> Advance {
         let status = response.head.status;
         let is_tunnel = matches!(self.part, Part::TunnelSend | Part::TunnelHead);
-        // Behind a tunnel it would be the server's own answer.
+        // A 407 that comes through a tunnel is from the server, not from the proxy.
         if let Some(proxy) = self.proxy.as_ref().filter(|_| status == 407 && is_tunnel == self.url.is_https) {
             let variable = if self.url.is_https { "https_proxy" } else { "http_proxy" };
             return Err(NetworkError::ProxyUser(proxy.authority.to_string(), variable));
@@ -404,7 +404,7 @@ impl Exchange {
         self.look_up(setup).map(Some)
     }
 
-    /// Bytes of the body; `None` when they have to be waited for.
+    /// Reads bytes of the body; `None` when none are there yet.
     fn read_body(&mut self, buf: &mut [u8]) -> Result<Option<usize>, NetworkError> {
         loop {
             let buffered = self.received.get(self.used..).unwrap_or_default();
@@ -457,7 +457,7 @@ impl Exchange {
         }
     }
 
-    /// Reads at most `most` bytes more into `received`; `None` when they have to be waited for.
+    /// Reads at most `most` more bytes into `received`; `None` when none are there yet.
     fn receive(&mut self, most: usize) -> Result<Option<usize>, NetworkError> {
         let Some(stream) = &mut self.stream else { return Err(NetworkError::Idle) };
         let mut piece = [0; PIECE];
@@ -493,7 +493,7 @@ impl Exchange {
         }
     }
 
-    /// Who is being spoken to.
+    /// The peer at the other end of the current connection.
     fn peer(&self) -> &Authority {
         match (&self.part, &self.proxy) {
             (Part::Handshake | Part::Send | Part::Head | Part::Body, _) | (_, None) => &self.url.authority,

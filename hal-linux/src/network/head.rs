@@ -1,4 +1,4 @@
-//! Heads of responses, read strictly: what two readers could read differently is refused (N26).
+//! Reads the heads of responses strictly: a head that two readers could understand differently is refused (N26).
 
 use httparse::{Header, ParserConfig, Status};
 use thimble_core::http::{ContentRange, Head, retry_after};
@@ -6,13 +6,13 @@ use thimble_core::http::{ContentRange, Head, retry_after};
 use super::body::Framing;
 use super::error::HeadFault;
 
-/// Headers of one response; more is an error.
+/// Most headers of one response; more are an error.
 const HEADERS: usize = 100;
 
-/// Longest `ETag` that is kept, in bytes; a longer one is as none.
+/// Longest `ETag` that is kept, in bytes; a longer one is ignored.
 const ETAG: usize = 256;
 
-/// 1 January 2025. A clock that says less was never set.
+/// 1 January 2025 in seconds since 1970. A clock that shows an earlier time was never set.
 const CLOCK_IS_SET: u64 = 1_735_689_600;
 
 /// A complete head.
@@ -20,19 +20,19 @@ const CLOCK_IS_SET: u64 = 1_735_689_600;
 pub(super) struct ResponseHead {
     pub(super) head: Head,
     pub(super) framing: Framing,
-    /// The strong one.
+    /// The entity tag, if it is a strong one.
     pub(super) etag: Option<String>,
     pub(super) location: Option<String>,
 }
 
-/// What stands at the front of the bytes received so far.
+/// What the bytes received so far begin with.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
     /// More bytes are needed.
     Partial,
-    /// This many bytes of an interim answer (1xx); look behind them.
+    /// The head of an interim response (1xx) of this many bytes; another head follows.
     Interim(usize),
-    /// This many bytes of head.
+    /// A complete head of this many bytes.
     Complete(usize, Box<ResponseHead>),
 }
 
@@ -56,7 +56,7 @@ pub(super) fn parse(bytes: &[u8], unix_now: u64) -> Result<Parsed, HeadFault> {
     }
     let headers = &*response.headers;
     let (framing, content_length) = framing(headers, status, minor)?;
-    // A clock that was never set says nothing about dates.
+    // Dates cannot be compared with a clock that was never set.
     let clock = (unix_now >= CLOCK_IS_SET).then_some(unix_now);
     let head = Head {
         status,
@@ -108,7 +108,7 @@ fn framing(headers: &[Header<'_>], status: u16, minor: u8) -> Result<(Framing, O
     }
 }
 
-/// `bytes first-last/size`; anything else, and what contradicts itself, is as none.
+/// Reads `bytes first-last/size`; `None` for anything else, and for numbers that contradict each other.
 fn content_range(value: &str) -> Option<ContentRange> {
     let (range, size) = value.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
@@ -123,7 +123,7 @@ fn is_strong(etag: &str) -> bool {
     etag.len() <= ETAG && inner.is_some_and(|inner| inner.bytes().all(|b| b.is_ascii_graphic() && b != b'"'))
 }
 
-/// Digits and nothing else, up to the largest number there is.
+/// Reads a number that consists of digits only and fits into 64 bits.
 fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -135,7 +135,7 @@ fn values<'a>(headers: &'a [Header<'a>], name: &'static str) -> impl Iterator<It
     headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
 }
 
-/// The value of a header that stands there exactly once and is text.
+/// The value of a header that occurs exactly once and is text.
 fn text<'a>(headers: &'a [Header<'a>], name: &'static str) -> Option<&'a str> {
     let mut values = values(headers, name);
     let value = values.next().filter(|_| values.next().is_none())?;

@@ -11,10 +11,10 @@ use super::url::Url;
 
 const USER_AGENT: &str = concat!("thimble/", env!("CARGO_PKG_VERSION"));
 
-/// What stays the same when a redirect leads elsewhere.
+/// The parts of a request that stay the same when it is redirected to another URL.
 pub(super) struct Outgoing {
     method: &'static str,
-    /// Header lines that do not depend on where the request goes.
+    /// The header lines that do not depend on the URL.
     lines: Zeroizing<String>,
     body: Vec<u8>,
     /// Redirects are followed for downloads only: requests without token and without body.
@@ -29,7 +29,7 @@ impl fmt::Debug for Outgoing {
 
 impl Outgoing {
     pub(super) fn new(request: &Request<'_>) -> Result<Self, NetworkError> {
-        // Room for all of it: growing would leave copies of the token behind.
+        // Enough room from the beginning: a growing buffer would leave copies of the token in freed memory.
         let secrets = request.token.map_or(0, str::len) + request.signature.map_or(0, str::len);
         let mut lines = Zeroizing::new(String::with_capacity(secrets + 1024));
         let mut line = |name: &'static str, prefix: &str, value: &str| {

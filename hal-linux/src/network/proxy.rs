@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::url::{Authority, Url, UrlFault, default_port, strip_scheme};
 
-/// What the environment says about proxies. The default is none.
+/// The proxies from the environment. By default there are none.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
     http: Option<Proxy>,
@@ -21,10 +21,10 @@ pub struct Proxies {
 /// One proxy.
 #[derive(Clone)]
 pub(super) struct Proxy {
-    /// TLS is spoken with the proxy itself.
+    /// Whether the connection to the proxy itself uses TLS.
     pub(super) is_https: bool,
     pub(super) authority: Authority,
-    /// Value of `Proxy-Authorization`.
+    /// The value of the header `Proxy-Authorization`.
     pub(super) authorization: Option<Arc<Zeroizing<String>>>,
 }
 
@@ -46,7 +46,7 @@ enum Exception {
     HostAndPort(Authority),
 }
 
-/// Why the environment is no good. Values are never shown: they may hold a password.
+/// Why a proxy variable cannot be used. Its value is never shown: it may hold a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "`Display` says it")]
 pub enum ProxyFault {
@@ -95,7 +95,7 @@ impl Proxies {
             (Some(_), Some(_)) => Err(ProxyFault::BothCases(lower, upper)),
             (value, None) | (None, value) => Ok(value),
         };
-        // A CGI server passes the header `Proxy:` of its client on under this name.
+        // In a CGI program this variable holds the header `Proxy:` of whoever sent the request, so it is not trusted.
         if text("HTTP_PROXY")?.is_some() && variable("REQUEST_METHOD").is_some() {
             return Err(ProxyFault::Cgi);
         }
@@ -110,7 +110,7 @@ impl Proxies {
         })
     }
 
-    /// The proxy for a request to `url`; none for this machine itself and for exceptions.
+    /// The proxy for a request to `url`; `None` for this machine itself and for the exceptions in `no_proxy`.
     pub(super) fn of(&self, url: &Url) -> Option<&Proxy> {
         let proxy = if url.is_https { self.https.as_ref()? } else { self.http.as_ref()? };
         let target = &url.authority;
@@ -129,7 +129,7 @@ impl Proxy {
             (None, Some(rest)) => (true, rest),
             (None, None) => return Err(ProxyFault::Scheme(name)),
         };
-        // A password may hold anything but an @; a host holds none.
+        // The last @ ends the password: a host holds none.
         let (user, rest) = match rest.rsplit_once('@') {
             Some((user, rest)) => (Some(user), rest),
             None => (None, rest),

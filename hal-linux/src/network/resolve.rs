@@ -1,5 +1,5 @@
-//! Name lookup. `getaddrinfo` blocks and cannot be cancelled, so it runs in a thread of its own, which says by
-//! closing a pipe that it is done. Addresses need no thread.
+//! Looks up names. `getaddrinfo` blocks and cannot be cancelled, so it runs in a thread of its own, which closes a pipe
+//! when it is done. A host that is an address needs no lookup.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -11,14 +11,14 @@ use std::thread;
 use super::error::NetworkError;
 use super::url::Authority;
 
-/// Addresses of one name that are tried.
+/// Most addresses of one name that are tried.
 const ADDRESSES: usize = 8;
 
-/// Threads that may hang in a lookup nobody waits for any more. More only come together when the resolver
-/// takes longer than the time between requests.
+/// Most threads that may hang in lookups of cancelled requests. There are more only if the resolver takes longer than
+/// the time between requests.
 const LOOKUPS: usize = 4;
 
-/// Room for what the C library puts on the stack in `getaddrinfo`.
+/// Stack size of a lookup thread: enough for the C library's `getaddrinfo`.
 const STACK: usize = 256 * 1024;
 
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
@@ -27,7 +27,7 @@ static RUNNING: AtomicUsize = AtomicUsize::new(0);
 #[derive(Debug)]
 pub(super) struct Lookup {
     answer: Receiver<io::Result<Vec<SocketAddr>>>,
-    /// At its end when the answer is there.
+    /// The reading end of the pipe: it is at its end when the answer is there.
     done: OwnedFd,
 }
 
@@ -61,7 +61,7 @@ pub(super) fn resolve(peer: &Authority, resolver: Resolver) -> Result<Resolved, 
     let (host, port) = (peer.host.clone(), peer.port);
     let lookup = move || {
         let _running = running;
-        // Nobody listens any more when the request was cancelled.
+        // Sending fails when the request was cancelled, which does not matter.
         let _ = sender.send(resolver(&host, port));
         drop(close_when_done);
     };

@@ -1,5 +1,5 @@
-//! Bytes to and from a peer, without waiting: TCP, and TLS over it as often as needed (a request through a TLS
-//! proxy to an `https` server is TLS inside TLS).
+//! A non-blocking connection to a peer: TCP, with TLS over it as often as needed (a request through a TLS proxy to an
+//! `https` server is TLS inside TLS).
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -41,7 +41,7 @@ impl Stream {
         Ok(Self::Tcp(Tcp { socket: socket.into(), wants_read: false, wants_write: false }))
     }
 
-    /// Whether the connection is made by now.
+    /// Whether the connection has been made.
     pub(super) fn poll_connected(&mut self) -> io::Result<bool> {
         let tcp = self.tcp();
         let mut fds = [PollFd::new(&tcp.socket, PollFlags::OUT)];
@@ -55,7 +55,7 @@ impl Stream {
         Ok(ready)
     }
 
-    /// TLS inside this connection.
+    /// Wraps this connection in TLS.
     pub(super) fn secured(self, connection: ClientConnection) -> Self {
         Self::Tls(Box::new(Tls { connection, below: self }))
     }
@@ -74,13 +74,13 @@ impl Stream {
         }
     }
 
-    /// Nothing is waited for until the next `read` or `write`.
+    /// Forgets what the stream waits for, until the next `read` or `write`.
     pub(super) fn rest(&mut self) {
         let tcp = self.tcp();
         (tcp.wants_read, tcp.wants_write) = (false, false);
     }
 
-    /// What the last `read` or `write` would have waited for.
+    /// Adds what the last `read` or `write` would have waited for.
     pub(super) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         match self {
             Self::Tcp(tcp) => {
@@ -142,7 +142,9 @@ impl Tls {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.flush() {
-                // What TLS itself has to say (an answer to a key update) does not hold up what is to be read.
+                // Messages of TLS itself, such as the answer to a key update, are sent when there is room; reading does
+                // not wait
+                // for that.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => done?,
             }

@@ -1,4 +1,4 @@
-//! TLS as configured: whom to trust, who we are.
+//! TLS as it is configured: which certificates are trusted, and the client's own certificate.
 //!
 //! Trusted roots and the client's certificate are read anew for every connection: a renewed one is used without a
 //! restart, and between connections they take no memory.
@@ -38,29 +38,29 @@ const BUNDLES: [&str; 6] = [
 /// Largest PEM file that is read: bundles have about 250 KiB.
 const LARGEST_PEM: u64 = 4 * 1024 * 1024;
 
-/// What TLS keeps before it is sent, in bytes: one record.
+/// Most bytes that TLS buffers before sending: one record.
 const SEND_BUFFER: usize = 16 * 1024;
 
 /// Seconds since 1970; a function so that tests can have another time.
 pub(super) type WallClock = fn() -> u64;
 
-/// The time of the system. A clock before 1970 says 1970.
+/// The system's time. A clock before 1970 counts as 1970.
 pub(super) fn wall_clock() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Who is spoken to.
+/// The kind of peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
-    /// It may ask for the client's certificate.
+    /// The server, which may ask for the client's certificate.
     Server,
-    /// The client's certificate is none of its business.
+    /// A proxy. The client's certificate is not shown to it.
     Proxy,
 }
 
 #[derive(Debug)]
 pub(super) struct TlsSetup {
-    /// Those of `ServerCertificate`.
+    /// The certificates in `ServerCertificate`.
     own_roots: Vec<CertificateDer<'static>>,
     skip_verify: bool,
     client: Option<(PathBuf, PathBuf)>,
@@ -84,7 +84,7 @@ impl TlsSetup {
         let setup =
             Self { own_roots, skip_verify: config.skip_verify, client, bundle: None, clock: wall_clock };
         if setup.client.is_some() {
-            // What does not fit together is known now too.
+            // Also reports now if certificate and key do not belong together.
             setup.client_config(Peer::Server).map_err(|fault| match fault {
                 TlsFault::Setup(error) => error,
                 TlsFault::NotYetValid { .. }
@@ -101,7 +101,7 @@ impl TlsSetup {
         Ok(setup)
     }
 
-    /// Whether servers are believed without a look at their certificate.
+    /// Whether the certificates of servers are not verified (`SkipVerify`).
     pub(super) const fn skips_verification(&self) -> bool {
         self.skip_verify
     }
@@ -139,7 +139,7 @@ impl TlsSetup {
             }
             Some(_) | None => builder.with_no_client_auth(),
         };
-        // Requests are minutes apart: keeping sessions costs more than it gains.
+        // Requests are minutes apart, so that resuming TLS sessions would gain little for the memory.
         config.resumption = Resumption::disabled();
         Ok(config)
     }
@@ -149,7 +149,7 @@ impl TlsSetup {
             return Ok(Arc::new(Anybody { provider: Arc::clone(provider) }));
         }
         let mut roots = RootCertStore::empty();
-        // Bundles hold some that webpki does not take; those are not trusted, the others are.
+        // Bundles contain a few certificates that webpki rejects. Those are not trusted; the others are.
         roots.add_parsable_certificates(self.system_roots());
         roots.add_parsable_certificates(self.own_roots.iter().cloned());
         if roots.is_empty() {
@@ -161,7 +161,7 @@ impl TlsSetup {
         Ok(Arc::new(OwnOrStrict { own: self.own_roots.clone(), strict }))
     }
 
-    /// Nothing when there is no bundle: `ServerCertificate` may be all there is.
+    /// The system's certificates; empty when there is no bundle, since `ServerCertificate` alone may be enough.
     fn system_roots(&self) -> Vec<CertificateDer<'static>> {
         let configured = self.bundle.clone().or_else(|| std::env::var_os("SSL_CERT_FILE").map(PathBuf::from));
         let pem = match configured {
@@ -173,7 +173,7 @@ impl TlsSetup {
     }
 }
 
-/// What TLS found wrong, out of the error that a stream reported it in.
+/// The TLS fault inside an error that a stream returned, if it is one.
 pub(super) fn fault_of(error: &io::Error) -> Option<TlsFault> {
     let error = error.get_ref()?.downcast_ref::<Error>()?;
     let Error::InvalidCertificate(fault) = error else { return Some(TlsFault::Other(error.clone())) };
@@ -215,7 +215,7 @@ fn read_own_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupErro
     Ok(certificates)
 }
 
-/// `key` is that of `mender.conf` that names the file.
+/// Reads a PEM file. `key` is the key of `mender.conf` that names the file.
 fn certificates_in(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
     let unreadable = |error: io::Error| SetupError::Unreadable(key, path.to_owned(), error.to_string());
     let pem = read_limited(path).map_err(unreadable)?;
@@ -238,7 +238,7 @@ fn private_key_in(path: &Path) -> Result<PrivateKeyDer<'static>, SetupError> {
 }
 
 fn read_limited(path: &Path) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
-    // A pipe or a device would hang or never end.
+    // Reading a pipe or a device could block or never end.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
@@ -310,7 +310,7 @@ impl ServerCertVerifier for OwnOrStrict {
     }
 }
 
-/// A bad signature is what an authority of the same name with another key leaves.
+/// A bad signature usually means an authority that has the same name but another key.
 const fn is_unknown_issuer(fault: &CertificateError) -> bool {
     matches!(fault, CertificateError::UnknownIssuer | CertificateError::BadSignature)
 }
@@ -325,14 +325,14 @@ fn is_ca_used_as_end_entity(error: &Error) -> bool {
     matches!(webpki_error(error), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
-/// What rustls has no word of its own for.
+/// Errors for which rustls has no variant of its own.
 fn webpki_error(error: &Error) -> Option<&webpki::Error> {
     let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return None };
     other.0.downcast_ref()
 }
 
-/// `SkipVerify`: anybody is believed to be the server. That who is at the other end has the key of the
-/// certificate they show is still checked.
+/// For `SkipVerify`: accepts every certificate. It is still checked that the peer has the key of the certificate that
+/// it shows.
 #[derive(Debug)]
 struct Anybody {
     provider: Arc<CryptoProvider>,

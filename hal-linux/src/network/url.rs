@@ -3,10 +3,10 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Longest URL, in bytes: that of the core, and room for a redirect's.
+/// Longest URL, in bytes: core's limit, with room for the longer ones of redirects.
 const LONGEST: usize = 8 * 1024;
 
-/// Why text is no URL the client would ask for.
+/// Why a text is not a URL that the client can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "`Display` says it")]
 pub enum UrlFault {
@@ -74,7 +74,7 @@ impl Authority {
         self.host.parse().ok()
     }
 
-    /// This very machine, whatever its name service says.
+    /// Whether the host is this machine itself, whatever a name service says.
     pub(super) fn is_loopback(&self) -> bool {
         match self.address() {
             Some(IpAddr::V4(address)) => address.is_loopback(),

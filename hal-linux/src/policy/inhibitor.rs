@@ -1,4 +1,4 @@
-//! Files and programs that hold updates up.
+//! Inhibitors: files and programs that hold updates up.
 
 use std::fmt;
 use std::fs;
@@ -19,31 +19,31 @@ use crate::wait::PollSet;
 /// How long a program may take.
 const TIME: Duration = Duration::from_secs(10);
 
-/// Between SIGTERM and SIGKILL for one that took too long.
+/// A program that took too long gets SIGTERM, and SIGKILL this much later.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Bytes of a program's output that are looked at: one line, to be shown as the reason.
+/// Most bytes of a program's output that are kept: its first line is shown as the reason.
 const REASON: usize = 160;
 
 /// Something that may hold updates up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inhibitor {
-    /// Which points it is about.
+    /// The points before which it can hold an update up.
     pub points: Points,
-    /// How it is told.
+    /// What tells that an update must wait.
     pub sign: Sign,
-    /// An update that stands there waits this long at most.
+    /// How long it can hold an update up at most.
     pub deadline: Duration,
-    /// And then.
+    /// What happens to the update after that time.
     pub then: AtDeadline,
 }
 
-/// How it is told that an update must wait.
+/// What tells that an update must wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sign {
-    /// The file exists.
+    /// This file, by existing.
     File(PathBuf),
-    /// The program ends with another status than 0; the first line it prints says why.
+    /// This program, by ending with another status than 0. The first line that it prints is the reason.
     Program(PathBuf),
 }
 
@@ -56,13 +56,13 @@ impl fmt::Display for Sign {
     }
 }
 
-/// An inhibitor that was asked.
+/// An inhibitor that is being asked.
 pub(super) enum Asked {
     Known(Option<String>),
     Runs { process: Box<Process>, path: PathBuf, until: Instant, is_late: bool },
 }
 
-/// What it says.
+/// Whether the inhibitor holds the update up, and why.
 pub(super) enum Answer {
     Pending(Asked),
     Fine,
@@ -70,7 +70,7 @@ pub(super) enum Answer {
 }
 
 impl Inhibitor {
-    /// Begins to ask.
+    /// Begins to ask the inhibitor: looks for its file or starts its program.
     pub(super) fn ask(&self, now: Instant) -> Asked {
         match &self.sign {
             Sign::File(path) => {
@@ -114,7 +114,7 @@ impl Asked {
             process.kill(now, GRACE);
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // It is asked every minute: what it says otherwise is for those who look for it.
+        // The program runs every minute, so that its other output is logged at level debug only.
         let mut sink =
             |_: Stream, line: &str| log.borrow_mut().log(Level::Debug, format_args!("{name}: {line}"));
         let polled = process.poll(now, &mut sink);

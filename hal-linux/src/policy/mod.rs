@@ -1,8 +1,8 @@
-//! When updates are welcome: update windows, and files and programs that hold updates up.
+//! Policies decide when updates may go on: update windows, and inhibitors (files and programs that hold updates up).
 //!
-//! Asked at the doors of the machine where no control map decides. Every policy has a deadline, counted from when the
-//! update came to the point: nothing waits for ever. A policy that cannot be told (a clock that was not set, a
-//! program that does not run) holds the update up and says so; it is never guessed.
+//! The machine asks the policies before install, reboot and commit when no control map decides there. Every policy has
+//! a deadline, counted from when the update came to that point, so that no update waits for ever. A policy that cannot
+//! be evaluated (the clock was not set, a program does not run) holds the update up and says why.
 
 mod inhibitor;
 mod window;
@@ -21,21 +21,21 @@ use crate::SharedLog;
 use crate::wait::PollSet;
 use inhibitor::{Answer, Asked};
 
-/// Windows, and inhibitors, at most: each is asked every minute.
+/// Most windows, and most inhibitors, that can be configured: while an update waits, each is asked every minute.
 pub const MOST: usize = 16;
 
-/// How soon a closed window is looked at again: the clock may be set meanwhile.
+/// A closed window is checked again after this time at the latest, since the clock may have been set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// How soon a file is looked for again.
+/// How long after a check the file of an inhibitor is looked for again.
 const FILE_AGAIN: Duration = Duration::from_secs(10);
 
-/// What is configured.
+/// The configured policies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Where there are windows for a point, one of them must be open.
+    /// The update windows. An update may pass a point if one of the windows for that point is open, or there are none.
     pub windows: Vec<Window>,
-    /// None of them may object.
+    /// The inhibitors. None of them may hold the update up.
     pub inhibitors: Vec<Inhibitor>,
 }
 
@@ -47,20 +47,20 @@ impl Settings {
     }
 }
 
-/// The points a policy is about.
+/// The points before which a policy applies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Points {
     bits: u8,
 }
 
 impl Points {
-    /// With `point` among them.
+    /// These points and `point`.
     #[must_use]
     pub const fn with(self, point: Point) -> Self {
         Self { bits: self.bits | 1 << point as u8 }
     }
 
-    /// Whether `point` is among them.
+    /// Whether the policy applies before `point`.
     #[must_use]
     pub const fn contains(self, point: Point) -> bool {
         self.bits & 1 << point as u8 != 0
@@ -78,13 +78,13 @@ impl fmt::Display for Points {
     }
 }
 
-/// What becomes of an update that a policy has held up for as long as it may.
+/// What happens to an update that a policy has held up until its deadline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AtDeadline {
-    /// It goes on.
+    /// The update goes on.
     #[default]
     Continue,
-    /// It fails, and is rolled back where that is possible.
+    /// The update fails, and is rolled back if that is possible.
     Fail,
 }
 
@@ -95,35 +95,36 @@ pub struct Policies {
     clock: fn() -> Option<Local>,
     question: Option<Question>,
     reason: String,
-    /// The point and since when; the policies whose deadline was said to have passed there, a bit each.
+    /// Where an update waits and since when, and, one bit each, the policies about whose passed deadline a line was
+    /// logged.
     said: Option<(Point, Instant, u32)>,
 }
 
-/// An update that stands before a point.
+/// An update that waits before a point.
 struct Question {
     point: Point,
-    /// How long it has stood there.
+    /// How long the update has waited there.
     waited: Duration,
-    /// The inhibitor that is asked now, and its program.
+    /// The inhibitor that is being asked, and its running program.
     next: usize,
     asked: Option<Asked>,
 }
 
 impl Policies {
-    /// Nothing is looked at before an update asks.
+    /// Evaluates nothing before the machine asks.
     #[must_use]
     pub const fn new(settings: Settings, log: SharedLog) -> Self {
         Self { settings, log, clock: Local::now, question: None, reason: String::new(), said: None }
     }
 
-    /// Adds what the next poll would use up.
+    /// Adds the descriptors that the next poll would read from or write to.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         if let Some(asked) = self.question.as_ref().and_then(|question| question.asked.as_ref()) {
             asked.wants(set);
         }
     }
 
-    /// What the windows say; `None`: nothing against it.
+    /// The decision of the windows; `None` if they let the update pass.
     fn windows(&mut self, point: Point, waited: Duration) -> Option<Permit> {
         let windows = || self.settings.windows.iter().filter(|window| window.points.contains(point));
         let first = windows().min_by_key(|window| window.deadline)?;
@@ -149,12 +150,12 @@ impl Policies {
         self.deadline(first.then, 0)
     }
 
-    /// A policy has held the update up for as long as it may; why stands in `reason`.
+    /// The deadline of a policy has passed; `reason` says why it held the update up.
     fn deadline(&mut self, then: AtDeadline, number: usize) -> Option<Permit> {
         let reason = std::mem::take(&mut self.reason);
         match then {
             AtDeadline::Continue => {
-                // Once, or a long wait for something else would fill the log.
+                // Logged once: otherwise a long wait for another policy would fill the log.
                 if let Some((_, _, said)) = &mut self.said
                     && *said >> number & 1 == 0
                 {
@@ -171,7 +172,7 @@ impl Policies {
         }
     }
 
-    /// What the inhibitors say, one after another.
+    /// Asks the inhibitors one after another.
     fn inhibitors(&mut self, now: Instant, question: &mut Question) -> Poll<Permit> {
         while let Some(inhibitor) = self.settings.inhibitors.get(question.next) {
             let asked = match question.asked.take() {

@@ -7,33 +7,33 @@ use thimble_core::time::Duration;
 use super::{AtDeadline, Points};
 use crate::sys;
 
-/// Earlier clocks were never set: this client did not exist then (2024-01-01, seconds since 1970).
+/// 2024-01-01 in seconds since 1970. A clock that shows an earlier time was never set: this client did not exist then.
 const EARLIEST: i64 = 1_704_067_200;
 
 const DAY: u16 = 24 * 60;
 
-/// The words of days in `mender.conf`, as numbered by [`Local::weekday`].
+/// The names of days in `mender.conf`; the index is [`Local::weekday`].
 pub const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 
-/// A time at which updates may pass some points.
+/// A time of day at which updates may pass some points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Which points.
+    /// The points before which the window applies.
     pub points: Points,
-    /// It opens then.
+    /// When the window opens.
     pub from: Minute,
-    /// It closes then; not later than `from`: on the next day.
+    /// When the window closes; if this is not later than `from`, on the next day.
     pub to: Minute,
-    /// The days on which it opens, a bit each; bit 0 is Sunday.
+    /// The days on which the window opens, one bit each; bit 0 is Sunday.
     pub days: u8,
-    /// An update that stands there waits this long at most.
+    /// How long an update waits for the window at most.
     pub deadline: Duration,
-    /// And then.
+    /// What happens to the update after that time.
     pub then: AtDeadline,
 }
 
 impl Window {
-    /// Whether it is open.
+    /// Whether the window is open at `now`.
     #[must_use]
     pub fn is_open(&self, now: Local) -> bool {
         let opens_on = |weekday: u8| self.days >> (weekday % 7) & 1 == 1;
@@ -41,7 +41,8 @@ impl Window {
         if from < to {
             return opens_on(now.weekday) && (from..to).contains(&minute);
         }
-        // Over midnight: the first part belongs to today, the second to yesterday.
+        // The window goes over midnight. Its first part belongs to the day on which it opens, its second part to the
+        // next day, so for that part the day before is checked.
         (minute >= from && opens_on(now.weekday)) || (minute < to && opens_on(now.weekday + 6))
     }
 }
@@ -62,7 +63,7 @@ impl fmt::Display for Window {
 pub struct Minute(u16);
 
 impl Minute {
-    /// Reads `HH:MM`, from `00:00` to `24:00`, which is the midnight at the end.
+    /// Reads `HH:MM`, from `00:00` to `24:00`; `24:00` is the midnight at the end of the day.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (hours, minutes) = text.split_once(':')?;
@@ -82,17 +83,17 @@ impl fmt::Display for Minute {
     }
 }
 
-/// What a clock on the wall shows.
+/// A local time, as a clock on the wall shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Local {
     /// 0 is Sunday.
     pub weekday: u8,
-    /// Of the day.
+    /// The minute of the day.
     pub minute: Minute,
 }
 
 impl Local {
-    /// Now, by the system's clock and time zone; `None` when the clock was not set.
+    /// The current time by the system's clock and time zone; `None` when the clock was not set.
     #[must_use]
     pub fn now() -> Option<Self> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;

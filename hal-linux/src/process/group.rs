@@ -4,8 +4,8 @@ use std::fs;
 
 use rustix::process::Pid;
 
-/// Whether the group has a member that is not a zombie. Without `/proc` the answer is no, and the caller, who
-/// asks because it wants the group gone, kills what it cannot see.
+/// Whether the group has a member that is not a zombie. Without `/proc` the answer is no: the caller wants the
+/// group to end and kills it without knowing its members.
 pub(super) fn has_live_member(group: Pid) -> bool {
     let Ok(entries) = fs::read_dir("/proc") else { return false };
     entries

@@ -13,20 +13,20 @@ use super::{KILL_WAIT, group};
 use crate::clock::BootClock;
 use crate::wait::{Backoff, PollSet};
 
-/// Longest text of one; longer is none.
+/// Longest text of a leftover, in bytes; a longer text is not valid.
 pub(crate) const TEXT_MAX: usize = 96;
 
-/// Which process, among all that ever have this number.
+/// A process, told apart from all others that have or had the same process id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Leftover {
     pid: Pid,
-    /// In clock ticks since the boot.
+    /// When the process started, in clock ticks since the boot.
     start: u64,
     boot: String,
 }
 
 impl Leftover {
-    /// The process that has this number now. `None`: there is none, or `/proc` does not tell.
+    /// The process that has this process id now. `None` if there is none, or without `/proc`.
     pub(crate) fn of(pid: Pid) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
         // The name is in brackets and may have any byte in it; the 20th field behind it is the start.
@@ -35,7 +35,7 @@ impl Leftover {
         Some(Self { pid, start, boot: boot.trim_end().to_owned() })
     }
 
-    /// What [`fmt::Display`] wrote.
+    /// Reads the text that [`fmt::Display`] wrote.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let (pid, start, boot) = (words.next()?, words.next()?, words.next()?);
@@ -45,15 +45,15 @@ impl Leftover {
         is_boot.then_some(Self { pid, start: start.parse().ok()?, boot: boot.to_owned() })
     }
 
-    /// Its number, for people.
+    /// The process id, to be shown.
     pub(crate) fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Kills its group; false if it has ended before. Waits 5 s at most.
+    /// Kills the process group. Returns false if the process had ended before. Waits at most 5 s.
     ///
     /// # Errors
-    /// It may not be killed, or does not end.
+    /// When this process may not kill it, or it does not end in time.
     pub(crate) fn end(&self) -> io::Result<bool> {
         let is_leader = getpgid(Some(self.pid)) == Ok(self.pid) && self.pid != getpgrp();
         if !is_leader || Self::of(self.pid).as_ref() != Some(self) || !group::has_live_member(self.pid) {

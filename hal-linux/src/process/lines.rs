@@ -3,8 +3,8 @@
 /// Longest log entry made of output, in bytes (L7).
 pub(super) const LINE: usize = 1024;
 
-/// Collects bytes into lines. A line longer than [`LINE`] becomes several entries; behind `cap` bytes comes one
-/// entry that says so, and no more.
+/// Collects bytes into lines. A line longer than [`LINE`] becomes several entries. After `cap` bytes one last entry
+/// says that the rest is left out.
 #[derive(Debug)]
 pub(super) struct Lines {
     partial: Vec<u8>,
@@ -18,7 +18,7 @@ impl Lines {
         Self { partial: Vec::with_capacity(LINE), cap, left: cap, truncated: false }
     }
 
-    /// Takes bytes of any number; every complete line goes to `emit`, without its newline.
+    /// Takes any number of bytes and gives every complete line to `emit`, without its newline.
     pub(super) fn push(&mut self, bytes: &[u8], emit: &mut dyn FnMut(&str)) {
         if self.truncated {
             return;
@@ -41,7 +41,7 @@ impl Lines {
         }
     }
 
-    /// The output is over: a last line without newline is a line too.
+    /// The output has ended: also emits a last line that has no newline.
     pub(super) fn finish(&mut self, emit: &mut dyn FnMut(&str)) {
         if !self.partial.is_empty() {
             self.emit(self.partial.len(), emit);
@@ -64,7 +64,7 @@ impl Lines {
     }
 }
 
-/// Length of a UTF-8 sequence at the end that lacks bytes: it is kept for the next entry.
+/// The length of an incomplete UTF-8 sequence at the end of `bytes`: it is kept for the next entry.
 fn incomplete_tail(bytes: &[u8]) -> usize {
     for (back, byte) in bytes.iter().rev().take(3).enumerate() {
         let have = back + 1;

@@ -1,4 +1,4 @@
-//! What an image is written to.
+//! The devices that an image can be written to.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -17,13 +17,14 @@ pub(super) const ALIGNMENT: usize = 4096;
 
 /// A slot that is open for writing. Offsets and lengths are multiples of [`Self::sector`].
 pub(super) trait Medium: Send {
-    /// Bytes there are.
+    /// The size in bytes.
     fn size(&self) -> u64;
 
     /// Smallest unit of reads and writes.
     fn sector(&self) -> usize;
 
-    /// Only whole images in one go, from the first byte to the last: nothing is read or skipped meanwhile.
+    /// Whether an image must be written in one go from the first byte to the last, without reading or skipping
+    /// anything.
     fn is_sequential(&self) -> bool {
         false
     }
@@ -31,10 +32,10 @@ pub(super) trait Medium: Send {
     /// Before the first write of an image of `length` bytes.
     fn begin(&mut self, length: u64) -> io::Result<()>;
 
-    /// Some of what is there; 0 only at the end.
+    /// Reads some bytes; 0 only at the end.
     fn read_at(&mut self, offset: u64, to: &mut [u8]) -> io::Result<usize>;
 
-    /// Takes some of `bytes`.
+    /// Writes some of `bytes`.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize>;
 
     /// Makes zeros without writing them; false when that is not possible here.
@@ -56,7 +57,7 @@ pub(super) fn open(
         let volume = Volume { path: device.path.clone(), size, open: None, read: None };
         return if Some(device.device) == running { Err(is_running()) } else { Ok(Box::new(volume)) };
     }
-    // O_EXCL on a device: not mounted, and held by nobody else.
+    // O_EXCL on a device: opening fails if it is mounted or exclusively opened by another process.
     let file = exclusive(&device.path)?;
     let found = file.metadata()?;
     if !found.file_type().is_block_device() {

@@ -34,7 +34,7 @@ pub struct LinuxSlots {
     tree: Tree,
     log: SharedLog,
     aimed: Option<(Slot, Roots)>,
-    /// The next image must have this digest.
+    /// The digest that the next image must have.
     expected: Option<[u8; 32]>,
     /// What an earlier process wrote of an image.
     kept: Option<Mark>,
@@ -42,12 +42,12 @@ pub struct LinuxSlots {
     writer: Option<Writer>,
 }
 
-/// An image of which nothing was written yet, for a slot that may hold the first part of it.
+/// An image of which this process has written nothing yet; the slot may already hold its first part.
 struct Begun {
     medium: Box<dyn medium::Medium>,
     size: u64,
     stored: Option<Stored>,
-    /// Bytes that were read back: the image goes on behind them.
+    /// How many bytes were read back. The image continues after them.
     read: u64,
     buffer: Buffer,
     /// The unread part of the buffer.
@@ -99,7 +99,7 @@ impl LinuxSlots {
         })
     }
 
-    /// Adds what the next poll would use up.
+    /// Adds the descriptors that the next poll would read from or write to.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         if let Some(writer) = &self.writer {
             writer.wants(set);
@@ -115,7 +115,7 @@ impl LinuxSlots {
         } else {
             None
         };
-        // The running root as it is mounted, and as the slots say: either alone would do.
+        // The running root is determined in two ways, by the mount table and by the slots. Each alone would be enough.
         let running = [roots.root_device, Some(roots.device(roots.running).device)];
         if running.contains(&Some(device.device)) {
             return Err(RootfsIo::Running(device.path.clone()));
@@ -374,7 +374,7 @@ pub enum RootfsIo {
     Running(PathBuf),
     /// The update of a UBI volume was interrupted.
     Incomplete(PathBuf),
-    /// Bytes without a slot that they are for.
+    /// A call came out of order: no slot is open.
     Order,
     /// The operating system refused.
     Io { doing: &'static str, path: PathBuf, error: io::Error },

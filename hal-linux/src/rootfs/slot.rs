@@ -16,13 +16,13 @@ use thimble_core::hal::{self, Kind, Slot};
 
 use crate::fsat::kind_of;
 
-/// Where the kernel says what there is. Another root than `/` is for tests.
+/// The root directory below which the kernel's files about devices are. Tests use another one than `/`.
 #[derive(Clone, Debug)]
 pub struct Machine {
     root: PathBuf,
 }
 
-/// The machine this runs on.
+/// The machine that this process runs on.
 impl Default for Machine {
     fn default() -> Self {
         Self { root: PathBuf::from("/") }
@@ -77,7 +77,7 @@ impl Roots {
     }
 }
 
-/// What `mender.conf` says of the slots.
+/// The slots as `mender.conf` names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parts {
     /// `RootfsPartA`.
@@ -93,7 +93,7 @@ impl Machine {
         Self { root }
     }
 
-    /// Looks at everything afresh.
+    /// Finds the slots and the running one. Nothing is cached between calls.
     ///
     /// # Errors
     /// When a slot is not configured or no device, both are one, or neither runs for sure.

@@ -5,10 +5,10 @@
 //!            <---empty buffers--
 //! ```
 //!
-//! There are [`BUFFERS`] buffers and no more: a slow device slows the download down. Blocks that the slot already
-//! holds are not written; where nothing matches, most blocks are not even compared. One flush at the end, and one at each
-//! mark of a download that may go on after a restart; the failure of any is final. Reading back is hashed while the next
-//! buffer is read, into the buffers that are free then.
+//! There are [`BUFFERS`] buffers and no more, so that a slow device slows the download down. Blocks that the slot
+//! already holds are not written; where nothing matches, most blocks are not even compared. One flush at the end, and
+//! one at each mark of a download that may go on after a restart; the failure of any is final. Reading back is hashed
+//! while the next buffer is read, into the buffers that are free then.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -26,11 +26,12 @@ use crate::wait::PollSet;
 
 /// Bytes of a buffer, and so of a write: each costs the two threads and the device a turn.
 pub(super) const BUFFER: usize = 384 * 1024;
-/// Buffers on their way: one that is filled, one that is written, one between them, little enough for a small device.
+/// Number of buffers: one that is filled, one that is written and one between them. This is little memory for a small
+/// device.
 const BUFFERS: usize = 3;
-/// What is read at once of the slot's old content.
+/// How many bytes of the slot's old content are read at once.
 const LOOK: usize = 128 * 1024;
-/// What is compared, and written when it differs.
+/// Size of the pieces that are compared, and written when they differ.
 const PIECE: usize = 32 * 1024;
 /// After so many buffers without a match in a row only one piece of every so manyth is compared, until it matches:
 /// reading costs a device as much as writing.
@@ -53,14 +54,14 @@ impl Default for Options {
     }
 }
 
-/// What was done, in bytes.
+/// How many bytes were written, and how many not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Of the image.
+    /// Length of the image.
     pub image: u64,
-    /// Written.
+    /// Bytes written.
     pub written: u64,
-    /// Not written, because the slot held them already.
+    /// Bytes not written, because the slot held them already.
     pub same: u64,
     /// Zeros made without writing them.
     pub zeroed: u64,
@@ -109,11 +110,11 @@ impl Buffer {
     }
 }
 
-/// What both sides know.
+/// State that the client and the writing thread share.
 struct Shared {
-    /// The client waits: wake it.
+    /// The client waits and has to be woken.
     waiting: AtomicBool,
-    /// Nobody wants the rest.
+    /// The client has given up: the rest need not be written.
     stop: AtomicBool,
     wake: OwnedFd,
 }
@@ -196,7 +197,7 @@ impl Writer {
         })
     }
 
-    /// Adds what ends a wait.
+    /// Adds the descriptor that ends a wait.
     pub(super) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         if self.shared.waiting.load(Ordering::SeqCst) {
             set.read(&self.shared.wake);
@@ -339,7 +340,7 @@ impl Shared {
     }
 }
 
-/// The thread's side.
+/// Runs in the writing thread.
 struct Work {
     medium: Box<dyn Medium>,
     options: Options,

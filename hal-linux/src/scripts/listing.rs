@@ -1,4 +1,4 @@
-//! Which scripts a directory holds for a transition.
+//! Lists the scripts of a directory that belong to a transition.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read};
@@ -17,11 +17,11 @@ use crate::trust::{Untrusted, check_program};
 /// Name of the file that says which version of the script interface the directory is for.
 pub(super) const VERSION: &str = "version";
 
-/// Longest version file looked at, in bytes: one digit and blanks.
+/// Longest version file that is read, in bytes; it needs only one digit, and blanks are allowed.
 const VERSION_LEN: u64 = 64;
 
-/// Names of the scripts of `transition`, in the order they run (bytewise). No directory is no scripts. What
-/// cannot run is skipped with a warning; what must not be run is an error.
+/// Names of the scripts of `transition`, in the order they run (bytewise). A missing directory means no
+/// scripts. A file that cannot run is skipped with a warning. A file that others can change is an error.
 pub(super) fn read(dir: &Path, transition: Transition, log: &SharedLog) -> Result<Vec<String>, ScriptError> {
     check_version(dir)?;
     let entries = match fs::read_dir(dir) {
@@ -54,7 +54,7 @@ fn can_run(path: &Path, log: &SharedLog) -> Result<bool, ScriptError> {
     }
 }
 
-/// Missing, `2` or `3`, with blanks around it, are good.
+/// Checks the file `version`: it may be missing, or hold `2` or `3` with blanks around it.
 pub(super) fn check_version(dir: &Path) -> Result<(), ScriptError> {
     let path = dir.join(VERSION);
     // Non-blocking: someone may have put a FIFO there.

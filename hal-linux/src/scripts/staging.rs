@@ -1,7 +1,7 @@
 //! Scripts of an artifact whose header is not verified yet (A3, A10, I9).
 //!
-//! They stand in a directory beside the one scripts run from. Publishing renames it, after one flush for all of
-//! them; a loss of power leaves the name on nothing or on a complete directory.
+//! The scripts are written into a directory beside the one that scripts run from. Publishing flushes all of them at
+//! once and then renames the directory, so that a power loss leaves either no directory of that name or a complete one.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -16,13 +16,13 @@ use super::listing::VERSION;
 use super::{ScriptError, io_error};
 use crate::fsat::{create_new, make_dir, open_base, remove_all};
 
-/// Below the datastore directory: where artifact scripts run from.
+/// Name of the directory in the datastore that artifact scripts run from.
 pub(super) const PUBLISHED: &str = "scripts";
 
-/// Below the datastore directory: where nothing runs from.
+/// Name of the directory in the datastore that scripts are staged in. No script is run from it.
 const STAGED: &str = "scripts.staging";
 
-/// A staging directory. Dropped without [`Staging::publish`], it is removed.
+/// A staging directory. It is removed if it is dropped without [`Staging::publish`].
 #[derive(Debug)]
 pub(super) struct Staging {
     path: PathBuf,
@@ -76,7 +76,7 @@ impl Staging {
         open.file.write_all(bytes).map_err(io_error("write", &self.path.join(&open.name)))
     }
 
-    /// Makes the staged scripts the artifact's, durably.
+    /// Makes the staged scripts those of the artifact. They are durable on return.
     pub(super) fn publish(mut self, datastore: &Path) -> Result<(), ScriptError> {
         self.end()?;
         let published = datastore.join(PUBLISHED);
@@ -84,14 +84,15 @@ impl Staging {
         create_new(&self.dir, VERSION, Mode::RUSR | Mode::WUSR)
             .and_then(|mut file| file.write_all(b"3"))
             .map_err(at("write the version of"))?;
-        // The content before the name: a name that is durable first could lead to empty files.
+        // The content is flushed before the name: a name that is durable first could lead to empty files after a power
+        // loss.
         syncfs(&self.dir).map_err(|errno| at("flush")(errno.into()))?;
         remove_all(&published).map_err(at("replace"))?;
         renameat(&self.base, STAGED, &self.base, PUBLISHED).map_err(|errno| at("create")(errno.into()))?;
         fsync(&self.base).map_err(|errno| at("flush")(errno.into()))
     }
 
-    /// A file is complete before the next step.
+    /// Closes the open file, which must be complete.
     fn end(&mut self) -> Result<(), ScriptError> {
         match self.file.take() {
             Some(open) if open.left > 0 => Err(ScriptError::Size(open.name)),
@@ -102,7 +103,7 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // Gone already once published.
+        // After publishing the directory has another name, and there is nothing to remove here.
         let _ = remove_all(&self.path);
     }
 }
@@ -120,7 +121,7 @@ pub(super) fn discard_staged(datastore: &Path) -> Result<(), ScriptError> {
     remove_all(&path).map_err(io_error("remove", &path))
 }
 
-/// The artifact has no scripts: those of an earlier one are gone, durably.
+/// For an artifact without scripts: deletes those of an earlier artifact. The deletion is durable on return.
 pub(super) fn publish_nothing(datastore: &Path) -> Result<(), ScriptError> {
     discard(datastore)?;
     open_base(datastore).and_then(|base| Ok(fsync(base)?)).map_err(io_error("flush", datastore))

@@ -1,6 +1,6 @@
 //! The datastore directory and the files in it: what the store asks of a file system, and Linux's answer.
 //!
-//! The traits are the seam where tests put a disk that loses power inside a write, fails, or is full.
+//! Tests implement these traits with a disk that loses power inside a write, fails, or is full.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -18,13 +18,13 @@ use crate::paths::Word;
 /// Whether the store may change anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// For the verbs that only show something, beside a running daemon: nothing is written, renamed or created.
+    /// For verbs that only show something and may run beside a daemon: nothing is written, renamed or created.
     ReadOnly,
     /// For everything else; the caller holds the [`crate::lock::Lock`].
     ReadWrite,
 }
 
-/// What a name in the directory stands for.
+/// What was found under a name in the directory.
 #[derive(Debug)]
 pub enum Found<F> {
     /// Nothing.
@@ -57,11 +57,11 @@ pub trait Directory {
     fn open(&self, name: &str, access: Access) -> io::Result<Found<Self::File>>;
     /// Creates a file that must not exist, for its owner only.
     fn create(&self, name: &str) -> io::Result<Self::File>;
-    /// True when the name is taken, by whatever.
+    /// Whether anything has this name.
     fn exists(&self, name: &str) -> io::Result<bool>;
     /// Gives a file a new name, in the place of what has it now.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Removes a name; that it was not there is fine.
+    /// Removes a name. It is no error if the name does not exist.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes the names durable.
     fn sync(&self) -> io::Result<()>;
@@ -142,7 +142,8 @@ impl Directory for DataDirectory {
             Access::ReadOnly => OFlags::RDONLY,
             Access::ReadWrite => OFlags::RDWR,
         };
-        // What was looked at may have been replaced: never follow, never block, look again at what was opened.
+        // The file may have been replaced since it was examined. So opening follows no link and does not block, and the
+        // opened file is examined again.
         let flags = mode | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.handle, name, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&file)?;

@@ -9,7 +9,7 @@ use super::directory::Medium;
 use super::lmdb::{Database, LmdbFault};
 use super::record::RECORD_MAX;
 
-/// Longest value looked at, in bytes: escaping can make a record of it several times longer.
+/// Longest value that is taken over, in bytes. Escaping can make the record several times longer.
 const VALUE_MAX: usize = RECORD_MAX / 8;
 
 const NAME: &str = "artifact_name";
@@ -18,7 +18,7 @@ const GROUP: &str = "artifact_group";
 const UNFINISHED: &str = "the update it was in the middle of is not continued";
 const UNREADABLE: &str = "its provides could not be read and are left out";
 
-/// What was found.
+/// What was found in the database.
 #[derive(Debug)]
 pub(super) struct Import {
     /// Our provides record; `None` when the database has no artifact name.

@@ -7,23 +7,23 @@ use super::record::{
     self, BODY_MAX, Edits, FILE_HEADER, FORMAT, Head, HeaderFault, Live, RECORD_HEADER, TOTAL_MAX,
 };
 
-/// Where records go, and how far the good ones reach.
+/// An open journal: the file, and where its good records end.
 #[derive(Debug)]
 pub(super) struct Journal<M> {
     medium: M,
     salt: u64,
     next: u64,
     end: u64,
-    /// Something stands behind `end` that a write must not leave there.
+    /// There are bytes after `end`, which must be cut off before the next write.
     tail: bool,
 }
 
-/// Why a file cannot be gone on with.
+/// Why a store file cannot be used.
 #[derive(Debug)]
 pub(super) enum JournalFault {
-    /// It could not be read: no word about its content.
+    /// The file could not be read, so that nothing is known about its content.
     Io(io::Error),
-    /// It is damaged, or no store at all.
+    /// The file is damaged, or is not a store.
     Broken(&'static str),
     /// A newer client wrote it.
     Newer(u32),
@@ -33,7 +33,7 @@ pub(super) enum JournalFault {
 #[derive(Debug)]
 pub(super) struct AppendError {
     pub(super) cause: io::Error,
-    /// The file could not be put back to the old records either.
+    /// Restoring the old records has failed, too.
     pub(super) lost: bool,
 }
 
@@ -75,7 +75,7 @@ impl<M: Medium> Journal<M> {
         Ok((journal, live))
     }
 
-    /// Applies the record at `end`; `false`: there is no good one.
+    /// Applies the record at `end`; false if there is no good one.
     fn replay_one(&mut self, live: &mut Live) -> Result<bool, JournalFault> {
         let mut head = [0; RECORD_HEADER];
         if !fill(&mut self.medium, self.end, &mut head)? {
@@ -148,7 +148,7 @@ impl<M: Medium> Journal<M> {
         self.end
     }
 
-    /// True when a cut-off write was found.
+    /// Whether a write was found that a power loss cut off.
     pub(super) fn has_tail(&self) -> bool {
         self.tail
     }
@@ -175,7 +175,7 @@ pub(super) fn fill(medium: &mut impl Medium, at: u64, buf: &mut [u8]) -> io::Res
     Ok(true)
 }
 
-/// Goes on after a short write, so that the error that follows it is the one reported.
+/// Writes all bytes. After a short write it tries again, so that the error that made it short is returned.
 fn write_all(medium: &mut impl Medium, at: u64, bytes: &[u8]) -> io::Result<()> {
     let mut done = 0;
     while done < bytes.len() {

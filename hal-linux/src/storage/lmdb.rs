@@ -24,7 +24,7 @@ const OVERFLOW: u16 = 0x04;
 
 const BIG_VALUE: u16 = 0x01;
 
-/// Deeper than any tree of a few keys.
+/// Greatest depth that is followed; a tree of a few keys has less.
 const DEPTH_MAX: usize = 16;
 
 /// Pages LMDB can be built with.

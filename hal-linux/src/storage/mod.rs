@@ -1,7 +1,7 @@
 //! Durable records in one file, `mender-store-thimble` in the datastore directory.
 //!
 //! The file is a journal: a commit appends one record that holds the whole batch, with one write and one flush, and
-//! replaying the file gives the records of now. What power loss leaves:
+//! replaying the file gives the current records. What power loss leaves:
 //!
 //! | lost inside | found at the next start |
 //! |---|---|
@@ -12,9 +12,9 @@
 //! A damaged file does not stop the client: it is set aside as `mender-store-broken` and the client starts without
 //! records. A file in a newer format is not touched: it can be neither read nor written.
 //!
-//! When there is no file yet, name, group and provides are taken over from `mender-store`, the LMDB database of Mender's
-//! own client. That file is only ever read: when an update from Mender to thimble is rolled back, Mender's client
-//! finds its database as it left it (it does not start with anything else in that place).
+//! When there is no file yet, name, group and provides are taken over from `mender-store`, the LMDB database of
+//! Mender's own client. That file is only ever read: when an update from Mender to thimble is rolled back, Mender's
+//! client finds its database as it left it (it does not start with anything else in that place).
 
 mod directory;
 mod import;
@@ -43,10 +43,10 @@ const TEMPORARY: &str = "mender-store-tmp";
 const BROKEN: &str = "mender-store-broken";
 const LMDB: &str = "mender-store";
 
-/// Files set aside under one name, the numbered ones included; the first ones are kept, they tell most.
+/// How many damaged files are kept. The first ones are kept, since they tell most about the cause.
 const ASIDE_MAX: usize = 4;
 
-/// A file shorter than this is never rewritten: an update's records fit many times over.
+/// A file shorter than this is never rewritten: the records of an update are much shorter.
 const COMPACT_ABOVE: u64 = 256 * 1024;
 
 /// A file is rewritten when it is this many times longer than its live records.
@@ -62,9 +62,9 @@ pub struct Store<D: Directory = DataDirectory> {
     access: Access,
     file: File<D::File>,
     live: Live,
-    /// A name changed and the directory could not be flushed.
+    /// A file was renamed and the directory could not be flushed.
     names_unsafe: bool,
-    /// A failed commit could not be taken back.
+    /// A commit failed and could not be undone.
     lost: bool,
 }
 
@@ -78,7 +78,7 @@ enum File<M> {
     Newer(u32),
 }
 
-/// What opening found that somebody should know.
+/// What was noticed when the store was opened, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The store was damaged; the client goes on without records. An error.
@@ -100,7 +100,7 @@ pub enum Notice {
 }
 
 impl Notice {
-    /// How important it is.
+    /// The level at which it is logged.
     #[must_use]
     pub fn level(&self) -> hal::Level {
         match self {
@@ -136,7 +136,7 @@ impl fmt::Display for Notice {
 /// Why the store cannot do what was asked.
 #[derive(Debug)]
 pub enum StorageError {
-    /// The file system said no. The old records are in force.
+    /// The file system reported an error. The old records are unchanged.
     Io {
         /// What was tried, as in "cannot ...".
         doing: &'static str,
@@ -207,7 +207,7 @@ fn cannot(doing: &'static str) -> impl Fn(io::Error) -> StorageError {
 }
 
 impl<D: Directory> Store<D> {
-    /// Opens the store in `directory`. That there is none is fine: nothing is written before the first commit.
+    /// Opens the store in `directory`. If there is none yet, nothing is written before the first commit.
     /// The notices are for the log.
     pub fn open(directory: D, access: Access) -> Result<(Self, Vec<Notice>), StorageError> {
         let mut store =
@@ -219,8 +219,8 @@ impl<D: Directory> Store<D> {
         Ok((store, notice.into_iter().collect()))
     }
 
-    /// A running daemon may write just now: a record that is half there is no loss of power, and damage that is
-    /// gone at a second look never was any.
+    /// Reads the store without the lock, while a daemon may be writing to it. An incomplete record is then no sign of a
+    /// power loss, and the file only counts as damaged if it still looks so when it is read again.
     fn load_beside_a_writer(&mut self) -> Result<Option<Notice>, StorageError> {
         let mut notice = self.load()?;
         for _ in 0..LOOKS_AGAIN {
@@ -321,7 +321,7 @@ impl<D: Directory> Store<D> {
         let written = Journal::create(file, self.directory.salt(), sequence, edits)
             .and_then(|journal| self.directory.rename(TEMPORARY, NAME).map(|()| journal));
         if written.is_err() {
-            // What matters is the first error; a stale file is removed before the next one is created.
+            // The first error is returned. A stale file is removed before the next one is created.
             let _ = self.directory.remove(TEMPORARY);
         }
         written

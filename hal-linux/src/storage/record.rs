@@ -23,7 +23,7 @@ pub(super) type Edits<'a> = BTreeMap<u8, Option<&'a [u8]>>;
 /// Longest record in bytes: four times the largest the client writes.
 pub const RECORD_MAX: usize = 1024 * 1024;
 
-/// Most bytes of all records together: this much memory, and one write of this length.
+/// Most bytes of all records together. This bounds the memory, and the length of a write.
 pub const TOTAL_MAX: usize = 4 * 1024 * 1024;
 
 /// The newest format this version reads, and the one it writes.
@@ -38,7 +38,7 @@ pub(super) const BODY_MAX: usize = TOTAL_MAX + 256 * 6;
 const FILE_MAGIC: [u8; 8] = *b"thimble\0";
 const RECORD_MAGIC: [u8; 4] = *b"Rec\n";
 
-/// Why the first bytes are no header to go on with.
+/// Why the first bytes of a file are not a usable header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeaderFault {
     Damaged,
@@ -111,7 +111,7 @@ pub(super) fn encode(salt: u64, sequence: u64, edits: &Edits<'_>) -> Vec<u8> {
     record
 }
 
-/// Applies a body whose checksum was right; `false`: it still makes no sense.
+/// Applies a body whose checksum was right; false if its content is not valid all the same.
 pub(super) fn apply(mut body: &[u8], live: &mut Live) -> bool {
     while let [key, operation, rest @ ..] = body {
         match operation {

@@ -50,7 +50,7 @@ pub struct Durable {
     pub server: Server,
 }
 
-/// Something outside of the client that it makes happen.
+/// An effect of the client on the world.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// A batch of records is written.
@@ -80,7 +80,7 @@ impl fmt::Display for Effect {
     }
 }
 
-/// What becomes of an effect.
+/// What happens to an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fate {
     /// It works.
@@ -121,7 +121,7 @@ pub enum Down {
     PowerLost,
 }
 
-/// The bench the device is clamped on: the world, the clock, the plan and the record of what happened.
+/// Everything around the client under test: the world, the clock, the plan and the record of what happened.
 pub struct Bench {
     /// What outlives a process.
     pub durable: Durable,

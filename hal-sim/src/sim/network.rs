@@ -13,11 +13,11 @@ pub struct Net {
     answer: Option<server::Response>,
     at: usize,
     seen: bool,
-    /// When the next byte of an answer that drips comes.
+    /// When the next byte of a slow answer comes.
     next: Instant,
 }
 
-/// Between two bytes of an answer that drips.
+/// Time between two bytes of a slow answer.
 const DRIP: Duration = Duration::from_secs(240);
 
 /// The value of a header.

@@ -1,7 +1,7 @@
 //! The daemon's side of `control`: a line with a request comes in on a socket in the datastore, a line goes back.
 //!
-//! Nobody can hold the daemon up: there are few connections, a request is short and has a few seconds to arrive, an
-//! answer fits the socket's buffer or is dropped.
+//! No peer can block the daemon: there are few connections, a request is short and must arrive within seconds, and an
+//! answer that does not fit into the socket's buffer is dropped.
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
@@ -44,7 +44,7 @@ struct Connection {
     until: Instant,
 }
 
-/// How a connection stands.
+/// What has arrived on a connection.
 enum Arrival {
     Pending,
     /// The request, or what is wrong with it.
@@ -59,7 +59,7 @@ impl Controller {
         Self { socket, connections: Vec::new(), policies: policies(device) }
     }
 
-    /// Adds what the next turn would use up.
+    /// Adds the descriptors that the next turn would read from.
     pub(crate) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         if self.connections.len() < CONNECTIONS {
             self.socket.wants(set);
@@ -69,7 +69,7 @@ impl Controller {
         }
     }
 
-    /// When to turn though nothing woke us.
+    /// When to turn next, even if no descriptor became ready.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let until = self.connections.iter().map(|connection| Some(connection.until));
         until.fold(self.socket.deadline(), earliest)
