@@ -173,13 +173,13 @@ impl fmt::Display for LockError {
                 if verb == "daemon" {
                     f.write_str("; wait until 'status' shows no deployment, then stop the daemon")
                 } else {
-                    f.write_str("; wait for its end")
+                    f.write_str("; wait until it ends")
                 }
             }
             Self::Held(None) => f.write_str("another client is at work in this datastore"),
             Self::FileRemoved => write!(
                 f,
-                "another client is at work in this datastore, whose {NAME} was removed: stop it, or wait for its end"
+                "another client is at work in this datastore, and its lock file {NAME} was removed: stop that client, or wait until it ends"
             ),
             Self::Io(error) => write!(f, "cannot lock {NAME} in the datastore: {error}"),
         }

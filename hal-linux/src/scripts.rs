@@ -249,7 +249,9 @@ impl fmt::Display for ScriptError {
             }
             Self::Name(name) => write!(f, "\"{name}\" cannot be a state script of an artifact"),
             Self::Twice(name) => write!(f, "the artifact has two state scripts {name}"),
-            Self::Size(name) => write!(f, "state script {name} has not the length the artifact says"),
+            Self::Size(name) => {
+                write!(f, "state script {name} does not have the length that the artifact announces")
+            }
             Self::NothingOpen => f.write_str("no state script is open or running"),
             Self::Io { doing, path, error } => write!(f, "cannot {doing} {}: {error}", path.display()),
         }

@@ -232,7 +232,7 @@ fn status_says_which_boot_loader_it_is_and_what_each_slot_does() {
     device.set_env("7", "0");
     assert_eq!(
         lines("Boot trouble:"),
-        ["mender_boot_part in the boot environment is \"7\", which cannot be"]
+        ["mender_boot_part in the boot environment is \"7\", which is not a valid value"]
     );
     fs::remove_file(device.lab.path("part3")).unwrap();
     assert!(lines("Boot trouble:")[0].starts_with("RootfsPartB: "));

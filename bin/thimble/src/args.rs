@@ -358,7 +358,7 @@ impl Found {
         if self.wants_version {
             return if count == 1 { Ok(Parsed::Version) } else { usage("--version stands alone".into()) };
         }
-        let Some(verb) = verb else { return usage("which verb? None was given".into()) };
+        let Some(verb) = verb else { return usage("no verb was given".into()) };
         let name = verb.name();
         if self.has_stop && !verb.can_stop() {
             return usage(format!("{name} takes no --stop-before"));
@@ -394,7 +394,7 @@ impl Found {
             (_, Some(extra)) => return usage(format!("{name} takes no argument: {}", extra.display())),
         };
         if let Some(extra) = arguments.next() {
-            return usage(format!("{name} takes one argument, what is \"{}\"?", extra.display()));
+            return usage(format!("{name} takes one argument; there is one more: \"{}\"", extra.display()));
         }
         Ok(Parsed::Run(Invocation {
             verb,
@@ -581,7 +581,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_named() {
         for (line, part) in [
-            ("", "which verb"),
+            ("", "no verb was given"),
             ("bogus", "no verb \"bogus\""),
             ("setup", "not a part"),
             ("--bogus commit", "no option --bogus"),

@@ -94,8 +94,8 @@ const fn page(verb: VerbName) -> Page {
                    --at, for an update that is not there yet: it passes that point once, unless a map\n            \
                    of the same priority or a higher one objects\n  \
                    fail      the update that waits, or the next, fails, and is rolled back if it was installed\n\n\
-                   Without --at: before install, reboot and commit. What was said outlives a reboot. What is said in one\n\
-                   name counts for one time.",
+                   Without --at: before install, reboot and commit. Orders outlive a reboot. Orders given under one name\n\
+                   share one duration.",
             examples: &[
                 "control show",
                 "control pause --at reboot --for 2h",

@@ -130,6 +130,10 @@ impl FirstFailure {
 /// How far a run without failure got.
 fn achieved(verb: VerbName, report: &Report) -> Option<&'static str> {
     let line = match report.reached {
+        // A commit before the reboot would be refused: what is committed has to run.
+        Reached::AwaitingCommit | Reached::Stopped(Stop::ArtifactCommitEnter) if wants_reboot(report) => {
+            "Installed, but not committed.\nReboot, then use 'commit' to make the update permanent, or 'rollback' to undo it."
+        }
         Reached::AwaitingCommit | Reached::Stopped(Stop::ArtifactCommitEnter) => {
             "Installed, but not committed.\nUse 'commit' to make the update permanent, or 'rollback' to undo it."
         }
@@ -237,7 +241,13 @@ mod tests {
         let stopped = |stop| Report { reached: Reached::Stopped(stop), ..GOOD };
         let back = Report { verdict: Verdict::RolledBack, ..GOOD };
         check(Install, &waiting, [0, 0], &["Installed, but not committed."]);
-        check(Install, &reboot(waiting), [0, 4], &["Installed, but not", "A reboot is needed"]);
+        check(
+            Install,
+            &reboot(waiting),
+            [0, 4],
+            &["Installed, but not committed.\nReboot, then use 'commit'", "A reboot is needed"],
+        );
+        check(Install, &waiting, [0, 0], &["Installed, but not committed.\nUse 'commit'"]);
         check(
             Install,
             &Report { auto_commit: true, ..GOOD },

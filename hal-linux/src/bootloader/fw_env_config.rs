@@ -105,7 +105,7 @@ impl fmt::Display for FwEnvConfigError {
         match self {
             Self::Empty => f.write_str("no environment is named"),
             Self::Third(line) => {
-                write!(f, "line {line}: a third environment; two copies are all there can be")
+                write!(f, "line {line}: a third copy of the environment; at most two are supported")
             }
             Self::Columns(line) => write!(f, "line {line}: must have a device, an offset and a size"),
             Self::Number(line) => {

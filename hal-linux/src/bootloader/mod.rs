@@ -395,7 +395,7 @@ impl fmt::Display for BootError {
             Self::Slot(error) => error.fmt(f),
             Self::Config(path, why) => write!(f, "{}: {why}", path.display()),
             Self::Entries(why) => write!(f, "systemd-boot: {why}"),
-            Self::NoEnvironment => f.write_str("no copy of the boot environment is whole; write it anew"),
+            Self::NoEnvironment => f.write_str("every copy of the boot environment is damaged; write a new one with the boot loader's own tool"),
             Self::Single(path) => write!(
                 f,
                 "{}: the boot environment has one copy only, which power loss could destroy; make it redundant, or \
@@ -406,14 +406,14 @@ impl fmt::Display for BootError {
                 write!(f, "{name} is not set in the boot environment")
             }
             Self::Variable(name, value) => {
-                write!(f, "{name} in the boot environment is \"{}\", which cannot be", value.escape_debug())
+                write!(f, "{name} in the boot environment is \"{}\", which is not a valid value", value.escape_debug())
             }
             Self::Canary => f.write_str(
                 "the boot loader has not saved its canary (mender_saveenv_canary): it cannot write the environment \
                  that we read; check its configuration",
             ),
             Self::Vars(error) => error.fmt(f),
-            Self::ReadBack => f.write_str("the boot loader's records are not what was written to them"),
+            Self::ReadBack => f.write_str("the boot loader's records do not read back as they were written"),
             Self::Locked(path) => write!(f, "another program holds {}; try again", path.display()),
             Self::Tool(tool, why) => write!(f, "{tool} failed: {why}"),
             Self::Storage(error) => write!(f, "the boot loader's records cannot be used: {error}"),

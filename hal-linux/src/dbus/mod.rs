@@ -391,7 +391,7 @@ impl Bus {
                 self.fail(&call, &Failure::new("AccessDenied", format_args!("only root may do that")));
             }
             None => {
-                let text = format_args!("the bus does not say who asks for that");
+                let text = format_args!("the bus did not say which user made this call");
                 self.fail(&call, &Failure::new("AccessDenied", text));
             }
         }
@@ -430,7 +430,7 @@ impl Bus {
     fn refuse_late(&mut self, now: Instant) {
         while let Some(index) = self.calls.iter().position(|asked| asked.until <= now) {
             let Asked { call, .. } = self.calls.swap_remove(index);
-            let text = format_args!("the bus does not say who asks for that");
+            let text = format_args!("the bus did not say which user made this call");
             self.fail(&call, &Failure::new("TimedOut", text));
         }
     }
@@ -445,7 +445,7 @@ impl Name {
                 self.state = NameState::Ours;
                 self.wait = SHORTEST;
                 self.is_missed = false;
-                log.borrow_mut().log(Level::Debug, format_args!("D-Bus: {name} is ours"));
+                log.borrow_mut().log(Level::Debug, format_args!("D-Bus: owns the name {name}"));
                 return;
             }
             (MessageKind::Reply, _) => log.borrow_mut().log(

@@ -338,10 +338,16 @@ impl fmt::Display for ModuleError {
             }
             Self::NotSelected(call) => write!(f, "no update module is there to call {call}"),
             Self::NoTree { call, path } => {
-                write!(f, "cannot call {call}: the work tree {} is missing; install again", path.display())
+                write!(
+                    f,
+                    "cannot call {call}: the work tree {} is missing; start the update again",
+                    path.display()
+                )
             }
             Self::FileName(name) => write!(f, "\"{name}\" cannot be the name of a payload file"),
-            Self::Size(name) => write!(f, "payload file {name} has not the length the artifact says"),
+            Self::Size(name) => {
+                write!(f, "payload file {name} does not have the length that the artifact announces")
+            }
             // When it ended helps only the author of a module that ended with success too early.
             Self::Ended { module, exit, .. } if !exit.is_success() => write!(f, "{module} ended with {exit}"),
             Self::Ended { module, exit, when } => write!(f, "{module} ended {when} ({exit})"),
@@ -350,12 +356,12 @@ impl fmt::Display for ModuleError {
             }
             Self::Space { path, needed, free } => write!(
                 f,
-                "no space left to write {}: it needs {needed} bytes, and {free} are free; free some and install again",
+                "no space left to write {}: it needs {needed} bytes, and {free} are free; free some and start the update again",
                 path.display()
             ),
             Self::Order => f.write_str("no module call or payload file is open for this"),
             Self::Io { path, error, .. } if kind_of(error) == Kind::NoSpace => {
-                write!(f, "no space left to write {}; free some and install again", path.display())
+                write!(f, "no space left to write {}; free some and start the update again", path.display())
             }
             Self::Io { doing, path, error } => write!(f, "cannot {doing} {}: {error}", path.display()),
         }

@@ -135,7 +135,7 @@ impl fmt::Display for NetworkError {
             Self::LookupsStuck => f.write_str("earlier name lookups still hang; check the name servers"),
             Self::Connect(peer, error) => write!(f, "{peer}: cannot connect: {error}"),
             Self::Lost(peer, activity, error) => write!(f, "{peer}: connection lost {activity}: {error}"),
-            Self::TimedOut(peer, activity) => write!(f, "{peer}: no more time {activity}"),
+            Self::TimedOut(peer, activity) => write!(f, "{peer}: timed out {activity}"),
             Self::Closed(peer, activity) => write!(f, "{peer}: closed the connection {activity}"),
             Self::Tls(peer, fault) => write!(f, "{peer}: no secure connection: {fault}"),
             Self::ProxyUser(peer, variable) => {
@@ -201,7 +201,7 @@ impl fmt::Display for TlsFault {
             }
             Self::Name => f.write_str("its certificate is for another name (see subjectAltName)"),
             Self::UnknownIssuer => {
-                f.write_str("its certificate is signed by nobody this device trusts; see ServerCertificate")
+                f.write_str("no authority that this device trusts has signed its certificate; set ServerCertificate")
             }
             Self::IssuerNoAuthority => f.write_str(
                 "its certificate is signed with one that is not an authority's (basicConstraints without CA:TRUE); give the server another certificate",

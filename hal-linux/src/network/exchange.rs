@@ -276,8 +276,7 @@ impl Exchange {
 
     fn secure(&mut self, setup: &Setup, host: &str, peer: Peer) -> Result<(), NetworkError> {
         if setup.tls.skips_verification() {
-            let text =
-                format_args!("SkipVerify is set: whoever answers as {host} is believed without a proof");
+            let text = format_args!("SkipVerify is set: the certificate of {host} is not verified");
             setup.log.borrow_mut().log(Level::Warning, text);
         }
         let connection =

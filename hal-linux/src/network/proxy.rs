@@ -70,7 +70,7 @@ impl fmt::Display for ProxyFault {
             Self::NotText(name) => write!(f, "{name} is not UTF-8 text"),
             Self::Scheme(name) => write!(f, "{name} does not begin with http:// or https://"),
             Self::Path(name) => {
-                write!(f, "{name} has a path; only http[s]://[user[:password]@]host[:port] is taken")
+                write!(f, "{name} has a path; only http[s]://[user[:password]@]host[:port] is accepted")
             }
             Self::Escape(name) => write!(f, "user or password in {name} hold a broken percent escape"),
             Self::ControlByte(name) => write!(f, "{name} holds a control byte"),

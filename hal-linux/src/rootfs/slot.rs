@@ -442,13 +442,13 @@ impl fmt::Display for SlotError {
                 write!(f, "{key} is not set: root file systems need RootfsPartA and RootfsPartB in mender.conf")
             }
             Self::NoDevice(key, path) => {
-                write!(f, "{key}: {} is not there, or no block device and no UBI volume", path.display())
+                write!(f, "{key}: {} does not exist, or is neither a block device nor a UBI volume", path.display())
             }
             Self::NoNumber(key, path) => {
                 write!(f, "{key}: {} has no partition number to tell the boot loader", path.display())
             }
             Self::Same(a, b) => {
-                write!(f, "RootfsPartA ({}) and RootfsPartB ({}) are one device", a.display(), b.display())
+                write!(f, "RootfsPartA ({}) and RootfsPartB ({}) are the same device", a.display(), b.display())
             }
             Self::SameNumber(number) => {
                 write!(f, "RootfsPartA and RootfsPartB both have partition number {number}; the boot loader cannot tell them apart")
