@@ -448,7 +448,7 @@ impl fmt::Display for SlotError {
                 write!(f, "{key}: {} has no partition number to tell the boot loader", path.display())
             }
             Self::Same(a, b) => {
-                write!(f, "RootfsPartA ({}) and RootfsPartB ({}) are the same device", a.display(), b.display())
+                write!(f, "RootfsPartA ({}) and RootfsPartB ({}) are one device", a.display(), b.display())
             }
             Self::SameNumber(number) => {
                 write!(f, "RootfsPartA and RootfsPartB both have partition number {number}; the boot loader cannot tell them apart")
