@@ -172,23 +172,33 @@ impl core::fmt::Display for Unusable {
     }
 }
 
+/// A record is longer than [`MAX_LEN`]. The longest one has 12 bytes beside its deployment id and the checksum, so that
+/// only a field that is added without more room can lead here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoesNotFit;
+
+impl core::fmt::Display for DoesNotFit {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "the record of the update in progress has more than {MAX_LEN} bytes")
+    }
+}
+
 impl Checkpoint {
     /// The record's bytes, in the front of `buf`.
-    #[must_use]
-    pub fn encode<'b>(&self, buf: &'b mut [u8; MAX_LEN]) -> &'b [u8] {
+    ///
+    /// # Errors
+    /// [`DoesNotFit`]; what is in `buf` then is no record.
+    pub fn encode<'b>(&self, buf: &'b mut [u8; MAX_LEN]) -> Result<&'b [u8], DoesNotFit> {
         let [format, rest @ ..] = buf;
         *format = self.format.number();
         let used = match self.format {
-            // The longest record has 12 bytes beside its id of at most 64.
-            Format::One => postcard::to_slice(self, rest).map_or(0, |used| used.len()),
+            Format::One => postcard::to_slice(self, rest).map_err(|_| DoesNotFit)?.len(),
         };
         let body = used.saturating_add(1);
-        let crc = crc32fast::hash(buf.get(..body).unwrap_or_default()).to_le_bytes();
+        let crc = crc32fast::hash(buf.get(..body).ok_or(DoesNotFit)?).to_le_bytes();
         let end = body.saturating_add(crc.len());
-        if let Some(tail) = buf.get_mut(body..end) {
-            tail.copy_from_slice(&crc);
-        }
-        buf.get(..end).unwrap_or_default()
+        buf.get_mut(body..end).ok_or(DoesNotFit)?.copy_from_slice(&crc);
+        buf.get(..end).ok_or(DoesNotFit)
     }
 
     /// Reads a record.
@@ -238,7 +248,7 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let mut buf = [0; MAX_LEN];
-        let bytes = sample().encode(&mut buf);
+        let bytes = sample().encode(&mut buf).unwrap();
         assert_eq!(&bytes[..bytes.len() - 4], &[1, 0, 4, 0, 0, 0, 2, 1, 1, 6, 3, b'd', b'-', b'1']);
         assert_eq!(Checkpoint::decode(bytes), Ok(sample()));
         let offered = Checkpoint { offer: true, ..sample() };
@@ -248,7 +258,7 @@ mod tests {
     #[test]
     fn d7_every_prefix_and_every_flipped_bit_is_refused() {
         let mut buf = [0; MAX_LEN];
-        let bytes = sample().encode(&mut buf).to_vec();
+        let bytes = sample().encode(&mut buf).unwrap().to_vec();
         for cut in 0..bytes.len() {
             assert_eq!(Checkpoint::decode(&bytes[..cut]), Err(Unusable::Corrupt), "cut at {cut}");
         }
@@ -263,9 +273,9 @@ mod tests {
     fn i11_a_deployment_without_an_id_is_no_record() {
         let mut buf = [0; MAX_LEN];
         let nameless = Checkpoint { deployment: Text::default(), ..sample() };
-        assert_eq!(Checkpoint::decode(nameless.encode(&mut buf)), Err(Unusable::Corrupt));
+        assert_eq!(Checkpoint::decode(nameless.encode(&mut buf).unwrap()), Err(Unusable::Corrupt));
         let standalone = Checkpoint { mode: Mode::Standalone, ..nameless };
-        assert_eq!(Checkpoint::decode(standalone.encode(&mut buf)), Ok(standalone));
+        assert_eq!(Checkpoint::decode(standalone.encode(&mut buf).unwrap()), Ok(standalone));
     }
 
     #[test]
@@ -273,7 +283,7 @@ mod tests {
         let id = "i".repeat(limits::DEPLOYMENT_ID);
         let checkpoint = Checkpoint { deployment: Text::copy(&id).unwrap(), stores: u8::MAX, ..sample() };
         let mut buf = [0; MAX_LEN];
-        assert_eq!(Checkpoint::decode(checkpoint.encode(&mut buf)), Ok(checkpoint));
+        assert_eq!(Checkpoint::decode(checkpoint.encode(&mut buf).unwrap()), Ok(checkpoint));
     }
 
     #[test]

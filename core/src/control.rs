@@ -8,7 +8,7 @@ mod json;
 mod pool;
 
 pub use json::{LoadError, MapError};
-pub use pool::{Answer, Full, Holder, Lifetime, Order, OrderError, Pool, Reply};
+pub use pool::{Answer, Decision, Full, Holder, Lifetime, Order, OrderError, Pool, PoolRecord};
 
 use crate::deployment::Point;
 

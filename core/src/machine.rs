@@ -4,10 +4,14 @@
 //! its end comes back as [`Event::Done`]. No clock, no I/O, no traits: the machine can be cloned, compared, hashed
 //! and walked through every path.
 
+mod apart;
 mod doors;
 mod enter;
 mod leave;
+mod maps;
+mod polls;
 mod scripts;
+mod start;
 mod words;
 
 pub use crate::state::{Stop, StopSet};
@@ -16,217 +20,153 @@ pub use words::{Action, ApiCall, Check, Event, OfferedMap, Op, OpId, Reached, Re
 
 use crate::checkpoint::{Checkpoint, Format, RebootKind, Tag};
 use crate::config::Config;
+use crate::control::{Map, Pool};
 use crate::deployment::{Mode, Verdict};
 use crate::http::RetryAfter;
 use crate::limits;
 use crate::retry::Backoff;
-use crate::state::{self, Entry, Outcome, Phase, Place, State, Unsaved, Verb};
+use crate::state::{self, Entry, Outcome, Phase, Place, State, Unsaved};
 use crate::text::Text;
-use crate::time::{Instant, earliest};
+use crate::time::Instant;
+
+use apart::Apart;
+use doors::{Door, Word};
+use maps::Maps;
+use polls::Polls;
+use scripts::Scripts;
 
 /// What the machine is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Doing {
     /// An operation of the place it stands at.
-    Work { deadline: Option<Instant>, killed: bool },
+    Work(Limit),
+    /// A script of the place.
+    Script(Scripts, Limit),
+    /// A script asked to be run again then.
+    ScriptLater(Scripts, Instant),
+    /// The request of the place is repeated then.
+    Repeat(Instant),
     /// The record is being written before the place begins.
     Saving,
     /// The load is being counted before a saved update goes on.
     Loading,
     /// The record of a stop is being written.
     Stopping(Stop),
-    /// A script or request is to be repeated then.
-    Pause(Instant),
-    /// Idle, or held back by a control map.
+    /// The control maps are being written, before this word of theirs counts.
+    SavingMaps(Word),
+    /// Idle, or held back at a door.
     Waiting,
-    /// The run is over.
+    /// The run is over: no event acts any more.
     Over,
+}
+
+/// How long an operation may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Limit {
+    /// As long as it does: it has limits of its own.
+    None,
+    /// Until then.
+    At(Instant),
+    /// It was killed: whatever it says, it has failed.
+    Killed,
+}
+
+impl Limit {
+    const fn at(self) -> Option<Instant> {
+        match self {
+            Self::At(at) => Some(at),
+            Self::None | Self::Killed => None,
+        }
+    }
+
+    fn has_come(self, now: Instant) -> bool {
+        self.at().is_some_and(|at| at <= now)
+    }
+
+    const fn outcome(self, outcome: Outcome) -> Outcome {
+        match self {
+            Self::Killed => Outcome::Failure,
+            Self::None | Self::At(_) => outcome,
+        }
+    }
 }
 
 /// What a place does on entry: an operation, or it has its outcome at once.
 enum Begin {
     Start(Op),
+    SaveMaps(Word),
     Wait,
     Already(Outcome),
 }
 
-/// The state machine of one client. See the module's documentation.
+/// Whose update it is, and what only that one needs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Machine {
-    config: Config,
-    run: Run,
-    stop_before: StopSet,
-    state: State,
-    phase: Phase,
-    doing: Doing,
-    op: u32,
-    verdict: Verdict,
-    checkpoint: Checkpoint,
-    /// What is on record, as far as the machine was told; `None`: no update in progress.
-    saved: Option<Checkpoint>,
-    scripts: Scripts,
-    file_sizes: bool,
-    report: Report,
-    /// `rollback` was asked for and has not been decided yet.
-    rollback_asked: bool,
-    /// The repeats of the report that must get through.
-    report_backoff: Backoff,
-    report_is_repeat: bool,
-    doors: doors::Doors,
-    daemon: Daemon,
-}
-
-/// The scripts of the transition at hand.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Scripts {
-    index: u16,
-    first_start: Option<Instant>,
-    failed: bool,
+#[expect(clippy::large_enum_variant, reason = "no heap: the machine is built in place")]
+enum Owner {
+    Daemon(Daemon),
+    CommandLine(CommandLine),
 }
 
 /// What only the daemon needs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Daemon {
-    update_due: bool,
-    inventory_due: bool,
-    /// The inventory went last: a poll that is due goes first, or a slow inventory would be due again for ever.
-    poll_goes_first: bool,
-    inventory_accepted: bool,
-    next_update: Option<Instant>,
-    next_inventory: Option<Instant>,
-    /// After an inventory that was not accepted: how long it must not be sent again.
-    no_inventory_before: Option<Instant>,
-    poll_backoff: Backoff,
-    inventory_backoff: Backoff,
+    run: Run,
+    polls: Polls,
+    maps: Maps,
+    /// The door the update stands at, from its refresh until it is passed.
+    door: Option<Door>,
+    /// The repeats of the report that must get through.
+    report: Backoff,
+    /// The report at hand was sent before.
+    repeats: bool,
 }
 
-impl Daemon {
-    /// Of what is due.
-    const fn inventory_is_next(&self) -> bool {
-        self.inventory_due && !(self.update_due && self.poll_goes_first)
-    }
+/// What only the command line needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct CommandLine {
+    run: Run,
+    stop_before: StopSet,
+    report: Report,
+    /// `rollback` was asked for and has not been decided yet.
+    rollback_asked: bool,
+}
+
+/// The state machine of one client. See the module's documentation.
+///
+/// Machines of one configuration are equal when they do the same from now on. What is only for the log or for people
+/// (notes, since when a door is shut), the configuration itself and the number of the operation do not count. Times
+/// do: see [`Machine::rebase`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Machine {
+    config: Apart<Config>,
+    note: Apart<Option<DoorNote>>,
+    op: OpId,
+    state: State,
+    phase: Phase,
+    doing: Doing,
+    verdict: Verdict,
+    checkpoint: Checkpoint,
+    /// What is on record, as far as the machine was told; `None`: no update in progress.
+    saved: Option<Checkpoint>,
+    /// The module wants file sizes.
+    file_sizes: bool,
+    owner: Owner,
 }
 
 impl Machine {
-    /// Starts the run, from what is on record, if anything is: first boot, reboot, crash and power loss are one path.
-    ///
-    /// # Errors
-    /// [`Refusal`]: the verb cannot be carried out; nothing was changed.
-    pub fn start(
-        now: Instant,
-        config: &Config,
-        run: Run,
-        stop_before: StopSet,
-        saved: Saved,
-    ) -> Result<(Self, Action), Refusal> {
-        let Saved { update, maps } = saved;
-        let saved =
-            update.map(|record| Checkpoint { offer: record.offer && config.resume_downloads, ..record });
-        let (place, verdict) = match (run, &saved) {
-            (Run::Daemon, Some(record)) if record.mode == Mode::Managed => {
-                let (state, phase, verdict) = state::resume(record);
-                ((state, phase), verdict)
-            }
-            (Run::Daemon | Run::NoUpdates(_), _) => ((State::Idle, Phase::Enter), Verdict::Good),
-            (Run::Bootstrap, _) | (Run::Install, None) => ((State::Prepare, Phase::Main), Verdict::Good),
-            (Run::Install | Run::Continue(_), Some(record)) if record.mode == Mode::Managed => {
-                return Err(Refusal::Deployment);
-            }
-            (Run::Install, Some(record)) => {
-                let possible =
-                    |verb| Some(verb).filter(|&verb| state::resume_standalone(verb, record).is_some());
-                return Err(Refusal::InProgress(Verb::ALL.map(possible)));
-            }
-            (Run::Continue(_), None) => return Err(Refusal::NoUpdate),
-            (Run::Continue(verb), Some(record)) => match state::resume_standalone(verb, record) {
-                Some((state, phase, verdict)) => ((state, phase), verdict),
-                None => return Err(Refusal::WrongState(record.tag)),
-            },
-        };
-        // Whatever takes the place of a record keeps its format: the update of that one may not be committed yet.
-        let format = saved.as_ref().map_or(Format::NEWEST, |record| record.format);
-        // A standalone update that waits for its user is none of the daemon's.
-        let saved = saved.filter(|record| record.mode == run.mode() && run.has_record());
-        // An install or commit that was cut off has failed, unless a rollback is what was asked for.
-        let interrupted =
-            matches!(run, Run::Continue(Verb::Resume | Verb::Commit)) && place.0 == State::CheckRollback;
-        let mut machine = Self {
-            config: config.clone(),
-            run,
-            stop_before,
-            state: place.0,
-            phase: place.1,
-            doing: Doing::Over,
-            op: 0,
-            verdict,
-            checkpoint: saved.clone().unwrap_or_else(|| blank(run.mode(), format)),
-            saved,
-            scripts: Scripts::default(),
-            file_sizes: false,
-            report: Report {
-                reached: Reached::Unfinished,
-                verdict,
-                failed_at: None,
-                cleanup_failed: false,
-                reboot: RebootKind::None,
-                auto_commit: false,
-            },
-            rollback_asked: run == Run::Continue(Verb::Rollback),
-            report_backoff: Backoff::new(),
-            report_is_repeat: false,
-            doors: doors::Doors::new(maps),
-            daemon: Daemon {
-                update_due: run.asks_for_updates(),
-                inventory_due: true,
-                poll_goes_first: false,
-                inventory_accepted: false,
-                next_update: None,
-                next_inventory: None,
-                no_inventory_before: None,
-                poll_backoff: Backoff::new(),
-                inventory_backoff: Backoff::new(),
-            },
-        };
-        let action = match (&machine.saved, run.mode()) {
-            (Some(record), Mode::Managed) => {
-                if record.stores >= limits::STORES {
-                    machine.state_loop(now)
-                } else {
-                    // Loads count as writes do, or a device that dies again and again would never give up.
-                    machine.checkpoint.stores = record.stores.saturating_add(1);
-                    machine.doing = Doing::Loading;
-                    machine.start_op(Op::Save)
-                }
-            }
-            (Some(record), Mode::Standalone) => {
-                let begun = !record.stopped
-                    && !matches!(record.tag, Tag::BeforeInstall | Tag::BeforeCommit | Tag::BeforeCommitLeave);
-                if interrupted {
-                    machine.report.failed_at = Some((
-                        if record.tag == Tag::Install { State::Install } else { State::Commit },
-                        Phase::Main,
-                    ));
-                } else if record.failed && run == Run::Continue(Verb::Resume) {
-                    // What was cut off was the way back from a failure: going on with it does not make it a success.
-                    machine.report.failed_at = Some(place);
-                }
-                machine.enter(now, place, begun)
-            }
-            (None, _) => machine.enter(now, place, false),
-        };
-        Ok((machine, action))
-    }
-
     /// What happened, and what to do next. Events that change nothing give [`Action::Wait`].
     pub fn step(&mut self, now: Instant, event: Event) -> Action {
-        self.doors.note = None;
+        self.note = Apart(None);
+        if self.is_over() {
+            return Action::Wait;
+        }
         match event {
-            Event::Done(op, outcome) if op == OpId(self.op) => {
+            Event::Done(op, outcome) if self.op.is(&op) => {
                 let outcome = self.without_answer(outcome);
                 self.done(now, outcome)
             }
-            Event::Offered { op, id, map } if op == OpId(self.op) => self.offered(now, id, map),
-            Event::Refreshed { op, map } if op == OpId(self.op) => self.refreshed(now, map),
+            Event::Offered { op, id, map } if self.op.is(&op) => self.offered(now, id, map),
+            Event::Refreshed { op, map } if self.op.is(&op) => self.refreshed(now, map),
             Event::Done(..) | Event::Offered { .. } | Event::Refreshed { .. } => Action::Wait,
             Event::ServerMap(map) => self.server_map(now, map),
             Event::LocalMap(map) => self.local_map(now, map),
@@ -235,13 +175,7 @@ impl Machine {
             }
             Event::MapsSaved(saved) => self.maps_saved(saved),
             Event::Tick => self.tick(now),
-            Event::Check(check) => {
-                match check {
-                    Check::Update => self.daemon.update_due |= self.run.asks_for_updates(),
-                    Check::Inventory => self.daemon.inventory_due = true,
-                }
-                self.tick(now)
-            }
+            Event::Check(check) => self.checked(now, check),
             Event::Approved => self.approved(now),
         }
     }
@@ -250,11 +184,49 @@ impl Machine {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         match self.doing {
-            Doing::Work { deadline, killed: _ } => deadline,
-            Doing::Pause(until) => Some(until),
-            Doing::Waiting if self.is_paused() => self.door_deadline(),
-            Doing::Waiting => earliest(self.daemon.next_update, self.daemon.next_inventory),
-            Doing::Saving | Doing::Loading | Doing::Stopping(_) | Doing::Over => None,
+            Doing::Work(limit) | Doing::Script(_, limit) => limit.at(),
+            Doing::ScriptLater(_, until) | Doing::Repeat(until) => Some(until),
+            Doing::Waiting => match &self.owner {
+                Owner::Daemon(daemon) if self.point().is_some() => daemon.door_deadline(&self.config),
+                Owner::Daemon(daemon) => daemon.polls.deadline(),
+                Owner::CommandLine(_) => None,
+            },
+            Doing::Saving | Doing::Loading | Doing::Stopping(_) | Doing::SavingMaps(_) | Doing::Over => None,
+        }
+    }
+
+    /// Moves every time the machine keeps: what was so long before or after `from` is as long before or after `to`.
+    /// A deadline that has come by `from` has come at `to`.
+    ///
+    /// For those who compare machines: let time pass, then go back to the `now` that all comparisons are made at, and
+    /// equal situations are equal machines. That `now` must be later than the longest time that is looked back at, a
+    /// day and the longest interval of the configuration: nothing is before the start of the clock.
+    pub fn rebase(&mut self, from: Instant, to: Instant) {
+        let shift = Shift { from, to };
+        match &mut self.doing {
+            Doing::Work(limit) => shift.limit(limit),
+            Doing::Script(scripts, limit) => {
+                scripts.rebase(shift);
+                shift.limit(limit);
+            }
+            Doing::ScriptLater(scripts, until) => {
+                scripts.rebase(shift);
+                *until = shift.due(*until);
+            }
+            Doing::Repeat(until) => *until = shift.due(*until),
+            Doing::Saving
+            | Doing::Loading
+            | Doing::Stopping(_)
+            | Doing::SavingMaps(_)
+            | Doing::Waiting
+            | Doing::Over => {}
+        }
+        if let Owner::Daemon(daemon) = &mut self.owner {
+            daemon.polls.rebase(shift);
+            daemon.maps.rebase(shift);
+            if let Some(door) = &mut daemon.door {
+                door.rebase(shift);
+            }
         }
     }
 
@@ -277,6 +249,18 @@ impl Machine {
         (self.state, self.phase)
     }
 
+    /// Whether the daemon waits in Idle for its next poll: the end of one round and the beginning of the next.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.place() == (State::Idle, Phase::Main) && self.doing == Doing::Waiting
+    }
+
+    /// Whether the run is over: no event acts any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.doing == Doing::Over
+    }
+
     /// How the update stands.
     #[must_use]
     pub const fn verdict(&self) -> Verdict {
@@ -286,66 +270,113 @@ impl Machine {
     /// When the server is asked for a deployment next; a deployment in progress goes first.
     #[must_use]
     pub const fn next_update(&self) -> Option<Instant> {
-        self.daemon.next_update
+        match &self.owner {
+            Owner::Daemon(daemon) => daemon.polls.next_update,
+            Owner::CommandLine(_) => None,
+        }
     }
 
     /// When the inventory is sent next.
     #[must_use]
     pub const fn next_inventory(&self) -> Option<Instant> {
-        self.daemon.next_inventory
+        match &self.owner {
+            Owner::Daemon(daemon) => daemon.polls.next_inventory,
+            Owner::CommandLine(_) => None,
+        }
     }
 
     /// What the run was started for.
     #[must_use]
     pub const fn run(&self) -> Run {
-        self.run
+        match &self.owner {
+            Owner::Daemon(daemon) => daemon.run,
+            Owner::CommandLine(line) => line.run,
+        }
     }
 
-    /// The deployment's id, while [`ApiCall::Next`] or an update of the daemon's is in progress; else empty.
+    /// The deployment's id, while an update of the daemon's is in progress; else empty.
     #[must_use]
     pub fn deployment(&self) -> &str {
         self.checkpoint.deployment.as_str()
     }
 
-    fn start_op(&mut self, op: Op) -> Action {
-        if matches!(op, Op::Save | Op::SaveMaps | Op::ClearData) {
-            self.doors.record.begin();
+    const fn mode(&self) -> Mode {
+        match &self.owner {
+            Owner::Daemon(_) => Mode::Managed,
+            Owner::CommandLine(_) => Mode::Standalone,
         }
-        self.op = self.op.wrapping_add(1);
-        Action::Start(OpId(self.op), op)
+    }
+
+    const fn daemon(&mut self) -> Option<&mut Daemon> {
+        match &mut self.owner {
+            Owner::Daemon(daemon) => Some(daemon),
+            Owner::CommandLine(_) => None,
+        }
+    }
+
+    const fn command_line(&mut self) -> Option<&mut CommandLine> {
+        match &mut self.owner {
+            Owner::Daemon(_) => None,
+            Owner::CommandLine(line) => Some(line),
+        }
+    }
+
+    fn start_op(&mut self, op: Op) -> Action {
+        if let (Op::Save | Op::SaveMaps | Op::ClearData, Some(daemon)) = (op, self.daemon()) {
+            daemon.maps.begin();
+        }
+        self.op = self.op.next();
+        Action::Start(self.op.clone(), op)
     }
 
     fn tick(&mut self, now: Instant) -> Action {
         match self.doing {
-            Doing::Work { deadline: Some(at), killed: false } if at <= now => {
-                self.doing = Doing::Work { deadline: None, killed: true };
+            Doing::Work(limit) if limit.has_come(now) => {
+                self.doing = Doing::Work(Limit::Killed);
                 Action::Kill
             }
-            Doing::Pause(until) if until <= now => self.repeat(now),
-            Doing::Waiting if self.is_paused() => match self.woken(now) {
+            Doing::Script(scripts, limit) if limit.has_come(now) => {
+                self.doing = Doing::Script(scripts, Limit::Killed);
+                Action::Kill
+            }
+            Doing::ScriptLater(scripts, until) if until <= now => self.script_again(now, scripts),
+            Doing::Repeat(until) if until <= now => self.go_on(now, Outcome::Later(None)),
+            Doing::Waiting if self.point().is_some() => match self.woken(now) {
                 Some(outcome) => self.go_on(now, outcome),
                 None => Action::Wait,
             },
             Doing::Waiting => self.begin_or_go_on(now),
-            Doing::Work { .. }
-            | Doing::Pause(_)
+            Doing::Work(_)
+            | Doing::Script(..)
+            | Doing::ScriptLater(..)
+            | Doing::Repeat(_)
             | Doing::Saving
             | Doing::Loading
             | Doing::Stopping(_)
+            | Doing::SavingMaps(_)
             | Doing::Over => Action::Wait,
         }
     }
 
+    /// Somebody wants a poll or an inventory push.
+    fn checked(&mut self, now: Instant, check: Check) -> Action {
+        let Some(daemon) = self.daemon() else { return Action::Wait };
+        match check {
+            Check::Update => daemon.polls.update_due |= daemon.run.asks_for_updates(),
+            Check::Inventory => daemon.polls.inventory_due = true,
+        }
+        self.tick(now)
+    }
+
     /// The outcome of an operation that brought no answer: a request that is answered in full has an event of its own.
     fn without_answer(&self, outcome: Outcome) -> Outcome {
-        match (self.place(), outcome) {
-            ((State::Poll, Phase::Main), Outcome::Success) => Outcome::Nothing,
-            (
-                (State::InstallDoor | State::RebootDoor | State::CommitDoor, Phase::Enter),
-                Outcome::Success,
-            ) => Outcome::Failure,
-            _ => outcome,
+        if outcome == Outcome::Success && self.place() == (State::Poll, Phase::Main) {
+            return Outcome::Nothing;
         }
+        if outcome == Outcome::Success && self.point().is_some() && self.phase == Phase::Enter {
+            return Outcome::Failure;
+        }
+        outcome
     }
 
     /// The server has a deployment: its record begins.
@@ -353,9 +384,9 @@ impl Machine {
         if self.place() != (State::Poll, Phase::Main) {
             return self.done(now, Outcome::Failure);
         }
-        if !matches!(self.doing, Doing::Work { killed: true, .. }) {
-            let offer = self.config.resume_downloads && self.run == Run::Daemon;
-            let blank = blank(self.run.mode(), self.checkpoint.format);
+        if self.doing != Doing::Work(Limit::Killed) {
+            let offer = self.config.resume_downloads;
+            let blank = blank(self.mode(), self.checkpoint.format);
             self.checkpoint = Checkpoint { deployment: id, offer, ..blank };
             self.verdict = Verdict::Good;
             self.saved = None;
@@ -365,25 +396,39 @@ impl Machine {
         self.done(now, Outcome::Success)
     }
 
+    /// The server sent the map of the deployment at hand anew; `None`: it cannot be used.
+    fn refreshed(&mut self, now: Instant, map: Option<Map>) -> Action {
+        if self.point().is_none() || self.phase != Phase::Enter {
+            return self.done(now, Outcome::Failure);
+        }
+        let is_used =
+            self.doing == Doing::Work(Limit::Killed) || map.is_some_and(|map| self.set_server_map(now, map));
+        // Asking again would not help.
+        self.done(now, if is_used { Outcome::Success } else { Outcome::Refused })
+    }
+
     fn done(&mut self, now: Instant, outcome: Outcome) -> Action {
-        self.doors.record.end(outcome);
-        match core::mem::replace(&mut self.doing, Doing::Over) {
-            Doing::Saving if outcome == Outcome::Success => {
+        if let Some(daemon) = self.daemon() {
+            daemon.maps.end(outcome);
+        }
+        let saved = outcome == Outcome::Success;
+        match core::mem::replace(&mut self.doing, Doing::Waiting) {
+            Doing::Saving if saved => {
                 self.saved = Some(self.checkpoint.clone());
                 self.begin_or_go_on(now)
             }
             Doing::Saving => {
-                let Entry { unsaved, .. } = state::entry(self.run.mode(), self.state, self.phase);
+                let Entry { unsaved, .. } = state::entry(self.mode(), self.state, self.phase);
                 self.unsaved(now, unsaved)
             }
             Doing::Loading => {
-                if outcome == Outcome::Success {
+                if saved {
                     self.saved = Some(self.checkpoint.clone());
                 }
                 let place = self.place();
                 self.enter(now, place, true)
             }
-            Doing::Stopping(stop) if outcome == Outcome::Success => {
+            Doing::Stopping(stop) if saved => {
                 self.saved = Some(self.checkpoint.clone());
                 self.exit(Reached::Stopped(stop))
             }
@@ -391,33 +436,47 @@ impl Machine {
                 let rule = state::stop(self.state, self.phase).map_or(Unsaved::Ends, |(.., rule)| rule);
                 self.unsaved(now, rule)
             }
-            Doing::Work { killed, .. } => {
-                let outcome = if killed { Outcome::Failure } else { outcome };
-                if state::transition(self.state, self.phase).is_some() {
-                    self.script_done(now, outcome)
-                } else {
-                    self.main_done(now, outcome)
-                }
-            }
+            // Maps that cannot be saved still count while this process lives.
+            Doing::SavingMaps(word) => self.follow_maps(now, word),
+            Doing::Script(scripts, limit) => self.script_done(now, scripts, limit.outcome(outcome)),
+            Doing::Work(limit) => self.main_done(now, limit.outcome(outcome)),
             // No operation was outstanding: nobody can have ended it.
-            doing @ (Doing::Pause(_) | Doing::Waiting | Doing::Over) => {
+            doing @ (Doing::ScriptLater(..) | Doing::Repeat(_) | Doing::Waiting | Doing::Over) => {
                 self.doing = doing;
                 Action::Wait
             }
         }
     }
 
-    /// Held back by a control map.
-    fn is_paused(&self) -> bool {
-        matches!(self.state, State::InstallDoor | State::RebootDoor | State::CommitDoor)
-            && self.phase == Phase::Leave
-            && self.doing == Doing::Waiting
-    }
-
     fn go_on(&mut self, now: Instant, outcome: Outcome) -> Action {
         match self.leave(outcome) {
             Ok(place) => self.enter(now, place, false),
             Err(action) => action,
+        }
+    }
+}
+
+/// Another `now`: see [`Machine::rebase`].
+#[derive(Clone, Copy)]
+pub(crate) struct Shift {
+    from: Instant,
+    to: Instant,
+}
+
+impl Shift {
+    /// Any time, before or after.
+    pub(crate) fn time(self, at: Instant) -> Instant {
+        if at >= self.from { self.to + at.since(self.from) } else { self.to - self.from.since(at) }
+    }
+
+    /// A time that is waited for: how long ago it came does not matter.
+    fn due(self, at: Instant) -> Instant {
+        self.time(at).max(self.to)
+    }
+
+    fn limit(self, limit: &mut Limit) {
+        if let Limit::At(at) = limit {
+            *at = self.due(*at);
         }
     }
 }
@@ -453,3 +512,6 @@ fn blank(mode: Mode, format: Format) -> Checkpoint {
         offer: false,
     }
 }
+
+/// The maps of the command line: it has none.
+static NO_MAPS: Pool = Pool::new();

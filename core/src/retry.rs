@@ -16,12 +16,19 @@ const START: Duration = Duration::from_secs(60);
 /// How often an interval is used before it is doubled.
 const REPEATS: u32 = 3;
 
+/// All waits of one question that holds an update up, however long a server that is overloaded asks for: one day.
+const LONGEST_WAITS: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What a back-off is for: a cap below 60 s is honoured by polls and raised for reports (D-15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
-    /// Polls, inventory, authentication, refresh of control maps.
+    /// Polls, inventory, authentication.
     Poll,
-    /// The second `installing` and the final status, with the log.
+    /// The refresh of a control map before a door: as a poll, but not for ever.
+    Refresh,
+    /// The second `installing`: as a report, but not for ever.
+    BeforeCommit,
+    /// The final status, with the log.
     Report,
 }
 
@@ -32,6 +39,8 @@ pub struct Schedule {
     cap: Duration,
     /// 0: until the cap was used three times.
     count: u32,
+    /// All waits together, those that the server asked for included.
+    limit: Option<Duration>,
 }
 
 impl Schedule {
@@ -39,11 +48,15 @@ impl Schedule {
     #[must_use]
     pub fn new(config: &Config, purpose: Purpose) -> Self {
         let floor = match purpose {
-            Purpose::Poll => SHORTEST,
-            Purpose::Report => START,
+            Purpose::Poll | Purpose::Refresh => SHORTEST,
+            Purpose::BeforeCommit | Purpose::Report => START,
+        };
+        let limit = match purpose {
+            Purpose::Refresh | Purpose::BeforeCommit => Some(LONGEST_WAITS),
+            Purpose::Poll | Purpose::Report => None,
         };
         let cap = config.retry_poll_interval.max(floor);
-        Self { start: START.min(cap), cap, count: config.retry_poll_count }
+        Self { start: START.min(cap), cap, count: config.retry_poll_count, limit }
     }
 
     /// The wait before retry number `retry`, counted from 0, or `None` when there is no such retry.
@@ -67,30 +80,48 @@ impl Schedule {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Backoff {
     used: u32,
+    /// All waits so far, where they have a limit.
+    waited: Duration,
 }
 
 impl Backoff {
     /// No retry used yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { used: 0 }
+        Self { used: 0, waited: Duration::ZERO }
+    }
+
+    /// Whether anything was waited for since [`Self::reset`].
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        *self != Self::new()
     }
 
     /// Uses up one retry: the time to wait before it, or `None` when the schedule is exhausted, which it stays
-    /// until [`Self::reset`]. A 429 with `Retry-After` waits that long instead and uses nothing up, also when the
-    /// schedule is exhausted.
+    /// until [`Self::reset`]. A 429 with `Retry-After` waits that long instead and uses no retry up, also when the
+    /// schedule is exhausted; where all waits together have a limit, it counts towards that.
     pub fn next(&mut self, schedule: Schedule, retry_after: Option<RetryAfter>) -> Option<Duration> {
-        if let Some(retry_after) = retry_after {
-            return Some(Duration::from_secs(retry_after.seconds.into()).max(SHORTEST));
+        let left = schedule.limit.map(|limit| limit.minus(self.waited));
+        if left == Some(Duration::ZERO) {
+            return None;
         }
-        let wait = schedule.wait(self.used)?;
-        self.used = self.used.saturating_add(1);
+        let wait = if let Some(retry_after) = retry_after {
+            Duration::from_secs(retry_after.seconds.into()).max(SHORTEST)
+        } else {
+            let wait = schedule.wait(self.used)?;
+            self.used = self.used.saturating_add(1);
+            wait
+        };
+        let wait = left.map_or(wait, |left| wait.min(left));
+        if left.is_some() {
+            self.waited = self.waited.plus(wait);
+        }
         Some(wait)
     }
 
     /// A success, or a new entry of the state: all retries are there again.
     pub const fn reset(&mut self) {
-        self.used = 0;
+        *self = Self::new();
     }
 }
 
@@ -160,7 +191,7 @@ mod tests {
             ..Config::default()
         };
         let schedule = Schedule::new(&config, Purpose::Report);
-        let mut backoff = Backoff { used: u32::MAX - 1 };
+        let mut backoff = Backoff { used: u32::MAX - 1, ..Backoff::new() };
         assert_eq!(backoff.next(schedule, None), Some(Duration::from_millis(u64::MAX)));
         assert_eq!(backoff.next(schedule, None), None);
     }

@@ -228,9 +228,9 @@ pub const fn runs_all_scripts(state: State, phase: Phase) -> bool {
 #[must_use]
 pub const fn retries(state: State, phase: Phase) -> Option<Purpose> {
     match (state, phase) {
-        (ReportCommit, Main) => Some(Purpose::Report),
+        (ReportCommit, Main) => Some(Purpose::BeforeCommit),
         (ReportFinal | ReportLog, Main) => Some(Purpose::Report),
-        (InstallDoor | RebootDoor | CommitDoor, Enter) => Some(Purpose::Poll),
+        (InstallDoor | RebootDoor | CommitDoor, Enter) => Some(Purpose::Refresh),
         (ReportCommit | ReportFinal | ReportLog, Enter | Leave | Error)
         | (InstallDoor | RebootDoor | CommitDoor, Main | Leave | Error)
         | (

@@ -37,6 +37,18 @@ impl Duration {
         self.0 / 1000
     }
 
+    /// Both together; saturates.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// What is left of it after `other`; zero when that is longer.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
     /// The double; saturates.
     #[must_use]
     pub const fn doubled(self) -> Self {

@@ -183,7 +183,7 @@ impl Doors {
         if self.reference.holds(PERSON.id) {
             all.push(Said::Order(Order::Lift, ahead, Lifetime::Unlimited));
         }
-        if machine.held().is_some() {
+        if machine.point().is_some() {
             all.push(Said::Approve);
         }
         if matches!(self.server, Server::Map(_)) {
@@ -310,14 +310,20 @@ impl Doors {
             self.complain(|| "the record of the maps is written again though nothing has changed".into());
         }
         self.changed = false;
-        self.stored = self.reference.as_noticed_by(machine.maps());
+        // The server's word about a deployment that is not on record is not either.
+        let whole = machine.maps_to_save().is_none_or(|maps| maps.is_whole());
+        let noticed = self.reference.as_noticed_by(machine.maps());
+        self.stored = if whole { noticed } else { noticed.without_server() };
         let loaded = record.map_or(Ok(Pool::new()), |record| {
             Pool::load(record, Instant::ZERO, Config::default().update_control_map_boot_expiration)
         });
         let plain = |pool: &Pool| -> Vec<(Map, bool)> {
             pool.maps().map(|(map, expired, _)| (*map, expired)).collect()
         };
-        if !loaded.is_ok_and(|loaded| plain(&loaded) == plain(machine.maps())) {
+        let expected: Vec<_> = self.stored.plain();
+        if !loaded.is_ok_and(|loaded| plain(&loaded) == expected)
+            || (whole && expected != plain(machine.maps()))
+        {
             self.complain(|| "the record of the maps is not what the maps are".into());
         }
     }
@@ -330,11 +336,13 @@ impl Doors {
     }
 
     /// The machine has just started, from this record of the maps.
-    pub fn started(&mut self, machine: &Machine, record: Option<&[u8]>) {
+    pub fn started(&mut self, machine: &Machine, record: Option<&[u8]>, in_progress: bool) {
         self.door = Door::default();
-        self.readable = Self::maps(record).is_some();
-        self.changed = !self.readable;
-        self.reference = if self.readable { self.stored.restarted() } else { Reference::default() };
+        let loads = Self::maps(record).is_some();
+        // What cannot be read may have held back an update that is in progress, and no other.
+        self.readable = loads || !in_progress;
+        self.changed = !loads;
+        self.reference = if loads { self.stored.restarted() } else { Reference::default() };
         if !self.reference.is(machine.maps(), Instant::ZERO) {
             self.complain(|| "the maps after the restart are not those on record".into());
         }
@@ -348,7 +356,7 @@ impl Doors {
     pub fn at_end(&self, record: Option<&[u8]>) -> Result<(), String> {
         let boot = Config::default().update_control_map_boot_expiration;
         match record.map(|record| Pool::load(record, Instant::ZERO, boot)) {
-            Some(Err(_)) if !self.readable => Ok(()),
+            Some(Err(_)) if self.changed => Ok(()),
             Some(Err(error)) => Err(format!("after the deployment: {error}")),
             Some(Ok(_)) | None => Ok(()),
         }

@@ -150,7 +150,7 @@ impl Simulation {
         let saved = Saved { update, maps };
         let (machine, action) = Machine::start(Instant::ZERO, &self.config(), run, self.stop_before, saved)?;
         if let Some(doors) = &mut self.doors {
-            doors.started(&machine, record);
+            doors.started(&machine, record, self.world.records.contains_key(&Key::Checkpoint));
         }
         self.turn(machine, action);
         Ok(())
@@ -373,12 +373,10 @@ impl Simulation {
     /// The record of the maps becomes what they are, where it is not.
     fn write_maps(&mut self, machine: &Machine) {
         let Some(doors) = &mut self.doors else { return };
-        if !machine.maps_to_save() {
-            return;
-        }
+        let Some(maps) = machine.maps_to_save() else { return };
         let mut buf = [0; limits::MAPS_RECORD];
         let before = self.world.records.get(&Key::ControlMaps).cloned();
-        match machine.maps().write(&mut buf) {
+        match maps.write(&mut buf) {
             Ok(_) | Err(_) if self.mistake == Some(Mistake::MapsAreLost) => {}
             Ok(Some(record)) => {
                 self.world.records.insert(Key::ControlMaps, record.as_bytes().to_vec());
@@ -405,7 +403,12 @@ impl Simulation {
             }
             match action {
                 Action::Wait => new.process = Process::Runs(Box::new(machine), op.clone()),
-                action @ (Action::Start(..) | Action::Kill | Action::SaveMaps | Action::Exit(_)) => {
+                // The driver ends a request and the question to a policy at once.
+                Action::Kill => {
+                    new.process = Process::Runs(Box::new(machine), op.clone());
+                    return new.done(Outcome::Failure);
+                }
+                action @ (Action::Start(..) | Action::SaveMaps | Action::Exit(_)) => {
                     new.turn(machine, action);
                 }
             }
@@ -488,7 +491,7 @@ impl Simulation {
 
     fn save(&mut self, machine: &Machine) {
         let mut buf = [0; thimble_core::checkpoint::MAX_LEN];
-        let bytes = machine.checkpoint().encode(&mut buf).to_vec();
+        let bytes = machine.checkpoint().encode(&mut buf).expect("the longest record fits").to_vec();
         self.world.records.insert(Key::Checkpoint, bytes);
         if machine.checkpoint().offer {
             self.world.records.insert(Key::Offer, Vec::new());

@@ -166,6 +166,18 @@ impl Reference {
         noticed
     }
 
+    /// What goes on record while the deployment that the server speaks about does not.
+    #[must_use]
+    pub fn without_server(&self) -> Self {
+        Self(self.0.iter().filter(|known| known.received.is_none()).cloned().collect())
+    }
+
+    /// What the record says: each map, and whether it has expired.
+    #[must_use]
+    pub fn plain(&self) -> Vec<(Map, bool)> {
+        self.0.iter().map(|known| (known.map, known.expired)).collect()
+    }
+
     /// Whether the record of the two is the same: it has no times.
     #[must_use]
     pub fn is_saved_as(&self, other: &Self) -> bool {
@@ -184,7 +196,9 @@ impl Reference {
         due.tick(now);
         self.0.len() == pool.maps().count()
             && self.0.iter().zip(&due.0).zip(pool.maps()).all(|((known, due), (map, expired, ends))| {
-                known.map == *map && (!expired || due.expired) && (known.expired || known.ends == ends)
+                known.map == *map
+                    && (!expired || due.expired)
+                    && (known.expired || expired || known.ends == ends)
             })
     }
 

@@ -284,6 +284,7 @@ impl Setup {
             ["rollback"] => self.verb(Run::Continue(Verb::Rollback), stops),
             ["resume"] => self.verb(Run::Continue(Verb::Resume), stops),
             ["reboot"] => {
+                self.process = None;
                 runner::boot(&self.bench);
                 Ok(())
             }

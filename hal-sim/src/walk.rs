@@ -209,11 +209,11 @@ fn command_line(
 /// The record of the maps is what the maps are, unless it still has to be written, or could not be.
 fn maps_are_saved(bench: &Handle, machine: &Machine) -> Result<(), String> {
     let bench = bench.0.borrow();
-    if machine.maps_to_save() || bench.down.is_some() {
+    if machine.maps_to_save().is_some() || bench.down.is_some() {
         return Ok(());
     }
     let mut buf = [0; limits::MAPS_RECORD];
-    let maps = machine.maps().write(&mut buf).map_err(|error| format!("{error:?}"))?;
+    let maps = machine.maps().record(true).write(&mut buf).map_err(|error| format!("{error:?}"))?;
     let record = bench.durable.records.get(&Key::ControlMaps).map(Vec::as_slice);
     if record == maps.map(str::as_bytes) {
         return Ok(());

@@ -3,7 +3,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks at the operations it is about")]
 
-use thimble_core::checkpoint::Tag;
+use thimble_core::checkpoint::{Checkpoint, Tag};
 use thimble_core::config::Config;
 use thimble_core::control::{Holder, Lifetime, Map, Order, Points};
 use thimble_core::deployment::{Call, Point, Status};
@@ -127,7 +127,7 @@ impl Device {
             Op::Reboot => self.did.push("reboot".into()),
             Op::Save => self.did.push("save".into()),
             Op::SaveMaps => self.did.push("save maps".into()),
-            Op::ClearData => self.cleared_maps |= self.machine.maps_to_save(),
+            Op::ClearData => self.cleared_maps |= self.machine.maps_to_save().is_some(),
             Op::AskPolicy(point) => self.did.push(format!("policy {}", point.word())),
             _ => {}
         }
@@ -305,26 +305,91 @@ fn a_map_of_the_servers_that_is_no_good_fails_the_deployment_at_once() {
     assert_eq!(device.did, ["failure"]);
 }
 
+/// Before the commit, as an earlier process has left it.
+fn in_progress() -> Checkpoint {
+    let mut device = Device::start();
+    while let Action::Start(id, op) = device.action.clone() {
+        if op == Op::Reboot {
+            break;
+        }
+        device.complete(id, op, &|_| Outcome::Success);
+    }
+    assert_eq!(device.machine.checkpoint().tag, Tag::Reboot);
+    device.machine.checkpoint().clone()
+}
+
 #[test]
-fn saved_maps_that_cannot_be_read_hold_nothing_back_but_fail_what_they_may_have_held() {
-    let unreadable = Saved { update: None, maps: None };
+fn saved_maps_that_cannot_be_read_fail_the_update_that_they_may_have_held_back() {
+    let unreadable = Saved { update: Some(in_progress()), maps: None };
     let mut device = Device::saved(&Config::default(), unreadable);
     device.run();
-    assert_eq!((device.count("ArtifactInstall"), device.count("failure")), (0, 1), "{:?}", device.did);
+    assert_eq!((device.count("ArtifactCommit"), device.count("failure")), (0, 1), "{:?}", device.did);
+    // Else it would fail every deployment that restarts the device.
+    assert!(device.cleared_maps, "{:?}", device.did);
 
-    let mut device = Device::start();
+    let readable = Saved::from(Some(in_progress()));
+    let mut device = Device::saved(&Config::default(), readable);
     device.run();
     assert_eq!(device.count("success"), 1);
 }
 
 #[test]
-fn an_unreadable_record_of_the_maps_is_gone_with_the_deployment_that_it_failed() {
-    let unreadable = Saved { update: None, maps: None };
-    let mut device = Device::saved(&Config::default(), unreadable);
+fn a_damaged_record_of_the_maps_does_not_fail_an_update_that_comes_later() {
+    let mut device = Device::saved(&Config::default(), Saved { update: None, maps: None });
+    let first = loop {
+        let Action::Start(id, op) = device.action.clone() else { panic!("{:?}", device.action) };
+        if op == Op::Save {
+            break device.machine.maps_to_save().is_some();
+        }
+        device.complete(id, op, &|_| Outcome::Success);
+    };
+    assert!(first, "it is written anew with the first record");
+    device.run();
+    assert_eq!(device.count("success"), 1, "{:?}", device.did);
+}
+
+#[test]
+fn a_restart_finds_a_damaged_record_as_it_is_until_the_update_has_failed() {
+    let mut device = Device::saved(&Config::default(), Saved { update: Some(in_progress()), maps: None });
+    device.set_map("ArtifactReboot_Enter", r#"{"action":"pause"}"#);
+    assert!(device.machine.maps_to_save().is_none(), "the update would pass after a restart");
     device.run();
     assert_eq!(device.count("failure"), 1, "{:?}", device.did);
-    // Else it would fail every deployment that restarts the device.
-    assert!(device.did.iter().any(|did| did == "save maps") || device.cleared_maps, "{:?}", device.did);
+    assert!(device.cleared_maps);
+}
+
+/// What the server says about a deployment is on record exactly when the deployment is: a restart in between would
+/// take the map for a program's.
+#[test]
+fn a_map_of_a_program_between_an_offer_and_its_record_does_not_save_the_servers() {
+    let map = format!(r#"{{"id":"{ID}","states":{{"ArtifactReboot_Enter":{{"action":"pause"}}}}}}"#);
+    let mut device = Device::start();
+    device.server = Map::from_server(Some(&map), ID).unwrap();
+    let mut written = Vec::new();
+    while let Action::Start(id, op) = device.action.clone() {
+        if op == Op::Request(ApiCall::Status { status: Status::Downloading, fresh_token: false }) {
+            let map = r#"{"id":"11111111-1111-1111-1111-111111111111","states":{"ArtifactReboot_Enter":{"action":"pause"}}}"#;
+            let map = Map::parse(map.as_bytes()).unwrap().unwrap();
+            assert_eq!(device.machine.step(device.now, Event::LocalMap(map)), Action::SaveMaps);
+            written.push(ids_on_record(&device.machine));
+            assert_eq!(device.machine.step(device.now, Event::MapsSaved(true)), Action::Wait);
+        }
+        if op == Op::Save {
+            written.push(ids_on_record(&device.machine));
+            if written.len() == 3 {
+                break;
+            }
+        }
+        device.complete(id, op, &|_| Outcome::Success);
+    }
+    assert_eq!(written, [1, 2, 0], "the program's, both with the deployment, then nothing new");
+}
+
+/// How many maps are to be made durable.
+fn ids_on_record(machine: &Machine) -> usize {
+    let mut buf = [0; thimble_core::limits::MAPS_RECORD];
+    let record = machine.maps_to_save().and_then(|maps| maps.write(&mut buf).unwrap());
+    record.map_or(0, |record| record.matches("\"id\"").count())
 }
 
 #[test]
@@ -350,11 +415,11 @@ fn maps_that_are_only_renewed_are_not_written_again() {
     let map = r#"{"id":"11111111-1111-1111-1111-111111111111","states":{"ArtifactReboot_Enter":{"action":"pause"}}}"#;
     let map = Map::parse(map.as_bytes()).unwrap().unwrap();
     assert_eq!(device.machine.step(device.now, Event::LocalMap(map)), Action::SaveMaps);
-    assert!(device.machine.maps_to_save());
+    assert!(device.machine.maps_to_save().is_some());
     assert_eq!(device.machine.step(device.now, Event::MapsSaved(true)), Action::Wait);
     let later = device.now + Duration::from_secs(1800);
     assert_eq!(device.machine.step(later, Event::LocalMap(map)), Action::Wait);
-    assert!(!device.machine.maps_to_save());
+    assert!(device.machine.maps_to_save().is_none());
 
     let map = format!(r#"{{"id":"{ID}","states":{{"ArtifactReboot_Enter":{{"action":"pause"}}}}}}"#);
     device.server = Map::from_server(Some(&map), ID).unwrap();
@@ -362,7 +427,7 @@ fn maps_that_are_only_renewed_are_not_written_again() {
     let mut new = Vec::new();
     while let Action::Start(id, op) = device.action.clone() {
         if op == Op::Save {
-            new.push(device.machine.maps_to_save());
+            new.push(device.machine.maps_to_save().is_some());
         }
         if downloads(op) {
             break;
@@ -388,7 +453,7 @@ fn maps_that_could_not_be_saved_are_saved_with_the_next_record() {
     let mut new = Vec::new();
     while let Action::Start(id, op) = device.action.clone() {
         if op == Op::Save {
-            new.push(device.machine.maps_to_save());
+            new.push(device.machine.maps_to_save().is_some());
         }
         // The first record cannot be written either.
         let outcome = if op == Op::Save && new.len() == 1 { Outcome::Failure } else { Outcome::Success };
@@ -398,7 +463,7 @@ fn maps_that_could_not_be_saved_are_saved_with_the_next_record() {
         }
     }
     assert_eq!(new.first(), Some(&true));
-    assert!(!device.machine.maps_to_save(), "they were written with the end of the record");
+    assert!(device.machine.maps_to_save().is_none(), "they were written with the end of the record");
 }
 
 #[test]
@@ -412,7 +477,7 @@ fn what_changes_while_the_maps_are_being_written_is_written_as_well() {
             assert_eq!(device.machine.step(device.now, Event::LocalMap(map)), Action::SaveMaps);
             assert_eq!(device.machine.step(device.now, Event::MapsSaved(false)), Action::Wait);
             device.complete(id, op, &|_| Outcome::Success);
-            assert!(device.machine.maps_to_save(), "the second map is not on record");
+            assert!(device.machine.maps_to_save().is_some(), "the second map is not on record");
             return;
         }
         device.complete(id, op, &|_| Outcome::Success);
@@ -467,6 +532,89 @@ fn an_approval_does_not_wait_for_a_server_that_does_not_answer() {
     device.approve();
     device.run_with(no_refresh);
     assert_eq!(device.count("ArtifactInstall"), 1, "{:?}", device.did);
+}
+
+#[test]
+fn an_approval_ends_a_refresh_that_is_not_answered_and_the_update_goes_on() {
+    let map = format!(r#"{{"id":"{ID}","states":{{"ArtifactReboot_Enter":{{"action":"force_continue"}}}}}}"#);
+    // Before anything has held the update at the door, and after a try that has failed.
+    for tries in [1, 2] {
+        let mut device = Device::start();
+        device.server = Map::from_server(Some(&map), ID).unwrap();
+        loop {
+            match device.action.clone() {
+                Action::Start(id, op) if op == Op::Request(ApiCall::ControlMap) => {
+                    device.note(op);
+                    if device.count("refresh") < tries {
+                        device.complete(id, op, &|_| Outcome::Failure);
+                        assert_eq!(device.machine.held(), Some((Point::Install, Held::Server)));
+                        continue;
+                    }
+                    device.approve();
+                    assert_eq!(device.action, Action::Kill);
+                    device.complete(id, op, &|_| Outcome::Failure);
+                    break;
+                }
+                Action::Start(id, op) => device.complete(id, op, &|_| Outcome::Success),
+                Action::Wait => device.wait(60),
+                other @ (Action::Kill | Action::SaveMaps | Action::Exit(_)) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(device.notes, [DoorNote::Approved(Point::Install)]);
+        device.run_with(|op| match op {
+            Op::Request(ApiCall::ControlMap) => Outcome::Failure,
+            _ => Outcome::Success,
+        });
+        assert_eq!(device.count("ArtifactInstall"), 1, "{:?}", device.did);
+    }
+}
+
+#[test]
+fn a_server_that_is_overloaded_holds_an_update_at_a_door_for_a_day_at_most() {
+    let map = format!(r#"{{"id":"{ID}","states":{{"ArtifactReboot_Enter":{{"action":"force_continue"}}}}}}"#);
+    let mut device = Device::start();
+    device.server = Map::from_server(Some(&map), ID).unwrap();
+    let mut begun = None;
+    while device.count("failure") == 0 {
+        match device.action.clone() {
+            Action::Start(id, op) => {
+                device.note(op);
+                let refresh = op == Op::Request(ApiCall::ControlMap);
+                let outcome = if refresh { Outcome::Later(Some(5000)) } else { Outcome::Success };
+                if refresh {
+                    begun.get_or_insert(device.now);
+                }
+                device.complete(id, op, &|_| outcome);
+            }
+            Action::Wait => {
+                device.now = device.machine.deadline().expect("it waits for something");
+                device.action = device.machine.step(device.now, Event::Tick);
+            }
+            other @ (Action::Kill | Action::SaveMaps | Action::Exit(_)) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(device.now.since(begun.unwrap()), Duration::from_secs(24 * 3600));
+}
+
+#[test]
+fn a_loop_at_a_door_comes_to_an_equal_machine() {
+    let mut device = Device::start();
+    let base = Instant::ZERO + Duration::from_secs(10 * 24 * 3600);
+    device.order(&Point::ALL, Order::Pause, Lifetime::Unlimited);
+    device.run();
+    device.machine.rebase(device.now, base);
+    let mut seen = Vec::new();
+    // The timer of the inventory runs out meanwhile.
+    for _ in 0..20 {
+        device.now = device.machine.deadline().expect("the pause is reported again");
+        assert_eq!(device.now.since(base), Duration::from_secs(1800));
+        device.action = device.machine.step(device.now, Event::Tick);
+        device.run();
+        device.machine.rebase(device.now, base);
+        seen.push(device.machine.clone());
+    }
+    assert_ne!(seen[0], seen[1], "the inventory comes nearer");
+    assert!(seen[17] == seen[18] && seen[18] == seen[19], "{:#?} {:#?}", seen[18], seen[19]);
 }
 
 #[test]
@@ -572,13 +720,18 @@ fn what_changes_while_the_pause_is_being_reported_is_noticed_right_after() {
         let pause = ApiCall::Status { status: Status::PauseBeforeInstalling, fresh_token: false };
         while let Action::Start(id, op) = device.action.clone() {
             if op == Op::Request(pause) {
-                // The request is on its way.
-                if approved {
+                // The request is on its way; an approval does not wait for its end.
+                let outcome = if approved {
                     device.approve();
+                    assert_eq!(device.action, Action::Kill);
+                    Outcome::Failure
                 } else {
                     device.set_map("ArtifactInstall_Enter", r#"{"action":"force_continue"}"#);
-                }
-                assert_eq!(device.action, Action::Start(id.clone(), op));
+                    assert_eq!(device.action, Action::Start(id.clone(), op));
+                    Outcome::Success
+                };
+                device.complete(id, op, &|_| outcome);
+                continue;
             }
             device.note(op);
             device.complete(id, op, &|_| Outcome::Success);

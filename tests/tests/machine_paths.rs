@@ -433,6 +433,20 @@ fn a_retry_after_uses_no_retry_up() {
 }
 
 #[test]
+fn a_server_that_is_overloaded_puts_the_commit_off_for_a_day_at_most() {
+    let commit = Op::Request(ApiCall::Status { status: Status::Installing, fresh_token: true });
+    let path = Path::start(Run::Daemon, None, None).run(good, |op| op == commit);
+    let begun = path.now;
+    let outcome = |op| match op {
+        Op::Request(ApiCall::Status { status: Status::Installing, .. }) => Later(Some(7000)),
+        op => good(op),
+    };
+    let path = path.run(outcome, |op| op == Op::CallModule(Call::SupportsRollback));
+    assert_eq!(path.now.since(begun), Duration::from_secs(24 * 3600));
+    assert_eq!(path.finish(good).count("ArtifactCommit"), 0);
+}
+
+#[test]
 fn trap_7_power_loss_in_cleanup_after_a_commit_still_reports_success() {
     let path = Path::start(Run::Daemon, None, None).run(good, |op| op == Op::CallModule(Call::Cleanup));
     let path = path.restart().finish(good);
@@ -925,6 +939,81 @@ fn i5_a_second_or_late_completion_changes_nothing() {
         assert_eq!(machine.step(Instant::ZERO, Event::Done(first.clone(), outcome)), Action::Wait);
         assert_eq!(machine, before);
     }
+}
+
+/// Everything that can be told a machine.
+fn every_event(op: &OpId) -> Vec<Event> {
+    let map = thimble_core::control::Map { id: 1, priority: 0, rules: Default::default() };
+    let pause = thimble_core::control::Rule::new(Some(thimble_core::control::Action::Pause), None, None);
+    let map = thimble_core::control::Map {
+        rules: thimble_core::control::Rules { install: pause, ..Default::default() },
+        ..map
+    };
+    vec![
+        Event::Done(op.clone(), Success),
+        offer(op.clone(), "late"),
+        Event::Refreshed { op: op.clone(), map: Some(map) },
+        Event::ServerMap(map),
+        Event::LocalMap(map),
+        Event::Order {
+            name: thimble_core::control::Holder { id: 2, priority: 10 },
+            points: thimble_core::control::Points::of(&thimble_core::deployment::Point::ALL),
+            order: thimble_core::control::Order::Pause,
+            lifetime: thimble_core::control::Lifetime::Unlimited,
+        },
+        Event::MapsSaved(true),
+        Event::Tick,
+        Event::Check(Check::Update),
+        Event::Check(Check::Inventory),
+        Event::Approved,
+    ]
+}
+
+#[test]
+fn after_the_end_of_a_run_no_event_acts_any_more() {
+    let mut first = Path::start(Run::Install, None, None);
+    let id = first.op().unwrap().0;
+    let stopped = Path::start(Run::Install, Some(Stop::ArtifactInstallEnter), None).finish(good);
+    for mut path in [first.finish(good), stopped] {
+        assert!(path.machine.is_over());
+        assert_eq!(path.machine.deadline(), None);
+        let before = path.machine.clone();
+        for event in every_event(&id) {
+            let at = path.now + Duration::from_secs(1 << 30);
+            assert_eq!(path.machine.step(at, event.clone()), Action::Wait, "{event:?}");
+            assert_eq!(path.machine, before, "{event:?}");
+        }
+    }
+}
+
+#[test]
+fn a_round_of_the_daemon_ends_where_it_waits_in_idle() {
+    let mut path = Path::start(Run::Daemon, None, None);
+    let mut rounds = 0;
+    for _ in 0..100 {
+        match path.action.clone() {
+            Action::Start(id, op) => {
+                assert!(!path.machine.is_idle(), "{op:?}");
+                let outcome = if op == Op::Request(ApiCall::Next) { Nothing } else { good(op) };
+                path.action = path.machine.step(path.now, Event::Done(id, outcome));
+            }
+            Action::Wait => {
+                assert!(path.machine.is_idle());
+                rounds += 1;
+                path.now = path.machine.deadline().unwrap();
+                path.action = path.machine.step(path.now, Event::Tick);
+            }
+            other @ (Action::Kill | Action::SaveMaps | Action::Exit(_)) => panic!("{other:?}"),
+        }
+    }
+    assert!(rounds > 5, "{rounds}");
+}
+
+#[test]
+fn a_machine_has_less_than_700_bytes_beside_its_maps() {
+    let beside = size_of::<Machine>() - size_of::<thimble_core::control::Pool>();
+    println!("{beside} bytes");
+    assert!(beside < 700, "{beside}");
 }
 
 /// A new offer starts a record of its own: nothing of an older one is taken along.

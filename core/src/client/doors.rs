@@ -54,13 +54,14 @@ impl<P: Platform> Client<'_, P> {
         Ok(())
     }
 
-    /// A person at the device lets the update pass the point it waits before, whatever holds it there. `None`: no
-    /// update waits, or the client ends, and nothing is changed.
+    /// A person at the device lets the update pass the point it stands before, whatever holds it there; nobody waits
+    /// for a server or a policy that does not answer. `None`: no update stands before a point, or the client ends, and
+    /// nothing is changed.
     pub fn approve(&mut self) -> Option<Point> {
         if self.terminated {
             return None;
         }
-        let (point, _) = self.machine.held()?;
+        let point = self.machine.point()?;
         let now = self.hal.clock.now();
         self.tell(now, Event::Approved);
         Some(point)
@@ -92,6 +93,7 @@ impl<P: Platform> Client<'_, P> {
             DoorNote::Fails(point, held) => {
                 let why: Reason = match held {
                     Some(Held::Map(holder)) => Text::cut(format_args!("{} said fail", By(holder))),
+                    Some(Held::Server) => Text::cut(format_args!("{NO_ANSWER}")),
                     Some(Held::Policy) => Text::cut(format_args!("{}", self.hal.policy.reason())),
                     None => Text::cut(format_args!("the saved update control maps cannot be read")),
                 };
@@ -109,9 +111,13 @@ impl<P: Platform> Client<'_, P> {
         match held {
             Held::Map(holder) => Text::cut(format_args!("{} said pause", By(holder))),
             Held::Policy => Text::cut(format_args!("{}", self.hal.policy.reason())),
+            Held::Server => Text::cut(format_args!("{NO_ANSWER}")),
         }
     }
 }
+
+/// What holds an update back at a door whose server cannot be asked.
+const NO_ANSWER: &str = "the server does not say whether its update control map still holds";
 
 /// Whose word it was.
 struct By(Holder);

@@ -64,10 +64,7 @@ pub(super) fn load_maps<P: Platform>(
         Err(error) => Err(Text::cut(format_args!("saved update control maps: {error}"))),
     };
     maps.map_err(|reason| {
-        hal.log.log(
-            Level::Error,
-            format_args!("{reason}: the update in progress, or else the next, fails at its first door"),
-        );
+        hal.log.log(Level::Error, format_args!("{reason}: an update in progress fails at its next door"));
     })
     .ok()
 }
@@ -304,56 +301,43 @@ impl<P: Platform> Client<'_, P> {
     fn write_record(&mut self) -> Result<(), Noted> {
         let mut buf = [0; checkpoint::MAX_LEN];
         let checkpoint = self.machine.checkpoint();
-        let record = Change::Put(Key::Checkpoint, checkpoint.encode(&mut buf));
-        let mut batch = [record; 6];
-        let mut length: usize = 1;
-        let mut add = |change| {
-            if let Some(room) = batch.get_mut(length) {
-                *room = change;
-                length = length.saturating_add(1);
-            }
-        };
+        let record = checkpoint
+            .encode(&mut buf)
+            .map_err(|error| note(&mut self.reason, &mut self.hal.log, format_args!("{error}")))?;
         let mut maps = [0; limits::MAPS_RECORD];
-        if let Some(maps) = maps_change(&self.machine, &mut maps, &mut self.hal.log) {
-            add(maps);
-        }
+        let maps = maps_change(&self.machine, &mut maps, &mut self.hal.log);
         let reason: Text<{ limits::DEPLOYMENT_ID + 1 + limits::REASON }> =
             Text::cut(format_args!("{}\n{}", checkpoint.deployment, self.reason));
-        if checkpoint.mode == Mode::Managed && !self.reason.is_empty() && !self.reason_stored {
-            add(Change::Put(Key::Reason, reason.as_str().as_bytes()));
-        }
-        if let Some(header) = self.parser.header()
-            && checkpoint.header
-            && !self.header_stored
-        {
-            add(Change::Put(Key::HeaderInfo, header.header_info()));
-            add(Change::Put(Key::TypeInfo, header.type_info()));
-        }
+        let has_news = checkpoint.mode == Mode::Managed && !self.reason.is_empty() && !self.reason_stored;
+        let header = self.parser.header().filter(|_| checkpoint.header && !self.header_stored);
         // An offer without a link is not worth going on with: the download fails at once.
-        if checkpoint.offer
+        let has_offer = checkpoint.offer
             && checkpoint.tag == Tag::Store
             && !self.offer_stored
-            && self.source == Source::Url
-        {
-            let offer = SavedOffer {
-                id: checkpoint.deployment.as_str(),
-                artifact_name: self.requests.offered.artifact_name(),
-                fits_device: self.requests.offered.fits_device(),
-                link: self.location.as_str(),
-                etag: self.transfer.etag(),
-            };
-            match offer.encode(self.out) {
-                Some(offer) => add(Change::Put(Key::Offer, offer)),
-                None => self.hal.log.log(
-                    Level::Warning,
-                    format_args!(
-                        "the server's offer is too long to be stored: a restart will end the download"
-                    ),
-                ),
-            }
+            && self.source == Source::Url;
+        let offer = SavedOffer {
+            id: checkpoint.deployment.as_str(),
+            artifact_name: self.requests.offered.artifact_name(),
+            fits_device: self.requests.offered.fits_device(),
+            link: self.location.as_str(),
+            etag: self.transfer.etag(),
+        };
+        let offer = if has_offer { offer.encode(self.out) } else { None };
+        if has_offer && offer.is_none() {
+            self.hal.log.log(
+                Level::Warning,
+                format_args!("the server's offer is too long to be stored: a restart will end the download"),
+            );
         }
-        let batch = batch.get(..length).unwrap_or_default();
-        self.hal.storage.commit(batch).map_err(|error| {
+        let batch = Batch::of([
+            Some(Change::Put(Key::Checkpoint, record)),
+            maps,
+            has_news.then_some(Change::Put(Key::Reason, reason.as_str().as_bytes())),
+            header.as_ref().map(|header| Change::Put(Key::HeaderInfo, header.header_info())),
+            header.as_ref().map(|header| Change::Put(Key::TypeInfo, header.type_info())),
+            offer.map(|offer| Change::Put(Key::Offer, offer)),
+        ]);
+        self.hal.storage.commit(batch.changes()).map_err(|error| {
             let reason = format_args!("the state of the update could not be saved: {error}");
             note(&mut self.reason, &mut self.hal.log, reason)
         })?;
@@ -389,11 +373,9 @@ impl<P: Platform> Client<'_, P> {
         let mut buf = [0; checkpoint::MAX_LEN];
         let checkpoint = self.machine.checkpoint();
         let provides = Change::Put(Key::Provides, merged);
+        let record = checkpoint.encode(&mut buf).map_err(|error| noted(format_args!("{error}")))?;
         let committed = match checkpoint.mode {
-            Mode::Managed => self
-                .hal
-                .storage
-                .commit(&[provides, Change::Put(Key::Checkpoint, checkpoint.encode(&mut buf))]),
+            Mode::Managed => self.hal.storage.commit(&[provides, Change::Put(Key::Checkpoint, record)]),
             // Bootstrap never wrote a record, and must not delete one either.
             Mode::Standalone if self.machine.run() == Run::Bootstrap => self.hal.storage.commit(&[provides]),
             Mode::Standalone => self.hal.storage.commit(&[
@@ -413,7 +395,7 @@ impl<P: Platform> Client<'_, P> {
         // Not in a lent buffer: a map may come while these hold a request that is under way.
         let mut buf = [0; limits::MAPS_RECORD];
         let Some(change) = maps_change(&self.machine, &mut buf, &mut self.hal.log) else {
-            return if self.machine.maps_to_save() { Outcome::Failure } else { Outcome::Success };
+            return if self.machine.maps_to_save().is_some() { Outcome::Failure } else { Outcome::Success };
         };
         match self.hal.storage.commit(&[change]) {
             Ok(()) => Outcome::Success,
@@ -431,20 +413,16 @@ impl<P: Platform> Client<'_, P> {
         if self.machine.run() == Run::Bootstrap {
             return Outcome::Success;
         }
-        let record = [
-            Change::Delete(Key::Checkpoint),
-            Change::Delete(Key::HeaderInfo),
-            Change::Delete(Key::TypeInfo),
-            Change::Delete(Key::Offer),
-            Change::Delete(Key::Reason),
-        ];
-        let [a, b, c, d, e] = record;
         let mut maps = [0; limits::MAPS_RECORD];
-        let maps = maps_change(&self.machine, &mut maps, &mut self.hal.log);
-        let cleared = match maps {
-            Some(maps) => self.hal.storage.commit(&[a, b, c, d, e, maps]),
-            None => self.hal.storage.commit(&record),
-        };
+        let batch = Batch::of([
+            Some(Change::Delete(Key::Checkpoint)),
+            Some(Change::Delete(Key::HeaderInfo)),
+            Some(Change::Delete(Key::TypeInfo)),
+            Some(Change::Delete(Key::Offer)),
+            Some(Change::Delete(Key::Reason)),
+            maps_change(&self.machine, &mut maps, &mut self.hal.log),
+        ]);
+        let cleared = self.hal.storage.commit(batch.changes());
         match cleared {
             Ok(()) => {
                 self.header_stored = false;
@@ -457,6 +435,28 @@ impl<P: Platform> Client<'_, P> {
     }
 }
 
+/// Changes that are made durable together. It has room for every change that it may be made of: none is ever dropped.
+struct Batch<'a, const N: usize> {
+    changes: [Change<'a>; N],
+    length: usize,
+}
+
+impl<'a, const N: usize> Batch<'a, N> {
+    /// Those of the changes that there are.
+    fn of(changes: [Option<Change<'a>>; N]) -> Self {
+        let mut batch = Self { changes: [Change::Delete(Key::Checkpoint); N], length: 0 };
+        for (room, change) in batch.changes.iter_mut().zip(changes.into_iter().flatten()) {
+            *room = change;
+            batch.length = batch.length.saturating_add(1);
+        }
+        batch
+    }
+
+    fn changes(&self) -> &[Change<'a>] {
+        self.changes.get(..self.length).unwrap_or_default()
+    }
+}
+
 /// What makes the record of the control maps what the maps are; `None` when it is. Maps that cannot be written leave
 /// their record as it was: an older record holds back more than none, and the log says so.
 fn maps_change<'b>(
@@ -464,10 +464,7 @@ fn maps_change<'b>(
     buf: &'b mut [u8; limits::MAPS_RECORD],
     log: &mut impl Log,
 ) -> Option<Change<'b>> {
-    if !machine.maps_to_save() {
-        return None;
-    }
-    match machine.maps().write(buf) {
+    match machine.maps_to_save()?.write(buf) {
         Ok(Some(record)) => Some(Change::Put(Key::ControlMaps, record.as_bytes())),
         Ok(None) => Some(Change::Delete(Key::ControlMaps)),
         Err(overflow) => {

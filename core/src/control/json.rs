@@ -1,6 +1,6 @@
 use core::fmt::{self, Write};
 
-use super::pool::{Entry, Lifetime};
+use super::pool::{Entry, Lifetime, PoolRecord};
 use super::{Action, Full, Id, Map, Pool, Rule, Rules, parse_id};
 use crate::api::json::{self, Out, Overflow, Str, Value};
 use crate::deployment::Point;
@@ -197,11 +197,14 @@ fn unknown(key: Str<'_>) -> MapError {
     MapError::UnknownKey(Text::cut(format_args!("{key}")))
 }
 
-impl Pool {
-    /// What is to be saved, or `None` when the record is to be removed. No times: they begin anew after a restart.
-    /// Mender's clients read and write the same form. Fits in [`limits::MAPS_RECORD`] bytes.
-    pub fn write<'b>(&self, buf: &'b mut [u8]) -> Result<Option<&'b str>, Overflow> {
-        if self.is_empty() {
+impl PoolRecord<'_> {
+    /// The record, or `None` when there is to be none. No times: they begin anew after a restart. Mender's clients read
+    /// and write the same form. Fits in [`limits::MAPS_RECORD`] bytes.
+    ///
+    /// # Errors
+    /// `buf` is too short.
+    pub fn write(self, buf: &mut [u8]) -> Result<Option<&str>, Overflow> {
+        if self.entries().next().is_none() {
             return Ok(None);
         }
         let mut out = Out::new(buf);
@@ -212,8 +215,10 @@ impl Pool {
         out.raw("}");
         out.finish().map(Some)
     }
+}
 
-    /// What [`Self::write`] saved. Every map gets the boot expiration to be renewed; expired ones stay expired.
+impl Pool {
+    /// What [`PoolRecord::write`] saved. Every map gets the boot expiration to be renewed; expired ones stay expired.
     pub fn load(text: &[u8], now: Instant, boot_expiration: Duration) -> Result<Self, LoadError> {
         let saved = Value::parse(text).map_err(LoadError::Json)?;
         if saved.members().is_none() {
@@ -226,7 +231,9 @@ impl Pool {
             for map in list.items().ok_or(LoadError::Shape)? {
                 let (map, lifetime) = read_saved(map)?;
                 let mut entry = Entry::new(map, lifetime, now, boot_expiration);
-                entry.expired = expired;
+                if expired {
+                    entry.expire();
+                }
                 pool.place(entry).map_err(|Full| LoadError::Full)?;
             }
         }
@@ -234,9 +241,9 @@ impl Pool {
     }
 }
 
-fn write_maps(out: &mut Out<'_>, pool: &Pool, expired: bool) {
+fn write_maps(out: &mut Out<'_>, record: PoolRecord<'_>, expired: bool) {
     let mut comma = "[";
-    for entry in pool.entries().filter(|entry| entry.expired == expired) {
+    for entry in record.entries().filter(|entry| entry.expired == expired) {
         out.raw(comma);
         comma = ",";
         write_map(out, entry);

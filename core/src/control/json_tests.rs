@@ -168,15 +168,15 @@ fn a_pool_is_saved_advanced_and_without_times() {
     let _ = pool.query(Point::Install, now);
     let mut buf = [0; limits::MAPS_RECORD];
     assert_eq!(
-        pool.write(&mut buf).unwrap().unwrap(),
+        pool.record(true).write(&mut buf).unwrap().unwrap(),
         concat!(
             r#"{"active":[{"id":"01234567-89ab-cdef-0123-456789abcdef","priority":1,"states":"#,
             r#"{"ArtifactInstall_Enter":{"action":"continue","on_map_expire":"fail","#,
             r#""on_action_executed":"continue"}}}],"expired":null}"#
         )
     );
-    assert_eq!(Pool::new().write(&mut buf), Ok(None));
-    assert_eq!(pool.write(&mut buf[..50]), Err(Overflow { limit: 50 }));
+    assert_eq!(Pool::new().record(true).write(&mut buf), Ok(None));
+    assert_eq!(pool.record(true).write(&mut buf[..50]), Err(Overflow { limit: 50 }));
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_loaded_pool_has_the_boot_expiration_and_expired_stays_expired() {
     let now = Instant::ZERO + HOUR;
     let _ = pool.query(Point::Reboot, now);
     let mut buf = [0; limits::MAPS_RECORD];
-    let saved = pool.write(&mut buf).unwrap().unwrap();
+    let saved = pool.record(true).write(&mut buf).unwrap().unwrap();
 
     let boot = Duration::from_secs(600);
     let mut loaded = Pool::load(saved.as_bytes(), now, boot).unwrap();
@@ -199,7 +199,7 @@ fn a_loaded_pool_has_the_boot_expiration_and_expired_stays_expired() {
     loaded.purge_expired(now);
     assert_eq!(loaded.query(Point::Install, now).answer, Answer::Pause);
     let mut again = [0; limits::MAPS_RECORD];
-    assert!(loaded.write(&mut again).unwrap().unwrap().contains("\"priority\":-1"));
+    assert!(loaded.record(true).write(&mut again).unwrap().unwrap().contains("\"priority\":-1"));
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn the_largest_pool_fits_in_its_record_and_comes_back_equal() {
         pool.insert_local(Map { id: u128::MAX - id, priority: -10, rules }, Instant::ZERO, HOUR).unwrap();
     }
     let mut buf = [0; limits::MAPS_RECORD];
-    let saved = pool.write(&mut buf).unwrap().unwrap();
+    let saved = pool.record(true).write(&mut buf).unwrap().unwrap();
     assert_eq!(Pool::load(saved.as_bytes(), Instant::ZERO, HOUR), Ok(pool));
 
     let maps = (0..=limits::MAPS).map(|i| format!(r#"{{"id":"01234567-89ab-cdef-0123-{i:012}"}}"#));

@@ -1,5 +1,6 @@
 use core::cmp::Reverse;
 use core::fmt;
+use core::hash::{Hash, Hasher};
 
 use super::{Action, Map, Points, Rule, Rules};
 use crate::deployment::Point;
@@ -31,7 +32,7 @@ pub struct Holder {
 
 /// The answer to [`Pool::query`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Reply {
+pub struct Decision {
     /// What the maps say.
     pub answer: Answer,
     /// The map whose word it is; `None` where no map has an opinion.
@@ -120,11 +121,45 @@ impl core::error::Error for Full {}
 ///
 /// Pure and without timers: whoever waits does so until [`Self::next_event`]. What is saved
 /// ([`Self::write`]) must be saved after every insert, removal, purge and query.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
     /// Sorted: maps first, by descending priority, then by id. So equal pools are equal values, however they
     /// came to be.
     entries: [Option<Entry>; limits::MAPS],
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Hash for Pool {
+    /// Only the entries that are used: they stand in front.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_usize(self.entries().count());
+        self.entries().for_each(|entry| entry.hash(state));
+    }
+}
+
+/// What is made durable of a pool: see [`Pool::record`].
+#[derive(Clone, Copy, Debug)]
+pub struct PoolRecord<'a> {
+    pub(super) pool: &'a Pool,
+    /// What the server said is in it.
+    whole: bool,
+}
+
+impl<'a> PoolRecord<'a> {
+    /// Whether what the server said is in it.
+    #[must_use]
+    pub const fn is_whole(self) -> bool {
+        self.whole
+    }
+
+    pub(super) fn entries(self) -> impl Iterator<Item = &'a Entry> {
+        self.pool.entries().filter(move |entry| self.whole || entry.received.is_none())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -135,7 +170,7 @@ pub(super) struct Entry {
     /// the server's map counts as new, so that nothing it forbids is missed.
     received: Option<Rules>,
     pub(super) lifetime: Lifetime,
-    /// `None`: never.
+    /// `None`: never, or it has already.
     ends: Option<Ends>,
 }
 
@@ -161,6 +196,12 @@ impl Entry {
         Self { map, expired: false, received: None, lifetime, ends }
     }
 
+    /// It has expired: when does not matter any more.
+    pub(super) const fn expire(&mut self) {
+        self.expired = true;
+        self.ends = None;
+    }
+
     const fn holder(&self) -> Holder {
         Holder { id: self.map.id, priority: self.map.priority }
     }
@@ -169,8 +210,8 @@ impl Entry {
 impl Pool {
     /// No maps: every update goes on.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self { entries: [None; limits::MAPS] }
     }
 
     /// True when nothing is to be saved: the record is removed.
@@ -184,6 +225,25 @@ impl Pool {
     #[must_use]
     pub fn holds(&self, id: u128) -> bool {
         self.entries().any(|entry| entry.map.id == id && entry.lifetime == Lifetime::Renewed)
+    }
+
+    /// What is to be made durable. `whole`: all of it. Else without what the server said in this process: its word about
+    /// a deployment goes on record together with the deployment, or a restart would take it for a program's.
+    #[must_use]
+    pub const fn record(&self, whole: bool) -> PoolRecord<'_> {
+        PoolRecord { pool: self, whole }
+    }
+
+    /// Whether it holds a map that the server sent in this process.
+    pub(crate) fn is_from_server(&self) -> bool {
+        self.entries().any(|entry| entry.received.is_some())
+    }
+
+    /// Moves every time in it.
+    pub(crate) fn shift(&mut self, time: impl Fn(Instant) -> Instant) {
+        for ends in self.entries.iter_mut().flatten().filter_map(|entry| entry.ends.as_mut()) {
+            *ends = Ends { halfway: time(ends.halfway), expires: time(ends.expires) };
+        }
     }
 
     /// Whether the record of the two is the same: all but the times.
@@ -292,7 +352,7 @@ impl Pool {
     /// Every map asked has its action for this point replaced by `on_action_executed`, so asking twice may give
     /// two answers.
     #[must_use]
-    pub fn query(&mut self, point: Point, now: Instant) -> Reply {
+    pub fn query(&mut self, point: Point, now: Instant) -> Decision {
         let mut changed = self.expire(now);
         let mut vote = Action::Continue;
         let mut by = None;
@@ -317,7 +377,7 @@ impl Pool {
             Action::Pause => Answer::Pause,
             Action::Fail => Answer::Fail,
         };
-        Reply { answer, by, changed }
+        Decision { answer, by, changed }
     }
 
     /// When a paused update should ask again though nothing changed: the nearest half-way time or expiry of an
@@ -349,7 +409,7 @@ impl Pool {
         let mut any = false;
         for entry in self.entries.iter_mut().flatten() {
             if !entry.expired && entry.ends.is_some_and(|ends| now >= ends.expires) {
-                entry.expired = true;
+                entry.expire();
                 any = true;
             }
         }

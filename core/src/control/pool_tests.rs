@@ -24,8 +24,8 @@ fn pool(maps: &[Map]) -> Pool {
     pool
 }
 
-fn said(reply: Reply) -> (Answer, bool) {
-    (reply.answer, reply.changed)
+fn said(decision: Decision) -> (Answer, bool) {
+    (decision.answer, decision.changed)
 }
 
 fn install_actions(pool: &Pool) -> Vec<(i8, Action)> {
@@ -459,7 +459,7 @@ mod orders {
         for lifetime in [Lifetime::Unlimited, Lifetime::For(HOUR), Lifetime::Renewed] {
             let mut pool = ordered(&[Point::Commit], Order::Pause, lifetime);
             let mut buf = [0; limits::MAPS_RECORD];
-            let saved = pool.write(&mut buf).unwrap().unwrap();
+            let saved = pool.record(true).write(&mut buf).unwrap().unwrap();
             let boot = Duration::from_secs(600);
             let loaded = Pool::load(saved.as_bytes(), at(50), boot).unwrap();
             let end = match lifetime {

@@ -1,7 +1,7 @@
 //! Entering a place: what is written first, and what the place does.
 
-use super::words::{Action, ApiCall, Op, Reached, Run};
-use super::{Begin, Doing, Machine, Scripts};
+use super::words::{Action, ApiCall, Op, Reached};
+use super::{Begin, Doing, Limit, Machine, Owner};
 use crate::checkpoint::{RebootKind, Tag};
 use crate::config;
 use crate::deployment::{Call, Mode, Naming, Point, Status, Verdict};
@@ -27,8 +27,8 @@ impl Machine {
         loop {
             (self.state, self.phase) = place;
             if let Some((stop, tag, _)) = state::stop(place.0, place.1)
-                && self.stop_before.contains(stop)
-                && self.run.mode() == Mode::Standalone
+                && let Owner::CommandLine(line) = &self.owner
+                && line.stop_before.contains(stop)
                 && !begun
             {
                 self.mark(tag);
@@ -58,7 +58,7 @@ impl Machine {
 
     /// What is to be done with the record before the place begins.
     fn record(&mut self) -> Record {
-        let mode = self.run.mode();
+        let mode = self.mode();
         let Entry { write, counts, unsaved: _ } = state::entry(mode, self.state, self.phase);
         let worse = self.checkpoint.verdict != self.verdict;
         let tag = match write {
@@ -114,7 +114,7 @@ impl Machine {
         };
         let here = self.place();
         if let Some((place, effect)) = leads {
-            self.report.failed_at.get_or_insert(here);
+            self.run_failed(here);
             self.verdict = effect.on(self.verdict);
             return self.enter(now, place, false);
         }
@@ -122,7 +122,7 @@ impl Machine {
             Otherwise::Fails => self.go_on(now, Outcome::Failure),
             Otherwise::GoesOn => self.begin_or_go_on(now),
             Otherwise::Ends => {
-                self.report.failed_at.get_or_insert(here);
+                self.run_failed(here);
                 self.exit(Reached::Unfinished)
             }
         }
@@ -148,7 +148,10 @@ impl Machine {
     pub(super) fn mark(&mut self, tag: Tag) {
         self.checkpoint.tag = tag;
         self.checkpoint.stopped = false;
-        self.checkpoint.failed = self.run.mode() == Mode::Standalone && self.report.failed_at.is_some();
+        self.checkpoint.failed = match &self.owner {
+            Owner::Daemon(_) => false,
+            Owner::CommandLine(line) => line.report.failed_at.is_some(),
+        };
         self.checkpoint.verdict = self.verdict;
     }
 
@@ -161,11 +164,14 @@ impl Machine {
     /// Begins the work of the place the machine stands at; `Err` when it has its outcome at once.
     pub(super) fn begin(&mut self, now: Instant) -> Result<Action, Outcome> {
         if let Some(transition) = state::transition(self.state, self.phase) {
-            self.scripts = Scripts { first_start: Some(now), ..Scripts::default() };
-            return Ok(self.work(now, Op::RunScript(transition, 0)));
+            return Ok(self.first_script(now, transition));
         }
         match self.main_work(now) {
             Begin::Start(op) => Ok(self.work(now, op)),
+            Begin::SaveMaps(word) => {
+                self.doing = Doing::SavingMaps(word);
+                Ok(self.start_op(Op::SaveMaps))
+            }
             Begin::Wait => {
                 self.doing = Doing::Waiting;
                 Ok(Action::Wait)
@@ -176,18 +182,22 @@ impl Machine {
 
     pub(super) fn work(&mut self, now: Instant, op: Op) -> Action {
         let limit = match op {
-            Op::RunScript(..) => Some(self.config.state_script_timeout),
-            Op::CallModule(_) => Some(self.config.module_timeout),
-            Op::Reboot => Some(config::REBOOT_WAIT),
+            Op::CallModule(_) => Limit::At(now + self.config.module_timeout),
+            Op::Reboot => Limit::At(now + config::REBOOT_WAIT),
             // The download's limits are those of the network and of the module's own work: the driver's.
-            Op::Prepare | Op::Stream(_) | Op::Request(_) => None,
+            Op::Prepare | Op::Stream(_) | Op::Request(_) => Limit::None,
             // Policies end by themselves.
-            Op::AskPolicy(_) => None,
-            Op::Save | Op::SaveMaps | Op::SaveProvides(_) | Op::ClearData | Op::CheckVersion | Op::End => {
-                None
-            }
+            Op::AskPolicy(_) => Limit::None,
+            // A script has its own; the others do not take long.
+            Op::RunScript(..)
+            | Op::Save
+            | Op::SaveMaps
+            | Op::SaveProvides(_)
+            | Op::ClearData
+            | Op::CheckVersion
+            | Op::End => Limit::None,
         };
-        self.doing = Doing::Work { deadline: limit.map(|limit| now + limit), killed: false };
+        self.doing = Doing::Work(limit);
         self.start_op(op)
     }
 
@@ -195,7 +205,10 @@ impl Machine {
     pub(super) fn main_work(&mut self, now: Instant) -> Begin {
         let call = |call| Begin::Start(Op::CallModule(call));
         match self.state {
-            State::Idle => self.idle(now),
+            State::Idle => match &mut self.owner {
+                Owner::Daemon(daemon) => daemon.polls.idle(now, &self.config),
+                Owner::CommandLine(_) => Begin::Already(Outcome::Failure),
+            },
             State::Inventory => Begin::Start(Op::Request(ApiCall::Inventory)),
             State::Poll => Begin::Start(Op::Request(ApiCall::Next)),
             // The control map that came with the offer is no good: nothing was done, nothing is asked for.
@@ -219,7 +232,7 @@ impl Machine {
             State::VerifyReboot => call(Call::ArtifactVerifyReboot),
             State::ReportCommit => Begin::Start(Op::Request(ApiCall::Status {
                 status: Status::Installing,
-                fresh_token: !self.report_is_repeat,
+                fresh_token: !self.repeats(),
             })),
             State::CheckVersion => Begin::Start(Op::CheckVersion),
             State::Commit => call(Call::ArtifactCommit),
@@ -239,7 +252,7 @@ impl Machine {
                 self.close_doors(now);
                 Begin::Start(Op::ClearData)
             }
-            State::End if self.run == Run::Daemon => Begin::Start(Op::End),
+            State::End if self.mode() == Mode::Managed => Begin::Start(Op::End),
             State::AwaitCommit | State::End => Begin::Already(Outcome::Nothing),
             // Scripts only: never asked for their main work.
             State::Offer | State::EmptyPayload | State::RollbackFailed => Begin::Already(Outcome::Nothing),
@@ -267,20 +280,11 @@ impl Machine {
         }
     }
 
-    /// Idle: on with what is due, or wait.
-    pub(super) fn idle(&mut self, now: Instant) -> Begin {
-        let daemon = &mut self.daemon;
-        daemon.update_due |= daemon.next_update.is_some_and(|at| at <= now);
-        daemon.inventory_due |= daemon.next_inventory.is_some_and(|at| at <= now);
-        // Timers are armed before anything of the cycle can fail: no error stops the polling for good.
-        if daemon.inventory_is_next() {
-            daemon.next_inventory = Some(now + self.config.inventory_poll_interval);
-            Begin::Already(Outcome::Nothing)
-        } else if daemon.update_due {
-            daemon.next_update = Some(now + self.config.update_poll_interval);
-            Begin::Already(Outcome::Success)
-        } else {
-            Begin::Wait
+    /// The report at hand was sent before.
+    const fn repeats(&self) -> bool {
+        match &self.owner {
+            Owner::Daemon(daemon) => daemon.repeats,
+            Owner::CommandLine(_) => false,
         }
     }
 }

@@ -1,63 +1,78 @@
 //! The scripts of a transition, one after the other, with retry-later.
 
 use super::words::{Action, Op};
-use super::{Doing, Machine};
+use super::{Doing, Limit, Machine, Shift};
 use crate::script::Transition;
 use crate::state::{self, Outcome};
 use crate::time::Instant;
 
+/// How far the scripts of the transition at hand are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Scripts {
+    index: u16,
+    /// When the script at hand was started first.
+    since: Instant,
+    /// One before it has failed, where the others run all the same.
+    failed: bool,
+}
+
+impl Scripts {
+    pub(super) fn rebase(&mut self, shift: Shift) {
+        self.since = shift.time(self.since);
+    }
+}
+
 impl Machine {
-    /// A pause is over.
-    pub(super) fn repeat(&mut self, now: Instant) -> Action {
-        let Some(transition) = state::transition(self.state, self.phase) else {
-            return self.go_on(now, Outcome::Later(None));
-        };
-        if self.retry_budget_ends().is_some_and(|end| end <= now) {
-            return self.script_done(now, Outcome::Failure);
-        }
-        self.work(now, Op::RunScript(transition, self.scripts.index))
+    /// Starts the first script of the place.
+    pub(super) fn first_script(&mut self, now: Instant, transition: Transition) -> Action {
+        self.run_script(now, transition, Scripts { index: 0, since: now, failed: false })
     }
 
-    /// When the script at hand must not be started again (S-4: counted from its first start).
-    pub(super) fn retry_budget_ends(&self) -> Option<Instant> {
-        self.scripts.first_start.map(|start| start + self.config.state_script_retry_timeout)
+    /// A script that asked for later is to be run again.
+    pub(super) fn script_again(&mut self, now: Instant, scripts: Scripts) -> Action {
+        let Some(transition) = state::transition(self.state, self.phase) else { return Action::Wait };
+        if self.retries_end(scripts) <= now {
+            return self.script_done(now, scripts, Outcome::Failure);
+        }
+        self.run_script(now, transition, scripts)
     }
 
     /// A script ended, or there is none of its number.
-    pub(super) fn script_done(&mut self, now: Instant, outcome: Outcome) -> Action {
+    pub(super) fn script_done(&mut self, now: Instant, scripts: Scripts, outcome: Outcome) -> Action {
         let Some(transition) = state::transition(self.state, self.phase) else { return Action::Wait };
         match outcome {
-            Outcome::Later(_) => {
-                let budget = self.retry_budget_ends().unwrap_or(now);
-                if now < budget {
-                    let until = (now + self.config.state_script_retry_interval).min(budget);
-                    self.doing = Doing::Pause(until);
-                    return Action::Wait;
-                }
-                self.script_failed(now, transition)
+            Outcome::Later(_) if now < self.retries_end(scripts) => {
+                let until = now + self.config.state_script_retry_interval;
+                self.doing = Doing::ScriptLater(scripts, until.min(self.retries_end(scripts)));
+                Action::Wait
             }
-            Outcome::Success | Outcome::Automatic => self.next_script(now, transition),
-            Outcome::Failure | Outcome::Aborted => self.script_failed(now, transition),
+            Outcome::Success | Outcome::Automatic => self.next_script(now, transition, scripts),
+            Outcome::Later(_) | Outcome::Failure | Outcome::Aborted => {
+                if state::runs_all_scripts(self.state, self.phase) {
+                    self.next_script(now, transition, Scripts { failed: true, ..scripts })
+                } else {
+                    self.go_on(now, Outcome::Failure)
+                }
+            }
             Outcome::Refused => self.go_on(now, Outcome::Failure),
             Outcome::Nothing => {
-                let failed = self.scripts.failed;
-                self.go_on(now, if failed { Outcome::Failure } else { Outcome::Success })
+                self.go_on(now, if scripts.failed { Outcome::Failure } else { Outcome::Success })
             }
         }
     }
 
-    pub(super) fn script_failed(&mut self, now: Instant, transition: Transition) -> Action {
-        if state::runs_all_scripts(self.state, self.phase) {
-            self.scripts.failed = true;
-            self.next_script(now, transition)
-        } else {
-            self.go_on(now, Outcome::Failure)
-        }
+    /// When the script at hand is not started again (S-4: counted from its first start).
+    fn retries_end(&self, scripts: Scripts) -> Instant {
+        scripts.since + self.config.state_script_retry_timeout
     }
 
-    pub(super) fn next_script(&mut self, now: Instant, transition: Transition) -> Action {
-        self.scripts.index = self.scripts.index.saturating_add(1);
-        self.scripts.first_start = Some(now);
-        self.work(now, Op::RunScript(transition, self.scripts.index))
+    fn next_script(&mut self, now: Instant, transition: Transition, scripts: Scripts) -> Action {
+        let index = scripts.index.saturating_add(1);
+        self.run_script(now, transition, Scripts { index, since: now, ..scripts })
+    }
+
+    fn run_script(&mut self, now: Instant, transition: Transition, scripts: Scripts) -> Action {
+        self.doing = Doing::Script(scripts, Limit::At(now + self.config.state_script_timeout));
+        self.start_op(Op::RunScript(transition, scripts.index))
     }
 }

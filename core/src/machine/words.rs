@@ -1,5 +1,6 @@
 //! What goes into the machine and what comes out of it.
 
+use super::apart::Apart;
 use crate::checkpoint::{Checkpoint, Newer, RebootKind, Tag};
 use crate::control::{Holder, Lifetime, Map, Order, Points, Pool};
 use crate::deployment::{Call, Mode, Naming, Point, Status, Verdict};
@@ -73,8 +74,21 @@ impl From<Option<Checkpoint>> for Saved {
 }
 
 /// Names one operation, so that a completion that comes too late is not taken for another's.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct OpId(pub(super) u32);
+///
+/// Names are equal and hash to nothing: they are numbered on for ever, and what has run before makes no two situations
+/// different. Only the machine tells them apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct OpId(Apart<u32>);
+
+impl OpId {
+    pub(super) fn next(&self) -> Self {
+        Self(Apart(self.0.wrapping_add(1)))
+    }
+
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.0.0 == other.0.0
+    }
+}
 
 /// What the driver has to do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -82,7 +96,8 @@ pub struct OpId(pub(super) u32);
 pub enum Action {
     /// Begin this operation and report its end with [`Event::Done`] and the same id.
     Start(OpId, Op),
-    /// End the outstanding operation; its end is still reported with [`Event::Done`], as [`Outcome::Failure`].
+    /// End the outstanding operation: it has used up its time, or its end is not waited for any more. Its end is still
+    /// reported with [`Event::Done`], as [`Outcome::Failure`].
     Kill,
     /// Make the control maps durable now, and answer with [`Event::MapsSaved`] before anything else happens. The
     /// outstanding operation goes on meanwhile.
@@ -194,7 +209,7 @@ pub enum Event {
     Tick,
     /// Somebody wants a poll or an inventory push now; held back until the machine is idle.
     Check(Check),
-    /// Somebody at the device lets the update pass the door it waits at. Without effect when it does not wait.
+    /// Somebody at the device lets the update pass the door it stands at, at once. Without effect elsewhere.
     Approved,
 }
 

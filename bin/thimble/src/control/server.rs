@@ -139,6 +139,8 @@ fn carry_out(client: &mut Client<'_, Linux>, request: &ControlRequest) -> Result
     let points = if request.at.is_empty() { Point::ALL.to_vec() } else { request.at.clone() };
     let lifetime = request.time.map_or(Lifetime::Unlimited, Lifetime::For);
     let waits_at = client.waiting().map(|(point, _)| point).filter(|point| points.contains(point));
+    // It can be let pass there also before anything holds it: a server that is asked may not answer.
+    let stands_at = client.machine().point().filter(|point| points.contains(point));
     let mut give = |points: &[Point], order| {
         client.order(request.name, points, order, lifetime).map_err(|full| full.to_string())
     };
@@ -165,20 +167,21 @@ fn carry_out(client: &mut Client<'_, Linux>, request: &ControlRequest) -> Result
         Act::Continue if request.at.is_empty() => {
             give(&points, Order::Lift)?;
             client.approve();
-            Ok(match waits_at {
+            Ok(match stands_at {
                 Some(point) => format!("the update goes on with {}", point.word()),
                 None => "nothing is held up by this name any more; no update waits".into(),
             })
         }
         Act::Continue => {
-            let later: Vec<Point> = points.iter().copied().filter(|point| Some(*point) != waits_at).collect();
-            if let Some(point) = waits_at {
+            let later: Vec<Point> =
+                points.iter().copied().filter(|point| Some(*point) != stands_at).collect();
+            if let Some(point) = stands_at {
                 give(&[point], Order::Lift)?;
             }
             if !later.is_empty() {
                 give(&later, Order::Pass)?;
             }
-            match waits_at {
+            match stands_at {
                 Some(point) => {
                     client.approve();
                     Ok(format!("the update goes on with {}", point.word()))
