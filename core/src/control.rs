@@ -37,7 +37,7 @@ impl Points {
 
 /// What a map says about a point. The order is that of weight among maps of one priority: the greatest wins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Action {
+pub enum Vote {
     /// No objection; lower priorities are asked.
     #[default]
     Continue,
@@ -49,7 +49,7 @@ pub enum Action {
     Fail,
 }
 
-impl Action {
+impl Vote {
     const ALL: [Self; 4] = [Self::Continue, Self::ForceContinue, Self::Pause, Self::Fail];
 
     /// The word in the map.
@@ -69,23 +69,19 @@ impl Action {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// The word that counts now.
-    pub action: Action,
+    pub action: Vote,
     /// The word that counts once the map has expired; never `Pause`.
-    pub on_map_expire: Action,
+    pub on_map_expire: Vote,
     /// What `action` becomes when it has been asked for.
-    pub on_action_executed: Action,
+    pub on_action_executed: Vote,
 }
 
 impl Rule {
     /// A rule with the defaults of what is absent.
     #[must_use]
-    pub fn new(
-        action: Option<Action>,
-        on_map_expire: Option<Action>,
-        on_action_executed: Option<Action>,
-    ) -> Self {
+    pub fn new(action: Option<Vote>, on_map_expire: Option<Vote>, on_action_executed: Option<Vote>) -> Self {
         let action = action.unwrap_or_default();
-        let if_expired = if action == Action::Pause { Action::Fail } else { action };
+        let if_expired = if action == Vote::Pause { Vote::Fail } else { action };
         Self {
             action,
             on_map_expire: on_map_expire.unwrap_or(if_expired),
@@ -215,7 +211,7 @@ mod tests {
 
     #[test]
     fn absent_keys_follow_the_action_and_an_expired_pause_fails() {
-        use Action::{Continue, Fail, ForceContinue, Pause};
+        use Vote::{Continue, Fail, ForceContinue, Pause};
         for (action, on_map_expire, on_action_executed) in [
             (None, Continue, Continue),
             (Some(Continue), Continue, Continue),

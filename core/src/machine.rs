@@ -14,9 +14,9 @@ mod scripts;
 mod start;
 mod words;
 
-pub use crate::state::{Stop, StopSet};
+pub use crate::state::{Reached, Stop, StopSet};
 pub use doors::{DoorNote, Held};
-pub use words::{Action, ApiCall, Check, Event, OfferedMap, Op, OpId, Reached, Refusal, Report, Run, Saved};
+pub use words::{Action, ApiCall, Check, Event, OfferedMap, Op, OpId, Refusal, Report, Run, Saved};
 
 use crate::checkpoint::{Checkpoint, Format, RebootKind, Tag};
 use crate::config::Config;

@@ -13,11 +13,13 @@
 mod outcome;
 mod record;
 mod restart;
+mod stop;
 mod table;
 
-pub use outcome::{Effect, effect, reached, run_fails};
-pub use record::{Entry, Otherwise, Stop, StopSet, Unsaved, Write, entry, stop, tag};
+pub use outcome::{Effect, Reached, effect, reached, run_fails};
+pub use record::{Entry, Otherwise, Unsaved, Write, entry, stop, tag};
 pub use restart::{Restart, Verb, restart, resume, resume_standalone};
+pub use stop::{Stop, StopSet};
 pub use table::next;
 
 use crate::deployment::Point;

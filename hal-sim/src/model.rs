@@ -16,8 +16,8 @@ use thimble_core::text::Text;
 use thimble_core::time::Instant;
 
 use crate::check::{self, Trouble};
-use crate::doors::{self, Doors, Said};
 use crate::explore::Model;
+use crate::sayings::{self, Doors, Said};
 use crate::world::{NEW, Name, Profile, Reboot, SUFFIX, World, provides};
 
 /// How much may go wrong.
@@ -249,7 +249,7 @@ impl Simulation {
         if op == Op::Request(ApiCall::Next) && outcome == Outcome::Success {
             self.world.server.pending = false;
             let map = self.doors.as_mut().map_or(OfferedMap::Absent, |doors| doors.offered(now));
-            let deployment = Text::copy(doors::DEPLOYMENT).unwrap_or_default();
+            let deployment = Text::copy(sayings::DEPLOYMENT).unwrap_or_default();
             return (Event::Offered { op: id, id: deployment, map }, outcome);
         }
         if op == Op::Request(ApiCall::ControlMap)
@@ -258,7 +258,7 @@ impl Simulation {
         {
             return match doors.refreshed(now) {
                 Ok(_) if self.mistake == Some(Mistake::RefreshIsDeaf) => {
-                    let id_of_maps = parse_id(doors::DEPLOYMENT);
+                    let id_of_maps = parse_id(sayings::DEPLOYMENT);
                     let known = machine.maps().maps().find(|(map, ..)| Some(map.id) == id_of_maps);
                     (Event::Refreshed { op: id, map: known.map(|(map, ..)| *map) }, outcome)
                 }
@@ -395,7 +395,7 @@ impl Simulation {
         if let (Process::Runs(machine, op), Some(doors)) = (&self.process, &mut new.doors) {
             let mut machine = (**machine).clone();
             let mut action = doors.say(said, &mut machine, self.now);
-            if said == Said::Server(doors::Server::Aborted) {
+            if said == Said::Server(sayings::Server::Aborted) {
                 new.world.server.aborted = true;
             }
             if action == Action::SaveMaps {

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 
 use thimble_core::config::Config;
-use thimble_core::control::{Action, Holder, Lifetime, Map, Order, Pool, Rule, Rules};
+use thimble_core::control::{Holder, Lifetime, Map, Order, Pool, Rule, Rules, Vote};
 use thimble_core::deployment::Point;
 use thimble_core::time::{Duration, Instant};
 
@@ -70,15 +70,15 @@ impl Reference {
         let in_force = |known: &&Known| !known.expired && known.ends.is_none_or(|at| now < at);
         let before = self.0.iter().find(is_his).filter(in_force).cloned();
         let (action, executed) = match order {
-            Order::Pause => (Action::Pause, Action::Pause),
-            Order::Pass => (Action::ForceContinue, Action::Continue),
-            Order::Fail => (Action::Fail, Action::Continue),
-            Order::Lift => (Action::Continue, Action::Continue),
+            Order::Pause => (Vote::Pause, Vote::Pause),
+            Order::Pass => (Vote::ForceContinue, Vote::Continue),
+            Order::Fail => (Vote::Fail, Vote::Continue),
+            Order::Lift => (Vote::Continue, Vote::Continue),
         };
         let mut rules = before.as_ref().map_or(Rules::default(), |known| known.map.rules);
         for point in points {
             *rules.at_mut(*point) =
-                Rule { action, on_map_expire: Action::Continue, on_action_executed: executed };
+                Rule { action, on_map_expire: Vote::Continue, on_action_executed: executed };
         }
         let map = Map { id: by.id, priority: by.priority, rules };
         // All orders given under one name share one duration.
@@ -108,7 +108,7 @@ impl Reference {
     }
 
     /// What the maps say at a point: `Continue` is "nobody objects".
-    pub fn query(&mut self, point: Point, now: Instant) -> Action {
+    pub fn query(&mut self, point: Point, now: Instant) -> Vote {
         self.tick(now);
         for priority in (-10..=10).rev() {
             let mut votes = Vec::new();
@@ -117,18 +117,18 @@ impl Reference {
                 votes.push(if known.expired { rule.on_map_expire } else { rule.action });
                 rule.action = rule.on_action_executed;
             }
-            for weighty in [Action::Fail, Action::Pause, Action::ForceContinue] {
+            for weighty in [Vote::Fail, Vote::Pause, Vote::ForceContinue] {
                 if votes.contains(&weighty) {
                     return weighty;
                 }
             }
         }
-        Action::Continue
+        Vote::Continue
     }
 
     /// What the maps would say, and whether that would change them.
     #[must_use]
-    pub fn would_say(&self, point: Point, now: Instant) -> (Action, bool) {
+    pub fn would_say(&self, point: Point, now: Instant) -> (Vote, bool) {
         let mut asked = self.clone();
         let vote = asked.query(point, now);
         (vote, asked.rules() != self.rules())
@@ -206,7 +206,7 @@ impl Reference {
     #[must_use]
     pub fn holds_for_ever(&self, point: Point) -> bool {
         let for_ever = |known: &&Known| known.lifetime == Lifetime::Unlimited;
-        self.0.iter().filter(for_ever).any(|known| known.map.rules.at(point).action == Action::Pause)
+        self.0.iter().filter(for_ever).any(|known| known.map.rules.at(point).action == Vote::Pause)
     }
 
     /// Whether there is a map of this id, or of this name.

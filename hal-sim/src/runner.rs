@@ -16,7 +16,7 @@ use crate::sim::{DEVICE_TYPE, Down, Durable, Handle, Rule, SERVER, Sim};
 use crate::world::{Content, Device, NEW, OLD, Profile, SUFFIX, World, provides};
 
 /// The id of the deployment.
-pub use crate::doors::DEPLOYMENT;
+pub use crate::sayings::DEPLOYMENT;
 
 /// More waits than any deployment takes: one that takes more does not end.
 const WAITS: usize = 5000;

@@ -1,11 +1,11 @@
 //! Control maps, orders, policies and time at the doors: everything that can be said at any moment of an update, with
 //! failures and losses of power, against rules that are written apart from the machine.
 
-use thimble_core::control::Action;
+use thimble_core::control::Vote;
 use thimble_core::deployment::Point;
-use thimble_hal_sim::doors::{DEPLOYMENT, Doors, Server, from_server};
 use thimble_hal_sim::explore::{Limits, explore};
 use thimble_hal_sim::model::{Budget, Mistake, Simulation};
+use thimble_hal_sim::sayings::{DEPLOYMENT, Doors, Server, from_server};
 use thimble_hal_sim::walk::{Said, controlled};
 use thimble_hal_sim::world::Profile;
 
@@ -20,7 +20,7 @@ fn machine(events: u8, failures: u8, losses: u8) {
 }
 
 fn machine_of(profiles: &[(&str, Profile)], events: u8, failures: u8, losses: u8) {
-    let paused = Server::Map(from_server(Point::Install, Action::Pause, Some(Action::Continue)));
+    let paused = Server::Map(from_server(Point::Install, Vote::Pause, Some(Vote::Continue)));
     for (name, profile) in profiles {
         for (who, policies, server) in [
             ("local maps and orders", false, Server::Silent),
@@ -68,7 +68,7 @@ fn the_machine_keeps_to_more_that_is_said_with_failures_and_losses_of_power() {
 
 #[test]
 fn every_built_in_mistake_about_the_doors_is_found() {
-    let paused = Server::Map(from_server(Point::Install, Action::Pause, None));
+    let paused = Server::Map(from_server(Point::Install, Vote::Pause, None));
     for mistake in [Mistake::MapsAreLost, Mistake::PausesAreApproved, Mistake::RefreshIsDeaf] {
         let budget = Budget { failures: 0, losses: 1 };
         let start =

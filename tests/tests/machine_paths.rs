@@ -944,7 +944,7 @@ fn i5_a_second_or_late_completion_changes_nothing() {
 /// Everything that can be told a machine.
 fn every_event(op: &OpId) -> Vec<Event> {
     let map = thimble_core::control::Map { id: 1, priority: 0, rules: Default::default() };
-    let pause = thimble_core::control::Rule::new(Some(thimble_core::control::Action::Pause), None, None);
+    let pause = thimble_core::control::Rule::new(Some(thimble_core::control::Vote::Pause), None, None);
     let map = thimble_core::control::Map {
         rules: thimble_core::control::Rules { install: pause, ..Default::default() },
         ..map

@@ -2,7 +2,7 @@
 //! machine how they ended. It decides nothing about the flow.
 
 mod buffers;
-mod doors;
+mod control;
 mod offer;
 mod operation;
 mod reason;
@@ -13,7 +13,7 @@ mod token;
 mod transfer;
 
 pub use buffers::{BufferError, Buffers};
-pub use doors::OPERATOR;
+pub use control::OPERATOR;
 pub use records::{LoadError, saved_checkpoint};
 pub use transfer::DownloadProgress;
 
@@ -462,6 +462,10 @@ impl<'b, P: Platform> Client<'b, P> {
                 // A failure is logged; the maps count while this process lives.
                 let saved = self.save_maps() == Outcome::Success;
                 self.tell(now, Event::MapsSaved(saved));
+            }
+            // Nobody's word is lost: an update that waits saves the maps as an operation of its own.
+            Action::Start(_, Op::SaveMaps) if self.terminated => {
+                self.save_maps();
             }
             Action::Start(..) | Action::Kill | Action::Exit(_) if self.terminated => {}
             Action::Start(id, op) => {

@@ -1,7 +1,7 @@
 use core::fmt::{self, Write};
 
 use super::pool::{Entry, Lifetime, PoolRecord};
-use super::{Action, Full, Id, Map, Pool, Rule, Rules, parse_id};
+use super::{Full, Id, Map, Pool, Rule, Rules, Vote, parse_id};
 use crate::api::json::{self, Out, Overflow, Str, Value};
 use crate::deployment::Point;
 use crate::limits;
@@ -153,7 +153,7 @@ fn rule(value: Value<'_>, name: &'static str) -> Result<Rule, MapError> {
     const KEYS: [&str; 3] = ["action", "on_map_expire", "on_action_executed"];
     let [action, on_map_expire, on_action_executed] = keys(value, name, KEYS)?;
     let on_map_expire = word(on_map_expire, "on_map_expire")?;
-    if on_map_expire == Some(Action::Pause) {
+    if on_map_expire == Some(Vote::Pause) {
         return Err(MapError::Action("on_map_expire"));
     }
     let action = word(action, "action")?;
@@ -161,13 +161,13 @@ fn rule(value: Value<'_>, name: &'static str) -> Result<Rule, MapError> {
 }
 
 /// One of the four words; an empty one is the same as none.
-fn word(value: Option<Value<'_>>, key: &'static str) -> Result<Option<Action>, MapError> {
+fn word(value: Option<Value<'_>>, key: &'static str) -> Result<Option<Vote>, MapError> {
     let Some(value) = value else { return Ok(None) };
     let text = value.as_str().ok_or(MapError::Type(key))?;
     if text.is_empty() {
         return Ok(None);
     }
-    let action = Action::ALL.into_iter().find(|action| text.is(action.name()));
+    let action = Vote::ALL.into_iter().find(|action| text.is(action.name()));
     action.map(Some).ok_or(MapError::Action(key))
 }
 

@@ -28,7 +28,7 @@ fn reads_a_full_map() {
             "ArtifactCommit_Enter":{"on_action_executed":"pause"}}"#,
     )
     .unwrap();
-    use Action::{Continue, Fail, ForceContinue, Pause};
+    use Vote::{Continue, Fail, ForceContinue, Pause};
     let rules = Rules {
         install: Rule { action: Pause, on_map_expire: Continue, on_action_executed: Fail },
         reboot: Rule {
@@ -43,15 +43,15 @@ fn reads_a_full_map() {
 
 #[test]
 fn every_word_is_taken_where_it_is_allowed() {
-    for action in Action::ALL {
+    for action in Vote::ALL {
         let word = action.name();
         assert_eq!(install(&format!(r#"{{"action":"{word}"}}"#)).unwrap().action, action);
         let rule = install(&format!(r#"{{"on_action_executed":"{word}"}}"#)).unwrap();
         assert_eq!(rule.on_action_executed, action);
         let rule = install(&format!(r#"{{"on_map_expire":"{word}"}}"#)).map(|rule| rule.on_map_expire);
         match action {
-            Action::Pause => assert_eq!(rule, Err(MapError::Action("on_map_expire"))),
-            Action::Continue | Action::ForceContinue | Action::Fail => assert_eq!(rule, Ok(action)),
+            Vote::Pause => assert_eq!(rule, Err(MapError::Action("on_map_expire"))),
+            Vote::Continue | Vote::ForceContinue | Vote::Fail => assert_eq!(rule, Ok(action)),
         }
     }
     for key in ["action", "on_map_expire", "on_action_executed"] {
@@ -84,7 +84,7 @@ fn keys_are_known_and_stand_once_in_any_case() {
         .rules
         .install
         .action,
-        Action::Fail
+        Vote::Fail
     );
     assert_eq!(with(r#","iD":"""#), Err(MapError::RepeatedKey("id")));
     assert_eq!(with(r#","priority":null,"Priority":1"#), Err(MapError::RepeatedKey("priority")));
@@ -204,7 +204,7 @@ fn a_loaded_pool_has_the_boot_expiration_and_expired_stays_expired() {
 
 #[test]
 fn the_largest_pool_fits_in_its_record_and_comes_back_equal() {
-    let longest = Rule::new(Some(Action::ForceContinue), None, None);
+    let longest = Rule::new(Some(Vote::ForceContinue), None, None);
     let rules = Rules { install: longest, reboot: longest, commit: longest };
     let mut pool = Pool::new();
     for id in 0..limits::MAPS as u128 {

@@ -2,7 +2,7 @@ use core::cmp::Reverse;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 
-use super::{Action, Map, Points, Rule, Rules};
+use super::{Map, Points, Rule, Rules, Vote};
 use crate::deployment::Point;
 use crate::limits;
 use crate::retry::SHORTEST;
@@ -67,11 +67,11 @@ pub enum Order {
 
 impl Order {
     const fn rule(self) -> Rule {
-        let go_on = Action::Continue;
+        let go_on = Vote::Continue;
         let (action, on_action_executed) = match self {
-            Self::Pause => (Action::Pause, Action::Pause),
-            Self::Pass => (Action::ForceContinue, go_on),
-            Self::Fail => (Action::Fail, go_on),
+            Self::Pause => (Vote::Pause, Vote::Pause),
+            Self::Pass => (Vote::ForceContinue, go_on),
+            Self::Fail => (Vote::Fail, go_on),
             Self::Lift => (go_on, go_on),
         };
         Rule { action, on_map_expire: go_on, on_action_executed }
@@ -354,11 +354,11 @@ impl Pool {
     #[must_use]
     pub fn query(&mut self, point: Point, now: Instant) -> Decision {
         let mut changed = self.expire(now);
-        let mut vote = Action::Continue;
+        let mut vote = Vote::Continue;
         let mut by = None;
         let mut group = None;
         for entry in self.entries.iter_mut().flatten() {
-            if group != Some(entry.map.priority) && vote != Action::Continue {
+            if group != Some(entry.map.priority) && vote != Vote::Continue {
                 break;
             }
             group = Some(entry.map.priority);
@@ -372,10 +372,10 @@ impl Pool {
             rule.action = rule.on_action_executed;
         }
         let answer = match vote {
-            Action::Continue => Answer::Continue,
-            Action::ForceContinue => Answer::ForceContinue,
-            Action::Pause => Answer::Pause,
-            Action::Fail => Answer::Fail,
+            Vote::Continue => Answer::Continue,
+            Vote::ForceContinue => Answer::ForceContinue,
+            Vote::Pause => Answer::Pause,
+            Vote::Fail => Answer::Fail,
         };
         Decision { answer, by, changed }
     }

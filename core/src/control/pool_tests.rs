@@ -8,7 +8,7 @@ fn at(seconds: u64) -> Instant {
     Instant::ZERO + Duration::from_secs(seconds)
 }
 
-fn rule(action: Action) -> Rule {
+fn rule(action: Vote) -> Rule {
     Rule::new(Some(action), None, None)
 }
 
@@ -28,17 +28,17 @@ fn said(decision: Decision) -> (Answer, bool) {
     (decision.answer, decision.changed)
 }
 
-fn install_actions(pool: &Pool) -> Vec<(i8, Action)> {
+fn install_actions(pool: &Pool) -> Vec<(i8, Vote)> {
     pool.entries().map(|entry| (entry.map.priority, entry.map.rules.install.action)).collect()
 }
 
 mod query {
     use super::*;
-    use Action::{Continue, Fail, ForceContinue, Pause};
+    use Vote::{Continue, Fail, ForceContinue, Pause};
 
     /// Every map turns to `on_action_executed`, here always different from its action, when it is asked.
     #[track_caller]
-    fn check(maps: &[(i8, Action)], answer: Answer, asked: &[i8]) {
+    fn check(maps: &[(i8, Vote)], answer: Answer, asked: &[i8]) {
         let mut pool = pool(
             &maps
                 .iter()
@@ -102,35 +102,32 @@ mod query {
 fn a_full_pool_refuses_new_pairs_and_takes_known_ones() {
     let mut pool = Pool::new();
     for id in 0..limits::MAPS as u128 {
-        pool.insert_local(map(id, 0, rule(Action::Pause)), at(0), HOUR).unwrap();
+        pool.insert_local(map(id, 0, rule(Vote::Pause)), at(0), HOUR).unwrap();
     }
     let before = pool.clone();
-    assert_eq!(pool.insert_local(map(3, 1, rule(Action::Pause)), at(0), HOUR), Err(Full));
-    assert_eq!(pool.insert_from_server(map(99, 0, rule(Action::Pause)), at(0), HOUR), Err(Full));
+    assert_eq!(pool.insert_local(map(3, 1, rule(Vote::Pause)), at(0), HOUR), Err(Full));
+    assert_eq!(pool.insert_from_server(map(99, 0, rule(Vote::Pause)), at(0), HOUR), Err(Full));
     assert_eq!(pool, before);
-    pool.insert_local(map(3, 0, rule(Action::Fail)), at(0), HOUR).unwrap();
+    pool.insert_local(map(3, 0, rule(Vote::Fail)), at(0), HOUR).unwrap();
     // The server's map frees the places of its own id.
-    pool.insert_from_server(map(3, 7, rule(Action::Fail)), at(0), HOUR).unwrap();
+    pool.insert_from_server(map(3, 7, rule(Vote::Fail)), at(0), HOUR).unwrap();
     pool.insert_local(map(4, 0, Rule::default()), at(0), HOUR).unwrap();
     assert_eq!(pool.entries().count(), limits::MAPS - 1);
 }
 
 #[test]
 fn an_empty_local_map_deletes_its_pair_only() {
-    let mut pool = pool(&[map(1, 0, rule(Action::Pause)), map(1, 1, rule(Action::Pause))]);
+    let mut pool = pool(&[map(1, 0, rule(Vote::Pause)), map(1, 1, rule(Vote::Pause))]);
     pool.insert_local(map(1, 1, Rule::default()), at(0), HOUR).unwrap();
-    assert_eq!(install_actions(&pool), [(0, Action::Pause)]);
+    assert_eq!(install_actions(&pool), [(0, Vote::Pause)]);
 }
 
 #[test]
 fn a_server_map_replaces_all_priorities_of_its_id() {
-    let mut pool = pool(&[
-        map(1, 0, rule(Action::Pause)),
-        map(1, 5, rule(Action::Pause)),
-        map(2, 5, rule(Action::Pause)),
-    ]);
-    pool.insert_from_server(map(1, 3, rule(Action::Fail)), at(0), HOUR).unwrap();
-    assert_eq!(install_actions(&pool), [(5, Action::Pause), (3, Action::Fail)]);
+    let mut pool =
+        pool(&[map(1, 0, rule(Vote::Pause)), map(1, 5, rule(Vote::Pause)), map(2, 5, rule(Vote::Pause))]);
+    pool.insert_from_server(map(1, 3, rule(Vote::Fail)), at(0), HOUR).unwrap();
+    assert_eq!(install_actions(&pool), [(5, Vote::Pause), (3, Vote::Fail)]);
 }
 
 #[test]
@@ -143,7 +140,7 @@ fn an_empty_server_map_stays_so_that_it_is_refreshed() {
 
 #[test]
 fn the_same_server_map_keeps_its_advanced_action_and_a_changed_one_re_arms() {
-    let once = map(1, 0, Rule::new(Some(Action::Pause), None, Some(Action::Continue)));
+    let once = map(1, 0, Rule::new(Some(Vote::Pause), None, Some(Vote::Continue)));
     let mut pool = Pool::new();
     pool.insert_from_server(once, at(0), HOUR).unwrap();
     assert_eq!(said(pool.query(Point::Install, at(1))), (Answer::Pause, true));
@@ -152,7 +149,7 @@ fn the_same_server_map_keeps_its_advanced_action_and_a_changed_one_re_arms() {
     assert_eq!(said(pool.query(Point::Install, at(1801))), (Answer::Continue, false));
 
     // Equal to the last one received, not to what became of it: that would be a change.
-    let changed = map(1, 0, Rule::new(Some(Action::Continue), Some(Action::Fail), None));
+    let changed = map(1, 0, Rule::new(Some(Vote::Continue), Some(Vote::Fail), None));
     pool.insert_from_server(changed, at(1802), HOUR).unwrap();
     pool.insert_from_server(once, at(1803), HOUR).unwrap();
     assert_eq!(pool.query(Point::Install, at(1804)).answer, Answer::Pause);
@@ -160,7 +157,7 @@ fn the_same_server_map_keeps_its_advanced_action_and_a_changed_one_re_arms() {
 
 #[test]
 fn the_same_local_map_re_arms() {
-    let once = map(1, 0, Rule::new(Some(Action::Pause), None, Some(Action::Continue)));
+    let once = map(1, 0, Rule::new(Some(Vote::Pause), None, Some(Vote::Continue)));
     let mut pool = pool(&[once]);
     assert_eq!(pool.query(Point::Install, at(1)).answer, Answer::Pause);
     pool.insert_local(once, at(2), HOUR).unwrap();
@@ -169,7 +166,7 @@ fn the_same_local_map_re_arms() {
 
 #[test]
 fn a_renewed_map_is_no_longer_expired() {
-    let pause = map(1, 0, rule(Action::Pause));
+    let pause = map(1, 0, rule(Vote::Pause));
     let mut pool = Pool::new();
     pool.insert_from_server(pause, at(0), HOUR).unwrap();
     assert_eq!(pool.query(Point::Install, at(3600)).answer, Answer::Fail);
@@ -179,11 +176,11 @@ fn a_renewed_map_is_no_longer_expired() {
 
 #[test]
 fn the_next_event_is_half_way_then_the_expiry_then_never() {
-    let mut pool = pool(&[map(1, 0, rule(Action::Pause))]);
+    let mut pool = pool(&[map(1, 0, rule(Vote::Pause))]);
     assert_eq!(pool.next_event(at(0)), Some(at(1800)));
     assert_eq!(pool.next_event(at(1799)), Some(at(1800)));
     assert_eq!(pool.next_event(at(1800)), Some(at(3600)));
-    pool.insert_local(map(2, 0, rule(Action::Pause)), at(1700), Duration::from_secs(900)).unwrap();
+    pool.insert_local(map(2, 0, rule(Vote::Pause)), at(1700), Duration::from_secs(900)).unwrap();
     assert_eq!(pool.next_event(at(1800)), Some(at(2150)));
     let _ = pool.query(Point::Install, at(3600));
     assert_eq!(pool.next_event(at(3600)), None);
@@ -192,15 +189,15 @@ fn the_next_event_is_half_way_then_the_expiry_then_never() {
 #[test]
 fn n13_an_expiration_of_zero_lasts_a_second() {
     let mut pool = Pool::new();
-    pool.insert_local(map(1, 0, rule(Action::Pause)), at(5), Duration::ZERO).unwrap();
+    pool.insert_local(map(1, 0, rule(Vote::Pause)), at(5), Duration::ZERO).unwrap();
     assert_eq!(pool.query(Point::Install, at(5)).answer, Answer::Pause);
     assert_eq!(pool.query(Point::Install, at(6)).answer, Answer::Fail);
 }
 
 #[test]
 fn expired_maps_stay_until_they_are_purged() {
-    let mut pool = pool(&[map(1, 0, rule(Action::Pause))]);
-    pool.insert_local(map(2, 0, rule(Action::Pause)), at(10), HOUR).unwrap();
+    let mut pool = pool(&[map(1, 0, rule(Vote::Pause))]);
+    pool.insert_local(map(2, 0, rule(Vote::Pause)), at(10), HOUR).unwrap();
     let _ = pool.query(Point::Install, at(3600));
     assert!(pool.holds(1));
     pool.purge_expired(at(3609));
@@ -267,13 +264,13 @@ mod model {
                     votes.push(if known.expired { rule.on_map_expire } else { rule.action });
                     rule.action = rule.on_action_executed;
                 }
-                if votes.contains(&Action::Fail) {
+                if votes.contains(&Vote::Fail) {
                     return Answer::Fail;
                 }
-                if votes.contains(&Action::Pause) {
+                if votes.contains(&Vote::Pause) {
                     return Answer::Pause;
                 }
-                if votes.contains(&Action::ForceContinue) {
+                if votes.contains(&Vote::ForceContinue) {
                     return Answer::ForceContinue;
                 }
             }
@@ -293,9 +290,9 @@ mod model {
         }
 
         fn rule(&mut self) -> Rule {
-            let mut any = || Some(Action::ALL[self.below(4) as usize]);
+            let mut any = || Some(Vote::ALL[self.below(4) as usize]);
             let (action, executed) = (any(), any());
-            let expired = any().filter(|a| *a != Action::Pause);
+            let expired = any().filter(|a| *a != Vote::Pause);
             Rule::new(action, expired, executed)
         }
 
@@ -376,7 +373,7 @@ mod model {
             let before = pool(&maps);
             let mut after = before.clone();
             let changed = after.query(Point::Install, at(1)).changed;
-            let decides = |e: &&Entry| e.map.rules.install.action != Action::Continue;
+            let decides = |e: &&Entry| e.map.rules.install.action != Vote::Continue;
             let Some(deciding) = before.entries().find(decides).map(|e| e.map.priority) else { continue };
             let below = |pool: &Pool| -> Vec<Map> {
                 pool.entries().map(|e| e.map).filter(|m| m.priority < deciding).collect()
@@ -477,7 +474,7 @@ mod orders {
     fn an_order_in_the_name_of_a_deployment_is_not_the_servers() {
         let mut pool = ordered(&[Point::Reboot], Order::Pause, Lifetime::Unlimited);
         assert!(!pool.holds(NAME.id), "nothing to ask the server for");
-        pool.insert_from_server(map(NAME.id, 0, rule(Action::Fail)), at(1), HOUR).unwrap();
+        pool.insert_from_server(map(NAME.id, 0, rule(Vote::Fail)), at(1), HOUR).unwrap();
         assert!(pool.holds(NAME.id));
         assert_eq!(pool.query(Point::Reboot, at(2)).answer, Answer::Pause, "the order is still there");
         pool.withdraw(NAME.id);
@@ -491,7 +488,7 @@ mod orders {
     fn a_full_pool_refuses_an_order_and_stays() {
         let mut pool = Pool::new();
         for id in 0..limits::MAPS as u128 {
-            pool.insert_local(map(100 + id, 0, rule(Action::Pause)), at(0), HOUR).unwrap();
+            pool.insert_local(map(100 + id, 0, rule(Vote::Pause)), at(0), HOUR).unwrap();
         }
         let before = pool.clone();
         assert_eq!(

@@ -1,12 +1,12 @@
 //! Entering a place: what is written first, and what the place does.
 
-use super::words::{Action, ApiCall, Op, Reached};
+use super::words::{Action, ApiCall, Op};
 use super::{Begin, Doing, Limit, Machine, Owner};
 use crate::checkpoint::{RebootKind, Tag};
 use crate::config;
 use crate::deployment::{Call, Mode, Naming, Point, Status, Verdict};
 use crate::limits;
-use crate::state::{self, Effect, Entry, Otherwise, Outcome, Phase, Place, State, Unsaved, Write};
+use crate::state::{self, Effect, Entry, Otherwise, Outcome, Phase, Place, Reached, State, Unsaved, Write};
 use crate::time::Instant;
 
 /// What is to be done with the record before a place begins.

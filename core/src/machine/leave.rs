@@ -1,11 +1,11 @@
 //! Leaving a place: what its outcome says, what it does to the verdict and the timers, and where to go.
 
-use super::words::{Action, Reached};
+use super::words::Action;
 use super::{CommandLine, Doing, Machine, Owner, blank, retry_after};
 use crate::checkpoint::{Format, RebootKind};
 use crate::deployment::{Mode, Point, Verdict};
 use crate::retry::Schedule;
-use crate::state::{self, Outcome, Phase, Place, State};
+use crate::state::{self, Outcome, Phase, Place, Reached, State};
 use crate::time::Instant;
 
 impl Machine {

@@ -1,13 +1,13 @@
 //! The start of a run, from what is on record: first boot, reboot, crash and power loss are one path.
 
-use super::words::{Action, Op, Reached, Refusal, Report, Run, Saved};
+use super::words::{Action, Op, Refusal, Report, Run, Saved};
 use super::{Apart, CommandLine, Daemon, Doing, Machine, Maps, OpId, Owner, Polls, StopSet, blank};
 use crate::checkpoint::{Checkpoint, Format, RebootKind, Tag};
 use crate::config::Config;
 use crate::deployment::{Mode, Verdict};
 use crate::limits;
 use crate::retry::Backoff;
-use crate::state::{self, Phase, Place, State, Verb};
+use crate::state::{self, Phase, Place, Reached, State, Verb};
 use crate::time::Instant;
 
 impl Machine {

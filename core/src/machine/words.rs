@@ -6,7 +6,7 @@ use crate::control::{Holder, Lifetime, Map, Order, Points, Pool};
 use crate::deployment::{Call, Mode, Naming, Point, Status, Verdict};
 use crate::limits;
 use crate::script::Transition;
-use crate::state::{Outcome, Place, Stop, Verb};
+use crate::state::{Outcome, Place, Reached, Verb};
 use crate::text::Text;
 
 /// What the process was started for.
@@ -257,25 +257,6 @@ impl Report {
         let stopped = matches!(self.reached, Reached::Stopped(_));
         self.failed_at.is_none() && !self.cleanup_failed && (stopped || !self.verdict.is_inconsistent())
     }
-}
-
-/// How far a run of the command line got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reached {
-    /// The artifact was refused before anything of it was stored.
-    Nothing,
-    /// The artifact has no payload; its provides are committed.
-    EmptyCommitted,
-    /// Stopped before this point, as asked.
-    Stopped(Stop),
-    /// Installed; waits for `commit` or `rollback`.
-    AwaitingCommit,
-    /// A rollback was asked for and the module has none; the update stays as it is.
-    RollbackUnsupported,
-    /// Everything was done and the record is gone.
-    Ended,
-    /// The end could not be stored; `resume` tries again.
-    Unfinished,
 }
 
 /// Why a verb cannot be carried out.

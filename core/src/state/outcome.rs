@@ -1,8 +1,7 @@
 //! What an outcome does beside leading on: to the verdict, and to the report of the command line.
 
-use super::{Outcome, Phase, State};
+use super::{Outcome, Phase, State, Stop};
 use crate::deployment::{Mode, Verdict};
-use crate::machine::Reached;
 
 use Phase::{Enter, Error, Leave, Main};
 use State::{
@@ -104,6 +103,25 @@ pub const fn run_fails(state: State, phase: Phase, outcome: Outcome) -> bool {
     // `Download_Error` follows a failure that was noted before.
     let counts = !matches!(failure, Keeps) && matches!(success, Keeps);
     of_the_run || (failed && counts)
+}
+
+/// How far a run of the command line got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reached {
+    /// The artifact was refused before anything of it was stored.
+    Nothing,
+    /// The artifact has no payload; its provides are committed.
+    EmptyCommitted,
+    /// Stopped before this point, as asked.
+    Stopped(Stop),
+    /// Installed; waits for `commit` or `rollback`.
+    AwaitingCommit,
+    /// A rollback was asked for and the module has none; the update stays as it is.
+    RollbackUnsupported,
+    /// Everything was done and the record is gone.
+    Ended,
+    /// The end could not be stored; `resume` tries again.
+    Unfinished,
 }
 
 /// How far a run of the command line has got with this outcome; `None`: no further than before.

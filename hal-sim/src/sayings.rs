@@ -5,7 +5,7 @@
 use std::fmt;
 
 use thimble_core::config::Config;
-use thimble_core::control::{Action, Holder, Lifetime, Map, Order, Points, Pool, Rule, Rules, parse_id};
+use thimble_core::control::{Holder, Lifetime, Map, Order, Points, Pool, Rule, Rules, Vote, parse_id};
 use thimble_core::deployment::{Point, Verdict};
 use thimble_core::machine::{self, ApiCall, Event, Machine, OfferedMap, Op};
 use thimble_core::state::{self, Outcome, Phase, Place, State};
@@ -100,9 +100,9 @@ pub struct Doors {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Door {
     /// What the maps said when they were asked last; `None` when something has changed since.
-    vote: Option<Action>,
+    vote: Option<Vote>,
     /// What they said, if something changed while that was being saved: it stands, or they are asked again.
-    said: Option<Action>,
+    said: Option<Vote>,
     policy: Option<Outcome>,
     approved: bool,
     /// Something failed here.
@@ -112,11 +112,8 @@ struct Door {
 }
 
 const fn at(point: Point, rule: Rule) -> Map {
-    let none = Rule {
-        action: Action::Continue,
-        on_map_expire: Action::Continue,
-        on_action_executed: Action::Continue,
-    };
+    let none =
+        Rule { action: Vote::Continue, on_map_expire: Vote::Continue, on_action_executed: Vote::Continue };
     let mut rules = Rules { install: none, reboot: none, commit: none };
     *rules.at_mut(point) = rule;
     Map { id: PROGRAM, priority: 0, rules }
@@ -124,7 +121,7 @@ const fn at(point: Point, rule: Rule) -> Map {
 
 /// A map of the server's that says `action` at `point`.
 #[must_use]
-pub fn from_server(point: Point, action: Action, executed: Option<Action>) -> Map {
+pub fn from_server(point: Point, action: Vote, executed: Option<Vote>) -> Map {
     let id = parse_id(DEPLOYMENT).unwrap_or_default();
     Map { id, ..at(point, Rule::new(Some(action), None, executed)) }
 }
@@ -163,7 +160,7 @@ impl Doors {
     /// What can be said now. What concerns doors left behind would not be heard in this deployment.
     #[must_use]
     pub fn sayings(&self, machine: &Machine) -> Vec<Said> {
-        use Action::{Continue, Fail, ForceContinue, Pause};
+        use Vote::{Continue, Fail, ForceContinue, Pause};
         let ahead = &Point::ALL[self.passed.min(3)..];
         let Some(next) = ahead.first() else { return Vec::new() };
         let only = &ahead[..1];
@@ -395,9 +392,9 @@ impl Doors {
         let released = if self.reference.holds_for_ever(point) {
             Some(Said::Order(Order::Lift, &Point::ALL, Lifetime::Unlimited))
         } else if let Server::Map(map) = self.server
-            && map.rules.at(point).action == Action::Pause
+            && map.rules.at(point).action == Vote::Pause
         {
-            Some(Said::Server(Server::Map(from_server(point, Action::ForceContinue, None))))
+            Some(Said::Server(Server::Map(from_server(point, Vote::ForceContinue, None))))
         } else {
             None
         };
@@ -461,7 +458,7 @@ impl Doors {
 
     /// What the maps say, and whether they must be asked first. A word that was being saved stands, where it is the
     /// one that is wanted.
-    fn vote(&self, point: Point, now: Instant, wanted: &[Action]) -> (Action, bool) {
+    fn vote(&self, point: Point, now: Instant, wanted: &[Vote]) -> (Vote, bool) {
         if let Some(said) = self.door.said.filter(|said| wanted.contains(said)) {
             return (said, false);
         }
@@ -469,9 +466,9 @@ impl Doors {
     }
 
     fn passes(&mut self, point: Point, now: Instant) {
-        let (vote, unasked) = self.vote(point, now, &[Action::Continue, Action::ForceContinue]);
-        let maps = vote == Action::ForceContinue
-            || (vote == Action::Continue && (!self.policies || self.door.policy == Some(Outcome::Success)));
+        let (vote, unasked) = self.vote(point, now, &[Vote::Continue, Vote::ForceContinue]);
+        let maps = vote == Vote::ForceContinue
+            || (vote == Vote::Continue && (!self.policies || self.door.policy == Some(Outcome::Success)));
         let allowed = self.door.approved || (self.readable && maps && !unasked);
         if !allowed {
             let (door, readable) = (self.door.clone(), self.readable);
@@ -488,8 +485,8 @@ impl Doors {
     }
 
     fn fails(&mut self, point: Point, now: Instant) {
-        let (vote, unasked) = self.vote(point, now, &[Action::Fail]);
-        if self.readable && !self.door.failed && (vote != Action::Fail || unasked) {
+        let (vote, unasked) = self.vote(point, now, &[Vote::Fail]);
+        if self.readable && !self.door.failed && (vote != Vote::Fail || unasked) {
             let door = self.door.clone();
             self.complain(|| format!("fails before {} though the maps say {vote:?}, {door:?}", point.name()));
         }
@@ -502,9 +499,9 @@ impl Doors {
         if again.is_some_and(|again| now < again) {
             self.complain(|| format!("the pause before {} is reported again too soon", point.name()));
         }
-        let (vote, _) = self.vote(point, now, &[Action::Pause]);
+        let (vote, _) = self.vote(point, now, &[Vote::Pause]);
         let policy = matches!(self.door.policy, Some(Outcome::Later(_)));
-        if vote != Action::Pause && !policy {
+        if vote != Vote::Pause && !policy {
             self.complain(|| format!("a pause before {} is reported, the maps say {vote:?}", point.name()));
         }
         self.door.reported = Some(now);
