@@ -114,6 +114,29 @@ pub enum Naming {
     Loop,
 }
 
+/// What an outcome does to the [`Verdict`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    Keeps,
+    /// It is an error: [`Verdict::worsened`].
+    Worsens,
+    /// [`Verdict::RolledBack`]: nothing was installed, or the module can undo it.
+    RollsBack,
+}
+
+impl Effect {
+    /// The verdict after it.
+    #[must_use]
+    pub const fn on(self, verdict: Verdict) -> Verdict {
+        match self {
+            Self::Keeps => verdict,
+            Self::Worsens => verdict.worsened(),
+            Self::RollsBack => Verdict::RolledBack,
+        }
+    }
+}
+
 /// Statuses of a deployment as the server knows them (SERVER-30 to SERVER-33).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the server's own names")]

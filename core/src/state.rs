@@ -16,7 +16,7 @@ mod restart;
 mod stop;
 mod table;
 
-pub use outcome::{Effect, Reached, effect, reached, run_fails};
+pub use outcome::{Reached, effect, reached, run_fails};
 pub use record::{Entry, Otherwise, Unsaved, Write, entry, stop, tag};
 pub use restart::{Restart, Verb, restart, resume, resume_standalone};
 pub use stop::{Stop, StopSet};

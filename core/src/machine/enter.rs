@@ -4,9 +4,9 @@ use super::words::{Action, ApiCall, Op};
 use super::{Begin, Doing, Limit, Machine, Owner};
 use crate::checkpoint::{RebootKind, Tag};
 use crate::config;
-use crate::deployment::{Call, Mode, Naming, Point, Status, Verdict};
+use crate::deployment::{Call, Effect, Mode, Naming, Point, Status, Verdict};
 use crate::limits;
-use crate::state::{self, Effect, Entry, Otherwise, Outcome, Phase, Place, Reached, State, Unsaved, Write};
+use crate::state::{self, Entry, Otherwise, Outcome, Phase, Place, Reached, State, Unsaved, Write};
 use crate::time::Instant;
 
 /// What is to be done with the record before a place begins.

@@ -1,7 +1,7 @@
 //! What an outcome does beside leading on: to the verdict, and to the report of the command line.
 
 use super::{Outcome, Phase, State, Stop};
-use crate::deployment::{Mode, Verdict};
+use crate::deployment::{Effect, Mode};
 
 use Phase::{Enter, Error, Leave, Main};
 use State::{
@@ -11,29 +11,6 @@ use State::{
     ReportInstalling, ReportLog, ReportRebooting, Rollback, RollbackFailed, RollbackReboot, SaveProvides,
     StateLoop, VerifyReboot, VerifyRollbackReboot,
 };
-
-/// What an outcome does to the [`Verdict`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Nothing.
-    Keeps,
-    /// It is an error: [`Verdict::worsened`].
-    Worsens,
-    /// [`Verdict::RolledBack`]: nothing was installed, or the module can undo it.
-    RollsBack,
-}
-
-impl Effect {
-    /// The verdict after it.
-    #[must_use]
-    pub const fn on(self, verdict: Verdict) -> Verdict {
-        match self {
-            Self::Keeps => verdict,
-            Self::Worsens => verdict.worsened(),
-            Self::RollsBack => Verdict::RolledBack,
-        }
-    }
-}
 
 use Effect::{Keeps, RollsBack, Worsens};
 

@@ -1,8 +1,8 @@
 //! What is written to the record before a place begins, and where it leads when it cannot be written.
 
-use super::{Effect, Phase, Place, State, Stop};
+use super::{Phase, Place, State, Stop};
 use crate::checkpoint::Tag;
-use crate::deployment::Mode;
+use crate::deployment::{Effect, Mode};
 
 use Phase::{Enter, Error, Leave, Main};
 use State::{
