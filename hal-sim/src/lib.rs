@@ -22,4 +22,5 @@ pub mod server;
 pub mod sim;
 mod visited;
 pub mod walk;
+pub mod whole;
 pub mod world;

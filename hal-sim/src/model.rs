@@ -50,6 +50,12 @@ pub enum Mistake {
     PausesAreApproved,
     /// What the server says anew of its map is not heard.
     RefreshIsDeaf,
+    /// In place of a new token the one that was refused is used on.
+    TokenIsKept,
+    /// A download goes on one byte too late.
+    RangeIsOff,
+    /// No server but the first is asked for a token.
+    SecondServerIsNotAsked,
 }
 
 /// Who runs.

@@ -1,8 +1,10 @@
-//! Everything that can happen to an update: up to two failures and two losses of power, at every point.
+//! Everything that can happen to an update, to the three machines of the client with a device, two servers and the
+//! network: up to two failures and two losses of power, at every point.
 
 use thimble_core::machine::Stop;
 use thimble_hal_sim::explore::{Limits, explore};
-use thimble_hal_sim::model::{Budget, Mistake, Simulation};
+use thimble_hal_sim::model::{Budget, Mistake};
+use thimble_hal_sim::whole::Whole;
 use thimble_hal_sim::world::Profile;
 
 const PROFILES: [(&str, Profile); 5] = [
@@ -13,34 +15,26 @@ const PROFILES: [(&str, Profile); 5] = [
     ("no payload", Profile::EMPTY),
 ];
 
-#[test]
-fn daemon_survives_two_failures_and_two_losses() {
-    for (name, profile) in PROFILES {
-        let budget = Budget { failures: 2, losses: 2 };
-        match explore(Simulation::daemon(profile, budget, None), Limits::default()) {
-            Ok(counts) => println!("daemon, {name}: {counts}"),
-            Err(failing) => panic!("daemon, {name}:\n{failing}"),
-        }
+const TWO_OF_EACH: Budget = Budget { failures: 2, losses: 2 };
+
+fn walk(what: &str, start: Whole) {
+    match explore(start, Limits::default()) {
+        Ok(counts) => println!("{what}: {counts}"),
+        Err(failing) => panic!("{what}:\n{failing}"),
     }
 }
 
 #[test]
-fn daemon_that_resumes_downloads_survives_a_failure_and_two_losses() {
-    resuming(Budget { failures: 1, losses: 2 });
+fn daemon_survives_two_failures_and_two_losses() {
+    for (name, profile) in PROFILES {
+        walk(&format!("daemon, {name}"), Whole::daemon(profile, TWO_OF_EACH, false, None));
+    }
 }
 
 #[test]
-#[ignore = "1.5 million configurations, most of a minute: `./test -- --ignored` before a release"]
 fn daemon_that_resumes_downloads_survives_two_failures_and_two_losses() {
-    resuming(Budget { failures: 2, losses: 2 });
-}
-
-fn resuming(budget: Budget) {
     for (name, profile) in PROFILES {
-        match explore(Simulation::resuming_daemon(profile, budget), Limits::default()) {
-            Ok(counts) => println!("resuming daemon, {name}: {counts}"),
-            Err(failing) => panic!("resuming daemon, {name}:\n{failing}"),
-        }
+        walk(&format!("resuming daemon, {name}"), Whole::daemon(profile, TWO_OF_EACH, true, None));
     }
 }
 
@@ -48,11 +42,8 @@ fn resuming(budget: Budget) {
 fn command_line_survives_two_failures_and_two_losses() {
     for (name, profile) in PROFILES {
         for stop in core::iter::once(None).chain(Stop::ALL.map(Some)) {
-            let budget = Budget { failures: 2, losses: if stop.is_none() { 2 } else { 1 } };
-            match explore(Simulation::command_line(profile, budget, stop), Limits::default()) {
-                Ok(counts) => println!("command line, {name}, {stop:?}: {counts}"),
-                Err(failing) => panic!("command line, {name}, {stop:?}:\n{failing}"),
-            }
+            let what = format!("command line, {name}, {stop:?}");
+            walk(&what, Whole::command_line(profile, TWO_OF_EACH, stop));
         }
     }
 }
@@ -66,9 +57,12 @@ fn every_built_in_mistake_is_found() {
         (Mistake::FailedQueryIsYes, Profile::ONE_WAY),
         (Mistake::NameIsAlwaysNew, Profile::ONE_WAY),
         (Mistake::BrokenPayloadIsTaken, Profile::SLOTS),
+        (Mistake::TokenIsKept, Profile::SLOTS),
+        (Mistake::RangeIsOff, Profile::SLOTS),
+        (Mistake::SecondServerIsNotAsked, Profile::EMPTY),
     ] {
         let budget = Budget { failures: 2, losses: 1 };
-        let failing = explore(Simulation::daemon(profile, budget, Some(mistake)), Limits::default())
+        let failing = explore(Whole::daemon(profile, budget, false, Some(mistake)), Limits::default())
             .expect_err(&format!("{mistake:?} goes unnoticed"));
         println!("{mistake:?}, after {} steps: {}", failing.path.len(), failing.wrong);
         assert!(!failing.path.is_empty());

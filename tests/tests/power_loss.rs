@@ -1,4 +1,7 @@
 //! The real client, its parser and its requests on the simulated platform: every effect cut before, inside and after.
+//!
+//! This shows that the driver performs what the machines say. What the machines say with more failures and losses of
+//! power, those of the network included, is walked in `exhaustive.rs`.
 
 use thimble_core::config::Config;
 use thimble_hal_sim::model::Budget;
@@ -59,12 +62,6 @@ fn command_line_survives_two_losses_of_power() {
 #[test]
 fn command_line_survives_a_failure_and_a_loss_of_power() {
     walk_all(1, 1, true);
-}
-
-#[test]
-#[ignore = "1.8 million runs of the client, some ten minutes: `./test -- --ignored` before a release"]
-fn daemon_survives_two_failures_and_two_losses_of_power() {
-    walk_all(2, 2, false);
 }
 
 #[test]

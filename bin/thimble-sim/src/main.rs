@@ -8,8 +8,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use thimble_hal_sim::explore::{Limits, explore};
-use thimble_hal_sim::model::{Budget, Simulation};
+use thimble_hal_sim::model::Budget;
 use thimble_hal_sim::scenario;
+use thimble_hal_sim::whole::Whole;
 use thimble_hal_sim::world::Profile;
 
 const USAGE: &str = "\
@@ -134,9 +135,9 @@ fn walk(out: &mut dyn Write, budget: Budget) -> io::Result<bool> {
         ("no payload", Profile::EMPTY),
     ] {
         for (who, start) in [
-            ("daemon", Simulation::daemon(profile, budget, None)),
-            ("daemon that resumes downloads", Simulation::resuming_daemon(profile, budget)),
-            ("command line", Simulation::command_line(profile, budget, None)),
+            ("daemon", Whole::daemon(profile, budget, false, None)),
+            ("daemon that resumes downloads", Whole::daemon(profile, budget, true, None)),
+            ("command line", Whole::command_line(profile, budget, None)),
         ] {
             match explore(start, Limits::default()) {
                 Ok(counts) => writeln!(out, "{who}, {name}: {counts}")?,

@@ -1,0 +1,133 @@
+//! What is outside of the client's process: the device with its records, the server and the network before it.
+
+use thimble_core::checkpoint::Checkpoint;
+use thimble_core::deployment::Status;
+
+use super::artifact::{Stored, Version};
+use super::client::SERVERS;
+use crate::world::{Device, Name};
+
+/// Everything that outlives a process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Outside {
+    pub(super) device: Device,
+    /// What is marked as stored of the payload's file.
+    pub(super) partial: Option<Stored>,
+    pub(super) records: Records,
+    pub(super) server: Server,
+}
+
+/// The records of the client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Records {
+    /// Of the update in progress.
+    pub(super) update: Option<Checkpoint>,
+    /// The server's offer: the `ETag` that was seen, and whether its link is good.
+    pub(super) offer: Option<(Option<Version>, bool)>,
+    pub(super) name: Name,
+}
+
+/// The server, or rather two that share what they know.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Server {
+    /// The deployment was handed out, to a device of this name.
+    pub(super) taken_by: Option<Name>,
+    /// The status it heard last.
+    pub(super) status: Option<Status>,
+    /// The deployment was aborted: every status is answered 409.
+    pub(super) aborted: bool,
+    /// Cannot be reached, one by one, until the client turns to something else.
+    pub(super) down: [bool; SERVERS as usize],
+    /// Does not know the second version of the question for a deployment.
+    pub(super) old: bool,
+    /// The artifact behind the link.
+    pub(super) artifact: Version,
+    /// Breaks a rule of the server.
+    pub(super) wrong: Option<&'static str>,
+}
+
+impl Server {
+    pub(super) const fn new() -> Self {
+        Self {
+            taken_by: None,
+            status: None,
+            aborted: false,
+            down: [false; SERVERS as usize],
+            old: false,
+            artifact: Version::First,
+            wrong: None,
+        }
+    }
+
+    /// The deployment has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.aborted || matches!(self.status, Some(Status::Success | Status::Failure))
+    }
+
+    pub(super) fn is_down(&self, server: u8) -> bool {
+        self.down.get(usize::from(server)).copied().unwrap_or(true)
+    }
+
+    /// Asked for a deployment; true: it hands out the one it has.
+    pub(super) fn hand_out(&mut self, name: Name) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        if self.taken_by.is_some_and(|before| before != name) {
+            self.wrong.get_or_insert("the device asks with another name while its deployment is open");
+        }
+        self.taken_by = Some(name);
+        true
+    }
+
+    /// Hears a status; false: 409. `empty`: the artifact has no payload, so that nothing is installed.
+    pub(super) fn hear(&mut self, status: Status, empty: bool, excused: bool) -> bool {
+        if self.aborted {
+            return false;
+        }
+        let before = self.status.replace(status);
+        if let (Some(wrong), false) = (follows(before, status, empty), excused) {
+            self.wrong.get_or_insert(wrong);
+        }
+        if self.taken_by.is_none() {
+            self.wrong.get_or_insert("a status of a deployment that was not handed out");
+        }
+        true
+    }
+}
+
+/// What is wrong about `status` behind `before`, written apart from the client. Reports may be lost: only the order of
+/// those that were heard can be wrong.
+const fn follows(before: Option<Status>, status: Status, empty: bool) -> Option<&'static str> {
+    const fn rank(status: Status) -> u8 {
+        match status {
+            Status::Downloading => 0,
+            Status::PauseBeforeInstalling => 1,
+            // Said twice: before the install, and before the commit.
+            Status::Installing => 2,
+            Status::PauseBeforeRebooting => 3,
+            Status::Rebooting => 4,
+            Status::PauseBeforeCommitting => 5,
+            Status::Success | Status::Failure => 7,
+        }
+    }
+    match (before, status) {
+        (Some(Status::Success), Status::Success) | (Some(Status::Failure), Status::Failure) => None,
+        (Some(Status::Success | Status::Failure), _) => {
+            Some("a status behind the final one: the deployment is open again")
+        }
+        (Some(Status::Installing), Status::Success) | (_, Status::Failure) => None,
+        // The report before the commit must get through.
+        (_, Status::Success) if !empty => Some("success without the report before the commit"),
+        (Some(_) | None, Status::Success) => None,
+        // Before the commit.
+        (
+            Some(Status::Rebooting | Status::PauseBeforeCommitting | Status::PauseBeforeRebooting),
+            Status::Installing,
+        ) => None,
+        (Some(before), status) if rank(status) < rank(before) => {
+            Some("the reports of the deployment go backwards")
+        }
+        (Some(_) | None, _) => None,
+    }
+}

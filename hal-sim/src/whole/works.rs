@@ -1,0 +1,254 @@
+//! What is to be done outside is done, and works.
+
+use thimble_core::api::Reply;
+use thimble_core::checkpoint::Tag;
+use thimble_core::deployment::{Call, Naming};
+use thimble_core::http::{ContentRange, Head};
+use thimble_core::machine::Op;
+use thimble_core::session::{self, Content, RequestKind};
+use thimble_core::state::Outcome;
+use thimble_core::transfer::{self, Accepted, Etag};
+
+use super::artifact::{Chunk, Stored, length};
+use super::client::{Answer, Client, Todo};
+use super::outside::{Outside, Records};
+use super::{Process, Setup, Whole};
+use crate::model::Mistake;
+use crate::world::{Name, Reboot};
+
+impl Whole {
+    /// What is to be done outside is done, and works: what the client hears.
+    pub(super) fn works(&mut self) -> Answer {
+        let Self { setup, outside, process, memory, trouble, .. } = self;
+        let Process::Runs(client) = process else { return Answer::Silence };
+        let Outside { device, partial, records, server } = outside;
+        let payload = device.profile.payload;
+        let moved = |event| Answer::Transfer(event);
+        match client.todo {
+            Todo::Wait | Todo::Exit(_) => Answer::Silence,
+            Todo::Op(op) => Answer::Op(operation(*setup, outside, client, op)),
+            Todo::StartModule(_) => {
+                device.receive();
+                Answer::Module(true)
+            }
+            Todo::Identity => Answer::Session(session::Event::IdentityReady),
+            Todo::Inventory => Answer::Session(session::Event::InventoryReady { same_as_accepted: false }),
+            Todo::Send(_, number) if server.is_down(number) => {
+                Answer::Session(session::Event::Broken { lost: true })
+            }
+            Todo::Send(kind, _) => {
+                let reply = match kind {
+                    RequestKind::Token => Reply::Done,
+                    RequestKind::NextV2 if server.old => Reply::NotFound,
+                    RequestKind::NextV2 | RequestKind::NextV1 => {
+                        if server.hand_out(records.name) {
+                            Reply::Done
+                        } else {
+                            Reply::Nothing
+                        }
+                    }
+                    RequestKind::Status(status) => {
+                        if server.hear(status, !payload, trouble.save || trouble.cleanup) {
+                            Reply::Done
+                        } else {
+                            Reply::Aborted
+                        }
+                    }
+                    RequestKind::Log | RequestKind::Inventory | RequestKind::ControlMap => Reply::Done,
+                };
+                Answer::Session(session::Event::Head(reply))
+            }
+            Todo::Read(kind, server, reply) => {
+                if (kind, reply) == (RequestKind::Token, Reply::Done) {
+                    memory.token(server, setup.mistake == Some(Mistake::TokenIsKept));
+                }
+                Answer::Session(session::Event::Answer(Content::Good))
+            }
+            Todo::Download(offset) => Answer::Head(head(setup.mistake, outside, client, offset)),
+            Todo::Receive => {
+                let chunk = Chunk::of(server.artifact, client.next_byte, length(payload));
+                if chunk.length == 0 {
+                    let complete = client.parser.is_complete(length(payload));
+                    return moved(if complete { transfer::Event::Complete } else { transfer::Event::Failed });
+                }
+                client.next_byte += chunk.length;
+                client.chunk = Some(chunk);
+                moved(transfer::Event::Came(chunk.length.into()))
+            }
+            Todo::Accept { again } => {
+                if !payload {
+                    if client.earlier {
+                        device.clean();
+                        *partial = None;
+                    }
+                    return moved(transfer::Event::Accepted(Accepted::NoPayload));
+                }
+                client.module = true;
+                let checkpoint = client.machine.checkpoint();
+                client.header_stored = client.earlier && checkpoint.header;
+                let kept = again && client.header_stored;
+                if kept {
+                    device.prepare_again();
+                } else {
+                    device.prepare();
+                    *partial = None;
+                }
+                if checkpoint.header && !(client.header_stored && client.offer_stored) {
+                    save(records, client);
+                }
+                moved(transfer::Event::Accepted(Accepted::Payload { kept }))
+            }
+            Todo::BeginFile => {
+                client.file = None;
+                let stored = partial.map_or(0, |stored| stored.length.into());
+                moved(transfer::Event::FileBegan { stored })
+            }
+            Todo::Write { from, to } => {
+                match client.chunk.and_then(|chunk| Stored::with(client.file, chunk, from, to)) {
+                    Some(file) => client.file = Some(file),
+                    None => memory.complain("the sink gets other bytes than the next ones of the file"),
+                }
+                moved(transfer::Event::Took(to.saturating_sub(from)))
+            }
+            Todo::Mark => {
+                *partial = client.file;
+                moved(transfer::Event::Done)
+            }
+            Todo::EndFile => moved(transfer::Event::Done),
+            Todo::Finish => {
+                device.received();
+                moved(transfer::Event::Done)
+            }
+            Todo::ReadBack(most) => {
+                let behind = client.file.map_or(0, |file| file.length);
+                let chunk = partial.map(|stored| Chunk::of_file(stored, behind, most));
+                let read = chunk.map_or(0, |chunk| chunk.length);
+                client.chunk = chunk;
+                if let Some(stored) = *partial {
+                    client.file = Some(Stored { length: behind + read, ..stored });
+                }
+                moved(transfer::Event::ReadBack(read.into()))
+            }
+            Todo::Compare => {
+                let same = partial.is_some_and(|stored| !stored.damaged);
+                moved(transfer::Event::Compared { same })
+            }
+            Todo::Forget(bytes) => {
+                client.parser.restart_file(bytes);
+                client.file = None;
+                *partial = None;
+                moved(transfer::Event::Done)
+            }
+        }
+    }
+}
+
+/// An operation of the machine's does what it is meant to do.
+fn operation(setup: Setup, outside: &mut Outside, client: &mut Client, op: Op) -> Outcome {
+    let Outside { device, partial, records, server: _ } = outside;
+    let yes = |yes| if yes { Outcome::Success } else { Outcome::Nothing };
+    let mistake = |mistake| setup.mistake == Some(mistake);
+    match op {
+        Op::Save => {
+            if !mistake(Mistake::SaveIsLost) {
+                save(records, client);
+            }
+            Outcome::Success
+        }
+        Op::SaveProvides(naming) => {
+            records.name = match naming {
+                Naming::Inconsistent | Naming::Loop if !mistake(Mistake::NameIsAlwaysNew) => {
+                    Name::Inconsistent
+                }
+                Naming::Good | Naming::Inconsistent | Naming::Loop => Name::New,
+            };
+            if setup.standalone {
+                clear(records, client);
+            } else {
+                records.update = Some(client.machine.checkpoint().clone());
+            }
+            Outcome::Success
+        }
+        Op::ClearData => {
+            clear(records, client);
+            Outcome::Success
+        }
+        // One script everywhere.
+        Op::RunScript(_, index) => yes(index == 0),
+        Op::CheckVersion | Op::SaveMaps | Op::AskPolicy(_) | Op::End => Outcome::Success,
+        Op::CallModule(Call::Cleanup) if !device.tree => Outcome::Success,
+        Op::CallModule(call) if !client.module => {
+            if call == Call::Cleanup {
+                device.clean();
+                *partial = None;
+            }
+            Outcome::Failure
+        }
+        Op::CallModule(Call::ProvidePayloadFileSizes) => Outcome::Nothing,
+        Op::CallModule(Call::NeedsArtifactReboot) => match device.profile.reboot {
+            Reboot::No => Outcome::Nothing,
+            Reboot::Yes => Outcome::Success,
+            Reboot::Automatic => Outcome::Automatic,
+        },
+        Op::CallModule(Call::SupportsRollback) => yes(device.profile.rollback),
+        Op::CallModule(Call::ArtifactRollback) if mistake(Mistake::RollbackDoesNothing) => Outcome::Success,
+        Op::CallModule(Call::ArtifactCommit) if mistake(Mistake::CommitDoesNothing) => Outcome::Success,
+        Op::CallModule(call) => {
+            if call == Call::Cleanup {
+                *partial = None;
+            }
+            if device.call(call) { Outcome::Success } else { Outcome::Failure }
+        }
+        // The machine reboots: never answered.
+        Op::Reboot | Op::Prepare | Op::Stream(_) | Op::Request(_) => Outcome::Success,
+    }
+}
+
+/// The record, with those beside it that are not stored yet.
+fn save(records: &mut Records, client: &mut Client) {
+    let checkpoint = client.machine.checkpoint();
+    client.header_stored |= checkpoint.header;
+    if checkpoint.tag == Tag::Store {
+        if checkpoint.offer && !client.offer_stored {
+            records.offer = client.link.map(|link| (client.etag, link));
+        }
+        client.offer_stored = true;
+    }
+    records.update = Some(checkpoint.clone());
+}
+
+fn clear(records: &mut Records, client: &mut Client) {
+    records.update = None;
+    records.offer = None;
+    client.header_stored = false;
+    client.offer_stored = false;
+}
+
+/// The answer to a request for the artifact.
+fn head(mistake: Option<Mistake>, outside: &Outside, client: &mut Client, offset: u64) -> transfer::Event {
+    let whole = u64::from(length(outside.device.profile.payload));
+    let version = outside.server.artifact;
+    let etag = match client.etag {
+        None => Etag::Unknown,
+        Some(before) if before == version => Etag::Same,
+        Some(_) => Etag::Other,
+    };
+    let answer = |status, content_length, content_range| {
+        transfer::Event::Head(Head { status, content_length, content_range, retry_after: None }, etag)
+    };
+    if client.link != Some(true) {
+        return answer(403, None, None);
+    }
+    if offset > 0 && etag != Etag::Other {
+        let range = ContentRange { first: offset, last: whole - 1, size: Some(whole) };
+        let shift = u8::from(mistake == Some(Mistake::RangeIsOff));
+        client.next_byte = u8::try_from(offset).unwrap_or(u8::MAX) + shift;
+        return answer(206, Some(whole - offset), Some(range));
+    }
+    client.next_byte = 0;
+    if offset == 0 {
+        client.offer_stored &= etag == Etag::Same;
+        client.etag = Some(version);
+    }
+    answer(200, Some(whole), None)
+}

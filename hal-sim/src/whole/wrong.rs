@@ -1,0 +1,236 @@
+//! What is to be done outside goes wrong, in each of its ways, or is half done when power is lost.
+
+use thimble_core::api::Reply;
+use thimble_core::deployment::Call;
+use thimble_core::http::{Head, RetryAfter};
+use thimble_core::machine::Op;
+use thimble_core::session::{self, Content, RequestKind};
+use thimble_core::state::Outcome;
+use thimble_core::time::Duration;
+use thimble_core::transfer::{self, Etag};
+
+use super::artifact::{Stored, Version};
+use super::client::{Answer, SERVERS, Todo};
+use super::outside::Server;
+use super::{NOW, Process, Whole};
+use crate::model::Mistake;
+
+/// What the servers ask for when they ask to wait, in seconds.
+const RETRY_AFTER: u32 = 90;
+
+/// How something goes wrong.
+type Wrong<'a> = &'a mut dyn FnMut(&'static str, Whole, Answer);
+
+impl Whole {
+    /// Every way in which what is to be done can go wrong by itself, each with what it leaves behind.
+    pub(super) fn goes_wrong(&self, visit: Wrong<'_>) {
+        let Process::Runs(client) = &self.process else { return };
+        let mut plain = self.clone();
+        plain.budget.failures -= 1;
+        match client.todo {
+            Todo::Wait | Todo::Exit(_) => {}
+            Todo::Op(op) => plain.operation_goes_wrong(op, visit),
+            Todo::Identity => {
+                visit(" fails", plain, Answer::Session(session::Event::IdentityFailed));
+            }
+            Todo::Inventory => visit(" fails", plain, Answer::Session(session::Event::InventoryFailed)),
+            Todo::Send(_, number) if self.outside.server.is_down(number) => {}
+            Todo::Send(kind, number) => plain.request_goes_wrong(kind, number, visit),
+            Todo::Read(..) => {
+                let broken = session::Event::Broken { lost: true };
+                visit(" breaks off", plain.clone(), Answer::Session(broken));
+                visit(" makes no sense", plain, Answer::Session(session::Event::Answer(Content::Unusable)));
+            }
+            Todo::Download(_) => plain.download_goes_wrong(visit),
+            Todo::Receive => {
+                let broken = |again| Answer::Transfer(transfer::Event::Broken { again });
+                visit(" breaks off", plain.clone(), broken(true));
+                visit(" breaks off for good", plain, broken(false));
+            }
+            Todo::StartModule(_) => visit(" does not start", plain, Answer::Module(false)),
+            Todo::Finish if self.setup.mistake == Some(Mistake::BrokenPayloadIsTaken) => {
+                visit(" fails", plain, Answer::Transfer(transfer::Event::Done));
+            }
+            Todo::Accept { .. }
+            | Todo::BeginFile
+            | Todo::Write { .. }
+            | Todo::Mark
+            | Todo::EndFile
+            | Todo::Finish
+            | Todo::ReadBack(_)
+            | Todo::Forget(_) => visit(" fails", plain, Answer::Transfer(transfer::Event::Failed)),
+            // Nothing but a comparison.
+            Todo::Compare => {}
+        }
+    }
+
+    fn operation_goes_wrong(mut self, op: Op, visit: Wrong<'_>) {
+        let failed = Answer::Op(Outcome::Failure);
+        match op {
+            Op::Save | Op::SaveProvides(_) | Op::ClearData => {
+                self.trouble.provides |= matches!(op, Op::SaveProvides(_));
+                self.trouble.clear |= op == Op::ClearData;
+                self.trouble.save |= op == Op::Save;
+                visit(" cannot be written", self, failed);
+            }
+            Op::RunScript(_, 0) => {
+                visit(" fails", self.clone(), failed);
+                visit(" cannot be read", self.clone(), Answer::Op(Outcome::Refused));
+                visit(" does not end", self.clone(), Answer::Silence);
+                visit(" asks for later", self.clone(), Answer::Op(Outcome::Later(None)));
+                self.stubborn = true;
+                visit(" asks for later, for ever", self, Answer::Op(Outcome::Later(None)));
+            }
+            Op::CallModule(call) if call.is_query() => {
+                let yes = self.setup.mistake == Some(Mistake::FailedQueryIsYes);
+                visit(" fails", self, if yes { Answer::Op(Outcome::Success) } else { failed });
+            }
+            Op::CallModule(call) => {
+                let mut half = self.clone();
+                half.outside.device.half_call(call);
+                let mut late = self.clone();
+                late.outside.device.call(call);
+                let silent = half.clone();
+                let all = [
+                    (" fails", self, failed),
+                    (" fails in the middle", half, failed),
+                    (" fails after its work", late, failed),
+                    (" does not end", silent, Answer::Silence),
+                ];
+                for (what, mut new, answer) in all {
+                    if call == Call::Cleanup {
+                        // The client removes the tree whatever the module says.
+                        new.outside.device.clean();
+                        new.outside.partial = None;
+                        new.trouble.cleanup = true;
+                    }
+                    visit(what, new, answer);
+                }
+            }
+            Op::CheckVersion => visit(" fails", self, failed),
+            Op::Reboot => {
+                visit(" does not happen", self.clone(), failed);
+                visit(" does not come", self, Answer::Silence);
+            }
+            // Read-only, never asked for here, or no operation of its own.
+            Op::RunScript(..) | Op::End | Op::SaveMaps | Op::AskPolicy(_) => {}
+            Op::Prepare | Op::Stream(_) | Op::Request(_) => {}
+        }
+    }
+
+    fn request_goes_wrong(self, kind: RequestKind, number: u8, visit: Wrong<'_>) {
+        let head = |reply| Answer::Session(session::Event::Head(reply));
+        let lost = Answer::Session(session::Event::Broken { lost: true });
+        let changed = |change: fn(&mut Server, u8)| {
+            let mut new = self.clone();
+            change(&mut new.outside.server, number);
+            new
+        };
+        visit(" does not arrive", self.clone(), lost);
+        visit(" is not sent", self.clone(), Answer::Session(session::Event::NotSent));
+        visit(" is not answered", self.clone(), Answer::Silence);
+        visit(" is answered 500", self.clone(), head(Reply::Failed(500)));
+        let mut later = self.clone();
+        if kind == RequestKind::Token {
+            later.memory.put_off(number, NOW + Duration::from_secs(RETRY_AFTER.into()));
+        }
+        visit(" is answered 429 with a time", later, head(Reply::Later(Some(RETRY_AFTER))));
+        visit(" is answered 429", self.clone(), head(Reply::Later(None)));
+        visit(
+            ", and this server is down",
+            changed(|server, number| {
+                if let Some(down) = server.down.get_mut(usize::from(number)) {
+                    *down = true;
+                }
+            }),
+            lost,
+        );
+        visit(
+            ", and no server answers any more",
+            changed(|server, _| server.down = [true; SERVERS as usize]),
+            lost,
+        );
+        let mut refused = self.clone();
+        refused.memory.refused();
+        visit(" is answered 401", refused, head(Reply::Unauthorized));
+        match kind {
+            RequestKind::NextV2 if !self.outside.server.old => {
+                visit(
+                    " is answered 404, now and later",
+                    changed(|server, _| server.old = true),
+                    head(Reply::NotFound),
+                );
+            }
+            RequestKind::Status(_) => {
+                visit(" is answered 409", changed(|server, _| server.aborted = true), head(Reply::Aborted));
+                visit(" is answered 413", self.clone(), head(Reply::TooLarge));
+            }
+            RequestKind::Log => visit(" is answered 413", self.clone(), head(Reply::TooLarge)),
+            RequestKind::Token
+            | RequestKind::NextV2
+            | RequestKind::NextV1
+            | RequestKind::Inventory
+            | RequestKind::ControlMap => {}
+        }
+        // A token that does not arrive is as if it had never been given.
+        if kind != RequestKind::Token {
+            let mut unheard = self;
+            let _ = unheard.works();
+            visit(" arrives, its answer does not", unheard, lost);
+        }
+    }
+
+    fn download_goes_wrong(self, visit: Wrong<'_>) {
+        let head = |status, retry_after| {
+            let head = Head { status, content_length: None, content_range: None, retry_after };
+            Answer::Head(transfer::Event::Head(head, Etag::Unknown))
+        };
+        visit(" is not sent", self.clone(), Answer::Transfer(transfer::Event::Broken { again: true }));
+        let broken = |again| Answer::Head(transfer::Event::Broken { again });
+        visit(" is not answered", self.clone(), broken(true));
+        visit(" is not answered, and never will be", self.clone(), broken(false));
+        visit(" is answered 404", self.clone(), head(404, None));
+        visit(" is answered 500", self.clone(), head(500, None));
+        let seconds = RETRY_AFTER;
+        visit(" is answered 429", self.clone(), head(429, Some(RetryAfter { seconds })));
+        let mut expired = self.clone();
+        expired.link_expires();
+        visit(", and the link has expired", expired, head(403, None));
+        if self.outside.server.artifact == Version::First {
+            let mut changed = self;
+            changed.outside.server.artifact = Version::Second;
+            let answer = changed.works();
+            visit(", and the artifact has changed", changed, answer);
+        }
+    }
+
+    /// The link that the client has, and may have on record, is of no use any more.
+    fn link_expires(&mut self) {
+        if let Some((_, link)) = &mut self.outside.records.offer {
+            *link = false;
+        }
+        if let Process::Runs(client) = &mut self.process {
+            client.link = Some(false);
+        }
+    }
+
+    /// What is half done when power is lost inside of it; `None`: nothing is ever half done.
+    pub(super) fn half_done(&self) -> Option<Self> {
+        let Process::Runs(client) = &self.process else { return None };
+        let mut new = self.clone();
+        if let Todo::Op(Op::CallModule(call)) = client.todo {
+            new.outside.device.half_call(call);
+        } else if let Todo::Accept { .. } = client.todo {
+            // The work tree is there, its record is not.
+            let _ = new.works();
+            new.outside.records = self.outside.records.clone();
+        } else if client.todo == Todo::Mark {
+            // A disk that keeps the mark and loses what it speaks of.
+            let damaged = |file: Stored| Stored { damaged: true, ..file };
+            new.outside.partial = client.file.map(damaged);
+        } else {
+            return None;
+        }
+        (new.outside != self.outside).then_some(new)
+    }
+}

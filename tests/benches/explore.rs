@@ -1,0 +1,113 @@
+//! How fast the explorer walks over everything that can happen to an update, beside a floor: copying one configuration
+//! and taking its fingerprint as often as the walk takes a step.
+//!
+//! ```text
+//! cargo bench -p thimble-tests --bench explore [-- FAILURES LOSSES]
+//! ```
+//!
+//! CPU seconds of this process, on one core. The goal is 300,000 different configurations or a million steps in each.
+
+use std::hint::black_box;
+
+use thimble_hal_sim::explore::{Limits, explore};
+use thimble_hal_sim::fingerprint::Fingerprints;
+use thimble_hal_sim::model::Budget;
+use thimble_hal_sim::whole::Whole;
+use thimble_hal_sim::world::Profile;
+
+fn main() {
+    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse().ok());
+    let budget = Budget { failures: numbers.next().unwrap_or(2), losses: numbers.next().unwrap_or(2) };
+    let Budget { failures, losses } = budget;
+    println!("{failures} failures, {losses} losses, {} bytes a configuration", size_of::<Whole>());
+    let mut sum = Figures::default();
+    for (name, profile) in [
+        ("A/B slots", Profile::SLOTS),
+        ("one place", Profile::FILES),
+        ("one place, restarts something", Profile::CUSTOM),
+        ("one place, no rollback", Profile::ONE_WAY),
+        ("no payload", Profile::EMPTY),
+    ] {
+        for (who, start) in [
+            ("daemon", Whole::daemon(profile, budget, false, None)),
+            ("daemon that resumes downloads", Whole::daemon(profile, budget, true, None)),
+            ("command line", Whole::command_line(profile, budget, None)),
+        ] {
+            let figures = measure(&start);
+            println!("{who}, {name}: {figures}");
+            sum.add(&figures);
+        }
+    }
+    println!("all: {sum}; {} MiB at most", peak_kib() / 1024);
+}
+
+#[derive(Default)]
+struct Figures {
+    configurations: usize,
+    steps: usize,
+    /// CPU seconds.
+    walk: f64,
+    floor: f64,
+}
+
+impl Figures {
+    fn add(&mut self, other: &Self) {
+        self.configurations += other.configurations;
+        self.steps += other.steps;
+        self.walk += other.walk;
+        self.floor += other.floor;
+    }
+}
+
+impl std::fmt::Display for Figures {
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { configurations, steps, walk, floor } = self;
+        let (per_second, steps_per_second) = (*configurations as f64 / walk, *steps as f64 / walk);
+        write!(f, "{configurations} configurations, {steps} steps in {walk:.2} s: ")?;
+        write!(f, "{per_second:.0} configurations, {steps_per_second:.0} steps a second, ")?;
+        write!(f, "{:.1} times the floor", walk / floor)
+    }
+}
+
+fn measure(start: &Whole) -> Figures {
+    let before = cpu();
+    let counts = match explore(start.clone(), Limits::default()) {
+        Ok(counts) => counts,
+        Err(failing) => panic!("{failing}"),
+    };
+    let walked = cpu();
+    let mut fingerprints = Fingerprints::default();
+    for _ in 0..counts.steps {
+        let copy = black_box(start).clone();
+        black_box(fingerprints.of(&copy));
+    }
+    Figures {
+        configurations: counts.configurations,
+        steps: counts.steps,
+        walk: walked - before,
+        floor: cpu() - walked,
+    }
+}
+
+/// CPU seconds that this process has used.
+#[expect(clippy::cast_precision_loss, reason = "nanoseconds since the start")]
+fn cpu() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes one timespec, and nothing else.
+    let failed = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    assert_eq!(failed, 0, "this system does not measure CPU time");
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// The most memory that this process had.
+fn peak_kib() -> i64 {
+    // SAFETY: a rusage of zeros is one, and getrusage fills it in.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        let failed = libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        assert_eq!(failed, 0, "this system does not measure memory");
+        usage
+    };
+    usage.ru_maxrss
+}
