@@ -23,7 +23,7 @@ pub trait Model: Clone + Hash {
     ///
     /// # Errors
     /// What is wrong here, in words.
-    fn next(&self, visit: &mut impl FnMut(Self::Label, Self)) -> Result<(), String>;
+    fn next(&self, visit: &mut impl FnMut(Self::Label, &Self)) -> Result<(), String>;
 }
 
 /// What a walk may take.
@@ -125,7 +125,7 @@ fn replay<M: Model>(start: M, choices: &[u32]) -> Vec<String> {
         let mut number = 0;
         let end = model.next(&mut |label, next| {
             if number == *choice {
-                taken = Some((label.to_string(), next));
+                taken = Some((label.to_string(), next.clone()));
             }
             number += 1;
         });
@@ -194,7 +194,7 @@ impl<M: Model> Walk<M> {
         let mut choice = 0;
         let here = visited.fingerprint(open.at);
         open.model.next(&mut |_, model| {
-            let print = fingerprints.of(&model);
+            let print = fingerprints.of(model);
             counts.digest = counts.digest.wrapping_add((here ^ print.rotate_left(1)).wrapping_mul(MIX));
             let (at, is_new) = visited.insert(print, open.at, choice);
             if choice == 0 {
@@ -205,7 +205,7 @@ impl<M: Model> Walk<M> {
                 return;
             }
             counts.digest = counts.digest.wrapping_add(print);
-            let new = Open { at, depth: open.depth + 1, model };
+            let new = Open { at, depth: open.depth + 1, model: model.clone() };
             if queue.len() < limits.frontier {
                 queue.push_back(new);
             } else {
@@ -246,16 +246,16 @@ mod tests {
     impl Model for Counter {
         type Label = String;
 
-        fn next(&self, visit: &mut impl FnMut(String, Self)) -> Result<(), String> {
+        fn next(&self, visit: &mut impl FnMut(String, &Self)) -> Result<(), String> {
             if self.at == self.wrong {
                 return Err("that".into());
             }
             if self.back && self.at == 7 {
-                visit("back".into(), Self { at: 4, ..*self });
+                visit("back".into(), &Self { at: 4, ..*self });
             }
             for step in [1, 3] {
                 if self.at + step <= 10 {
-                    visit(format!("+{step}"), Self { at: self.at + step, ..*self });
+                    visit(format!("+{step}"), &Self { at: self.at + step, ..*self });
                 }
             }
             Ok(())

@@ -423,7 +423,7 @@ impl Simulation {
     }
 
     /// Everything that can be said now.
-    fn sayings(&self, machine: &Machine, visit: &mut impl FnMut(Label, Self)) {
+    fn sayings(&self, machine: &Machine, visit: &mut impl FnMut(Label, &Self)) {
         let Some(doors) = self.doors.as_ref().and_then(Doors::spend) else { return };
         // The driver carries these out when they begin; here they are carried out when they end, and would write what
         // could not be written before.
@@ -435,17 +435,17 @@ impl Simulation {
         };
         for said in doors.sayings(machine) {
             let mut spent = Self { doors: Some(doors.clone()), ..self.clone() };
-            visit(Label::Said(said, ""), spent.say(said, true));
+            visit(Label::Said(said, ""), &spent.say(said, true));
             let can_fail = self.budget.failures > 0 && !writes;
             if can_fail && matches!(said, Said::Map(_) | Said::Order(..)) {
                 spent.budget.failures -= 1;
-                visit(Label::Said(said, ", which cannot be saved"), spent.say(said, false));
+                visit(Label::Said(said, ", which cannot be saved"), &spent.say(said, false));
             }
         }
     }
 
     /// An update that waits at a door: time passes, or somebody says something, or power is lost.
-    fn waiting(&self, machine: &Machine, visit: &mut impl FnMut(Label, Self)) -> Result<(), String> {
+    fn waiting(&self, machine: &Machine, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {
         let (Some(doors), Some(point)) = (&self.doors, machine.point()) else {
             return Err(format!("the machine waits for nothing at {:?}", machine.place()));
         };
@@ -457,18 +457,18 @@ impl Simulation {
                 if matches!(said, Said::Server(_)) {
                     new.pass_time();
                 }
-                visit(Label::Said(said, ", at last"), new);
+                visit(Label::Said(said, ", at last"), &new);
             }
             (_, Some(_)) => {
                 let mut new = self.clone();
                 new.pass_time();
-                visit(Label::Waits, new);
+                visit(Label::Waits, &new);
             }
             (_, None) => return Err(format!("it waits for nothing before {}", point.name())),
         }
         self.sayings(machine, visit);
         if self.budget.losses > 0 {
-            visit(Label::Lost, self.lose()?);
+            visit(Label::Lost, &self.lose()?);
             self.spoil(visit)?;
         }
         Ok(())
@@ -485,12 +485,12 @@ impl Simulation {
     }
 
     /// Power is lost, and the record of the maps is damaged.
-    fn spoil(&self, visit: &mut impl FnMut(Label, Self)) -> Result<(), String> {
+    fn spoil(&self, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {
         let Some(doors) = self.doors.as_ref().and_then(Doors::spend) else { return Ok(()) };
         if self.world.records.contains_key(&Key::ControlMaps) {
             let mut new = Self { doors: Some(doors), ..self.clone() };
             new.world.records.insert(Key::ControlMaps, b"{".to_vec());
-            visit(Label::Spoiled, new.lose()?);
+            visit(Label::Spoiled, &new.lose()?);
         }
         Ok(())
     }
@@ -619,7 +619,7 @@ impl Simulation {
     }
 
     /// What a user can do with an update that rests.
-    fn verbs(&self, success: bool, visit: &mut impl FnMut(Label, Self)) -> Result<(), String> {
+    fn verbs(&self, success: bool, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {
         if self.world.checkpoint().is_none() {
             // A device without a record is as it was, or is what its name says, once its user has rebooted it.
             let mut world = self.world.clone();
@@ -636,7 +636,7 @@ impl Simulation {
             // Whoever has stopped once does not stop there again.
             new.stop_before = StopSet::default();
             if new.start(Run::Continue(verb)).is_ok() {
-                visit(Label::Verb(verb), new);
+                visit(Label::Verb(verb), &new);
                 refused = false;
             }
         }
@@ -647,7 +647,7 @@ impl Simulation {
         {
             let mut new = self.clone();
             new.world.power_cycle();
-            visit(Label::UserReboots, new);
+            visit(Label::UserReboots, &new);
         }
         Ok(())
     }
@@ -689,7 +689,7 @@ impl fmt::Display for Label {
 impl Model for Simulation {
     type Label = Label;
 
-    fn next(&self, visit: &mut impl FnMut(Label, Self)) -> Result<(), String> {
+    fn next(&self, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {
         if let Some(wrong) = self.doors.as_ref().and_then(|doors| doors.wrong.clone()) {
             return Err(wrong);
         }
@@ -718,30 +718,30 @@ impl Model for Simulation {
         if op == Op::Reboot {
             let mut rebooted = self.clone();
             rebooted.reboot()?;
-            visit(label(""), rebooted);
+            visit(label(""), &rebooted);
         } else {
-            visit(label(if outcome == Outcome::Failure { " fails" } else { "" }), good.done(outcome));
+            visit(label(if outcome == Outcome::Failure { " fails" } else { "" }), &good.done(outcome));
         }
         self.sayings(machine, visit);
         if let (Op::AskPolicy(_), Some(doors)) = (op, self.doors.as_ref().and_then(Doors::spend)) {
             let new = Self { doors: Some(doors), ..self.clone() };
-            visit(label(" says not now"), new.done(Outcome::Later(Some(60))));
+            visit(label(" says not now"), &new.done(Outcome::Later(Some(60))));
         }
         if self.budget.failures > 0 {
-            self.failures(op, &mut |what, new, outcome| visit(label(what), later(&new, op, outcome)));
+            self.failures(op, &mut |what, new, outcome| visit(label(what), &later(&new, op, outcome)));
         }
         if self.budget.losses > 0 {
-            visit(label(" ** power lost before"), self.lose()?);
-            visit(label(" ** power lost after"), good.lose()?);
+            visit(label(" ** power lost before"), &self.lose()?);
+            visit(label(" ** power lost after"), &good.lose()?);
             self.spoil(visit)?;
             if let Op::CallModule(call) = op {
                 let mut half = self.clone();
                 half.world.device.half_call(call);
-                visit(label(" ** power lost inside"), half.lose()?);
+                visit(label(" ** power lost inside"), &half.lose()?);
             } else if let Op::Stream(_) = op {
                 let mut half = self.clone();
                 half.world.device.receive();
-                visit(label(" ** power lost inside"), half.lose()?);
+                visit(label(" ** power lost inside"), &half.lose()?);
             }
         }
         Ok(())

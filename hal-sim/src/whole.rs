@@ -151,7 +151,7 @@ impl Whole {
     }
 
     /// Power is lost now.
-    fn lose(mut self) -> Result<Self, String> {
+    fn lose(&mut self) -> Result<&Self, String> {
         self.budget.losses -= 1;
         self.reboot()?;
         Ok(self)
@@ -178,9 +178,9 @@ impl Whole {
     }
 
     /// What was done outside is taken in; time passes until something is to be done again.
-    fn then(mut self, answer: Answer) -> Self {
+    fn then(&mut self, answer: Answer) {
         let config = self.config();
-        let Process::Runs(client) = &mut self.process else { return self };
+        let Process::Runs(client) = &mut self.process else { return };
         let own_fault = answer == Answer::Session(session::Event::IdentityFailed);
         let before = client.todo;
         let mut now = NOW;
@@ -193,7 +193,6 @@ impl Whole {
         }
         self.settle(now, own_fault);
         self.stubborn &= matches!(&self.process, Process::Runs(client) if client.todo == before);
-        self
     }
 
     /// Time passes until something is to be done; then it is set back.
@@ -257,7 +256,7 @@ impl Whole {
 
 impl Whole {
     /// What can happen while the client runs.
-    fn runs(&self, client: &Client, visit: &mut impl FnMut(Label, Self)) -> Result<(), String> {
+    fn runs(&self, client: &Client, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {
         let label = |how| Label::Step(client.place(), What(client.todo), how);
         if let Todo::Op(op) = client.todo {
             let records = &self.outside.records;
@@ -282,23 +281,27 @@ impl Whole {
         if client.todo == Todo::Op(Op::Reboot) {
             let mut rebooted = self.clone();
             rebooted.reboot()?;
-            visit(label(""), rebooted);
+            visit(label(""), &rebooted);
         } else if client.todo == Todo::Op(Op::End) {
             good.process = Process::Ended;
-            visit(label(""), good);
+            visit(label(""), &good);
         } else {
             let failed = answer == Answer::Op(Outcome::Failure);
-            visit(label(if failed { " fails" } else { "" }), good.then(answer));
+            good.then(answer);
+            visit(label(if failed { " fails" } else { "" }), &good);
         }
         if self.budget.failures > 0 && !self.stubborn {
-            self.goes_wrong(&mut |how, new, answer| visit(label(how), new.then(answer)));
+            self.goes_wrong(&mut |how, new, answer| {
+                new.then(answer);
+                visit(label(how), new);
+            });
         }
         if self.budget.losses > 0 {
             visit(label(" ** power lost before"), self.clone().lose()?);
-            if let Some(half) = self.half_done() {
+            if let Some(mut half) = self.half_done() {
                 visit(label(" ** power lost inside"), half.lose()?);
             }
-            if let Some(after) = after {
+            if let Some(mut after) = after {
                 visit(label(" ** power lost after"), after.lose()?);
             }
         }
@@ -306,7 +309,7 @@ impl Whole {
     }
 
     /// What a user can do with an update that rests.
-    fn rests(&self, success: bool, visit: &mut impl FnMut(Label, Self)) -> Result<(), String> {
+    fn rests(&self, success: bool, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {
         let Outside { device, records, .. } = &self.outside;
         if records.update.is_none() {
             // A device without a record is as it was, or is what its name says, once its user has rebooted it.
@@ -324,7 +327,7 @@ impl Whole {
             // Whoever has stopped once does not stop there again.
             new.stop_before = StopSet::default();
             if new.start(Run::Continue(verb)).is_ok() {
-                visit(Label::Verb(verb), new);
+                visit(Label::Verb(verb), &new);
                 refused = false;
             }
         }
@@ -334,7 +337,7 @@ impl Whole {
         if device.profile.slots && !device.is_settled() && device.boots == 0 {
             let mut new = self.clone();
             new.outside.device.boot();
-            visit(Label::UserReboots, new);
+            visit(Label::UserReboots, &new);
         }
         Ok(())
     }
@@ -375,7 +378,7 @@ pub struct What(Todo);
 impl Model for Whole {
     type Label = Label;
 
-    fn next(&self, visit: &mut impl FnMut(Label, Self)) -> Result<(), String> {
+    fn next(&self, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {
         if let Some(wrong) = self.memory.wrong().or(self.outside.server.wrong) {
             return Err(wrong.into());
         }

@@ -19,7 +19,7 @@ use crate::model::Mistake;
 const RETRY_AFTER: u32 = 90;
 
 /// How something goes wrong.
-type Wrong<'a> = &'a mut dyn FnMut(&'static str, Whole, Answer);
+type Wrong<'a> = &'a mut dyn FnMut(&'static str, &mut Whole, Answer);
 
 impl Whole {
     /// Every way in which what is to be done can go wrong by itself, each with what it leaves behind.
@@ -31,25 +31,29 @@ impl Whole {
             Todo::Wait | Todo::Exit(_) => {}
             Todo::Op(op) => plain.operation_goes_wrong(op, visit),
             Todo::Identity => {
-                visit(" fails", plain, Answer::Session(session::Event::IdentityFailed));
+                visit(" fails", &mut plain, Answer::Session(session::Event::IdentityFailed));
             }
-            Todo::Inventory => visit(" fails", plain, Answer::Session(session::Event::InventoryFailed)),
+            Todo::Inventory => visit(" fails", &mut plain, Answer::Session(session::Event::InventoryFailed)),
             Todo::Send(_, number) if self.outside.server.is_down(number) => {}
             Todo::Send(kind, number) => plain.request_goes_wrong(kind, number, visit),
             Todo::Read(..) => {
                 let broken = session::Event::Broken { lost: true };
-                visit(" breaks off", plain.clone(), Answer::Session(broken));
-                visit(" makes no sense", plain, Answer::Session(session::Event::Answer(Content::Unusable)));
+                visit(" breaks off", &mut plain.clone(), Answer::Session(broken));
+                visit(
+                    " makes no sense",
+                    &mut plain,
+                    Answer::Session(session::Event::Answer(Content::Unusable)),
+                );
             }
             Todo::Download(_) => plain.download_goes_wrong(visit),
             Todo::Receive => {
                 let broken = |again| Answer::Transfer(transfer::Event::Broken { again });
-                visit(" breaks off", plain.clone(), broken(true));
-                visit(" breaks off for good", plain, broken(false));
+                visit(" breaks off", &mut plain.clone(), broken(true));
+                visit(" breaks off for good", &mut plain, broken(false));
             }
-            Todo::StartModule(_) => visit(" does not start", plain, Answer::Module(false)),
+            Todo::StartModule(_) => visit(" does not start", &mut plain, Answer::Module(false)),
             Todo::Finish if self.setup.mistake == Some(Mistake::BrokenPayloadIsTaken) => {
-                visit(" fails", plain, Answer::Transfer(transfer::Event::Done));
+                visit(" fails", &mut plain, Answer::Transfer(transfer::Event::Done));
             }
             Todo::Accept { .. }
             | Todo::BeginFile
@@ -58,7 +62,7 @@ impl Whole {
             | Todo::EndFile
             | Todo::Finish
             | Todo::ReadBack(_)
-            | Todo::Forget(_) => visit(" fails", plain, Answer::Transfer(transfer::Event::Failed)),
+            | Todo::Forget(_) => visit(" fails", &mut plain, Answer::Transfer(transfer::Event::Failed)),
             // Nothing but a comparison.
             Todo::Compare => {}
         }
@@ -71,19 +75,19 @@ impl Whole {
                 self.trouble.provides |= matches!(op, Op::SaveProvides(_));
                 self.trouble.clear |= op == Op::ClearData;
                 self.trouble.save |= op == Op::Save;
-                visit(" cannot be written", self, failed);
+                visit(" cannot be written", &mut self, failed);
             }
             Op::RunScript(_, 0) => {
-                visit(" fails", self.clone(), failed);
-                visit(" cannot be read", self.clone(), Answer::Op(Outcome::Refused));
-                visit(" does not end", self.clone(), Answer::Silence);
-                visit(" asks for later", self.clone(), Answer::Op(Outcome::Later(None)));
+                visit(" fails", &mut self.clone(), failed);
+                visit(" cannot be read", &mut self.clone(), Answer::Op(Outcome::Refused));
+                visit(" does not end", &mut self.clone(), Answer::Silence);
+                visit(" asks for later", &mut self.clone(), Answer::Op(Outcome::Later(None)));
                 self.stubborn = true;
-                visit(" asks for later, for ever", self, Answer::Op(Outcome::Later(None)));
+                visit(" asks for later, for ever", &mut self, Answer::Op(Outcome::Later(None)));
             }
             Op::CallModule(call) if call.is_query() => {
                 let yes = self.setup.mistake == Some(Mistake::FailedQueryIsYes);
-                visit(" fails", self, if yes { Answer::Op(Outcome::Success) } else { failed });
+                visit(" fails", &mut self, if yes { Answer::Op(Outcome::Success) } else { failed });
             }
             Op::CallModule(call) => {
                 let mut half = self.clone();
@@ -104,13 +108,13 @@ impl Whole {
                         new.outside.partial = None;
                         new.trouble.cleanup = true;
                     }
-                    visit(what, new, answer);
+                    visit(what, &mut new, answer);
                 }
             }
-            Op::CheckVersion => visit(" fails", self, failed),
+            Op::CheckVersion => visit(" fails", &mut self, failed),
             Op::Reboot => {
-                visit(" does not happen", self.clone(), failed);
-                visit(" does not come", self, Answer::Silence);
+                visit(" does not happen", &mut self.clone(), failed);
+                visit(" does not come", &mut self, Answer::Silence);
             }
             // Read-only, never asked for here, or no operation of its own.
             Op::RunScript(..) | Op::End | Op::SaveMaps | Op::AskPolicy(_) => {}
@@ -126,19 +130,19 @@ impl Whole {
             change(&mut new.outside.server, number);
             new
         };
-        visit(" does not arrive", self.clone(), lost);
-        visit(" is not sent", self.clone(), Answer::Session(session::Event::NotSent));
-        visit(" is not answered", self.clone(), Answer::Silence);
-        visit(" is answered 500", self.clone(), head(Reply::Failed(500)));
+        visit(" does not arrive", &mut self.clone(), lost);
+        visit(" is not sent", &mut self.clone(), Answer::Session(session::Event::NotSent));
+        visit(" is not answered", &mut self.clone(), Answer::Silence);
+        visit(" is answered 500", &mut self.clone(), head(Reply::Failed(500)));
         let mut later = self.clone();
         if kind == RequestKind::Token {
             later.memory.put_off(number, NOW + Duration::from_secs(RETRY_AFTER.into()));
         }
-        visit(" is answered 429 with a time", later, head(Reply::Later(Some(RETRY_AFTER))));
-        visit(" is answered 429", self.clone(), head(Reply::Later(None)));
+        visit(" is answered 429 with a time", &mut later, head(Reply::Later(Some(RETRY_AFTER))));
+        visit(" is answered 429", &mut self.clone(), head(Reply::Later(None)));
         visit(
             ", and this server is down",
-            changed(|server, number| {
+            &mut changed(|server, number| {
                 if let Some(down) = server.down.get_mut(usize::from(number)) {
                     *down = true;
                 }
@@ -147,25 +151,29 @@ impl Whole {
         );
         visit(
             ", and no server answers any more",
-            changed(|server, _| server.down = [true; SERVERS as usize]),
+            &mut changed(|server, _| server.down = [true; SERVERS as usize]),
             lost,
         );
         let mut refused = self.clone();
         refused.memory.refused();
-        visit(" is answered 401", refused, head(Reply::Unauthorized));
+        visit(" is answered 401", &mut refused, head(Reply::Unauthorized));
         match kind {
             RequestKind::NextV2 if !self.outside.server.old => {
                 visit(
                     " is answered 404, now and later",
-                    changed(|server, _| server.old = true),
+                    &mut changed(|server, _| server.old = true),
                     head(Reply::NotFound),
                 );
             }
             RequestKind::Status(_) => {
-                visit(" is answered 409", changed(|server, _| server.aborted = true), head(Reply::Aborted));
-                visit(" is answered 413", self.clone(), head(Reply::TooLarge));
+                visit(
+                    " is answered 409",
+                    &mut changed(|server, _| server.aborted = true),
+                    head(Reply::Aborted),
+                );
+                visit(" is answered 413", &mut self.clone(), head(Reply::TooLarge));
             }
-            RequestKind::Log => visit(" is answered 413", self.clone(), head(Reply::TooLarge)),
+            RequestKind::Log => visit(" is answered 413", &mut self.clone(), head(Reply::TooLarge)),
             RequestKind::Token
             | RequestKind::NextV2
             | RequestKind::NextV1
@@ -176,7 +184,7 @@ impl Whole {
         if kind != RequestKind::Token {
             let mut unheard = self;
             let _ = unheard.works();
-            visit(" arrives, its answer does not", unheard, lost);
+            visit(" arrives, its answer does not", &mut unheard, lost);
         }
     }
 
@@ -185,22 +193,22 @@ impl Whole {
             let head = Head { status, content_length: None, content_range: None, retry_after };
             Answer::Head(transfer::Event::Head(head, Etag::Unknown))
         };
-        visit(" is not sent", self.clone(), Answer::Transfer(transfer::Event::Broken { again: true }));
+        visit(" is not sent", &mut self.clone(), Answer::Transfer(transfer::Event::Broken { again: true }));
         let broken = |again| Answer::Head(transfer::Event::Broken { again });
-        visit(" is not answered", self.clone(), broken(true));
-        visit(" is not answered, and never will be", self.clone(), broken(false));
-        visit(" is answered 404", self.clone(), head(404, None));
-        visit(" is answered 500", self.clone(), head(500, None));
+        visit(" is not answered", &mut self.clone(), broken(true));
+        visit(" is not answered, and never will be", &mut self.clone(), broken(false));
+        visit(" is answered 404", &mut self.clone(), head(404, None));
+        visit(" is answered 500", &mut self.clone(), head(500, None));
         let seconds = RETRY_AFTER;
-        visit(" is answered 429", self.clone(), head(429, Some(RetryAfter { seconds })));
+        visit(" is answered 429", &mut self.clone(), head(429, Some(RetryAfter { seconds })));
         let mut expired = self.clone();
         expired.link_expires();
-        visit(", and the link has expired", expired, head(403, None));
+        visit(", and the link has expired", &mut expired, head(403, None));
         if self.outside.server.artifact == Version::First {
             let mut changed = self;
             changed.outside.server.artifact = Version::Second;
             let answer = changed.works();
-            visit(", and the artifact has changed", changed, answer);
+            visit(", and the artifact has changed", &mut changed, answer);
         }
     }
 
