@@ -1,17 +1,16 @@
-//! The machine alone on a simulated device: every end an operation can have, and power loss around each, as a
-//! [`Model`] to explore.
+//! The daemon's update machine alone on a simulated device, while people, programs and the server say what they want of its
+//! update: every end an operation can have, and power loss around each, as a [`Model`] to explore.
+//!
+//! [`crate::whole`] walks the three machines together, without anybody who holds the update up.
 
 use std::fmt;
 
-use thimble_core::config::Config;
-use thimble_core::control::{Pool, parse_id};
-use thimble_core::deployment::{Call, Naming, Status};
+use thimble_core::control::parse_id;
+use thimble_core::deployment::{Call, Naming};
 use thimble_core::hal::Key;
 use thimble_core::limits;
-use thimble_core::machine::{
-    Action, ApiCall, Event, Machine, OfferedMap, Op, OpId, Refusal, Run, Saved, Stop, StopSet,
-};
-use thimble_core::state::{Outcome, Place, State, Verb};
+use thimble_core::machine::{Action, ApiCall, Event, Machine, Op, OpId, Refusal, Run, Saved, StopSet};
+use thimble_core::state::{Outcome, Place, State};
 use thimble_core::text::Text;
 use thimble_core::time::Instant;
 
@@ -63,11 +62,6 @@ pub enum Mistake {
 enum Process {
     /// The client, and the operation it waits for, if any.
     Runs(Box<Machine>, Option<(OpId, Op)>),
-    /// The command line has ended, with exit status 0 or not; the user may use another verb.
-    Rests {
-        /// Exit status 0.
-        success: bool,
-    },
     /// Everything is over.
     Ended,
 }
@@ -77,113 +71,57 @@ enum Process {
 pub struct Simulation {
     world: World,
     process: Process,
-    standalone: bool,
-    stop_before: StopSet,
     budget: Budget,
     trouble: Trouble,
     mistake: Option<Mistake>,
-    /// Time, and who holds the update up: only where that is walked.
     now: Instant,
-    doors: Option<Doors>,
-    resume_downloads: bool,
+    /// Who holds the update up.
+    doors: Doors,
 }
 
 impl Simulation {
-    /// A daemon whose server has a deployment.
-    #[must_use]
-    pub fn daemon(profile: Profile, budget: Budget, mistake: Option<Mistake>) -> Self {
-        Self::new(profile, budget, mistake, false, StopSet::default(), None, false)
-    }
-
-    /// The same, with everything that can be said about control maps meanwhile.
+    /// A daemon whose server has a deployment, with everything that can be said about control maps meanwhile.
     #[must_use]
     pub fn controlled(profile: Profile, budget: Budget, doors: Doors, mistake: Option<Mistake>) -> Self {
-        Self::new(profile, budget, mistake, false, StopSet::default(), Some(doors), false)
-    }
-
-    /// The same where downloads go on after a restart.
-    #[must_use]
-    pub fn resuming_daemon(profile: Profile, budget: Budget) -> Self {
-        Self::new(profile, budget, None, false, StopSet::default(), None, true)
-    }
-
-    /// A user who calls `install`, and then whatever verb is taken.
-    #[must_use]
-    pub fn command_line(profile: Profile, budget: Budget, stop_before: Option<Stop>) -> Self {
-        let stops = stop_before.map_or(StopSet::default(), |stop| StopSet::default().with(stop));
-        Self::new(profile, budget, None, true, stops, None, false)
-    }
-
-    fn new(
-        profile: Profile,
-        budget: Budget,
-        mistake: Option<Mistake>,
-        standalone: bool,
-        stop_before: StopSet,
-        doors: Option<Doors>,
-        resume_downloads: bool,
-    ) -> Self {
         let mut new = Self {
             world: World::new(profile),
             process: Process::Ended,
-            standalone,
-            stop_before,
             budget,
             trouble: Trouble::default(),
             mistake,
             now: Instant::ZERO,
             doors,
-            resume_downloads,
         };
-        if standalone {
-            new.start(Run::Install).expect("nothing is in progress");
-        } else {
-            new.start(Run::Daemon).expect("the daemon always starts");
-        }
+        new.start().expect("the daemon always starts");
         new
     }
 
-    /// The world as it is.
-    #[must_use]
-    pub const fn world(&self) -> &World {
-        &self.world
-    }
-
-    fn start(&mut self, run: Run) -> Result<(), Refusal> {
+    fn start(&mut self) -> Result<(), Refusal> {
         let update = self.world.checkpoint();
         let record = self.world.records.get(&Key::ControlMaps).map(Vec::as_slice);
-        let maps = self.doors.as_ref().map_or(Some(Pool::new()), |_| Doors::maps(record));
-        let saved = Saved { update, maps };
-        let (machine, action) = Machine::start(Instant::ZERO, &self.config(), run, self.stop_before, saved)?;
-        if let Some(doors) = &mut self.doors {
-            doors.started(&machine, record, self.world.records.contains_key(&Key::Checkpoint));
-        }
+        let saved = Saved { update, maps: Doors::maps(record) };
+        let (machine, action) = self.started(saved)?;
+        self.doors.started(&machine, record, self.world.records.contains_key(&Key::Checkpoint));
         self.turn(machine, action);
         Ok(())
     }
 
-    fn config(&self) -> Config {
-        let config = self.doors.as_ref().map_or_else(Config::default, Doors::config);
-        Config { resume_downloads: self.resume_downloads, ..config }
+    fn started(&self, saved: Saved) -> Result<(Machine, Action), Refusal> {
+        Machine::start(Instant::ZERO, &self.doors.config(), Run::Daemon, StopSet::default(), saved)
     }
 
     fn step(&mut self, machine: &mut Machine, event: Event) -> Action {
         let before = machine.place();
         let action = machine.step(self.now, event);
-        if let Some(doors) = &mut self.doors {
-            doors.observe(before, machine, &action, self.now);
-        }
+        self.doors.observe(before, machine, &action, self.now);
         action
     }
 
     /// Time goes on to `at`.
     fn tick(&mut self, machine: &mut Machine, at: Instant) -> Action {
-        if let Some(doors) = &mut self.doors {
-            self.now = self.now.max(at);
-            doors.wait(machine.point().is_some());
-            return self.step(machine, Event::Tick);
-        }
-        machine.step(at, Event::Tick)
+        self.now = self.now.max(at);
+        self.doors.wait(machine.point().is_some());
+        self.step(machine, Event::Tick)
     }
 
     /// Takes an action of the machine: what is outstanding now.
@@ -199,8 +137,9 @@ impl Simulation {
                     self.process = Process::Runs(Box::new(machine), Some((id, op)));
                     return;
                 }
-                Action::Exit(report) => {
-                    self.process = Process::Rests { success: report.is_success() };
+                // A daemon never does.
+                Action::Exit(_) => {
+                    self.process = Process::Ended;
                     return;
                 }
                 Action::Wait | Action::Kill => {
@@ -209,7 +148,7 @@ impl Simulation {
                         return;
                     }
                     // A door: who knows what is said meanwhile.
-                    if self.doors.is_some() && machine.point().is_some() {
+                    if machine.point().is_some() {
                         if self.mistake == Some(Mistake::PausesAreApproved) && machine.held().is_some() {
                             action = self.step(&mut machine, Event::Approved);
                             continue;
@@ -235,9 +174,7 @@ impl Simulation {
         {
             let mut machine = (**machine).clone();
             let (event, outcome) = new.end(&machine, id, op, outcome);
-            if let Some(doors) = &mut new.doors {
-                doors.ended(op, machine.place(), outcome);
-            }
+            new.doors.ended(op, machine.place(), outcome);
             let over = op == Op::End;
             let action = new.step(&mut machine, event);
             if over {
@@ -254,15 +191,12 @@ impl Simulation {
         let now = self.now;
         if op == Op::Request(ApiCall::Next) && outcome == Outcome::Success {
             self.world.server.pending = false;
-            let map = self.doors.as_mut().map_or(OfferedMap::Absent, |doors| doors.offered(now));
+            let map = self.doors.offered(now);
             let deployment = Text::copy(sayings::DEPLOYMENT).unwrap_or_default();
             return (Event::Offered { op: id, id: deployment, map }, outcome);
         }
-        if op == Op::Request(ApiCall::ControlMap)
-            && outcome == Outcome::Success
-            && let Some(doors) = &mut self.doors
-        {
-            return match doors.refreshed(now) {
+        if op == Op::Request(ApiCall::ControlMap) && outcome == Outcome::Success {
+            return match self.doors.refreshed(now) {
                 Ok(_) if self.mistake == Some(Mistake::RefreshIsDeaf) => {
                     let id_of_maps = parse_id(sayings::DEPLOYMENT);
                     let known = machine.maps().maps().find(|(map, ..)| Some(map.id) == id_of_maps);
@@ -292,26 +226,17 @@ impl Simulation {
         let yes = |yes| if yes { Outcome::Success } else { Outcome::Nothing };
         match op {
             Op::Save => {
-                if self.mistake != Some(Mistake::SaveIsLost) {
-                    self.save(&machine);
-                    self.write_maps(&machine);
-                }
+                self.save(&machine);
+                self.write_maps(&machine);
                 Outcome::Success
             }
             Op::SaveProvides(naming) => {
                 let name = match naming {
                     Naming::Good => NEW.to_owned(),
-                    Naming::Inconsistent | Naming::Loop if self.mistake == Some(Mistake::NameIsAlwaysNew) => {
-                        NEW.to_owned()
-                    }
                     Naming::Inconsistent | Naming::Loop => format!("{NEW}{SUFFIX}"),
                 };
                 self.world.records.insert(Key::Provides, provides(&name));
-                if self.standalone {
-                    self.world.records.remove(&Key::Checkpoint);
-                } else {
-                    self.save(&machine);
-                }
+                self.save(&machine);
                 Outcome::Success
             }
             Op::ClearData => {
@@ -334,12 +259,6 @@ impl Simulation {
                 Reboot::Automatic => Outcome::Automatic,
             },
             Op::CallModule(Call::SupportsRollback) => yes(profile.rollback),
-            Op::CallModule(Call::ArtifactRollback) if self.mistake == Some(Mistake::RollbackDoesNothing) => {
-                Outcome::Success
-            }
-            Op::CallModule(Call::ArtifactCommit) if self.mistake == Some(Mistake::CommitDoesNothing) => {
-                Outcome::Success
-            }
             Op::CallModule(call) => {
                 if device.call(call) {
                     Outcome::Success
@@ -378,7 +297,6 @@ impl Simulation {
 
     /// The record of the maps becomes what they are, where it is not.
     fn write_maps(&mut self, machine: &Machine) {
-        let Some(doors) = &mut self.doors else { return };
         let Some(maps) = machine.maps_to_save() else { return };
         let mut buf = [0; limits::MAPS_RECORD];
         let before = self.world.records.get(&Key::ControlMaps).cloned();
@@ -392,15 +310,15 @@ impl Simulation {
             }
         }
         let record = self.world.records.get(&Key::ControlMaps);
-        doors.written(machine, before.as_deref(), record.map(Vec::as_slice));
+        self.doors.written(machine, before.as_deref(), record.map(Vec::as_slice));
     }
 
     /// Something is said, and its record is written or cannot be.
     fn say(&self, said: Said, written: bool) -> Self {
         let mut new = self.clone();
-        if let (Process::Runs(machine, op), Some(doors)) = (&self.process, &mut new.doors) {
+        if let Process::Runs(machine, op) = &self.process {
             let mut machine = (**machine).clone();
-            let mut action = doors.say(said, &mut machine, self.now);
+            let mut action = new.doors.say(said, &mut machine, self.now);
             if said == Said::Server(sayings::Server::Aborted) {
                 new.world.server.aborted = true;
             }
@@ -424,17 +342,17 @@ impl Simulation {
 
     /// Everything that can be said now.
     fn sayings(&self, machine: &Machine, visit: &mut impl FnMut(Label, &Self)) {
-        let Some(doors) = self.doors.as_ref().and_then(Doors::spend) else { return };
+        let Some(doors) = self.doors.spend() else { return };
         // The driver carries these out when they begin; here they are carried out when they end, and would write what
         // could not be written before.
         let writes = match &self.process {
             Process::Runs(_, op) => {
                 matches!(op, Some((_, Op::Save | Op::SaveMaps | Op::ClearData)))
             }
-            Process::Rests { .. } | Process::Ended => false,
+            Process::Ended => false,
         };
         for said in doors.sayings(machine) {
-            let mut spent = Self { doors: Some(doors.clone()), ..self.clone() };
+            let mut spent = Self { doors: doors.clone(), ..self.clone() };
             visit(Label::Said(said, ""), &spent.say(said, true));
             let can_fail = self.budget.failures > 0 && !writes;
             if can_fail && matches!(said, Said::Map(_) | Said::Order(..)) {
@@ -446,11 +364,11 @@ impl Simulation {
 
     /// An update that waits at a door: time passes, or somebody says something, or power is lost.
     fn waiting(&self, machine: &Machine, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {
-        let (Some(doors), Some(point)) = (&self.doors, machine.point()) else {
+        let Some(point) = machine.point() else {
             return Err(format!("the machine waits for nothing at {:?}", machine.place()));
         };
-        doors.waits(machine, point)?;
-        match (doors.held_by(point), machine.deadline()) {
+        self.doors.waits(machine, point)?;
+        match (self.doors.held_by(point), machine.deadline()) {
             ((Some(said), waits), deadline) if waits >= 2 || deadline.is_none() => {
                 let mut new = self.say(said, true);
                 // Who asks the server hears of it when the time has come.
@@ -486,9 +404,9 @@ impl Simulation {
 
     /// Power is lost, and the record of the maps is damaged.
     fn spoil(&self, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {
-        let Some(doors) = self.doors.as_ref().and_then(Doors::spend) else { return Ok(()) };
+        let Some(doors) = self.doors.spend() else { return Ok(()) };
         if self.world.records.contains_key(&Key::ControlMaps) {
-            let mut new = Self { doors: Some(doors), ..self.clone() };
+            let mut new = Self { doors, ..self.clone() };
             new.world.records.insert(Key::ControlMaps, b"{".to_vec());
             visit(Label::Spoiled, &new.lose()?);
         }
@@ -534,14 +452,10 @@ impl Simulation {
             Op::CheckVersion => visit(" fails", plain, failed),
             Op::Prepare => visit(" is refused", plain, failed),
             Op::Stream(_) => {
-                let taken = self.mistake == Some(Mistake::BrokenPayloadIsTaken);
                 plain.world.device.receive();
-                visit(" breaks off", plain, if taken { Outcome::Success } else { failed });
+                visit(" breaks off", plain, failed);
             }
-            Op::CallModule(call) if call.is_query() => {
-                let yes = self.mistake == Some(Mistake::FailedQueryIsYes);
-                visit(" fails", plain, if yes { Outcome::Success } else { failed });
-            }
+            Op::CallModule(call) if call.is_query() => visit(" fails", plain, failed),
             Op::CallModule(call) => {
                 let mut half = plain.clone();
                 half.world.device.half_call(call);
@@ -588,66 +502,19 @@ impl Simulation {
 
     fn reboot(&mut self) -> Result<(), String> {
         let paused = match &self.process {
-            Process::Runs(machine, op) if self.doors.is_some() => {
-                Doors::paused(machine, op.as_ref().map(|(_, op)| *op))
-            }
-            Process::Runs(..) | Process::Rests { .. } | Process::Ended => None,
+            Process::Runs(machine, op) => Doors::paused(machine, op.as_ref().map(|(_, op)| *op)),
+            Process::Ended => None,
         };
         self.world.power_cycle();
         self.now = Instant::ZERO;
-        if self.standalone {
-            self.process = Process::Rests { success: false };
-            return Ok(());
-        }
         if let Some(record) = self.world.checkpoint() {
             check::resumes_twice(&record, |record| {
-                let start = Machine::start(
-                    Instant::ZERO,
-                    &self.config(),
-                    Run::Daemon,
-                    self.stop_before,
-                    Some(record).into(),
-                );
-                start.ok().map(|(machine, _)| machine)
+                self.started(Some(record).into()).ok().map(|(machine, _)| machine)
             })?;
         }
-        self.start(Run::Daemon).map_err(|refusal| format!("the daemon does not start: {refusal:?}"))?;
+        self.start().map_err(|refusal| format!("the daemon does not start: {refusal:?}"))?;
         if let (Some(point), Process::Runs(machine, _)) = (paused, &self.process) {
             Doors::restarted(point, machine)?;
-        }
-        Ok(())
-    }
-
-    /// What a user can do with an update that rests.
-    fn verbs(&self, success: bool, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {
-        if self.world.checkpoint().is_none() {
-            // A device without a record is as it was, or is what its name says, once its user has rebooted it.
-            let mut world = self.world.clone();
-            world.power_cycle();
-            at_end(&world, self.trouble)?;
-            if success && world.name().ends_with(SUFFIX) {
-                return Err("exit status 0 for an inconsistent device".into());
-            }
-            return Ok(());
-        }
-        let mut refused = true;
-        for verb in [Verb::Resume, Verb::Commit, Verb::Rollback] {
-            let mut new = self.clone();
-            // Whoever has stopped once does not stop there again.
-            new.stop_before = StopSet::default();
-            if new.start(Run::Continue(verb)).is_ok() {
-                visit(Label::Verb(verb), &new);
-                refused = false;
-            }
-        }
-        if refused {
-            return Err("an update in progress, and every verb is refused".into());
-        }
-        if self.world.device.profile.slots && !self.world.device.is_settled() && self.world.device.boots == 0
-        {
-            let mut new = self.clone();
-            new.world.power_cycle();
-            visit(Label::UserReboots, &new);
         }
         Ok(())
     }
@@ -666,10 +533,6 @@ pub enum Label {
     Lost,
     /// Power is lost, and the record of the maps is damaged.
     Spoiled,
-    /// The user's verb.
-    Verb(Verb),
-    /// The user reboots the device.
-    UserReboots,
 }
 
 impl fmt::Display for Label {
@@ -680,8 +543,6 @@ impl fmt::Display for Label {
             Self::Waits => f.write_str("** time passes"),
             Self::Lost => f.write_str("** power lost while the update waits"),
             Self::Spoiled => f.write_str("** power lost, the record of the maps is damaged"),
-            Self::Verb(verb) => write!(f, "$ {verb:?}"),
-            Self::UserReboots => f.write_str("$ reboot"),
         }
     }
 }
@@ -690,16 +551,15 @@ impl Model for Simulation {
     type Label = Label;
 
     fn next(&self, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {
-        if let Some(wrong) = self.doors.as_ref().and_then(|doors| doors.wrong.clone()) {
+        if let Some(wrong) = self.doors.wrong.clone() {
             return Err(wrong);
         }
         let (machine, op) = match &self.process {
             Process::Runs(machine, Some((_, op))) => (machine, *op),
             Process::Runs(machine, None) => return self.waiting(machine, visit),
-            Process::Rests { success } => return self.verbs(*success, visit),
             Process::Ended => {
-                if let Some(doors) = self.doors.as_ref().filter(|_| !self.trouble.clear) {
-                    doors.at_end(self.world.records.get(&Key::ControlMaps).map(Vec::as_slice))?;
+                if !self.trouble.clear {
+                    self.doors.at_end(self.world.records.get(&Key::ControlMaps).map(Vec::as_slice))?;
                 }
                 if !self.world.server.statuses.is_empty() || self.world.server.aborted {
                     at_end(&self.world, self.trouble)?;
@@ -709,7 +569,7 @@ impl Model for Simulation {
         };
         let saved = self.world.checkpoint();
         check::before(op, saved.as_ref(), &self.world.device, machine, self.trouble)?;
-        if op == Op::Save && self.doors.is_some() && saved.as_ref() == Some(machine.checkpoint()) {
+        if op == Op::Save && saved.as_ref() == Some(machine.checkpoint()) {
             return Err("the record is written again though nothing has changed".into());
         }
         let label = |what| Label::Step(machine.place(), op, what);
@@ -723,8 +583,8 @@ impl Model for Simulation {
             visit(label(if outcome == Outcome::Failure { " fails" } else { "" }), &good.done(outcome));
         }
         self.sayings(machine, visit);
-        if let (Op::AskPolicy(_), Some(doors)) = (op, self.doors.as_ref().and_then(Doors::spend)) {
-            let new = Self { doors: Some(doors), ..self.clone() };
+        if let (Op::AskPolicy(_), Some(doors)) = (op, self.doors.spend()) {
+            let new = Self { doors, ..self.clone() };
             visit(label(" says not now"), &new.done(Outcome::Later(Some(60))));
         }
         if self.budget.failures > 0 {
@@ -762,21 +622,13 @@ fn later(simulation: &Simulation, op: Op, outcome: Outcome) -> Simulation {
         for _ in 0..100 {
             match &new.process {
                 Process::Runs(_, Some((_, again))) if *again == op => {
-                    // Time goes on from the deadline the machine named: the budget is in the machine.
                     let Process::Runs(machine, pending) = &mut new.process else { break };
                     let Some((id, _)) = pending.take() else { break };
                     let mut machine = (**machine).clone();
-                    let now = machine
-                        .deadline()
-                        .map_or(Instant::ZERO, |at| at - Config::default().state_script_timeout);
-                    let action = if new.doors.is_some() {
-                        new.step(&mut machine, Event::Done(id, outcome))
-                    } else {
-                        machine.step(now, Event::Done(id, outcome))
-                    };
+                    let action = new.step(&mut machine, Event::Done(id, outcome));
                     new.turn(machine, action);
                 }
-                Process::Runs(..) | Process::Rests { .. } | Process::Ended => break,
+                Process::Runs(..) | Process::Ended => break,
             }
         }
     }
@@ -805,10 +657,4 @@ pub fn describe(op: Op) -> String {
         Op::Request(ApiCall::ControlMap) => "control map".into(),
         Op::End => "end".into(),
     }
-}
-
-/// What the server heard, for a line of text.
-#[must_use]
-pub fn statuses(statuses: &[Status]) -> String {
-    statuses.iter().map(|status| status.name()).collect::<Vec<_>>().join(" ")
 }
