@@ -2,9 +2,9 @@
 
 use core::fmt::{self, Write};
 
-use super::json::{Out, Overflow};
 use super::pairs::{lines, next_key, write_string, write_values};
 use crate::config::Tier;
+use crate::json::{Out, Overflow};
 use crate::limits;
 
 /// Why the identity script's output is no identity.
@@ -146,8 +146,8 @@ pub fn token(body: &[u8]) -> Result<&str, TokenError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::json::Value;
     use super::*;
+    use crate::json::Value;
     use std::string::ToString;
 
     fn identity(output: &str) -> Identity<'_> {

@@ -2,9 +2,9 @@
 
 use core::fmt;
 
-use super::json::{self, Out, Overflow, Str, Value};
 use super::url::{Scheme, UrlError, check_url};
 use crate::deployment::Status;
+use crate::json::{self, Out, Overflow, Str, Value};
 use crate::limits;
 use crate::text::{MARK, Text};
 

@@ -1,8 +1,8 @@
 use core::fmt::{self, Write};
 
-use super::json::{Out, Overflow, Value};
 use super::url::Percent;
 use crate::http::{Method, RetryAfter};
+use crate::json::{Out, Overflow, Value};
 use crate::text::Text;
 
 /// A request of the device API. Ids are those of deployments.

@@ -5,8 +5,8 @@ use core::fmt::{self, Write};
 
 use sha2::{Digest, Sha256};
 
-use super::json::{Out, Overflow, Value};
 use super::pairs::{lines, next_key, pairs, write_values};
+use crate::json::{Out, Overflow, Value};
 use crate::limits;
 
 /// Collects attributes in lent memory, as lines of `key=value`.

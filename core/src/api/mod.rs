@@ -7,7 +7,6 @@ pub mod auth;
 pub mod deployments;
 mod endpoint;
 pub mod inventory;
-pub use crate::json;
 mod pairs;
 mod url;
 

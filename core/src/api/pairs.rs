@@ -1,6 +1,6 @@
 use core::fmt::{self, Write};
 
-use super::json::Escape;
+use crate::json::Escape;
 
 /// One line of a script's output that is a pair, and where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@ use core::fmt::{self, Write};
 
 use super::pool::{Entry, Lifetime, PoolRecord};
 use super::{Full, Id, Map, Pool, Rule, Rules, Vote, parse_id};
-use crate::api::json::{self, Out, Overflow, Str, Value};
 use crate::deployment::Point;
+use crate::json::{self, Out, Overflow, Str, Value};
 use crate::limits;
 use crate::text::Text;
 use crate::time::{Duration, Instant};

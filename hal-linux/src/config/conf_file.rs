@@ -5,9 +5,9 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use thimble_core::api::json::Value;
 use thimble_core::config::Tier;
 use thimble_core::hal::Level;
+use thimble_core::json::Value;
 use thimble_core::limits;
 use zeroize::Zeroizing;
 

@@ -14,9 +14,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use thimble_core::api::json;
 use thimble_core::config::{Config, Tier};
 use thimble_core::hal::{self, Kind, Level};
+use thimble_core::json;
 use thimble_core::limits;
 use thimble_core::time::Duration;
 

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use thimble_core::api::json::Value;
 use thimble_core::config::Tier;
 use thimble_core::hal::Level;
+use thimble_core::json::Value;
 use zeroize::Zeroizing;
 
 use super::ConfigFault;

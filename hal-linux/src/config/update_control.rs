@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use thimble_core::api::json::Value;
 use thimble_core::deployment::Point;
+use thimble_core::json::Value;
 use thimble_core::time::Duration;
 
 use super::ConfigFault;

@@ -9,8 +9,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use thimble_core::api::json::Escape;
 use thimble_core::hal::Level;
+use thimble_core::json::Escape;
 use thimble_core::limits::DEPLOYMENT_ID;
 
 /// How many logs are kept, the current one included.

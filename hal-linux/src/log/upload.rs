@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use rustix::fs::{Mode, OFlags};
-use thimble_core::api::json::Value;
+use thimble_core::json::Value;
 
 use super::date;
 use super::deployment::{entry, find};

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use thimble_core::api::json::{Escape, Value};
+use thimble_core::json::{Escape, Value};
 
 use super::directory::Medium;
 use super::lmdb::{Database, LmdbFault};
