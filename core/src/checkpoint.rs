@@ -195,7 +195,7 @@ impl Checkpoint {
             Format::One => postcard::to_slice(self, rest).map_err(|_| DoesNotFit)?.len(),
         };
         let body = used.saturating_add(1);
-        let crc = crc32fast::hash(buf.get(..body).ok_or(DoesNotFit)?).to_le_bytes();
+        let crc = crate::crc::hash(buf.get(..body).ok_or(DoesNotFit)?).to_le_bytes();
         let end = body.saturating_add(crc.len());
         buf.get_mut(body..end).ok_or(DoesNotFit)?.copy_from_slice(&crc);
         buf.get(..end).ok_or(DoesNotFit)
@@ -207,7 +207,7 @@ impl Checkpoint {
     /// [`Unusable`]: any bytes are either a valid record or this.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unusable> {
         let (body, crc) = bytes.split_last_chunk::<4>().ok_or(Unusable::Corrupt)?;
-        if crc32fast::hash(body).to_le_bytes() != *crc {
+        if crate::crc::hash(body).to_le_bytes() != *crc {
             return Err(Unusable::Corrupt);
         }
         let (format, record) = body.split_first().ok_or(Unusable::Corrupt)?;
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn a_newer_format_is_told_apart_from_damage() {
         let mut bytes = [9, 1, 2, 3].to_vec();
-        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        bytes.extend(crate::crc::hash(&bytes).to_le_bytes());
         assert_eq!(Checkpoint::decode(&bytes), Err(Unusable::Newer(Newer::Checkpoint(9))));
     }
 }

@@ -34,6 +34,7 @@ pub mod checkpoint;
 pub mod client;
 pub mod config;
 pub mod control;
+mod crc;
 pub mod deployment;
 pub mod hal;
 pub mod http;

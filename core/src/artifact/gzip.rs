@@ -36,7 +36,7 @@ pub struct Gzip {
     stage: Stage,
     flags: u8,
     inflate: DecompressorOxide,
-    crc: crc32fast::Hasher,
+    crc: crate::crc::Hasher,
     len: u32,
     trailer: [u8; 8],
 }
@@ -47,7 +47,7 @@ impl Default for Gzip {
             stage: Stage::Done,
             flags: 0,
             inflate: DecompressorOxide::new(),
-            crc: crc32fast::Hasher::new(),
+            crc: crate::crc::Hasher::new(),
             len: 0,
             trailer: [0; 8],
         }
@@ -127,7 +127,7 @@ impl Decompress for Gzip {
             Compression::Gzip => {
                 self.stage = Stage::Fixed(0);
                 self.inflate.init();
-                self.crc.reset();
+                self.crc = crate::crc::Hasher::new();
                 self.len = 0;
                 Ok(())
             }

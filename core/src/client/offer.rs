@@ -36,7 +36,7 @@ impl<'a> SavedOffer<'a> {
         let (format, rest) = buf.split_first_mut()?;
         *format = FORMAT;
         let body = postcard::to_slice(self, rest).ok()?.len().checked_add(1)?;
-        let crc = crc32fast::hash(buf.get(..body)?).to_le_bytes();
+        let crc = crate::crc::hash(buf.get(..body)?).to_le_bytes();
         let end = body.checked_add(crc.len())?;
         buf.get_mut(body..end)?.copy_from_slice(&crc);
         buf.get(..end)
@@ -49,7 +49,7 @@ impl<'a> SavedOffer<'a> {
             return None;
         };
         let (offer, rest) = postcard::take_from_bytes::<Self>(record).ok()?;
-        let whole = crc32fast::hash(body).to_le_bytes() == *crc && rest.is_empty();
+        let whole = crate::crc::hash(body).to_le_bytes() == *crc && rest.is_empty();
         (whole && !offer.id.is_empty() && !offer.link.is_empty()).then_some(offer)
     }
 }

@@ -88,13 +88,40 @@ impl Value<'_> {
 
 fn check_sorted(text: &str, entries: &mut [Entry]) -> Result<(), KeysError> {
     let key = |entry: Entry| key_at(text, place_of(entry));
-    entries.sort_unstable_by(|&a, &b| {
-        hash_of(a).cmp(&hash_of(b)).then_with(|| key(a).folded().cmp(key(b).folded()))
-    });
+    sort(entries, &|a, b| hash_of(a).cmp(&hash_of(b)).then_with(|| key(a).folded().cmp(key(b).folded())));
     // Equal keys of different objects never have the same hash; see `hash`.
     let same = |a, b| hash_of(a) == hash_of(b) && key(a).folded().eq(key(b).folded());
     let behind = entries.iter().skip(1);
     if entries.iter().zip(behind).any(|(&a, &b)| same(a, b)) { Err(KeysError::Repeated) } else { Ok(()) }
+}
+
+/// Sorts in place, in n log n comparisons: heap sort. The library's sort is faster, and has four kilobytes of code for
+/// each order.
+fn sort(entries: &mut [Entry], order: &dyn Fn(Entry, Entry) -> Ordering) {
+    for top in (0..entries.len() / 2).rev() {
+        sink(entries, top, order);
+    }
+    for last in (1..entries.len()).rev() {
+        entries.swap(0, last);
+        sink(entries.get_mut(..last).unwrap_or_default(), 0, order);
+    }
+}
+
+/// Lets the entry at `top` sink until none below it is greater.
+fn sink(heap: &mut [Entry], mut top: usize, order: &dyn Fn(Entry, Entry) -> Ordering) {
+    loop {
+        let left = top.saturating_mul(2).saturating_add(1);
+        let Some(&entry) = heap.get(left) else { return };
+        let (child, greatest) = match heap.get(left.saturating_add(1)) {
+            Some(&right) if order(entry, right).is_lt() => (left.saturating_add(1), right),
+            Some(_) | None => (left, entry),
+        };
+        if heap.get(top).is_none_or(|&parent| order(parent, greatest).is_ge()) {
+            return;
+        }
+        heap.swap(top, child);
+        top = child;
+    }
 }
 
 /// The members of one object by their keys, in lent memory.
@@ -125,7 +152,7 @@ impl<'t, 's> Index<'t, 's> {
             walk.as_mut().and_then(Walk::next);
         }
         let entries = room.get_mut(..held).unwrap_or_default();
-        entries.sort_unstable_by(|&a, &b| order(text, a, hash_of(b), key_at(text, place_of(b))));
+        sort(entries, &|a, b| order(text, a, hash_of(b), key_at(text, place_of(b))));
         Ok(Self { text, entries })
     }
 
