@@ -231,14 +231,16 @@ pub const fn runs_all_scripts(state: State, phase: Phase) -> bool {
 pub const fn retries(state: State, phase: Phase) -> Option<Purpose> {
     match (state, phase) {
         (ReportCommit, Main) => Some(Purpose::BeforeCommit),
+        // Only for a boot loader that could not be told to go back: the module's own failure counts at once.
+        (Rollback, Main) => Some(Purpose::BeforeCommit),
         (ReportFinal | ReportLog, Main) => Some(Purpose::Report),
         (InstallDoor | RebootDoor | CommitDoor, Enter) => Some(Purpose::Refresh),
-        (ReportCommit | ReportFinal | ReportLog, Enter | Leave | Error)
+        (ReportCommit | Rollback | ReportFinal | ReportLog, Enter | Leave | Error)
         | (InstallDoor | RebootDoor | CommitDoor, Main | Leave | Error)
         | (
             Idle | Inventory | Poll | Offer | ReportDownloading | Download | Prepare | CheckSizes
             | EmptyPayload | ReportInstalling | Install | CheckReboot | CheckAutoCommit | AwaitCommit
-            | ReportRebooting | Reboot | VerifyReboot | Commit | CheckVersion | CheckRollback | Rollback
+            | ReportRebooting | Reboot | VerifyReboot | Commit | CheckVersion | CheckRollback
             | RollbackFailed | CheckRollbackReboot | RollbackReboot | VerifyRollbackReboot | Failure
             | SaveProvides | Cleanup | ClearData | End | StateLoop,
             Enter | Main | Leave | Error,

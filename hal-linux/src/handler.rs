@@ -107,6 +107,10 @@ impl UpdateModule for Handlers {
         chosen!(self.poll_exit(now))
     }
 
+    fn rollback_waits(&self) -> bool {
+        if self.built_in { self.rootfs.rollback_waits() } else { self.modules.rollback_waits() }
+    }
+
     fn answer(&self) -> &[u8] {
         if self.built_in { self.rootfs.answer() } else { self.modules.answer() }
     }

@@ -57,6 +57,10 @@ impl ErrorType for SimBootloader {
 }
 
 impl Bootloader for SimBootloader {
+    fn running(&mut self) -> Result<Slot, NoSlots> {
+        self.status().map(|status| status.running)
+    }
+
     fn status(&mut self) -> Result<BootStatus, NoSlots> {
         let device = self.0.borrow();
         if !device.profile.slots {

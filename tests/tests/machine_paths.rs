@@ -526,6 +526,56 @@ fn a_rollback_of_a_module_that_has_none_leaves_the_update_alone() {
 }
 
 #[test]
+fn r_45_a_rollback_that_cannot_reach_the_boot_loader_is_left_to_the_user() {
+    let waits = but(Op::CallModule(Call::ArtifactRollback), Later(None));
+    let saved = record(Mode::Standalone, Tag::BeforeCommit, Verdict::Good);
+    let path = Path::start(Run::Continue(Verb::Rollback), None, Some(saved)).finish(&waits);
+    let report = path.report();
+    assert_eq!((report.reached, report.is_success()), (Reached::NotRolledBack, false));
+    assert_eq!(path.did.last().map(String::as_str), Some("ArtifactRollback"), "no Leave, Failure or Cleanup");
+    let saved = path.machine.checkpoint().clone();
+    assert!(path.machine.is_saved() && saved.tag == Tag::Rollback);
+    for (run, refusal) in [
+        (Run::Install, Refusal::InProgress([Some(Verb::Resume), None, Some(Verb::Rollback)])),
+        (Run::Continue(Verb::Commit), Refusal::WrongState(Tag::Rollback)),
+    ] {
+        let refused = Path::start_with(&Config::default(), run, None, Some(saved.clone()));
+        assert_eq!(refused.err(), Some(refusal));
+    }
+    for verb in [Verb::Resume, Verb::Rollback] {
+        let again = Path::start(Run::Continue(verb), None, Some(saved.clone())).finish(&waits);
+        assert_eq!(again.report().reached, Reached::NotRolledBack);
+        let end = Path::start(Run::Continue(verb), None, Some(saved.clone())).finish(good);
+        assert_eq!((end.report().reached, end.report().verdict), (Reached::Ended, Verdict::RolledBack));
+        assert!(end.report().is_success());
+    }
+}
+
+#[test]
+fn r_45_the_daemon_repeats_a_rollback_that_cannot_reach_the_boot_loader_and_gives_up_in_the_end() {
+    let outcome = |op| match op {
+        Op::CallModule(Call::ArtifactInstall) => Failure,
+        Op::CallModule(Call::NeedsArtifactReboot) => Automatic,
+        Op::CallModule(Call::ArtifactRollback) => Later(None),
+        op => good(op),
+    };
+    let path = Path::start(Run::Daemon, None, None).finish(outcome);
+    // The first call, and one after each of the twelve waits of the report before the commit.
+    assert_eq!(path.count("ArtifactRollback"), 13);
+    assert_eq!((path.count("reboot"), path.count("ArtifactVerifyRollbackReboot")), (0, 0));
+    assert_eq!((path.count("«failure»"), path.count("save name and provides (Inconsistent)")), (1, 1));
+    assert_eq!(path.machine.verdict(), Verdict::RollbackFailed);
+    // Once it can be reached, the rollback is one like any other; after a restart too.
+    let outcome = |op| if op == Op::CallModule(Call::ArtifactInstall) { Failure } else { good(op) };
+    let path =
+        Path::start(Run::Daemon, None, None).run(outcome, |op| op == Op::CallModule(Call::ArtifactRollback));
+    let mut path = path.run_for(1, |_| Later(None));
+    assert!(path.machine.deadline().is_some_and(|at| at > path.now), "it waits");
+    path = path.restart().finish(good);
+    assert_eq!((path.count("ArtifactRollback"), path.machine.verdict()), (2, Verdict::RolledBack));
+}
+
+#[test]
 fn command_line_cleanup_that_fails_keeps_the_new_data_and_fails_the_verb() {
     let saved = record(Mode::Standalone, Tag::BeforeCommit, Verdict::Good);
     let path = Path::start(Run::Continue(Verb::Commit), None, Some(saved));

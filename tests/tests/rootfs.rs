@@ -281,6 +281,30 @@ fn i7_a_rollback_of_a_trial_does_not_need_the_environment() {
 }
 
 #[test]
+fn r_45_a_rollback_before_the_reboot_that_cannot_be_stored_is_none_and_may_be_repeated() {
+    let Some(device) = Device::new() else { return };
+    for verb in ["rollback", "resume"] {
+        device.install(&image(1000)).status(0);
+        device.lab.write("env.broken", "");
+        for _ in 0..2 {
+            let ran = device.run(&["rollback"]);
+            ran.failed("not rolled back, the next boot may start the new image");
+            assert!(!ran.stdout.contains("rolled back."), "{}", ran.stdout);
+        }
+        assert_eq!(device.env(), pair("3", "1"));
+        let status = device.run(&["status"]);
+        assert!(status.stdout.contains("starts next, on trial"), "{}", status.stdout);
+        device.run(&["commit"]).failed("not possible at this point of the update");
+        device.run(&["install", "other.mender"]).failed("in progress");
+        fs::remove_file(device.lab.path("env.broken")).expect("it was there");
+        device.run(&[verb]).status(0);
+        assert_eq!(device.env(), pair("2", "0"));
+        device.run(&["resume"]).status(2);
+    }
+    assert!(!device.lab.name().contains("INCONSISTENT"));
+}
+
+#[test]
 fn b5_b8_b11_a_slot_is_not_touched_when_the_image_cannot_be_installed() {
     let Some(device) = Device::new() else { return };
     device.install(&image(SLOT + 1)).failed("the image has 4194305 bytes, the slot 4194304");
@@ -353,6 +377,39 @@ const REBOOT: &str =
     "#!/bin/sh\ncd 'LAB' && mv part2 was && mv part3 part2 && mv was part3\nkill -KILL $PPID\n";
 
 const MIB: usize = 1024 * 1024;
+
+#[test]
+fn r_45_the_daemon_reports_no_rollback_before_the_boot_loader_is_told() {
+    let managed = Managed::with(Security::Plain);
+    let lab = &managed.lab;
+    let Some(_slots) = Slots::new(lab, SLOT, "bin") else { return };
+    managed.configure(&format!(",{}", Slots::members(lab)));
+    // It fails behind the install, and takes the environment with it.
+    let name = "ArtifactInstall_Leave_00";
+    lab.on(name, &format!("touch '{}'; exit 1", lab.path("env.broken").display()));
+    lab.program("bin/reboot", "#!/bin/sh\nkill -KILL $PPID\n");
+    let image = image(1000);
+    let package = Package::new("new").payload_type("rootfs-image").files(&[("rootfs.ext4", &image)]);
+    managed.deploy(&package.script(name));
+    let daemon = managed.start();
+    let end = Instant::now() + LIMIT;
+    while !managed
+        .story()
+        .contains("ArtifactRollback: not rolled back, the next boot may start the new image")
+    {
+        assert!(Instant::now() < end, "{}", managed.story());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    daemon.signal("KILL");
+    daemon.ended();
+    assert_eq!(env(lab), pair("3", "1"));
+    assert!(!managed.statuses().contains(&"failure".to_owned()));
+    fs::remove_file(lab.path("env.broken")).expect("it was there");
+
+    assert_eq!(managed.finish(), "failure", "{}", managed.story());
+    assert_eq!(env(lab), pair("2", "0"));
+    assert!(!lab.name().contains("INCONSISTENT") && lab.name() != "new");
+}
 
 /// Where the second mark is: marks are every 4 MiB, at the next end of a whole buffer of 384 KiB.
 const MARKED: u64 = 2 * (4 * MIB as u64).next_multiple_of(384 * 1024);

@@ -166,6 +166,7 @@ fn achieved(verb: VerbName, report: &Report) -> Option<&'static str> {
         Reached::Nothing
         | Reached::EmptyCommitted
         | Reached::RollbackUnsupported
+        | Reached::NotRolledBack
         | Reached::Ended
         | Reached::Unfinished => return None,
     };
@@ -178,6 +179,9 @@ fn condition(report: &Report) -> Option<&'static str> {
     let line = match (report.reached, report.verdict, failed) {
         (Reached::RollbackUnsupported, ..) => {
             "The update module cannot roll back: the update stays as it is. Use 'commit' to finish it."
+        }
+        (Reached::NotRolledBack, ..) => {
+            "The device was not rolled back: the next boot may start the new image, see 'status'.\nUse 'resume' or 'rollback' to try again."
         }
         (_, _, Some(FirstFailure::AfterCommit)) => {
             "A step after the commit failed: the artifact is marked as inconsistent."
@@ -321,6 +325,11 @@ mod tests {
         };
         check(Rollback, &report, [1, 1], &["The update module cannot roll back: the update stays"]);
         assert_eq!(reason(&report), "the update module does not support rollback");
+        let waits = |report| Report { reached: Reached::NotRolledBack, ..report };
+        let report = waits(failed(State::Rollback, Phase::Main, back));
+        check(Rollback, &report, [1, 1], &["The device was not rolled back: the next boot may start"]);
+        let report = waits(failed(State::Install, Phase::Main, back));
+        check(Install, &report, [1, 1], &["The installation failed.", "The device was not rolled back"]);
         let report = failed(State::Rollback, Phase::Main, Verdict::RollbackFailed);
         check(Rollback, &report, [1, 1], &["The way back failed too"]);
         let report = Report {

@@ -118,7 +118,7 @@ impl<P: Platform> Client<'_, P> {
                 if call == Call::Cleanup {
                     self.remove_tree();
                 }
-                Work::Done(outcome)
+                Work::Done(self.once_more(call).unwrap_or(outcome))
             }
         }
     }
@@ -154,13 +154,23 @@ impl<P: Platform> Client<'_, P> {
         self.hal.module.poll_exit(now).map(|exit| {
             let outcome = match exit {
                 Ok(exit) => self.call_ended(call, exit),
-                Err(error) => self.fail(format_args!("{call}: {error}")),
+                Err(error) => {
+                    let failed = self.fail(format_args!("{call}: {error}"));
+                    self.once_more(call).unwrap_or(failed)
+                }
             };
             if call == Call::Cleanup {
                 self.remove_tree();
             }
             outcome
         })
+    }
+
+    /// A rollback that failed without any effect and is to be repeated.
+    fn once_more(&self, call: Call) -> Option<Outcome> {
+        let waits =
+            call == Call::ArtifactRollback && self.module_selected && self.hal.module.rollback_waits();
+        waits.then_some(Outcome::Later(None))
     }
 
     fn script_ended(&mut self, now: Instant, exit: Exit) -> Outcome {

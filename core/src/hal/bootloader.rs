@@ -60,6 +60,10 @@ pub struct BootStatus {
 ///
 /// A reset during the trial, also by a watchdog, counts as a failed boot: the boot loader goes back.
 pub trait Bootloader: ErrorType {
+    /// The slot the running root file system is in. Known to the running system: the boot loader's records are not
+    /// looked at, and may be unreadable.
+    fn running(&mut self) -> Result<Slot, Self::Error>;
+
     /// How it stands. An error when that cannot be said for sure; it is never guessed.
     fn status(&mut self) -> Result<BootStatus, Self::Error>;
 

@@ -44,6 +44,13 @@ pub trait UpdateModule: PayloadSink + ErrorType {
     /// Ready when the call has ended. Not used for the download calls.
     fn poll_exit(&mut self, now: Instant) -> Poll<Result<Exit, Self::Error>>;
 
+    /// Whether the last `ArtifactRollback`, which ended with an error, has changed nothing and should be called again:
+    /// the boot loader could not be asked or told, and it still starts what the update chose. Only the built-in
+    /// handler knows that of itself.
+    fn rollback_waits(&self) -> bool {
+        false
+    }
+
     /// What the ended query printed, at most [`crate::limits::QUERY_ANSWER`] bytes and one; more than that is no
     /// valid answer anyway.
     fn answer(&self) -> &[u8];

@@ -67,6 +67,16 @@ impl Machine {
                     return Action::Wait;
                 }
             },
+            // The daemon tries again; the command line ends, and its user does.
+            State::Rollback if self.mode() == Mode::Managed && matches!(outcome, Outcome::Later(_)) => {
+                match self.delivered(now, outcome) {
+                    Ok(outcome) => outcome,
+                    Err(until) => {
+                        self.doing = Doing::Repeat(until);
+                        return Action::Wait;
+                    }
+                }
+            }
             State::InstallDoor => return self.door_done(now, Point::Install, outcome),
             State::RebootDoor => return self.door_done(now, Point::Reboot, outcome),
             State::CommitDoor => return self.door_done(now, Point::Commit, outcome),

@@ -31,6 +31,8 @@ pub struct RootfsImage<B, S> {
     boot: B,
     slots: S,
     run: Run,
+    /// The last call was a rollback that the boot loader could not be told of.
+    rollback_waits: bool,
     /// Files of the payload at hand.
     files: usize,
 }
@@ -52,7 +54,7 @@ enum Run {
 impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
     /// Over these two.
     pub const fn new(boot: B, slots: S) -> Self {
-        Self { boot, slots, run: Run::Nothing, files: 0 }
+        Self { boot, slots, run: Run::Nothing, rollback_waits: false, files: 0 }
     }
 
     /// The boot loader, to look at.
@@ -163,16 +165,13 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
         self.boot.set_permanent(running).map_err(RootfsError::Boot)
     }
 
+    /// Goes back to the slot from before the update. Where the trial itself runs, the boot loader goes back at the next
+    /// boot whatever is stored (I7), and the check after the reboot tells. Anywhere else the next boot would start the
+    /// refused image: that the boot loader cannot be asked or told is then an error (R-45).
     fn roll_back(&mut self) -> Result<(), Fault<B, S>> {
         let status = match self.boot.status() {
             Ok(status) => status,
-            Err(error) => {
-                // During a trial the boot loader goes back by itself; the check after the reboot tells.
-                self.slots.warn(format_args!(
-                    "the boot loader cannot be asked, it is left to go back by itself: {error}"
-                ));
-                return Ok(());
-            }
+            Err(error) => return self.roll_back_unseen(error),
         };
         let remembered = match self.slots.remembered() {
             Ok(remembered) => remembered,
@@ -186,7 +185,7 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
             // Else nothing was selected by this update, or it was taken back already: a boot loader that cannot be
             // written must not make more of it.
             if let Some(before) = remembered.filter(|&before| before != status.selected) {
-                self.boot.set_permanent(before).map_err(RootfsError::Boot)?;
+                self.boot.set_permanent(before).map_err(RootfsError::StillSelected)?;
                 self.warn_of_reboot(status.running, before);
             }
             return Ok(());
@@ -202,16 +201,32 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
         }
         match self.boot.set_permanent(before) {
             Ok(()) => self.warn_of_reboot(status.running, before),
-            Err(error) if status.running == before => self.slots.warn(format_args!(
-                "the boot loader cannot be told to stay with slot {before}: the next boot still tries slot {}, and the \
-                 one after it goes back; set its records right before: {error}",
-                status.selected
-            )),
+            Err(error) if status.running == before => return Err(RootfsError::StillSelected(error)),
             Err(error) => self
                 .slots
                 .warn(format_args!("the boot loader is left to go back to slot {before} by itself: {error}")),
         }
         Ok(())
+    }
+
+    /// The boot loader cannot be asked: what this update has done so far tells whether the trial runs.
+    fn roll_back_unseen(&mut self, error: B::Error) -> Result<(), Fault<B, S>> {
+        match (self.slots.remembered(), self.boot.running()) {
+            // It is remembered before the boot loader is told of the new slot.
+            (Ok(None), _) => {
+                self.slots.warn(format_args!(
+                    "the boot loader cannot be asked, but this update has not told it anything: {error}"
+                ));
+                Ok(())
+            }
+            (Ok(Some(before)), Ok(running)) if running != before => {
+                self.slots.warn(format_args!(
+                    "the boot loader cannot be asked, it is left to go back by itself: {error}"
+                ));
+                Ok(())
+            }
+            (Ok(Some(_)) | Err(_), Ok(_) | Err(_)) => Err(RootfsError::StillSelected(error)),
+        }
     }
 
     fn warn_of_reboot(&mut self, running: Slot, before: Slot) {
@@ -262,11 +277,18 @@ impl<B: Bootloader, S: Slots> UpdateModule for RootfsImage<B, S> {
 
     fn start(&mut self, _now: Instant, call: Call) -> Result<(), Self::Error> {
         self.run = Run::Nothing;
+        self.rollback_waits = false;
         if call != Call::Cleanup && !self.slots.has_tree() {
             return Err(RootfsError::NoTree(call));
         }
-        self.run = self.call(call)?;
+        let run = self.call(call);
+        self.rollback_waits = matches!(run, Err(RootfsError::StillSelected(_)));
+        self.run = run?;
         Ok(())
+    }
+
+    fn rollback_waits(&self) -> bool {
+        self.rollback_waits
     }
 
     fn poll_exit(&mut self, now: Instant) -> Poll<Result<Exit, Self::Error>> {
@@ -380,6 +402,8 @@ impl<B: Bootloader, S: Slots> PayloadSink for RootfsImage<B, S> {
 pub enum RootfsError<B, S> {
     /// The boot loader's own.
     Boot(B),
+    /// The boot loader's own, in a rollback while the new image does not run: the next boot may start it.
+    StillSelected(B),
     /// The slots' own.
     Slots(S),
     /// Asked to handle another payload type.
@@ -412,6 +436,9 @@ impl<B: fmt::Display, S: fmt::Display> fmt::Display for RootfsError<B, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Boot(error) => error.fmt(f),
+            Self::StillSelected(error) => {
+                write!(f, "not rolled back, the next boot may start the new image: {error}")
+            }
             Self::Slots(error) => error.fmt(f),
             Self::PayloadType => write!(f, "only payloads of type {PAYLOAD_TYPE} are handled here"),
             Self::SizesNeeded => f.write_str("a root file system is only written when its size is known"),
@@ -456,7 +483,7 @@ impl<B: fmt::Display, S: fmt::Display> fmt::Display for RootfsError<B, S> {
 impl<B: Error, S: Error> Error for RootfsError<B, S> {
     fn kind(&self) -> Kind {
         match self {
-            Self::Boot(error) => error.kind(),
+            Self::Boot(error) | Self::StillSelected(error) => error.kind(),
             Self::Slots(error) => error.kind(),
             Self::NoTree(_) => Kind::NotFound,
             Self::PayloadType

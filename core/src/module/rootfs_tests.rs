@@ -128,6 +128,10 @@ impl ErrorType for Loader {
 }
 
 impl Bootloader for Loader {
+    fn running(&mut self) -> Result<Slot, Broken> {
+        Ok(self.0.borrow().running)
+    }
+
     fn status(&mut self) -> Result<BootStatus, Broken> {
         let world = self.0.borrow();
         if world.broken[0] {
@@ -441,19 +445,43 @@ fn a_rollback_of_what_was_never_selected_needs_no_write() {
 }
 
 #[test]
-fn i7_a_rollback_before_the_reboot_that_cannot_be_written_says_what_the_next_boots_do() {
-    let mut lab = Lab::installed(Image::Boots);
-    lab.world.borrow_mut().broken = [false, true, false];
-    lab.call(Call::ArtifactRollback).unwrap();
-    let warnings = lab.world.borrow().warnings.clone();
-    assert!(
-        matches!(&warnings[..], [one] if one.contains("the next boot still tries slot B")),
-        "{warnings:?}"
-    );
-    for running in [Slot::B, Slot::A] {
-        lab.reboot();
-        assert_eq!(lab.world.borrow().running, running);
+fn r_45_a_rollback_before_the_reboot_needs_the_environment() {
+    for broken in [[false, true, false], [true, true, true]] {
+        let mut lab = Lab::installed(Image::Boots);
+        lab.world.borrow_mut().broken = broken;
+        let error = lab.call(Call::ArtifactRollback).unwrap_err();
+        assert!(error.contains("not rolled back, the next boot may start the new image"), "{error}");
+        assert!(lab.handler.rollback_waits());
+        assert_eq!(lab.standing(), (Slot::A, Slot::B, true), "as it was");
+        // Repeated, also after a restart, once the environment is there again.
+        lab.handler = handler(&lab.world);
+        lab.handler.select(PAYLOAD_TYPE).unwrap();
+        assert!(lab.call(Call::ArtifactRollback).is_err());
+        lab.world.borrow_mut().broken = [false; 3];
+        lab.call(Call::ArtifactRollback).unwrap();
+        assert!(!lab.handler.rollback_waits());
+        assert_eq!(lab.standing(), (Slot::A, Slot::A, false));
     }
+}
+
+#[test]
+fn r_45_a_selection_that_failed_on_the_way_is_taken_back_or_it_is_a_failure() {
+    // It took effect, and could not be read back.
+    let mut lab = Lab::new();
+    lab.download(Image::Boots).unwrap();
+    lab.world.borrow_mut().cut = Some(true);
+    assert!(lab.call(Call::ArtifactInstall).is_err());
+    lab.world.borrow_mut().broken = [true; 3];
+    assert!(lab.call(Call::ArtifactRollback).is_err());
+    assert!(lab.handler.rollback_waits());
+    // An install that did not come so far has told the boot loader nothing.
+    let mut lab = Lab::new();
+    lab.download(Image::Boots).unwrap();
+    lab.world.borrow_mut().broken = [true; 3];
+    assert!(lab.call(Call::ArtifactInstall).is_err());
+    lab.call(Call::ArtifactRollback).unwrap();
+    assert!(!lab.handler.rollback_waits());
+    assert!(lab.world.borrow().warnings[0].contains("has not told it anything"));
 }
 
 #[test]
@@ -468,11 +496,12 @@ fn i7_a_broken_environment_does_not_stop_a_rollback_of_a_trial() {
         lab.call(Call::ArtifactVerifyRollbackReboot).unwrap();
         assert_eq!(lab.standing(), (Slot::A, Slot::A, false));
     }
-    // After a commit nobody else goes back: then it is a failure, or found out after the reboot.
+    // After a commit nobody else goes back: then it is a failure, or found out after the reboot.
     let mut lab = Lab::in_trial();
     lab.call(Call::ArtifactCommit).unwrap();
     lab.world.borrow_mut().broken = [false, true, false];
     assert!(lab.call(Call::ArtifactRollback).is_err());
+    assert!(lab.handler.rollback_waits());
     lab.world.borrow_mut().broken = [true; 3];
     lab.call(Call::ArtifactRollback).unwrap();
     lab.world.borrow_mut().broken = [false; 3];

@@ -63,7 +63,9 @@ const fn effects(mode: Mode, state: State, phase: Phase) -> [Effect; 4] {
 pub const fn run_fails(state: State, phase: Phase, outcome: Outcome) -> bool {
     let failed = match outcome {
         Outcome::Failure | Outcome::Refused | Outcome::Aborted => true,
-        Outcome::Success | Outcome::Automatic | Outcome::Nothing | Outcome::Later(_) => false,
+        Outcome::Success | Outcome::Automatic | Outcome::Nothing => false,
+        // A rollback that could not be done, and is left for `resume`. A script asks for it too, and runs again.
+        Outcome::Later(_) => matches!((state, phase), (Rollback, Main)),
     };
     // What says nothing about the update: its record cannot be deleted, or the module has no rollback.
     let of_the_run = match state {
@@ -97,6 +99,9 @@ pub enum Reached {
     RollbackUnsupported,
     /// Everything was done and the record is gone.
     Ended,
+    /// The boot loader could not be asked or told to go back: the record says that the rollback begins, and `resume` or
+    /// `rollback` repeats it.
+    NotRolledBack,
     /// The end could not be stored; `resume` tries again.
     Unfinished,
 }
@@ -104,23 +109,25 @@ pub enum Reached {
 /// How far a run of the command line has got with this outcome; `None`: no further than before.
 #[must_use]
 pub const fn reached(state: State, outcome: Outcome) -> Option<Reached> {
-    let [success, failure, nothing, aborted] = match state {
-        Prepare => [None, Some(Reached::Nothing), Some(Reached::EmptyCommitted), None],
-        CheckAutoCommit => [Some(Reached::AwaitingCommit), None, None, None],
-        CheckRollback => [None, None, None, Some(Reached::RollbackUnsupported)],
-        SaveProvides => [None, Some(Reached::Unfinished), None, None],
-        ClearData => [Some(Reached::Ended), Some(Reached::Unfinished), None, None],
+    let [success, failure, nothing, aborted, later] = match state {
+        Prepare => [None, Some(Reached::Nothing), Some(Reached::EmptyCommitted), None, None],
+        CheckAutoCommit => [Some(Reached::AwaitingCommit), None, None, None, None],
+        CheckRollback => [None, None, None, Some(Reached::RollbackUnsupported), None],
+        Rollback => [None, None, None, None, Some(Reached::NotRolledBack)],
+        SaveProvides => [None, Some(Reached::Unfinished), None, None, None],
+        ClearData => [Some(Reached::Ended), Some(Reached::Unfinished), None, None, None],
         Idle | Inventory | Poll | Offer | ReportDownloading | Download | CheckSizes | EmptyPayload
         | InstallDoor | ReportInstalling | Install | CheckReboot | AwaitCommit | RebootDoor
         | ReportRebooting | Reboot | VerifyReboot | CommitDoor | ReportCommit | Commit | CheckVersion
-        | Rollback | RollbackFailed | CheckRollbackReboot | RollbackReboot | VerifyRollbackReboot
-        | Failure | Cleanup | ReportFinal | ReportLog | End | StateLoop => [None, None, None, None],
+        | RollbackFailed | CheckRollbackReboot | RollbackReboot | VerifyRollbackReboot | Failure
+        | Cleanup | ReportFinal | ReportLog | End | StateLoop => [None, None, None, None, None],
     };
     match outcome {
         Outcome::Success => success,
         Outcome::Failure | Outcome::Refused => failure,
         Outcome::Nothing => nothing,
         Outcome::Aborted => aborted,
-        Outcome::Automatic | Outcome::Later(_) => None,
+        Outcome::Later(_) => later,
+        Outcome::Automatic => None,
     }
 }

@@ -119,7 +119,7 @@ const fn managed(state: State, phase: Phase) -> Row {
         // Rollback and failure.
         (CheckRollback,        Main)  => to((Rollback,             Enter), (Failure,              Enter)).nothing((Failure, Enter)),
         (Rollback,             Enter) => to((Rollback,             Main),  (Rollback,             Main)),
-        (Rollback,             Main)  => to((Rollback,             Leave), (RollbackFailed,       Leave)),
+        (Rollback,             Main)  => to((Rollback,             Leave), (RollbackFailed,       Leave)).retry((Rollback, Main)),
         (Rollback,             Leave) => to((CheckRollbackReboot,  Main),  (CheckRollbackReboot,  Main)),
         (RollbackFailed,       Leave) => to((Failure,              Enter), (Failure,              Enter)),
         (CheckRollbackReboot,  Main)  => to((RollbackReboot,       Enter), (Failure,              Enter)).nothing((Failure, Enter)),
@@ -166,6 +166,8 @@ const fn standalone(state: State, phase: Phase) -> Row {
         // "Aborted": the user asked for a rollback of a module that has none; the update stays as it is.
         (CheckRollback,        Main)  => to((Rollback,             Enter), (Failure,              Enter)).nothing((Failure, Enter)).aborted((End, Main)),
         (Commit,               Leave) => to((Cleanup,              Main),  (Cleanup,              Main)),
+        // "Later": the boot loader could not be told to go back. The run ends, its record stays.
+        (Rollback,             Main)  => to((Rollback,             Leave), (RollbackFailed,       Leave)).retry((End, Main)),
         (Rollback,             Leave) => to((Failure,              Enter), (Failure,              Enter)),
         (Failure,              Leave) => to((Cleanup,              Main),  (Cleanup,              Main)),
         // Name and provides come last, together with the end of the record; if that fails, `resume` tries again.

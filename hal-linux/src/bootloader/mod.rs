@@ -275,6 +275,10 @@ impl ErrorType for LinuxBootloader {
 }
 
 impl Bootloader for LinuxBootloader {
+    fn running(&mut self) -> Result<Slot, BootError> {
+        self.roots().map(|roots| roots.running)
+    }
+
     fn status(&mut self) -> Result<BootStatus, BootError> {
         let roots = self.roots()?;
         match self.loader()? {

@@ -90,6 +90,10 @@ impl Whole {
                 visit(" fails", &mut self, if yes { Answer::Op(Outcome::Success) } else { failed });
             }
             Op::CallModule(call) => {
+                if call == Call::ArtifactRollback && self.outside.device.profile.slots {
+                    let again = Answer::Op(Outcome::Later(None));
+                    visit(" cannot reach the boot loader", &mut self.clone(), again);
+                }
                 let mut half = self.clone();
                 half.outside.device.half_call(call);
                 let mut late = self.clone();
