@@ -69,10 +69,10 @@ pub const IDENTITY: usize = 4096;
 /// Longest output of one inventory script, in bytes (SERVER-54).
 pub const INVENTORY_SCRIPT: usize = 32 * 1024;
 
-/// Inventory attributes of a device: Mender documents 100, its server refuses 500.
-pub const ATTRIBUTES: usize = 256;
+/// Inventory attributes of a device: with one more the server refuses all of them.
+pub const ATTRIBUTES: usize = 100;
 
-/// Longest name of an inventory attribute, in characters: the limit of Mender's server.
+/// Longest name of an inventory attribute, in bytes: with a longer one the server refuses all attributes.
 pub const ATTRIBUTE_NAME: usize = 1024;
 
 /// Longest substate of a status report, in characters: the limit of Mender's server.

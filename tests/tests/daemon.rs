@@ -338,6 +338,29 @@ fn check_update_and_send_inventory_wake_an_idle_daemon() {
 }
 
 #[test]
+fn r26_a_hundred_attributes_are_sent_and_one_warning_says_how_many_are_not() {
+    let managed = Managed::new();
+    managed.lab.program(
+        "data/inventory/mender-inventory-many",
+        "#!/bin/sh\nfor i in $(seq 300); do echo many-$i=1; echo kernel=2; done\n",
+    );
+    managed.lab.program("data/inventory/mender-inventory-zz", "#!/bin/sh\necho zz=1\necho ip=3\n");
+    let mut daemon = managed.start();
+    managed.wait(&mut daemon, |server, _| server.devices.values().any(|device| device.inventories > 0));
+    managed.no_violations();
+    let inventory =
+        managed.server.with(|server| server.devices.values().next().expect("one device").inventory.clone());
+    assert_eq!(inventory.len(), 100);
+    for name in ["artifact_name", "device_type", "mender_client_version", "kernel", "many-1"] {
+        assert!(inventory.contains_key(name), "{name}: {inventory:?}");
+    }
+    assert_eq!(inventory["ip"], r#"["1","2","3"]"#);
+    assert!(!inventory.contains_key("zz"), "{inventory:?}");
+    let log = fs::read_to_string(managed.lab.path("daemon.log")).expect("the log");
+    assert_eq!(log.matches("attributes are left out of the inventory").count(), 1, "{log}");
+}
+
+#[test]
 fn status_says_what_goes_on() {
     let managed = Managed::new();
     managed.lab.run(["status"]).failed("no daemon is running");

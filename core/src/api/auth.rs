@@ -42,8 +42,8 @@ impl<'a> Identity<'a> {
         if output.len() > limits::IDENTITY {
             return Err(IdentityError::TooLong);
         }
-        if let Some((number, _)) = lines(output).find(|(_, pair)| pair.is_none()) {
-            return Err(IdentityError::BadLine(number));
+        if let Some(line) = lines(output).find(|line| line.pair.is_none()) {
+            return Err(IdentityError::BadLine(line.number));
         }
         match lines(output).next() {
             Some(_) => Ok(Self(output)),

@@ -5,7 +5,7 @@ use core::fmt::{self, Write};
 
 use sha2::{Digest, Sha256};
 
-use super::pairs::{lines, next_key, pairs, write_values};
+use super::pairs::{Line, Pair, lines, write_string, write_values};
 use crate::json::{Out, Overflow, Value};
 use crate::limits;
 
@@ -14,6 +14,9 @@ use crate::limits;
 /// First the client's own ([`Self::own`]; the first of a name wins), then script after script in the order of
 /// their names ([`Self::begin_script`], [`Self::push`], [`Self::end_script`]). The client's own word on a name wins
 /// over the scripts'; a name that scripts print more than once, in one or in several, has all their values.
+///
+/// The first [`limits::ATTRIBUTES`] names in this order are sent, and of those as many as the body has room for; the
+/// others are counted (R-26).
 #[derive(Debug)]
 pub struct Attributes<'b> {
     buf: &'b mut [u8],
@@ -23,59 +26,77 @@ pub struct Attributes<'b> {
     /// Where the output of the running script begins.
     script: usize,
     overflown: bool,
+    names: [Name; limits::ATTRIBUTES],
+    /// So many of them are in use.
+    count: usize,
+    left_out: LeftOut,
 }
 
-/// Why nothing that a script printed counts.
+/// A name that is sent.
+#[derive(Clone, Copy, Debug, Default)]
+struct Name {
+    /// Of the name: names that differ in it are not compared.
+    hash: u32,
+    /// Where the first line with this name begins.
+    at: u32,
+    /// It has more than one value.
+    listed: bool,
+}
+
+/// The names that are not sent: each counts once, unless it shares its hash with another.
+#[derive(Debug)]
+struct LeftOut {
+    hashes: [u32; Self::MOST],
+    count: usize,
+}
+
+/// What the server will not hear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NotSent {
+    /// So many names.
+    pub names: usize,
+    /// There may be more of them than were counted.
+    pub or_more: bool,
+}
+
+/// What a script printed more than these bytes, which were left for it: [`limits::INVENTORY_SCRIPT`], or what the
+/// others left of the lent memory. Nothing that it printed counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ScriptRefused {
-    /// More than these bytes, which were left for it: [`limits::INVENTORY_SCRIPT`], or what the others left of the
-    /// lent memory.
-    TooLong(usize),
-    /// With its names there would be more than [`limits::ATTRIBUTES`].
-    TooMany,
-}
+pub struct TooLong(pub usize);
 
-impl fmt::Display for ScriptRefused {
+impl fmt::Display for TooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong(limit) => write!(f, "it printed more than {limit} bytes and is left out"),
-            Self::TooMany => write!(
-                f,
-                "with its attributes there would be more than {}, and it is left out",
-                limits::ATTRIBUTES
-            ),
-        }
+        write!(f, "it printed more than {} bytes and is left out", self.0)
     }
 }
 
-impl core::error::Error for ScriptRefused {}
+impl core::error::Error for TooLong {}
 
-/// Why there is no inventory to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum InventoryError {
-    /// More than [`limits::ATTRIBUTES`] names.
-    TooMany,
-    /// The body does not fit.
-    Overflow(Overflow),
-}
-
-impl fmt::Display for InventoryError {
+impl fmt::Display for NotSent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooMany => {
-                write!(f, "inventory of more than {} attributes: remove a script", limits::ATTRIBUTES)
-            }
-            Self::Overflow(overflow) => write!(f, "inventory: {overflow}"),
-        }
+        let Self { names, or_more } = self;
+        let or_more = if *or_more { " or more" } else { "" };
+        write!(
+            f,
+            "{names}{or_more} attributes are left out of the inventory: the server takes {}, and a request has its length",
+            limits::ATTRIBUTES
+        )
     }
 }
-
-impl core::error::Error for InventoryError {}
 
 impl<'b> Attributes<'b> {
-    /// No attributes yet.
+    /// No attributes yet. At most 4 GiB of `buf` are used.
     pub const fn new(buf: &'b mut [u8]) -> Self {
-        Self { buf, len: 0, own: 0, script: 0, overflown: false }
+        Self {
+            buf,
+            len: 0,
+            own: 0,
+            script: 0,
+            overflown: false,
+            names: [Name { hash: 0, at: 0, listed: false }; limits::ATTRIBUTES],
+            count: 0,
+            left_out: LeftOut { hashes: [0; LeftOut::MOST], count: 0 },
+        }
     }
 
     /// An attribute the client itself knows, before the first script. A line feed in it is written as `%0A`, an
@@ -83,9 +104,9 @@ impl<'b> Attributes<'b> {
     pub fn own(&mut self, name: impl fmt::Display, value: impl fmt::Display) -> Result<(), Overflow> {
         let start = self.len;
         self.overflown = false;
-        let _ = write!(Line { to: self, is_name: true }, "{name}");
+        let _ = write!(OneLine { to: self, is_name: true }, "{name}");
         self.append(b"=");
-        let _ = write!(Line { to: self, is_name: false }, "{value}");
+        let _ = write!(OneLine { to: self, is_name: false }, "{value}");
         // Both, so that a carriage return at the end of the value stays a part of it.
         self.append(b"\r\n");
         if self.overflown {
@@ -94,6 +115,8 @@ impl<'b> Attributes<'b> {
             return Err(Overflow { limit: self.buf.len() });
         }
         self.own = self.len;
+        self.note(start);
+        self.script = self.len;
         Ok(())
     }
 
@@ -124,7 +147,7 @@ impl<'b> Attributes<'b> {
 
     /// The script ended: what it printed counts when it was `good` (exit status 0, in time). Says how many of its
     /// lines are left out because they are no `key=value` in UTF-8 or their key is too long.
-    pub fn end_script(&mut self, good: bool) -> Result<usize, ScriptRefused> {
+    pub fn end_script(&mut self, good: bool) -> Result<usize, TooLong> {
         self.append(b"\n");
         let room = self.buf.len().saturating_sub(self.script);
         let overflown = core::mem::take(&mut self.overflown);
@@ -132,57 +155,96 @@ impl<'b> Attributes<'b> {
             self.len = self.script;
         }
         if overflown && good {
-            return Err(ScriptRefused::TooLong(room.min(limits::INVENTORY_SCRIPT)));
+            return Err(TooLong(room.min(limits::INVENTORY_SCRIPT)));
         }
-        if self.has_too_many() {
-            self.len = self.script;
-            return Err(ScriptRefused::TooMany);
-        }
-        let output = self.buf.get(self.script..self.len).unwrap_or(&[]);
+        let bad = self.note(self.script);
         self.script = self.len;
-        Ok(lines(output).filter(|(_, pair)| pair.is_none_or(|pair| !is_name(pair.key))).count())
+        Ok(bad)
     }
 
-    /// The body: attributes sorted by name, so that equal inventories are equal bytes.
-    pub fn write<'o>(&self, buf: &'o mut [u8]) -> Result<&'o str, InventoryError> {
-        let all = self.buf.get(..self.script.max(self.own)).unwrap_or(&[]);
-        let (own, scripts) = all.split_at_checked(self.own).unwrap_or((all, &[]));
-        let mut out = Out::new(buf);
-        let mut last = None;
-        let mut count: usize = 0;
+    /// The body: attributes sorted by name, so that equal inventories are equal bytes; and what is not in it.
+    ///
+    /// # Errors
+    /// The buffer is shorter than an empty inventory.
+    pub fn write(mut self, out: &mut [u8]) -> Result<(&str, NotSent), Overflow> {
+        let room = out.len();
+        let mut length = "[]".len();
+        let mut kept: usize = 0;
+        for index in 0..self.count {
+            let Some(name) = self.names.get(index).copied() else { break };
+            let mut one = Length(0);
+            // A length takes any text.
+            let _ = self.write_one(&mut one, name);
+            let with = length.saturating_add(one.0).saturating_add(usize::from(kept > 0));
+            if with > room {
+                self.left_out.add(name.hash);
+            } else if let Some(place) = self.names.get_mut(kept) {
+                length = with;
+                *place = name;
+                kept = kept.saturating_add(1);
+            }
+        }
+        let Self { buf, names, .. } = &mut self;
+        let text: &[u8] = buf;
+        let names = names.get_mut(..kept).unwrap_or_default();
+        names.sort_unstable_by(|a, b| key_at(text, a.at).cmp(key_at(text, b.at)));
+        let mut out = Out::new(out);
         out.raw("[");
-        while let Some(name) = next_key(all, last) {
-            last = Some(name);
-            if !is_name(name) {
-                continue;
+        for index in 0..kept {
+            if index > 0 {
+                out.raw(",");
             }
-            if count == limits::ATTRIBUTES {
-                return Err(InventoryError::TooMany);
-            }
-            out.raw(if count == 0 { "{\"name\":" } else { ",{\"name\":" });
-            count = count.saturating_add(1);
-            out.string(name);
-            out.raw(",\"value\":");
-            match pairs(own).find(|pair| pair.key == name) {
-                Some(pair) => out.string(pair.value),
+            if let Some(&name) = self.names.get(index) {
                 // A failure is remembered by `out`.
-                None => drop(write_values(&mut out, scripts, name)),
+                let _ = self.write_one(&mut out, name);
             }
-            out.raw("}");
         }
         out.raw("]");
-        out.finish().map_err(InventoryError::Overflow)
+        Ok((out.finish()?, self.left_out.told()))
     }
 
-    /// One script with too many names must not cost the server all that the others and the client say.
-    fn has_too_many(&self) -> bool {
-        let all = self.buf.get(..self.len).unwrap_or(&[]);
-        let mut last = None;
-        let names = core::iter::from_fn(|| {
-            last = next_key(all, last);
-            last
-        });
-        names.filter(|name| is_name(name)).nth(limits::ATTRIBUTES).is_some()
+    /// One attribute as JSON.
+    fn write_one(&self, f: &mut impl Write, name: Name) -> fmt::Result {
+        let Some(Pair { key, value }) = pair_at(self.buf, name.at) else { return Ok(()) };
+        f.write_str("{\"name\":")?;
+        write_string(f, key)?;
+        f.write_str(",\"value\":")?;
+        if name.listed {
+            let lines = self.buf.get(to_usize(name.at)..self.script).unwrap_or_default();
+            write_values(f, lines, key)?;
+        } else {
+            write_string(f, value)?;
+        }
+        f.write_str("}")
+    }
+
+    /// Looks at the lines from `start` on; how many of them are no attributes.
+    fn note(&mut self, start: usize) -> usize {
+        let mut bad: usize = 0;
+        let text = self.buf.get(start..self.len).unwrap_or_default();
+        for Line { at, pair, .. } in lines(text) {
+            let Some(pair) = pair.filter(|pair| pair.key.len() <= limits::ATTRIBUTE_NAME) else {
+                bad = bad.saturating_add(1);
+                continue;
+            };
+            let hash = crate::crc::hash(pair.key.as_bytes());
+            let known = self.names.get_mut(..self.count).unwrap_or_default().iter_mut();
+            let known =
+                known.filter(|name| name.hash == hash).find(|name| key_at(self.buf, name.at) == pair.key);
+            let at = u32::try_from(start.saturating_add(at)).unwrap_or(u32::MAX);
+            match known {
+                // The client's own word wins, and the first of it.
+                Some(name) => name.listed |= to_usize(name.at) >= self.own,
+                None => match self.names.get_mut(self.count) {
+                    Some(place) => {
+                        *place = Name { hash, at, listed: false };
+                        self.count = self.count.saturating_add(1);
+                    }
+                    None => self.left_out.add(hash),
+                },
+            }
+        }
+        bad
     }
 
     fn append(&mut self, bytes: &[u8]) {
@@ -197,17 +259,57 @@ impl<'b> Attributes<'b> {
     }
 }
 
-fn is_name(key: &str) -> bool {
-    key.chars().nth(limits::ATTRIBUTE_NAME).is_none()
+impl LeftOut {
+    /// So many are counted.
+    const MOST: usize = 256;
+
+    fn add(&mut self, hash: u32) {
+        let known = self.hashes.get(..self.count).unwrap_or_default();
+        if known.contains(&hash) {
+            return;
+        }
+        if let Some(place) = self.hashes.get_mut(self.count) {
+            *place = hash;
+            self.count = self.count.saturating_add(1);
+        }
+    }
+
+    const fn told(&self) -> NotSent {
+        NotSent { names: self.count, or_more: self.count == Self::MOST }
+    }
+}
+
+/// The pair in the line that begins at `at`.
+fn pair_at(text: &[u8], at: u32) -> Option<Pair<'_>> {
+    lines(text.get(to_usize(at)..).unwrap_or_default()).next()?.pair
+}
+
+/// Its key.
+fn key_at(text: &[u8], at: u32) -> &str {
+    pair_at(text, at).map_or("", |pair| pair.key)
+}
+
+const fn to_usize(at: u32) -> usize {
+    at as usize
+}
+
+/// Counts the bytes of what is written.
+struct Length(usize);
+
+impl Write for Length {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.saturating_add(text.len());
+        Ok(())
+    }
 }
 
 /// Keeps what passes within its part of a line.
-struct Line<'w, 'b> {
+struct OneLine<'w, 'b> {
     to: &'w mut Attributes<'b>,
     is_name: bool,
 }
 
-impl Write for Line<'_, '_> {
+impl Write for OneLine<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for part in text.split_inclusive(['\n', '=']) {
             if let Some(before) = part.strip_suffix('\n') {
@@ -269,7 +371,7 @@ mod tests {
             output.as_bytes().chunks(3).for_each(|piece| attributes.push(piece));
             attributes.end_script(true).unwrap();
         }
-        attributes.write(&mut out).unwrap().to_string()
+        attributes.write(&mut out).unwrap().0.to_string()
     }
 
     #[test]
@@ -321,7 +423,7 @@ mod tests {
         let provides = Value::parse(br#"{"artifact_name":"n\u0026","artifact_group":"g","x":1}"#).unwrap();
         attributes.own_provides(provides).unwrap();
         assert_eq!(
-            attributes.write(&mut out).unwrap(),
+            attributes.write(&mut out).unwrap().0,
             r#"[{"name":"artifact_group","value":"g"},{"name":"artifact_name","value":"n&"}]"#
         );
     }
@@ -332,11 +434,11 @@ mod tests {
         let mut attributes = Attributes::new(&mut buf);
         attributes.begin_script();
         attributes.push(b"\nno pair\n=x\na=\xff\n\ngood=1\n");
-        attributes.push(format!("{}=1\n{}=2\n", "ä".repeat(1025), "ä".repeat(1024)).as_bytes());
+        attributes.push(format!("{}=1\n{}=2\n", "ä".repeat(513), "ä".repeat(512)).as_bytes());
         assert_eq!(attributes.end_script(true), Ok(4));
         let expected =
-            format!(r#"[{{"name":"good","value":"1"}},{{"name":"{}","value":"2"}}]"#, "ä".repeat(1024));
-        assert_eq!(attributes.write(&mut out).unwrap(), expected);
+            format!(r#"[{{"name":"good","value":"1"}},{{"name":"{}","value":"2"}}]"#, "ä".repeat(512));
+        assert_eq!(attributes.write(&mut out).unwrap().0, expected);
     }
 
     #[test]
@@ -352,7 +454,7 @@ mod tests {
         // One that still runs does not count either.
         attributes.begin_script();
         attributes.push(b"half=");
-        assert_eq!(attributes.write(&mut out).unwrap(), r#"[{"name":"good","value":"1"}]"#);
+        assert_eq!(attributes.write(&mut out).unwrap().0, r#"[{"name":"good","value":"1"}]"#);
     }
 
     #[test]
@@ -365,12 +467,12 @@ mod tests {
             (2..length).for_each(|_| attributes.push(b"v"));
             attributes.end_script(true)
         };
-        assert_eq!(run(32 * 1024 + 1), Err(ScriptRefused::TooLong(32 * 1024)));
+        assert_eq!(run(32 * 1024 + 1), Err(TooLong(32 * 1024)));
         assert_eq!(run(32 * 1024), Ok(0));
         assert_eq!(run(32 * 1024), Ok(0));
-        assert_eq!(run(20_000), Err(ScriptRefused::TooLong(80_000 - 2 * (32 * 1024 + 1))));
+        assert_eq!(run(20_000), Err(TooLong(80_000 - 2 * (32 * 1024 + 1))));
         assert_eq!(run(10), Ok(0));
-        let body = attributes.write(&mut out).unwrap();
+        let (body, _) = attributes.write(&mut out).unwrap();
         assert_eq!(body.matches("vvvv").count(), 2 * ((32 * 1024 - 2) / 4) + 2);
     }
 
@@ -380,45 +482,77 @@ mod tests {
         let mut attributes = Attributes::new(&mut buf);
         assert_eq!(attributes.own("name", "value"), Err(Overflow { limit: 8 }));
         attributes.own("a", "1").unwrap();
-        assert_eq!(attributes.write(&mut out).unwrap(), r#"[{"name":"a","value":"1"}]"#);
-        let short = attributes.write(&mut out[..10]);
-        assert_eq!(short, Err(InventoryError::Overflow(Overflow { limit: 10 })));
+        assert_eq!(attributes.write(&mut out).unwrap().0, r#"[{"name":"a","value":"1"}]"#);
     }
 
     #[test]
-    fn too_many_names_are_an_error_that_says_how_many() {
-        let (mut buf, mut out) = (vec![0; 4096], vec![0; 32768]);
-        let mut attributes = Attributes::new(&mut buf);
-        for n in 0..limits::ATTRIBUTES {
-            attributes.own(n, 0).unwrap();
-        }
-        assert!(attributes.write(&mut out).is_ok());
-        attributes.own("one more", 0).unwrap();
-        let error = attributes.write(&mut out).unwrap_err();
-        assert_eq!(error.to_string(), "inventory of more than 256 attributes: remove a script");
-    }
-
-    #[test]
-    fn a_script_with_too_many_names_is_left_out_alone() {
+    fn r26_the_first_hundred_names_are_sent_and_the_others_counted() {
         let (mut buf, mut out) = (vec![0; 8192], vec![0; 32768]);
         let mut attributes = Attributes::new(&mut buf);
         attributes.own("artifact_name", "a").unwrap();
-        let mut run = |names: usize| {
+        for script in 0..3 {
             attributes.begin_script();
-            for n in 0..names {
-                attributes.push(format!("k{names}-{n}=v\n").as_bytes());
+            for n in 0..50 {
+                attributes.push(format!("k{script}-{n}=v\nartifact_name=lie\nk{script}-{n}=w\n").as_bytes());
             }
-            attributes.end_script(true)
-        };
-        assert_eq!(run(limits::ATTRIBUTES), Err(ScriptRefused::TooMany));
-        assert_eq!(run(limits::ATTRIBUTES - 1), Ok(0));
-        assert_eq!(run(1), Err(ScriptRefused::TooMany));
-        let body = attributes.write(&mut out).unwrap();
+            assert_eq!(attributes.end_script(true), Ok(0));
+        }
+        let (body, not_sent) = attributes.write(&mut out).unwrap();
+        assert_eq!(not_sent, NotSent { names: 51, or_more: false });
+        assert_eq!(body.matches("\"name\"").count(), 100);
         assert!(
-            body.starts_with(r#"[{"name":"artifact_name","value":"a"},{"name":"k255-0","value":"v"}"#),
-            "{body}"
+            body.starts_with(r#"[{"name":"artifact_name","value":"a"},{"name":"k0-0","value":["v","w"]}"#)
         );
-        assert_eq!(body.matches("\"name\"").count(), limits::ATTRIBUTES);
+        assert!(body.contains("k1-48") && !body.contains("k1-49") && !body.contains("k2-"), "{body}");
+    }
+
+    #[test]
+    fn a_name_that_is_left_out_counts_once_and_many_are_more_than_were_counted() {
+        let mut buf = vec![0; 32768];
+        for (names, expected) in [(255, (255, false)), (256, (256, true)), (2000, (256, true))] {
+            let mut attributes = Attributes::new(&mut buf);
+            for _ in 0..2 {
+                attributes.begin_script();
+                for n in 0..100 + names {
+                    attributes.push(format!("{n}=\n").as_bytes());
+                }
+                attributes.end_script(true).unwrap();
+            }
+            let (_, NotSent { names, or_more }) = attributes.write(&mut [0; 4096]).unwrap();
+            assert_eq!((names, or_more), expected);
+        }
+    }
+
+    #[test]
+    fn r26_what_the_body_has_no_room_for_is_left_out_and_the_rest_is_sent() {
+        let mut buf = [0; 256];
+        let mut out = [0; 75];
+        let mut attributes = Attributes::new(&mut buf);
+        attributes.own("z", "1").unwrap();
+        attributes.begin_script();
+        attributes.push(b"long=0123456789012345678901234567890123456789\nb=\x01\nc=3\nd=4\n");
+        attributes.end_script(true).unwrap();
+        let (body, not_sent) = attributes.write(&mut out).unwrap();
+        assert_eq!(body, r#"[{"name":"b","value":"\u0001"},{"name":"z","value":"1"}]"#);
+        assert_eq!(not_sent.names, 3);
+        assert_eq!(Attributes::new(&mut []).write(&mut [0]), Err(Overflow { limit: 1 }));
+    }
+
+    /// The work is bounded by the length of what scripts print, whatever is in it.
+    #[test]
+    fn a_walk_over_the_output_for_each_name_that_is_sent_is_the_most() {
+        let mut buf = vec![0; 64 * 1024];
+        let mut attributes = Attributes::new(&mut buf);
+        for _ in 0..2 {
+            attributes.begin_script();
+            for n in 0..5000 {
+                attributes.push(format!("{:x}=\n", n % 4096).as_bytes());
+            }
+            attributes.end_script(true).unwrap();
+        }
+        let mut out = vec![0; 64 * 1024];
+        let (looked, _) = crate::json::counter::bytes_of(|| attributes.write(&mut out).unwrap());
+        assert!((64 * 1024..100 * 4 * 64 * 1024).contains(&looked), "{looked}");
     }
 
     #[test]

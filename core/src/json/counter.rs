@@ -1,7 +1,7 @@
 //! Counts the bytes that are looked at, in tests of this crate only: they hold the work against the length of the text.
 
 #[cfg(not(test))]
-pub(super) const fn looked(_: usize) {}
+pub(crate) const fn looked(_: usize) {}
 
 #[cfg(test)]
 std::thread_local! {
@@ -9,7 +9,7 @@ std::thread_local! {
 }
 
 #[cfg(test)]
-pub(super) fn looked(bytes: usize) {
+pub(crate) fn looked(bytes: usize) {
     LOOKED.with(|looked| looked.set(looked.get() + bytes));
 }
 

@@ -291,7 +291,7 @@ impl Server {
         let Some(attributes) = body.as_array() else {
             return Err(self.refuse(400, "inventory is no list"));
         };
-        if attributes.len() >= 500 {
+        if attributes.len() > 100 {
             return Err(self.refuse(400, "too many attributes"));
         }
         let mut inventory = BTreeMap::new();
@@ -299,7 +299,7 @@ impl Server {
             let attribute = self.members(attribute, "attribute", &["name", "value"], &["description"])?;
             let name = attribute.get("name").and_then(Value::as_str).unwrap_or("");
             let value = attribute.get("value").unwrap_or(&Value::Null);
-            if name.is_empty() || name.chars().count() > 1024 {
+            if name.is_empty() || name.len() > 1024 {
                 return Err(self.refuse(400, "name of an attribute"));
             }
             if matches!(value, Value::Null | Value::Bool(_) | Value::Object(_)) {

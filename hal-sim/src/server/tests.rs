@@ -199,10 +199,14 @@ fn inventories_are_strings_and_lists() {
     for bad in ["true", "null", "{}"] {
         assert_eq!(send(&format!(r#"[{version},{{"name":"a","value":{bad}}}]"#)), 400);
     }
+    for (count, status) in [(99, 200), (100, 400)] {
+        let many: String = (0..count).map(|i| format!(",{{\"name\":\"{i}\",\"value\":\"1\"}}")).collect();
+        assert_eq!(send(&format!("[{version}{many}]")), status);
+    }
     assert_eq!(send("[]"), 200);
     client.assert_violated("without mender_client_version");
     let device = client.server.devices.values().next().unwrap();
-    assert_eq!((device.inventories, device.inventory.len()), (2, 0));
+    assert_eq!((device.inventories, device.inventory.len()), (3, 0));
 }
 
 #[test]

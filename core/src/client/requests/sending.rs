@@ -35,10 +35,13 @@ impl<P: Platform> Client<'_, P> {
         let provides = Value::parse(provides.unwrap_or(b"{}"))
             .map_err(|error| requests.note(log, format_args!("what is installed: {error}")))?;
         let mut attributes = Attributes::new(record);
-        let mut own = attributes.own("mender_client_version", hal.agent.version());
+        // In the order in which they are kept, should there be too many.
+        let name = deployments::artifact_name(provides);
+        let mut own = name.map_or(Ok(()), |name| attributes.own("artifact_name", name));
         if let Some(device_type) = device_type {
             own = own.and_then(|()| attributes.own("device_type", device_type));
         }
+        own = own.and_then(|()| attributes.own("mender_client_version", hal.agent.version()));
         own = own.and_then(|()| attributes.own_provides(provides));
         own.map_err(|error| requests.note(log, format_args!("inventory: {error}")))?;
         let mut index: usize = 0;
@@ -58,11 +61,14 @@ impl<P: Platform> Client<'_, P> {
             index = index.saturating_add(1);
         }
         match attributes.write(out) {
-            Ok(body) => {
+            Ok((body, not_sent)) => {
+                if not_sent.names > 0 {
+                    log.log(Level::Warning, format_args!("{not_sent}"));
+                }
                 requests.body = body.len();
                 Ok(requests.accepted.is(body))
             }
-            Err(error) => Err(requests.note(log, format_args!("{error}"))),
+            Err(error) => Err(requests.note(log, format_args!("inventory: {error}"))),
         }
     }
 
