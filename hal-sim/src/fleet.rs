@@ -250,7 +250,7 @@ impl Fleet<'_> {
         member.tell_time(now);
         let (Some(process), Some(map)) = (&mut member.process, self.map) else { return Ok(()) };
         let renew = process.client.set_control_map(map.as_bytes());
-        let renew = renew.map_err(|error| error.as_str().to_owned())?;
+        let renew = renew.map_err(|error| error.to_string())?;
         member.renew = Some(Duration::from_millis(now.as_millis() + renew * 1000));
         Ok(())
     }

@@ -231,7 +231,7 @@ impl Setup {
             ["map", said @ ..] => {
                 let map = map(said, None)?;
                 let set = self.client()?.client.set_control_map(map.as_bytes());
-                set.map(drop).map_err(|error| error.as_str().to_owned())
+                set.map(drop).map_err(|error| error.to_string())
             }
             ["server-map", said @ ..] => {
                 let map = if *said == ["aborted"] { None } else { Some(map(said, Some(DEPLOYMENT))?) };
@@ -260,7 +260,7 @@ impl Setup {
                     None => Lifetime::Unlimited,
                 };
                 let ordered = self.client()?.client.order(OPERATOR, &points, order, lifetime);
-                ordered.map_err(|error| error.as_str().to_owned())
+                ordered.map_err(|error| error.to_string())
             }
             ["approve"] => self.client()?.client.approve().map(drop).ok_or("no update waits".into()),
             ["spoil", "maps"] => {

@@ -8,9 +8,7 @@ use std::time::Duration as StdDuration;
 use thimble_core::client::Client;
 use thimble_core::deployment::{Point, Verdict};
 use thimble_core::json::Value;
-use thimble_core::limits;
 use thimble_core::state::State;
-use thimble_core::text::Text;
 use thimble_core::time::Instant;
 use thimble_hal_linux::platform::Linux;
 use thimble_hal_linux::wait::PollSet;
@@ -93,7 +91,7 @@ impl Watch {
             state: name(state),
             doing: doing(client),
             no_updates: client.no_updates().map(|newer| newer.to_string()),
-            waiting: client.waiting(),
+            waiting: client.waiting().map(|(point, why)| (point, why.to_string())),
             deployment: current.map(|deployment| deployment.id.as_str()),
             artifact: current.and_then(|_| text(client.offered_artifact())),
             reason: current.and_then(|deployment| text(&deployment.reason)),
@@ -141,7 +139,7 @@ pub(crate) struct Facts<'a> {
     /// Why the server is not asked for deployments.
     pub(crate) no_updates: Option<String>,
     /// The point an update waits before, and what holds it there.
-    pub(crate) waiting: Option<(Point, Text<{ limits::REASON }>)>,
+    pub(crate) waiting: Option<(Point, String)>,
     pub(crate) deployment: Option<&'a str>,
     /// The artifact of the deployment; not known any more after a restart.
     pub(crate) artifact: Option<&'a str>,

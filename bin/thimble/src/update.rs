@@ -5,7 +5,7 @@ use thimble_core::http::Target;
 use thimble_core::machine::{Refusal, Report, Run};
 use thimble_core::state::{Phase, State, Verb};
 use thimble_hal_linux::platform::{Linux, Memory};
-use thimble_hal_linux::storage::Access;
+use thimble_hal_linux::storage::{Access, StorageError};
 
 use crate::args::{Invocation, VerbName};
 use crate::bootstrap;
@@ -84,7 +84,7 @@ fn target(invocation: &Invocation) -> Result<Option<Target<'_>>, Failure> {
     Ok(Some(if is_url { Target::Url(text) } else { Target::File(text) }))
 }
 
-fn refused(invocation: &Invocation, error: StartError) -> Failure {
+fn refused(invocation: &Invocation, error: StartError<StorageError>) -> Failure {
     match error {
         StartError::Refused(Refusal::NoUpdate) => Failure::with_status(NO_UPDATE, error),
         StartError::Refused(Refusal::WrongState(_)) => {

@@ -3,31 +3,96 @@
 use core::fmt;
 
 use super::Client;
-use crate::control::{Full, Holder, Id, Lifetime, Map, Order, Points};
+use super::reason::{Noted, note};
+use crate::checkpoint::Newer;
+use crate::control::{Full, Holder, Id, Lifetime, Map, MapError, Order, OrderError, Points};
 use crate::deployment::Point;
-use crate::hal::{Clock, Level, Log, Platform, Policy};
+use crate::hal::{Clock, Hal, Level, Log, Platform, Policy};
 use crate::limits;
 use crate::machine::{DoorNote, Event, Held};
-use crate::text::Text;
+use crate::text::floor_char_boundary;
 
 /// The name under which people at the device give their orders unless they choose another. Nobody else's words weigh
 /// more.
 pub const OPERATOR: Holder = Holder { id: 0x7468_696d_626c_4065_8000_6f70_6572_6174, priority: 10 };
 
-type Reason = Text<{ limits::REASON }>;
+/// Why an update control map is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MapNotTaken {
+    /// The maps on record are those of this newer version: a further one would be forgotten.
+    NoUpdates(Newer),
+    /// It is no map.
+    Map(MapError),
+    /// It is `null`, which stands for no map.
+    Null,
+    /// There is no room for it.
+    Full(Full),
+}
+
+impl fmt::Display for MapNotTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoUpdates(newer) => write!(f, "no updates: {newer}"),
+            Self::Map(error) => error.fmt(f),
+            Self::Null => f.write_str("null is no update control map"),
+            Self::Full(full) => full.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for MapNotTaken {}
+
+/// Why an order is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderNotTaken {
+    /// As [`MapNotTaken::NoUpdates`].
+    NoUpdates(Newer),
+    /// As the maps say.
+    Order(OrderError),
+}
+
+impl fmt::Display for OrderNotTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoUpdates(newer) => write!(f, "no updates: {newer}"),
+            Self::Order(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for OrderNotTaken {}
+
+/// What holds an update back, for people: one line of at most [`limits::REASON`] bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct WhyHeld<'a> {
+    held: Held,
+    /// What the policy says.
+    policy: &'a str,
+}
+
+impl fmt::Display for WhyHeld<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.held {
+            Held::Map(holder) => write!(f, "{} said pause", By(holder)),
+            Held::Policy => f.write_str(self.policy),
+            Held::Server => f.write_str(NO_ANSWER),
+        }
+    }
+}
 
 impl<P: Platform> Client<'_, P> {
     /// A program on the device sets an update control map, as JSON. Returns after how many seconds it should be
     /// renewed; the map is durable then, also after [`Self::terminate`], when nothing follows from it in this process.
     ///
     /// # Errors
-    /// Text for people; nothing was changed.
-    pub fn set_control_map(&mut self, json: &[u8]) -> Result<u64, Text<{ limits::REASON }>> {
-        self.keeps_maps()?;
+    /// [`MapNotTaken`]; nothing was changed.
+    pub fn set_control_map(&mut self, json: &[u8]) -> Result<u64, MapNotTaken> {
+        if let Some(newer) = self.no_updates() {
+            return Err(MapNotTaken::NoUpdates(newer));
+        }
         let now = self.hal.clock.now();
-        let map = Map::parse(json).map_err(|error| Text::cut(format_args!("{error}")))?;
-        let map = map.ok_or_else(|| Text::cut(format_args!("null is no update control map")))?;
-        let renew = self.machine.renewal(now, map).map_err(|error| Text::cut(format_args!("{error}")))?;
+        let map = Map::parse(json).map_err(MapNotTaken::Map)?.ok_or(MapNotTaken::Null)?;
+        let renew = self.machine.renewal(now, map).map_err(MapNotTaken::Full)?;
         self.tell(now, Event::LocalMap(map));
         Ok(renew.as_secs())
     }
@@ -36,20 +101,20 @@ impl<P: Platform> Client<'_, P> {
     /// is not; it counts while this process lives.
     ///
     /// # Errors
-    /// Text for people; nothing was changed.
+    /// [`OrderNotTaken`]; nothing was changed.
     pub fn order(
         &mut self,
         name: Holder,
         points: &[Point],
         order: Order,
         lifetime: Lifetime,
-    ) -> Result<(), Reason> {
-        self.keeps_maps()?;
+    ) -> Result<(), OrderNotTaken> {
+        if let Some(newer) = self.no_updates() {
+            return Err(OrderNotTaken::NoUpdates(newer));
+        }
         let now = self.hal.clock.now();
         let points = Points::of(points);
-        self.machine
-            .takes_order(now, name, points, order, lifetime)
-            .map_err(|error| Text::cut(format_args!("{error}")))?;
+        self.machine.takes_order(now, name, points, order, lifetime).map_err(OrderNotTaken::Order)?;
         self.tell(now, Event::Order { name, points, order, lifetime });
         Ok(())
     }
@@ -67,22 +132,21 @@ impl<P: Platform> Client<'_, P> {
         Some(point)
     }
 
-    /// The point the update waits before, and what holds it there, for people.
+    /// The point the update waits before, and what holds it there.
     #[must_use]
-    pub fn waiting(&self) -> Option<(Point, Reason)> {
+    pub fn waiting(&self) -> Option<(Point, WhyHeld<'_>)> {
         let (point, held) = self.machine.held()?;
-        Some((point, self.why_held(held)))
+        Some((point, why_held(held, self.hal.policy.reason())))
     }
 
     /// Logs what the last step did at a door.
     pub(super) fn note_doors(&mut self) {
-        let Some(note) = self.machine.door_note() else { return };
-        match note {
+        let Some(door_note) = self.machine.door_note() else { return };
+        match door_note {
             DoorNote::Waits(point, held) => {
-                let why = self.why_held(held);
-                self.hal
-                    .log
-                    .log(Level::Info, format_args!("the update waits before {}: {why}", point.name()));
+                let Hal { log, policy, .. } = &mut self.hal;
+                let why = why_held(held, policy.reason());
+                log.log(Level::Info, format_args!("the update waits before {}: {why}", point.name()));
             }
             DoorNote::Approved(point) => {
                 self.hal.log.log(Level::Info, format_args!("somebody let the update pass {}", point.name()));
@@ -91,27 +155,36 @@ impl<P: Platform> Client<'_, P> {
                 self.fail(format_args!("the server's update control map: {Full}"));
             }
             DoorNote::Fails(point, held) => {
-                let why: Reason = match held {
-                    Some(Held::Map(holder)) => Text::cut(format_args!("{} said fail", By(holder))),
-                    Some(Held::Server) => Text::cut(format_args!("{NO_ANSWER}")),
-                    Some(Held::Policy) => Text::cut(format_args!("{}", self.hal.policy.reason())),
-                    None => Text::cut(format_args!("the saved update control maps cannot be read")),
-                };
-                self.fail(format_args!("not allowed to go on before {}: {why}", point.name()));
+                let Hal { log, policy, .. } = &mut self.hal;
+                let why = WhyFailed { held, policy: policy.reason() };
+                let Noted { .. } = note(
+                    &mut self.reason,
+                    log,
+                    format_args!("not allowed to go on before {}: {why}", point.name()),
+                );
             }
         }
     }
+}
 
-    /// The maps on record are those of the newer version: a further one would be forgotten.
-    fn keeps_maps(&self) -> Result<(), Reason> {
-        self.no_updates().map_or(Ok(()), |newer| Err(Text::cut(format_args!("no updates: {newer}"))))
-    }
+fn why_held(held: Held, policy: &str) -> WhyHeld<'_> {
+    let (policy, _) = policy.split_at(floor_char_boundary(policy, limits::REASON));
+    WhyHeld { held, policy }
+}
 
-    fn why_held(&self, held: Held) -> Reason {
-        match held {
-            Held::Map(holder) => Text::cut(format_args!("{} said pause", By(holder))),
-            Held::Policy => Text::cut(format_args!("{}", self.hal.policy.reason())),
-            Held::Server => Text::cut(format_args!("{NO_ANSWER}")),
+/// Why an update fails at a door.
+struct WhyFailed<'a> {
+    held: Option<Held>,
+    policy: &'a str,
+}
+
+impl fmt::Display for WhyFailed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.held {
+            Some(Held::Map(holder)) => write!(f, "{} said fail", By(holder)),
+            Some(Held::Policy) => f.write_str(self.policy),
+            Some(Held::Server) => f.write_str(NO_ANSWER),
+            None => f.write_str("the saved update control maps cannot be read"),
         }
     }
 }

@@ -13,8 +13,9 @@ mod token;
 mod transfer;
 
 pub use buffers::{BufferError, Buffers};
-pub use control::OPERATOR;
+pub use control::{MapNotTaken, OPERATOR, OrderNotTaken, WhyHeld};
 pub use records::{LoadError, saved_checkpoint};
+pub use summary::SummaryLine;
 pub use transfer::DownloadProgress;
 
 use core::fmt;
@@ -25,7 +26,7 @@ use crate::checkpoint::{Newer, Unusable};
 use crate::config::{self, Config, ConfigError};
 use crate::control::{Map, Pool};
 use crate::deployment::{Mode, Verdict};
-use crate::hal::{Clock, Hal, Level, Log, Network, Platform, Policy, ScriptRunner, UpdateModule};
+use crate::hal::{Clock, ErrorType, Hal, Level, Log, Network, Platform, Policy, ScriptRunner, UpdateModule};
 use crate::http::Target;
 use crate::limits;
 use crate::machine::{
@@ -59,11 +60,11 @@ pub struct Start<'a> {
 
 /// Why a client did not start. Nothing was changed.
 #[derive(Clone, Debug)]
-pub enum StartError {
+pub enum StartError<E> {
     /// The verb cannot be carried out now.
     Refused(Refusal),
-    /// The records cannot be read; text for people.
-    Records(Text<{ limits::REASON }>),
+    /// The records cannot be read: the error of the store.
+    Records(E),
     /// A newer version has left what this one must not touch. Never for [`Run::Daemon`].
     Newer(Newer),
     /// The name of the artifact is longer than [`limits::URL`].
@@ -76,7 +77,7 @@ pub enum StartError {
     Buffer(BufferError),
 }
 
-impl fmt::Display for StartError {
+impl<E: fmt::Display> fmt::Display for StartError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(Refusal::NoUpdate) => f.write_str("no update in progress"),
@@ -95,7 +96,7 @@ impl fmt::Display for StartError {
             Self::Refused(Refusal::WrongState(tag)) => {
                 write!(f, "not possible at this point of the update ({tag:?}): try 'resume'")
             }
-            Self::Records(reason) => f.write_str(reason.as_str()),
+            Self::Records(error) => error.fmt(f),
             Self::Newer(newer) => newer.fmt(f),
             Self::SourceTooLong => write!(f, "the name of the artifact is longer than {} bytes", limits::URL),
             Self::TooManyServers => write!(f, "more than {} servers", limits::SERVERS),
@@ -171,7 +172,11 @@ impl<'b, P: Platform> Client<'b, P> {
     ///
     /// # Errors
     /// [`StartError`]; nothing was changed.
-    pub fn start(mut hal: Hal<P>, buffers: Buffers<'b>, start: Start<'_>) -> Result<Self, StartError> {
+    pub fn start(
+        mut hal: Hal<P>,
+        buffers: Buffers<'b>,
+        start: Start<'_>,
+    ) -> Result<Self, StartError<<P::Storage as ErrorType>::Error>> {
         start.config.check().map_err(StartError::Config)?;
         buffers.check(&hal.decompress).map_err(StartError::Buffer)?;
         let now = hal.clock.now();
@@ -196,7 +201,7 @@ impl<'b, P: Platform> Client<'b, P> {
                 None
             }
             Err(LoadError::Unusable(Unusable::Newer(newer))) => return Err(StartError::Newer(newer)),
-            Err(LoadError::Storage(reason)) => return Err(StartError::Records(reason)),
+            Err(LoadError::Storage(error)) => return Err(StartError::Records(error)),
         };
         if run == Run::Daemon && saved.as_ref().is_some_and(|saved| saved.mode == Mode::Standalone) {
             hal.log.log(
@@ -319,7 +324,7 @@ impl<'b, P: Platform> Client<'b, P> {
 
     /// What the update went through, in one line.
     #[must_use]
-    pub fn summary(&self) -> Text<{ limits::REASON }> {
+    pub fn summary(&self) -> SummaryLine<'_> {
         self.summary.line(self.machine.verdict(), self.reason.as_str())
     }
 
@@ -423,14 +428,18 @@ impl<'b, P: Platform> Client<'b, P> {
         if !self.reason.is_empty() || self.machine.verdict() == Verdict::Good {
             return;
         }
-        let why: Text<{ limits::REASON }> = Text::cut(format_args!("{}", self.requests.trouble()));
+        let Self { requests, reason, hal, .. } = self;
+        let why = requests.trouble();
         let is_door = matches!(state, State::InstallDoor | State::RebootDoor | State::CommitDoor);
+        let mut fail = |why: fmt::Arguments<'_>| {
+            let Noted { .. } = note(reason, &mut hal.log, why);
+        };
         if outcome == Outcome::Aborted {
-            self.fail(format_args!("the server aborted the deployment"));
+            fail(format_args!("the server aborted the deployment"));
         } else if state == State::ReportCommit {
-            self.fail(format_args!("the server could not be asked before the commit: {why}"));
+            fail(format_args!("the server could not be asked before the commit: {why}"));
         } else if is_door && !why.is_empty() {
-            self.fail(format_args!("the update control map could not be had anew: {why}"));
+            fail(format_args!("the update control map could not be had anew: {why}"));
         }
     }
 
@@ -515,13 +524,10 @@ impl<'b, P: Platform> Client<'b, P> {
     fn out_of_time(&mut self) {
         let (script, module) = (self.config.state_script_timeout, self.config.module_timeout);
         match self.work {
-            Work::Script => {
-                let name = self.script();
-                self.fail(format_args!(
-                    "{name} did not end within {} s (StateScriptTimeoutSeconds)",
-                    script.as_secs()
-                ))
-            }
+            Work::Script => self.fail_script(format_args!(
+                "did not end within {} s (StateScriptTimeoutSeconds)",
+                script.as_secs()
+            )),
             Work::Module(call) => self.fail(format_args!(
                 "the update module did not end {call} within {} s (ModuleTimeoutSeconds)",
                 module.as_secs()

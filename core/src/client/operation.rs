@@ -1,14 +1,16 @@
 //! Beginning operations, and polling those that take time.
 
+use core::fmt;
 use core::task::Poll;
 
 use super::Client;
+use super::reason::{Noted, note};
 use crate::deployment::Call;
-use crate::hal::{Exit, Level, Log, Permit, Platform, Policy, ScriptRunner, System, UpdateModule};
+use crate::hal::{Exit, Hal, Level, Log, Permit, Platform, Policy, ScriptRunner, System, UpdateModule};
 use crate::machine::Op;
-use crate::script::RETRY_LATER;
-use crate::state::Outcome;
-use crate::text::{Shown, Text};
+use crate::script::{RETRY_LATER, Transition};
+use crate::state::{Outcome, transition};
+use crate::text::Shown;
 use crate::time::Instant;
 
 /// What is running.
@@ -90,8 +92,10 @@ impl<P: Platform> Client<'_, P> {
             Op::End => {
                 // An offer that was dropped before anything was done has nothing to tell.
                 if self.machine.checkpoint().stores > 0 {
-                    let (deployment, summary) = (self.machine.deployment(), self.summary());
-                    self.hal.log.log(Level::Info, format_args!("deployment {deployment}: {summary}"));
+                    let Self { hal, machine, summary, reason, .. } = self;
+                    let (deployment, summary) =
+                        (machine.deployment(), summary.line(machine.verdict(), reason.as_str()));
+                    hal.log.log(Level::Info, format_args!("deployment {deployment}: {summary}"));
                 }
                 self.hal.log.close_deployment();
                 Work::Done(Outcome::Success)
@@ -177,39 +181,37 @@ impl<P: Platform> Client<'_, P> {
         match exit {
             Exit::Code(0) => Outcome::Success,
             Exit::Code(RETRY_LATER) => {
-                let script = self.script();
-                self.hal.log.log(Level::Info, format_args!("{script} asks to be run again later"));
                 let (state, phase) = self.machine.place();
-                if let Some(transition) = crate::state::transition(state, phase) {
+                let transition = transition(state, phase);
+                let Hal { scripts, log, .. } = &mut self.hal;
+                let script = ScriptName { name: scripts.name(), transition };
+                log.log(Level::Info, format_args!("{script} asks to be run again later"));
+                if let Some(transition) = transition {
                     self.summary.script_waits(transition, now);
                 }
                 self.asked_later = true;
                 Outcome::Later(None)
             }
-            Exit::Code(_) | Exit::Signal(_) => {
-                let script = self.script();
-                self.fail(format_args!("{script} ended with {exit}"))
-            }
+            Exit::Code(_) | Exit::Signal(_) => self.fail_script(format_args!("ended with {exit}")),
         }
     }
 
-    /// The script last started, for messages.
-    pub(super) fn script(&self) -> Text<160> {
+    /// The script last started has failed.
+    pub(super) fn fail_script(&mut self, how: fmt::Arguments<'_>) -> Outcome {
         let (state, phase) = self.machine.place();
-        match (self.hal.scripts.name(), crate::state::transition(state, phase)) {
-            ("", Some(transition)) => Text::cut(format_args!("a state script of {transition}")),
-            ("", None) => Text::cut(format_args!("a state script")),
-            (name, _) => Text::cut(format_args!("state script {name}")),
-        }
+        let Hal { scripts, log, .. } = &mut self.hal;
+        let script = ScriptName { name: scripts.name(), transition: transition(state, phase) };
+        let Noted { .. } = note(&mut self.reason, log, format_args!("{script} {how}"));
+        Outcome::Failure
     }
 
     /// `op` comes next. Anything but the script that asked to be run later means that it asked too long.
     pub(super) fn check_retries(&mut self, op: Op) {
         let again = self.scripts_op == Some(op);
         if core::mem::take(&mut self.asked_later) && !again {
-            let (script, limit) = (self.script(), self.config.state_script_retry_timeout);
-            self.fail(format_args!(
-                "{script} still asked to be run later after {} s (StateScriptRetryTimeoutSeconds)",
+            let limit = self.config.state_script_retry_timeout;
+            self.fail_script(format_args!(
+                "still asked to be run later after {} s (StateScriptRetryTimeoutSeconds)",
                 limit.as_secs()
             ));
         }
@@ -228,9 +230,14 @@ impl<P: Platform> Client<'_, P> {
         match answer(call, self.hal.module.answer()) {
             Some(outcome) => outcome,
             None => {
-                let shown = Shown(self.hal.module.answer());
-                let reason: Text<200> = Text::cut(format_args!("{shown}"));
-                self.fail(format_args!("the update module's answer to {call} makes no sense: \"{reason}\""))
+                let Self { hal, reason, .. } = self;
+                let shown = Shown(hal.module.answer());
+                let Noted { .. } = note(
+                    reason,
+                    &mut hal.log,
+                    format_args!("the update module's answer to {call} makes no sense: \"{shown}\""),
+                );
+                Outcome::Failure
             }
         }
     }
@@ -249,6 +256,23 @@ impl<P: Platform> Client<'_, P> {
                 Poll::Ready(self.fail(format_args!("the reboot command ended with {exit}")))
             }
             Poll::Ready(Err(error)) => Poll::Ready(self.fail(format_args!("reboot: {error}"))),
+        }
+    }
+}
+
+/// A state script in a sentence.
+struct ScriptName<'a> {
+    /// Empty: its name is not known.
+    name: &'a str,
+    transition: Option<Transition>,
+}
+
+impl fmt::Display for ScriptName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.name, self.transition) {
+            ("", Some(transition)) => write!(f, "a state script of {transition}"),
+            ("", None) => f.write_str("a state script"),
+            (name, _) => write!(f, "state script {name}"),
         }
     }
 }

@@ -25,11 +25,11 @@ use crate::transfer::Accepted;
 
 /// Why the saved record cannot be used.
 #[derive(Clone, Debug)]
-pub enum LoadError {
+pub enum LoadError<E> {
     /// It was read, and is none.
     Unusable(Unusable),
-    /// It cannot be read; text for people.
-    Storage(Text<{ limits::REASON }>),
+    /// It cannot be read.
+    Storage(E),
 }
 
 /// Reads the record of the update in progress; `None`: there is none. `buf` needs room for the longest record.
@@ -39,14 +39,14 @@ pub enum LoadError {
 pub fn saved_checkpoint<S: Storage>(
     storage: &mut S,
     buf: &mut [u8],
-) -> Result<Option<Checkpoint>, LoadError> {
+) -> Result<Option<Checkpoint>, LoadError<S::Error>> {
     match storage.read(Key::Checkpoint, buf) {
         Ok(None) => Ok(None),
         Ok(Some(bytes)) => Checkpoint::decode(bytes).map(Some).map_err(LoadError::Unusable),
         Err(error) if error.kind() == Kind::Newer => {
             Err(LoadError::Unusable(Unusable::Newer(Newer::Storage)))
         }
-        Err(error) => Err(LoadError::Storage(Text::cut(format_args!("{error}")))),
+        Err(error) => Err(LoadError::Storage(error)),
     }
 }
 
@@ -57,16 +57,20 @@ pub(super) fn load_maps<P: Platform>(
     now: Instant,
     config: &Config,
 ) -> Option<Pool> {
-    let maps: Result<Pool, Text<{ limits::REASON }>> = match hal.storage.read(Key::ControlMaps, buf) {
-        Ok(None) => return Some(Pool::new()),
-        Ok(Some(record)) => Pool::load(record, now, config.update_control_map_boot_expiration)
-            .map_err(|error| Text::cut(format_args!("{error}"))),
-        Err(error) => Err(Text::cut(format_args!("saved update control maps: {error}"))),
+    let Hal { storage, log, .. } = hal;
+    let mut lost = |why: fmt::Arguments<'_>| {
+        log.log(Level::Error, format_args!("{why}: an update in progress fails at its next door"));
     };
-    maps.map_err(|reason| {
-        hal.log.log(Level::Error, format_args!("{reason}: an update in progress fails at its next door"));
-    })
-    .ok()
+    match storage.read(Key::ControlMaps, buf) {
+        Ok(None) => Some(Pool::new()),
+        Ok(Some(record)) => Pool::load(record, now, config.update_control_map_boot_expiration)
+            .map_err(|error| lost(format_args!("{error}")))
+            .ok(),
+        Err(error) => {
+            lost(format_args!("saved update control maps: {error}"));
+            None
+        }
+    }
 }
 
 /// What an earlier process knew of the deployment whose download goes on.

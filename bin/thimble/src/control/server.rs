@@ -220,7 +220,7 @@ fn shown(client: &Client<'_, Linux>, now: Instant, policies: &str) -> String {
         None => out.push_str("null"),
         Some((point, why)) => {
             let _ = write!(out, "{{\"at\":\"{}\",\"why\":\"", point.word());
-            let _ = Escape(&mut out).write_str(&one_line(why.as_str()));
+            let _ = Escape(&mut out).write_str(&one_line(&why.to_string()));
             out.push_str("\"}");
         }
     }

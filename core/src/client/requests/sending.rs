@@ -143,9 +143,9 @@ impl<P: Platform> Client<'_, P> {
     /// The body of a status report, in the front of `out`.
     fn write_status(&mut self, status: Status) -> Result<(), Trouble> {
         let is_final = matches!(status, Status::Success | Status::Failure);
-        let substate = match self.waiting() {
-            _ if is_final => self.summary(),
-            Some((_, why)) => why,
+        let substate: Text<{ limits::REASON }> = match self.waiting() {
+            _ if is_final => Text::cut(format_args!("{}", self.summary())),
+            Some((_, why)) => Text::cut(format_args!("{why}")),
             None => Text::new(),
         };
         match deployments::status(status, substate.as_str(), self.out) {
