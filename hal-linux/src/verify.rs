@@ -15,6 +15,7 @@ use thimble_core::hal::{self, Kind, Verifier};
 
 use crate::der::{self, INTEGER, OID, Reader, SEQUENCE};
 use crate::fsat::kind_of;
+use crate::trust::{Untrusted, check_file};
 
 /// Longest manifest that is verified, in bytes (ARTIFACT-51). Ed25519 signs the bytes themselves, so they are
 /// kept.
@@ -48,6 +49,8 @@ enum PublicKey {
 #[expect(missing_docs, reason = "`Display` says it")]
 pub enum VerifyKeyError {
     Io(PathBuf, io::Error),
+    /// Others than root and the client's user may change it or put another file in its place.
+    Untrusted(Untrusted),
     NoKey(PathBuf),
     SeveralKeys(PathBuf),
     Damaged(PathBuf),
@@ -101,10 +104,14 @@ impl Verifier for KeyVerifier {
 impl PublicKey {
     fn load(path: &Path) -> Result<Self, VerifyKeyError> {
         let failed = |error| VerifyKeyError::Io(path.to_owned(), error);
+        check_file(path).map_err(|untrusted| match untrusted {
+            Untrusted::Io(_, error) => failed(error),
+            Untrusted::NotRegular(_)
+            | Untrusted::NotExecutable(_)
+            | Untrusted::Owner(..)
+            | Untrusted::Writable(..) => VerifyKeyError::Untrusted(untrusted),
+        })?;
         let file = File::open(path).map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
-            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
-        }
         let mut text = Vec::new();
         file.take(KEY_FILE).read_to_end(&mut text).map_err(failed)?;
         let sections = pem::parse_many(&text).map_err(|_| VerifyKeyError::Damaged(path.to_owned()))?;
@@ -193,6 +200,7 @@ impl fmt::Display for VerifyKeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(path, error) => write!(f, "verify key {}: {error}", path.display()),
+            Self::Untrusted(untrusted) => write!(f, "verify key refused: {untrusted}"),
             Self::NoKey(path) => {
                 write!(f, "verify key {}: no public key in PEM form (`PUBLIC KEY`)", path.display())
             }
@@ -234,6 +242,7 @@ impl hal::Error for VerifyKeyError {
     fn kind(&self) -> Kind {
         match self {
             Self::Io(_, error) => kind_of(error),
+            Self::Untrusted(untrusted) => untrusted.kind(),
             Self::NoKey(_) | Self::Damaged(_) => Kind::Corrupt,
             Self::SeveralKeys(_)
             | Self::PrivateKey(_)
@@ -428,6 +437,25 @@ mod tests {
         }
         assert!(KeyVerifier::load(&[good.clone(), lab.path("empty")]).is_err(), "beside a good one");
         KeyVerifier::load(&[good]).unwrap();
+    }
+
+    #[test]
+    fn a_key_that_others_may_change_is_refused_with_the_command_that_mends_it() {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let lab = lab();
+        let key = lab.key("good", EC);
+        for (mode, group, good) in
+            [(0o644, 0, true), (0o664, 0, true), (0o664, 1234, false), (0o646, 0, false), (0o666, 0, false)]
+        {
+            chown(&key, None, Some(group)).unwrap();
+            fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+            if good {
+                KeyVerifier::load(&[key.clone()]).unwrap();
+            } else {
+                let text = refusal(&lab, "good.pub").to_string();
+                assert!(text.contains(&format!("run `chmod go-w {}`", key.display())), "{text}");
+            }
+        }
     }
 
     #[test]

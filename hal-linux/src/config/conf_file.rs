@@ -19,6 +19,7 @@ use crate::network::check_url;
 use crate::paths::Word;
 use crate::policy::{Inhibitor, Window};
 use crate::secret::Secret;
+use crate::trust::{Untrusted, check_file};
 
 /// The keys that the files read so far have set.
 #[derive(Default)]
@@ -122,11 +123,21 @@ const GROUPS: [&str; 5] = ["HttpsClient", "Security", "DBus", "Connectivity", "U
 impl Keys {
     /// Reads a file; its keys replace those set so far. Returns a warning if the file exposes a secret.
     pub(super) fn read(&mut self, source: Source<'_>) -> Result<Option<String>, ConfigFault> {
-        let file = match File::open(source.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !source.required => return Ok(None),
-            Err(error) => return Err(ConfigFault::Read(error)),
-        };
+        // Who may write here can switch verification off, and send the device to another server.
+        match check_file(source.path) {
+            Ok(()) => {}
+            Err(Untrusted::Io(_, error)) if error.kind() == io::ErrorKind::NotFound && !source.required => {
+                return Ok(None);
+            }
+            Err(Untrusted::Io(_, error)) => return Err(ConfigFault::Read(error)),
+            Err(
+                untrusted @ (Untrusted::NotRegular(_)
+                | Untrusted::NotExecutable(_)
+                | Untrusted::Owner(..)
+                | Untrusted::Writable(..)),
+            ) => return Err(ConfigFault::Untrusted(untrusted)),
+        }
+        let file = File::open(source.path).map_err(ConfigFault::Read)?;
         let mode = file.metadata().map_err(ConfigFault::Read)?.mode();
         let mut text = Zeroizing::new(Vec::new());
         file.take(FILE_MAX + 1).read_to_end(&mut text).map_err(ConfigFault::Read)?;

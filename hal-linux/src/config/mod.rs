@@ -25,6 +25,7 @@ use crate::fsat::kind_of;
 use crate::network::UrlFault;
 use crate::policy;
 use crate::secret::Secret;
+use crate::trust::Untrusted;
 
 /// Longest configuration file in bytes: a thousand times a usual one.
 pub const FILE_MAX: u64 = 1024 * 1024;
@@ -137,6 +138,8 @@ pub struct ConfigError {
 pub enum ConfigFault {
     /// It cannot be read.
     Read(io::Error),
+    /// Others than root and the client's user may change it or put another file in its place.
+    Untrusted(Untrusted),
     /// It is longer than [`FILE_MAX`].
     TooLong,
     /// It is not JSON.
@@ -286,8 +289,19 @@ impl fmt::Display for UnusableServer {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "configuration file {}: ", self.path.display())?;
         match &self.fault {
+            // The reason names the file, or the directory above it that is meant.
+            ConfigFault::Untrusted(_) => f.write_str("configuration refused: ")?,
+            ConfigFault::Read(_)
+            | ConfigFault::TooLong
+            | ConfigFault::Json(_)
+            | ConfigFault::NoObject
+            | ConfigFault::Value { .. }
+            | ConfigFault::Conflict(..)
+            | ConfigFault::Needs(..) => write!(f, "configuration file {}: ", self.path.display())?,
+        }
+        match &self.fault {
+            ConfigFault::Untrusted(untrusted) => untrusted.fmt(f),
             ConfigFault::Read(error) => write!(f, "cannot be read: {error}"),
             ConfigFault::TooLong => write!(f, "longer than {FILE_MAX} bytes"),
             ConfigFault::Json(error) => write!(f, "{error}"),
@@ -310,6 +324,7 @@ impl hal::Error for ConfigError {
     fn kind(&self) -> Kind {
         match &self.fault {
             ConfigFault::Read(error) => kind_of(error),
+            ConfigFault::Untrusted(untrusted) => untrusted.kind(),
             ConfigFault::TooLong => Kind::TooLarge,
             ConfigFault::Json(_) | ConfigFault::NoObject | ConfigFault::Value { .. } => Kind::Corrupt,
             ConfigFault::Conflict(..) | ConfigFault::Needs(..) => Kind::Refused,

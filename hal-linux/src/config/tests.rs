@@ -436,3 +436,35 @@ fn an_openssl_engine_is_named_as_not_used() {
         assert!(load_both(None, Some(&only(key, "\"\""))).unwrap().1.is_empty());
     }
 }
+
+#[test]
+fn a_file_that_others_may_change_is_refused_with_the_command_that_mends_it() {
+    let lab = tempfile::tempdir().unwrap();
+    let path = lab.path().join("mender.conf");
+    fs::write(&path, r#"{"SkipVerify":true}"#).unwrap();
+    let load = || {
+        let nowhere = Source { path: Path::new("/nowhere"), required: false };
+        MenderConf::load(nowhere, Source { path: &path, required: true })
+    };
+    for (place, mode, group, good) in [
+        (&*path, 0o644, 0, true),
+        (&path, 0o664, 0, true),
+        (&path, 0o664, 1234, false),
+        (&path, 0o646, 0, false),
+        (lab.path(), 0o777, 0, false),
+        (lab.path(), 0o755, 1234, true),
+    ] {
+        std::os::unix::fs::chown(place, None, Some(group)).unwrap();
+        fs::set_permissions(place, fs::Permissions::from_mode(mode)).unwrap();
+        let text = load().err().map(|error| error.to_string());
+        assert_eq!(text.is_none(), good, "{mode:o} {group}: {text:?}");
+        if let Some(text) = text {
+            let command = format!("run `chmod go-w {}`", place.display());
+            assert!(text.starts_with("configuration refused: /") && text.contains(&command), "{text}");
+        }
+        fs::set_permissions(place, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    std::os::unix::fs::chown(&path, Some(1234), None).unwrap();
+    let text = load().unwrap_err().to_string();
+    assert!(text.contains("belongs to user 1234") && text.contains("chown root /"), "{text}");
+}
