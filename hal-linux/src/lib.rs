@@ -42,5 +42,12 @@ pub fn return_large_buffers() {
     sys::return_large_buffers();
 }
 
+/// Whether the process ignores a signal. To be asked before anything is done about that signal: `nohup` has SIGHUP
+/// ignored by what it starts.
+#[must_use]
+pub fn ignores_signal(signal: i32) -> bool {
+    sys::is_ignored(signal)
+}
+
 /// The one log, shared by everything that has something to say. The client is a single thread.
 pub type SharedLog = Rc<RefCell<dyn thimble_core::hal::Log>>;

@@ -37,6 +37,17 @@ fn set_cloexec(fd: RawFd) {
     unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
 }
 
+/// Whether the process ignores a signal, as it may have been told by whoever started it.
+pub(crate) fn is_ignored(signal: i32) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: with a null pointer for the new action nothing is changed; the old one is written to a live sigaction,
+    // for which all-zero is valid too.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// Weekday (0 is Sunday), hour and minute of a time in seconds since 1970, in the system's time zone as it is now.
 pub(crate) fn local_time(seconds: i64) -> Option<(u8, u8, u8)> {
     // SAFETY: takes nothing; reads the environment and the zone file into the C library's own state, under its

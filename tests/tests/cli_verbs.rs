@@ -434,24 +434,7 @@ fn a_signal_ends_the_children_and_resume_goes_on() {
             "echo $$ > \"$lab/pid.new\"; mv \"$lab/pid.new\" \"$lab/pid\"; exec sleep 1000",
         );
         let artifact = Package::new("new").build(&lab);
-        // Without `timeout` in between: the signal is for the client.
-        let child = std::process::Command::new(thimble_tests::lab::thimble())
-            .args(["install".as_ref(), artifact.as_os_str()])
-            .current_dir(lab.path(""))
-            .env("MENDER_CONF_DIR", lab.path("conf"))
-            .env("MENDER_DATA_DIR", lab.path("data"))
-            .env("MENDER_DATASTORE_DIR", lab.path("store"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        while !lab.path("pid").exists() {
-            std::thread::yield_now();
-        }
-        let kill =
-            std::process::Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status();
-        assert!(kill.expect("kill runs").success());
+        let child = install_and_signal(&lab, &artifact, "--default-signal", signal);
         Ran::of(child).failed("ended by a signal");
         let pid = fs::read_to_string(lab.path("pid")).expect("the module's pid");
         assert!(!std::path::Path::new("/proc").join(pid.trim()).exists(), "the module is gone");
@@ -459,6 +442,49 @@ fn a_signal_ends_the_children_and_resume_goes_on() {
         lab.run(["resume"]).failed("interrupted");
         assert_eq!(lab.take_journal(), "SupportsRollback ArtifactRollback ArtifactFailure Cleanup");
     }
+}
+
+#[test]
+fn a_hangup_is_ignored_when_the_client_was_started_to_ignore_it() {
+    let lab = Lab::new();
+    lab.on("ArtifactInstall", "echo > \"$lab/pid\"; while [ ! -e \"$lab/go\" ]; do sleep 0.02; done");
+    let artifact = Package::new("new").build(&lab);
+    // As `nohup` does.
+    let child = install_and_signal(&lab, &artifact, "--ignore-signal", "HUP");
+    lab.write("go", "");
+    Ran::of(child).status(0);
+    lab.run(["commit"]).status(0);
+}
+
+/// Starts an install, and sends it a signal when the module has begun. `option` of `env` says what is done about that
+/// signal when the client begins.
+fn install_and_signal(
+    lab: &Lab,
+    artifact: &std::path::Path,
+    option: &str,
+    signal: &str,
+) -> std::process::Child {
+    // Without `timeout` in between: the signal is for the client.
+    let child = std::process::Command::new("env")
+        .arg(format!("{option}={signal}"))
+        .arg(thimble_tests::lab::thimble())
+        .args(["install".as_ref(), artifact.as_os_str()])
+        .current_dir(lab.path(""))
+        .env("MENDER_CONF_DIR", lab.path("conf"))
+        .env("MENDER_DATA_DIR", lab.path("data"))
+        .env("MENDER_DATASTORE_DIR", lab.path("store"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    while !lab.path("pid").exists() {
+        std::thread::yield_now();
+    }
+    let kill =
+        std::process::Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status();
+    assert!(kill.expect("kill runs").success());
+    child
 }
 
 #[test]

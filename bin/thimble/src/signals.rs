@@ -8,6 +8,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::low_level::pipe::register;
+use thimble_hal_linux::ignores_signal;
 use thimble_hal_linux::wait::PollSet;
 
 /// To be called first: a write behind the limit of file sizes is an error like a full disk, not the end of the process.
@@ -17,7 +18,8 @@ pub(crate) fn survive_file_size_limit() -> io::Result<()> {
     flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
-/// Counts the signals SIGHUP, SIGINT, SIGQUIT and SIGTERM.
+/// Counts the signals SIGINT, SIGQUIT and SIGTERM, and SIGHUP unless it was ignored when the program began: then `nohup`
+/// or the like started it, and the end of a terminal is to change nothing.
 pub(crate) struct Signals {
     arrived: Arrived,
     count: usize,
@@ -25,7 +27,9 @@ pub(crate) struct Signals {
 
 impl Signals {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { arrived: Arrived::new(&[SIGHUP, SIGINT, SIGQUIT, SIGTERM])?, count: 0 })
+        let all = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+        let ours = if ignores_signal(SIGHUP) { &all[1..] } else { &all[..] };
+        Ok(Self { arrived: Arrived::new(ours)?, count: 0 })
     }
 
     /// How many have come so far.
