@@ -213,6 +213,8 @@ pub enum ScriptError {
     Name(String),
     /// The artifact has two scripts of one name.
     Twice(String),
+    /// The scripts of the artifact together are longer than this many bytes.
+    TooLarge(u64),
     /// A script inside the artifact is longer or shorter than it said.
     Size(String),
     /// A call came out of order: no script is open or running.
@@ -249,6 +251,13 @@ impl fmt::Display for ScriptError {
             }
             Self::Name(name) => write!(f, "\"{name}\" cannot be a state script of an artifact"),
             Self::Twice(name) => write!(f, "the artifact has two state scripts {name}"),
+            Self::TooLarge(most) => {
+                write!(
+                    f,
+                    "the state scripts of the artifact are longer than {} MiB together; use shorter ones",
+                    most >> 20
+                )
+            }
             Self::Size(name) => {
                 write!(f, "state script {name} does not have the length that the artifact announces")
             }
@@ -263,7 +272,7 @@ impl hal::Error for ScriptError {
         match self {
             Self::Version { .. } | Self::Name(_) | Self::Twice(_) => Kind::Refused,
             Self::Untrusted(untrusted) => untrusted.kind(),
-            Self::TooMany(_) => Kind::TooLarge,
+            Self::TooMany(_) | Self::TooLarge(_) => Kind::TooLarge,
             Self::Size(_) => Kind::Corrupt,
             Self::NothingOpen => Kind::Other,
             Self::Io { error, .. } => kind_of(error),

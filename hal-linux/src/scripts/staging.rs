@@ -22,6 +22,10 @@ pub(super) const PUBLISHED: &str = "scripts";
 /// Name of the directory in the datastore that scripts are staged in. No script is run from it.
 const STAGED: &str = "scripts.staging";
 
+/// Most bytes of all scripts of an artifact together. They are written before the digest of the header is compared, and
+/// compressed zeros must not wear the flash out.
+const MOST: u64 = 8 * 1024 * 1024;
+
 /// A staging directory. It is removed if it is dropped without [`Staging::publish`].
 #[derive(Debug)]
 pub(super) struct Staging {
@@ -30,6 +34,8 @@ pub(super) struct Staging {
     dir: OwnedFd,
     file: Option<Open>,
     count: u16,
+    /// Bytes of all scripts so far.
+    bytes: u64,
 }
 
 #[derive(Debug)]
@@ -45,7 +51,7 @@ impl Staging {
         let base = open_base(datastore).map_err(io_error("open", datastore))?;
         remove_all(&path).map_err(io_error("remove", &path))?;
         let dir = make_dir(&base, STAGED).map_err(io_error("create", &path))?;
-        Ok(Self { path, base, dir, file: None, count: 0 })
+        Ok(Self { path, base, dir, file: None, count: 0, bytes: 0 })
     }
 
     pub(super) fn begin(&mut self, name: &str, size: u64) -> Result<(), ScriptError> {
@@ -55,6 +61,10 @@ impl Staging {
         }
         if self.count >= limits::SCRIPTS {
             return Err(ScriptError::TooMany(self.path.clone()));
+        }
+        self.bytes = self.bytes.saturating_add(size);
+        if self.bytes > MOST {
+            return Err(ScriptError::TooLarge(MOST));
         }
         self.count += 1;
         let file = create_new(&self.dir, name, Mode::RWXU).map_err(|error| {

@@ -461,3 +461,17 @@ fn the_number_of_scripts_is_limited() {
     fs::set_permissions(&one_more, fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(lab.start(0).unwrap_err().kind(), Kind::TooLarge);
 }
+
+#[test]
+fn at_most_8_mib_of_scripts_are_written_before_the_header_is_verified() {
+    let mut lab = Lab::bare();
+    let script = vec![b'#'; 4 << 20];
+    lab.stage("ArtifactInstall_Enter_00", &script);
+    lab.stage("ArtifactInstall_Enter_01", &script);
+    let error = lab.scripts.stage("ArtifactInstall_Enter_02", 1).unwrap_err();
+    assert!(matches!(error, ScriptError::TooLarge(_)) && error.to_string().contains("8 MiB"), "{error}");
+    assert_eq!(lab.names("data/scripts.staging").len(), 2);
+    // The next artifact begins anew.
+    lab.scripts.discard().unwrap();
+    lab.stage("ArtifactInstall_Enter_00", &script);
+}
