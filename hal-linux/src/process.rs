@@ -1,7 +1,7 @@
 //! Child processes: state scripts, update modules, the reboot command.
 //!
 //! A child runs in a process group of its own, with `/dev/null` as standard input, none of our descriptors but its
-//! two pipes, and our environment (R-12). No call blocks: [`Process::poll`] does what can be done
+//! two pipes, our environment (R-12), and no protection from the kernel's search for memory. No call blocks: [`Process::poll`] does what can be done
 //! now, [`Process::wants`] and [`Process::deadline`] say when to call it again.
 //!
 //! ```text
@@ -19,6 +19,7 @@ mod group;
 pub(crate) mod leftover;
 mod lines;
 pub(crate) mod note;
+mod oom;
 
 pub use self::note::Note;
 
@@ -155,7 +156,11 @@ impl Process {
         if let Some(dir) = options.dir {
             command.current_dir(dir);
         }
-        let mut child = command.spawn().map_err(|error| explained(error, options.program))?;
+        let spawned = {
+            let _ordinary = oom::Ordinary::begin();
+            command.spawn()
+        };
+        let mut child = spawned.map_err(|error| explained(error, options.program))?;
         let pid = Pid::from_child(&child);
         if let Some(note) = options.note {
             note.runs(pid);

@@ -342,3 +342,30 @@ fn dropping_a_running_child_ends_its_group() {
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn a_child_does_not_inherit_protection_when_memory_runs_out() {
+    // The protection is the whole process's, so this runs in one of its own.
+    const NAME: &str = "process::tests::a_child_does_not_inherit_protection_when_memory_runs_out";
+    if std::env::var_os("PROTECTED_TEST").is_none() {
+        let test = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", NAME])
+            .env("PROTECTED_TEST", "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&test.stdout);
+        assert!(test.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    let own = || fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().to_owned();
+    for (score, expected) in [("-500", "0"), ("0", "0"), ("300", "300")] {
+        if fs::write("/proc/self/oom_score_adj", score).is_err() {
+            println!("left out: needs the right to protect itself");
+            continue;
+        }
+        let mut process = Lab::new().spawn("cat /proc/self/oom_score_adj");
+        let (_, lines) = finish_lines(&mut process, Stream::Stdout);
+        assert_eq!(lines, [expected], "{score}");
+        assert_eq!(own(), score);
+    }
+}
