@@ -15,8 +15,9 @@ pub const PAYLOAD_TYPE: usize = 64;
 /// Longest deployment id, in bytes: it goes into a URL and a file name (SERVER-22).
 pub const DEPLOYMENT_ID: usize = 64;
 
-/// Longest artifact URL, in bytes: signed links of object stores reach 2 KiB.
-pub const URL: usize = 4096;
+/// Longest artifact URL, in bytes: the longest request line that usual servers take. Signed links of object stores
+/// reach 2 KiB, with the token of a role in them 4 KiB and more.
+pub const URL: usize = 8192;
 
 /// Longest authentication token, in bytes: it goes into a header (SERVER-14).
 pub const TOKEN: usize = 8192;

@@ -2,12 +2,16 @@
 //! truth (the rules of the network in `docs/rules/hardening.md`). Faults that the client meets with a wait of a minute,
 //! and those that only a time limit ends, are in the tests that are ignored by default: `cargo test --test daemon_faults -- --ignored`.
 
-use std::sync::Mutex;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use thimble_hal_sim::listen::{Entry, Security, Wire};
 use thimble_hal_sim::server::{Endpoint, Fault};
-use thimble_tests::lab::Package;
+use thimble_tests::lab::{Package, has};
 use thimble_tests::managed::Managed;
 
 /// Devices at a time: each mostly waits.
@@ -124,7 +128,7 @@ fn strange_answers_are_good_at_the_download_and_the_final_report() {
 
 #[test]
 fn a_link_that_gives_something_else_fails_the_deployment() {
-    let statuses = [301, 400, 403, 404, 416, 500, 503].map(|status| S(Fault::Status(status)));
+    let statuses = [301, 400, 403, 404, 416, 501, 505].map(|status| S(Fault::Status(status)));
     let bodies = [&b""[..], b"garbage", &[0; 100_000]].map(|body| S(Fault::Body(body.to_vec())));
     let cases = statuses.into_iter().chain(bodies).collect();
     try_all(at(Endpoint::Artifact, cases), |managed, what| {
@@ -170,6 +174,45 @@ fn n18_the_token_never_goes_to_the_artifacts_host() {
 }
 
 #[test]
+fn r34_an_http_link_of_an_https_server_is_used_where_artifacts_are_verified() {
+    if !(has("openssl") && has("mender-artifact")) {
+        println!("left out: needs openssl and mender-artifact");
+        return;
+    }
+    let managed = Managed::new();
+    let run = |program: &str, args: &[&str]| {
+        let output = Command::new(program).args(args).current_dir(managed.lab.path("")).output();
+        let output = output.expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run("openssl", &["ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", "key"]);
+    run("openssl", &["ec", "-in", "key", "-pubout", "-out", "key.pem"]);
+    let unsigned = Package::new("release-2").build(&managed.lab);
+    run("mender-artifact", &["sign", unsigned.to_str().expect("text"), "-k", "key", "-o", "signed"]);
+    let artifact: Arc<[u8]> = fs::read(managed.lab.path("signed")).expect("the artifact").into();
+
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let links = format!("http://{}", listener.local_addr().expect("its address"));
+    managed.deploy_bytes("release-2", Arc::clone(&artifact));
+    managed.server.with(|server| server.links = links);
+    managed.configure(&format!(r#","ArtifactVerifyKey":"{}""#, managed.lab.path("key.pem").display()));
+    let host = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut request = Vec::new();
+        let mut byte = [0];
+        while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+            request.push(byte[0]);
+        }
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", artifact.len());
+        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&artifact)).expect("it is sent");
+        String::from_utf8(request).expect("text")
+    });
+    assert_eq!(managed.finish(), "success", "{}", managed.story());
+    let request = host.join().expect("one request");
+    assert!(request.starts_with("GET /") && !request.to_lowercase().contains("authorization"), "{request}");
+}
+
+#[test]
 fn n22_a_server_that_cannot_prove_itself_gets_nothing() {
     let managed = Managed::new();
     managed.lab.configure(&format!(r#"{{"ServerURL":"{}"}}"#, managed.server.url()));
@@ -192,7 +235,7 @@ fn r13_skip_verify_works_and_is_loud() {
 #[test]
 fn several_servers_are_tried_in_turn() {
     let managed = Managed::with(Security::Plain);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap();
     managed.lab.configure(&format!(
         r#"{{"Servers":[{{"ServerURL":"http://{nobody}"}},{{"ServerURL":"{}"}}],"UpdatePollIntervalSeconds":1}}"#,
         managed.server.url()
@@ -211,6 +254,7 @@ fn n5_n10_n11_a_broken_download_goes_on_where_it_broke() {
         cases.push(W(Wire::Reset(bytes)));
     }
     cases.push(S(Fault::Unreachable));
+    cases.extend([408, 425, 429, 500, 503].map(|status| S(Fault::Status(status))));
     try_all(at(Endpoint::Artifact, cases), |managed, what| {
         succeeds_slowly(managed, what);
         let journal = managed.server.journal();

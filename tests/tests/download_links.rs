@@ -102,10 +102,42 @@ fn another_deployment_or_none_ends_the_download() {
 }
 
 #[test]
-fn r6_the_first_answer_is_final() {
-    let (status, log, server) = run(|server| server.disturb(Endpoint::Artifact, 0, 1, Fault::Status(403)));
-    assert_eq!(status, "failure", "{log}");
-    assert_eq!(server.count(Endpoint::Artifact), 1, "{log}");
+fn r22_a_first_answer_that_asks_for_patience_gets_it_and_every_other_is_final() {
+    for (fault, wanted, asked) in [
+        (Fault::Status(403), "failure", 1),
+        (Fault::Status(404), "failure", 1),
+        (Fault::Status(501), "failure", 1),
+        (Fault::Status(503), "success", 2),
+        (Fault::Status(408), "success", 2),
+        (Fault::RetryAfter("300".into()), "success", 2),
+    ] {
+        let (status, log, server) = run(|server| server.disturb(Endpoint::Artifact, 0, 1, fault.clone()));
+        assert_eq!(status, wanted, "{fault:?}: {log}");
+        assert_eq!(server.count(Endpoint::Artifact), asked, "{fault:?}: {log}");
+        if wanted == "success" {
+            assert!(log.contains("to the request for the artifact; next attempt in"), "{log}");
+        }
+    }
+    let (status, log, server) = run(|server| server.disturb(Endpoint::Artifact, 0, 100, Fault::Status(503)));
+    assert_eq!((&*status, server.count(Endpoint::Artifact)), ("failure", 11), "{log}");
+    assert!(log.contains("answered 503") && log.contains("no attempts are left"), "{log}");
+}
+
+#[test]
+fn r34_an_http_link_of_an_https_server_is_used_where_artifacts_are_verified() {
+    for (link, wanted, reason) in [
+        ("https://server", "success", ""),
+        (
+            "http://server",
+            "failure",
+            "URL is http://, the server https://: set ArtifactVerifyKeys or use https",
+        ),
+    ] {
+        let (status, log, server) = run(|server| server.links = link.to_owned());
+        assert_eq!(status, wanted, "{log}");
+        assert!(log.contains(reason), "{log}");
+        assert_eq!(server.count(Endpoint::Artifact), u32::from(wanted == "success"), "{log}");
+    }
 }
 
 /// Power is lost once, when a part of the payload is stored.

@@ -115,9 +115,9 @@ pub struct Offer<'a, 'u> {
 }
 
 impl<'a, 'u> Offer<'a, 'u> {
-    /// Reads the body of a 200 answer to `next`. `server` is how the server itself is reached: a link from an `https`
-    /// server must be `https`. The link goes to the front of `uri_buf`; one that does not fit is too long.
-    pub fn parse(body: &'a [u8], server: Scheme, uri_buf: &'u mut [u8]) -> Result<Self, BadAnswer> {
+    /// Reads the body of a 200 answer to `next`. `least` is how secure the link has to be: with [`Scheme::Https`] it must
+    /// be `https`. The link goes to the front of `uri_buf`; one that does not fit is too long.
+    pub fn parse(body: &'a [u8], least: Scheme, uri_buf: &'u mut [u8]) -> Result<Self, BadAnswer> {
         let answer = Value::parse(body).map_err(BadAnswer::Json)?;
         let id = string(answer, "id")?;
         let artifact = object(field(answer, "artifact")?, "artifact")?;
@@ -131,7 +131,7 @@ impl<'a, 'u> Offer<'a, 'u> {
         let uri = string(source, "uri")?;
         Ok(Self {
             id: deployment_id(id)?,
-            uri: link(uri, server, uri_buf),
+            uri: link(uri, least, uri_buf),
             artifact_name: not_empty(name, "artifact_name")?,
             device_types,
             control_map: optional(answer, "update_control_map")?,
@@ -162,11 +162,11 @@ fn deployment_id(id: Str<'_>) -> Result<Text<{ limits::DEPLOYMENT_ID }>, BadAnsw
     }
 }
 
-fn link<'u>(uri: Str<'_>, server: Scheme, buf: &'u mut [u8]) -> Result<&'u str, UrlError> {
+fn link<'u>(uri: Str<'_>, least: Scheme, buf: &'u mut [u8]) -> Result<&'u str, UrlError> {
     let mut out = Out::new(buf);
     uri.chars().for_each(|c| out.raw(c.encode_utf8(&mut [0; 4])));
     let uri = out.finish().map_err(|Overflow { .. }| UrlError::TooLong)?;
-    match (check_url(uri)?, server) {
+    match (check_url(uri)?, least) {
         (Scheme::Http, Scheme::Https) => Err(UrlError::NotHttps),
         (Scheme::Http, Scheme::Http) | (Scheme::Https, Scheme::Http | Scheme::Https) => Ok(uri),
     }
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn n19_an_https_server_gives_https_links() {
+    fn n19_r34_a_link_is_as_secure_as_it_has_to_be() {
         assert_eq!(uri("http://h/x", Scheme::Https), Err(UrlError::NotHttps));
         assert_eq!(uri("http://h/x", Scheme::Http).unwrap(), "http://h/x");
         assert_eq!(uri("https://h/x", Scheme::Http).unwrap(), "https://h/x");

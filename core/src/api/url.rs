@@ -17,7 +17,7 @@ pub enum UrlError {
     TooLong,
     /// Neither `http://` nor `https://`.
     Scheme,
-    /// `http://` where the server itself is reached by `https://`.
+    /// `http://` where the server itself is reached by `https://`, and artifacts are not verified.
     NotHttps,
     /// A blank, a control character or anything beyond ASCII: it goes into a request line.
     Character,
@@ -32,7 +32,9 @@ impl fmt::Display for UrlError {
         match self {
             Self::TooLong => write!(f, "URL longer than {} bytes", limits::URL),
             Self::Scheme => f.write_str("URL is neither http:// nor https://"),
-            Self::NotHttps => f.write_str("URL must be https:// as the server's own is"),
+            Self::NotHttps => {
+                f.write_str("URL is http://, the server https://: set ArtifactVerifyKeys or use https")
+            }
             Self::Character => f.write_str("URL has a blank, a control character or one beyond ASCII"),
             Self::Host => f.write_str("URL has no host"),
             Self::UserInfo => f.write_str("URL has a user name before its host"),

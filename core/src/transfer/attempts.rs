@@ -44,7 +44,7 @@ impl Attempts {
         Self { downloader, count, used: 0, since: 0, link_is_old, link_asked_at: None }
     }
 
-    /// Whether a request that no answer came to is repeated.
+    /// Whether a request that no answer came to, or an answer that asks for patience, is repeated.
     pub(super) const fn repeats(&self, first: bool) -> bool {
         match self.downloader {
             Downloader::Daemon => true,

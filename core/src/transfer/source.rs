@@ -30,10 +30,15 @@ pub(super) enum Answer {
 }
 
 impl Source {
-    /// The head of an answer came. `old`: 403 would mean that the link has expired.
-    pub(super) fn judge(&self, head: &Head, etag: Etag, old: bool) -> Answer {
+    /// The head of an answer came. `old`: 403 would mean that the link has expired. `repeats`: a request that no bytes
+    /// came to is repeated.
+    pub(super) fn judge(&self, head: &Head, etag: Etag, old: bool, repeats: bool) -> Answer {
         match head.status {
             403 if old => Answer::Expired,
+            // A host that does not know the method or the version will not know it later either.
+            408 | 425 | 429 | 500 | 502..=504 | 506..=599 if self.offset == 0 && repeats => {
+                Answer::Later(head.retry_after)
+            }
             status if self.offset == 0 => self.first(status, head.content_length),
             206 => self.part(head.content_range, etag),
             200 => self.all(head.content_length, etag),
@@ -42,7 +47,7 @@ impl Source {
         }
     }
 
-    /// The answer to a request for the whole artifact.
+    /// The answer to a request for the whole artifact: only 200 will do.
     fn first(&self, status: u16, length: Option<u64>) -> Answer {
         if status != 200 {
             Answer::Never(Failure::Refused(status))

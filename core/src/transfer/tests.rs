@@ -280,7 +280,9 @@ fn every_first_answer() {
         (status(206), gives_up(Failure::Refused(206), false)),
         (status(204), gives_up(Failure::Refused(204), false)),
         (status(403), gives_up(Failure::Refused(403), false)),
-        (status(503), gives_up(Failure::Refused(503), false)),
+        (status(404), gives_up(Failure::Refused(404), false)),
+        (status(501), gives_up(Failure::Refused(501), false)),
+        (status(505), gives_up(Failure::Refused(505), false)),
         (other_length, Action::Receive),
     ] {
         Line::daemon().at(0, Event::Done, Action::AwaitHead).at(0, answer, action);
@@ -293,6 +295,38 @@ fn every_first_answer() {
         .at(60, Event::Tick, Action::Request { offset: 0, again: true })
         .at(60, Event::Done, Action::AwaitHead)
         .at(60, other_length, gives_up(Failure::Changed, false));
+}
+
+#[test]
+fn r22_the_daemon_asks_again_when_the_first_answer_asks_for_patience() {
+    let later = |status, seconds: u32| {
+        let retry_after = Some(RetryAfter { seconds });
+        Event::Head(Head { status, retry_after, ..WHOLE }, Etag::Same)
+    };
+    for patience in [408, 425, 429, 500, 502, 503, 504, 506, 507, 520, 599] {
+        for (answer, wait) in [(status(patience), 60), (later(patience, 30), 60), (later(patience, 600), 600)]
+        {
+            Line::daemon()
+                .at(0, Event::Done, Action::AwaitHead)
+                .at(0, answer, Action::Pause(seconds(wait)))
+                .at(wait, Event::Tick, Action::Request { offset: 0, again: true })
+                .at(wait, Event::Done, Action::AwaitHead)
+                .at(wait, status(200), Action::Receive);
+        }
+        // a person watches.
+        Line::command_line().at(0, Event::Done, Action::AwaitHead).at(
+            0,
+            status(patience),
+            gives_up(Failure::Refused(patience), false),
+        );
+    }
+    // Each uses up an attempt.
+    let mut line = Line::begin(Begin { downloader: Downloader::Daemon, attempts: 1, earlier: false });
+    line.at(0, Event::Done, Action::AwaitHead)
+        .at(0, status(503), Action::Pause(seconds(60)))
+        .at(60, Event::Tick, Action::Request { offset: 0, again: true })
+        .at(60, Event::Done, Action::AwaitHead)
+        .at(60, status(503), gives_up(Failure::NoAttempts, false));
 }
 
 /// The answer to a request for the rest, which begins at byte 100, and what follows.

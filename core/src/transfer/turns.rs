@@ -35,7 +35,7 @@ impl Transfer {
     /// The head of an answer came.
     pub(super) fn answered(&mut self, now: Instant, head: &Head, etag: Etag) -> Action {
         let old = self.attempts.link_may_be_old(self.source.offset);
-        match self.source.judge(head, etag, old) {
+        match self.source.judge(head, etag, old, self.attempts.repeats(true)) {
             Answer::Whole(length) => {
                 self.source.length = length;
                 if let Half::Header { again } = &mut self.half {

@@ -4,13 +4,13 @@ use core::fmt;
 
 use super::Trouble;
 use crate::api::deployments::{BadAnswer, Offer};
-use crate::api::{UrlError, check_url};
+use crate::api::{Scheme, UrlError, check_url};
 use crate::client::offer::Offered;
 use crate::client::summary::Summary;
 use crate::client::transfer::Performer;
 use crate::client::{Answer, Client, Source};
 use crate::control::{Map, MapError};
-use crate::hal::{Agent, Level, Log, Platform, System};
+use crate::hal::{Agent, Level, Log, Platform, System, Verifier};
 use crate::limits;
 use crate::machine::{Event, OfferedMap};
 use crate::session::Content;
@@ -36,7 +36,8 @@ impl<P: Platform> Client<'_, P> {
     /// Takes the offer of a deployment from the answer in the front of `record`.
     pub(super) fn take_offer(&mut self, server: u8) -> Result<Content, Trouble> {
         let mut link = [0; limits::URL];
-        let offer = read(&self.hal.agent, server, self.record.get(..self.requests.answer), &mut link);
+        let answer = self.record.get(..self.requests.answer);
+        let offer = read(&self.hal.agent, server, self.hal.verifier.has_keys(), answer, &mut link);
         let offer = match offer {
             Ok(offer) => offer,
             Err(error) => return Err(self.requests.note(&mut self.hal.log, format_args!("{error}"))),
@@ -77,7 +78,8 @@ impl<P: Platform> Client<'_, P> {
     /// Takes a fresh link to the artifact of the deployment in progress from the answer in the front of `record`.
     pub(super) fn take_link(&mut self, now: Instant, server: u8) -> Result<Content, Trouble> {
         let mut link = [0; limits::URL];
-        let offer = read(&self.hal.agent, server, self.record.get(..self.requests.answer), &mut link);
+        let answer = self.record.get(..self.requests.answer);
+        let offer = read(&self.hal.agent, server, self.hal.verifier.has_keys(), answer, &mut link);
         let offer = match offer {
             Ok(offer) => offer,
             Err(error) => return Err(self.requests.note(&mut self.hal.log, format_args!("{error}"))),
@@ -109,14 +111,16 @@ impl<P: Platform> Client<'_, P> {
     }
 }
 
-/// Reads the offer in the answer of this server.
+/// Reads the offer in the answer of this server. Where artifacts are verified, it does not matter how they come.
 fn read<'a, 'u, A: Agent>(
     agent: &A,
     server: u8,
+    verifies: bool,
     answer: Option<&'a [u8]>,
     link: &'u mut [u8],
 ) -> Result<Offer<'a, 'u>, BadOffer> {
     let base = agent.server(server.into()).unwrap_or_default();
-    let scheme = check_url(base).map_err(BadOffer::Server)?;
-    Offer::parse(answer.unwrap_or_default(), scheme, link).map_err(BadOffer::Answer)
+    let own = check_url(base).map_err(BadOffer::Server)?;
+    let least = if verifies { Scheme::Http } else { own };
+    Offer::parse(answer.unwrap_or_default(), least, link).map_err(BadOffer::Answer)
 }

@@ -62,10 +62,8 @@ impl<P: Platform> Client<'_, P> {
             self.offer_stored &= relation == Etag::Same;
             self.transfer.etag = etag;
         }
-        self.say_broken(format_args!(
-            "the server answered {} to the request for the rest of the artifact",
-            head.status
-        ));
+        let what = if is_whole { "the artifact" } else { "the rest of the artifact" };
+        self.say_broken(format_args!("the server answered {} to the request for {what}", head.status));
     }
 
     /// The source has ended: the artifact must be complete now.
