@@ -1,4 +1,4 @@
-//! Reads and writes the few DER elements that keys consist of.
+//! Reads and writes the few DER elements that keys consist of, and reads those of certificates.
 
 /// `SEQUENCE`.
 pub(crate) const SEQUENCE: u8 = 0x30;
@@ -55,6 +55,11 @@ impl<'a> Reader<'a> {
     /// Content of a bit string of whole bytes.
     pub(crate) fn bits(&mut self) -> Option<&'a [u8]> {
         self.take(BIT_STRING)?.strip_prefix(&[0])
+    }
+
+    /// Whether the next element has this tag.
+    pub(crate) fn is_next(&self, tag: u8) -> bool {
+        self.0.first() == Some(&tag)
     }
 
     pub(crate) const fn is_empty(&self) -> bool {

@@ -33,6 +33,7 @@ mod fsat;
 mod sys;
 #[cfg(test)]
 mod testing;
+mod x509;
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -5,6 +5,7 @@
 //! response can reach the next (N4, N5, N28). Memory is bounded whatever the peer sends: a head has 16 KiB at most, and
 //! a body goes straight into the caller's buffer. No call blocks; name lookups, which would, run in a thread.
 
+mod authority;
 mod body;
 mod error;
 mod exchange;
@@ -43,7 +44,8 @@ use crate::wait::PollSet;
 /// proxy is used.
 #[derive(Clone, Debug, Default)]
 pub struct NetworkConfig {
-    /// `ServerCertificate`: certificates trusted in addition to the system's root certificates.
+    /// `ServerCertificate`: certificates trusted in addition to the system's root certificates; those that are not of
+    /// authorities for themselves alone.
     pub server_certificate: Option<PathBuf>,
     /// `SkipVerify`: no server has to prove who it is. A warning at each connection says so.
     pub skip_verify: bool,

@@ -101,6 +101,31 @@ fn an_artifact_comes_from_a_url_that_is_asked_for_verbatim() {
 }
 
 #[test]
+fn r33_proxy_variables_concern_nothing_but_the_requests_that_would_use_them() {
+    let lab = Lab::new();
+    let artifact = Package::new("new").build(&lab);
+    let install = |source: &str, variables: &[(&str, &str)]| {
+        let mut command = lab.command_of(thimble().to_str().expect("text"), ["install", source]);
+        command.envs(variables.iter().copied());
+        Ran::of(command.spawn().expect("it starts"))
+    };
+    let bad = [("http_proxy", "socks5://p"), ("HTTP_PROXY", "http://p/path"), ("REQUEST_METHOD", "GET")];
+    install(artifact.to_str().expect("text"), &bad).status(0);
+    lab.run(["rollback"]).status(0);
+    let nowhere = "http://device.example/new.mender";
+    install(nowhere, &bad).failed("http_proxy names a proxy of another kind");
+    let bytes = fs::read(artifact).expect("the artifact");
+    let (url, server) =
+        serve_once(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len()), bytes);
+    // A proxy without a scheme, of which lower case wins; it is asked for the whole URL.
+    let proxy = url.trim_start_matches("http://").split('/').next().expect("a host");
+    install(nowhere, &[("http_proxy", proxy), ("HTTP_PROXY", "socks5://p")]).status(0);
+    let request = server.join().expect("the proxy");
+    assert!(request.starts_with("GET http://device.example/new.mender HTTP/1.1\r\n"), "{request}");
+    lab.run(["commit"]).status(0);
+}
+
+#[test]
 fn r5_a_refused_first_request_is_not_repeated() {
     let lab = Lab::new();
     for status in ["404 Not Found", "503 Service Unavailable"] {

@@ -156,7 +156,7 @@ impl Device {
                 skip_verify: conf.skip_verify,
                 client_certificate: client.map(|client| client.certificate.clone()),
                 client_key: client.map(|client| client.key.expose().into()),
-                proxies: Proxies::from_env(|name| std::env::var_os(name)).map_err(Failure::new)?,
+                proxies: Proxies::from_env(|name| std::env::var_os(name)),
             };
         }
         let network = HttpNetwork::new(network, self.log.clone()).map_err(Failure::new)?;

@@ -16,6 +16,8 @@ use crate::paths::Word;
 #[expect(missing_docs, reason = "`Display` says it")]
 pub enum NetworkError {
     Url(UrlFault),
+    /// An environment variable that configures the proxy of this request cannot be used.
+    Proxy(ProxyFault),
     /// The named value holds bytes that cannot be sent in a header.
     Header(&'static str),
     Idle,
@@ -67,6 +69,21 @@ pub enum TlsFault {
     UnknownIssuer,
     /// The certificate was signed with one that is known, but is not allowed to sign others.
     IssuerNoAuthority,
+    /// An authority in `ServerCertificate` signed it, whose own dates are not good; times as above.
+    AuthorityNotYetValid {
+        not_before: u64,
+        clock: u64,
+    },
+    AuthorityExpired {
+        not_after: u64,
+        clock: u64,
+    },
+    /// An authority above it may not sign certificates of servers.
+    AuthorityUsage,
+    /// More authorities stand above it than one of them allows.
+    PathLength,
+    /// It is for something else than servers.
+    Purpose,
     NoRoots,
     Setup(SetupError),
     Other(rustls::Error),
@@ -114,19 +131,21 @@ pub enum RedirectFault {
 pub enum SetupError {
     /// A file cannot be read: the key of `mender.conf`, the path, and the reason.
     Unreadable(&'static str, PathBuf, String),
+    /// Others than root and the client's user may change a file: the key of `mender.conf`, and what to do.
+    Untrusted(&'static str, String),
     NoCertificate(&'static str, PathBuf),
     BadCertificate(&'static str, PathBuf),
     NoKey(PathBuf),
     KeyMismatch(PathBuf),
     HalfClientCertificate,
     Pkcs11,
-    Proxy(ProxyFault),
 }
 
 impl fmt::Display for NetworkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(fault) => write!(f, "the URL cannot be used: {fault}"),
+            Self::Proxy(fault) => fault.fmt(f),
             Self::Header(name) => write!(f, "the {name} holds bytes that may not stand in a request"),
             Self::Idle => f.write_str("no request is under way"),
             Self::File(error) => error.fmt(f),
@@ -157,7 +176,9 @@ impl fmt::Display for NetworkError {
 impl hal::Error for NetworkError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Url(_) | Self::Header(_) | Self::FileMethod | Self::Redirect(..) => Kind::Refused,
+            Self::Url(_) | Self::Proxy(_) | Self::Header(_) | Self::FileMethod | Self::Redirect(..) => {
+                Kind::Refused
+            }
             Self::Idle => Kind::Other,
             Self::File(error) => error.kind(),
             Self::Lookup(..) | Self::LookupsStuck | Self::Connect(..) | Self::Lost(..) | Self::Closed(..) => {
@@ -206,6 +227,27 @@ impl fmt::Display for TlsFault {
             Self::IssuerNoAuthority => f.write_str(
                 "its certificate is signed with one that is not an authority's (basicConstraints without CA:TRUE); give the server another certificate",
             ),
+            Self::AuthorityNotYetValid { not_before, clock } => write!(
+                f,
+                "the certificate of its authority, in ServerCertificate, is valid from {}, but the device clock says {}; set the clock",
+                Utc(*not_before),
+                Utc(*clock)
+            ),
+            Self::AuthorityExpired { not_after, clock } => write!(
+                f,
+                "the certificate of its authority, in ServerCertificate, expired {}, and the device clock says {}; replace it",
+                Utc(*not_after),
+                Utc(*clock)
+            ),
+            Self::AuthorityUsage => f.write_str(
+                "an authority that signed it may not sign certificates of servers (keyUsage without keyCertSign, or extendedKeyUsage without serverAuth)",
+            ),
+            Self::PathLength => f.write_str(
+                "more authorities stand above it than one of them allows (pathlen in basicConstraints)",
+            ),
+            Self::Purpose => {
+                f.write_str("its certificate is not for servers (extendedKeyUsage without serverAuth)")
+            }
             Self::NoRoots => f.write_str(
                 "no trusted certificates found on this device; install ca-certificates or set ServerCertificate",
             ),
@@ -214,6 +256,8 @@ impl fmt::Display for TlsFault {
         }
     }
 }
+
+impl std::error::Error for TlsFault {}
 
 impl fmt::Display for HeadFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -260,6 +304,7 @@ impl fmt::Display for SetupError {
             Self::Unreadable(key, path, error) => {
                 write!(f, "{key} {} cannot be read: {error}", path.display())
             }
+            Self::Untrusted(key, untrusted) => write!(f, "{key} refused: {untrusted}"),
             Self::NoCertificate(key, path) => {
                 write!(f, "{key} {} holds no certificate in PEM form", path.display())
             }
@@ -283,7 +328,6 @@ impl fmt::Display for SetupError {
             Self::Pkcs11 => {
                 f.write_str("HttpsClient.Key is a pkcs11: URI, which is not supported; give a file")
             }
-            Self::Proxy(fault) => fault.fmt(f),
         }
     }
 }
@@ -295,7 +339,7 @@ impl hal::Error for SetupError {
         match self {
             Self::Unreadable(..) => Kind::NotFound,
             Self::NoCertificate(..) | Self::BadCertificate(..) | Self::NoKey(_) => Kind::Corrupt,
-            Self::KeyMismatch(_) | Self::HalfClientCertificate | Self::Pkcs11 | Self::Proxy(_) => {
+            Self::Untrusted(..) | Self::KeyMismatch(_) | Self::HalfClientCertificate | Self::Pkcs11 => {
                 Kind::Refused
             }
         }

@@ -86,7 +86,7 @@ impl Exchange {
         outgoing: Outgoing,
     ) -> Result<Self, NetworkError> {
         let mut exchange = Self {
-            proxy: setup.proxies.of(&url).cloned(),
+            proxy: setup.proxies.of(&url).map_err(NetworkError::Proxy)?.cloned(),
             url,
             outgoing,
             redirects: 0,
@@ -162,8 +162,10 @@ impl Exchange {
         }
     }
 
-    pub(super) const fn deadline(&self) -> Option<Instant> {
-        self.deadline
+    /// When to go on, even if no descriptor is ready: the end of this part's time, or at once.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let at_once = self.stream.as_ref().is_some_and(Stream::goes_on_at_once);
+        if at_once { Some(Instant::ZERO) } else { self.deadline }
     }
 
     /// Goes on with the current part as far as possible without waiting.
@@ -398,7 +400,7 @@ impl Exchange {
         self.redirects += 1;
         self.stream = None;
         self.say(Zeroizing::default());
-        self.proxy = setup.proxies.of(&url).cloned();
+        self.proxy = setup.proxies.of(&url).map_err(NetworkError::Proxy)?.cloned();
         self.url = url;
         self.look_up(setup).map(Some)
     }
@@ -444,6 +446,14 @@ impl Exchange {
                             self.body = Body::new(Framing::Length(0))
                         }
                         Ok(0) if most > 0 => return Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
+                        // TLS was not ended properly. An artifact says itself whether it is complete.
+                        Err(error)
+                            if error.kind() == io::ErrorKind::UnexpectedEof
+                                && self.body.may_close()
+                                && self.outgoing.is_download =>
+                        {
+                            self.body = Body::new(Framing::Length(0));
+                        }
                         Ok(len) => {
                             self.body.advance(len);
                             return Ok(Some(len));

@@ -11,6 +11,10 @@ use rustls::ClientConnection;
 
 use crate::wait::PollSet;
 
+/// Most records that are taken in one call, of 4 KiB each at most: a peer that sends messages of TLS itself without end
+/// must not keep the client from its other work.
+const TURN: usize = 16;
+
 /// A connection. `read` and `write` answer `WouldBlock` instead of waiting, and [`Stream::wants`] then knows for what.
 pub(super) enum Stream {
     Tcp(Tcp),
@@ -26,6 +30,8 @@ pub(super) struct Tcp {
 pub(super) struct Tls {
     connection: ClientConnection,
     below: Stream,
+    /// The last call ended because its turn was over. More may be here already, and no descriptor tells of it.
+    is_turn_over: bool,
 }
 
 impl Stream {
@@ -57,13 +63,13 @@ impl Stream {
 
     /// Wraps this connection in TLS.
     pub(super) fn secured(self, connection: ClientConnection) -> Self {
-        Self::Tls(Box::new(Tls { connection, below: self }))
+        Self::Tls(Box::new(Tls { connection, below: self, is_turn_over: false }))
     }
 
     /// Goes on with the handshake of the outermost TLS: `Ok` when it is complete.
     pub(super) fn handshake(&mut self) -> io::Result<()> {
         let Self::Tls(tls) = self else { return Ok(()) };
-        loop {
+        for _ in 0..TURN {
             tls.flush()?;
             if !tls.connection.is_handshaking() {
                 return Ok(());
@@ -72,12 +78,26 @@ impl Stream {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
+        tls.end_turn()
     }
 
     /// Forgets what the stream waits for, until the next `read` or `write`.
     pub(super) fn rest(&mut self) {
-        let tcp = self.tcp();
-        (tcp.wants_read, tcp.wants_write) = (false, false);
+        match self {
+            Self::Tcp(tcp) => (tcp.wants_read, tcp.wants_write) = (false, false),
+            Self::Tls(tls) => {
+                tls.is_turn_over = false;
+                tls.below.rest();
+            }
+        }
+    }
+
+    /// Whether to go on at once, after the client's other work: nothing is waited for.
+    pub(super) fn goes_on_at_once(&self) -> bool {
+        match self {
+            Self::Tcp(_) => false,
+            Self::Tls(tls) => tls.is_turn_over || tls.below.goes_on_at_once(),
+        }
     }
 
     /// Adds what the last `read` or `write` would have waited for.
@@ -140,11 +160,10 @@ impl Write for Stream {
 
 impl Tls {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        loop {
+        for _ in 0..TURN {
             match self.flush() {
                 // Messages of TLS itself, such as the answer to a key update, are sent when there is room; reading does
-                // not wait
-                // for that.
+                // not wait for that.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => done?,
             }
@@ -155,6 +174,12 @@ impl Tls {
             }
             self.receive()?;
         }
+        self.end_turn()
+    }
+
+    fn end_turn<T>(&mut self) -> io::Result<T> {
+        self.is_turn_over = true;
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {

@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{
@@ -23,7 +22,9 @@ use rustls::{
 };
 
 use super::NetworkConfig;
+use super::authority::{Authorities, Own};
 use super::error::{SetupError, TlsFault};
+use crate::trust::{Untrusted, check_file};
 
 /// Where distributions keep the trusted roots as one PEM file, the likeliest first.
 const BUNDLES: [&str; 6] = [
@@ -61,7 +62,7 @@ pub(super) enum Peer {
 #[derive(Debug)]
 pub(super) struct TlsSetup {
     /// The certificates in `ServerCertificate`.
-    own_roots: Vec<CertificateDer<'static>>,
+    own: Vec<Own>,
     skip_verify: bool,
     client: Option<(PathBuf, PathBuf)>,
     /// `None`: those of the system.
@@ -72,8 +73,8 @@ pub(super) struct TlsSetup {
 impl TlsSetup {
     /// Reads every configured file once: what is missing, empty or garbage is known at start (N22).
     pub(super) fn new(config: &NetworkConfig) -> Result<Self, SetupError> {
-        let own_roots = match &config.server_certificate {
-            Some(path) => read_own_roots(path)?,
+        let own = match &config.server_certificate {
+            Some(path) => read_own(path)?,
             None => Vec::new(),
         };
         let client = match (&config.client_certificate, &config.client_key) {
@@ -81,8 +82,7 @@ impl TlsSetup {
             (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
             (Some(_), None) | (None, Some(_)) => return Err(SetupError::HalfClientCertificate),
         };
-        let setup =
-            Self { own_roots, skip_verify: config.skip_verify, client, bundle: None, clock: wall_clock };
+        let setup = Self { own, skip_verify: config.skip_verify, client, bundle: None, clock: wall_clock };
         if setup.client.is_some() {
             // Also reports now if certificate and key do not belong together.
             setup.client_config(Peer::Server).map_err(|fault| match fault {
@@ -92,6 +92,11 @@ impl TlsSetup {
                 | TlsFault::Name
                 | TlsFault::UnknownIssuer
                 | TlsFault::IssuerNoAuthority
+                | TlsFault::AuthorityNotYetValid { .. }
+                | TlsFault::AuthorityExpired { .. }
+                | TlsFault::AuthorityUsage
+                | TlsFault::PathLength
+                | TlsFault::Purpose
                 | TlsFault::NoRoots
                 | TlsFault::Other(_) => {
                     SetupError::KeyMismatch(config.client_key.clone().unwrap_or_default())
@@ -148,17 +153,12 @@ impl TlsSetup {
         if self.skip_verify {
             return Ok(Arc::new(Anybody { provider: Arc::clone(provider) }));
         }
-        let mut roots = RootCertStore::empty();
+        let mut system = RootCertStore::empty();
         // Bundles contain a few certificates that webpki rejects. Those are not trusted; the others are.
-        roots.add_parsable_certificates(self.system_roots());
-        roots.add_parsable_certificates(self.own_roots.iter().cloned());
-        if roots.is_empty() {
-            return Err(TlsFault::NoRoots);
-        }
-        let strict = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-            .build()
-            .map_err(|_| TlsFault::NoRoots)?;
-        Ok(Arc::new(OwnOrStrict { own: self.own_roots.clone(), strict }))
+        system.add_parsable_certificates(self.system_roots());
+        let authorities =
+            Authorities::new(system, self.own.clone(), provider.signature_verification_algorithms);
+        Ok(Arc::new(authorities.ok_or(TlsFault::NoRoots)?))
     }
 
     /// The system's certificates; empty when there is no bundle, since `ServerCertificate` alone may be enough.
@@ -177,13 +177,6 @@ impl TlsSetup {
 pub(super) fn fault_of(error: &io::Error) -> Option<TlsFault> {
     let error = error.get_ref()?.downcast_ref::<Error>()?;
     let Error::InvalidCertificate(fault) = error else { return Some(TlsFault::Other(error.clone())) };
-    // One that signed itself, and is not the configured one.
-    if is_ca_used_as_end_entity(error) {
-        return Some(TlsFault::UnknownIssuer);
-    }
-    if let Some(webpki::Error::EndEntityUsedAsCa) = webpki_error(error) {
-        return Some(TlsFault::IssuerNoAuthority);
-    }
     #[expect(clippy::wildcard_enum_match_arm, reason = "rustls' own, and open: the rest speaks for itself")]
     Some(match fault {
         CertificateError::NotValidYetContext { time, not_before } => {
@@ -193,7 +186,11 @@ pub(super) fn fault_of(error: &io::Error) -> Option<TlsFault> {
             TlsFault::Expired { not_after: not_after.as_secs(), clock: time.as_secs() }
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => TlsFault::Name,
-        fault if is_unknown_issuer(fault) => TlsFault::UnknownIssuer,
+        CertificateError::UnknownIssuer => TlsFault::UnknownIssuer,
+        CertificateError::Other(other) => match other.0.downcast_ref() {
+            Some(fault) => TlsFault::clone(fault),
+            None => TlsFault::Other(error.clone()),
+        },
         _ => TlsFault::Other(error.clone()),
     })
 }
@@ -205,20 +202,15 @@ fn belongs_to(key: &dyn SigningKey, chain: &[CertificateDer<'_>]) -> bool {
     own.windows(public.len()).any(|part| part == public.as_ref())
 }
 
-fn read_own_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
+fn read_own(path: &Path) -> Result<Vec<Own>, SetupError> {
     const KEY: &str = "ServerCertificate";
-    let certificates = certificates_in(KEY, path)?;
-    let mut roots = RootCertStore::empty();
-    for certificate in &certificates {
-        roots.add(certificate.clone()).map_err(|_| SetupError::BadCertificate(KEY, path.to_owned()))?;
-    }
-    Ok(certificates)
+    let bad = || SetupError::BadCertificate(KEY, path.to_owned());
+    certificates_in(KEY, path)?.into_iter().map(|certificate| Own::new(certificate).ok_or_else(bad)).collect()
 }
 
 /// Reads a PEM file. `key` is the key of `mender.conf` that names the file.
 fn certificates_in(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
-    let unreadable = |error: io::Error| SetupError::Unreadable(key, path.to_owned(), error.to_string());
-    let pem = read_limited(path).map_err(unreadable)?;
+    let pem = read_trusted(key, path)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let certificates = certificates.map_err(|_| SetupError::BadCertificate(key, path.to_owned()))?;
     if certificates.is_empty() {
@@ -231,10 +223,21 @@ fn private_key_in(path: &Path) -> Result<PrivateKeyDer<'static>, SetupError> {
     if path.as_os_str().as_encoded_bytes().starts_with(b"pkcs11:") {
         return Err(SetupError::Pkcs11);
     }
-    let unreadable =
-        |error: io::Error| SetupError::Unreadable("HttpsClient.Key", path.to_owned(), error.to_string());
-    let pem = read_limited(path).map_err(unreadable)?;
+    let pem = read_trusted("HttpsClient.Key", path)?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|_| SetupError::NoKey(path.to_owned()))
+}
+
+/// Reads a file that is configured by `key`, which nobody but root and the client's user may change.
+fn read_trusted(key: &'static str, path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, SetupError> {
+    let unreadable = |error: &io::Error| SetupError::Unreadable(key, path.to_owned(), error.to_string());
+    check_file(path).map_err(|untrusted| match &untrusted {
+        Untrusted::Io(_, error) => unreadable(error),
+        Untrusted::NotRegular(_)
+        | Untrusted::NotExecutable(_)
+        | Untrusted::Owner(..)
+        | Untrusted::Writable(..) => SetupError::Untrusted(key, untrusted.to_string()),
+    })?;
+    read_limited(path).map_err(|error| unreadable(&error))
 }
 
 fn read_limited(path: &Path) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
@@ -254,81 +257,6 @@ impl TimeProvider for Time {
     fn current_time(&self) -> Option<UnixTime> {
         Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs((self.0)())))
     }
-}
-
-/// The usual rules, and one exception: the very certificate in `ServerCertificate` may be the server's own, even
-/// when it is marked as that of an authority (what `openssl req -x509` makes, many small installations use, and
-/// OpenSSL accepts) or when its issuer is not known (as in Mender's client up to 3.5). Name and dates count all the
-/// same.
-#[derive(Debug)]
-struct OwnOrStrict {
-    own: Vec<CertificateDer<'static>>,
-    strict: Arc<WebPkiServerVerifier>,
-}
-
-impl ServerCertVerifier for OwnOrStrict {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let strict =
-            self.strict.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        match strict {
-            // Dates were checked before either of this was found.
-            Err(error) if is_only_untrusted(&error) && self.own.contains(end_entity) => {
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-                Ok(ServerCertVerified::assertion())
-            }
-            other => other,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.strict.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.strict.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.strict.supported_verify_schemes()
-    }
-}
-
-/// A bad signature usually means an authority that has the same name but another key.
-const fn is_unknown_issuer(fault: &CertificateError) -> bool {
-    matches!(fault, CertificateError::UnknownIssuer | CertificateError::BadSignature)
-}
-
-/// Whether nothing is wrong but that nobody known signed it, or that it is marked as that of an authority.
-fn is_only_untrusted(error: &Error) -> bool {
-    let unknown = matches!(error, Error::InvalidCertificate(fault) if is_unknown_issuer(fault));
-    unknown || is_ca_used_as_end_entity(error)
-}
-
-fn is_ca_used_as_end_entity(error: &Error) -> bool {
-    matches!(webpki_error(error), Some(webpki::Error::CaUsedAsEndEntity))
-}
-
-/// Errors for which rustls has no variant of its own.
-fn webpki_error(error: &Error) -> Option<&webpki::Error> {
-    let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return None };
-    other.0.downcast_ref()
 }
 
 /// For `SkipVerify`: accepts every certificate. It is still checked that the peer has the key of the certificate that

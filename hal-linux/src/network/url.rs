@@ -3,8 +3,10 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Longest URL, in bytes: core's limit, with room for the longer ones of redirects.
-const LONGEST: usize = 8 * 1024;
+use thimble_core::limits;
+
+/// Longest URL, in bytes: core's limit, also for redirects.
+const LONGEST: usize = limits::URL;
 
 /// Why a text is not a URL that the client can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,15 +4,22 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use ::ring::aead;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
+use rustls::{
+    ConnectionTrafficSecrets, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    SupportedProtocolVersion,
+};
 
 use super::*;
-use crate::network::{RedirectFault, SetupError, TlsFault};
-use crate::testing::TestLog;
+use crate::network::{Activity, RedirectFault, SetupError, TlsFault};
+use crate::testing::{TestLog, openssl};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -273,6 +280,189 @@ fn the_configured_certificate_may_be_one_that_somebody_else_signed() {
     assert!(matches!(found, TlsFault::Expired { .. }), "{found:?}");
 }
 
+/// A chain of certificates for 127.0.0.1 below `authority`, with so many authorities between.
+fn chain(authority: &CertifiedIssuer<'static, KeyPair>, between: &[CertificateParams]) -> ServerConfig {
+    let mut chain: Vec<CertifiedIssuer<'static, KeyPair>> = Vec::new();
+    for params in between {
+        let key = KeyPair::generate().unwrap();
+        let issuer = chain.last().unwrap_or(authority);
+        chain.push(CertifiedIssuer::signed_by(params.clone(), key, issuer).unwrap());
+    }
+    let key = KeyPair::generate().unwrap();
+    let leaf = params(&["127.0.0.1"]).signed_by(&key, chain.last().unwrap_or(authority)).unwrap();
+    let mut certificates = vec![leaf.der().clone()];
+    certificates.extend(chain.iter().rev().map(|issuer| issuer.der().clone()));
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(certificates, PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+        .unwrap()
+}
+
+fn ca_params(name: &str, change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
+    let mut ca = params(&[]);
+    ca.distinguished_name.push(DnType::CommonName, name);
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    change(&mut ca);
+    ca
+}
+
+fn ca(change: impl FnOnce(&mut CertificateParams)) -> CertifiedIssuer<'static, KeyPair> {
+    CertifiedIssuer::self_signed(ca_params("root", change), KeyPair::generate().unwrap()).unwrap()
+}
+
+/// What a client that has `pem` as `ServerCertificate`, at a time, says of a server.
+fn judged(pem: &str, server: ServerConfig, clock: fn() -> u64) -> Result<(), TlsFault> {
+    let lab = tempfile::tempdir().unwrap();
+    let path = lab.path().join("trusted.pem");
+    fs::write(&path, pem).unwrap();
+    let config = NetworkConfig { server_certificate: Some(path), ..NetworkConfig::default() };
+    let mut network = network_with(config);
+    network.setup.tls.clock = clock;
+    let server = serve(server, vec![REPLY.to_vec()], true);
+    match head(&mut network, &get(&https(&server))) {
+        Ok(_) => Ok(()),
+        Err(NetworkError::Tls(_, fault)) => Err(fault),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+/// 2025-06-15.
+const TODAY: fn() -> u64 = || 1_750_000_000;
+
+#[test]
+fn r47_a_certificate_that_is_no_authoritys_vouches_for_no_other() {
+    for is_ca in [IsCa::NoCa, IsCa::ExplicitNoCa] {
+        let own = ca(|own| {
+            own.is_ca = is_ca.clone();
+            own.subject_alt_names = params(&["127.0.0.1"]).subject_alt_names;
+        });
+        let found = judged(&own.pem(), chain(&own, &[]), TODAY);
+        assert_eq!(found, Err(TlsFault::UnknownIssuer), "{is_ca:?}");
+    }
+}
+
+#[test]
+fn r47_an_authority_vouches_for_others_within_its_dates_alone() {
+    let root =
+        ca(|ca| (ca.not_before, ca.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2022, 1, 1)));
+    // Between the dates of the server's own certificate, 1975 to 4096.
+    for (clock, text) in [
+        ((|| 1_600_000_000) as fn() -> u64, ""),
+        (TODAY, "expired 2022-01-01 00:00 UTC, and the device clock says 2025-06-15"),
+        (|| 300_000_000, "valid from 2020-01-01 00:00 UTC, but the device clock says 1979-07-05"),
+    ] {
+        match judged(&root.pem(), chain(&root, &[]), clock) {
+            Ok(()) => assert_eq!(text, ""),
+            Err(fault) => {
+                let said = fault.to_string();
+                assert!(
+                    !text.is_empty() && said.contains(text) && said.contains("ServerCertificate"),
+                    "{said}"
+                );
+            }
+        }
+    }
+    // The same key in a renewed certificate beside the old one.
+    let key = KeyPair::from_pem(&root.key().serialize_pem()).unwrap();
+    let renewed = CertifiedIssuer::self_signed(ca_params("root", |_| ()), key).unwrap();
+    for both in [root.pem() + &renewed.pem(), renewed.pem() + &root.pem()] {
+        judged(&both, chain(&root, &[]), TODAY).unwrap();
+    }
+}
+
+#[test]
+fn r47_the_path_length_of_an_authority_counts() {
+    let between =
+        |count: usize| -> Vec<_> { (0..count).map(|n| ca_params(&format!("{n}"), |_| ())).collect() };
+    for (limit, count, good) in
+        [(Some(0), 0, true), (Some(0), 1, false), (Some(1), 1, true), (Some(1), 2, false), (None, 2, true)]
+    {
+        let constraints = limit.map_or(BasicConstraints::Unconstrained, BasicConstraints::Constrained);
+        let root = ca(|ca| ca.is_ca = IsCa::Ca(constraints));
+        let found = judged(&root.pem(), chain(&root, &between(count)), TODAY);
+        assert_eq!(found.is_ok(), good, "{limit:?} {count}: {found:?}");
+        if let Err(fault) = found {
+            assert!(fault.to_string().contains("pathlen"), "{fault}");
+        }
+        // The authority above counts as well when it is in the middle of the chain.
+        let top = ca(|_| ());
+        let mut chained = vec![ca_params("limited", |ca| ca.is_ca = IsCa::Ca(constraints))];
+        chained.extend(between(count));
+        assert_eq!(judged(&top.pem(), chain(&top, &chained), TODAY).is_ok(), good, "{limit:?} {count}");
+    }
+}
+
+#[test]
+fn r47_the_key_usage_of_an_authority_counts() {
+    use ExtendedKeyUsagePurpose::{Any, ClientAuth, ServerAuth};
+    use KeyUsagePurpose::{CrlSign, DigitalSignature, KeyCertSign};
+    for (usages, extended, good) in [
+        (vec![KeyCertSign], vec![], true),
+        (vec![KeyCertSign, CrlSign, DigitalSignature], vec![ServerAuth, ClientAuth], true),
+        (vec![], vec![Any], true),
+        (vec![CrlSign, DigitalSignature], vec![], false),
+        (vec![], vec![ClientAuth], false),
+    ] {
+        let change = |ca: &mut CertificateParams| {
+            ca.key_usages = usages.clone();
+            ca.extended_key_usages = extended.clone();
+        };
+        let root = ca(change);
+        let found = judged(&root.pem(), chain(&root, &[]), TODAY);
+        assert_eq!(found.is_ok(), good, "{usages:?} {extended:?}: {found:?}");
+        let top = ca(|_| ());
+        let found = judged(&top.pem(), chain(&top, &[ca_params("between", change)]), TODAY);
+        // Between root and server, any use is not enough.
+        assert_eq!(found.is_ok(), good && extended != [Any], "between: {usages:?} {extended:?}: {found:?}");
+    }
+}
+
+#[test]
+fn r47_an_authority_of_version_1_is_one_if_it_signed_itself() {
+    // Made without extensions, as older guides to private authorities do.
+    let lab = tempfile::tempdir().unwrap();
+    let at = |name: &str| lab.path().join(name).display().to_string();
+    fs::write(at("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    for (name, subject) in [("root", "/CN=old"), ("leaf", "/CN=leaf"), ("other", "/CN=other")] {
+        openssl(&format!(
+            "req {key} -subj {subject} -keyout {} -out {}",
+            at(&format!("{name}.key")),
+            at("csr")
+        ));
+        fs::rename(at("csr"), at(&format!("{name}.csr"))).unwrap();
+    }
+    let (root, root_key) = (at("root"), at("root.key"));
+    openssl(&format!("x509 -req -in {} -signkey {root_key} -days 9999 -out {root}", at("root.csr")));
+    let signed = format!("-CA {root} -CAkey {root_key} -set_serial 1 -days 9999");
+    openssl(&format!("x509 -req -in {} {signed} -out {}", at("other.csr"), at("other")));
+    let server = |issuer: &str| {
+        openssl(&format!(
+            "x509 -req -in {} -CA {} -CAkey {} -set_serial 2 -days 9999 -extfile {} -out {}",
+            at("leaf.csr"),
+            at(issuer),
+            at(&format!("{issuer}.key")),
+            at("names"),
+            at("leaf")
+        ));
+        let pem = |name: &str| pem::parse(fs::read(at(name)).unwrap()).unwrap();
+        let (certificate, key) = (pem("leaf"), pem("leaf.key"));
+        Identity {
+            certificate: certificate.contents().to_vec().into(),
+            certificate_pem: String::new(),
+            key: key.contents().to_vec(),
+            key_pem: String::new(),
+        }
+        .server()
+    };
+    let now: fn() -> u64 = super::super::tls::wall_clock;
+    judged(&fs::read_to_string(&root).unwrap(), server("root"), now).unwrap();
+    let found = judged(&fs::read_to_string(at("other")).unwrap(), server("other"), now);
+    assert_eq!(found, Err(TlsFault::UnknownIssuer), "one that somebody else signed");
+}
+
 #[test]
 fn n24_a_clock_that_was_never_set_is_told_apart() {
     let authority = Authority::new();
@@ -310,7 +500,11 @@ fn n22_a_server_certificate_that_is_no_good_is_an_error_at_once() {
     for path in [PathBuf::from("/nowhere/ca.pem"), authority.lab.path().to_owned()] {
         let config = NetworkConfig { server_certificate: Some(path), ..NetworkConfig::default() };
         let error = HttpNetwork::new(config, log().1).unwrap_err();
-        assert!(matches!(error, SetupError::Unreadable("ServerCertificate", ..)), "{error}");
+        use SetupError::{Unreadable, Untrusted};
+        assert!(
+            matches!(error, Unreadable("ServerCertificate", ..) | Untrusted("ServerCertificate", _)),
+            "{error}"
+        );
     }
 }
 
@@ -375,6 +569,33 @@ fn a_client_certificate_is_shown_and_read_anew_each_time() {
 }
 
 #[test]
+fn certificates_and_keys_that_others_may_change_are_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let authority = Authority::new();
+    let client = authority.issue(&params(&["d"]));
+    let config = NetworkConfig {
+        client_certificate: Some(authority.write("client.pem", &client.certificate_pem)),
+        client_key: Some(authority.write("client.key", &client.key_pem)),
+        ..authority.config()
+    };
+    HttpNetwork::new(config.clone(), log().1).unwrap();
+    for (name, key) in [
+        ("ca.pem", "ServerCertificate"),
+        ("client.pem", "HttpsClient.Certificate"),
+        ("client.key", "HttpsClient.Key"),
+    ] {
+        let path = authority.lab.path().join(name);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        let text = HttpNetwork::new(config.clone(), log().1).unwrap_err().to_string();
+        let expected = format!("{key} refused: {0} (mode 0666) can be changed", path.display());
+        assert!(text.starts_with(&expected) && text.contains("run `chmod go-w /"), "{text}");
+        // A readable key is no reason to refuse.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    HttpNetwork::new(config, log().1).unwrap();
+}
+
+#[test]
 fn a_client_certificate_of_version_1_is_taken() {
     // `openssl x509 -req` without extensions makes these.
     let authority = Authority::new();
@@ -404,13 +625,23 @@ fn a_client_certificate_of_version_1_is_taken() {
 }
 
 #[test]
-fn a_connection_cut_inside_tls_is_no_end_of_a_body() {
+fn r35_a_connection_cut_inside_tls_ends_an_artifact_and_no_other_answer() {
     let authority = Authority::new();
     let identity = authority.issue(&params(&["127.0.0.1"]));
-    for (notify, complete) in [(true, true), (false, false)] {
-        let server = serve(identity.server(), vec![b"HTTP/1.1 200 OK\r\n\r\nall".to_vec()], notify);
-        let result = fetch(&mut network_with(authority.config()), &get(&https(&server)));
-        assert_eq!(result.is_ok(), complete, "{result:?}");
+    for (notify, token, framing, complete) in [
+        (true, None, "", true),
+        (true, Some("t"), "", true),
+        // The artifact itself says whether it is complete.
+        (false, None, "", true),
+        (false, Some("t"), "", false),
+        (false, None, "Content-Length: 4\r\n", false),
+        (false, None, "Transfer-Encoding: chunked\r\n", false),
+    ] {
+        let reply = format!("HTTP/1.1 200 OK\r\n{framing}\r\n3\r\n");
+        let server = serve(identity.server(), vec![reply.into_bytes()], notify);
+        let url = https(&server);
+        let result = fetch(&mut network_with(authority.config()), &Request { token, ..get(&url) });
+        assert_eq!(result.is_ok(), complete, "{notify} {token:?} {framing}: {result:?}");
     }
 }
 
@@ -514,6 +745,72 @@ fn a_proxy_that_refuses_or_says_too_much() {
         let text = error.to_string();
         assert!(text.contains(word) && text.contains(&proxy.address.to_string()), "{text}");
         assert!(!text.contains("pw"), "{text}");
+    }
+}
+
+/// A record of TLS 1.3 with a ticket for the resumption of sessions, and nothing else.
+fn ticket(sequence: u64, secrets: &ConnectionTrafficSecrets) -> Vec<u8> {
+    let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else { panic!("another cipher") };
+    const LENGTH: u16 = 1000;
+    // Type and length of the message; lifetime, what is added to the age, nonce, ticket, no extensions; type of the
+    // record.
+    let mut record = vec![4, 0];
+    record.extend((LENGTH + 13).to_be_bytes());
+    record.extend([0, 0, 0, 9, 0, 0, 0, 9, 0]);
+    record.extend(LENGTH.to_be_bytes());
+    record.extend([7; LENGTH as usize]);
+    record.extend([0, 0, 22]);
+    let mut nonce: [u8; 12] = iv.as_ref().try_into().unwrap();
+    nonce[4..].iter_mut().zip(sequence.to_be_bytes()).for_each(|(byte, other)| *byte ^= other);
+    let length = u16::try_from(record.len() + 16).unwrap().to_be_bytes();
+    let head = [23, 3, 3, length[0], length[1]];
+    let key = aead::LessSafeKey::new(aead::UnboundKey::new(&aead::AES_256_GCM, key.as_ref()).unwrap());
+    let nonce = aead::Nonce::assume_unique_for_key(nonce);
+    key.seal_in_place_append_tag(nonce, aead::Aad::from(head), &mut record).unwrap();
+    [&head[..], &record].concat()
+}
+
+/// Takes a request, and answers with so many tickets before it closes the connection.
+fn answer_with_tickets(config: &Arc<ServerConfig>, stream: &mut dyn ReadWrite, count: u64) -> String {
+    let mut tls = StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), stream);
+    let request = read_request(&mut tls);
+    let StreamOwned { conn, sock } = tls;
+    let (sequence, secrets) = conn.dangerous_extract_secrets().unwrap().tx;
+    // The client may have seen enough.
+    let _ = (sequence..sequence + count).try_for_each(|number| sock.write_all(&ticket(number, &secrets)));
+    let _ = sock.flush();
+    request
+}
+
+#[test]
+fn messages_of_tls_without_end_leave_time_for_other_work() {
+    const TICKETS: u64 = 8000;
+    const LEAST_TURNS: u64 = TICKETS * 1000 / (256 * 1024);
+    let authority = Authority::new();
+    let identity = authority.issue(&params(&["127.0.0.1", "device.example"]));
+    let mut config = identity.server_with(&[&rustls::version::TLS13], None);
+    config.enable_secret_extraction = true;
+    let config = Arc::new(config);
+    let (outside, inside) = (Arc::new(identity.server()), Arc::clone(&config));
+    let server = Server::start(1, move |_, mut stream| answer_with_tickets(&config, &mut stream, TICKETS));
+    // TLS inside TLS: what has been decrypted once is waiting, and no descriptor tells of it.
+    let proxy = Server::start(1, move |_, stream| {
+        let mut outer = accept(&outside, stream);
+        tunnel(&mut outer, b"HTTP/1.1 200 Connection established\r\n\r\n");
+        answer_with_tickets(&inside, &mut outer, TICKETS)
+    });
+    for (mut network, url) in [
+        (network_with(authority.config()), https(&server)),
+        (through(&proxy, "https", &authority), "https://device.example/".to_owned()),
+    ] {
+        network.start(crate::testing::now(), &get(&url)).unwrap();
+        let mut turns = 0;
+        let answer = run(&mut network, |network, now| {
+            turns += 1;
+            network.poll_head(now)
+        });
+        assert!(matches!(answer, Err(NetworkError::Closed(_, Activity::Head))), "{answer:?}");
+        assert!(turns > LEAST_TURNS, "{turns} turns");
     }
 }
 
