@@ -1,0 +1,90 @@
+//! What comes with the client for a device: the systemd service.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use thimble_tests::lab::has;
+
+const SERVICE: &str = "mender-updated.service";
+
+fn support() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../support")
+}
+
+/// The names of the settings in a file, without those that only say when and how the service is started.
+fn settings(path: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(path).expect("the file");
+    let lines = text.lines().filter(|line| !line.starts_with(['#', '[']));
+    lines.filter_map(|line| Some(line.split_once('=')?.0.to_owned())).collect()
+}
+
+/// `systemd-analyze` on a copy of the service whose program exists, with or without what else is installed for it.
+fn analyze(drop_in: bool, args: &[&str]) -> Option<(bool, String)> {
+    if !has("systemd-analyze") {
+        println!("left out: needs systemd-analyze");
+        return None;
+    }
+    let lab = tempfile::tempdir().expect("a directory");
+    let service = fs::read_to_string(support().join(SERVICE)).expect("the service");
+    let path = lab.path().join(SERVICE);
+    fs::write(&path, service.replace("/usr/bin/thimble", "/bin/true")).expect("it is written");
+    if drop_in {
+        let directory = format!("{SERVICE}.d");
+        fs::create_dir(lab.path().join(&directory)).expect("a directory");
+        let name = format!("{directory}/any-module.conf");
+        fs::copy(support().join(&name), lab.path().join(&name)).expect("it is copied");
+    }
+    let output = Command::new("systemd-analyze").args(args).arg(&path).output().expect("it runs");
+    let text = [output.stdout, output.stderr].concat();
+    Some((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+}
+
+#[test]
+fn the_service_is_exposed_below_six_of_ten() {
+    // Six, in tenths.
+    let args = ["security", "--offline=true", "--no-pager", "--threshold=59"];
+    if let Some((good, text)) = analyze(false, &args) {
+        assert!(good && text.contains("Overall exposure level"), "{text}");
+    }
+}
+
+#[test]
+fn systemd_understands_every_line_of_the_service() {
+    for drop_in in [false, true] {
+        if let Some((good, text)) = analyze(drop_in, &["verify", "--man=no"]) {
+            assert!(good && text.is_empty(), "{text}");
+        }
+    }
+}
+
+#[test]
+fn the_file_for_any_module_takes_back_what_the_service_closes() {
+    let service = settings(&support().join(SERVICE));
+    let taken_back = settings(&support().join(format!("{SERVICE}.d/any-module.conf")));
+    let closes = |name: &str| {
+        [
+            "Protect",
+            "Private",
+            "Restrict",
+            "ReadWrite",
+            "Device",
+            "Capability",
+            "NoNew",
+            "Memory",
+            "SystemCallFilter",
+        ]
+        .iter()
+        .any(|start| name.starts_with(start))
+    };
+    let closed: BTreeSet<String> = service.into_iter().filter(|name| closes(name)).collect();
+    assert!(closed.len() > 15, "{closed:?}");
+    assert_eq!(taken_back, closed);
+}
+
+#[test]
+fn no_picture_of_the_memory_with_its_keys_is_written() {
+    let service = fs::read_to_string(support().join(SERVICE)).expect("the service");
+    assert!(service.lines().any(|line| line == "LimitCORE=0"));
+}
