@@ -11,8 +11,8 @@ use rustls::ClientConnection;
 
 use crate::wait::PollSet;
 
-/// Most records that are taken in one call, of 4 KiB each at most: a peer that sends messages of TLS itself without end
-/// must not keep the client from its other work.
+/// How often one call reads from what lies below, at most 4 KiB each time: a peer that sends messages of TLS itself
+/// without end must not keep the client from its other work.
 const TURN: usize = 16;
 
 /// A connection. `read` and `write` answer `WouldBlock` instead of waiting, and [`Stream::wants`] then knows for what.
