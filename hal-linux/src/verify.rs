@@ -450,7 +450,7 @@ mod tests {
             chown(&key, None, Some(group)).unwrap();
             fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
             if good {
-                KeyVerifier::load(&[key.clone()]).unwrap();
+                KeyVerifier::load(std::slice::from_ref(&key)).unwrap();
             } else {
                 let text = refusal(&lab, "good.pub").to_string();
                 assert!(text.contains(&format!("run `chmod go-w {}`", key.display())), "{text}");

@@ -348,7 +348,7 @@ fn a_child_does_not_inherit_protection_when_memory_runs_out() {
     // The protection is the whole process's, so this runs in one of its own.
     const NAME: &str = "process::tests::a_child_does_not_inherit_protection_when_memory_runs_out";
     if std::env::var_os("PROTECTED_TEST").is_none() {
-        let test = std::process::Command::new(std::env::current_exe().unwrap())
+        let test = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", NAME])
             .env("PROTECTED_TEST", "1")
             .output()

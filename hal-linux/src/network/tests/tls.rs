@@ -335,7 +335,7 @@ const TODAY: fn() -> u64 = || 1_750_000_000;
 fn r47_a_certificate_that_is_no_authoritys_vouches_for_no_other() {
     for is_ca in [IsCa::NoCa, IsCa::ExplicitNoCa] {
         let own = ca(|own| {
-            own.is_ca = is_ca.clone();
+            own.is_ca = is_ca;
             own.subject_alt_names = params(&["127.0.0.1"]).subject_alt_names;
         });
         let found = judged(&own.pem(), chain(&own, &[]), TODAY);
