@@ -363,7 +363,8 @@ fn a_child_does_not_inherit_protection_when_memory_runs_out() {
             println!("left out: needs the right to protect itself");
             continue;
         }
-        let mut process = Lab::new().spawn("cat /proc/self/oom_score_adj");
+        let lab = Lab::new();
+        let mut process = lab.spawn("cat /proc/self/oom_score_adj");
         let (_, lines) = finish_lines(&mut process, Stream::Stdout);
         assert_eq!(lines, [expected], "{score}");
         assert_eq!(own(), score);
