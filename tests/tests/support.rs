@@ -88,3 +88,9 @@ fn no_picture_of_the_memory_with_its_keys_is_written() {
     let service = fs::read_to_string(support().join(SERVICE)).expect("the service");
     assert!(service.lines().any(|line| line == "LimitCORE=0"));
 }
+
+#[test]
+fn a_datastore_behind_a_link_is_no_reason_not_to_start() {
+    // systemd refuses to start a service whose StateDirectory= is a link, as /var/lib/mender is on many devices.
+    assert!(!settings(&support().join(SERVICE)).iter().any(|name| name.starts_with("StateDirectory")));
+}

@@ -328,7 +328,7 @@ fn judged(pem: &str, server: ServerConfig, clock: fn() -> u64) -> Result<(), Tls
     }
 }
 
-/// 2025-06-15.
+/// A time at which certificates of the tests are good unless they say otherwise: 2025-06-15.
 const TODAY: fn() -> u64 = || 1_750_000_000;
 
 #[test]
