@@ -261,6 +261,10 @@ impl Machine {
         self.doing == Doing::Over
     }
 
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config.0
+    }
+
     /// How the update stands.
     #[must_use]
     pub const fn verdict(&self) -> Verdict {

@@ -135,7 +135,7 @@ impl Whole {
             payload: self.payload(),
         };
         let client = Client::start(NOW, start)?;
-        let checkpoint = client.machine.checkpoint();
+        let checkpoint = client.machine().checkpoint();
         if run == Run::Daemon
             && checkpoint.tag == Tag::Store
             && !checkpoint.module
@@ -179,17 +179,16 @@ impl Whole {
 
     /// What was done outside is taken in; time passes until something is to be done again.
     fn then(&mut self, answer: Answer) {
-        let config = self.config();
         let Process::Runs(client) = &mut self.process else { return };
         let own_fault = answer == Answer::Session(session::Event::IdentityFailed);
         let before = client.todo;
         let mut now = NOW;
-        client.answered(now, &config, answer);
+        client.answered(now, answer);
         if answer == Answer::Silence
             && let Some(at) = client.deadline()
         {
             now = now.max(at);
-            client.tick(now, &config);
+            client.tick(now);
         }
         self.settle(now, own_fault);
         self.stubborn &= matches!(&self.process, Process::Runs(client) if client.todo == before);
@@ -197,7 +196,6 @@ impl Whole {
 
     /// Time passes until something is to be done; then it is set back.
     fn settle(&mut self, mut now: Instant, own_fault: bool) {
-        let config = self.config();
         let Process::Runs(client) = &mut self.process else { return };
         self.memory.settled(now, client, own_fault);
         let (idle, waits) = (client.place().0 == State::Idle, client.todo == Todo::Wait);
@@ -213,7 +211,7 @@ impl Whole {
                 break;
             };
             now = now.max(at);
-            client.tick(now, &config);
+            client.tick(now);
             self.memory.settled(now, client, false);
         }
         if now != NOW {
@@ -264,7 +262,7 @@ impl Whole {
                 op,
                 records.update.as_ref(),
                 &self.outside.device,
-                &client.machine,
+                client.machine(),
                 self.trouble,
             )?;
         }

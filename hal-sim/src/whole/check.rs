@@ -129,7 +129,7 @@ impl Memory {
         if client.mixed {
             self.complain("the parser is given other bytes than the next ones of the artifact");
         }
-        if client.session.is_authenticating() {
+        if client.session().is_authenticating() {
             return;
         }
         if let Some(asked) = self.asked.take() {
@@ -139,7 +139,7 @@ impl Memory {
                 self.complain("an authentication ended in vain, and a server was not asked");
             }
         }
-        if client.session.server().is_none() {
+        if client.session().server().is_none() {
             self.token = None;
         }
     }

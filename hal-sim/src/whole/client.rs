@@ -1,18 +1,17 @@
-//! The process of the client as a value: the three machines, what passes between them, and what the driver keeps for
-//! them. Whatever takes time or can fail is left to do outside, one thing at a time.
+//! The process of the client as a value: its flow, and what the driver keeps for it. Whatever takes time or can fail is
+//! left to do outside, one thing at a time. What follows from what is decided by the flow, as in the real client.
 
 use thimble_core::api::Reply;
 use thimble_core::checkpoint::Checkpoint;
 use thimble_core::config::Config;
 use thimble_core::deployment::Call;
-use thimble_core::machine::{
-    self, ApiCall, Machine, OfferedMap, Op, OpId, Refusal, Report, Run, Saved, StopSet,
-};
-use thimble_core::session::{self, RequestKind, Session};
-use thimble_core::state::{Outcome, Phase, Place, State};
+use thimble_core::flow::{Event, Flow, Offer, Step, Task};
+use thimble_core::machine::{ApiCall, Machine, OfferedMap, Op, Refusal, Report, Run, Saved, StopSet};
+use thimble_core::session::{self, Content, RequestKind, Session};
+use thimble_core::state::{Outcome, Place};
 use thimble_core::text::Text;
-use thimble_core::time::{Instant, earliest};
-use thimble_core::transfer::{self, Begin, Downloader, End, Link, Stream, Transfer};
+use thimble_core::time::Instant;
+use thimble_core::transfer;
 
 use super::artifact::{Chunk, MARK_EVERY, Parser, Stored, Version};
 use crate::sayings::DEPLOYMENT;
@@ -66,24 +65,12 @@ pub(super) enum Todo {
 /// See the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Client {
-    pub(super) machine: Machine,
-    pub(super) session: Session,
-    pub(super) transfer: Transfer,
-    /// The machine's operation that is outstanding.
-    op: Option<(OpId, Op)>,
+    flow: Flow,
     pub(super) todo: Todo,
     /// The link to the artifact is known, and good as far as the server is concerned.
     pub(super) link: Option<bool>,
     /// The answer that gave the artifact from its first byte on last, in this process or an earlier one.
     pub(super) etag: Option<Version>,
-    /// The download of an earlier process goes on.
-    pub(super) earlier: bool,
-    /// The header of the artifact at hand is on record.
-    pub(super) header_stored: bool,
-    /// So is the server's offer.
-    pub(super) offer_stored: bool,
-    /// The module was selected.
-    pub(super) module: bool,
     /// The place in the artifact of the next byte that the network brings.
     pub(super) next_byte: u8,
     pub(super) chunk: Option<Chunk>,
@@ -103,10 +90,14 @@ pub(super) enum Answer {
     Op(Outcome),
     /// For the session.
     Session(session::Event),
+    /// For the session: the answer to a request is here.
+    Content(Content),
     /// For the transfer.
     Transfer(transfer::Event),
     /// For the transfer, whose request was sent.
     Head(transfer::Event),
+    /// The header was accepted. `same_header`: it is on record already.
+    Accepted { accepted: transfer::Accepted, same_header: bool },
     /// The module of the transfer was started, or not.
     Module(bool),
     /// Nothing, for as long as it may take.
@@ -132,20 +123,14 @@ impl Client {
         let (header, module) =
             update.as_ref().map_or((false, false), |update| (update.header, update.module));
         let saved = Saved { update, ..Saved::nothing() };
-        let (machine, action) = Machine::start(now, config, run, stop_before, saved)?;
-        let goes_on = matches!(machine.place().0, State::Download | State::Prepare) && run == Run::Daemon;
+        let servers = session::Config { servers: SERVERS };
+        let (flow, first) = Flow::start(now, config, servers, run, stop_before, saved)?;
+        let etag = offer.and_then(|(etag, _)| etag).filter(|_| flow.goes_on());
         let mut client = Self {
-            machine,
-            session: Session::new(),
-            transfer: Transfer::new(),
-            op: None,
+            flow,
             todo: Todo::Wait,
             link: if run == Run::Install { Some(true) } else { offer.map(|(_, link)| link) },
-            etag: offer.and_then(|(etag, _)| etag).filter(|_| goes_on),
-            earlier: offer.is_some() && goes_on,
-            header_stored: header,
-            offer_stored: offer.is_some(),
-            module,
+            etag,
             next_byte: 0,
             chunk: None,
             parser: Parser::default(),
@@ -153,222 +138,166 @@ impl Client {
             mixed: false,
             payload,
         };
-        client.perform(now, config, action);
+        client.tell(now, Event::Restored { header, module });
+        client.perform(now, first);
         Ok(client)
     }
 
+    pub(super) const fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    pub(super) const fn machine(&self) -> &Machine {
+        self.flow.machine()
+    }
+
+    pub(super) const fn session(&self) -> &Session {
+        self.flow.session()
+    }
+
     pub(super) const fn place(&self) -> Place {
-        self.machine.place()
+        self.machine().place()
     }
 
     /// What was to be done outside is done.
-    pub(super) fn answered(&mut self, now: Instant, config: &Config, answer: Answer) {
+    pub(super) fn answered(&mut self, now: Instant, answer: Answer) {
         let todo = std::mem::replace(&mut self.todo, Todo::Wait);
         match answer {
-            Answer::Op(outcome) => self.ended(now, config, outcome),
-            Answer::Session(event) => self.tell_session(now, config, event),
-            Answer::Transfer(event) => self.tell_transfer(now, config, event),
+            Answer::Op(outcome) => self.tell(now, Event::Ended(outcome)),
+            Answer::Session(event) => self.tell(now, Event::Request(event)),
+            Answer::Content(content) => {
+                let offer = if content == Content::Good { self.offer(todo) } else { Offer::Nothing };
+                self.tell(now, Event::Answered(content, offer));
+            }
+            Answer::Transfer(event) => self.tell(now, Event::Transfer(event)),
             Answer::Head(event) => {
-                let _ = self.transfer.step(now, transfer::Event::Done);
-                self.tell_transfer(now, config, event);
+                self.tell(now, Event::Transfer(transfer::Event::Done));
+                self.tell(now, Event::Transfer(event));
             }
-            Answer::Module(true) => {
-                let mark_every = if self.machine.checkpoint().offer { MARK_EVERY } else { 0 };
-                let stream = Stream { mark_every, time: config.module_timeout };
-                self.tell_transfer(now, config, transfer::Event::Stream(stream));
+            Answer::Accepted { accepted, same_header } => {
+                self.tell(now, Event::Accepted { accepted, same_header });
             }
-            Answer::Module(false) => self.tell_transfer(now, config, transfer::Event::Stop),
+            Answer::Module(true) => self.tell(now, Event::ModuleStarted { mark_every: MARK_EVERY }),
+            Answer::Module(false) => self.tell(now, Event::ModuleNotStarted),
             Answer::Silence => self.todo = todo,
+        }
+    }
+
+    /// What the answer that was read brings.
+    fn offer(&mut self, todo: Todo) -> Offer {
+        let Todo::Read(RequestKind::NextV2 | RequestKind::NextV1, _, Reply::Done) = todo else {
+            return Offer::Nothing;
+        };
+        self.link = Some(true);
+        if self.flow.op() == Some(Op::Request(ApiCall::Next)) {
+            Offer::Deployment(Text::copy(DEPLOYMENT).unwrap_or_default(), OfferedMap::Absent)
+        } else {
+            Offer::Nothing
         }
     }
 
     /// When something is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        earliest(self.machine.deadline(), earliest(self.session.deadline(), self.transfer.deadline()))
+        self.flow.deadline()
     }
 
     /// Time has come to a deadline.
-    pub(super) fn tick(&mut self, now: Instant, config: &Config) {
-        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if is_due(self.machine.deadline()) {
-            self.tell_machine(now, config, machine::Event::Tick);
-        }
-        if is_due(self.session.deadline()) {
-            self.tell_session(now, config, session::Event::Tick);
-        }
-        if is_due(self.transfer.deadline()) {
-            self.tell_transfer(now, config, transfer::Event::Tick);
+    pub(super) fn tick(&mut self, now: Instant) {
+        // As often as there are machines: nothing is due again at once.
+        for _ in 0..3 {
+            if self.flow.due(now).is_none() {
+                break;
+            }
+            self.tell(now, Event::Tick);
         }
     }
 
     /// Moves all times.
     pub(super) fn rebase(&mut self, from: Instant, to: Instant) {
-        self.machine.rebase(from, to);
-        self.session.rebase(from, to);
-        self.transfer.rebase(from, to);
+        self.flow.rebase(from, to);
     }
 
-    fn ended(&mut self, now: Instant, config: &Config, outcome: Outcome) {
-        let Some((id, op)) = self.op.take() else { return };
-        let event = if op == Op::Request(ApiCall::Next) && outcome == Outcome::Success {
-            self.link = Some(true);
-            self.offer_stored = false;
-            let deployment = Text::copy(DEPLOYMENT).unwrap_or_default();
-            machine::Event::Offered { op: id, id: deployment, map: OfferedMap::Absent }
-        } else {
-            machine::Event::Done(id, outcome)
-        };
-        self.tell_machine(now, config, event);
+    fn tell(&mut self, now: Instant, event: Event) {
+        let step = self.flow.step(now, event);
+        self.perform(now, step);
     }
 
-    fn tell_machine(&mut self, now: Instant, config: &Config, event: machine::Event) {
-        let action = self.machine.step(now, event);
-        self.perform(now, config, action);
-    }
-
-    fn perform(&mut self, now: Instant, config: &Config, action: machine::Action) {
-        let round = match self.place() {
-            (State::Idle, Phase::Main) => session::Event::RoundOver,
-            _ => session::Event::RoundBegins,
-        };
-        self.tell_session(now, config, round);
-        match action {
-            machine::Action::Start(id, op) => {
-                self.op = Some((id, op));
-                self.begin(now, config, op);
-            }
-            // The operation's end is still told: what was killed has failed.
-            machine::Action::Kill => {
-                self.todo = Todo::Wait;
-                self.ended(now, config, Outcome::Failure);
-            }
-            machine::Action::SaveMaps => self.tell_machine(now, config, machine::Event::MapsSaved(true)),
-            machine::Action::Wait => {}
-            machine::Action::Exit(report) => self.todo = Todo::Exit(report),
+    /// Does what the flow says, up to the first thing that is left to do outside.
+    fn perform(&mut self, now: Instant, step: Step) {
+        let mut step = step;
+        while let Some(event) = self.begin(step) {
+            step = self.flow.step(now, event);
         }
     }
 
-    fn begin(&mut self, now: Instant, config: &Config, op: Op) {
-        match op {
-            Op::Request(call) => self.tell_session(now, config, session::Event::Ask(call)),
-            Op::Prepare => {
+    fn begin(&mut self, step: Step) -> Option<Event> {
+        if step.drop {
+            self.todo = Todo::Wait;
+        }
+        self.todo = match step.task {
+            Task::Wait | Task::PutOff(_) => return None,
+            Task::Begin(Op::Request(_)) => return Some(Event::Ready),
+            Task::Begin(Op::Prepare) => {
                 self.parser = Parser::default();
                 self.chunk = None;
-                self.module &= self.earlier;
-                self.etag = self.etag.filter(|_| self.earlier);
-                let downloader = match self.machine.run() {
-                    Run::Daemon | Run::NoUpdates(_) => Downloader::Daemon,
-                    Run::Install | Run::Continue(_) | Run::Bootstrap => Downloader::CommandLine,
-                };
-                let attempts = config.retry_download_count;
-                let begin = Begin { downloader, attempts, earlier: self.earlier };
-                self.tell_transfer(now, config, transfer::Event::Begin(begin));
+                self.etag = self.etag.filter(|_| self.flow.goes_on());
+                return Some(Event::Ready);
             }
-            Op::Stream(call) => self.todo = Todo::StartModule(call),
-            Op::Save
-            | Op::SaveMaps
-            | Op::SaveProvides(_)
-            | Op::ClearData
-            | Op::RunScript(..)
-            | Op::CheckVersion
-            | Op::CallModule(_)
-            | Op::Reboot
-            | Op::AskPolicy(_)
-            | Op::End => self.todo = Todo::Op(op),
-        }
-    }
-
-    pub(super) fn tell_session(&mut self, now: Instant, config: &Config, event: session::Event) {
-        let servers = session::Config { servers: SERVERS };
-        match self.session.step(&servers, now, event) {
-            session::Action::FindIdentity => self.todo = Todo::Identity,
-            session::Action::CollectInventory => self.todo = Todo::Inventory,
-            session::Action::Send(kind, server) => self.todo = Todo::Send(kind, server),
-            session::Action::Read => {
-                if let session::Awaits::Body(kind, server, reply) = self.session.awaits() {
-                    self.todo = Todo::Read(kind, server, reply);
-                }
-            }
-            session::Action::Ended(outcome) => {
+            Task::Begin(Op::Stream(call)) => Todo::StartModule(call),
+            Task::Begin(op) => Todo::Op(op),
+            // The operation's end is still told: what was killed has failed.
+            Task::Kill(_) => {
                 self.todo = Todo::Wait;
-                if matches!(self.op, Some((_, Op::Request(_)))) {
-                    self.ended(now, config, outcome);
-                } else {
-                    let link = self.fresh_link(outcome);
-                    self.tell_transfer(now, config, transfer::Event::Link(link));
-                }
+                return Some(Event::Ended(Outcome::Failure));
             }
-            session::Action::Cancel => self.todo = Todo::Wait,
-            session::Action::Wait => {}
-        }
+            Task::SaveMaps => return Some(Event::MapsSaved(true)),
+            Task::FindIdentity => Todo::Identity,
+            Task::CollectInventory => Todo::Inventory,
+            Task::Send(kind, server) => Todo::Send(kind, server),
+            Task::Read => match self.session().awaits() {
+                session::Awaits::Body(kind, server, reply) => Todo::Read(kind, server, reply),
+                session::Awaits::Nothing
+                | session::Awaits::Identity
+                | session::Awaits::Inventory
+                | session::Awaits::Head(_) => return None,
+            },
+            Task::ReceiveFirst => Todo::Receive,
+            Task::Transfer(action) => return self.move_on(action),
+            Task::Exit(report) => Todo::Exit(report),
+        };
+        None
     }
 
-    /// The request for a fresh link ended.
-    fn fresh_link(&mut self, outcome: Outcome) -> Link {
-        match outcome {
-            Outcome::Success | Outcome::Automatic => {
-                self.link = Some(true);
-                Link::Fresh
-            }
-            Outcome::Later(seconds) => {
-                Link::NotNow(seconds.map(|seconds| thimble_core::http::RetryAfter { seconds }))
-            }
-            Outcome::Failure => Link::NotNow(None),
-            Outcome::Nothing | Outcome::Aborted | Outcome::Refused => Link::NotOffered,
-        }
-    }
-
-    pub(super) fn tell_transfer(&mut self, now: Instant, config: &Config, event: transfer::Event) {
+    fn move_on(&mut self, action: transfer::Action) -> Option<Event> {
         use transfer::Action;
-        let mut event = event;
-        loop {
-            self.todo = match self.transfer.step(now, event) {
-                Action::Request { offset, again: _ } => Todo::Download(offset),
-                Action::AwaitHead | Action::Wait | Action::AwaitLink | Action::Pause(_) => return,
-                Action::Receive => Todo::Receive,
-                Action::AskForLink => {
-                    // The transfer awaits the link before the session can have it.
-                    let Action::AwaitLink = self.transfer.step(now, transfer::Event::Done) else { return };
-                    return self.tell_session(now, config, session::Event::AskForLink);
-                }
-                Action::Parse { from, to } => {
-                    let payload = self.payload;
-                    let found = self.chunk.and_then(|chunk| self.parser.take(payload, chunk, from, to));
-                    event = match found {
-                        Some((taken, found)) => transfer::Event::Parsed { taken, found },
-                        None => {
-                            self.mixed = true;
-                            transfer::Event::Failed
-                        }
-                    };
-                    continue;
-                }
-                Action::Accept { again } => Todo::Accept { again },
-                Action::BeginFile(_) => Todo::BeginFile,
-                Action::Write { place: _, from, to } => Todo::Write { from, to },
-                Action::Mark => Todo::Mark,
-                Action::EndFile => Todo::EndFile,
-                Action::Finish => Todo::Finish,
-                Action::ReadBack(most) => Todo::ReadBack(most),
-                Action::Compare => Todo::Compare,
-                Action::ForgetStored(bytes) => Todo::Forget(bytes),
-                Action::GiveUp { .. } | Action::AwaitModule => {
-                    event = transfer::Event::Done;
-                    continue;
-                }
-                Action::End(end) => {
-                    return self.ended(
-                        now,
-                        config,
-                        match end {
-                            End::Accepted | End::Stored => Outcome::Success,
-                            End::NoPayload => Outcome::Nothing,
-                            End::Failed => Outcome::Failure,
-                        },
-                    );
-                }
-            };
-            return;
-        }
+        self.todo = match action {
+            Action::Request { offset, again: _ } => Todo::Download(offset),
+            Action::AwaitHead | Action::Wait | Action::AwaitLink | Action::Pause(_) | Action::End(_) => {
+                return None;
+            }
+            Action::Receive => Todo::Receive,
+            Action::AskForLink | Action::GiveUp { .. } | Action::AwaitModule => {
+                return Some(Event::Transfer(transfer::Event::Done));
+            }
+            Action::Parse { from, to } => {
+                let payload = self.payload;
+                let found = self.chunk.and_then(|chunk| self.parser.take(payload, chunk, from, to));
+                self.mixed |= found.is_none();
+                return Some(Event::Transfer(match found {
+                    Some((taken, found)) => transfer::Event::Parsed { taken, found },
+                    None => transfer::Event::Failed,
+                }));
+            }
+            Action::Accept { again } => Todo::Accept { again },
+            Action::BeginFile(_) => Todo::BeginFile,
+            Action::Write { place: _, from, to } => Todo::Write { from, to },
+            Action::Mark => Todo::Mark,
+            Action::EndFile => Todo::EndFile,
+            Action::Finish => Todo::Finish,
+            Action::ReadBack(most) => Todo::ReadBack(most),
+            Action::Compare => Todo::Compare,
+            Action::ForgetStored(bytes) => Todo::Forget(bytes),
+        };
+        None
     }
 }

@@ -1,8 +1,8 @@
 //! What is to be done outside is done, and works.
 
 use thimble_core::api::Reply;
-use thimble_core::checkpoint::Tag;
 use thimble_core::deployment::{Call, Naming};
+use thimble_core::flow::Beside;
 use thimble_core::http::{ContentRange, Head};
 use thimble_core::machine::Op;
 use thimble_core::session::{self, Content, RequestKind};
@@ -62,7 +62,7 @@ impl Whole {
                 if (kind, reply) == (RequestKind::Token, Reply::Done) {
                     memory.token(server, setup.mistake == Some(Mistake::TokenIsKept));
                 }
-                Answer::Session(session::Event::Answer(Content::Good))
+                Answer::Content(Content::Good)
             }
             Todo::Download(offset) => Answer::Head(head(setup.mistake, outside, client, offset)),
             Todo::Receive => {
@@ -77,26 +77,25 @@ impl Whole {
             }
             Todo::Accept { again } => {
                 if !payload {
-                    if client.earlier {
+                    if client.flow().goes_on() {
                         device.clean();
                         *partial = None;
                     }
-                    return moved(transfer::Event::Accepted(Accepted::NoPayload));
+                    return Answer::Accepted { accepted: Accepted::NoPayload, same_header: false };
                 }
-                client.module = true;
-                let checkpoint = client.machine.checkpoint();
-                client.header_stored = client.earlier && checkpoint.header;
-                let kept = again && client.header_stored;
+                // Both artifacts have the same header.
+                let same_header = true;
+                let kept = again && client.flow().header_is_stored(same_header);
                 if kept {
                     device.prepare_again();
                 } else {
                     device.prepare();
                     *partial = None;
                 }
-                if checkpoint.header && !(client.header_stored && client.offer_stored) {
-                    save(records, client);
+                if let Some(beside) = client.flow().saves_before_accepting(same_header) {
+                    save(records, client, beside);
                 }
-                moved(transfer::Event::Accepted(Accepted::Payload { kept }))
+                Answer::Accepted { accepted: Accepted::Payload { kept }, same_header }
             }
             Todo::BeginFile => {
                 client.file = None;
@@ -144,14 +143,14 @@ impl Whole {
 }
 
 /// An operation of the machine's does what it is meant to do.
-fn operation(setup: Setup, outside: &mut Outside, client: &mut Client, op: Op) -> Outcome {
+fn operation(setup: Setup, outside: &mut Outside, client: &Client, op: Op) -> Outcome {
     let Outside { device, partial, records, server: _ } = outside;
     let yes = |yes| if yes { Outcome::Success } else { Outcome::Nothing };
     let mistake = |mistake| setup.mistake == Some(mistake);
     match op {
         Op::Save => {
             if !mistake(Mistake::SaveIsLost) {
-                save(records, client);
+                save(records, client, client.flow().saves_beside());
             }
             Outcome::Success
         }
@@ -163,21 +162,21 @@ fn operation(setup: Setup, outside: &mut Outside, client: &mut Client, op: Op) -
                 Naming::Good | Naming::Inconsistent | Naming::Loop => Name::New,
             };
             if setup.standalone {
-                clear(records, client);
+                clear(records);
             } else {
-                records.update = Some(client.machine.checkpoint().clone());
+                records.update = Some(client.machine().checkpoint().clone());
             }
             Outcome::Success
         }
         Op::ClearData => {
-            clear(records, client);
+            clear(records);
             Outcome::Success
         }
         // One script everywhere.
         Op::RunScript(_, index) => yes(index == 0),
         Op::CheckVersion | Op::SaveMaps | Op::AskPolicy(_) | Op::End => Outcome::Success,
         Op::CallModule(Call::Cleanup) if !device.tree => Outcome::Success,
-        Op::CallModule(call) if !client.module => {
+        Op::CallModule(call) if !client.flow().has_module() => {
             if call == Call::Cleanup {
                 device.clean();
                 *partial = None;
@@ -205,23 +204,16 @@ fn operation(setup: Setup, outside: &mut Outside, client: &mut Client, op: Op) -
 }
 
 /// The record, with those beside it that are not stored yet.
-fn save(records: &mut Records, client: &mut Client) {
-    let checkpoint = client.machine.checkpoint();
-    client.header_stored |= checkpoint.header;
-    if checkpoint.tag == Tag::Store {
-        if checkpoint.offer && !client.offer_stored {
-            records.offer = client.link.map(|link| (client.etag, link));
-        }
-        client.offer_stored = true;
+fn save(records: &mut Records, client: &Client, beside: Beside) {
+    if beside.offer {
+        records.offer = client.link.map(|link| (client.etag, link));
     }
-    records.update = Some(checkpoint.clone());
+    records.update = Some(client.machine().checkpoint().clone());
 }
 
-fn clear(records: &mut Records, client: &mut Client) {
+fn clear(records: &mut Records) {
     records.update = None;
     records.offer = None;
-    client.header_stored = false;
-    client.offer_stored = false;
 }
 
 /// The answer to a request for the artifact.
@@ -247,7 +239,6 @@ fn head(mistake: Option<Mistake>, outside: &Outside, client: &mut Client, offset
     }
     client.next_byte = 0;
     if offset == 0 {
-        client.offer_stored &= etag == Etag::Same;
         client.etag = Some(version);
     }
     answer(200, Some(whole), None)

@@ -39,11 +39,7 @@ impl Whole {
             Todo::Read(..) => {
                 let broken = session::Event::Broken { lost: true };
                 visit(" breaks off", &mut plain.clone(), Answer::Session(broken));
-                visit(
-                    " makes no sense",
-                    &mut plain,
-                    Answer::Session(session::Event::Answer(Content::Unusable)),
-                );
+                visit(" makes no sense", &mut plain, Answer::Content(Content::Unusable));
             }
             Todo::Download(_) => plain.download_goes_wrong(visit),
             Todo::Receive => {

@@ -1,0 +1,269 @@
+//! The flow: the three machines of a client as one value, and all that passes between them.
+//!
+//! [`Flow::step`] takes one [`Event`], what the driver saw, and returns one [`Step`], what is to be done outside next.
+//! No clock, no I/O, no traits. The driver keeps texts and buffers, and performs; nothing is decided there.
+//!
+//! ```text
+//!                                   what the driver saw
+//!                                            |
+//!                                            v
+//!    +---------------------------------- Flow::step ----------------------------------+
+//!    |                                                                                |
+//!    |                Ask, MakeWay, GiveUp,              Begin, Stream, Stop          |
+//!    |                RoundBegins, RoundOver                                          |
+//!    |   Session <-------------------------- Machine --------------------> Transfer   |
+//!    |      |                                ^     ^                         ^   |    |
+//!    |      | how a request ended            |     |  how the half ended     |   |    |
+//!    |      +--------------------------------+     +-------------------------|---+    |
+//!    |      |                                                                |   |    |
+//!    |      | Link: how the question for a fresh link ended                  |   |    |
+//!    |      +----------------------------------------------------------------+   |    |
+//!    |      ^                                                                    |    |
+//!    |      +------------------------- AskForLink, GiveUp -----------------------+    |
+//!    +---------------------------------------|----------------------------------------+
+//!                                            v
+//!                                 what is to be done outside
+//! ```
+//!
+//! | what one machine says | where it goes |
+//! |---|---|
+//! | Machine: start an operation | [`Task::Begin`]; a fetch of a token that stands in its way is put off first |
+//! | Machine: start a request | the same; when that is [`Event::Ready`], the session is asked for it |
+//! | Machine: start a half of a transfer | the same; when it is ready, or the module started, the transfer begins |
+//! | Machine: kill | a transfer is stopped; a request is given up; anything else is [`Task::Kill`] |
+//! | Machine: it waits in Idle, or not | the session: the round is over, or has begun |
+//! | Machine: save the control maps | [`Task::SaveMaps`] |
+//! | Session: the request ended | whose it was: the machine's operation ended, or the transfer has the answer about its link; a fetch is nobody's |
+//! | Session: anything else | the driver |
+//! | Transfer: ask for a link | [`Task::Transfer`]; when that is done, the session is asked |
+//! | Transfer: give up | the driver; the session gives up the question for a link |
+//! | Transfer: the half ended | the machine: the operation ended |
+//! | Transfer: anything else | the driver |
+//!
+//! After [`Event::Terminate`] what runs is ended, and nothing is begun any more but [`Task::SaveMaps`]: no word of a
+//! program or a person is lost.
+
+mod facts;
+mod routes;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use facts::Beside;
+pub use words::{Due, Event, Offer, Step, Task};
+
+use crate::config::Config;
+use crate::machine::{self, Machine, Op, OpId, Refusal, Run, Saved, StopSet};
+use crate::session::{self, Session};
+use crate::state::{Phase, State};
+use crate::time::{Instant, earliest};
+use crate::transfer::{self, Transfer};
+
+use facts::Facts;
+
+/// Decides what a client does. See the module's documentation.
+///
+/// Two of one configuration are equal when they do the same from now on, as [`Machine`]s are. Times count: see
+/// [`Flow::rebase`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    machine: Machine,
+    session: Session,
+    servers: session::Config,
+    transfer: Transfer,
+    /// The machine's operation that is outstanding.
+    op: Option<(OpId, Op)>,
+    facts: Facts,
+    /// The client ends.
+    terminated: bool,
+}
+
+impl Flow {
+    /// Starts a run, from what is on record. In `saved`, `offer` of the update says whether the record of the server's
+    /// offer was read.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the verb cannot be carried out; nothing was changed.
+    pub fn start(
+        now: Instant,
+        config: &Config,
+        servers: session::Config,
+        run: Run,
+        stop_before: StopSet,
+        saved: Saved,
+    ) -> Result<(Self, Step), Refusal> {
+        let (machine, action) = Machine::start(now, config, run, stop_before, saved)?;
+        let facts = Facts::at_start(&machine);
+        let session = Session::new();
+        let transfer = Transfer::new();
+        let mut flow = Self { machine, session, servers, transfer, op: None, facts, terminated: false };
+        flow.note_round(now);
+        let step = flow.follow_machine(now, action);
+        Ok((flow, step))
+    }
+
+    /// What happened, and what is to be done outside next. An event that means nothing at this point gives
+    /// [`Task::Wait`].
+    pub fn step(&mut self, now: Instant, event: Event) -> Step {
+        match event {
+            Event::Restored { header, module } => {
+                self.facts.restored(header, module);
+                Step::WAIT
+            }
+            Event::Ended(outcome) => self.ended(now, outcome),
+            Event::Ready => self.ready(now),
+            Event::ModuleStarted { mark_every } => self.module_started(now, mark_every),
+            Event::ModuleNotStarted => self.tell_transfer(now, transfer::Event::Stop),
+            Event::Transfer(event) => self.tell_transfer(now, event),
+            Event::Accepted { accepted, same_header } => self.accepted(now, accepted, same_header),
+            Event::Request(event) => self.tell_session(now, event),
+            Event::Answered(content, offer) => self.answered(now, content, offer),
+            Event::MapsSaved(saved) => self.tell_machine(now, machine::Event::MapsSaved(saved)),
+            Event::ServerMap(map) => self.tell_machine(now, machine::Event::ServerMap(map)),
+            Event::LocalMap(map) => self.tell_machine(now, machine::Event::LocalMap(map)),
+            Event::Order { name, points, order, lifetime } => {
+                self.tell_machine(now, machine::Event::Order { name, points, order, lifetime })
+            }
+            Event::Approved if self.terminated => Step::WAIT,
+            Event::Approved => self.tell_machine(now, machine::Event::Approved),
+            Event::Check(_) | Event::FetchToken if self.terminated || self.machine.is_over() => Step::WAIT,
+            Event::Check(check) => self.check(now, check),
+            Event::FetchToken => self.fetch_token(now),
+            Event::Tick => self.tick(now),
+            Event::Terminate => self.terminate(now),
+        }
+    }
+
+    /// What [`Event::Tick`] is for at `now`; `None`: nothing is due.
+    #[must_use]
+    pub fn due(&self, now: Instant) -> Option<Due> {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if is_due(self.machine_deadline()) {
+            Some(Due::Machine)
+        } else if is_due(self.session.deadline()) {
+            Some(Due::Session)
+        } else if self.fetch_may_begin() {
+            Some(Due::Room)
+        } else if is_due(self.transfer.deadline()) {
+            Some(Due::Transfer)
+        } else {
+            None
+        }
+    }
+
+    /// When to send [`Event::Tick`], at the latest; the start of the clock: now. `None`: only events move the flow.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.fetch_may_begin() {
+            return Some(Instant::ZERO);
+        }
+        earliest(self.machine_deadline(), earliest(self.session.deadline(), self.transfer.deadline()))
+    }
+
+    /// Moves every time that is kept: see [`Machine::rebase`].
+    pub fn rebase(&mut self, from: Instant, to: Instant) {
+        self.machine.rebase(from, to);
+        self.session.rebase(from, to);
+        self.transfer.rebase(from, to);
+    }
+
+    /// True when nothing runs and nothing will.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.machine.is_over() || (self.terminated && self.op.is_none())
+    }
+
+    /// The client was told to end.
+    #[must_use]
+    pub const fn is_terminated(&self) -> bool {
+        self.terminated
+    }
+
+    /// The machine of the update, to look at.
+    #[must_use]
+    pub const fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The machine of requests, to look at.
+    #[must_use]
+    pub const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The machine of the artifact's bytes, to look at.
+    #[must_use]
+    pub const fn transfer(&self) -> &Transfer {
+        &self.transfer
+    }
+
+    /// The machine's operation that is outstanding.
+    #[must_use]
+    pub fn op(&self) -> Option<Op> {
+        self.op.as_ref().map(|(_, op)| *op)
+    }
+
+    /// The download of an earlier process goes on.
+    #[must_use]
+    pub const fn goes_on(&self) -> bool {
+        self.facts.earlier
+    }
+
+    /// The module of the artifact at hand was selected in this process.
+    #[must_use]
+    pub const fn has_module(&self) -> bool {
+        self.facts.module
+    }
+
+    /// What [`Op::Save`] makes durable beside the record and the control maps.
+    #[must_use]
+    pub fn saves_beside(&self) -> Beside {
+        self.facts.saves_beside(self.machine.checkpoint())
+    }
+
+    /// Whether the header of an artifact that was just downloaded is on record. `same_header`: what is on record is the
+    /// same.
+    #[must_use]
+    pub fn header_is_stored(&self, same_header: bool) -> bool {
+        self.facts.header_is_stored(self.machine.checkpoint(), same_header)
+    }
+
+    /// What must be made durable, with the record, before an artifact that was just downloaded is accepted: the machine
+    /// sees no difference to what is on record then, and saves nothing itself. `same_header` as before.
+    #[must_use]
+    pub fn saves_before_accepting(&self, same_header: bool) -> Option<Beside> {
+        self.facts.saves_before_accepting(self.machine.checkpoint(), same_header)
+    }
+
+    fn machine_deadline(&self) -> Option<Instant> {
+        if self.terminated { None } else { self.machine.deadline() }
+    }
+
+    /// A program's wish for a token waits, and neither the network nor the buffers of requests are in use, nor will be
+    /// before an operation begins that puts a fetch off.
+    fn fetch_may_begin(&self) -> bool {
+        if !self.session.waits_for_room() {
+            return false;
+        }
+        let (state, phase) = self.machine.place();
+        // Between the two halves of a transfer its connection stays open.
+        let transfers = matches!(state, State::Prepare | State::CheckSizes | State::Download)
+            && matches!(phase, Phase::Main);
+        match self.op() {
+            None | Some(Op::RunScript(..) | Op::CallModule(_) | Op::AskPolicy(_)) => !transfers,
+            Some(
+                Op::Save
+                | Op::SaveProvides(_)
+                | Op::ClearData
+                | Op::CheckVersion
+                | Op::Prepare
+                | Op::Stream(_)
+                | Op::Reboot
+                | Op::Request(_)
+                | Op::SaveMaps
+                | Op::End,
+            ) => false,
+        }
+    }
+}
