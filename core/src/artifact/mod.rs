@@ -4,6 +4,7 @@
 //! chunks are. Nothing derived from the header leaves the parser before the header's digest was compared
 //! ([`Parsed::Header`]), except scripts, which go to a staging place.
 
+pub mod accept;
 pub mod depends;
 mod gzip;
 mod header;

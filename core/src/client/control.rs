@@ -7,9 +7,10 @@ use super::reason::{Noted, note};
 use crate::checkpoint::Newer;
 use crate::control::{Full, Holder, Id, Lifetime, Map, MapError, Order, OrderError, Points};
 use crate::deployment::Point;
+use crate::flow::Event;
 use crate::hal::{Clock, Hal, Level, Log, Platform, Policy};
 use crate::limits;
-use crate::machine::{DoorNote, Event, Held};
+use crate::machine::{DoorNote, Held};
 use crate::text::floor_char_boundary;
 
 /// The name under which people at the device give their orders unless they choose another. Nobody else's words weigh
@@ -92,7 +93,7 @@ impl<P: Platform> Client<'_, P> {
         }
         let now = self.hal.clock.now();
         let map = Map::parse(json).map_err(MapNotTaken::Map)?.ok_or(MapNotTaken::Null)?;
-        let renew = self.machine.renewal(now, map).map_err(MapNotTaken::Full)?;
+        let renew = self.machine().renewal(now, map).map_err(MapNotTaken::Full)?;
         self.tell(now, Event::LocalMap(map));
         Ok(renew.as_secs())
     }
@@ -114,7 +115,7 @@ impl<P: Platform> Client<'_, P> {
         }
         let now = self.hal.clock.now();
         let points = Points::of(points);
-        self.machine.takes_order(now, name, points, order, lifetime).map_err(OrderNotTaken::Order)?;
+        self.machine().takes_order(now, name, points, order, lifetime).map_err(OrderNotTaken::Order)?;
         self.tell(now, Event::Order { name, points, order, lifetime });
         Ok(())
     }
@@ -123,10 +124,10 @@ impl<P: Platform> Client<'_, P> {
     /// for a server or a policy that does not answer. `None`: no update stands before a point, or the client ends, and
     /// nothing is changed.
     pub fn approve(&mut self) -> Option<Point> {
-        if self.terminated {
+        if self.flow.is_terminated() {
             return None;
         }
-        let point = self.machine.point()?;
+        let point = self.machine().point()?;
         let now = self.hal.clock.now();
         self.tell(now, Event::Approved);
         Some(point)
@@ -135,13 +136,12 @@ impl<P: Platform> Client<'_, P> {
     /// The point the update waits before, and what holds it there.
     #[must_use]
     pub fn waiting(&self) -> Option<(Point, WhyHeld<'_>)> {
-        let (point, held) = self.machine.held()?;
+        let (point, held) = self.machine().held()?;
         Some((point, why_held(held, self.hal.policy.reason())))
     }
 
-    /// Logs what the last step did at a door.
-    pub(super) fn note_doors(&mut self) {
-        let Some(door_note) = self.machine.door_note() else { return };
+    /// Logs what happened at a door.
+    pub(super) fn note_door(&mut self, door_note: DoorNote) {
         match door_note {
             DoorNote::Waits(point, held) => {
                 let Hal { log, policy, .. } = &mut self.hal;
@@ -158,7 +158,7 @@ impl<P: Platform> Client<'_, P> {
                 let Hal { log, policy, .. } = &mut self.hal;
                 let why = WhyFailed { held, policy: policy.reason() };
                 let Noted { .. } = note(
-                    &mut self.reason,
+                    &mut self.story.reason,
                     log,
                     format_args!("not allowed to go on before {}: {why}", point.name()),
                 );

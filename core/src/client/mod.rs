@@ -1,5 +1,5 @@
-//! The driver: the only place that calls the traits. It performs the machine's actions on a [`Hal`] and tells the
-//! machine how they ended. It decides nothing about the flow.
+//! The driver: the only place that calls the traits. It performs on a [`Hal`] what the [flow](crate::flow) says, and
+//! tells the flow what came of it. It decides nothing; it keeps the buffers, and the texts for people.
 
 mod buffers;
 mod control;
@@ -24,23 +24,25 @@ use core::task::Poll;
 use crate::artifact::{Parser, Trust, Workspace};
 use crate::checkpoint::{Newer, Unusable};
 use crate::config::{self, Config, ConfigError};
-use crate::control::{Map, Pool};
+use crate::control::Pool;
 use crate::deployment::{Mode, Verdict};
-use crate::hal::{Clock, ErrorType, Hal, Level, Log, Network, Platform, Policy, ScriptRunner, UpdateModule};
+use crate::flow::{Due, Event, Flow, Step, Task};
+use crate::hal::{
+    Agent, Clock, ErrorType, Hal, Level, Log, Network, Platform, Policy, ScriptRunner, UpdateModule,
+};
 use crate::http::Target;
 use crate::limits;
-use crate::machine::{
-    Action, Check, Event, Machine, OfferedMap, Op, OpId, Refusal, Report, Run, Saved, StopSet,
-};
-use crate::session::{self, Session};
-use crate::state::{Outcome, Phase, State};
+use crate::machine::{Check, Machine, Refusal, Report, Run, Saved, StopSet};
+use crate::session::{self, Awaits, RequestKind};
+use crate::state::{Outcome, State};
 use crate::text::Text;
 use crate::time::{Instant, earliest};
+use crate::transfer::Action;
 
 use operation::{Polled, Work};
-use reason::{Noted, note};
-use summary::Summary;
-use transfer::Performer;
+use reason::{Noted, Story, note};
+use requests::{Requests, Trouble};
+use transfer::{Download, Source};
 
 /// Steps of one [`Client::poll`] at most: it does a bounded amount of work.
 const STEPS: usize = 64;
@@ -106,64 +108,22 @@ impl<E: fmt::Display> fmt::Display for StartError<E> {
     }
 }
 
-/// Where the artifact comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    /// None yet: the server says it.
-    Unknown,
-    File,
-    Url,
-}
-
-/// What the server answered, for the machine.
-#[derive(Clone, Debug, Default)]
-enum Answer {
-    /// Nothing beside the outcome.
-    #[default]
-    None,
-    /// A deployment of this id.
-    Offer(Text<{ limits::DEPLOYMENT_ID }>, OfferedMap),
-    /// The map of the deployment at hand; `None`: it cannot be used.
-    Map(Option<Map>),
-}
-
 /// One update client on one platform. Call [`Self::poll`] whenever the platform wakes or the time it returned has
 /// come; spurious calls are harmless.
 pub struct Client<'b, P: Platform> {
     hal: Hal<P>,
-    config: Config,
-    machine: Machine,
+    /// Decides.
+    flow: Flow,
+    /// What is polled for the operation that is outstanding.
+    work: Work,
     parser: Parser<'b>,
     chunk: &'b mut [u8],
     record: &'b mut [u8],
     out: &'b mut [u8],
-    source: Source,
-    location: Text<{ limits::URL }>,
-    work: Work,
-    op: Option<OpId>,
-    transfer: Performer,
-    session: Session,
-    requests: requests::Requests,
-    /// Header records of the artifact at hand are stored.
-    header_stored: bool,
-    /// The record of the server's offer is what it should be, or there cannot be one.
-    offer_stored: bool,
-    /// The download of an earlier process goes on.
-    earlier: bool,
-    /// The module was selected in this process.
-    module_selected: bool,
-    /// What the request that is ending was answered, beside its outcome.
-    answer: Answer,
+    download: Download,
+    requests: Requests,
+    story: Story,
     report: Option<Report>,
-    terminated: bool,
-    /// The script last started.
-    scripts_op: Option<Op>,
-    /// It asked to be run again later.
-    asked_later: bool,
-    reason: Text<{ limits::REASON }>,
-    /// It is on record: a restart does not forget it.
-    reason_stored: bool,
-    summary: Summary,
 }
 
 impl<'b, P: Platform> Client<'b, P> {
@@ -185,7 +145,7 @@ impl<'b, P: Platform> Client<'b, P> {
                 requests::servers(&hal.agent).ok_or(StartError::TooManyServers)?
             }
             // No server is asked.
-            Run::Install | Run::Continue(_) | Run::Bootstrap => 0,
+            Run::Install | Run::Continue(_) | Run::Bootstrap => session::Config { servers: 0 },
         };
         let Buffers { chunk, record, out, name, header_info, type_info, meta_data, files, window } = buffers;
         let mut run = start.run;
@@ -219,56 +179,36 @@ impl<'b, P: Platform> Client<'b, P> {
             earlier = records::load_offer(&mut hal, record, saved);
             saved.offer = earlier.is_some();
         }
-        let (source, location) = match (start.source, &earlier) {
-            (None, None) => (Source::Unknown, ""),
-            (None, Some(earlier)) => (Source::Url, earlier.link.as_str()),
-            (Some(Target::File(path)), _) => (Source::File, path),
-            (Some(Target::Url(url)), _) => (Source::Url, url),
+        let source = match (start.source, &earlier) {
+            (None, None) => Source::unknown(),
+            (None, Some(earlier)) => Source::Url(earlier.link.clone()),
+            (Some(Target::File(path)), _) => Source::File(location(path)?),
+            (Some(Target::Url(url)), _) => Source::Url(location(url)?),
         };
-        let location = Text::copy(location).map_err(|_| StartError::SourceTooLong)?;
         let maps = match run {
             Run::Daemon => records::load_maps(&mut hal, record, now, start.config),
             Run::NoUpdates(_) | Run::Install | Run::Continue(_) | Run::Bootstrap => Some(Pool::new()),
         };
         let saved = Saved { update: saved, maps };
-        let (machine, action) =
-            Machine::start(now, start.config, run, start.stop_before, saved).map_err(StartError::Refused)?;
+        let (flow, first) = Flow::start(now, start.config, servers, run, start.stop_before, saved)
+            .map_err(StartError::Refused)?;
+        let (offered, etag) = earlier.map(|earlier| (earlier.offered, earlier.etag)).unwrap_or_default();
         let mut client = Self {
             hal,
-            config: start.config.clone(),
-            machine,
+            flow,
+            work: Work::None,
             parser: Parser::new(Workspace { name, header_info, type_info, meta_data, files, window }),
             chunk,
             record,
             out,
-            source,
-            location,
-            work: Work::None,
-            op: None,
-            transfer: Performer::new(Text::new()),
-            session: Session::new(),
-            requests: requests::Requests::new(servers),
-            header_stored: false,
-            offer_stored: earlier.is_some(),
-            earlier: false,
-            module_selected: false,
-            answer: Answer::None,
+            download: Download::new(source, etag),
+            requests: Requests::new(offered),
+            story: Story::default(),
             report: None,
-            terminated: false,
-            scripts_op: None,
-            asked_later: false,
-            reason: Text::new(),
-            reason_stored: false,
-            summary: Summary::default(),
         };
-        if let Some(earlier) = earlier {
-            client.requests.offered = earlier.offered;
-            client.earlier = matches!(client.machine.place().0, State::Download | State::Prepare);
-            client.transfer = Performer::new(earlier.etag);
-        }
-        client.restore();
-        client.note_round(now);
-        client.perform(now, action);
+        let restored = client.restore();
+        client.tell(now, restored);
+        client.follow(now, first);
         Ok(client)
     }
 
@@ -293,15 +233,13 @@ impl<'b, P: Platform> Client<'b, P> {
     /// orders are still saved.
     pub fn terminate(&mut self) {
         let now = self.hal.clock.now();
-        self.terminated = true;
-        self.kill(now);
-        self.tell_session(now, session::Event::Terminate);
+        self.tell(now, Event::Terminate);
     }
 
     /// True when nothing runs and nothing will.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.report.is_some() || (self.terminated && matches!(self.work, Work::None))
+        self.flow.is_over()
     }
 
     /// How the run ended, once it has.
@@ -313,7 +251,7 @@ impl<'b, P: Platform> Client<'b, P> {
     /// Why the update failed first, for people; empty if it did not.
     #[must_use]
     pub fn reason(&self) -> &str {
-        self.reason.as_str()
+        self.story.reason.as_str()
     }
 
     /// Why the last request to the server failed, for people; empty if it did not.
@@ -325,7 +263,7 @@ impl<'b, P: Platform> Client<'b, P> {
     /// What the update went through, in one line.
     #[must_use]
     pub fn summary(&self) -> SummaryLine<'_> {
-        self.summary.line(self.machine.verdict(), self.reason.as_str())
+        self.story.summary.line(self.machine().verdict(), self.reason())
     }
 
     /// The name of the artifact that the server offered last; empty before the first offer.
@@ -337,13 +275,14 @@ impl<'b, P: Platform> Client<'b, P> {
     /// The machine, to look at.
     #[must_use]
     pub const fn machine(&self) -> &Machine {
-        &self.machine
+        self.flow.machine()
     }
 
     /// How far the download is.
     #[must_use]
     pub const fn progress(&self) -> DownloadProgress {
-        self.transfer.progress()
+        let transfer = self.flow.transfer();
+        DownloadProgress { received: transfer.received(), total: transfer.length() }
     }
 
     /// The platform, to add its descriptors to the main loop's wait.
@@ -359,7 +298,7 @@ impl<'b, P: Platform> Client<'b, P> {
     /// Why this daemon asks for no deployment: a newer version has left what this one must not touch.
     #[must_use]
     pub const fn no_updates(&self) -> Option<Newer> {
-        match self.machine.run() {
+        match self.machine().run() {
             Run::NoUpdates(newer) => Some(newer),
             Run::Daemon | Run::Install | Run::Continue(_) | Run::Bootstrap => None,
         }
@@ -367,72 +306,160 @@ impl<'b, P: Platform> Client<'b, P> {
 
     /// A signal or a user asks for a poll or an inventory push now. Without effect after [`Self::terminate`].
     pub fn check(&mut self, check: Check) {
-        if self.terminated {
+        if self.flow.is_terminated() {
             return;
         }
         let now = self.hal.clock.now();
         if let (Check::Update, Some(newer)) = (check, self.no_updates()) {
             self.hal.log.log(Level::Warning, format_args!("not asked for a deployment: {newer}"));
         }
-        self.tell_session(now, session::Event::SomebodyAsks);
         self.tell(now, Event::Check(check));
     }
 
     /// One step: `Pending` when there is nothing to do before the platform wakes.
     fn advance(&mut self, now: Instant) -> Poll<()> {
-        if !self.terminated && self.machine.deadline().is_some_and(|at| at <= now) {
-            let action = self.step(now, Event::Tick);
-            let progress = action != Action::Wait;
-            self.perform(now, action);
-            if progress {
-                return Poll::Ready(());
+        let due = self.flow.due(now);
+        match due {
+            Some(due @ (Due::Machine | Due::Session | Due::Room)) => {
+                if self.tick(now, due) {
+                    return Poll::Ready(());
+                }
             }
-        }
-        if matches!(self.work, Work::None) {
-            return self.advance_fetch(now);
+            Some(Due::Transfer) | None => {}
         }
         match self.poll_work(now) {
             Polled::Ended(outcome) => {
-                self.finish(now, outcome);
-                Poll::Ready(())
+                self.work = Work::None;
+                self.tell(now, Event::Ended(outcome));
+                return Poll::Ready(());
             }
-            Polled::Moved => Poll::Ready(()),
-            Polled::Pending => self.advance_fetch(now),
+            Polled::Moved => return Poll::Ready(()),
+            Polled::Pending => {}
+        }
+        if self.poll_request(now).is_ready() {
+            return Poll::Ready(());
+        }
+        match due {
+            Some(due @ Due::Transfer) if self.tick(now, due) => Poll::Ready(()),
+            Some(Due::Transfer | Due::Machine | Due::Session | Due::Room) | None => Poll::Pending,
         }
     }
 
-    /// The running operation ended.
-    fn finish(&mut self, now: Instant, outcome: Outcome) {
-        self.work = Work::None;
-        let Some(id) = self.op.take() else { return };
-        if self.terminated {
-            return;
+    /// Time has come for this; false: nothing followed from it.
+    fn tick(&mut self, now: Instant, due: Due) -> bool {
+        if let (Due::Session, Awaits::Head(kind) | Awaits::Body(kind, ..)) =
+            (due, self.flow.session().awaits())
+        {
+            let (name, limit) = (kind.name(), kind.limit().as_secs());
+            self.note_trouble(format_args!("{name}: no whole answer within {limit} s"));
         }
-        let event = match (core::mem::take(&mut self.answer), outcome) {
-            (Answer::Offer(deployment, map), Outcome::Success) => {
-                Event::Offered { op: id, id: deployment, map }
-            }
-            (Answer::Map(map), Outcome::Success) => Event::Refreshed { op: id, map },
-            (Answer::None | Answer::Offer(..) | Answer::Map(_), outcome) => Event::Done(id, outcome),
-        };
-        let (state, _) = self.machine.place();
+        let step = self.step(now, Event::Tick);
+        self.follow(now, step);
+        !step.is_nothing()
+    }
+
+    /// Tells the flow what happened; what comes of it is done.
+    fn tell(&mut self, now: Instant, event: Event) {
+        let step = self.step(now, event);
+        self.follow(now, step);
+    }
+
+    /// One step of the flow. What it means for people is said.
+    fn step(&mut self, now: Instant, event: Event) -> Step {
+        let (state, _) = self.machine().place();
+        let authenticated = self.is_authenticating();
+        let step = self.flow.step(now, event);
+        if authenticated && !self.is_authenticating() && !self.flow.is_terminated() {
+            self.requests.count_authentication();
+        }
+        if self.work == Work::Transfer(Action::AwaitLink) {
+            self.say_broken(
+                &step,
+                format_args!("the link to the artifact has expired, and the server gave no other"),
+            );
+        }
         // What a map or a policy said comes first: it is the reason then.
-        let action = self.step(now, event);
-        self.explain(state, outcome);
-        self.perform(now, action);
+        if let Some(note) = step.door {
+            self.note_door(note);
+        }
+        if let Some(outcome) = step.ended {
+            self.explain(state, outcome);
+        }
+        step
     }
 
-    /// A request ended, and with it the update failed: why, unless that was said before. Other operations say it
-    /// themselves.
+    /// Does what the flow says, and what follows from it at once.
+    fn follow(&mut self, now: Instant, step: Step) {
+        let mut step = step;
+        while let Some(event) = self.perform(now, step) {
+            step = self.step(now, event);
+        }
+    }
+
+    /// Does what the flow says. The one place where anything begins.
+    fn perform(&mut self, now: Instant, step: Step) -> Option<Event> {
+        let Step { ended, door: _, drop, task } = step;
+        if ended.is_some() {
+            self.work = Work::None;
+        }
+        if drop {
+            self.hal.network.cancel();
+            self.hal.agent.cancel();
+        }
+        match task {
+            Task::Wait => None,
+            Task::Begin(op) => self.begin(now, op),
+            Task::Kill(_) => self.kill(now),
+            Task::SaveMaps => Some(Event::MapsSaved(self.save_maps() == Outcome::Success)),
+            Task::FindIdentity => {
+                self.find_identity(now).err().map(|Trouble| Event::Request(session::Event::IdentityFailed))
+            }
+            Task::CollectInventory => self
+                .collect_inventory(now)
+                .err()
+                .map(|Trouble| Event::Request(session::Event::InventoryFailed)),
+            Task::Send(RequestKind::Token, server) => {
+                self.ask_for_token(now, server).err().map(Event::Request)
+            }
+            Task::Send(kind, server) => {
+                self.send(now, kind, server).err().map(|Trouble| Event::Request(session::Event::NotSent))
+            }
+            Task::Read => {
+                self.requests.answer_begins();
+                None
+            }
+            Task::PutOff(seconds) => {
+                self.note_trouble(format_args!(
+                    "authentication: the server asked to wait for {seconds} s more"
+                ));
+                None
+            }
+            Task::Transfer(action) => self.begin_action(now, action),
+            Task::ReceiveFirst => {
+                self.work = Work::Transfer(Action::Receive);
+                None
+            }
+            Task::Exit(report) => {
+                self.report = Some(report);
+                None
+            }
+        }
+    }
+
+    /// The operation that has ended failed the update, or was a request: why, unless that was said before. Other operations
+    /// say it themselves.
     fn explain(&mut self, state: State, outcome: Outcome) {
-        if !self.reason.is_empty() || self.machine.verdict() == Verdict::Good {
+        if !self.story.reason.is_empty()
+            || self.machine().verdict() == Verdict::Good
+            || self.flow.is_terminated()
+        {
             return;
         }
-        let Self { requests, reason, hal, .. } = self;
+        let Self { requests, story, hal, .. } = self;
         let why = requests.trouble();
         let is_door = matches!(state, State::InstallDoor | State::RebootDoor | State::CommitDoor);
         let mut fail = |why: fmt::Arguments<'_>| {
-            let Noted { .. } = note(reason, &mut hal.log, why);
+            let Noted { .. } = note(&mut story.reason, &mut hal.log, why);
         };
         if outcome == Outcome::Aborted {
             fail(format_args!("the server aborted the deployment"));
@@ -443,86 +470,37 @@ impl<'b, P: Platform> Client<'b, P> {
         }
     }
 
-    /// Tells the machine what happened; what comes of it is done.
-    fn tell(&mut self, now: Instant, event: Event) {
-        let action = self.step(now, event);
-        self.perform(now, action);
-    }
-
-    /// One step of the machine.
-    fn step(&mut self, now: Instant, event: Event) -> Action {
-        let action = self.machine.step(now, event);
-        self.note_doors();
-        self.note_round(now);
-        action
-    }
-
-    /// A round of requests lasts from leaving Idle to the next wait there.
-    fn note_round(&mut self, now: Instant) {
-        let rests = self.machine.place() == (State::Idle, Phase::Main);
-        let round = if rests { session::Event::RoundOver } else { session::Event::RoundBegins };
-        self.tell_session(now, round);
-    }
-
-    /// Performs what the machine said. The one place where anything begins: after the end only maps are still saved.
-    fn perform(&mut self, now: Instant, action: Action) {
-        match action {
-            Action::SaveMaps => {
-                // A failure is logged; the maps count while this process lives.
-                let saved = self.save_maps() == Outcome::Success;
-                self.tell(now, Event::MapsSaved(saved));
-            }
-            // Nobody's word is lost: an update that waits saves the maps as an operation of its own.
-            Action::Start(_, Op::SaveMaps) if self.terminated => {
-                self.save_maps();
-            }
-            Action::Start(..) | Action::Kill | Action::Exit(_) if self.terminated => {}
-            Action::Start(id, op) => {
-                self.op = Some(id);
-                self.trace(op);
-                self.check_retries(op);
-                self.make_way(op);
-                self.work = self.begin(now, op);
-            }
-            Action::Kill => {
-                self.out_of_time();
-                self.kill(now);
-            }
-            Action::Wait => {}
-            Action::Exit(report) => self.report = Some(report),
-        }
-    }
-
     fn wake_at(&self) -> Option<Instant> {
-        let platform = match self.work {
-            Work::None | Work::Done(_) => None,
+        let work = match self.work {
+            Work::None | Work::Ended(_) | Work::Reboot { .. } => None,
             Work::Script => self.hal.scripts.deadline(),
             Work::Module(_) => self.hal.module.deadline(),
-            Work::Transfer => earliest(
-                earliest(self.transfer.deadline(), self.requests_deadline()),
-                earliest(self.hal.network.deadline(), self.hal.module.deadline()),
-            ),
-            Work::Reboot { .. } => None,
-            Work::Request => earliest(self.requests_deadline(), self.hal.network.deadline()),
+            Work::Transfer(_) => earliest(self.hal.network.deadline(), self.hal.module.deadline()),
             Work::Policy => self.hal.policy.deadline(),
         };
-        earliest(earliest(platform, self.fetch_deadline()), self.machine.deadline())
+        let request = match self.flow.session().awaits() {
+            Awaits::Nothing => None,
+            Awaits::Identity | Awaits::Inventory => self.hal.agent.deadline(),
+            Awaits::Head(_) | Awaits::Body(..) => self.hal.network.deadline(),
+        };
+        earliest(earliest(work, request), self.flow.deadline())
     }
 
     /// Notes the first reason of a failure, and logs it.
     fn fail(&mut self, reason: fmt::Arguments<'_>) -> Outcome {
-        let Noted { .. } = note(&mut self.reason, &mut self.hal.log, reason);
+        let Noted { .. } = self.noted(reason);
         Outcome::Failure
     }
 
-    fn trace(&mut self, op: Op) {
-        let (state, phase) = self.machine.place();
-        self.hal.log.log(Level::Debug, format_args!("{state:?} {phase:?}: {op:?}"));
+    /// The same, where the failure is passed on.
+    fn noted(&mut self, reason: fmt::Arguments<'_>) -> Noted {
+        note(&mut self.story.reason, &mut self.hal.log, reason)
     }
 
     /// The running operation has used up its time: says which, and how much it had.
     fn out_of_time(&mut self) {
-        let (script, module) = (self.config.state_script_timeout, self.config.module_timeout);
+        let config = self.machine().config();
+        let (script, module) = (config.state_script_timeout, config.module_timeout);
         match self.work {
             Work::Script => self.fail_script(format_args!(
                 "did not end within {} s (StateScriptTimeoutSeconds)",
@@ -536,14 +514,14 @@ impl<'b, P: Platform> Client<'b, P> {
                 "the device is still running {} s after the reboot command",
                 config::REBOOT_WAIT.as_secs()
             )),
-            Work::None | Work::Done(_) | Work::Transfer | Work::Request | Work::Policy => Outcome::Failure,
+            Work::None | Work::Ended(_) | Work::Transfer(_) | Work::Policy => Outcome::Failure,
         };
     }
 
     /// How the artifact is to be trusted.
     fn trust(&self) -> Trust {
         use crate::hal::Verifier;
-        match self.machine.run() {
+        match self.machine().run() {
             Run::Bootstrap => Trust::Bootstrap,
             Run::Daemon | Run::NoUpdates(_) | Run::Install | Run::Continue(_)
                 if self.hal.verifier.has_keys() =>
@@ -554,22 +532,30 @@ impl<'b, P: Platform> Client<'b, P> {
         }
     }
 
-    /// Ends what runs; its end is still polled for.
-    fn kill(&mut self, now: Instant) {
-        match self.work {
-            Work::None | Work::Done(_) => {}
-            Work::Script => self.hal.scripts.kill(now, config::SCRIPT_KILL_GRACE),
-            Work::Module(_) => self.hal.module.kill(now, config::MODULE_KILL_GRACE),
-            Work::Transfer => self.stop_transfer(now),
-            Work::Reboot { .. } => self.work = Work::Done(Outcome::Failure),
-            Work::Request => {
-                self.end_request();
-                self.work = Work::Done(Outcome::Failure);
-            }
-            Work::Policy => {
-                self.hal.policy.kill();
-                self.work = Work::Done(Outcome::Failure);
-            }
+    /// [`Task::Kill`].
+    fn kill(&mut self, now: Instant) -> Option<Event> {
+        if !self.flow.is_terminated() {
+            self.out_of_time();
         }
+        match self.work {
+            // Its end is told already, or still polled for.
+            Work::Ended(_) => return None,
+            Work::Script => {
+                self.hal.scripts.kill(now, config::SCRIPT_KILL_GRACE);
+                return None;
+            }
+            Work::Module(_) => {
+                self.hal.module.kill(now, config::MODULE_KILL_GRACE);
+                return None;
+            }
+            Work::Policy => self.hal.policy.kill(),
+            Work::None | Work::Transfer(_) | Work::Reboot { .. } => {}
+        }
+        Some(Event::Ended(Outcome::Failure))
     }
+}
+
+/// Where the artifact is, as the command line says it.
+fn location<E>(name: &str) -> Result<Text<{ limits::URL }>, StartError<E>> {
+    Text::copy(name).map_err(|_| StartError::SourceTooLong)
 }

@@ -4,8 +4,6 @@
 //! Layout: format number (1 byte), `postcard` of [`SavedOffer`], CRC-32 (IEEE) of all before it, little endian. Fields
 //! are appended, never reordered; the golden bytes in the tests guard it.
 
-use core::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
@@ -59,31 +57,11 @@ impl<'a> SavedOffer<'a> {
 pub(super) struct Offered {
     artifact_name: Text<{ limits::NAME }>,
     fits_device: bool,
-    /// Why its link cannot be used.
-    pub(super) bad_link: Text<80>,
-}
-
-/// Why an artifact is not the one that was offered.
-#[derive(Debug)]
-pub(super) enum NotOffered {
-    Name(Text<{ limits::NAME }>),
-    DeviceType,
-}
-
-impl fmt::Display for NotOffered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(offered) => {
-                write!(f, "the server offered artifact \"{offered}\", the link gives another")
-            }
-            Self::DeviceType => f.write_str("the server's offer is not for this device type"),
-        }
-    }
 }
 
 impl Offered {
     pub(super) const fn new(artifact_name: Text<{ limits::NAME }>, fits_device: bool) -> Self {
-        Self { artifact_name, fits_device, bad_link: Text::new() }
+        Self { artifact_name, fits_device }
     }
 
     pub(super) fn artifact_name(&self) -> &str {
@@ -92,17 +70,6 @@ impl Offered {
 
     pub(super) const fn fits_device(&self) -> bool {
         self.fits_device
-    }
-
-    /// The artifact must be the one that was offered, and offered to this device.
-    pub(super) fn check(&self, name: &str) -> Result<(), NotOffered> {
-        if self.artifact_name != *name {
-            return Err(NotOffered::Name(self.artifact_name.clone()));
-        }
-        if !self.fits_device {
-            return Err(NotOffered::DeviceType);
-        }
-        Ok(())
     }
 }
 

@@ -6,30 +6,30 @@ use core::task::Poll;
 use super::Client;
 use super::reason::{Noted, note};
 use crate::deployment::Call;
+use crate::flow::Event;
 use crate::hal::{Exit, Hal, Level, Log, Permit, Platform, Policy, ScriptRunner, System, UpdateModule};
 use crate::machine::Op;
 use crate::script::{RETRY_LATER, Transition};
 use crate::state::{Outcome, transition};
 use crate::text::Shown;
 use crate::time::Instant;
+use crate::transfer::Action;
 
-/// What is running.
+/// What is polled for the operation that is outstanding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
-    /// Nothing.
+    /// Nothing; the operation may be a request.
     None,
     /// It ended while it began.
-    Done(Outcome),
+    Ended(Outcome),
     /// A state script.
     Script,
     /// A call of the update module.
     Module(Call),
-    /// An artifact on its way in.
-    Transfer,
+    /// An artifact on its way in: what is done for it.
+    Transfer(Action),
     /// The reboot command; `asked`: it succeeded, and the client waits to be ended.
     Reboot { asked: bool },
-    /// A request to the server.
-    Request,
     /// The policies of the device are asked.
     Policy,
 }
@@ -54,61 +54,73 @@ impl From<Poll<Outcome>> for Polled {
 }
 
 impl<P: Platform> Client<'_, P> {
-    /// Begins an operation.
-    pub(super) fn begin(&mut self, now: Instant, op: Op) -> Work {
-        match op {
-            Op::Save => Work::Done(self.save()),
-            Op::SaveMaps => Work::Done(self.save_maps()),
-            Op::SaveProvides(naming) => Work::Done(self.save_provides(naming)),
-            Op::ClearData => Work::Done(self.clear_data()),
+    /// Begins an operation; what happened, if something did at once.
+    pub(super) fn begin(&mut self, now: Instant, op: Op) -> Option<Event> {
+        let (state, phase) = self.machine().place();
+        self.hal.log.log(Level::Debug, format_args!("{state:?} {phase:?}: {op:?}"));
+        self.check_retries(op);
+        self.work = match op {
+            Op::Save => Work::Ended(self.save()),
+            Op::SaveMaps => Work::Ended(self.save_maps()),
+            Op::SaveProvides(naming) => Work::Ended(self.save_provides(naming)),
+            Op::ClearData => Work::Ended(self.clear_data()),
             Op::RunScript(transition, index) => match self.hal.scripts.start(now, transition, index) {
                 Ok(true) => {
-                    self.summary.script_starts(now);
+                    self.story.summary.script_starts(now);
                     self.hal.log.log(Level::Debug, format_args!("running script {index} of {transition}"));
                     Work::Script
                 }
-                Ok(false) => Work::Done(Outcome::Nothing),
+                Ok(false) => Work::Ended(Outcome::Nothing),
                 Err(error) => {
                     self.fail(format_args!("{transition} scripts: {error}"));
-                    Work::Done(Outcome::Refused)
+                    Work::Ended(Outcome::Refused)
                 }
             },
-            Op::CheckVersion => match self.hal.scripts.check_version() {
-                Ok(()) => Work::Done(Outcome::Success),
-                Err(error) => Work::Done(self.fail(format_args!("before ArtifactCommit: {error}"))),
-            },
+            Op::CheckVersion => Work::Ended(match self.hal.scripts.check_version() {
+                Ok(()) => Outcome::Success,
+                Err(error) => self.fail(format_args!("before ArtifactCommit: {error}")),
+            }),
             Op::CallModule(call) => self.call_module(now, call),
-            Op::Prepare => self.begin_transfer(now),
-            Op::Stream(call) => self.begin_stream(now, call),
+            Op::Prepare => match self.prepare_transfer() {
+                Ok(()) => return Some(Event::Ready),
+                Err(Noted { .. }) => Work::Ended(Outcome::Failure),
+            },
+            Op::Stream(call) => return Some(self.start_module(now, call)),
             Op::Reboot => match self.hal.system.start_reboot(now) {
                 Ok(()) => Work::Reboot { asked: false },
-                Err(error) => Work::Done(self.fail(format_args!("reboot: {error}"))),
+                Err(error) => Work::Ended(self.fail(format_args!("reboot: {error}"))),
             },
-            Op::Request(call) => self.begin_request(now, call),
+            Op::Request(_) => {
+                self.work = Work::None;
+                return Some(Event::Ready);
+            }
             Op::AskPolicy(point) => {
-                self.hal.policy.start(now, point, self.machine.at_door_since().unwrap_or(now));
+                let since = self.machine().at_door_since().unwrap_or(now);
+                self.hal.policy.start(now, point, since);
                 Work::Policy
             }
             Op::End => {
                 // An offer that was dropped before anything was done has nothing to tell.
-                if self.machine.checkpoint().stores > 0 {
-                    let Self { hal, machine, summary, reason, .. } = self;
+                let Self { hal, flow, story, .. } = self;
+                let machine = flow.machine();
+                if machine.checkpoint().stores > 0 {
                     let (deployment, summary) =
-                        (machine.deployment(), summary.line(machine.verdict(), reason.as_str()));
+                        (machine.deployment(), story.summary.line(machine.verdict(), story.reason.as_str()));
                     hal.log.log(Level::Info, format_args!("deployment {deployment}: {summary}"));
                 }
-                self.hal.log.close_deployment();
-                Work::Done(Outcome::Success)
+                hal.log.close_deployment();
+                Work::Ended(Outcome::Success)
             }
-        }
+        };
+        None
     }
 
     fn call_module(&mut self, now: Instant, call: Call) -> Work {
         if call == Call::Cleanup && self.hal.module.is_clean() {
             // An earlier start already came this far.
-            return Work::Done(Outcome::Success);
+            return Work::Ended(Outcome::Success);
         }
-        let started = if self.module_selected {
+        let started = if self.flow.has_module() {
             self.hal.module.start(now, call).map_err(|error| self.fail(format_args!("{call}: {error}")))
         } else {
             Err(self.fail(format_args!("{call}: the update module of this artifact is not there any more")))
@@ -122,7 +134,7 @@ impl<P: Platform> Client<'_, P> {
                 if call == Call::Cleanup {
                     self.remove_tree();
                 }
-                Work::Done(self.once_more(call).unwrap_or(outcome))
+                Work::Ended(self.once_more(call).unwrap_or(outcome))
             }
         }
     }
@@ -137,12 +149,11 @@ impl<P: Platform> Client<'_, P> {
     pub(super) fn poll_work(&mut self, now: Instant) -> Polled {
         match self.work {
             Work::None => Polled::Pending,
-            Work::Done(outcome) => Polled::Ended(outcome),
+            Work::Ended(outcome) => Polled::Ended(outcome),
             Work::Script => self.poll_script(now).into(),
             Work::Module(call) => self.poll_module(now, call).into(),
-            Work::Transfer => self.poll_transfer(now),
+            Work::Transfer(action) => self.poll_transfer(now, action),
             Work::Reboot { asked } => self.poll_reboot(now, asked).into(),
-            Work::Request => self.poll_request(now),
             Work::Policy => self.hal.policy.poll(now).map(permitted).into(),
         }
     }
@@ -173,7 +184,7 @@ impl<P: Platform> Client<'_, P> {
     /// A rollback that failed without any effect and is to be repeated.
     fn once_more(&self, call: Call) -> Option<Outcome> {
         let waits =
-            call == Call::ArtifactRollback && self.module_selected && self.hal.module.rollback_waits();
+            call == Call::ArtifactRollback && self.flow.has_module() && self.hal.module.rollback_waits();
         waits.then_some(Outcome::Later(None))
     }
 
@@ -181,15 +192,15 @@ impl<P: Platform> Client<'_, P> {
         match exit {
             Exit::Code(0) => Outcome::Success,
             Exit::Code(RETRY_LATER) => {
-                let (state, phase) = self.machine.place();
+                let (state, phase) = self.machine().place();
                 let transition = transition(state, phase);
                 let Hal { scripts, log, .. } = &mut self.hal;
                 let script = ScriptName { name: scripts.name(), transition };
                 log.log(Level::Info, format_args!("{script} asks to be run again later"));
                 if let Some(transition) = transition {
-                    self.summary.script_waits(transition, now);
+                    self.story.summary.script_waits(transition, now);
                 }
-                self.asked_later = true;
+                self.story.asked_later = self.flow.op();
                 Outcome::Later(None)
             }
             Exit::Code(_) | Exit::Signal(_) => self.fail_script(format_args!("ended with {exit}")),
@@ -198,25 +209,21 @@ impl<P: Platform> Client<'_, P> {
 
     /// The script last started has failed.
     pub(super) fn fail_script(&mut self, how: fmt::Arguments<'_>) -> Outcome {
-        let (state, phase) = self.machine.place();
+        let (state, phase) = self.machine().place();
         let Hal { scripts, log, .. } = &mut self.hal;
         let script = ScriptName { name: scripts.name(), transition: transition(state, phase) };
-        let Noted { .. } = note(&mut self.reason, log, format_args!("{script} {how}"));
+        let Noted { .. } = note(&mut self.story.reason, log, format_args!("{script} {how}"));
         Outcome::Failure
     }
 
     /// `op` comes next. Anything but the script that asked to be run later means that it asked too long.
-    pub(super) fn check_retries(&mut self, op: Op) {
-        let again = self.scripts_op == Some(op);
-        if core::mem::take(&mut self.asked_later) && !again {
-            let limit = self.config.state_script_retry_timeout;
+    fn check_retries(&mut self, op: Op) {
+        if self.story.asked_later.take().is_some_and(|script| script != op) {
+            let limit = self.machine().config().state_script_retry_timeout;
             self.fail_script(format_args!(
                 "still asked to be run later after {} s (StateScriptRetryTimeoutSeconds)",
                 limit.as_secs()
             ));
-        }
-        if matches!(op, Op::RunScript(..)) {
-            self.scripts_op = Some(op);
         }
     }
 
@@ -230,10 +237,10 @@ impl<P: Platform> Client<'_, P> {
         match answer(call, self.hal.module.answer()) {
             Some(outcome) => outcome,
             None => {
-                let Self { hal, reason, .. } = self;
+                let Self { hal, story, .. } = self;
                 let shown = Shown(hal.module.answer());
                 let Noted { .. } = note(
-                    reason,
+                    &mut story.reason,
                     &mut hal.log,
                     format_args!("the update module's answer to {call} makes no sense: \"{shown}\""),
                 );

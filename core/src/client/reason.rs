@@ -1,10 +1,24 @@
-//! The first reason of a failure: it is what people are told.
+//! What people are told of an update: the first reason of a failure, and what the update went through.
 
 use core::fmt;
 
+use super::summary::Summary;
 use crate::hal::{Level, Log};
 use crate::limits;
+use crate::machine::Op;
 use crate::text::Text;
+
+/// What there is to tell of the update at hand.
+#[derive(Debug, Default)]
+pub(super) struct Story {
+    /// Why it failed first; empty if it did not.
+    pub(super) reason: Text<{ limits::REASON }>,
+    /// That is on record: a restart does not forget it.
+    pub(super) reason_stored: bool,
+    pub(super) summary: Summary,
+    /// The script that ran last asked to be run again later.
+    pub(super) asked_later: Option<Op>,
+}
 
 /// Why something failed has been logged, and kept if nothing failed before. Made by [`note`] only, so that no failure
 /// goes without a reason.

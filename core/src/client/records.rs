@@ -2,15 +2,16 @@
 
 use core::fmt;
 
+use super::Client;
 use super::offer::{Offered, SavedOffer};
 use super::reason::{Noted, note};
-use super::{Client, Source};
 use crate::api::check_url;
-use crate::artifact::{depends, provides};
+use crate::artifact::{accept, provides};
 use crate::checkpoint::{self, Checkpoint, Newer, Tag, Unusable};
 use crate::config::Config;
 use crate::control::Pool;
 use crate::deployment::{Mode, Naming, Verdict};
+use crate::flow::{Beside, Event};
 use crate::hal::{
     Agent, Change, Error as _, Hal, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, System,
     TreeFacts, UpdateModule,
@@ -101,9 +102,10 @@ pub(super) fn load_offer<P: Platform>(
 
 impl<P: Platform> Client<'_, P> {
     /// After a restart in the middle of an update: its header comes back from storage, its module is selected again
-    /// and the deployment's log goes on. What cannot be restored is logged; the calls that need it then fail.
-    pub(super) fn restore(&mut self) {
-        let checkpoint = self.machine.checkpoint();
+    /// and the deployment's log goes on. What cannot be restored is logged; the calls that need it then fail. What came
+    /// back, for the flow.
+    pub(super) fn restore(&mut self) -> Event {
+        let checkpoint = self.flow.machine().checkpoint();
         let (tag, has_header, has_module) = (checkpoint.tag, checkpoint.header, checkpoint.module);
         let deployment = checkpoint.deployment.clone();
         if !deployment.is_empty() {
@@ -123,8 +125,9 @@ impl<P: Platform> Client<'_, P> {
                     .log(Level::Error, format_args!("the artifact's scripts cannot be removed: {error}"));
             }
         }
+        let mut restored = (false, false);
         if !has_header {
-            return;
+            return Event::Restored { header: false, module: false };
         }
         let (header_info, type_info) = self.parser.records_mut();
         let read = |record: Result<Option<&[u8]>, _>| record.map(|bytes| bytes.map_or(0, <[u8]>::len));
@@ -133,7 +136,7 @@ impl<P: Platform> Client<'_, P> {
             .and_then(|header| Ok((header, read(storage.read(Key::TypeInfo, type_info))?)));
         match lengths {
             Ok((header_info, type_info)) => match self.parser.restore(header_info, type_info) {
-                Ok(()) => self.header_stored = true,
+                Ok(()) => restored.0 = true,
                 Err(error) => {
                     self.fail(format_args!("the stored header of the artifact: {error}"));
                 }
@@ -144,12 +147,14 @@ impl<P: Platform> Client<'_, P> {
         }
         if has_module && let Some(kind) = self.payload_type() {
             match self.hal.module.select(kind.as_str()) {
-                Ok(()) => self.module_selected = true,
+                Ok(()) => restored.1 = true,
                 Err(error) => {
                     self.fail(format_args!("payload type {kind}: {error}"));
                 }
             }
         }
+        let (header, module) = restored;
+        Event::Restored { header, module }
     }
 
     /// Why this deployment failed first, if an earlier process has noted it. It only explains: what cannot be read is
@@ -163,8 +168,8 @@ impl<P: Platform> Client<'_, P> {
             return;
         };
         if id == deployment {
-            self.reason = Text::cut(format_args!("{reason}"));
-            self.reason_stored = true;
+            self.story.reason = Text::cut(format_args!("{reason}"));
+            self.story.reason_stored = true;
         }
     }
 
@@ -184,8 +189,8 @@ impl<P: Platform> Client<'_, P> {
             | Tag::Failure
             | Tag::Cleanup => return,
         };
-        let failed = self.machine.run() == Run::Daemon && self.machine.verdict() != Verdict::Good;
-        if failed && self.reason.is_empty() {
+        let failed = self.flow.machine().run() == Run::Daemon && self.machine().verdict() != Verdict::Good;
+        if failed && self.story.reason.is_empty() {
             self.fail(format_args!("interrupted {at}: the client was started again, or power was lost"));
         }
     }
@@ -200,14 +205,14 @@ impl<P: Platform> Client<'_, P> {
     /// The header is verified: is this artifact for this device, and can it be installed? Then its scripts are
     /// published, its module selected and the work tree built. `again`: it is the artifact that an earlier process
     /// downloaded from, as far as the server says.
-    pub(super) fn accept(&mut self, again: bool) -> Result<Accepted, Noted> {
-        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.reason, &mut self.hal.log, reason);
-        let bootstrap = self.machine.run() == Run::Bootstrap;
+    pub(super) fn accept(&mut self, again: bool) -> Result<Event, Noted> {
+        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.story.reason, &mut self.hal.log, reason);
+        let run = self.flow.machine().run();
         let mut device_type = [0; limits::DEVICE_TYPE];
         let device_type = match self.hal.system.device_type(&mut device_type) {
             Ok(device_type) => Some(device_type),
             // The bootstrap artifact may come before the device type does.
-            Err(error) if bootstrap && error.kind() == Kind::NotFound => None,
+            Err(error) if run == Run::Bootstrap && error.kind() == Kind::NotFound => None,
             Err(error) => return Err(noted(format_args!("the device type cannot be read: {error}"))),
         };
         let (header, scratch) = self
@@ -218,41 +223,33 @@ impl<P: Platform> Client<'_, P> {
         let installed =
             installed.map_err(|error| noted(format_args!("what is installed cannot be read: {error}")))?;
         let installed = installed.unwrap_or(b"{}");
-        if let Some(device_type) = device_type {
-            depends::check(&header, device_type, installed, scratch)
-                .map_err(|error| noted(format_args!("{error}")))?;
-        }
-        provides::check_merge(installed, &header, self.out, scratch)
-            .map_err(|error| noted(format_args!("the new provides could not be stored: {error}")))?;
+        let deployment = (run == Run::Daemon).then(|| accept::Deployment {
+            artifact_name: self.requests.offered.artifact_name(),
+            fits_device: self.requests.offered.fits_device(),
+            tier: self.hal.agent.tier(),
+        });
+        let facts = accept::Facts { device_type, installed, deployment };
+        let payload = accept::judge(&header, &facts, self.out, scratch)
+            .map_err(|error| noted(format_args!("{error}")))?;
         let header = self.parser.header().ok_or_else(|| noted(format_args!("the artifact has no header")))?;
-        let mut name = [0; limits::NAME];
+        let (mut name, mut kind) = ([0; limits::NAME], [0; limits::PAYLOAD_TYPE]);
         let name = header.artifact_name(&mut name);
-        if self.machine.run() == Run::Daemon {
-            self.requests.offered.check(name).map_err(|error| noted(format_args!("{error}")))?;
-        }
         self.hal.log.log(Level::Info, format_args!("artifact \"{name}\" is for this device"));
 
-        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.reason, &mut self.hal.log, reason);
-        let mut kind = [0; limits::PAYLOAD_TYPE];
-        let Some(kind) = header.payload_type(&mut kind) else {
-            if self.earlier {
-                self.remove_tree();
+        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.story.reason, &mut self.hal.log, reason);
+        let kind = match payload {
+            accept::Payload::ForModule => header.payload_type(&mut kind).unwrap_or_default(),
+            accept::Payload::None => {
+                if self.flow.goes_on() {
+                    self.remove_tree();
+                }
+                return Ok(Event::Accepted { accepted: Accepted::NoPayload, same_header: false });
             }
-            return Ok(Accepted::NoPayload);
         };
-        let tier = self.hal.agent.tier().filter(|_| self.machine.run() == Run::Daemon);
-        if tier.is_some_and(|tier| !tier.accepts(kind)) {
-            return Err(noted(format_args!(
-                "a device of the tier \"system\" does not take payloads of type {kind}"
-            )));
-        }
         let selected = self.hal.module.select(kind);
         selected.map_err(|error| noted(format_args!("payload type {kind}: {error}")))?;
-        self.module_selected = true;
-        // With the same header the record that an earlier process wrote is this one's.
         let mut is_stored = |key, fresh: &[u8]| matches!(self.hal.storage.read(key, self.out), Ok(Some(stored)) if stored == fresh);
-        self.header_stored = self.earlier
-            && self.machine.checkpoint().header
+        let same_header = self.flow.header_is_stored(true)
             && is_stored(Key::HeaderInfo, header.header_info())
             && is_stored(Key::TypeInfo, header.type_info());
         // The artifact's scripts take their place; nothing of an unverified artifact ever does.
@@ -276,7 +273,7 @@ impl<P: Platform> Client<'_, P> {
             meta_data: header.meta_data(),
             files: self.parser.payload_files(),
         };
-        let kept = self.header_stored && again;
+        let kept = again && self.flow.header_is_stored(same_header);
         let module = &mut self.hal.module;
         let prepared = if kept { module.prepare_again(&facts) } else { module.prepare(&facts) };
         if let Err(error) = prepared {
@@ -285,16 +282,15 @@ impl<P: Platform> Client<'_, P> {
             self.remove_tree();
             return Err(failed);
         }
-        if self.machine.checkpoint().header && !(self.header_stored && self.offer_stored) {
-            // The machine sees no difference to what is on record; the records beside it are another matter.
-            self.write_record()?;
+        if let Some(beside) = self.flow.saves_before_accepting(same_header) {
+            self.write_record(beside)?;
         }
-        Ok(Accepted::Payload { kept })
+        Ok(Event::Accepted { accepted: Accepted::Payload { kept }, same_header })
     }
 
     /// [`crate::machine::Op::Save`].
     pub(super) fn save(&mut self) -> Outcome {
-        match self.write_record() {
+        match self.write_record(self.flow.saves_beside()) {
             Ok(()) => Outcome::Success,
             Err(Noted { .. }) => Outcome::Failure,
         }
@@ -302,32 +298,30 @@ impl<P: Platform> Client<'_, P> {
 
     /// The record and, in the same batch, those beside it that are not stored yet: control maps among them, so that
     /// the server's word about a deployment is on record exactly when the deployment is.
-    fn write_record(&mut self) -> Result<(), Noted> {
+    fn write_record(&mut self, beside: Beside) -> Result<(), Noted> {
         let mut buf = [0; checkpoint::MAX_LEN];
-        let checkpoint = self.machine.checkpoint();
+        let checkpoint = self.flow.machine().checkpoint();
         let record = checkpoint
             .encode(&mut buf)
-            .map_err(|error| note(&mut self.reason, &mut self.hal.log, format_args!("{error}")))?;
+            .map_err(|error| note(&mut self.story.reason, &mut self.hal.log, format_args!("{error}")))?;
         let mut maps = [0; limits::MAPS_RECORD];
-        let maps = maps_change(&self.machine, &mut maps, &mut self.hal.log);
+        let maps = maps_change(self.flow.machine(), &mut maps, &mut self.hal.log);
         let reason: Text<{ limits::DEPLOYMENT_ID + 1 + limits::REASON }> =
-            Text::cut(format_args!("{}\n{}", checkpoint.deployment, self.reason));
-        let has_news = checkpoint.mode == Mode::Managed && !self.reason.is_empty() && !self.reason_stored;
-        let header = self.parser.header().filter(|_| checkpoint.header && !self.header_stored);
+            Text::cut(format_args!("{}\n{}", checkpoint.deployment, self.story.reason));
+        let has_news =
+            checkpoint.mode == Mode::Managed && !self.story.reason.is_empty() && !self.story.reason_stored;
+        let header = self.parser.header().filter(|_| beside.header);
         // An offer without a link is not worth going on with: the download fails at once.
-        let has_offer = checkpoint.offer
-            && checkpoint.tag == Tag::Store
-            && !self.offer_stored
-            && self.source == Source::Url;
+        let link = self.download.source.link().filter(|_| beside.offer);
         let offer = SavedOffer {
             id: checkpoint.deployment.as_str(),
             artifact_name: self.requests.offered.artifact_name(),
             fits_device: self.requests.offered.fits_device(),
-            link: self.location.as_str(),
-            etag: self.transfer.etag(),
+            link: link.unwrap_or_default(),
+            etag: self.download.etag.as_str(),
         };
-        let offer = if has_offer { offer.encode(self.out) } else { None };
-        if has_offer && offer.is_none() {
+        let offer = if link.is_some() { offer.encode(self.out) } else { None };
+        if link.is_some() && offer.is_none() {
             self.hal.log.log(
                 Level::Warning,
                 format_args!("the server's offer is too long to be stored: a restart will end the download"),
@@ -343,11 +337,9 @@ impl<P: Platform> Client<'_, P> {
         ]);
         self.hal.storage.commit(batch.changes()).map_err(|error| {
             let reason = format_args!("the state of the update could not be saved: {error}");
-            note(&mut self.reason, &mut self.hal.log, reason)
+            note(&mut self.story.reason, &mut self.hal.log, reason)
         })?;
-        self.header_stored |= checkpoint.header;
-        self.reason_stored |= checkpoint.mode == Mode::Managed && !self.reason.is_empty();
-        self.offer_stored |= checkpoint.tag == Tag::Store;
+        self.story.reason_stored |= checkpoint.mode == Mode::Managed && !self.story.reason.is_empty();
         Ok(())
     }
 
@@ -360,7 +352,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     fn write_provides(&mut self, naming: Naming) -> Result<(), Noted> {
-        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.reason, &mut self.hal.log, reason);
+        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.story.reason, &mut self.hal.log, reason);
         let Some((header, scratch)) = self.parser.header_and_scratch() else {
             // A loop before any artifact was accepted leaves the device as it was.
             return if naming == Naming::Loop {
@@ -375,13 +367,15 @@ impl<P: Platform> Client<'_, P> {
         let merged = provides::merge(installed.unwrap_or(b"{}"), &header, naming, self.out, scratch)
             .map_err(|error| noted(format_args!("the new provides could not be stored: {error}")))?;
         let mut buf = [0; checkpoint::MAX_LEN];
-        let checkpoint = self.machine.checkpoint();
+        let checkpoint = self.flow.machine().checkpoint();
         let provides = Change::Put(Key::Provides, merged);
         let record = checkpoint.encode(&mut buf).map_err(|error| noted(format_args!("{error}")))?;
         let committed = match checkpoint.mode {
             Mode::Managed => self.hal.storage.commit(&[provides, Change::Put(Key::Checkpoint, record)]),
             // Bootstrap never wrote a record, and must not delete one either.
-            Mode::Standalone if self.machine.run() == Run::Bootstrap => self.hal.storage.commit(&[provides]),
+            Mode::Standalone if self.flow.machine().run() == Run::Bootstrap => {
+                self.hal.storage.commit(&[provides])
+            }
             Mode::Standalone => self.hal.storage.commit(&[
                 provides,
                 Change::Delete(Key::Checkpoint),
@@ -398,8 +392,12 @@ impl<P: Platform> Client<'_, P> {
     pub(super) fn save_maps(&mut self) -> Outcome {
         // Not in a lent buffer: a map may come while these hold a request that is under way.
         let mut buf = [0; limits::MAPS_RECORD];
-        let Some(change) = maps_change(&self.machine, &mut buf, &mut self.hal.log) else {
-            return if self.machine.maps_to_save().is_some() { Outcome::Failure } else { Outcome::Success };
+        let Some(change) = maps_change(self.flow.machine(), &mut buf, &mut self.hal.log) else {
+            return if self.flow.machine().maps_to_save().is_some() {
+                Outcome::Failure
+            } else {
+                Outcome::Success
+            };
         };
         match self.hal.storage.commit(&[change]) {
             Ok(()) => Outcome::Success,
@@ -414,7 +412,7 @@ impl<P: Platform> Client<'_, P> {
 
     /// [`crate::machine::Op::ClearData`].
     pub(super) fn clear_data(&mut self) -> Outcome {
-        if self.machine.run() == Run::Bootstrap {
+        if self.flow.machine().run() == Run::Bootstrap {
             return Outcome::Success;
         }
         let mut maps = [0; limits::MAPS_RECORD];
@@ -424,14 +422,12 @@ impl<P: Platform> Client<'_, P> {
             Some(Change::Delete(Key::TypeInfo)),
             Some(Change::Delete(Key::Offer)),
             Some(Change::Delete(Key::Reason)),
-            maps_change(&self.machine, &mut maps, &mut self.hal.log),
+            maps_change(self.flow.machine(), &mut maps, &mut self.hal.log),
         ]);
         let cleared = self.hal.storage.commit(batch.changes());
         match cleared {
             Ok(()) => {
-                self.header_stored = false;
-                self.offer_stored = false;
-                self.reason_stored = false;
+                self.story.reason_stored = false;
                 Outcome::Success
             }
             Err(error) => self.fail(format_args!("the record of the update cannot be deleted: {error}")),

@@ -1,7 +1,5 @@
-//! Requests to the server: carries out what the [session](crate::session) says, tells it what came back, and keeps the
-//! texts: the token, the bodies, and why a request failed.
-//!
-//! Each request is one completion: whoever asked hears how it ended exactly once.
+//! Requests to the server: carries out what the [session](crate::session) says by way of the flow, tells what came back,
+//! and keeps the texts: the token, the bodies, and why a request failed.
 
 mod answers;
 mod authentication;
@@ -13,23 +11,18 @@ use core::task::Poll;
 
 use super::Client;
 use super::offer::Offered;
-use super::operation::{Polled, Work};
 use crate::api::inventory::Accepted;
+use crate::flow::Event;
 use crate::hal::{Agent, Clock, Error as _, Kind, Level, Log, Network, Platform};
 use crate::limits;
-use crate::machine::ApiCall;
-use crate::session::{self, Action, Awaits, Event, RequestKind};
-use crate::state::Outcome;
+use crate::session::{self, Awaits};
 use crate::text::Text;
-use crate::time::{Instant, earliest};
+use crate::time::Instant;
 
 /// What belongs to requests and is no decision.
 #[derive(Debug)]
 pub(super) struct Requests {
-    config: session::Config,
     token: Text<{ limits::TOKEN }>,
-    /// How the request ended, until whoever asked has heard of it.
-    pub(super) ended: Option<Outcome>,
     /// Length of the body in the front of `out`.
     body: usize,
     /// Length of the answer in the front of `record`.
@@ -46,16 +39,14 @@ pub(super) struct Requests {
 pub(super) struct Trouble;
 
 impl Requests {
-    pub(super) fn new(servers: u8) -> Self {
+    pub(super) fn new(offered: Offered) -> Self {
         Self {
-            config: session::Config { servers },
             token: Text::new(),
-            ended: None,
             body: 0,
             answer: 0,
             authentications: 0,
             accepted: Accepted::new(),
-            offered: Offered::default(),
+            offered,
             trouble: Text::new(),
         }
     }
@@ -72,9 +63,13 @@ impl Requests {
         self.authentications
     }
 
-    /// The authentications after this number are not counted.
-    pub(super) const fn forget_authentications_since(&mut self, number: u32) {
-        self.authentications = number;
+    pub(super) const fn count_authentication(&mut self) {
+        self.authentications = self.authentications.wrapping_add(1);
+    }
+
+    /// The body of an answer comes.
+    pub(super) const fn answer_begins(&mut self) {
+        self.answer = 0;
     }
 
     /// Logs what is wrong and keeps it for those who ask. A request that failed is no failure of the update by itself:
@@ -87,91 +82,43 @@ impl Requests {
 }
 
 /// How many servers there are; `None`: more than the session can keep apart.
-pub(super) fn servers<A: Agent>(agent: &A) -> Option<u8> {
+pub(super) fn servers<A: Agent>(agent: &A) -> Option<session::Config> {
     let count = (0..=limits::SERVERS).take_while(|&index| agent.server(index).is_some()).count();
-    u8::try_from(count).ok().filter(|_| count <= limits::SERVERS)
+    let servers = u8::try_from(count).ok().filter(|_| count <= limits::SERVERS)?;
+    Some(session::Config { servers })
 }
 
 impl<P: Platform> Client<'_, P> {
-    pub(super) fn requests_deadline(&self) -> Option<Instant> {
-        earliest(self.hal.agent.deadline(), self.session.deadline())
-    }
-
-    /// Begins a request of the machine's.
-    pub(super) fn begin_request(&mut self, now: Instant, call: ApiCall) -> Work {
-        self.requests.ended = None;
-        self.tell_session(now, Event::Ask(call));
-        match self.requests.ended.take() {
-            Some(outcome) => Work::Done(outcome),
-            None => Work::Request,
-        }
-    }
-
-    /// Moves the request on.
-    pub(super) fn poll_request(&mut self, now: Instant) -> Polled {
-        match self.poll_ended(now) {
-            Poll::Pending => Polled::Pending,
-            Poll::Ready(None) => Polled::Moved,
-            Poll::Ready(Some(outcome)) => Polled::Ended(outcome),
-        }
-    }
-
-    /// Asks for a fresh link to the artifact of the deployment in progress. Then [`Self::poll_link`].
-    pub(super) fn ask_for_link(&mut self, now: Instant) {
-        self.requests.ended = None;
-        self.tell_session(now, Event::AskForLink);
-    }
-
-    /// How [`Event::AskForLink`] ended; `Ready(None)`: it moved on.
-    pub(super) fn poll_link(&mut self, now: Instant) -> Poll<Option<Outcome>> {
-        self.poll_ended(now)
-    }
-
-    /// Gives up the request at hand, and whatever else uses the network.
-    pub(super) fn end_request(&mut self) {
-        let now = self.hal.clock.now();
-        self.tell_session(now, Event::GiveUp);
-        self.requests.ended = None;
-    }
-
     /// Moves the request at hand on, whoever asked; `Pending` when there is nothing to do before the platform wakes.
-    pub(super) fn poll_session(&mut self, now: Instant) -> Poll<()> {
-        let awaits = self.session.awaits();
-        if self.session.deadline().is_some_and(|at| at <= now) {
-            if let Awaits::Head(kind) | Awaits::Body(kind, ..) = awaits {
-                let (name, limit) = (kind.name(), kind.limit().as_secs());
-                self.note_trouble(format_args!("{name}: no whole answer within {limit} s"));
-            }
-            self.tell_session(now, Event::Tick);
-            return Poll::Ready(());
-        }
-        let event = match awaits {
+    pub(super) fn poll_request(&mut self, now: Instant) -> Poll<()> {
+        use session::Event::{Broken, Head, IdentityFailed, IdentityReady, InventoryFailed, InventoryReady};
+        let event = match self.flow.session().awaits() {
             Awaits::Nothing => return Poll::Pending,
             Awaits::Identity => match self.hal.agent.poll_identity(now, self.record) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(length)) => match self.write_token_request(length) {
-                    Ok(()) => Event::IdentityReady,
-                    Err(Trouble) => Event::IdentityFailed,
+                    Ok(()) => Event::Request(IdentityReady),
+                    Err(Trouble) => Event::Request(IdentityFailed),
                 },
                 Poll::Ready(Err(error)) => {
                     self.note_trouble(format_args!("the device's identity: {error}"));
-                    Event::IdentityFailed
+                    Event::Request(IdentityFailed)
                 }
             },
             Awaits::Inventory => match self.hal.agent.poll_inventory(now) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(()) => match self.write_inventory() {
-                    Ok(same_as_accepted) => Event::InventoryReady { same_as_accepted },
-                    Err(Trouble) => Event::InventoryFailed,
+                    Ok(same_as_accepted) => Event::Request(InventoryReady { same_as_accepted }),
+                    Err(Trouble) => Event::Request(InventoryFailed),
                 },
             },
             Awaits::Head(kind) => match self.hal.network.poll_head(now) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(head)) => Event::Head(self.reply(kind, head)),
+                Poll::Ready(Ok(head)) => Event::Request(Head(self.reply(kind, head))),
                 Poll::Ready(Err(error)) => {
                     let lost = matches!(error.kind(), Kind::Connection | Kind::TimedOut);
                     self.note_trouble(format_args!("{}: {error}", kind.name()));
-                    Event::Broken { lost }
+                    Event::Request(Broken { lost })
                 }
             },
             Awaits::Body(kind, server, reply) => {
@@ -186,77 +133,27 @@ impl<P: Platform> Client<'_, P> {
                         self.requests.answer = self.requests.answer.saturating_add(length);
                         return Poll::Ready(());
                     }
-                    Some(Poll::Ready(Ok(0))) => {
-                        Event::Answer(self.read_answer(now, kind, server, reply, true))
-                    }
-                    None => Event::Answer(self.read_answer(now, kind, server, reply, false)),
+                    Some(Poll::Ready(Ok(0))) => self.read_answer(now, kind, server, reply, true),
+                    None => self.read_answer(now, kind, server, reply, false),
                     Some(Poll::Ready(Err(error))) => {
                         self.note_trouble(format_args!("{}: the answer broke off: {error}", kind.name()));
-                        Event::Broken { lost: true }
+                        Event::Request(Broken { lost: true })
                     }
                 }
             }
         };
         // Waits are counted from the answer, which may have come a while after this turn began.
         let now = self.hal.clock.now();
-        self.tell_session(now, event);
+        self.tell(now, event);
         Poll::Ready(())
     }
 
-    /// Tells the session what happened and carries out what it says, until there is something to wait for. Ends: each
-    /// server is asked once at most.
-    pub(super) fn tell_session(&mut self, now: Instant, event: Event) {
-        let authenticated = self.session.is_authenticating();
-        let mut next = Some(event);
-        while let Some(event) = next {
-            let action = self.session.step(&self.requests.config, now, event);
-            next = self.carry_out(now, action);
-        }
-        if authenticated && !self.session.is_authenticating() && !self.terminated {
-            self.requests.authentications = self.requests.authentications.wrapping_add(1);
-        }
-    }
-
-    /// Begins what the session wants; what happened if it is over at once.
-    fn carry_out(&mut self, now: Instant, action: Action) -> Option<Event> {
-        match action {
-            Action::FindIdentity => self.find_identity(now).err().map(|Trouble| Event::IdentityFailed),
-            Action::CollectInventory => match self.hal.agent.start_inventory(now) {
-                Ok(()) => None,
-                Err(error) => {
-                    self.note_trouble(format_args!("inventory: {error}"));
-                    Some(Event::InventoryFailed)
-                }
-            },
-            Action::Send(RequestKind::Token, server) => self.ask_for_token(now, server).err(),
-            Action::Send(kind, server) => self.send(now, kind, server).err().map(|Trouble| Event::NotSent),
-            Action::Read => {
-                self.requests.answer = 0;
-                None
-            }
-            Action::Cancel => {
-                self.drop_request();
-                None
-            }
-            Action::Ended(outcome) => {
-                self.drop_request();
-                self.requests.ended = Some(outcome);
-                None
-            }
-            Action::Wait => None,
-        }
-    }
-
-    fn poll_ended(&mut self, now: Instant) -> Poll<Option<Outcome>> {
-        match self.requests.ended.take() {
-            Some(outcome) => Poll::Ready(Some(outcome)),
-            None => self.poll_session(now).map(|()| None),
-        }
-    }
-
-    fn drop_request(&mut self) {
-        self.hal.network.cancel();
-        self.hal.agent.cancel();
+    /// [`Task::CollectInventory`](crate::flow::Task::CollectInventory).
+    pub(super) fn collect_inventory(&mut self, now: Instant) -> Result<(), Trouble> {
+        self.hal
+            .agent
+            .start_inventory(now)
+            .map_err(|error| self.requests.note(&mut self.hal.log, format_args!("inventory: {error}")))
     }
 
     pub(super) fn note_trouble(&mut self, reason: fmt::Arguments<'_>) -> Trouble {

@@ -2,8 +2,9 @@
 
 use super::Trouble;
 use crate::api::{Endpoint, Reply, auth, deployments, error_text};
-use crate::client::{Answer, Client};
+use crate::client::Client;
 use crate::control::Map;
+use crate::flow::{Event, Offer};
 use crate::hal::{Level, Log, Platform};
 use crate::http::Head;
 use crate::session::{Content, RequestKind};
@@ -29,8 +30,8 @@ impl<P: Platform> Client<'_, P> {
         reply
     }
 
-    /// The body of an answer is in the front of `record`; `whole`: to its end. What it says where that matters; else it
-    /// is logged.
+    /// The body of an answer is in the front of `record`; `whole`: to its end. What it says goes to the flow where that
+    /// matters; else it is logged.
     pub(super) fn read_answer(
         &mut self,
         now: Instant,
@@ -38,8 +39,8 @@ impl<P: Platform> Client<'_, P> {
         server: u8,
         reply: Reply,
         whole: bool,
-    ) -> Content {
-        match reply {
+    ) -> Event {
+        let content = match reply {
             Reply::Done if !whole => {
                 let (name, length) = (kind.name(), self.requests.answer);
                 self.note_trouble(format_args!("{name}: the answer is longer than {length} bytes"));
@@ -47,7 +48,10 @@ impl<P: Platform> Client<'_, P> {
             }
             Reply::Done => {
                 self.requests.trouble.clear();
-                self.take(now, kind, server).unwrap_or(Content::Unusable)
+                match self.take(now, kind, server) {
+                    Ok((content, offer)) => return Event::Answered(content, offer),
+                    Err(Trouble) => Content::Unusable,
+                }
             }
             Reply::Nothing => {
                 self.requests.trouble.clear();
@@ -62,14 +66,15 @@ impl<P: Platform> Client<'_, P> {
                 let body = self.record.get(..self.requests.answer).unwrap_or_default();
                 let text = error_text(body).unwrap_or_default();
                 let colon = if text.is_empty() { "" } else { ": " };
-                self.note_trouble(format_args!("{}: {reply}{colon}{text}", kind.name()));
+                self.requests.note(&mut self.hal.log, format_args!("{}: {reply}{colon}{text}", kind.name()));
                 Content::Good
             }
-        }
+        };
+        Event::Answered(content, Offer::Nothing)
     }
 
     /// Takes what was asked for out of the answer.
-    fn take(&mut self, now: Instant, kind: RequestKind, server: u8) -> Result<Content, Trouble> {
+    fn take(&mut self, now: Instant, kind: RequestKind, server: u8) -> Result<(Content, Offer), Trouble> {
         match kind {
             RequestKind::Token => {
                 let body = self.record.get(..self.requests.answer).unwrap_or_default();
@@ -78,16 +83,16 @@ impl<P: Platform> Client<'_, P> {
                     Ok(token) => self.requests.token = Text::copy(token).unwrap_or_default(),
                     Err(error) => return Err(self.note_trouble(format_args!("{error}"))),
                 }
-                Ok(Content::Good)
+                Ok((Content::Good, Offer::Nothing))
             }
-            RequestKind::NextV2 | RequestKind::NextV1 if self.session.is_for_link() => {
-                self.take_link(now, server)
+            RequestKind::NextV2 | RequestKind::NextV1 if self.flow.session().is_for_link() => {
+                Ok((self.take_link(now, server)?, Offer::Nothing))
             }
-            RequestKind::NextV2 | RequestKind::NextV1 => self.take_offer(server),
+            RequestKind::NextV2 | RequestKind::NextV1 => Ok((Content::Good, self.take_offer(server)?)),
             RequestKind::Inventory => {
                 let body = self.out.get(..self.requests.body).and_then(|body| str::from_utf8(body).ok());
                 self.requests.accepted.remember(body.unwrap_or_default());
-                Ok(Content::Good)
+                Ok((Content::Good, Offer::Nothing))
             }
             RequestKind::ControlMap => {
                 let body = self.record.get(..self.requests.answer).unwrap_or_default();
@@ -97,11 +102,10 @@ impl<P: Platform> Client<'_, P> {
                         return Err(self.requests.note(&mut self.hal.log, format_args!("{error}")));
                     }
                 };
-                let map = Map::from_server(Some(raw), self.machine.deployment());
-                self.answer = Answer::Map(self.usable(map).flatten());
-                Ok(Content::Good)
+                let map = Map::from_server(Some(raw), self.machine().deployment());
+                Ok((Content::Good, Offer::Map(self.usable(map).flatten())))
             }
-            RequestKind::Status(_) | RequestKind::Log => Ok(Content::Good),
+            RequestKind::Status(_) | RequestKind::Log => Ok((Content::Good, Offer::Nothing)),
         }
     }
 }

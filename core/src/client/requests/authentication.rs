@@ -13,9 +13,8 @@ use crate::text::Text;
 use crate::time::Instant;
 
 impl<P: Platform> Client<'_, P> {
-    /// [`session::Action::FindIdentity`](crate::session::Action::FindIdentity).
-    pub(super) fn find_identity(&mut self, now: Instant) -> Result<(), Trouble> {
-        self.hal.network.cancel();
+    /// [`Task::FindIdentity`](crate::flow::Task::FindIdentity).
+    pub(in crate::client) fn find_identity(&mut self, now: Instant) -> Result<(), Trouble> {
         if self.hal.agent.server(0).is_none() {
             return Err(self.note_trouble(format_args!("no server is configured: set ServerURL")));
         }
@@ -48,7 +47,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// Signs the body and sends it to this server; else what happened.
-    pub(super) fn ask_for_token(&mut self, now: Instant, server: u8) -> Result<(), Event> {
+    pub(in crate::client) fn ask_for_token(&mut self, now: Instant, server: u8) -> Result<(), Event> {
         let Self { hal, requests, out, .. } = self;
         let body = out.get(..requests.body).unwrap_or_default();
         let mut signature = [0; limits::SIGNATURE];

@@ -5,14 +5,15 @@ use core::fmt;
 use super::Trouble;
 use crate::api::deployments::{BadAnswer, Offer};
 use crate::api::{Scheme, UrlError, check_url};
+use crate::client::Client;
 use crate::client::offer::Offered;
-use crate::client::summary::Summary;
-use crate::client::transfer::Performer;
-use crate::client::{Answer, Client, Source};
+use crate::client::reason::Story;
+use crate::client::transfer::{Download, Source};
 use crate::control::{Map, MapError};
+use crate::flow::{self, Event};
 use crate::hal::{Agent, Level, Log, Platform, System, Verifier};
 use crate::limits;
-use crate::machine::{Event, OfferedMap};
+use crate::machine::OfferedMap;
 use crate::session::Content;
 use crate::text::Text;
 use crate::time::Instant;
@@ -34,7 +35,7 @@ impl fmt::Display for BadOffer {
 
 impl<P: Platform> Client<'_, P> {
     /// Takes the offer of a deployment from the answer in the front of `record`.
-    pub(super) fn take_offer(&mut self, server: u8) -> Result<Content, Trouble> {
+    pub(super) fn take_offer(&mut self, server: u8) -> Result<flow::Offer, Trouble> {
         let mut link = [0; limits::URL];
         let answer = self.record.get(..self.requests.answer);
         let offer = read(&self.hal.agent, server, self.hal.verifier.has_keys(), answer, &mut link);
@@ -42,25 +43,15 @@ impl<P: Platform> Client<'_, P> {
             Ok(offer) => offer,
             Err(error) => return Err(self.requests.note(&mut self.hal.log, format_args!("{error}"))),
         };
-        self.transfer = Performer::new(Text::new());
-        self.earlier = false;
-        self.offer_stored = false;
         let mut device_type = [0; limits::DEVICE_TYPE];
         let device_type = self.hal.system.device_type(&mut device_type).unwrap_or_default();
         self.requests.offered = Offered::new(offer.artifact_name.clone(), offer.is_for(device_type));
-        match offer.uri {
-            Ok(link) => {
-                self.source = Source::Url;
-                self.location = Text::copy(link).unwrap_or_default();
-            }
-            Err(error) => {
-                self.source = Source::Unknown;
-                self.requests.offered.bad_link = Text::cut(format_args!("{error}"));
-            }
-        }
-        self.reason.clear();
-        self.reason_stored = false;
-        self.summary = Summary::default();
+        let source = match offer.uri {
+            Ok(link) => Source::Url(Text::copy(link).unwrap_or_default()),
+            Err(error) => Source::Unknown(Text::cut(format_args!("{error}"))),
+        };
+        self.download = Download::new(source, Text::new());
+        self.story = Story::default();
         self.hal.log.open_deployment(offer.id.as_str());
         let name = self.requests.offered.artifact_name();
         self.hal.log.log(Level::Info, format_args!("deployment {} of artifact \"{name}\" begins", offer.id));
@@ -71,8 +62,7 @@ impl<P: Platform> Client<'_, P> {
             Some(None) => OfferedMap::Absent,
             None => OfferedMap::Unusable,
         };
-        self.answer = Answer::Offer(id, map);
-        Ok(Content::Good)
+        Ok(flow::Offer::Deployment(id, map))
     }
 
     /// Takes a fresh link to the artifact of the deployment in progress from the answer in the front of `record`.
@@ -86,7 +76,7 @@ impl<P: Platform> Client<'_, P> {
         };
         let mut device_type = [0; limits::DEVICE_TYPE];
         let device_type = self.hal.system.device_type(&mut device_type).unwrap_or_default();
-        let same = offer.id == *self.machine.deployment()
+        let same = offer.id == *self.machine().deployment()
             && offer.artifact_name == *self.requests.offered.artifact_name();
         if !same || !offer.is_for(device_type) {
             return Ok(Content::NotThisDeployment);
@@ -97,7 +87,7 @@ impl<P: Platform> Client<'_, P> {
         })?;
         let link =
             offer.uri.map_err(|error| self.requests.note(&mut self.hal.log, format_args!("{error}")))?;
-        self.location = Text::copy(link).unwrap_or_default();
+        self.download.source = Source::Url(Text::copy(link).unwrap_or_default());
         // An answer without one may be that of a server which knows none: the doors ask for it.
         if let Some(map) = map {
             self.tell(now, Event::ServerMap(map));

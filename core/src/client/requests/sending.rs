@@ -73,7 +73,12 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// Sends a request with the token.
-    pub(super) fn send(&mut self, now: Instant, kind: RequestKind, server: u8) -> Result<(), Trouble> {
+    pub(in crate::client) fn send(
+        &mut self,
+        now: Instant,
+        kind: RequestKind,
+        server: u8,
+    ) -> Result<(), Trouble> {
         let (mut device_type, mut name) = ([0; limits::DEVICE_TYPE], [0; limits::STORED_NAME]);
         let (mut artifact_name, mut device) = (deployments::UNKNOWN_NAME, "");
         match kind {
@@ -101,8 +106,8 @@ impl<P: Platform> Client<'_, P> {
             RequestKind::Token | RequestKind::Log | RequestKind::Inventory | RequestKind::ControlMap => {}
         }
 
-        let Self { hal, requests, machine, out, .. } = self;
-        let deployment = machine.deployment();
+        let Self { hal, requests, flow, out, .. } = self;
+        let deployment = flow.machine().deployment();
         let endpoint = match kind {
             RequestKind::Token => Endpoint::Auth,
             RequestKind::NextV2 => Endpoint::NextV2,

@@ -6,7 +6,7 @@ use core::task::Poll;
 use crate::artifact::Parsed;
 use crate::client::Client;
 use crate::client::reason::{Noted, note};
-use crate::hal::{ErrorType, Level, Log, Network, PayloadSink, Platform, ScriptRunner, Stored};
+use crate::hal::{ErrorType, Level, Log, PayloadSink, Platform, ScriptRunner, Stored};
 use crate::text::Text;
 use crate::time::Instant;
 use crate::transfer::{Event, Found, Place};
@@ -15,7 +15,7 @@ impl<P: Platform> Client<'_, P> {
     /// Parses bytes of the chunk up to the first thing found in them. Scripts go to their staging place.
     pub(super) fn parse(&mut self, from: usize, to: usize) -> Result<(usize, Found), Noted> {
         let input = self.chunk.get(from..to).unwrap_or_default();
-        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.reason, &mut self.hal.log, reason);
+        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.story.reason, &mut self.hal.log, reason);
         let (taken, part) = self
             .parser
             .push(input, &mut self.hal.verifier, &mut self.hal.decompress)
@@ -30,7 +30,7 @@ impl<P: Platform> Client<'_, P> {
             Parsed::ScriptData(bytes) => staged(self.hal.scripts.stage_write(bytes))?,
             Parsed::Header => Found::Header,
             Parsed::FileBegin { name, size } => {
-                self.transfer.file =
+                self.download.file =
                     Text::copy(name).map_err(|_| noted(format_args!("a payload file's name is too long")))?;
                 Found::File { size, plain: self.parser.payload_is_plain() }
             }
@@ -54,10 +54,10 @@ impl<P: Platform> Client<'_, P> {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(event)) => event,
             Poll::Ready(Err(error)) => {
-                let file = &self.transfer.file;
+                let file = &self.download.file;
                 let (name, blank) = if file.is_empty() { ("", "") } else { (" file ", file.as_str()) };
                 let reason = format_args!("payload{name}{blank} could not be stored: {error}");
-                let Noted { .. } = note(&mut self.reason, &mut self.hal.log, reason);
+                let Noted { .. } = note(&mut self.story.reason, &mut self.hal.log, reason);
                 Event::Failed
             }
         };
@@ -67,11 +67,10 @@ impl<P: Platform> Client<'_, P> {
 
     /// Reads back what an earlier process stored of the file, in place of the network's bytes.
     pub(super) fn read_back(&mut self, now: Instant, most: u64) {
-        self.hal.network.cancel();
         let room = usize::try_from(most).unwrap_or(usize::MAX).min(self.chunk.len());
         let read = self.hal.module.read_stored(self.chunk.get_mut(..room).unwrap_or_default());
         let read = read.unwrap_or_else(|error| {
-            let file = &self.transfer.file;
+            let file = &self.download.file;
             self.hal.log.log(Level::Warning, format_args!("payload file {file}: {error}"));
             0
         });
@@ -79,10 +78,10 @@ impl<P: Platform> Client<'_, P> {
     }
 
     pub(super) fn compare(&mut self, now: Instant) {
-        let Stored { length, sum } = self.transfer.stored;
+        let Stored { length, sum } = self.download.stored;
         let same = self.parser.sum_so_far() == sum;
         if same {
-            let file = &self.transfer.file;
+            let file = &self.download.file;
             let line = format_args!("{length} bytes of payload file {file} were stored before the restart");
             self.hal.log.log(Level::Info, line);
         }
