@@ -4,10 +4,10 @@
 //! goes on, waits or fails there. The [`Pool`] holds the maps, answers the question at a point
 //! ([`Pool::query`]) and forgets a map's word when the program behind it no longer renews it.
 
-mod json;
+mod map_json;
 mod pool;
 
-pub use json::{LoadError, MapError};
+pub use map_json::{LoadError, MapError};
 pub use pool::{Answer, Decision, Full, Holder, Lifetime, Order, OrderError, Pool, PoolRecord};
 
 use crate::deployment::Point;

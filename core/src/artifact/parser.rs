@@ -18,7 +18,7 @@ use inner::Part;
 
 /// Where the parser is in the outer archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Stage {
+enum Position {
     /// Before a member; the next one must be this.
     Before(Member),
     /// Inside a member.
@@ -46,7 +46,7 @@ pub struct Parser<'b> {
     workspace: Workspace<'b>,
     trust: Trust,
     allow_scripts: bool,
-    stage: Stage,
+    position: Position,
     outer: Tar,
     inner: Tar,
     /// `version` and `manifest.sig`.
@@ -102,7 +102,7 @@ impl<'b> Parser<'b> {
             workspace,
             trust: Trust::Unsigned,
             allow_scripts: false,
-            stage: Stage::Failed(Error::UnexpectedEof),
+            position: Position::Failed(Error::UnexpectedEof),
             outer: Tar::new(),
             inner: Tar::new(),
             small: [0; limits::SIGNATURE],
@@ -131,7 +131,7 @@ impl<'b> Parser<'b> {
     pub fn reset(&mut self, trust: Trust, allow_scripts: bool) {
         self.trust = trust;
         self.allow_scripts = allow_scripts && trust != Trust::Bootstrap;
-        self.stage = Stage::Before(Member::Version);
+        self.position = Position::Before(Member::Version);
         self.outer = Tar::new();
         self.manifest = Manifest::new();
         self.signed = false;
@@ -157,13 +157,13 @@ impl<'b> Parser<'b> {
         verifier: &mut impl Verifier,
         decompress: &mut impl Decompress,
     ) -> Result<(usize, Parsed<'s>), Error> {
-        if let Stage::Failed(error) = &self.stage {
+        if let Position::Failed(error) = &self.position {
             return Err(error.clone());
         }
         let (taken, happened) = match self.run(input, verifier, decompress) {
             Ok(done) => done,
             Err(error) => {
-                self.stage = Stage::Failed(error.clone());
+                self.position = Position::Failed(error.clone());
                 return Err(error);
             }
         };
@@ -206,7 +206,7 @@ impl<'b> Parser<'b> {
     /// Whether the bytes of the payload's files stand in the artifact as they are.
     #[must_use]
     pub fn payload_is_plain(&self) -> bool {
-        self.stage == Stage::In(Member::Payload) && self.compression == Compression::None
+        self.position == Position::In(Member::Payload) && self.compression == Compression::None
     }
 
     /// The SHA-256 of what came so far of the file that began last.
@@ -228,13 +228,13 @@ impl<'b> Parser<'b> {
     /// # Errors
     /// [`Error::UnexpectedEof`] unless the artifact was complete; the error that came before, if one did.
     pub fn finish(&mut self) -> Result<(), Error> {
-        let complete = match &self.stage {
-            Stage::Failed(error) => return Err(error.clone()),
-            Stage::Before(Member::End) => self.outer.is_complete(),
+        let complete = match &self.position {
+            Position::Failed(error) => return Err(error.clone()),
+            Position::Before(Member::End) => self.outer.is_complete(),
             // Without a payload its archive may be missing, the end marker then not.
-            Stage::Before(Member::Payload) => self.empty && self.outer.has_ended(),
-            Stage::Before(Member::Version | Member::Manifest | Member::Signature | Member::Header)
-            | Stage::In(_) => false,
+            Position::Before(Member::Payload) => self.empty && self.outer.has_ended(),
+            Position::Before(Member::Version | Member::Manifest | Member::Signature | Member::Header)
+            | Position::In(_) => false,
         };
         let ended = if !complete {
             Err(Error::UnexpectedEof)
@@ -244,7 +244,7 @@ impl<'b> Parser<'b> {
             Ok(())
         };
         if let Err(error) = &ended {
-            self.stage = Stage::Failed(error.clone());
+            self.position = Position::Failed(error.clone());
         }
         ended
     }
@@ -351,7 +351,7 @@ impl<'b> Parser<'b> {
         verifier: &mut impl Verifier,
         decompress: &mut impl Decompress,
     ) -> Result<(), Error> {
-        let Stage::Before(expected) = self.stage else { return Err(Error::BadTar) };
+        let Position::Before(expected) = self.position else { return Err(Error::BadTar) };
         let name = self.outer.name();
         if name == b"manifest-augment" || name.starts_with(b"header-augment") {
             return Err(Error::Augmented);
@@ -403,7 +403,7 @@ impl<'b> Parser<'b> {
             }
             Member::End => return Err(Error::BadTar),
         }
-        self.stage = Stage::In(member);
+        self.position = Position::In(member);
         Ok(())
     }
 
@@ -422,7 +422,7 @@ impl<'b> Parser<'b> {
         verifier: &mut impl Verifier,
         decompress: &mut impl Decompress,
     ) -> Result<(usize, Option<Happened>), Error> {
-        let Stage::In(member) = self.stage else { return Err(Error::BadTar) };
+        let Position::In(member) = self.position else { return Err(Error::BadTar) };
         match member {
             Member::Version | Member::Signature => {
                 self.stored.update(data);
@@ -474,7 +474,7 @@ impl<'b> Parser<'b> {
 
     /// Parses the decompressor's output.
     fn parse_window(&mut self) -> Result<Option<Happened>, Error> {
-        let Stage::In(member) = self.stage else { return Err(Error::BadTar) };
+        let Position::In(member) = self.position else { return Err(Error::BadTar) };
         let (from, to) = self.window;
         // The window is lent to the step for its time; nothing else looks at it meanwhile.
         let window = core::mem::take(&mut self.workspace.window);
@@ -488,7 +488,7 @@ impl<'b> Parser<'b> {
 
     /// A member of the outer archive has ended; true when the header is verified with it.
     fn member_ends(&mut self, verifier: &mut impl Verifier) -> Result<bool, Error> {
-        let Stage::In(member) = self.stage else { return Err(Error::BadTar) };
+        let Position::In(member) = self.position else { return Err(Error::BadTar) };
         let small = self.small.get(..self.small_len).unwrap_or_default();
         let next = match member {
             Member::Version => {
@@ -533,14 +533,14 @@ impl<'b> Parser<'b> {
         if member == Member::Payload && self.listed().iter().any(|entry| !entry.seen) {
             return Err(Error::MissingFile);
         }
-        self.stage = Stage::Before(next);
+        self.position = Position::Before(next);
         Ok(member == Member::Header)
     }
 
     /// The stored bytes are all there, and all their output so far was parsed. Decoders may hold more back than the
     /// window took: true when there is output to parse again.
     fn drain(&mut self, decompress: &mut impl Decompress) -> Result<bool, Error> {
-        let compressed = matches!(self.stage, Stage::In(Member::Header | Member::Payload))
+        let compressed = matches!(self.position, Position::In(Member::Header | Member::Payload))
             && self.compression != Compression::None;
         if !compressed || self.decompressed {
             return Ok(false);

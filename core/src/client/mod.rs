@@ -10,13 +10,13 @@ mod records;
 mod requests;
 mod summary;
 mod token;
-mod transfer;
+mod download;
 
 pub use buffers::{BufferError, Buffers};
 pub use control::{MapNotTaken, OPERATOR, OrderNotTaken, WhyHeld};
 pub use records::{LoadError, saved_checkpoint};
 pub use summary::SummaryLine;
-pub use transfer::DownloadProgress;
+pub use download::DownloadProgress;
 
 use core::fmt;
 use core::task::Poll;
@@ -42,7 +42,7 @@ use crate::transfer::Action;
 use operation::{Polled, Work};
 use reason::{Noted, Story, note};
 use requests::{Requests, Trouble};
-use transfer::{Download, Source};
+use download::{Download, Source};
 
 /// Steps of one [`Client::poll`] at most: it does a bounded amount of work.
 const STEPS: usize = 64;

@@ -8,7 +8,7 @@ use crate::api::{Scheme, UrlError, check_url};
 use crate::client::Client;
 use crate::client::offer::Offered;
 use crate::client::reason::Story;
-use crate::client::transfer::{Download, Source};
+use crate::client::download::{Download, Source};
 use crate::control::{Map, MapError};
 use crate::flow::{self, Event};
 use crate::hal::{Agent, Level, Log, Platform, System, Verifier};

@@ -280,5 +280,5 @@ fn write_map(out: &mut Out<'_>, entry: &Entry) {
 }
 
 #[cfg(test)]
-#[path = "json_tests.rs"]
+#[path = "map_json_tests.rs"]
 mod tests;

@@ -1,8 +1,8 @@
 //! Performs what the transfer machine asks for: calls of the network, the parser, the scripts' staging place and the
 //! module. What came back goes to the flow as an event.
 
-mod sink;
-mod source;
+mod store;
+mod arrive;
 
 use core::task::Poll;
 
@@ -164,7 +164,7 @@ impl<P: Platform> Client<'_, P> {
                 Poll::Ready(Ok(head)) => self.head(now, head),
                 Poll::Ready(Err(error)) => self.broken(
                     now,
-                    source::may_help(error.kind()),
+                    arrive::may_help(error.kind()),
                     format_args!("the artifact could not be downloaded: {error}"),
                 ),
             },
@@ -178,7 +178,7 @@ impl<P: Platform> Client<'_, P> {
                 Poll::Ready(Err(error)) => {
                     let at = self.flow.transfer().received();
                     let reason = format_args!("the download broke off at byte {at}: {error}");
-                    self.broken(now, source::may_help(error.kind()), reason);
+                    self.broken(now, arrive::may_help(error.kind()), reason);
                 }
             },
             Action::Parse { from, to } => {
