@@ -19,6 +19,10 @@ pub const DEPLOYMENT_ID: usize = 64;
 /// reach 2 KiB, with the token of a role in them 4 KiB and more.
 pub const URL: usize = 8192;
 
+/// Bytes of an artifact that one call of [`Client::poll`](crate::client::Client::poll) moves before it gives the main loop
+/// a turn; those of the step at hand come on top. The slowest decompressor takes some 10 ms for as much on a gateway.
+pub const POLL: usize = 512 * 1024;
+
 /// Longest authentication token, in bytes: it goes into a header (SERVER-14).
 pub const TOKEN: usize = 8192;
 

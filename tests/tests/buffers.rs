@@ -3,13 +3,15 @@
 use thimble_core::artifact::ManifestEntry;
 use thimble_core::client::Buffers;
 use thimble_core::config::Config;
+use thimble_core::limits;
 use thimble_core::hal::{Key, Level};
 use thimble_core::machine::{Run, StopSet};
 use thimble_core::time::Duration;
-use thimble_hal_sim::runner::{self, End, Memory, Then};
+use thimble_hal_sim::artifact_writer::ArtifactWriter;
+use thimble_hal_sim::runner::{self, End, Memory, Process, Then};
 use thimble_hal_sim::sample;
-use thimble_hal_sim::sim::{Down, Handle, Smooth};
-use thimble_hal_sim::world::Profile;
+use thimble_hal_sim::sim::{DEVICE_TYPE, Down, Handle, Smooth};
+use thimble_hal_sim::world::{NEW, Profile};
 
 /// A control map that says as much as a map can, and holds nothing up.
 fn long_map(id: &str) -> String {
@@ -161,4 +163,31 @@ fn an_interval_or_limit_of_nothing_is_named_at_the_start() {
         }
         assert_eq!(with(Duration::from_secs(1)), Ok("success".into()), "{field}");
     }
+}
+
+/// However long the chunk: a main loop has other things to do (`limits::POLL`).
+#[test]
+fn one_poll_moves_a_bounded_part_of_an_artifact() {
+    const CHUNK: usize = 128 * 1024;
+    let bytes = vec![7; 8 * limits::POLL];
+    let artifact = ArtifactWriter::new(NEW, "simulated", &[DEVICE_TYPE]).file("file", &bytes).build().into();
+    let mut memory = Memory { chunk: vec![0; CHUNK], ..Memory::default() };
+    let bench = Handle::new(runner::durable(Profile::FILES, &artifact), artifact, Box::new(Smooth));
+    let mut process =
+        Process::start(&bench, Run::Install, StopSet::default(), &mut memory).expect("it starts");
+    let (mut received, mut most) = (0, 0);
+    for _ in 0..1000 {
+        let end = process.poll();
+        let now = process.client.progress().received;
+        most = most.max(now - received);
+        received = now;
+        if let Some(end) = end {
+            assert!(matches!(end, End::Exit(_)), "{end:?}");
+            break;
+        }
+        process.pass_time();
+    }
+    assert!(received > bytes.len() as u64, "{received} bytes came");
+    // Each byte is received, parsed and written.
+    assert!(most <= (limits::POLL / 3 + CHUNK) as u64, "{most} bytes came in one call");
 }

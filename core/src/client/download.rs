@@ -63,12 +63,14 @@ pub(super) struct Download {
     file: Text<{ limits::NAME }>,
     /// What the sink says that an earlier process stored of it.
     stored: Stored,
+    /// Bytes that were moved since [`Client::poll`] was called.
+    pub(super) moved: usize,
 }
 
 impl Download {
     /// Before a transfer. `etag`: that which an earlier process saw, if its download goes on.
     pub(super) const fn new(source: Source, etag: Text<{ limits::ETAG }>) -> Self {
-        Self { source, etag, file: Text::new(), stored: NOTHING }
+        Self { source, etag, file: Text::new(), stored: NOTHING, moved: 0 }
     }
 }
 
@@ -152,6 +154,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     pub(super) fn tell_transfer(&mut self, now: Instant, event: Event) {
+        self.download.moved = self.download.moved.saturating_add(event.moved());
         self.tell(now, flow::Event::Transfer(event));
     }
 

@@ -44,7 +44,7 @@ use reason::{Noted, Story, note};
 use requests::{Requests, Trouble};
 use download::{Download, Source};
 
-/// Steps of one [`Client::poll`] at most: it does a bounded amount of work.
+/// Steps of one [`Client::poll`] at most: it does a bounded amount of work. See also [`limits::POLL`].
 const STEPS: usize = 64;
 
 /// What a client is started for.
@@ -216,9 +216,13 @@ impl<'b, P: Platform> Client<'b, P> {
     /// [`Self::report`]: the run is over.
     pub fn poll(&mut self) -> Option<Instant> {
         let now = self.hal.clock.now();
+        self.download.moved = 0;
         for _ in 0..STEPS {
             if self.is_over() {
                 return None;
+            }
+            if self.download.moved >= limits::POLL {
+                break;
             }
             match self.advance(now) {
                 Poll::Ready(()) => {}

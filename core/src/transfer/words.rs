@@ -162,6 +162,34 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// How many bytes were moved: received, parsed, decompressed, written or read back.
+    #[must_use]
+    pub const fn moved(&self) -> usize {
+        match self {
+            Self::Parsed { taken, found: Found::Bytes { length, place: Place::Decompressed } } => {
+                taken.saturating_add(*length)
+            }
+            Self::Came(bytes) | Self::Parsed { taken: bytes, found: _ } | Self::Took(bytes) | Self::ReadBack(bytes) => {
+                *bytes
+            }
+            Self::Begin(_)
+            | Self::Stream(_)
+            | Self::Stop
+            | Self::Tick
+            | Self::Done
+            | Self::Failed
+            | Self::Broken { .. }
+            | Self::Head(..)
+            | Self::Complete
+            | Self::Link(_)
+            | Self::Accepted(_)
+            | Self::FileBegan { .. }
+            | Self::Compared { .. } => 0,
+        }
+    }
+}
+
 /// What a transfer begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Begin {
