@@ -3,8 +3,8 @@
 use thimble_core::artifact::ManifestEntry;
 use thimble_core::client::Buffers;
 use thimble_core::config::Config;
-use thimble_core::limits;
 use thimble_core::hal::{Key, Level};
+use thimble_core::limits;
 use thimble_core::machine::{Run, StopSet};
 use thimble_core::time::Duration;
 use thimble_hal_sim::artifact_writer::ArtifactWriter;

@@ -1,8 +1,8 @@
 //! Performs what the transfer machine asks for: calls of the network, the parser, the scripts' staging place and the
 //! module. What came back goes to the flow as an event.
 
-mod store;
 mod arrive;
+mod store;
 
 use core::task::Poll;
 

@@ -3,6 +3,8 @@
 
 mod buffers;
 mod control;
+mod download;
+mod lent;
 mod offer;
 mod operation;
 mod reason;
@@ -10,13 +12,12 @@ mod records;
 mod requests;
 mod summary;
 mod token;
-mod download;
 
 pub use buffers::{BufferError, Buffers};
 pub use control::{MapNotTaken, OPERATOR, OrderNotTaken, WhyHeld};
+pub use download::DownloadProgress;
 pub use records::{LoadError, saved_checkpoint};
 pub use summary::SummaryLine;
-pub use download::DownloadProgress;
 
 use core::fmt;
 use core::task::Poll;
@@ -39,10 +40,11 @@ use crate::text::Text;
 use crate::time::{Instant, earliest};
 use crate::transfer::Action;
 
+use download::{Download, Source};
+use lent::Lent;
 use operation::{Polled, Work};
 use reason::{Noted, Story, note};
 use requests::{Requests, Trouble};
-use download::{Download, Source};
 
 /// Steps of one [`Client::poll`] at most: it does a bounded amount of work. See also [`limits::POLL`].
 const STEPS: usize = 64;
@@ -118,8 +120,7 @@ pub struct Client<'b, P: Platform> {
     work: Work,
     parser: Parser<'b>,
     chunk: &'b mut [u8],
-    record: &'b mut [u8],
-    out: &'b mut [u8],
+    lent: Lent<'b>,
     download: Download,
     requests: Requests,
     story: Story,
@@ -199,8 +200,7 @@ impl<'b, P: Platform> Client<'b, P> {
             work: Work::None,
             parser: Parser::new(Workspace { name, header_info, type_info, meta_data, files, window }),
             chunk,
-            record,
-            out,
+            lent: Lent::new(record, out),
             download: Download::new(source, etag),
             requests: Requests::new(offered),
             story: Story::default(),
@@ -429,7 +429,7 @@ impl<'b, P: Platform> Client<'b, P> {
                 self.send(now, kind, server).err().map(|Trouble| Event::Request(session::Event::NotSent))
             }
             Task::Read => {
-                self.requests.answer_begins();
+                self.lent.answer_begins();
                 None
             }
             Task::PutOff(seconds) => {

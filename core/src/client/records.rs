@@ -163,7 +163,7 @@ impl<P: Platform> Client<'_, P> {
         if deployment.is_empty() {
             return;
         }
-        let Ok(Some(stored)) = self.hal.storage.read(Key::Reason, self.record) else { return };
+        let Ok(Some(stored)) = self.hal.storage.read(Key::Reason, self.lent.free().0) else { return };
         let Some((id, reason)) = str::from_utf8(stored).ok().and_then(|text| text.split_once('\n')) else {
             return;
         };
@@ -219,7 +219,8 @@ impl<P: Platform> Client<'_, P> {
             .parser
             .header_and_scratch()
             .ok_or_else(|| noted(format_args!("the artifact has no header")))?;
-        let installed = self.hal.storage.read(Key::Provides, self.record);
+        let (record, out) = self.lent.free();
+        let installed = self.hal.storage.read(Key::Provides, record);
         let installed =
             installed.map_err(|error| noted(format_args!("what is installed cannot be read: {error}")))?;
         let installed = installed.unwrap_or(b"{}");
@@ -229,8 +230,8 @@ impl<P: Platform> Client<'_, P> {
             tier: self.hal.agent.tier(),
         });
         let facts = accept::Facts { device_type, installed, deployment };
-        let payload = accept::judge(&header, &facts, self.out, scratch)
-            .map_err(|error| noted(format_args!("{error}")))?;
+        let payload =
+            accept::judge(&header, &facts, out, scratch).map_err(|error| noted(format_args!("{error}")))?;
         let header = self.parser.header().ok_or_else(|| noted(format_args!("the artifact has no header")))?;
         let (mut name, mut kind) = ([0; limits::NAME], [0; limits::PAYLOAD_TYPE]);
         let name = header.artifact_name(&mut name);
@@ -248,7 +249,7 @@ impl<P: Platform> Client<'_, P> {
         };
         let selected = self.hal.module.select(kind);
         selected.map_err(|error| noted(format_args!("payload type {kind}: {error}")))?;
-        let mut is_stored = |key, fresh: &[u8]| matches!(self.hal.storage.read(key, self.out), Ok(Some(stored)) if stored == fresh);
+        let mut is_stored = |key, fresh: &[u8]| matches!(self.hal.storage.read(key, out), Ok(Some(stored)) if stored == fresh);
         let same_header = self.flow.header_is_stored(true)
             && is_stored(Key::HeaderInfo, header.header_info())
             && is_stored(Key::TypeInfo, header.type_info());
@@ -320,7 +321,7 @@ impl<P: Platform> Client<'_, P> {
             link: link.unwrap_or_default(),
             etag: self.download.etag.as_str(),
         };
-        let offer = if link.is_some() { offer.encode(self.out) } else { None };
+        let offer = if link.is_some() { offer.encode(self.lent.free().1) } else { None };
         if link.is_some() && offer.is_none() {
             self.hal.log.log(
                 Level::Warning,
@@ -361,10 +362,11 @@ impl<P: Platform> Client<'_, P> {
                 Err(noted(format_args!("the artifact's header is lost")))
             };
         };
-        let installed = self.hal.storage.read(Key::Provides, self.record);
+        let (record, out) = self.lent.free();
+        let installed = self.hal.storage.read(Key::Provides, record);
         let installed =
             installed.map_err(|error| noted(format_args!("what is installed cannot be read: {error}")))?;
-        let merged = provides::merge(installed.unwrap_or(b"{}"), &header, naming, self.out, scratch)
+        let merged = provides::merge(installed.unwrap_or(b"{}"), &header, naming, out, scratch)
             .map_err(|error| noted(format_args!("the new provides could not be stored: {error}")))?;
         let mut buf = [0; checkpoint::MAX_LEN];
         let checkpoint = self.flow.machine().checkpoint();

@@ -23,10 +23,6 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(super) struct Requests {
     token: Text<{ limits::TOKEN }>,
-    /// Length of the body in the front of `out`.
-    body: usize,
-    /// Length of the answer in the front of `record`.
-    answer: usize,
     /// Authentications that have ended.
     authentications: u32,
     accepted: Accepted,
@@ -42,8 +38,6 @@ impl Requests {
     pub(super) fn new(offered: Offered) -> Self {
         Self {
             token: Text::new(),
-            body: 0,
-            answer: 0,
             authentications: 0,
             accepted: Accepted::new(),
             offered,
@@ -65,11 +59,6 @@ impl Requests {
 
     pub(super) const fn count_authentication(&mut self) {
         self.authentications = self.authentications.wrapping_add(1);
-    }
-
-    /// The body of an answer comes.
-    pub(super) const fn answer_begins(&mut self) {
-        self.answer = 0;
     }
 
     /// Logs what is wrong and keeps it for those who ask. A request that failed is no failure of the update by itself:
@@ -94,7 +83,7 @@ impl<P: Platform> Client<'_, P> {
         use session::Event::{Broken, Head, IdentityFailed, IdentityReady, InventoryFailed, InventoryReady};
         let event = match self.flow.session().awaits() {
             Awaits::Nothing => return Poll::Pending,
-            Awaits::Identity => match self.hal.agent.poll_identity(now, self.record) {
+            Awaits::Identity => match self.hal.agent.poll_identity(now, self.lent.free().0) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(length)) => match self.write_token_request(length) {
                     Ok(()) => Event::Request(IdentityReady),
@@ -122,15 +111,14 @@ impl<P: Platform> Client<'_, P> {
                 }
             },
             Awaits::Body(kind, server, reply) => {
-                let room = self.record.get_mut(self.requests.answer..).unwrap_or_default();
-                let read = match room {
+                let read = match self.lent.room() {
                     [] => None,
                     room => Some(self.hal.network.poll_read(now, room)),
                 };
                 match read {
                     Some(Poll::Pending) => return Poll::Pending,
                     Some(Poll::Ready(Ok(length @ 1..))) => {
-                        self.requests.answer = self.requests.answer.saturating_add(length);
+                        self.lent.came(length);
                         return Poll::Ready(());
                     }
                     Some(Poll::Ready(Ok(0))) => self.read_answer(now, kind, server, reply, true),

@@ -170,9 +170,10 @@ impl Event {
             Self::Parsed { taken, found: Found::Bytes { length, place: Place::Decompressed } } => {
                 taken.saturating_add(*length)
             }
-            Self::Came(bytes) | Self::Parsed { taken: bytes, found: _ } | Self::Took(bytes) | Self::ReadBack(bytes) => {
-                *bytes
-            }
+            Self::Came(bytes)
+            | Self::Parsed { taken: bytes, found: _ }
+            | Self::Took(bytes)
+            | Self::ReadBack(bytes) => *bytes,
             Self::Begin(_)
             | Self::Stream(_)
             | Self::Stop

@@ -30,7 +30,7 @@ impl<P: Platform> Client<'_, P> {
         reply
     }
 
-    /// The body of an answer is in the front of `record`; `whole`: to its end. What it says goes to the flow where that
+    /// The body of an answer is here; `whole`: to its end. What it says goes to the flow where that
     /// matters; else it is logged.
     pub(super) fn read_answer(
         &mut self,
@@ -42,7 +42,7 @@ impl<P: Platform> Client<'_, P> {
     ) -> Event {
         let content = match reply {
             Reply::Done if !whole => {
-                let (name, length) = (kind.name(), self.requests.answer);
+                let (name, length) = (kind.name(), self.lent.answer().len());
                 self.note_trouble(format_args!("{name}: the answer is longer than {length} bytes"));
                 Content::Unusable
             }
@@ -63,8 +63,7 @@ impl<P: Platform> Client<'_, P> {
             | Reply::TooLarge
             | Reply::Later(_)
             | Reply::Failed(_) => {
-                let body = self.record.get(..self.requests.answer).unwrap_or_default();
-                let text = error_text(body).unwrap_or_default();
+                let text = error_text(self.lent.answer()).unwrap_or_default();
                 let colon = if text.is_empty() { "" } else { ": " };
                 self.requests.note(&mut self.hal.log, format_args!("{}: {reply}{colon}{text}", kind.name()));
                 Content::Good
@@ -77,8 +76,7 @@ impl<P: Platform> Client<'_, P> {
     fn take(&mut self, now: Instant, kind: RequestKind, server: u8) -> Result<(Content, Offer), Trouble> {
         match kind {
             RequestKind::Token => {
-                let body = self.record.get(..self.requests.answer).unwrap_or_default();
-                match auth::token(body) {
+                match auth::token(self.lent.answer()) {
                     // It has at most as many bytes.
                     Ok(token) => self.requests.token = Text::copy(token).unwrap_or_default(),
                     Err(error) => return Err(self.note_trouble(format_args!("{error}"))),
@@ -90,13 +88,12 @@ impl<P: Platform> Client<'_, P> {
             }
             RequestKind::NextV2 | RequestKind::NextV1 => Ok((Content::Good, self.take_offer(server)?)),
             RequestKind::Inventory => {
-                let body = self.out.get(..self.requests.body).and_then(|body| str::from_utf8(body).ok());
+                let body = str::from_utf8(self.lent.body());
                 self.requests.accepted.remember(body.unwrap_or_default());
                 Ok((Content::Good, Offer::Nothing))
             }
             RequestKind::ControlMap => {
-                let body = self.record.get(..self.requests.answer).unwrap_or_default();
-                let raw = match deployments::control_map(body) {
+                let raw = match deployments::control_map(self.lent.answer()) {
                     Ok(raw) => raw,
                     Err(error) => {
                         return Err(self.requests.note(&mut self.hal.log, format_args!("{error}")));

@@ -24,10 +24,11 @@ impl<P: Platform> Client<'_, P> {
         }
     }
 
-    /// The body, in the front of `out`. The identity stands in the front of `record`.
+    /// The body. The identity, of this length, stands in the front of what it is made of.
     pub(super) fn write_token_request(&mut self, identity: usize) -> Result<(), Trouble> {
-        let Self { hal, requests, record, out, .. } = self;
+        let Self { hal, requests, lent, .. } = self;
         let log = &mut hal.log;
+        let (record, out) = lent.free();
         let identity = Identity::parse(record.get(..identity).unwrap_or_default());
         let identity = identity.map_err(|error| requests.note(log, format_args!("{error}")))?;
         // The key is borrowed from the agent; the rest of what it knows is copied before.
@@ -39,17 +40,18 @@ impl<P: Platform> Client<'_, P> {
             .public_key()
             .map_err(|error| requests.note(log, format_args!("the device's key: {error}")))?;
         let request = AuthRequest { identity, pubkey, tenant_token: tenant_token.as_str(), tier };
-        match request.write(out) {
-            Ok(body) => requests.body = body.len(),
+        let body = match request.write(out) {
+            Ok(body) => body.len(),
             Err(error) => return Err(requests.note(log, format_args!("{error}"))),
-        }
+        };
+        lent.wrote(body);
         Ok(())
     }
 
     /// Signs the body and sends it to this server; else what happened.
     pub(in crate::client) fn ask_for_token(&mut self, now: Instant, server: u8) -> Result<(), Event> {
-        let Self { hal, requests, out, .. } = self;
-        let body = out.get(..requests.body).unwrap_or_default();
+        let Self { hal, requests, lent, .. } = self;
+        let body = lent.body();
         let mut signature = [0; limits::SIGNATURE];
         let signature = hal.agent.sign(body, &mut signature).map_err(|error| {
             requests.note(&mut hal.log, format_args!("the device's key: {error}"));

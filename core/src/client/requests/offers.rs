@@ -6,9 +6,9 @@ use super::Trouble;
 use crate::api::deployments::{BadAnswer, Offer};
 use crate::api::{Scheme, UrlError, check_url};
 use crate::client::Client;
+use crate::client::download::{Download, Source};
 use crate::client::offer::Offered;
 use crate::client::reason::Story;
-use crate::client::download::{Download, Source};
 use crate::control::{Map, MapError};
 use crate::flow::{self, Event};
 use crate::hal::{Agent, Level, Log, Platform, System, Verifier};
@@ -34,10 +34,10 @@ impl fmt::Display for BadOffer {
 }
 
 impl<P: Platform> Client<'_, P> {
-    /// Takes the offer of a deployment from the answer in the front of `record`.
+    /// Takes the offer of a deployment from the answer.
     pub(super) fn take_offer(&mut self, server: u8) -> Result<flow::Offer, Trouble> {
         let mut link = [0; limits::URL];
-        let answer = self.record.get(..self.requests.answer);
+        let answer = self.lent.answer();
         let offer = read(&self.hal.agent, server, self.hal.verifier.has_keys(), answer, &mut link);
         let offer = match offer {
             Ok(offer) => offer,
@@ -65,10 +65,10 @@ impl<P: Platform> Client<'_, P> {
         Ok(flow::Offer::Deployment(id, map))
     }
 
-    /// Takes a fresh link to the artifact of the deployment in progress from the answer in the front of `record`.
+    /// Takes a fresh link to the artifact of the deployment in progress from the answer.
     pub(super) fn take_link(&mut self, now: Instant, server: u8) -> Result<Content, Trouble> {
         let mut link = [0; limits::URL];
-        let answer = self.record.get(..self.requests.answer);
+        let answer = self.lent.answer();
         let offer = read(&self.hal.agent, server, self.hal.verifier.has_keys(), answer, &mut link);
         let offer = match offer {
             Ok(offer) => offer,
@@ -106,11 +106,11 @@ fn read<'a, 'u, A: Agent>(
     agent: &A,
     server: u8,
     verifies: bool,
-    answer: Option<&'a [u8]>,
+    answer: &'a [u8],
     link: &'u mut [u8],
 ) -> Result<Offer<'a, 'u>, BadOffer> {
     let base = agent.server(server.into()).unwrap_or_default();
     let own = check_url(base).map_err(BadOffer::Server)?;
     let least = if verifies { Scheme::Http } else { own };
-    Offer::parse(answer.unwrap_or_default(), least, link).map_err(BadOffer::Answer)
+    Offer::parse(answer, least, link).map_err(BadOffer::Answer)
 }

@@ -17,11 +17,11 @@ use crate::time::Instant;
 pub(super) const API_URL: usize = limits::SERVER_URL + 3 * (limits::STORED_NAME + limits::DEVICE_TYPE) + 128;
 
 impl<P: Platform> Client<'_, P> {
-    /// The inventory scripts have ended: their output becomes the body, in the front of `out`. True: a server has
-    /// accepted the same.
+    /// The inventory scripts have ended: their output becomes the body. True: a server has accepted the same.
     pub(super) fn write_inventory(&mut self) -> Result<bool, Trouble> {
-        let Self { hal, requests, record, out, .. } = self;
+        let Self { hal, requests, lent, .. } = self;
         let log = &mut hal.log;
+        let (record, out) = lent.free();
         let mut device_type = [0; limits::DEVICE_TYPE];
         let device_type = hal.system.device_type(&mut device_type).ok();
         let provides = match hal.storage.read(Key::Provides, out) {
@@ -65,8 +65,9 @@ impl<P: Platform> Client<'_, P> {
                 if not_sent.names > 0 {
                     log.log(Level::Warning, format_args!("{not_sent}"));
                 }
-                requests.body = body.len();
-                Ok(requests.accepted.is(body))
+                let (length, is_accepted) = (body.len(), requests.accepted.is(body));
+                lent.wrote(length);
+                Ok(is_accepted)
             }
             Err(error) => Err(requests.note(log, format_args!("inventory: {error}"))),
         }
@@ -83,8 +84,9 @@ impl<P: Platform> Client<'_, P> {
         let (mut artifact_name, mut device) = (deployments::UNKNOWN_NAME, "");
         match kind {
             RequestKind::NextV1 | RequestKind::NextV2 => {
-                let Self { hal, requests, record, out, .. } = self;
+                let Self { hal, requests, lent, .. } = self;
                 let log = &mut hal.log;
+                let (record, out) = lent.free();
                 device = hal.system.device_type(&mut device_type).map_err(|error| {
                     requests.note(log, format_args!("the device type cannot be read: {error}"))
                 })?;
@@ -98,15 +100,16 @@ impl<P: Platform> Client<'_, P> {
                 }
                 if kind == RequestKind::NextV2 {
                     let body = deployments::next_v2(device, provides, out)
-                        .map_err(|error| requests.note(log, format_args!("{error}")))?;
-                    requests.body = body.len();
+                        .map_err(|error| requests.note(log, format_args!("{error}")))?
+                        .len();
+                    lent.wrote(body);
                 }
             }
             RequestKind::Status(status) => self.write_status(status)?,
             RequestKind::Token | RequestKind::Log | RequestKind::Inventory | RequestKind::ControlMap => {}
         }
 
-        let Self { hal, requests, flow, out, .. } = self;
+        let Self { hal, requests, flow, lent, .. } = self;
         let deployment = flow.machine().deployment();
         let endpoint = match kind {
             RequestKind::Token => Endpoint::Auth,
@@ -128,7 +131,7 @@ impl<P: Platform> Client<'_, P> {
                 requests.note(&mut hal.log, format_args!("the deployment's log: {error}"))
             })?),
             RequestKind::Token | RequestKind::NextV2 | RequestKind::Status(_) | RequestKind::Inventory => {
-                out.get(..requests.body)
+                Some(lent.body())
             }
         };
         let request = Request {
@@ -145,7 +148,7 @@ impl<P: Platform> Client<'_, P> {
             .map_err(|error| requests.note(&mut hal.log, format_args!("{}: {error}", kind.name())))
     }
 
-    /// The body of a status report, in the front of `out`.
+    /// The body of a status report.
     fn write_status(&mut self, status: Status) -> Result<(), Trouble> {
         let is_final = matches!(status, Status::Success | Status::Failure);
         let substate: Text<{ limits::REASON }> = match self.waiting() {
@@ -153,9 +156,10 @@ impl<P: Platform> Client<'_, P> {
             Some((_, why)) => Text::cut(format_args!("{why}")),
             None => Text::new(),
         };
-        match deployments::status(status, substate.as_str(), self.out) {
+        match deployments::status(status, substate.as_str(), self.lent.free().1) {
             Ok(body) => {
-                self.requests.body = body.len();
+                let length = body.len();
+                self.lent.wrote(length);
                 Ok(())
             }
             Err(error) => Err(self.requests.note(&mut self.hal.log, format_args!("{error}"))),
