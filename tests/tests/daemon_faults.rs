@@ -6,16 +6,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 
 use thimble_hal_sim::listen::{Entry, Security, Wire};
 use thimble_hal_sim::server::{Endpoint, Fault};
+use thimble_tests::cuts::each;
 use thimble_tests::lab::{Package, has};
 use thimble_tests::managed::Managed;
-
-/// Devices at a time: each mostly waits.
-const DEVICES: usize = 8;
 
 /// A fault, and how often it happens.
 #[derive(Clone, Debug)]
@@ -71,20 +69,11 @@ fn plan(managed: &Managed, endpoint: Endpoint, skip: u32, bad: &Bad) {
 
 /// Tries every case on a device of its own, several at a time.
 fn try_all(cases: Vec<(Endpoint, u32, Bad)>, check: impl Fn(&Managed, &str) + Sync) {
-    let cases = Mutex::new(cases);
-    thread::scope(|scope| {
-        for _ in 0..DEVICES {
-            scope.spawn(|| {
-                loop {
-                    let next = cases.lock().ok().and_then(|mut cases| cases.pop());
-                    let Some((endpoint, skip, bad)) = next else { return };
-                    let managed = Managed::with(Security::Plain);
-                    managed.deploy(&Package::new("release-2"));
-                    plan(&managed, endpoint, skip, &bad);
-                    check(&managed, &format!("{endpoint:?} {bad:?}"));
-                }
-            });
-        }
+    each(cases, |(endpoint, skip, bad)| {
+        let managed = Managed::with(Security::Plain);
+        managed.deploy(&Package::new("release-2"));
+        plan(&managed, endpoint, skip, &bad);
+        check(&managed, &format!("{endpoint:?} {bad:?}"));
     });
 }
 
