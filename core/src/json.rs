@@ -13,7 +13,7 @@ use core::fmt::{self, Write};
 use counter::looked;
 use scan::{Scanner, skip};
 
-pub use keys::{ENTRY, Index, KeysError};
+pub use keys::{CHOSEN, ENTRY, Index, KeysError};
 pub use out::{Escape, Out, Overflow};
 
 /// How deep arrays and objects may nest: meta-data of artifacts may have 64 levels (ARTIFACT-55).

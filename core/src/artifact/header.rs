@@ -84,6 +84,7 @@ impl Checked {
 fn keys(error: KeysError, what: &'static str, bad: impl FnOnce(&'static str) -> Error) -> Error {
     match error {
         KeysError::Repeated => bad("an object has a key twice"),
+        KeysError::Chosen => bad(json::CHOSEN),
         KeysError::TooMany(limit) => Error::TooLarge { what, limit },
     }
 }

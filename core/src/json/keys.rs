@@ -1,9 +1,9 @@
 //! The keys of JSON objects, sorted in lent memory: whether one of them stands twice, and where one of them stands.
 //!
-//! Each key takes [`ENTRY`] bytes: its hash, and where its first quote stands. Sorting costs n log n comparisons whatever
-//! the keys are, so that nobody can choose keys that take long.
+//! Each key takes [`ENTRY`] bytes: its hash, and where its first quote stands. They are sorted as these bytes, in n log n
+//! comparisons, and the keys themselves are compared only within a group of one hash. A group of more than [`GROUP`] never
+//! comes by chance and is refused, so that nobody can choose keys that take long.
 
-use core::cmp::Ordering;
 use core::fmt;
 
 use super::counter::looked;
@@ -19,6 +19,9 @@ type Entry = [u8; ENTRY];
 /// Parts of a text's keys that are sorted one after the other, at most: each one costs a walk through the text.
 const PARTS: usize = 8;
 
+/// Keys of one hash, at most.
+const GROUP: usize = 8;
+
 /// Why the keys of a text are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeysError {
@@ -26,6 +29,8 @@ pub enum KeysError {
     Repeated,
     /// There are more keys than this, in one object or in all.
     TooMany(usize),
+    /// So many different keys have one hash that somebody has chosen them for it.
+    Chosen,
 }
 
 impl fmt::Display for KeysError {
@@ -33,11 +38,15 @@ impl fmt::Display for KeysError {
         match self {
             Self::Repeated => f.write_str("an object has a key twice"),
             Self::TooMany(limit) => write!(f, "more than {limit} keys"),
+            Self::Chosen => write!(f, "{CHOSEN}"),
         }
     }
 }
 
 impl core::error::Error for KeysError {}
+
+/// What is wrong with a text whose keys are [`KeysError::Chosen`].
+pub const CHOSEN: &str = "it has keys that were chosen to be slow to tell apart";
 
 impl Value<'_> {
     /// Checks that no object, at any depth, has two keys that are the same but for the case of ASCII letters: two readers
@@ -87,36 +96,52 @@ impl Value<'_> {
 }
 
 fn check_sorted(text: &str, entries: &mut [Entry]) -> Result<(), KeysError> {
-    let key = |entry: Entry| key_at(text, place_of(entry));
-    sort(entries, &|a, b| hash_of(a).cmp(&hash_of(b)).then_with(|| key(a).folded().cmp(key(b).folded())));
+    sort(entries);
     // Equal keys of different objects never have the same hash; see `hash`.
-    let same = |a, b| hash_of(a) == hash_of(b) && key(a).folded().eq(key(b).folded());
-    let behind = entries.iter().skip(1);
-    if entries.iter().zip(behind).any(|(&a, &b)| same(a, b)) { Err(KeysError::Repeated) } else { Ok(()) }
+    let same =
+        |&a: &Entry, &b: &Entry| key_at(text, place_of(a)).folded().eq(key_at(text, place_of(b)).folded());
+    for group in groups(entries) {
+        // One more than may be: among so many a key that stands twice is still called that.
+        for (number, a) in group.iter().enumerate().take(GROUP.saturating_add(1)) {
+            if group.iter().take(number).any(|b| same(a, b)) {
+                return Err(KeysError::Repeated);
+            }
+        }
+    }
+    check_groups(entries)
 }
 
-/// Sorts in place, in n log n comparisons: heap sort. The library's sort is faster, and has four kilobytes of code for
-/// each order.
-fn sort(entries: &mut [Entry], order: &dyn Fn(Entry, Entry) -> Ordering) {
+/// The entries of each hash, of sorted ones.
+fn groups(entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
+    entries.chunk_by(|&a, &b| hash_of(a) == hash_of(b))
+}
+
+fn check_groups(entries: &[Entry]) -> Result<(), KeysError> {
+    if groups(entries).any(|group| group.len() > GROUP) { Err(KeysError::Chosen) } else { Ok(()) }
+}
+
+/// Sorts in place, by hash and then by place, in n log n comparisons: heap sort. The library's sort is faster, and has
+/// four kilobytes of code.
+fn sort(entries: &mut [Entry]) {
     for top in (0..entries.len() / 2).rev() {
-        sink(entries, top, order);
+        sink(entries, top);
     }
     for last in (1..entries.len()).rev() {
         entries.swap(0, last);
-        sink(entries.get_mut(..last).unwrap_or_default(), 0, order);
+        sink(entries.get_mut(..last).unwrap_or_default(), 0);
     }
 }
 
 /// Lets the entry at `top` sink until none below it is greater.
-fn sink(heap: &mut [Entry], mut top: usize, order: &dyn Fn(Entry, Entry) -> Ordering) {
+fn sink(heap: &mut [Entry], mut top: usize) {
     loop {
         let left = top.saturating_mul(2).saturating_add(1);
         let Some(&entry) = heap.get(left) else { return };
         let (child, greatest) = match heap.get(left.saturating_add(1)) {
-            Some(&right) if order(entry, right).is_lt() => (left.saturating_add(1), right),
+            Some(&right) if entry < right => (left.saturating_add(1), right),
             Some(_) | None => (left, entry),
         };
-        if heap.get(top).is_none_or(|&parent| order(parent, greatest).is_ge()) {
+        if heap.get(top).is_none_or(|&parent| parent >= greatest) {
             return;
         }
         heap.swap(top, child);
@@ -137,7 +162,7 @@ impl<'t, 's> Index<'t, 's> {
     /// The members of `object`, which has each key once; none where it is no object.
     ///
     /// # Errors
-    /// [`KeysError::TooMany`]: `scratch` is shorter than [`ENTRY`] bytes a key.
+    /// [`KeysError::TooMany`]: `scratch` is shorter than [`ENTRY`] bytes a key. [`KeysError::Chosen`].
     pub fn of(object: Option<Value<'t>>, scratch: &'s mut [u8]) -> Result<Self, KeysError> {
         let text = object.map_or("", |object| object.0);
         let (room, _) = scratch.as_chunks_mut::<ENTRY>();
@@ -152,7 +177,8 @@ impl<'t, 's> Index<'t, 's> {
             walk.as_mut().and_then(Walk::next);
         }
         let entries = room.get_mut(..held).unwrap_or_default();
-        sort(entries, &|a, b| order(text, a, hash_of(b), key_at(text, place_of(b))));
+        sort(entries);
+        check_groups(entries)?;
         Ok(Self { text, entries })
     }
 
@@ -160,8 +186,12 @@ impl<'t, 's> Index<'t, 's> {
     #[must_use]
     pub fn find(&self, key: Str<'_>) -> Option<usize> {
         let hash = hash(0, key);
-        let at = self.entries.binary_search_by(|&entry| order(self.text, entry, hash, key));
-        at.ok()
+        let first = self.entries.partition_point(|&entry| hash_of(entry) < hash);
+        let group =
+            self.entries.iter().enumerate().skip(first).take_while(|(_, entry)| hash_of(**entry) == hash);
+        let mut same =
+            group.filter(|(_, entry)| key_at(self.text, place_of(**entry)).chars().eq(key.chars()));
+        same.next().map(|(at, _)| at)
     }
 
     /// The value of the member at a place.
@@ -188,10 +218,6 @@ impl<'t, 's> Index<'t, 's> {
     }
 }
 
-fn order(text: &str, a: Entry, hash: u32, key: Str<'_>) -> Ordering {
-    hash_of(a).cmp(&hash).then_with(|| key_at(text, place_of(a)).chars().cmp(key.chars()))
-}
-
 fn entry(hash: u32, place: usize) -> Entry {
     // A text is shorter than 2 GiB: it stands in a lent buffer.
     let [a, b, c, d] = hash.to_be_bytes();
@@ -210,6 +236,7 @@ const fn place_of([.., a, b, c, d]: Entry) -> usize {
 /// The key whose first quote stands there.
 fn key_at(text: &str, at: usize) -> Str<'_> {
     let end = skip_string(text.as_bytes(), at);
+    looked(end.saturating_sub(at));
     Str(text.get(at.saturating_add(1)..end.saturating_sub(1)).unwrap_or_default())
 }
 

@@ -96,6 +96,47 @@ fn keys_chosen_to_sort_slowly_do_not() {
     assert!(bytes <= 4 * text.len(), "{bytes} of {}", text.len());
 }
 
+/// Keys that all have one hash, made of blocks: at each place two blocks of eight letters lead to the same value.
+fn of_one_hash(count: usize) -> Vec<String> {
+    use std::collections::HashMap;
+    let letters: Vec<char> = ('a'..='z').chain('0'..='9').collect();
+    let step = |hash: u32, c: char| (hash ^ u32::from(c)).wrapping_mul(0x0100_0193);
+    let mut blocks = Vec::new();
+    let mut start = 0x811c_9dc5 ^ 0x9e37_79b1;
+    for _ in 0..count.ilog2() {
+        let mut seen: HashMap<u32, String> = HashMap::new();
+        let mut state = 1_u64;
+        let (pair, next) = loop {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let block: String =
+                (0..8).map(|i| letters[(state >> (i * 7 + 3)) as usize % letters.len()]).collect();
+            let value = block.chars().fold(start, step);
+            match seen.get(&value) {
+                Some(other) if *other != block => break ([other.clone(), block], value),
+                _ => drop(seen.insert(value, block)),
+            }
+        };
+        blocks.push(pair);
+        start = next;
+    }
+    (0..count)
+        .map(|n| blocks.iter().enumerate().map(|(i, pair)| pair[n >> i & 1].as_str()).collect())
+        .collect()
+}
+
+#[test]
+fn keys_chosen_to_have_one_hash_are_refused_after_a_look_at_each() {
+    for (count, expected) in [(8, Ok(())), (16, Err(KeysError::Chosen)), (4096, Err(KeysError::Chosen))] {
+        let keys: Vec<_> = of_one_hash(count).into_iter().map(|key| format!("\"{key}\":0")).collect();
+        let text = format!("{{{}}}", keys.join(","));
+        let (bytes, checked) = bytes_of(|| check(&text, 8192, 8192));
+        assert_eq!(checked, expected, "{count}");
+        assert!(bytes <= 16 * text.len() + 16 * 1024, "{bytes} of {}", text.len());
+        let twice = format!("{{{},{}}}", keys.join(","), keys[0]);
+        assert!(check(&twice, 8192, 8192).is_err());
+    }
+}
+
 #[test]
 fn an_index_finds_each_member_and_no_other() {
     let text = r#"{ "a" : 1 , "\u0062": [ {"x":2} ], "A":"3","\"":null}"#;
