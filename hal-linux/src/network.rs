@@ -9,6 +9,8 @@ mod authority;
 mod body;
 mod error;
 mod exchange;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod head;
 mod outgoing;
 mod proxy;

@@ -3,6 +3,8 @@
 mod boot_entry;
 mod command;
 mod efivars;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod fw_env_config;
 mod grub;
 mod grub_env;

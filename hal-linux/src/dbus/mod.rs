@@ -5,6 +5,8 @@
 //! queued for and not taken away from others (L3).
 
 mod address;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod link;
 mod message;
 

@@ -17,6 +17,8 @@
 //! client finds its database as it left it (it does not start with anything else in that place).
 
 mod directory;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod import;
 mod journal;
 mod lmdb;
