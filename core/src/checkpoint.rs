@@ -124,8 +124,8 @@ pub struct Checkpoint {
     pub stores: u8,
     /// The server's id of the deployment; empty on the command line.
     pub deployment: Text<{ limits::DEPLOYMENT_ID }>,
-    /// The server's offer is stored beside this record, so that a download can go on after a restart. That record
-    /// says it itself: nothing of it stands in this one.
+    /// The server's offer is stored under a key of its own, so that a download can go on after a restart. This field is
+    /// not written: whether there is an offer is found out by reading that key.
     #[serde(skip)]
     pub offer: bool,
 }

@@ -10,8 +10,8 @@ pub const SHORTEST: Duration = Duration::from_secs(1);
 /// How long the client waits to be ended by a reboot it asked for (STATE-85).
 pub const REBOOT_WAIT: Duration = Duration::from_secs(600);
 
-/// How long the whole of a request to the server and its answer may take: one that drips must not hold the client for
-/// months. Downloads have no such limit.
+/// How long a request to the server and its answer may take from beginning to end. Without it, a server that sends a byte
+/// a minute would hold the client for months. Downloads have no such limit.
 pub const ANSWER_WAIT: Duration = Duration::from_secs(600);
 
 /// The same for a deployment's log, which has a megabyte at most: some links carry no more than a few hundred bytes a second.

@@ -51,8 +51,8 @@ pub const SCRIPTS: u16 = 256;
 /// Record writes of one deployment; one more is a state loop (STATE-50).
 pub const STORES: u8 = 28;
 
-/// From so many on a restart in Download is its end, also where downloads go on over a restart: half of [`STORES`], so
-/// that what is left takes the rest of the deployment, a rollback with its reboot included.
+/// A deployment whose record was written so often is ended by a restart in Download, also where `ResumeDownloads` is set:
+/// half of [`STORES`], so that enough writes are left for the rest of the deployment, a rollback with its reboot included.
 pub const DOWNLOAD_STORES: u8 = STORES / 2;
 
 /// Longest `ETag` kept to go on with a download, in bytes; a longer one counts as none.

@@ -31,8 +31,8 @@ pub trait Model: Clone + Hash {
 pub struct Limits {
     /// Different configurations; one more is a finding. Each takes at most [`Limits::BYTES`].
     pub configurations: usize,
-    /// Configurations that are kept whole to be walked breadth first. Those walked depth first are more: the branches
-    /// of one path.
+    /// Configurations that are kept whole to be walked breadth first. The part walked depth first keeps some more: one for
+    /// each branch of the path at hand.
     pub frontier: usize,
 }
 

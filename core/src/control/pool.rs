@@ -220,8 +220,8 @@ impl Pool {
         self.entries().next().is_none()
     }
 
-    /// True when a map, active or expired, has this id: it is to be fetched anew before each point. What a person
-    /// said in this name is none of the server's.
+    /// True when a map, active or expired, has this id: it is to be fetched anew before each point. An order of a person's
+    /// that has this id does not count, since the server knows nothing of it.
     #[must_use]
     pub fn holds(&self, id: u128) -> bool {
         self.entries().any(|entry| entry.map.id == id && entry.lifetime == Lifetime::Renewed)
@@ -262,8 +262,8 @@ impl Pool {
         self.place(Entry::new(map, Lifetime::Renewed, now, expiration))
     }
 
-    /// What a person says about `points`; what was said about the other points in the same name stays. All of it
-    /// counts for one time.
+    /// What a person says about `points`; what was said about the other points in the same name stays. All
+    /// orders in one name end at the same time.
     ///
     /// # Errors
     /// [`OrderError`]; the pool is unchanged.

@@ -11,7 +11,11 @@ pub struct Overflow {
 
 impl fmt::Display for Overflow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a request does not fit in the buffer of {} bytes; lend a larger one", self.limit)
+        write!(
+            f,
+            "a request has more than {} bytes, for which there is room: make what the device tells the server shorter",
+            self.limit
+        )
     }
 }
 

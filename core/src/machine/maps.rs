@@ -307,7 +307,8 @@ impl Machine {
             pool.remove(id);
         }
         pool.purge_expired(now);
-        // A record that cannot be read has done its duty: it would fail the next deployment that restarts the device.
+        // A record that cannot be read has failed this deployment. It is written anew, or it would fail the next one
+        // too.
         if maps.is_damaged() {
             maps.record = Record::Older;
         }

@@ -28,7 +28,7 @@ impl Machine {
         let (place, verdict) = first_place(run, update.as_ref())?;
         // Whatever takes the place of a record keeps its format: the update of that one may not be committed yet.
         let format = update.as_ref().map_or(Format::NEWEST, |record| record.format);
-        // A standalone update that waits for its user is none of the daemon's.
+        // The daemon does not go on with an update of the command line, which waits for its user.
         let saved = update.filter(|record| record.mode == run.mode() && run.has_record());
         let owner = match run {
             Run::Daemon | Run::NoUpdates(_) => Owner::Daemon(Daemon {

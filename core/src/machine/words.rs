@@ -75,8 +75,8 @@ impl From<Option<Checkpoint>> for Saved {
 
 /// Names one operation, so that a completion that comes too late is not taken for another's.
 ///
-/// Names are equal and hash to nothing: they are numbered on for ever, and what has run before makes no two situations
-/// different. Only the machine tells them apart.
+/// All names are equal under `==`, and none adds to a hash: the number only ever grows, and two machines that differ in
+/// nothing but how many operations they have begun are in the same situation. The machine itself compares the numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OpId(Apart<u32>);
 

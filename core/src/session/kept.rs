@@ -45,8 +45,8 @@ struct V1Only {
 }
 
 /// From leaving Idle to the next wait in Idle. One authentication in vain is enough for both the inventory and the poll
-/// of a round. What comes for the second time in one round needs its own: a device on which something is always due when
-/// its scripts are done never waits in Idle, and must ask all the same.
+/// of a round. The second inventory, or the second poll, of one round may authenticate again: a device on which one of
+/// them is always due when its scripts have ended never waits in Idle, and must ask all the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Round {
     /// The update machine waits in Idle.

@@ -12,6 +12,17 @@ pub enum Downloader {
     CommandLine,
 }
 
+/// What follows when a link has expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NextLink {
+    /// Another is asked for.
+    Ask,
+    /// None: this one was fresh, and nothing came by it.
+    NothingCame,
+    /// None: no attempts are left.
+    NoAttempts,
+}
+
 /// The daemon's wait before an attempt.
 const DAEMON_WAIT: Duration = Duration::from_secs(60);
 
@@ -86,11 +97,16 @@ impl Attempts {
         }
     }
 
-    /// The link has expired at `offset`: whether another is asked for. That uses up an attempt, as a broken connection
-    /// does, and each link must bring something before the next.
-    pub(super) fn next_link(&mut self, offset: u64) -> bool {
-        let brought_nothing = self.link_asked_at.replace(offset) == Some(offset);
-        self.next(offset, None).is_some() && !brought_nothing
+    /// The link has expired at `offset`: whether another is asked for, or why not. That uses up an attempt, as a broken
+    /// connection does, and each link must bring something before the next.
+    pub(super) fn next_link(&mut self, offset: u64) -> NextLink {
+        if self.link_asked_at.replace(offset) == Some(offset) {
+            return NextLink::NothingCame;
+        }
+        match self.next(offset, None) {
+            Some(_) => NextLink::Ask,
+            None => NextLink::NoAttempts,
+        }
     }
 
     pub(super) const fn link_is_fresh(&mut self) {
@@ -141,9 +157,8 @@ mod tests {
     #[test]
     fn each_fresh_link_is_an_attempt_and_must_bring_something() {
         let mut attempts = Attempts::new(Downloader::Daemon, 3, false);
-        assert!(attempts.next_link(10));
-        assert!(!attempts.next_link(10), "it brought nothing");
-        assert!(attempts.next_link(11));
-        assert!(!attempts.next_link(12), "all three are used up");
+        let mut next = |offset| attempts.next_link(offset);
+        assert_eq!([next(10), next(10), next(11)], [NextLink::Ask, NextLink::NothingCame, NextLink::Ask]);
+        assert_eq!([next(12), next(13)], [NextLink::Ask, NextLink::NoAttempts], "all three are used up");
     }
 }

@@ -383,6 +383,16 @@ fn an_expired_link_is_replaced_at_once() {
 }
 
 #[test]
+fn a_link_that_expires_when_no_attempts_are_left_is_not_called_a_fresh_one() {
+    Line::begin(Begin { downloader: Downloader::Daemon, attempts: 1, earlier: false })
+        .forty_bytes(0)
+        .at(0, BROKEN, Action::Pause(seconds(60)))
+        .at(60, Event::Tick, Action::Request { offset: 100, again: true })
+        .at(60, Event::Done, Action::AwaitHead)
+        .at(60, status(403), gives_up(Failure::LinkExpired, true));
+}
+
+#[test]
 fn a_fresh_link_must_bring_something_before_the_next() {
     Line::daemon()
         .forty_bytes(0)

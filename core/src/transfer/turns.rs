@@ -1,6 +1,6 @@
 //! What each event leads to. Which one has a meaning in which state is said by the table in [`Transfer::step`].
 
-use super::attempts::Attempts;
+use super::attempts::{Attempts, NextLink};
 use super::payload::Payload;
 use super::source::{Answer, Source};
 use super::{
@@ -45,8 +45,11 @@ impl Transfer {
             }
             Answer::Rest { surplus } => self.receive(surplus),
             Answer::Later(retry_after) => self.pause(now, Then::Request, retry_after),
-            Answer::Expired if self.attempts.next_link(self.source.offset) => self.ask_for_link(),
-            Answer::Expired => self.give_up(Failure::LinkRefused),
+            Answer::Expired => match self.attempts.next_link(self.source.offset) {
+                NextLink::Ask => self.ask_for_link(),
+                NextLink::NothingCame => self.give_up(Failure::LinkRefused),
+                NextLink::NoAttempts => self.give_up(Failure::LinkExpired),
+            },
             Answer::Never(why) => self.give_up(why),
         }
     }

@@ -293,6 +293,8 @@ pub enum Failure {
     WrongRange(u64),
     /// The server refused a fresh link.
     LinkRefused,
+    /// The link has expired once more than it may.
+    LinkExpired,
     /// The link has expired, and the server does not offer the deployment any more.
     NotOffered,
     /// The artifact has ended, but its header announced a payload.
@@ -315,6 +317,7 @@ impl Failure {
             | Self::NoRest
             | Self::WrongRange(_)
             | Self::LinkRefused
+            | Self::LinkExpired
             | Self::NotOffered
             | Self::PayloadMissing
             | Self::ModuleTooSlow(_)
@@ -344,6 +347,9 @@ impl fmt::Display for Failure {
                 write!(f, "the server's Content-Range is not from byte {offset} to the artifact's end")
             }
             Self::LinkRefused => f.write_str("the server answered 403 to a fresh link to the artifact"),
+            Self::LinkExpired => {
+                f.write_str("the link to the artifact has expired, and no attempts are left for another")
+            }
             Self::NotOffered => f.write_str(
                 "the link to the artifact has expired, and the deployment is not offered any more",
             ),

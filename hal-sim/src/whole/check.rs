@@ -17,7 +17,7 @@ pub(super) struct Memory {
     recorded: bool,
     /// The token of this process.
     token: Option<Token>,
-    /// How often the last token that was refused was.
+    /// How often the server has refused the token that it refused last.
     refused_before: u8,
     /// The authentication at hand: which servers were asked.
     asked: Option<[bool; SERVERS as usize]>,
