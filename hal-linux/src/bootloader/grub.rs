@@ -15,8 +15,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::grub_env::{self, Block};
 use super::vars::{Change, Vars};
-use super::{BootError, Environment, HostLock, grub_env};
+use super::{BootError, Environment, HostLock};
 use crate::rootfs::slot::Machine;
 
 /// Says where the two directories are.
@@ -175,12 +176,12 @@ const EDITING: Change<'_> = ("editing", Some("1"));
 
 /// One copy, if its lock says that it is whole and it can be read.
 fn whole(files: &mut impl Files, copy: usize) -> Option<Vec<u8>> {
-    let lock = grub_env::decode(&files.read(copy, Name::Lock).ok()?)?;
+    let lock = decode(&files.read(copy, Name::Lock).ok()?)?;
     if lock.get("editing") != Some("0") {
         return None;
     }
     let env = files.read(copy, Name::Env).ok()?;
-    grub_env::decode(&env).map(|_| env)
+    decode(&env).map(|_| env)
 }
 
 /// Which copy counts, as the boot script sees it after its repair.
@@ -198,7 +199,7 @@ fn pick(files: &mut impl Files) -> Result<(usize, Vec<u8>, bool), BootError> {
 
 fn in_force(files: &mut impl Files) -> Result<Vars, BootError> {
     let (_, bytes, _) = pick(files)?;
-    grub_env::decode(&bytes).ok_or(BootError::NoEnvironment)
+    decode(&bytes).ok_or(BootError::NoEnvironment)
 }
 
 /// Brings the copies in step (B2), and finds out whether `changes` could be stored.
@@ -210,7 +211,7 @@ fn check(files: &mut impl Files, changes: &[Change<'_>]) -> Result<Vars, BootErr
     }
     let bytes = repair(files)?;
     changed(&bytes, changes)?;
-    grub_env::decode(&bytes).ok_or(BootError::NoEnvironment)
+    decode(&bytes).ok_or(BootError::NoEnvironment)
 }
 
 /// Rewrites the copy that is damaged or behind. Returns the bytes of the copy that counts.
@@ -232,10 +233,12 @@ fn store(files: &mut impl Files, changes: &[Change<'_>]) -> Result<(), BootError
 
 /// The block with `changes`; `None` when they change nothing.
 fn changed(bytes: &[u8], changes: &[Change<'_>]) -> Result<Option<Vec<u8>>, BootError> {
-    let mut vars = grub_env::decode(bytes).ok_or(BootError::NoEnvironment)?;
-    let is_new = vars.apply(changes).map_err(BootError::Vars)?;
-    let new = grub_env::encode(&vars, grub_env::comments(bytes), bytes.len()).map_err(BootError::Vars)?;
-    Ok(is_new.then_some(new))
+    let block = Block::parse(bytes).ok_or(BootError::NoEnvironment)?;
+    block.edit(changes).map_err(BootError::Vars)
+}
+
+fn decode(bytes: &[u8]) -> Option<Vars> {
+    Block::parse(bytes).map(|block| block.vars())
 }
 
 fn replace(files: &mut impl Files, copy: usize, env: &[u8]) -> Result<(), BootError> {
@@ -259,16 +262,14 @@ fn replace(files: &mut impl Files, copy: usize, env: &[u8]) -> Result<(), BootEr
 }
 
 fn set_lock(files: &mut impl Files, copy: usize, state: Change<'_>) -> Result<(), BootError> {
-    let old = files.read(copy, Name::Lock).unwrap_or_default();
-    let vars = grub_env::decode(&old);
-    let size = if vars.is_some() { old.len() } else { grub_env::BLOCK_MIN };
-    let mut vars = vars.unwrap_or_default();
-    vars.apply(&[state]).map_err(BootError::Vars)?;
-    let new = grub_env::encode(&vars, grub_env::comments(&old), size).map_err(BootError::Vars)?;
-    if new == old {
-        return Ok(());
+    let mut old = files.read(copy, Name::Lock).unwrap_or_default();
+    if Block::parse(&old).is_none() {
+        old = grub_env::empty();
     }
-    files.write(copy, Name::Lock, &new).map_err(BootError::Storage)
+    match changed(&old, &[state])? {
+        Some(new) => files.write(copy, Name::Lock, &new).map_err(BootError::Storage),
+        None => Ok(()),
+    }
 }
 
 fn digest_line(lock: &[u8]) -> String {
@@ -308,7 +309,7 @@ impl GrubFile {
 impl Environment for GrubFile {
     fn load(&mut self) -> Result<Vars, BootError> {
         let bytes = read_block(&self.path).map_err(BootError::io("read", &self.path))?;
-        grub_env::decode(&bytes).ok_or(BootError::NoEnvironment)
+        decode(&bytes).ok_or(BootError::NoEnvironment)
     }
 
     fn store(&mut self, changes: &[Change<'_>]) -> Result<(), BootError> {
@@ -322,7 +323,7 @@ impl Environment for GrubFile {
         let bytes = self.bytes()?;
         changed(&bytes, changes)?;
         OpenOptions::new().write(true).open(&self.path).map_err(BootError::io("open", &self.path))?;
-        grub_env::decode(&bytes).ok_or(BootError::NoEnvironment)
+        decode(&bytes).ok_or(BootError::NoEnvironment)
     }
 
     fn uses_hex(&self) -> bool {

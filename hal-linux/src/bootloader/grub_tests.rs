@@ -21,11 +21,8 @@ fn index(name: Name) -> usize {
 }
 
 fn block(text: &[(&str, &str)]) -> Vec<u8> {
-    let mut vars = Vars::default();
-    for (name, value) in text {
-        vars.push(name.as_bytes(), value.as_bytes());
-    }
-    grub_env::encode(&vars, b"", 1024).unwrap()
+    let changes: Vec<Change<'_>> = text.iter().map(|&(name, value)| (name, Some(value))).collect();
+    changed(&grub_env::empty(), &changes).unwrap().unwrap()
 }
 
 const OLD: [(&str, &str); 4] =
@@ -47,9 +44,8 @@ impl Sim {
 
     /// Mender's boot script up to the choice of a part: its repair, then copy 1.
     fn boot(&mut self) -> (String, String) {
-        let editing = |files: &[Vec<u8>; 3]| {
-            grub_env::decode(&files[1]).is_none_or(|vars| vars.get("editing") != Some("0"))
-        };
+        let editing =
+            |files: &[Vec<u8>; 3]| decode(&files[1]).is_none_or(|vars| vars.get("editing") != Some("0"));
         let ours = ["bootcount", "mender_boot_part", "upgrade_available"];
         let repair = if editing(&self.files[1]) {
             Some((0, 1))
@@ -59,15 +55,18 @@ impl Sim {
             None
         };
         if let Some((from, to)) = repair {
-            let good = grub_env::decode(&self.files[from][0]).expect("the copy it restores from is whole");
+            let good = decode(&self.files[from][0]).expect("the copy it restores from is whole");
             // GRUB writes a block anew where it cannot be read.
-            let mut vars = grub_env::decode(&self.files[to][0]).unwrap_or_default();
+            if decode(&self.files[to][0]).is_none() {
+                self.files[to][0] = grub_env::empty();
+            }
             let changes: Vec<_> = ours.iter().map(|name| (*name, good.get(name))).collect();
-            vars.apply(&changes).unwrap();
-            self.files[to][0] = grub_env::encode(&vars, b"", 1024).unwrap();
+            if let Some(new) = changed(&self.files[to][0], &changes).unwrap() {
+                self.files[to][0] = new;
+            }
             self.files[to][1] = block(&[("editing", "0")]);
         }
-        let vars = grub_env::decode(&self.files[0][0]).expect("copy 1 is whole");
+        let vars = decode(&self.files[0][0]).expect("copy 1 is whole");
         let value = |name| vars.get(name).unwrap().to_owned();
         assert!(["0", "1"].contains(&value("bootcount").as_str()));
         (value("mender_boot_part"), value("upgrade_available"))

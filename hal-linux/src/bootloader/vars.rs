@@ -25,6 +25,11 @@ impl Vars {
         found.and_then(|(_, value)| str::from_utf8(value).ok()).filter(|value| !value.is_empty())
     }
 
+    /// Whether `name` stands there, also with an empty value.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name.as_bytes())
+    }
+
     /// A name that stands twice.
     pub(crate) fn twice(&self) -> Option<String> {
         let mut names: Vec<&[u8]> = self.0.iter().map(|(name, _)| name.as_slice()).collect();
