@@ -15,6 +15,18 @@ pub(crate) fn open_base(path: &Path) -> io::Result<OwnedFd> {
     Ok(open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
+/// Opens a file that the device's owner configured, for reading. A FIFO or a device in its place could block the client
+/// for ever: that is an error.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(open(path, flags, Mode::empty())?);
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+    }
+}
+
 /// Opens a directory that the client made itself. A link in its place is an error.
 pub(crate) fn open_dir(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -70,6 +82,18 @@ pub(crate) fn kind_of(error: &io::Error) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fifo_or_a_device_in_the_place_of_a_file_is_an_error_and_no_wait() {
+        let home = tempfile::tempdir().unwrap();
+        let fifo = home.path().join("fifo");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        for path in [fifo.as_path(), Path::new("/dev/zero"), home.path()] {
+            assert!(open_regular(path).unwrap_err().to_string().contains("not a regular file"));
+        }
+        fs::write(home.path().join("file"), "text").unwrap();
+        assert_eq!(io::read_to_string(open_regular(&home.path().join("file")).unwrap()).unwrap(), "text");
+    }
     use std::io::Write;
     use std::os::unix::fs::{MetadataExt, symlink};
 

@@ -1,7 +1,6 @@
 //! Facts about the device, and its reboot.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::task::Poll;
@@ -11,7 +10,7 @@ use thimble_core::limits;
 use thimble_core::time::Instant;
 
 use crate::SharedLog;
-use crate::fsat::kind_of;
+use crate::fsat::{kind_of, open_regular};
 use crate::process::{Options, Process, log_output};
 use crate::wait::PollSet;
 
@@ -64,7 +63,7 @@ impl System for Device {
     fn device_type<'b>(&mut self, buf: &'b mut [u8]) -> Result<&'b str, SystemError> {
         let path = &self.device_type;
         let mut text = Vec::new();
-        File::open(path)
+        open_regular(path)
             .and_then(|file| file.take(FILE + 1).read_to_end(&mut text))
             .map_err(|error| SystemError::Read(path.clone(), error))?;
         if text.len() as u64 > FILE {

@@ -1,7 +1,6 @@
 //! Verification of artifact signatures (ARTIFACT-14, ARTIFACT-15).
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +13,7 @@ use ring::signature::{
 use thimble_core::hal::{self, Kind, Verifier};
 
 use crate::der::{self, INTEGER, OID, Reader, SEQUENCE};
-use crate::fsat::kind_of;
+use crate::fsat::{kind_of, open_regular};
 use crate::trust::{Untrusted, check_file};
 
 /// Longest manifest that is verified, in bytes (ARTIFACT-51). Ed25519 signs the bytes themselves, so they are
@@ -111,7 +110,7 @@ impl PublicKey {
             | Untrusted::Owner(..)
             | Untrusted::Writable(..) => VerifyKeyError::Untrusted(untrusted),
         })?;
-        let file = File::open(path).map_err(failed)?;
+        let file = open_regular(path).map_err(failed)?;
         let mut text = Vec::new();
         file.take(KEY_FILE).read_to_end(&mut text).map_err(failed)?;
         let sections = pem::parse_many(&text).map_err(|_| VerifyKeyError::Damaged(path.to_owned()))?;

@@ -1,6 +1,5 @@
 //! Reads one configuration file: checks its keys one by one and replaces those of the file that was read before.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use super::setting::Setting;
 use super::update_control::{self, Button, Line};
 use super::{ConfigFault, FILE_MAX, ServerFault, Source, UnusableServer};
 use crate::bootloader::Choice;
+use crate::fsat::open_regular;
 use crate::network::check_url;
 use crate::paths::Word;
 use crate::policy::{Inhibitor, Window};
@@ -137,7 +137,7 @@ impl Keys {
                 | Untrusted::Writable(..)),
             ) => return Err(ConfigFault::Untrusted(untrusted)),
         }
-        let file = File::open(source.path).map_err(ConfigFault::Read)?;
+        let file = open_regular(source.path).map_err(ConfigFault::Read)?;
         let mode = file.metadata().map_err(ConfigFault::Read)?.mode();
         let mut text = Zeroizing::new(Vec::new());
         file.take(FILE_MAX + 1).read_to_end(&mut text).map_err(ConfigFault::Read)?;

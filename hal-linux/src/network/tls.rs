@@ -3,7 +3,6 @@
 //! Trusted roots and the client's certificate are read anew for every connection: a renewed one is used without a
 //! restart, and between connections they take no memory.
 
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use rustls::{
 use super::NetworkConfig;
 use super::authority::{Authorities, Own};
 use super::error::{SetupError, TlsFault};
+use crate::fsat::open_regular;
 use crate::trust::{Untrusted, check_file};
 
 /// Where distributions keep the trusted roots as one PEM file, the likeliest first.
@@ -241,12 +241,8 @@ fn read_trusted(key: &'static str, path: &Path) -> Result<zeroize::Zeroizing<Vec
 }
 
 fn read_limited(path: &Path) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
-    // Reading a pipe or a device could block or never end.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
     let mut text = zeroize::Zeroizing::new(Vec::new());
-    File::open(path)?.take(LARGEST_PEM).read_to_end(&mut text)?;
+    open_regular(path)?.take(LARGEST_PEM).read_to_end(&mut text)?;
     Ok(text)
 }
 
