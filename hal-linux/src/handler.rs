@@ -34,6 +34,7 @@ impl Handlers {
     /// Adds the descriptors that the next poll would read from or write to.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         self.modules.wants(set);
+        self.rootfs.boot().wants(set);
         self.rootfs.slots().wants(set);
     }
 

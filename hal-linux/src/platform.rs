@@ -97,7 +97,7 @@ pub fn hal(parts: Parts<'_>) -> io::Result<Hal<Linux>> {
     } = parts;
     let machine = Machine::default();
     let slots = LinuxSlots::new(paths.datastore(), boot.parts.clone(), machine.clone(), slots, log.clone())?;
-    let rootfs = Rootfs::new(LinuxBootloader::new(boot, machine), slots);
+    let rootfs = Rootfs::new(LinuxBootloader::new(boot, machine).logging(log.clone()), slots);
     let modules = Modules::new(paths.data(), paths.datastore(), log.clone())?.noted(note.clone());
     Ok(Hal {
         storage,

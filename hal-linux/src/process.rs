@@ -1,7 +1,8 @@
 //! Child processes: state scripts, update modules, the reboot command.
 //!
-//! A child runs in a process group of its own, with `/dev/null` as standard input, none of our descriptors but its
-//! two pipes, our environment (R-12), and no protection from the kernel's search for memory. No call blocks: [`Process::poll`] does what can be done
+//! A child runs in a process group of its own, with `/dev/null` or a few bytes as standard input, none of our descriptors
+//! but its two pipes, our environment (R-12), and no protection from the kernel's search for memory. No call blocks:
+//! [`Process::poll`] does what can be done
 //! now, [`Process::wants`] and [`Process::deadline`] say when to call it again.
 //!
 //! ```text
@@ -50,6 +51,9 @@ const LINGER: Duration = Duration::from_millis(100);
 /// end such a process, and the client stops waiting for it.
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
+/// Most bytes of [`Options::input`]: what every pipe takes before anybody reads.
+pub const INPUT: usize = 4096;
+
 /// Bytes read of one stream in one turn, so that a noisy child does not keep the client from its other work.
 const TURN: usize = 64 * 1024;
 
@@ -82,6 +86,8 @@ pub struct Options<'a> {
     pub args: &'a [&'a OsStr],
     /// Working directory of the child; `None`: that of the client.
     pub dir: Option<&'a Path>,
+    /// What the child reads from its standard input; empty: `/dev/null`. At most [`INPUT`] bytes.
+    pub input: &'a [u8],
     /// What happens to the child's standard output.
     pub stdout: Stdout,
     /// Most bytes of each stream that go to the sink; after them comes one line that says that the rest is left out.
@@ -96,7 +102,16 @@ impl<'a> Options<'a> {
     /// Options to run `program` without arguments; up to `cap` bytes of each stream go to the sink.
     #[must_use]
     pub fn new(program: &'a Path, cap: usize) -> Self {
-        Self { program, args: &[], dir: None, stdout: Stdout::Lines, cap, outlives: false, note: None }
+        Self {
+            program,
+            args: &[],
+            dir: None,
+            input: &[],
+            stdout: Stdout::Lines,
+            cap,
+            outlives: false,
+            note: None,
+        }
     }
 }
 
@@ -149,7 +164,7 @@ impl Process {
         let mut command = Command::new(options.program);
         command
             .args(options.args)
-            .stdin(Stdio::null())
+            .stdin(input(options.input)?)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
@@ -431,6 +446,19 @@ impl Keep {
             }
         }
     }
+}
+
+/// A standard input with these bytes and their end.
+fn input(bytes: &[u8]) -> io::Result<Stdio> {
+    if bytes.is_empty() {
+        return Ok(Stdio::null());
+    }
+    if bytes.len() > INPUT {
+        return Err(io::Error::other(format!("more than {INPUT} bytes of input")));
+    }
+    let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    io::Write::write_all(&mut std::fs::File::from(writing), bytes)?;
+    Ok(reading.into())
 }
 
 /// Explains the two errors that the kernel gives when it cannot execute a script: its own texts name neither the

@@ -4,24 +4,43 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
-use thimble_core::hal::{BootStatus, Bootloader, Error, ErrorType, Kind, Slot};
+use std::task::Poll;
+
+use thimble_core::hal::{BootCall, BootStatus, Bootloader, Error, ErrorType, Kind, Slot};
+use thimble_core::time::{Duration, Instant};
 
 use crate::world::Device;
 
 /// Over a device that somebody else boots. Each write is a step of its own: wholly there or not at all.
 #[derive(Clone, Debug)]
-pub struct SimBootloader(Rc<RefCell<Device>>);
+pub struct SimBootloader {
+    device: Rc<RefCell<Device>>,
+    /// The answer to the call at hand.
+    answer: Option<Result<BootStatus, NoSlots>>,
+}
 
 impl SimBootloader {
     /// The boot loader of `device`.
     #[must_use]
     pub const fn new(device: Rc<RefCell<Device>>) -> Self {
-        Self(device)
+        Self { device, answer: None }
     }
 
-    fn select(&self, slot: Slot, trial: bool) {
-        let mut device = self.0.borrow_mut();
-        (device.next, device.trial, device.boots) = (number(slot), trial, 0);
+    fn status(&self) -> Result<BootStatus, NoSlots> {
+        let device = self.device.borrow();
+        if !device.profile.slots {
+            return Err(NoSlots);
+        }
+        Ok(BootStatus { running: slot(device.running), selected: slot(device.next), trial: device.trial })
+    }
+
+    fn select(&self, slot: Slot, trial: bool) -> Result<BootStatus, NoSlots> {
+        let status = self.status()?;
+        if (status.selected, status.trial) != (slot, trial) {
+            let mut device = self.device.borrow_mut();
+            (device.next, device.trial, device.boots) = (number(slot), trial, 0);
+        }
+        self.status()
     }
 }
 
@@ -61,31 +80,18 @@ impl Bootloader for SimBootloader {
         self.status().map(|status| status.running)
     }
 
-    fn status(&mut self) -> Result<BootStatus, NoSlots> {
-        let device = self.0.borrow();
-        if !device.profile.slots {
-            return Err(NoSlots);
-        }
-        Ok(BootStatus { running: slot(device.running), selected: slot(device.next), trial: device.trial })
-    }
-
-    fn set_trial(&mut self, slot: Slot) -> Result<(), NoSlots> {
-        let status = self.status()?;
-        if (status.selected, status.trial) != (slot, true) {
-            self.select(slot, true);
-        }
+    fn start(&mut self, _now: Instant, call: BootCall) -> Result<(), NoSlots> {
+        self.answer = Some(match call {
+            BootCall::Status | BootCall::Check => self.status(),
+            BootCall::Trial(slot) => self.select(slot, true),
+            BootCall::Permanent(slot) => self.select(slot, false),
+        });
         Ok(())
     }
 
-    fn set_permanent(&mut self, slot: Slot) -> Result<(), NoSlots> {
-        let status = self.status()?;
-        if (status.selected, status.trial) != (slot, false) {
-            self.select(slot, false);
-        }
-        Ok(())
+    fn poll(&mut self, _now: Instant) -> Poll<Result<BootStatus, NoSlots>> {
+        self.answer.take().map_or(Poll::Pending, Poll::Ready)
     }
 
-    fn self_check(&mut self) -> Result<BootStatus, NoSlots> {
-        self.status()
-    }
+    fn stop(&mut self, _now: Instant, _grace: Duration) {}
 }

@@ -5,8 +5,12 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
-use thimble_core::hal::{Bootloader, Change, Error, ErrorType, Key, Kind, Slot, Storage};
+use thimble_core::hal::{
+    BootCall, BootStatus, Bootloader, Change, Error, ErrorType, Key, Kind, Slot, Storage,
+};
+use thimble_core::time::Instant;
 use thimble_hal_linux::bootloader::{LinuxBootloader, Settings};
 use thimble_hal_linux::rootfs::slot::{Machine, Parts};
 use thimble_hal_linux::storage::{Access, DataDirectory, Store};
@@ -100,21 +104,22 @@ fn bootloader<T: Board>(name: &str, board: &mut T) {
     const A: Slot = Slot::A;
     const B: Slot = Slot::B;
     let look = |board: &T| {
-        let status = board.loader().status().unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        let status = call(board, BootCall::Status).unwrap_or_else(|error| panic!("{name}: {error:?}"));
         let before = board.stored();
-        let checked = board.loader().self_check().unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        let checked = call(board, BootCall::Check).unwrap_or_else(|error| panic!("{name}: {error:?}"));
         assert_eq!(checked, status, "{name}: a check says the same");
         assert_eq!(board.stored(), before, "{name}: a check writes nothing");
         (status.running, status.selected, status.trial)
     };
     // Each write may be repeated; then it writes nothing.
-    let write = |board: &T, what: fn(&mut T::Loader, Slot) -> Result<(), ErrorOf<T>>, slot| {
-        what(&mut board.loader(), slot).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    let write = |board: &T, what: fn(Slot) -> BootCall, slot| {
+        let told = call(board, what(slot)).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        assert_eq!(call(board, BootCall::Status).ok(), Some(told), "{name}: a write says how it stands then");
         let before = board.stored();
-        what(&mut board.loader(), slot).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        call(board, what(slot)).unwrap_or_else(|error| panic!("{name}: {error:?}"));
         assert_eq!(board.stored(), before, "{name}: a repeated write writes nothing");
     };
-    let (trial, permanent) = (T::Loader::set_trial, T::Loader::set_permanent);
+    let (trial, permanent) = (BootCall::Trial, BootCall::Permanent);
 
     assert_eq!(look(board), (A, A, false), "{name}");
     write(board, permanent, A);
@@ -174,6 +179,18 @@ fn bootloader<T: Board>(name: &str, board: &mut T) {
 
 type ErrorOf<T> = <<T as Board>::Loader as ErrorType>::Error;
 
+/// A call to its end, of a process that has just started.
+fn call<T: Board>(board: &T, call: BootCall) -> Result<BootStatus, ErrorOf<T>> {
+    let mut loader = board.loader();
+    loader.start(Instant::ZERO, call)?;
+    loop {
+        if let Poll::Ready(answer) = loader.poll(Instant::ZERO) {
+            return answer;
+        }
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn the_simulated_boot_loader_keeps_the_contract() {
     struct Simulated(Rc<RefCell<Device>>, [bool; 2]);
@@ -226,6 +243,13 @@ impl Lab {
         }
         lab.runs(Slot::A);
         Some(lab)
+    }
+
+    /// What is found.
+    fn describe(&self) -> String {
+        let mut loader = self.loader();
+        loader.wait(BootCall::Status).expect("it is found");
+        loader.describe().expect("it is found")
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -355,7 +379,7 @@ fn u_boot_keeps_the_contract() {
         config.push_str(&format!("{path} 0x0 0x2000\n"));
     }
     lab.write("etc/fw_env.config", config);
-    assert!(lab.loader().describe().expect("it is found").starts_with("U-Boot environment of "));
+    assert!(lab.describe().starts_with("U-Boot environment of "));
     bootloader("U-Boot", &mut lab);
     assert!(lab.tool("fw_printenv", &["bootcmd"]).contains("run mender"), "what is not ours is kept");
 }
@@ -410,7 +434,7 @@ fn grub_keeps_the_contract() {
         let sum = lab.tool("sha256sum", &[lab.path(copy).join("lock").to_str().expect("a path")]);
         lab.write(&format!("{copy}/lock.sha256sum"), format!("{}  lock\n", &sum[..64]));
     }
-    assert!(lab.loader().describe().expect("it is found").starts_with("GRUB environment in "));
+    assert!(lab.describe().starts_with("GRUB environment in "));
     bootloader("GRUB", &mut lab);
     assert!(
         lab.read(&format!("{}/env", GRUB_COPIES[0])).contains("machine_id=m"),
@@ -437,7 +461,7 @@ fn raspberry_pi_firmware_keeps_the_contract() {
         "[all]\ntryboot_a_b=1\nboot_partition=2\n[tryboot]\nboot_partition=3\n",
     );
     lab.write("proc/device-tree/chosen/bootloader/tryboot", [0; 4]);
-    assert!(lab.loader().describe().expect("it is found").starts_with("Raspberry Pi firmware"));
+    assert!(lab.describe().starts_with("Raspberry Pi firmware"));
     bootloader("Raspberry Pi", &mut lab);
 }
 
@@ -487,6 +511,6 @@ fn systemd_boot_keeps_the_contract() {
     std::fs::create_dir_all(lab.path("sys/firmware/efi/efivars")).expect("a directory");
     let info = "systemd-boot 257\0".encode_utf16().flat_map(u16::to_le_bytes).collect();
     std::fs::write(efi(&lab, "LoaderInfo"), [vec![6, 0, 0, 0], info].concat()).expect("set");
-    assert!(lab.loader().describe().expect("it is found").starts_with("systemd-boot "));
+    assert!(lab.describe().starts_with("systemd-boot "));
     bootloader("systemd-boot", &mut lab);
 }

@@ -140,12 +140,16 @@ impl Device {
         env(&self.lab)
     }
 
-    fn run(&self, args: &[&str]) -> Ran {
+    fn command(&self, args: &[&str]) -> Command {
         let path = std::env::var("PATH").unwrap_or_default();
         let tools = self.lab.path("tools");
         let mut command = self.lab.command(args);
         command.env("PATH", format!("{}:{path}", tools.display()));
-        Ran::of(command.spawn().expect("the client starts"))
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        Ran::of(self.command(args).spawn().expect("the client starts"))
     }
 
     fn install(&self, image: &[u8]) -> Ran {
@@ -278,6 +282,68 @@ fn i7_a_rollback_of_a_trial_does_not_need_the_environment() {
     device.lab.write("env.broken", "");
     device.run(&["rollback"]).status(0);
     assert_eq!(device.env(), pair("3", "1"), "the boot loader goes back");
+}
+
+const LITTLE: &str = include_str!("../../hal-linux/src/bootloader/testdata/tools-that-know-little.sh");
+
+#[test]
+fn boot_tools_that_know_little_are_enough_for_an_update() {
+    let Some(device) = Device::new() else { return };
+    let state = device.lab.path("state");
+    fs::create_dir(&state).expect("a directory");
+    let begin = format!("\nexport BOOT_STATE='{}' RUNNING=2\n", state.display());
+    for tool in ["fw_printenv", "fw_setenv"] {
+        device.lab.program(&format!("tools/{tool}"), &LITTLE.replacen('\n', &begin, 1));
+    }
+    let stored = || ["part", "trial"].map(|name| fs::read_to_string(state.join(name)).unwrap_or_default());
+    device.install(&image(1000)).status(0);
+    assert_eq!(stored(), ["3\n", "1\n"]);
+    device.run(&["rollback"]).status(0);
+    assert_eq!(stored(), ["2\n", "0\n"]);
+    device.install(&image(1000)).status(0);
+    device.run_in('B');
+    device.run(&["commit"]).status(0);
+    assert_eq!(stored(), ["3\n", "0\n"]);
+    assert_eq!(device.lab.name(), "new");
+}
+
+#[test]
+fn a_store_that_is_found_wrong_is_undone() {
+    let Some(device) = Device::new() else { return };
+    // As with a full environment: the first variable of a change is lost, and nothing is said.
+    let env = device.lab.path("env");
+    let set = SET.replace("while IFS=", "read -r lost\nwhile IFS=");
+    device.lab.program("tools/fw_setenv", &set.replace("ENV", env.to_str().expect("a path")));
+    device.install(&image(1000)).failed("do not read back");
+    assert_eq!(device.env(), pair("2", "0"));
+    device.run(&["resume"]).status(2);
+}
+
+#[test]
+fn a_boot_tool_that_hangs_does_not_keep_the_client_from_its_end() {
+    let Some(device) = Device::new() else { return };
+    let pid = device.lab.path("tool.pid");
+    let hang = "#!/bin/sh\nexec > /dev/null 2>&1\necho $$ > 'PID.new'; mv 'PID.new' 'PID'\nexec sleep 1000\n";
+    device.lab.program("tools/fw_printenv", &hang.replace("PID", pid.to_str().expect("a path")));
+    let package = Package::new("new").payload_type("rootfs-image").files(&[("rootfs.ext4", &image(1000))]);
+    let artifact = package.build(&device.lab);
+    let mut client =
+        device.command(&["install", artifact.to_str().expect("a path")]).spawn().expect("it starts");
+    let end = Instant::now() + LIMIT;
+    while !pid.exists() {
+        assert!(Instant::now() < end, "the tool is not run");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let asked = Command::new("kill").arg(client.id().to_string()).status().expect("kill runs");
+    assert!(asked.success());
+    while client.try_wait().expect("a child").is_none() {
+        assert!(Instant::now() < end, "the client does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let tool = fs::read_to_string(&pid).expect("a number");
+    let stat = fs::read_to_string(format!("/proc/{}/stat", tool.trim())).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "the tool lives on: {stat}");
+    assert!(device.is_untouched());
 }
 
 #[test]

@@ -9,8 +9,10 @@ use thimble_core::machine::{Check, Run, StopSet};
 use thimble_core::retry::with_jitter;
 use thimble_core::state::{Phase, State};
 use thimble_core::time::{Duration, Instant, earliest};
+use thimble_hal_linux::bootloader::close_locks;
 use thimble_hal_linux::clock::BootClock;
 use thimble_hal_linux::platform::{self, Linux, Memory};
+use thimble_hal_linux::rootfs::slot::Machine;
 use thimble_hal_linux::storage::Access;
 use thimble_hal_linux::wait::PollSet;
 
@@ -42,6 +44,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     }
     let panel = Panel::new(&device)?;
     let lock = device.lock(invocation.verb)?;
+    close_locks(&Machine::default());
     let storage = device.store(Access::ReadWrite)?;
     let storage = bootstrap::ensure(&device, storage, &mut signals)?;
     let mut memory = Memory::default();

@@ -3,13 +3,17 @@
 
 use std::fmt::Write as _;
 
-use thimble_core::hal::{BootStatus, Bootloader, Slot};
+use thimble_core::hal::{BootCall, BootStatus, Slot};
+use thimble_core::time::Duration;
 use thimble_hal_linux::bootloader::LinuxBootloader;
 use thimble_hal_linux::rootfs::slot::{Machine, Parts};
 
 use crate::device::Device;
 use crate::json::member;
 use crate::output::one_line;
+
+/// How long a person waits for a boot loader that does not answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How they stand.
 pub(crate) struct Roots {
@@ -29,15 +33,12 @@ impl Roots {
         let Parts { a: Some(_), b: Some(_) } = &settings.parts else { return None };
         let machine = Machine::default();
         let found = machine.roots(&settings.parts);
-        let mut loader = LinuxBootloader::new(settings, machine);
-        let (name, boot) = (loader.describe(), loader.status());
-        let first = [
-            found.as_ref().err().map(ToString::to_string),
-            name.as_ref().err().map(ToString::to_string),
-            boot.as_ref().err().map(ToString::to_string),
-        ];
+        let mut loader = LinuxBootloader::new(settings, machine).patient(PATIENCE);
+        let boot = loader.wait(BootCall::Status);
+        let first =
+            [found.as_ref().err().map(ToString::to_string), boot.as_ref().err().map(ToString::to_string)];
         Some(Self {
-            boot_loader: name.ok().map(|name| one_line(&name)),
+            boot_loader: loader.describe().map(|name| one_line(&name)),
             devices: found.ok().map(|roots| {
                 [Slot::A, Slot::B].map(|slot| one_line(&roots.device(slot).path.to_string_lossy()))
             }),

@@ -1,4 +1,5 @@
-use super::ErrorType;
+use super::{ErrorType, Poll};
+use crate::time::{Duration, Instant};
 
 /// One of the two root file systems of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,30 +53,45 @@ pub struct BootStatus {
     pub trial: bool,
 }
 
+/// What a boot loader is asked or told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BootCall {
+    /// How it stands. An error when that cannot be said for sure; it is never guessed.
+    Status,
+    /// How it stands, after a check whether a trial could be set and would be read by the boot loader: its records are
+    /// whole and can be written, it can save what we can read (the canary), and the slots are two. Check and answer are
+    /// of one look. Asked before a payload is written. May bring redundant copies in step again; changes nothing else.
+    Check,
+    /// The next boot is a trial of this slot. The caller has seen that it is not the running one.
+    Trial(Slot),
+    /// The next boot, and every one after it, is of this slot. Commits the running slot, or takes a trial back.
+    Permanent(Slot),
+}
+
 /// Decides which slot is started (BOOT-70).
 ///
-/// Every write is atomic and durable on return: power loss inside it leaves the selection of before or that of
-/// after, never a third one and never a device that starts nothing. Each may be repeated. Nothing is written when
-/// nothing changes. All of them block for the time of a few small flushes.
+/// Every write is atomic and durable when its call ends well: power loss inside it leaves the selection of before or
+/// that of after, never a third one and never a device that starts nothing. A write that ends with an error has changed
+/// nothing, or the error says that it has. Each may be repeated. Nothing is written when nothing changes.
 ///
 /// A reset during the trial, also by a watchdog, counts as a failed boot: the boot loader goes back.
 pub trait Bootloader: ErrorType {
     /// The slot the running root file system is in. Known to the running system: the boot loader's records are not
-    /// looked at, and may be unreadable.
+    /// looked at, and may be unreadable. Does not block.
     fn running(&mut self) -> Result<Slot, Self::Error>;
 
-    /// How it stands. An error when that cannot be said for sure; it is never guessed.
-    fn status(&mut self) -> Result<BootStatus, Self::Error>;
+    /// Starts a call; an error when the one before has not ended.
+    fn start(&mut self, now: Instant, call: BootCall) -> Result<(), Self::Error>;
 
-    /// The next boot is a trial of `slot`. The caller has seen that it is not the running one.
-    fn set_trial(&mut self, slot: Slot) -> Result<(), Self::Error>;
+    /// Ready when the call has ended: how it stands then. A call has an end of its own, also where a disk or a tool does
+    /// not answer.
+    fn poll(&mut self, now: Instant) -> Poll<Result<BootStatus, Self::Error>>;
 
-    /// The next boot, and every one after it, is of `slot`. Commits the running slot, or takes a trial back.
-    fn set_permanent(&mut self, slot: Slot) -> Result<(), Self::Error>;
+    /// The call should end, after `grace` at the latest where that is possible; `poll` then reports the end.
+    fn stop(&mut self, now: Instant, grace: Duration);
 
-    /// How it stands, after a check whether a trial could be set and would be read by the boot loader: its records
-    /// are whole and can be written, it can save what we can read (the canary), and the slots are two. Check and
-    /// answer are of one look. Asked before a payload is written. May bring redundant copies in step again; changes
-    /// nothing else.
-    fn self_check(&mut self) -> Result<BootStatus, Self::Error>;
+    /// When a poll should be made though nothing woke the platform.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
 }

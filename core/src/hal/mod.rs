@@ -26,7 +26,7 @@ mod system;
 mod verifier;
 
 pub use agent::Agent;
-pub use bootloader::{BootStatus, Bootloader, Slot};
+pub use bootloader::{BootCall, BootStatus, Bootloader, Slot};
 pub use clock::Clock;
 pub use decompress::{Compression, Decompress, DecompressError, Decompressed};
 pub use log::{Level, Log};

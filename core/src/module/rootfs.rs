@@ -9,16 +9,16 @@
 //! ArtifactRollback  before the reboot: stay; in the trial or after a commit: the remembered slot
 //! ```
 //!
-//! Every call looks at the boot loader afresh and checks what it relies on. Calls end within [`UpdateModule::start`];
-//! only the download takes time.
+//! Every call looks at the boot loader afresh and checks what it relies on. A look may take a while, and so may what the
+//! boot loader is told after it: a disk or a tool that does not answer ends the call, not the client.
 
 use core::fmt;
-use core::task::Poll;
+use core::task::{Poll, ready};
 
 use crate::deployment::Call;
 use crate::hal::{
-    BootStatus, Bootloader, Error, ErrorType, Exit, Kind, PayloadSink, Slot, Slots, Stored, TreeFacts,
-    UpdateModule,
+    BootCall, BootStatus, Bootloader, Error, ErrorType, Exit, Kind, PayloadSink, Slot, Slots, Stored,
+    TreeFacts, UpdateModule,
 };
 use crate::time::{Duration, Instant};
 
@@ -44,11 +44,26 @@ enum Run {
     Done,
     /// A query and its answer.
     Answer(&'static str),
+    /// This call waits for its look at the boot loader.
+    Look(Call),
+    /// The boot loader is told what the call decided.
+    Tell(Tell),
     Download {
         files: u8,
     },
     /// A download that was given up.
     Stopping,
+    /// The same, while it still waited for its look.
+    StoppingLook,
+}
+
+/// Why the boot loader is told something: what it means when that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tell {
+    /// An install or a commit: it has failed.
+    Forward,
+    /// A rollback to slot `to` while slot `running` runs. `trial`: of the other one, which the boot loader starts next.
+    Back { running: Slot, to: Slot, trial: bool },
 }
 
 impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
@@ -57,9 +72,9 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
         Self { boot, slots, run: Run::Nothing, rollback_waits: false, files: 0 }
     }
 
-    /// The boot loader, to look at.
-    pub const fn boot(&mut self) -> &mut B {
-        &mut self.boot
+    /// The boot loader, to add what it waits for to the main loop.
+    pub const fn boot(&self) -> &B {
+        &self.boot
     }
 
     /// The slots, to add what they wait for to the main loop.
@@ -67,34 +82,120 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
         &self.slots
     }
 
-    fn call(&mut self, call: Call) -> Result<Run, Fault<B, S>> {
-        match call {
+    /// Begins a call: it has its answer at once, or looks at the boot loader first.
+    fn call(&mut self, now: Instant, call: Call) -> Result<Run, Fault<B, S>> {
+        let ask = match call {
             Call::ProvidePayloadFileSizes | Call::SupportsRollback => return Ok(Run::Answer("Yes")),
             Call::NeedsArtifactReboot => return Ok(Run::Answer("Automatic")),
             Call::Download => return Err(RootfsError::SizesNeeded),
             Call::DownloadWithFileSizes if self.files != 1 => return Err(RootfsError::Files),
+            Call::ArtifactReboot | Call::ArtifactRollbackReboot | Call::ArtifactFailure | Call::Cleanup => {
+                return Ok(Run::Done);
+            }
+            Call::DownloadWithFileSizes
+            | Call::ArtifactInstall
+            | Call::ArtifactVerifyReboot
+            | Call::ArtifactCommit
+            | Call::ArtifactVerifyRollbackReboot => BootCall::Check,
+            Call::ArtifactRollback => BootCall::Status,
+        };
+        match self.boot.start(now, ask) {
+            Ok(()) => Ok(Run::Look(call)),
+            Err(error) if call == Call::ArtifactRollback => self.roll_back_unseen(error),
+            Err(error) => Err(RootfsError::Boot(error)),
+        }
+    }
+
+    /// What follows from a look.
+    fn looked(
+        &mut self,
+        now: Instant,
+        call: Call,
+        look: Result<BootStatus, B::Error>,
+    ) -> Result<Run, Fault<B, S>> {
+        let status = match look {
+            Ok(status) => status,
+            Err(error) if call == Call::ArtifactRollback => return self.roll_back_unseen(error),
+            Err(error) => return Err(RootfsError::Boot(error)),
+        };
+        match call {
             Call::DownloadWithFileSizes => {
-                let running = Self::settled(self.checked()?)?;
+                let running = Self::settled(status)?;
                 if self.remembered()?.is_some() {
                     // This update has installed already: the other slot may be its way back.
                     return Err(RootfsError::Order);
                 }
                 self.slots.aim(running.other()).map_err(RootfsError::Slots)?;
-                return Ok(Run::Download { files: 0 });
+                Ok(Run::Download { files: 0 })
             }
-            Call::ArtifactInstall => self.install()?,
-            Call::ArtifactVerifyReboot => self.in_trial().map(drop)?,
-            Call::ArtifactCommit => self.commit()?,
-            Call::ArtifactRollback => self.roll_back()?,
-            Call::ArtifactVerifyRollbackReboot => self.verify_rollback()?,
-            Call::ArtifactReboot | Call::ArtifactRollbackReboot | Call::ArtifactFailure | Call::Cleanup => {}
+            Call::ArtifactInstall => self.install(now, status),
+            Call::ArtifactVerifyReboot => self.in_trial(status).map(|()| Run::Done),
+            Call::ArtifactCommit => self.commit(now, status),
+            Call::ArtifactRollback => self.roll_back(now, status),
+            Call::ArtifactVerifyRollbackReboot => self.verify_rollback(status).map(|()| Run::Done),
+            Call::ProvidePayloadFileSizes
+            | Call::SupportsRollback
+            | Call::NeedsArtifactReboot
+            | Call::Download
+            | Call::ArtifactReboot
+            | Call::ArtifactRollbackReboot
+            | Call::ArtifactFailure
+            | Call::Cleanup => Err(RootfsError::Order),
+        }
+    }
+
+    /// Tells the boot loader.
+    fn tell(&mut self, now: Instant, call: BootCall, why: Tell) -> Result<Run, Fault<B, S>> {
+        match self.boot.start(now, call) {
+            Ok(()) => Ok(Run::Tell(why)),
+            Err(error) => self.told(why, Err(error)),
+        }
+    }
+
+    /// What follows from what it was told.
+    fn told(&mut self, why: Tell, told: Result<BootStatus, B::Error>) -> Result<Run, Fault<B, S>> {
+        match (why, told) {
+            (Tell::Forward, Ok(_)) => {}
+            (Tell::Forward, Err(error)) => return Err(RootfsError::Boot(error)),
+            (Tell::Back { running, to, trial: _ }, Ok(_)) => {
+                if running != to {
+                    self.slots.warn(format_args!("slot {running} runs until the reboot, then slot {to}"));
+                }
+            }
+            (Tell::Back { running, to, trial: true }, Err(error)) if running != to => self
+                .slots
+                .warn(format_args!("the boot loader is left to go back to slot {to} by itself: {error}")),
+            (Tell::Back { .. }, Err(error)) => return Err(RootfsError::StillSelected(error)),
         }
         Ok(Run::Done)
     }
 
-    /// One look for all that a call decides.
-    fn checked(&mut self) -> Result<BootStatus, Fault<B, S>> {
-        self.boot.self_check().map_err(RootfsError::Boot)
+    /// Goes on with the look, or with what the boot loader is told.
+    fn advance(&mut self, now: Instant) -> Poll<Result<(), Fault<B, S>>> {
+        loop {
+            let (Run::Look(_) | Run::Tell(_)) = self.run else { return Poll::Ready(Ok(())) };
+            let answer = ready!(self.boot.poll(now));
+            let next = match self.run {
+                Run::Look(call) => self.looked(now, call, answer),
+                Run::Tell(why) => self.told(why, answer),
+                Run::Nothing
+                | Run::Done
+                | Run::Answer(_)
+                | Run::Download { .. }
+                | Run::Stopping
+                | Run::StoppingLook => return Poll::Ready(Ok(())),
+            };
+            self.run = match next {
+                Ok(next) => next,
+                Err(fault) => return Poll::Ready(Err(self.failed(fault))),
+            };
+        }
+    }
+
+    fn failed(&mut self, fault: Fault<B, S>) -> Fault<B, S> {
+        self.run = Run::Nothing;
+        self.rollback_waits = matches!(fault, RootfsError::StillSelected(_));
+        fault
     }
 
     fn remembered(&mut self) -> Result<Option<Slot>, Fault<B, S>> {
@@ -112,28 +213,26 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
         Ok(status.running)
     }
 
-    fn install(&mut self) -> Result<(), Fault<B, S>> {
-        let status = self.checked()?;
+    fn install(&mut self, now: Instant, status: BootStatus) -> Result<Run, Fault<B, S>> {
         let again = status.trial
             && status.selected == status.running.other()
             && self.remembered()? == Some(status.running);
         if again {
             // Power was lost right behind the selection below.
-            return Ok(());
+            return Ok(Run::Done);
         }
         let running = Self::settled(status)?;
         let next = running.other();
         self.slots.check(next).map_err(RootfsError::Slots)?;
         self.slots.remember(running).map_err(RootfsError::Slots)?;
-        self.boot.set_trial(next).map_err(RootfsError::Boot)
+        self.tell(now, BootCall::Trial(next), Tell::Forward)
     }
 
     /// The new slot runs on trial.
-    fn in_trial(&mut self) -> Result<BootStatus, Fault<B, S>> {
-        let status = self.checked()?;
+    fn in_trial(&mut self, status: BootStatus) -> Result<(), Fault<B, S>> {
         match (status.trial, status.running == status.selected) {
             (true, true) if self.ran_before(status.running) => Err(RootfsError::NotNew(status)),
-            (true, true) => Ok(status),
+            (true, true) => Ok(()),
             (true, false) => Err(RootfsError::NotRebooted(status)),
             (false, _) => Err(RootfsError::Reverted(status)),
         }
@@ -150,93 +249,72 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
         }
     }
 
-    fn commit(&mut self) -> Result<(), Fault<B, S>> {
-        let running = match self.in_trial() {
-            Ok(status) => status.running,
+    fn commit(&mut self, now: Instant, status: BootStatus) -> Result<Run, Fault<B, S>> {
+        match self.in_trial(status) {
+            Ok(()) => self.tell(now, BootCall::Permanent(status.running), Tell::Forward),
             Err(RootfsError::Reverted(status))
                 if status.running == status.selected
                     && self.remembered()? == Some(status.running.other()) =>
             {
                 // Already committed: power was lost before that was on record.
-                return Ok(());
+                Ok(Run::Done)
             }
-            Err(fault) => return Err(fault),
-        };
-        self.boot.set_permanent(running).map_err(RootfsError::Boot)
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Goes back to the slot from before the update. Where the trial itself runs, the boot loader goes back at the next
     /// boot whatever is stored (I7), and the check after the reboot tells. Anywhere else the next boot would start the
     /// refused image: that the boot loader cannot be asked or told is then an error (R-45).
-    fn roll_back(&mut self) -> Result<(), Fault<B, S>> {
-        let status = match self.boot.status() {
-            Ok(status) => status,
-            Err(error) => return self.roll_back_unseen(error),
-        };
+    fn roll_back(&mut self, now: Instant, status: BootStatus) -> Result<Run, Fault<B, S>> {
+        let BootStatus { running, selected, trial } = status;
         let remembered = match self.slots.remembered() {
             Ok(remembered) => remembered,
-            Err(error) if status.trial => {
+            Err(error) if trial => {
                 self.slots.warn(format_args!("the slot before the update is not known: {error}"));
                 None
             }
             Err(error) => return Err(RootfsError::Slots(error)),
         };
-        if !status.trial {
+        if !trial {
             // Else nothing was selected by this update, or it was taken back already: a boot loader that cannot be
             // written must not make more of it.
-            if let Some(before) = remembered.filter(|&before| before != status.selected) {
-                self.boot.set_permanent(before).map_err(RootfsError::StillSelected)?;
-                self.warn_of_reboot(status.running, before);
-            }
-            return Ok(());
+            let Some(to) = remembered.filter(|&before| before != selected) else { return Ok(Run::Done) };
+            return self.tell(now, BootCall::Permanent(to), Tell::Back { running, to, trial });
         }
         // Before the reboot the slot that runs; in the trial the remembered one, or else the one that does not run.
-        let other = status.selected.other();
-        let before = if status.running == other { other } else { remembered.unwrap_or(other) };
+        let other = selected.other();
+        let to = if running == other { other } else { remembered.unwrap_or(other) };
         if let Some(slot) = remembered.filter(|&slot| slot != other) {
             self.slots.warn(format_args!(
                 "slot {slot} was remembered as the one before the update, but slot {slot} is on trial; going back to \
-                 slot {before}"
+                 slot {to}"
             ));
         }
-        match self.boot.set_permanent(before) {
-            Ok(()) => self.warn_of_reboot(status.running, before),
-            Err(error) if status.running == before => return Err(RootfsError::StillSelected(error)),
-            Err(error) => self
-                .slots
-                .warn(format_args!("the boot loader is left to go back to slot {before} by itself: {error}")),
-        }
-        Ok(())
+        self.tell(now, BootCall::Permanent(to), Tell::Back { running, to, trial })
     }
 
     /// The boot loader cannot be asked: what this update has done so far tells whether the trial runs.
-    fn roll_back_unseen(&mut self, error: B::Error) -> Result<(), Fault<B, S>> {
+    fn roll_back_unseen(&mut self, error: B::Error) -> Result<Run, Fault<B, S>> {
         match (self.slots.remembered(), self.boot.running()) {
             // It is remembered before the boot loader is told of the new slot.
             (Ok(None), _) => {
                 self.slots.warn(format_args!(
                     "the boot loader cannot be asked, but this update has not told it anything: {error}"
                 ));
-                Ok(())
+                Ok(Run::Done)
             }
             (Ok(Some(before)), Ok(running)) if running != before => {
                 self.slots.warn(format_args!(
                     "the boot loader cannot be asked, it is left to go back by itself: {error}"
                 ));
-                Ok(())
+                Ok(Run::Done)
             }
             (Ok(Some(_)) | Err(_), Ok(_) | Err(_)) => Err(RootfsError::StillSelected(error)),
         }
     }
 
-    fn warn_of_reboot(&mut self, running: Slot, before: Slot) {
-        if running != before {
-            self.slots.warn(format_args!("slot {running} runs until the reboot, then slot {before}"));
-        }
-    }
-
-    fn verify_rollback(&mut self) -> Result<(), Fault<B, S>> {
-        let status = self.checked()?;
+    fn verify_rollback(&mut self, status: BootStatus) -> Result<(), Fault<B, S>> {
         let before = self.remembered()?;
         let is_back = !status.trial
             && status.running == status.selected
@@ -247,7 +325,13 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
     fn downloading(&mut self) -> Result<&mut u8, Fault<B, S>> {
         match &mut self.run {
             Run::Download { files } => Ok(files),
-            Run::Nothing | Run::Done | Run::Answer(_) | Run::Stopping => Err(RootfsError::Order),
+            Run::Nothing
+            | Run::Done
+            | Run::Answer(_)
+            | Run::Look(_)
+            | Run::Tell(_)
+            | Run::Stopping
+            | Run::StoppingLook => Err(RootfsError::Order),
         }
     }
 }
@@ -275,15 +359,13 @@ impl<B: Bootloader, S: Slots> UpdateModule for RootfsImage<B, S> {
         self.slots.prepare_again(facts).map_err(RootfsError::Slots)
     }
 
-    fn start(&mut self, _now: Instant, call: Call) -> Result<(), Self::Error> {
+    fn start(&mut self, now: Instant, call: Call) -> Result<(), Self::Error> {
         self.run = Run::Nothing;
         self.rollback_waits = false;
         if call != Call::Cleanup && !self.slots.has_tree() {
             return Err(RootfsError::NoTree(call));
         }
-        let run = self.call(call);
-        self.rollback_waits = matches!(run, Err(RootfsError::StillSelected(_)));
-        self.run = run?;
+        self.run = self.call(now, call).map_err(|fault| self.failed(fault))?;
         Ok(())
     }
 
@@ -292,23 +374,46 @@ impl<B: Bootloader, S: Slots> UpdateModule for RootfsImage<B, S> {
     }
 
     fn poll_exit(&mut self, now: Instant) -> Poll<Result<Exit, Self::Error>> {
+        if let Err(fault) = ready!(self.advance(now)) {
+            return Poll::Ready(Err(fault));
+        }
         match self.run {
             Run::Nothing => Poll::Ready(Err(RootfsError::Order)),
             Run::Done | Run::Answer(_) => Poll::Ready(Ok(Exit::Code(0))),
-            Run::Download { .. } => Poll::Pending,
+            Run::Look(_) | Run::Tell(_) | Run::Download { .. } => Poll::Pending,
             Run::Stopping => self.slots.poll_idle(now).map(|()| Ok(Exit::Code(1))),
+            Run::StoppingLook => self.boot.poll(now).map(|_| {
+                self.run = Run::Stopping;
+                Ok(Exit::Code(1))
+            }),
         }
     }
 
     fn answer(&self) -> &[u8] {
         match self.run {
             Run::Answer(answer) => answer.as_bytes(),
-            Run::Nothing | Run::Done | Run::Download { .. } | Run::Stopping => &[],
+            Run::Nothing
+            | Run::Done
+            | Run::Look(_)
+            | Run::Tell(_)
+            | Run::Download { .. }
+            | Run::Stopping
+            | Run::StoppingLook => &[],
         }
     }
 
-    fn kill(&mut self, _now: Instant, _grace: Duration) {
+    fn kill(&mut self, now: Instant, grace: Duration) {
+        match self.run {
+            // Nothing depends on a look.
+            Run::Look(_) | Run::StoppingLook => self.boot.stop(now, Duration::ZERO),
+            Run::Tell(_) => self.boot.stop(now, grace),
+            Run::Nothing | Run::Done | Run::Answer(_) | Run::Download { .. } | Run::Stopping => {}
+        }
         self.abort();
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.boot.deadline()
     }
 
     fn is_clean(&mut self) -> bool {
@@ -328,6 +433,9 @@ impl<B: Bootloader, S: Slots> PayloadSink for RootfsImage<B, S> {
     }
 
     fn poll_begin(&mut self, now: Instant, name: &str, size: u64) -> Poll<Result<(), Self::Error>> {
+        if let Err(fault) = ready!(self.advance(now)) {
+            return Poll::Ready(Err(fault));
+        }
         match self.downloading() {
             Ok(0) => {}
             Ok(_) => return Poll::Ready(Err(RootfsError::Files)),
@@ -358,6 +466,9 @@ impl<B: Bootloader, S: Slots> PayloadSink for RootfsImage<B, S> {
     }
 
     fn poll_finish(&mut self, now: Instant) -> Poll<Result<(), Self::Error>> {
+        if let Err(fault) = ready!(self.advance(now)) {
+            return Poll::Ready(Err(fault));
+        }
         match self.downloading() {
             Ok(0) => return Poll::Ready(Err(RootfsError::Files)),
             Ok(_) => {}
@@ -390,9 +501,19 @@ impl<B: Bootloader, S: Slots> PayloadSink for RootfsImage<B, S> {
     }
 
     fn abort(&mut self) {
-        if matches!(self.run, Run::Download { .. }) {
-            self.slots.abort();
-            self.run = Run::Stopping;
+        match self.run {
+            Run::Download { .. } => {
+                self.slots.abort();
+                self.run = Run::Stopping;
+            }
+            Run::Look(Call::DownloadWithFileSizes) => self.run = Run::StoppingLook,
+            Run::Nothing
+            | Run::Done
+            | Run::Answer(_)
+            | Run::Look(_)
+            | Run::Tell(_)
+            | Run::Stopping
+            | Run::StoppingLook => {}
         }
     }
 }
@@ -445,7 +566,11 @@ impl<B: fmt::Display, S: fmt::Display> fmt::Display for RootfsError<B, S> {
             Self::Files => write!(f, "a {PAYLOAD_TYPE} payload has exactly one file"),
             Self::Empty => f.write_str("the image is empty"),
             Self::NoTree(call) => {
-                write!(f, "cannot call {call}: the work tree is missing; install again")
+                write!(
+                    f,
+                    "cannot call {call}: the work tree is missing, and the update cannot go on. On the command line, \
+                     'install' begins anew; the daemon reports the failure, and the server may deploy again"
+                )
             }
             Self::Uncommitted(BootStatus { selected, .. }) => write!(
                 f,
@@ -460,7 +585,8 @@ impl<B: fmt::Display, S: fmt::Display> fmt::Display for RootfsError<B, S> {
             Self::NotRebooted(BootStatus { running, selected, .. }) => {
                 write!(
                     f,
-                    "slot {running} still runs, not the new slot {selected}: install again, and reboot before the commit"
+                    "slot {running} still runs, not the new slot {selected}: on the command line, reboot before the \
+                     commit; the daemon goes back to slot {running} and reports the failure"
                 )
             }
             Self::NotNew(BootStatus { running, .. }) => {

@@ -1,5 +1,4 @@
 use std::cell::RefCell;
-use std::format;
 use std::rc::Rc;
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -30,6 +29,10 @@ struct World {
     cut: Option<bool>,
     /// Errors to come: reading, writing, checking the environment.
     broken: [bool; 3],
+    /// The boot loader does not answer.
+    hangs: bool,
+    /// It was told to end its call.
+    stopped: bool,
     unusable: bool,
     aimed: Option<Slot>,
     left: u64,
@@ -56,6 +59,8 @@ impl World {
             memo: None,
             cut: None,
             broken: [false; 3],
+            hangs: false,
+            stopped: false,
             unusable: false,
             aimed: None,
             left: 0,
@@ -102,11 +107,15 @@ impl Error for Broken {
     }
 }
 
-struct Loader(Rc<RefCell<World>>);
+/// It answers at the second poll.
+struct Loader {
+    world: Rc<RefCell<World>>,
+    asked: Option<(BootCall, u8)>,
+}
 
 impl Loader {
     fn write(&self, selected: Slot, upgrade_available: bool) -> Result<(), Broken> {
-        let mut world = self.0.borrow_mut();
+        let mut world = self.world.borrow_mut();
         if world.broken[1] {
             return Err(Broken("write"));
         }
@@ -121,6 +130,23 @@ impl Loader {
         }
         if cut.is_some() { Err(Broken("power lost")) } else { Ok(()) }
     }
+
+    fn call(&self, call: BootCall) -> Result<BootStatus, Broken> {
+        match call {
+            BootCall::Status => {}
+            BootCall::Check if self.world.borrow().broken[2] => return Err(Broken("canary")),
+            BootCall::Check => {}
+            BootCall::Trial(slot) => return self.write(slot, true).map(|()| self.standing()),
+            BootCall::Permanent(slot) => return self.write(slot, false).map(|()| self.standing()),
+        }
+        if self.world.borrow().broken[0] { Err(Broken("read")) } else { Ok(self.standing()) }
+    }
+
+    fn standing(&self) -> BootStatus {
+        let world = self.world.borrow();
+        let (running, selected, trial) = (world.running, world.selected, world.upgrade_available);
+        BootStatus { running, selected, trial }
+    }
 }
 
 impl ErrorType for Loader {
@@ -129,28 +155,27 @@ impl ErrorType for Loader {
 
 impl Bootloader for Loader {
     fn running(&mut self) -> Result<Slot, Broken> {
-        Ok(self.0.borrow().running)
+        Ok(self.world.borrow().running)
     }
 
-    fn status(&mut self) -> Result<BootStatus, Broken> {
-        let world = self.0.borrow();
-        if world.broken[0] {
-            return Err(Broken("read"));
+    fn start(&mut self, _now: Instant, call: BootCall) -> Result<(), Broken> {
+        assert!(self.asked.is_none(), "the call before has not ended");
+        self.asked = Some((call, 1));
+        Ok(())
+    }
+
+    fn poll(&mut self, _now: Instant) -> Poll<Result<BootStatus, Broken>> {
+        let (call, polls) = self.asked.take().expect("it was asked");
+        if polls > 0 && !self.world.borrow().stopped {
+            let hangs = self.world.borrow().hangs;
+            self.asked = Some((call, if hangs { polls } else { polls - 1 }));
+            return Poll::Pending;
         }
-        let (running, selected, trial) = (world.running, world.selected, world.upgrade_available);
-        Ok(BootStatus { running, selected, trial })
+        Poll::Ready(if self.world.borrow().stopped { Err(Broken("stopped")) } else { self.call(call) })
     }
 
-    fn set_trial(&mut self, slot: Slot) -> Result<(), Broken> {
-        self.write(slot, true)
-    }
-
-    fn set_permanent(&mut self, slot: Slot) -> Result<(), Broken> {
-        self.write(slot, false)
-    }
-
-    fn self_check(&mut self) -> Result<BootStatus, Broken> {
-        if self.0.borrow().broken[2] { Err(Broken("canary")) } else { self.status() }
+    fn stop(&mut self, _now: Instant, _grace: Duration) {
+        self.world.borrow_mut().stopped = true;
     }
 }
 
@@ -269,19 +294,30 @@ impl Lab {
 
     fn call(&mut self, call: Call) -> Result<(), String> {
         self.handler.start(NOW, call).map_err(|error| error.to_string())?;
-        match self.handler.poll_exit(NOW) {
-            Poll::Ready(Ok(exit)) if exit.is_success() => Ok(()),
-            other @ (Poll::Ready(_) | Poll::Pending) => Err(format!("{other:?}")),
+        match self.wait(|handler| handler.poll_exit(NOW)) {
+            Ok(exit) if exit.is_success() => Ok(()),
+            Ok(exit) => Err(exit.to_string()),
+            Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// Polls until it is ready.
+    fn wait<T>(&mut self, mut poll: impl FnMut(&mut Handler) -> Poll<T>) -> T {
+        for _ in 0..10 {
+            if let Poll::Ready(ready) = poll(&mut self.handler) {
+                return ready;
+            }
+        }
+        panic!("it does not end");
     }
 
     fn download(&mut self, image: Image) -> Result<(), String> {
         let text = |error: RootfsError<Broken, Broken>| error.to_string();
         self.handler.start(NOW, Call::DownloadWithFileSizes).map_err(text)?;
-        ready(self.handler.poll_begin(NOW, "rootfs.ext4", 4)).map_err(text)?;
-        assert_eq!(ready(self.handler.poll_write(NOW, b"1234")).map_err(text)?, 4);
-        ready(self.handler.poll_end(NOW)).map_err(text)?;
-        ready(self.handler.poll_finish(NOW)).map_err(text)?;
+        self.wait(|handler| handler.poll_begin(NOW, "rootfs.ext4", 4)).map_err(text)?;
+        assert_eq!(now(self.handler.poll_write(NOW, b"1234")).map_err(text)?, 4);
+        now(self.handler.poll_end(NOW)).map_err(text)?;
+        now(self.handler.poll_finish(NOW)).map_err(text)?;
         let mut world = self.world.borrow_mut();
         let slot = world.running.other();
         world.slots[index(slot)] = image;
@@ -314,10 +350,10 @@ impl Lab {
 }
 
 fn handler(world: &Rc<RefCell<World>>) -> Handler {
-    RootfsImage::new(Loader(world.clone()), Disks(world.clone()))
+    RootfsImage::new(Loader { world: world.clone(), asked: None }, Disks(world.clone()))
 }
 
-fn ready<T>(poll: Poll<T>) -> T {
+fn now<T>(poll: Poll<T>) -> T {
     match poll {
         Poll::Ready(value) => value,
         Poll::Pending => panic!("pending"),
@@ -573,18 +609,41 @@ fn a_payload_has_exactly_one_file_with_content() {
     }
     lab.handler.prepare(&FACTS).unwrap();
     begin(&mut lab);
-    assert_eq!(ready(lab.handler.poll_finish(NOW)), Err(RootfsError::Files));
+    assert_eq!(lab.wait(|handler| handler.poll_finish(NOW)), Err(RootfsError::Files));
     begin(&mut lab);
-    assert_eq!(ready(lab.handler.poll_begin(NOW, "a", 0)), Err(RootfsError::Empty));
+    assert_eq!(lab.wait(|handler| handler.poll_begin(NOW, "a", 0)), Err(RootfsError::Empty));
     begin(&mut lab);
-    ready(lab.handler.poll_begin(NOW, "a", 1)).unwrap();
-    ready(lab.handler.poll_write(NOW, b"1")).unwrap();
-    ready(lab.handler.poll_end(NOW)).unwrap();
-    assert_eq!(ready(lab.handler.poll_begin(NOW, "b", 1)), Err(RootfsError::Files));
+    lab.wait(|handler| handler.poll_begin(NOW, "a", 1)).unwrap();
+    now(lab.handler.poll_write(NOW, b"1")).unwrap();
+    now(lab.handler.poll_end(NOW)).unwrap();
+    assert_eq!(now(lab.handler.poll_begin(NOW, "b", 1)), Err(RootfsError::Files));
     lab.handler.abort();
     lab.handler.kill(NOW, Duration::ZERO);
-    assert_eq!(ready(lab.handler.poll_exit(NOW)), Ok(Exit::Code(1)));
-    assert!(ready(lab.handler.poll_write(NOW, b"1")).is_err());
+    assert_eq!(now(lab.handler.poll_exit(NOW)), Ok(Exit::Code(1)));
+    assert!(now(lab.handler.poll_write(NOW, b"1")).is_err());
+}
+
+#[test]
+fn a_boot_loader_that_does_not_answer_keeps_no_call_from_its_end() {
+    for call in [Call::ArtifactInstall, Call::ArtifactCommit, Call::ArtifactRollback] {
+        let mut lab = Lab::installed(Image::Boots);
+        lab.world.borrow_mut().hangs = true;
+        lab.handler.start(NOW, call).unwrap();
+        assert!(lab.handler.poll_exit(NOW).is_pending());
+        lab.handler.kill(NOW, Duration::ZERO);
+        let error = lab.wait(|handler| handler.poll_exit(NOW)).unwrap_err().to_string();
+        assert!(error.ends_with("stopped"), "{error}");
+    }
+    // A download that waits for its look is given up, and has touched no slot.
+    let mut lab = Lab::new();
+    lab.world.borrow_mut().hangs = true;
+    lab.handler.start(NOW, Call::DownloadWithFileSizes).unwrap();
+    assert!(lab.handler.poll_begin(NOW, "i", 4).is_pending());
+    lab.handler.abort();
+    assert!(lab.handler.poll_exit(NOW).is_pending());
+    lab.handler.kill(NOW, Duration::ZERO);
+    assert_eq!(lab.wait(|handler| handler.poll_exit(NOW)), Ok(Exit::Code(1)));
+    assert_eq!(lab.world.borrow().aimed, None);
 }
 
 #[test]
@@ -628,7 +687,7 @@ fn random_calls_reboots_and_power_losses_always_leave_a_device_that_boots() {
                 3 => {
                     // Power is lost while the slot is written.
                     if lab.handler.start(NOW, Call::DownloadWithFileSizes).is_ok() {
-                        drop(lab.handler.poll_begin(NOW, "i", 4));
+                        drop(lab.wait(|handler| handler.poll_begin(NOW, "i", 4)));
                         lab.reboot();
                     }
                 }

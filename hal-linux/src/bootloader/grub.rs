@@ -16,8 +16,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::grub_env::{self, Block};
+use super::lock::{self, HostLock};
 use super::vars::{Change, Vars};
-use super::{BootError, Environment, HostLock};
+use super::{BootError, Environment, Look};
 use crate::rootfs::slot::Machine;
 
 /// Says where the two directories are.
@@ -27,8 +28,6 @@ const DIRECTORIES: [&str; 4] =
     ["/boot/efi/grub-mender-grubenv", "/boot/grub/grub-mender-grubenv", "/boot/efi/EFI/BOOT", "/boot/grub"];
 /// Where GRUB's own single file is.
 const FILES: [&str; 2] = ["/boot/grub/grubenv", "/boot/grub2/grubenv"];
-/// The lock of Mender's tools.
-const LOCK: &str = "/var/lock/grub-mender-grubenv-set.lock";
 
 /// A file of one of the copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +80,7 @@ impl GrubPair {
             Some(dir) => Some(dir),
             None => DIRECTORIES.map(|dir| machine.at(dir)).into_iter().find(has_copies),
         };
-        Ok(dir.map(|dir| Self { dir, lock: machine.at(LOCK) }))
+        Ok(dir.map(|dir| Self { dir, lock: machine.at(lock::GRUB) }))
     }
 
     #[cfg(test)]
@@ -103,18 +102,18 @@ fn env_dir(text: &str) -> Option<String> {
 }
 
 impl Environment for GrubPair {
-    fn load(&mut self) -> Result<Vars, BootError> {
-        let _lock = HostLock::take(&self.lock)?;
+    fn load(&mut self, look: &mut Look) -> Result<Vars, BootError> {
+        let _lock = HostLock::take(&self.lock, look)?;
         in_force(&mut self.files())
     }
 
-    fn store(&mut self, changes: &[Change<'_>]) -> Result<(), BootError> {
-        let _lock = HostLock::take(&self.lock)?;
+    fn store(&mut self, look: &mut Look, changes: &[Change<'_>]) -> Result<(), BootError> {
+        let _lock = HostLock::take(&self.lock, look)?;
         store(&mut self.files(), changes)
     }
 
-    fn check(&mut self, changes: &[Change<'_>]) -> Result<Vars, BootError> {
-        let _lock = HostLock::take(&self.lock)?;
+    fn check(&mut self, look: &mut Look, changes: &[Change<'_>]) -> Result<Vars, BootError> {
+        let _lock = HostLock::take(&self.lock, look)?;
         check(&mut self.files(), changes)
     }
 
@@ -307,19 +306,18 @@ impl GrubFile {
 }
 
 impl Environment for GrubFile {
-    fn load(&mut self) -> Result<Vars, BootError> {
+    fn load(&mut self, _look: &mut Look) -> Result<Vars, BootError> {
         let bytes = read_block(&self.path).map_err(BootError::io("read", &self.path))?;
         decode(&bytes).ok_or(BootError::NoEnvironment)
     }
 
-    fn store(&mut self, changes: &[Change<'_>]) -> Result<(), BootError> {
-        match changed(&self.bytes()?, changes)? {
-            Some(new) => write_in_place(&self.path, &new).map_err(BootError::io("write", &self.path)),
-            None => Ok(()),
-        }
+    fn store(&mut self, _look: &mut Look, changes: &[Change<'_>]) -> Result<(), BootError> {
+        let Some(new) = changed(&self.bytes()?, changes)? else { return Ok(()) };
+        write_in_place(&self.path, &new).map_err(BootError::io("write", &self.path))?;
+        if self.bytes()? == new { Ok(()) } else { Err(BootError::ReadBack) }
     }
 
-    fn check(&mut self, changes: &[Change<'_>]) -> Result<Vars, BootError> {
+    fn check(&mut self, _look: &mut Look, changes: &[Change<'_>]) -> Result<Vars, BootError> {
         let bytes = self.bytes()?;
         changed(&bytes, changes)?;
         OpenOptions::new().write(true).open(&self.path).map_err(BootError::io("open", &self.path))?;

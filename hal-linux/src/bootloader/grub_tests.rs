@@ -1,5 +1,6 @@
 use std::process::Command;
 
+use super::super::tests::look;
 use super::*;
 use crate::rootfs::slot::fake::Fake;
 
@@ -227,10 +228,10 @@ pub(crate) fn lab() -> Option<tempfile::TempDir> {
 fn directories_of_grub_editenv_are_read_and_it_reads_what_is_written() {
     let Some(dir) = lab() else { return };
     let mut pair = GrubPair::at(dir.path());
-    assert_eq!(pair.load().unwrap().get("mender_boot_part"), Some("2"));
+    assert_eq!(pair.load(&mut look()).unwrap().get("mender_boot_part"), Some("2"));
     let before = fs::read(dir.path().join("mender_grubenv1/lock")).unwrap();
-    pair.check(&NEW).unwrap();
-    pair.store(&NEW).unwrap();
+    pair.check(&mut look(), &NEW).unwrap();
+    pair.store(&mut look(), &NEW).unwrap();
     for copy in ["mender_grubenv1", "mender_grubenv2"] {
         let printed = editenv(&dir.path().join(copy).join("env"), &["list"]).unwrap();
         assert_eq!(printed, "mender_boot_part=3\nupgrade_available=1\nbootcount=0\n");
@@ -242,7 +243,7 @@ fn directories_of_grub_editenv_are_read_and_it_reads_what_is_written() {
         assert!(sum.unwrap().status.success());
         editenv(&dir.path().join(copy).join("env"), &["set", "mender_boot_part=2", "odd=a\\b"]).unwrap();
     }
-    let vars = pair.load().unwrap();
+    let vars = pair.load(&mut look()).unwrap();
     assert_eq!((vars.get("mender_boot_part"), vars.get("odd")), (Some("2"), Some("a\\b")));
 }
 
@@ -250,7 +251,7 @@ fn directories_of_grub_editenv_are_read_and_it_reads_what_is_written() {
 fn b11_directories_that_cannot_be_written_are_noticed_before() {
     let Some(dir) = lab() else { return };
     fs::remove_file(dir.path().join("mender_grubenv2/env")).unwrap();
-    assert!(GrubPair::at(dir.path()).check(&NEW).is_err());
+    assert!(GrubPair::at(dir.path()).check(&mut look(), &NEW).is_err());
     assert!(!dir.path().join("mender_grubenv2/env").exists());
 }
 
@@ -258,11 +259,11 @@ fn b11_directories_that_cannot_be_written_are_noticed_before() {
 fn a_single_file_is_written_only_where_that_is_allowed() {
     let Some(dir) = lab() else { return };
     let path = dir.path().join("mender_grubenv1/env");
-    let error = GrubFile::new(&path, false).store(&NEW).unwrap_err();
+    let error = GrubFile::new(&path, false).store(&mut look(), &NEW).unwrap_err();
     assert!(matches!(error, BootError::Single(_)));
     let mut file = GrubFile::new(&path, true);
-    file.check(&NEW).unwrap();
-    file.store(&NEW).unwrap();
-    assert_eq!(file.load().unwrap().get("mender_boot_part"), Some("3"));
+    file.check(&mut look(), &NEW).unwrap();
+    file.store(&mut look(), &NEW).unwrap();
+    assert_eq!(file.load(&mut look()).unwrap().get("mender_boot_part"), Some("3"));
     assert!(editenv(&path, &["list"]).unwrap().contains("mender_boot_part=3\n"));
 }

@@ -10,16 +10,15 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
 use super::fw_env_config::{self, FwEnvConfigError, Place};
+use super::lock::{self, HostLock};
 use super::media::{self, Store};
 use super::uboot_env::{self, Copy, Scheme, choose, next_flags};
 use super::vars::{Change, Vars, VarsError};
-use super::{BootError, Environment, HostLock};
+use super::{BootError, Environment, Look};
 use crate::rootfs::slot::Machine;
 
 /// Where U-Boot's tools have their configuration.
 pub(crate) const CONFIG: &str = "/etc/fw_env.config";
-/// The lock of U-Boot's tools.
-const LOCK: &str = "/var/lock/fw_printenv.lock";
 /// Longest configuration.
 const CONFIG_MAX: usize = 64 * 1024;
 
@@ -35,7 +34,7 @@ pub(crate) struct Uboot {
 
 impl Uboot {
     pub(crate) fn new(machine: Machine, allow_single: bool) -> Self {
-        Self { config: machine.at(CONFIG), lock: machine.at(LOCK), machine, allow_single }
+        Self { config: machine.at(CONFIG), lock: machine.at(lock::UBOOT), machine, allow_single }
     }
 
     #[cfg(test)]
@@ -48,7 +47,7 @@ impl Uboot {
         }
     }
 
-    fn open(&self) -> Result<(HostLock, Vec<Box<dyn Store>>), BootError> {
+    fn open(&self, look: &mut Look) -> Result<(HostLock, Vec<Box<dyn Store>>), BootError> {
         let text = fs::read(&self.config).map_err(BootError::io("read", &self.config))?;
         if text.len() > CONFIG_MAX {
             return Err(BootError::Config(self.config.clone(), "is too long".into()));
@@ -61,7 +60,7 @@ impl Uboot {
         {
             return Err(wrong(&FwEnvConfigError::Overlap));
         }
-        let lock = HostLock::take(&self.lock)?;
+        let lock = HostLock::take(&self.lock, look)?;
         let open =
             |place: &Place| media::open(place, &self.machine).map_err(BootError::io("open", &place.device));
         Ok((lock, places.iter().map(open).collect::<Result<_, _>>()?))
@@ -69,21 +68,21 @@ impl Uboot {
 }
 
 impl Environment for Uboot {
-    fn load(&mut self) -> Result<Vars, BootError> {
-        let (_lock, mut stores) = self.open()?;
+    fn load(&mut self, look: &mut Look) -> Result<Vars, BootError> {
+        let (_lock, mut stores) = self.open(look)?;
         let loaded = load(&mut stores).map_err(|error| self.named(error))?;
         Ok(loaded.in_force.vars)
     }
 
-    fn store(&mut self, changes: &[Change<'_>]) -> Result<(), BootError> {
-        let (_lock, mut stores) = self.open()?;
+    fn store(&mut self, look: &mut Look, changes: &[Change<'_>]) -> Result<(), BootError> {
+        let (_lock, mut stores) = self.open(look)?;
         self.may_write(&stores)?;
         store(&mut stores, changes).map_err(|error| self.named(error))
     }
 
-    fn check(&mut self, changes: &[Change<'_>]) -> Result<Vars, BootError> {
+    fn check(&mut self, look: &mut Look, changes: &[Change<'_>]) -> Result<Vars, BootError> {
         // The device is opened for writing, so that a missing permission is noticed here.
-        let (_lock, mut stores) = self.open()?;
+        let (_lock, mut stores) = self.open(look)?;
         self.may_write(&stores)?;
         let Loaded { mut in_force, size, .. } = load(&mut stores).map_err(|error| self.named(error))?;
         let now = in_force.vars.clone();

@@ -3,6 +3,7 @@ use std::process::Command;
 use std::rc::Rc;
 
 use super::super::media::{Bytes, Flash, InBlocks, InPlace};
+use super::super::tests::look;
 use super::*;
 
 const SIZE: usize = 0x400;
@@ -301,10 +302,12 @@ const SOURCE: &str = "bootcmd=run mender; a=b\nmender_boot_part=2\nupgrade_avail
 #[test]
 fn an_image_of_mkenvimage_is_read_and_fw_printenv_reads_what_is_written() {
     let Some(lab) = Lab::new(2, SOURCE) else { return };
-    let vars = lab.native().load().unwrap();
+    let vars = lab.native().load(&mut look()).unwrap();
     assert_eq!((vars.get("bootcmd"), vars.get("mender_boot_part")), (Some("run mender; a=b"), Some("2")));
     for part in ["3", "2", "3"] {
-        lab.native().store(&[("mender_boot_part", Some(part)), ("bootcount", Some("0"))]).unwrap();
+        lab.native()
+            .store(&mut look(), &[("mender_boot_part", Some(part)), ("bootcount", Some("0"))])
+            .unwrap();
         let Some(printed) = lab.tool("fw_printenv", &["mender_boot_part", "bootcmd", "bootcount"]) else {
             return eprintln!("left out: fw_printenv is not installed");
         };
@@ -320,11 +323,11 @@ fn what_fw_setenv_writes_is_read_whichever_copy_it_is_in() {
         // More rounds than the counter has values, in turn with our own.
         let value = round.to_string();
         if round % 3 == 0 {
-            lab.native().store(&[("round", Some(&value))]).unwrap();
+            lab.native().store(&mut look(), &[("round", Some(&value))]).unwrap();
         } else if lab.tool("fw_setenv", &["round", &value]).is_none() {
             return eprintln!("left out: fw_setenv is not installed");
         }
-        assert_eq!(lab.native().load().unwrap().get("round"), Some(value.as_str()));
+        assert_eq!(lab.native().load(&mut look()).unwrap().get("round"), Some(value.as_str()));
     }
     let printed = lab.tool("fw_printenv", &["round"]).unwrap();
     assert_eq!(printed, "round=299\n");
@@ -338,7 +341,7 @@ fn b11_two_names_of_one_place_are_no_two_copies() {
     let tries = |a: (&PathBuf, &str), b: (&PathBuf, &str)| {
         let config = [a, b].map(|(path, offset)| format!("{} {offset} 0x1000\n", path.display())).concat();
         fs::write(lab.path("fw_env.config"), config).unwrap();
-        lab.native().load().unwrap_err().to_string()
+        lab.native().load(&mut look()).unwrap_err().to_string()
     };
     for (a, b) in [
         ((&one, "0x0"), (&link, "0x0")),
@@ -357,8 +360,8 @@ fn b11_two_names_of_one_place_are_no_two_copies() {
 #[test]
 fn b11_a_name_that_stands_twice_is_not_written() {
     let Some(lab) = Lab::new(2, &format!("{SOURCE}other=1\nother=2\n")) else { return };
-    assert_eq!(lab.native().load().unwrap().get("mender_boot_part"), Some("2"));
-    for result in [lab.native().store(&NEW), lab.native().check(&NEW).map(drop)] {
+    assert_eq!(lab.native().load(&mut look()).unwrap().get("mender_boot_part"), Some("2"));
+    for result in [lab.native().store(&mut look(), &NEW), lab.native().check(&mut look(), &NEW).map(drop)] {
         let error = result.unwrap_err().to_string();
         assert!(error.contains("other"), "{error}");
     }
@@ -367,14 +370,14 @@ fn b11_a_name_that_stands_twice_is_not_written() {
 #[test]
 fn b11_a_single_copy_is_not_written_unless_that_is_allowed() {
     let Some(lab) = Lab::new(1, SOURCE) else { return };
-    assert_eq!(lab.native().load().unwrap().get("upgrade_available"), Some("0"));
-    for result in [lab.native().store(&NEW), lab.native().check(&NEW).map(drop)] {
+    assert_eq!(lab.native().load(&mut look()).unwrap().get("upgrade_available"), Some("0"));
+    for result in [lab.native().store(&mut look(), &NEW), lab.native().check(&mut look(), &NEW).map(drop)] {
         assert!(result.unwrap_err().to_string().contains("BootloaderAllowSingle"));
     }
     let mut allowed = Uboot::at(lab.dir.path(), true);
-    allowed.check(&NEW).unwrap();
-    allowed.store(&NEW).unwrap();
-    assert_eq!(allowed.load().unwrap().get("part"), Some("3"));
+    allowed.check(&mut look(), &NEW).unwrap();
+    allowed.store(&mut look(), &NEW).unwrap();
+    assert_eq!(allowed.load(&mut look()).unwrap().get("part"), Some("3"));
     let printed = lab.tool("fw_printenv", &["part"]);
     assert!(printed.is_none_or(|text| text == "part=3\n"));
 }
@@ -382,17 +385,17 @@ fn b11_a_single_copy_is_not_written_unless_that_is_allowed() {
 #[test]
 fn b11_an_environment_that_cannot_be_written_is_noticed_before() {
     let Some(lab) = Lab::new(2, SOURCE) else { return };
-    lab.native().check(&NEW).unwrap();
+    lab.native().check(&mut look(), &NEW).unwrap();
     let long = "x".repeat(0x2000 - 100);
-    lab.native().store(&[("filler", Some(&long))]).unwrap();
+    lab.native().store(&mut look(), &[("filler", Some(&long))]).unwrap();
     let long = "y".repeat(40);
-    let error = lab.native().check(&[("n", Some(&long))]).unwrap_err();
+    let error = lab.native().check(&mut look(), &[("n", Some(&long))]).unwrap_err();
     assert!(error.to_string().contains("full"), "{error}");
     fs::remove_file(lab.path("env1")).unwrap();
-    assert!(lab.native().check(&NEW).is_err());
+    assert!(lab.native().check(&mut look(), &NEW).is_err());
     assert!(!lab.path("env1").exists(), "nothing is created");
     fs::write(lab.path("env1"), "short").unwrap();
-    assert!(lab.native().check(&NEW).unwrap_err().to_string().contains("too short"));
+    assert!(lab.native().check(&mut look(), &NEW).unwrap_err().to_string().contains("too short"));
 }
 
 #[test]
@@ -445,8 +448,8 @@ fn an_environment_on_block_devices_is_written_too() {
     let Some(device) = Loop::attach(&image) else { return };
     let name = device.path().display();
     fs::write(lab.path("fw_env.config"), format!("{name} 0x1000 0x2000\n{name} -0x8000 0x2000\n")).unwrap();
-    lab.native().store(&NEW).unwrap();
-    assert_eq!(lab.native().load().unwrap().get("part"), Some("3"));
+    lab.native().store(&mut look(), &NEW).unwrap();
+    assert_eq!(lab.native().load(&mut look()).unwrap().get("part"), Some("3"));
     let printed = lab.tool("fw_printenv", &["part", "bootcmd"]);
     assert!(printed.is_none_or(|text| text == "part=3\nbootcmd=run mender; a=b\n"));
 }
