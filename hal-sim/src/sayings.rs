@@ -438,10 +438,17 @@ impl Doors {
         if let Some(point) = passed.filter(|_| before.0 != state) {
             self.passes(point, now);
         }
-        let failed = state == State::CheckRollback
-            && (state::point(before.0).is_some() || before == (State::Download, Phase::Leave));
-        if failed {
-            self.fails(state::point(before.0).unwrap_or(Point::Install), now);
+        // Before the install there is nothing to take back.
+        let at_first = before.0 == State::InstallDoor || before == (State::Download, Phase::Leave);
+        if state == State::CheckRollback && at_first {
+            return self.complain(|| "what was not installed is rolled back".into());
+        }
+        if state == State::Cleanup && at_first {
+            self.fails(Point::Install, now);
+        } else if state == State::CheckRollback
+            && let Some(point) = state::point(before.0)
+        {
+            self.fails(point, now);
         }
         if let Some(Op::Request(ApiCall::Status { status, .. })) = op
             && let Some(point) = machine.point()

@@ -107,7 +107,9 @@ fn a_deployment_that_is_gone_at_a_refresh_takes_the_error_path_of_its_point() {
         });
         assert_eq!(managed.finish(), "failure", "{state}\n{}", managed.story());
         assert_eq!(ran(&managed, "ArtifactInstall"), skip > 0, "{state}\n{}", managed.story());
-        assert!(!ran(&managed, "ArtifactCommit") && ran(&managed, "ArtifactRollback"), "{state}");
+        // before the install there is nothing to roll back.
+        assert_eq!(ran(&managed, "ArtifactRollback"), skip > 0, "{state}\n{}", managed.story());
+        assert!(!ran(&managed, "ArtifactCommit") && ran(&managed, "Cleanup"), "{state}");
         assert_eq!(managed.lab.name(), "unknown", "{state}");
         managed.no_violations();
     }
@@ -148,6 +150,7 @@ fn a_refresh_that_fails_for_ever_takes_the_error_path_of_its_point() {
         // The first and as many again as RetryPollCount says.
         assert_eq!(count(&managed, Endpoint::ControlMap), u32::try_from(skip).unwrap() + 3, "{state}");
         assert_eq!(ran(&managed, "ArtifactInstall"), skip > 0, "{state}");
+        assert_eq!(ran(&managed, "ArtifactRollback"), skip > 0, "{state}: R-24");
         managed.no_violations();
     }
 }

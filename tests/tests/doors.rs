@@ -6,7 +6,7 @@
 use thimble_core::checkpoint::{Checkpoint, Tag};
 use thimble_core::config::Config;
 use thimble_core::control::{Holder, Lifetime, Map, Order, Points};
-use thimble_core::deployment::{Call, Point, Status};
+use thimble_core::deployment::{Call, Point, Status, Verdict};
 use thimble_core::machine::{
     Action, ApiCall, DoorNote, Event, Held, Machine, OfferedMap, Op, OpId, Run, Saved, StopSet,
 };
@@ -201,6 +201,40 @@ fn a_map_that_says_fail_rolls_back_without_error_scripts() {
     let after: Vec<_> = device.did.iter().skip_while(|did| *did != "reboot").map(String::as_str).collect();
     assert!(after.contains(&"SupportsRollback") && after.contains(&"ArtifactRollback"), "{after:?}");
     assert_eq!((device.count("ArtifactCommit"), device.count("failure")), (0, 1), "{after:?}");
+}
+
+#[test]
+fn r24_what_fails_before_the_install_is_cleaned_up_and_nothing_else() {
+    for (why, says_no) in [
+        ("a map", None),
+        ("a policy", Some(Op::AskPolicy(Point::Install))),
+        ("the server", Some(Op::Request(ApiCall::ControlMap))),
+    ] {
+        let mut device = Device::with_policies();
+        if why == "a map" {
+            device.set_map("ArtifactInstall_Enter", r#"{"action":"fail"}"#);
+        }
+        let keep =
+            format!(r#"{{"id":"{ID}","states":{{"ArtifactCommit_Enter":{{"action":"force_continue"}}}}}}"#);
+        device.server = Map::from_server(Some(&keep), ID).unwrap();
+        let mut verdict = None;
+        for _ in 0..300 {
+            let Action::Start(id, op) = device.action.clone() else { panic!("{why}: {:?}", device.action) };
+            device.note(op);
+            if op == Op::End {
+                break;
+            }
+            verdict = Some(device.machine.verdict());
+            let aborted =
+                if op == Op::Request(ApiCall::ControlMap) { Outcome::Aborted } else { Outcome::Failure };
+            device.complete(id, op, &|op| if says_no == Some(op) { aborted } else { Outcome::Success });
+        }
+        let mut did = device.did.clone();
+        did.retain(|did| did.starts_with("Artifact") || did.starts_with("Supports") || did == "Cleanup");
+        assert_eq!(did, ["Cleanup"], "{why}: {:?}", device.did);
+        assert_eq!((device.count("reboot"), device.count("failure")), (0, 1), "{why}: {:?}", device.did);
+        assert_eq!(verdict, Some(Verdict::RolledBack), "{why}: the name stays");
+    }
 }
 
 #[test]
@@ -838,7 +872,9 @@ fn a_pause_at_each_point_ends_in_every_way() {
             let context = format!("{state} {end}: {:?}", device.did);
             let expected = if goes_on { "success" } else { "failure" };
             assert_eq!(device.count(expected), 1, "{context}");
-            assert_eq!(device.count("ArtifactRollback"), usize::from(!goes_on), "{context}");
+            // R-24: before the install there is nothing to roll back.
+            let rolls_back = !goes_on && behind != "ArtifactInstall";
+            assert_eq!(device.count("ArtifactRollback"), usize::from(rolls_back), "{context}");
             // The rollback after an install reboots as well.
             if behind != "reboot" {
                 assert_eq!(device.count(behind) - before, usize::from(goes_on), "{context}");

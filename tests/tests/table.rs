@@ -3,7 +3,7 @@
 
 use thimble_core::checkpoint::{Checkpoint, Format, RebootKind, Tag};
 use thimble_core::deployment::{Mode, Verdict};
-use thimble_core::state::{Outcome, Phase, Place, State, Verb, next, resume, resume_standalone, tag};
+use thimble_core::state::{Outcome, Phase, Place, State, Verb, effect, next, resume, resume_standalone, tag};
 use thimble_core::text::Text;
 
 use Mode::{Managed, Standalone};
@@ -155,8 +155,15 @@ fn every_row_of_the_daemon_is_the_specifications() {
         assert_eq!(next(Managed, door, Enter, Success), (door, Main));
         assert_eq!(next(Managed, door, Main, Success), (to, Main));
         assert_eq!(next(Managed, door, Main, Nothing), (door, Leave), "a pause");
+        // before the install there is nothing to take back.
+        let no = if door == InstallDoor { Cleanup } else { CheckRollback };
         for phase in [Enter, Main, Leave] {
-            assert_eq!(next(Managed, door, phase, Fails), (CheckRollback, Main));
+            for outcome in [Fails, Refused, Aborted] {
+                assert_eq!(next(Managed, door, phase, outcome), (no, Main));
+                let rolled_back =
+                    effect(Managed, door, phase, outcome).on(Verdict::Good) == Verdict::RolledBack;
+                assert_eq!(rolled_back, door == InstallDoor, "{door:?} {phase:?} {outcome:?}");
+            }
         }
     }
 }

@@ -36,6 +36,8 @@ const fn effects(mode: Mode, state: State, phase: Phase) -> [Effect; 4] {
         (Mode::Standalone, Prepare, _)                => [Keeps,     Keeps,     RollsBack, RollsBack],
         (Mode::Managed, Prepare, _)                   => [Keeps,     Keeps,     Worsens,   Worsens],
         (_, ReportDownloading | ReportInstalling, _)  => [Keeps,     Keeps,     Keeps,     RollsBack],
+        // Whoever says no there: nothing is installed yet.
+        (_, InstallDoor, _)                           => [Keeps,     Keeps,     RollsBack, RollsBack],
         (_, ReportRebooting, _)                       => [Keeps,     Keeps,     Keeps,     Worsens],
         // The new data is committed whatever the clean-up says; the command line says apart that it failed.
         (Mode::Standalone, Cleanup, _)                => [Keeps,     Keeps,     Keeps,     Keeps],
@@ -48,8 +50,8 @@ const fn effects(mode: Mode, state: State, phase: Phase) -> [Effect; 4] {
         (_, Install | Reboot | Commit, Error)         => [Keeps,     Keeps,     Keeps,     Keeps],
         (_, Install | Reboot | Commit, Enter | Main | Leave)
                                                       => [Keeps,     Keeps,     Worsens,   Worsens],
-        (_, CheckSizes | EmptyPayload | InstallDoor | CheckReboot | CheckAutoCommit | RebootDoor | VerifyReboot
-          | CommitDoor | ReportCommit | CheckVersion | Rollback | RollbackFailed | CheckRollbackReboot | Failure
+        (_, CheckSizes | EmptyPayload | CheckReboot | CheckAutoCommit | RebootDoor | VerifyReboot | CommitDoor
+          | ReportCommit | CheckVersion | Rollback | RollbackFailed | CheckRollbackReboot | Failure
           | SaveProvides | StateLoop, _)              => [Keeps,     Keeps,     Worsens,   Worsens],
         // Nothing of the deployment, or the table itself takes the failure as an answer.
         (_, Idle | Inventory | Poll | Offer | AwaitCommit | VerifyRollbackReboot | ReportFinal | ReportLog

@@ -88,9 +88,10 @@ const fn managed(state: State, phase: Phase) -> Row {
         (EmptyPayload,         Leave) => to((SaveProvides,         Main),  (Download,             Error)),
 
         // Install, reboot, commit.
-        (InstallDoor,          Enter) => to((InstallDoor,          Main),  (CheckRollback,        Main)).retry((InstallDoor, Enter)),
-        (InstallDoor,          Main)  => to((ReportInstalling,     Main),  (CheckRollback,        Main)).nothing((InstallDoor, Leave)),
-        (InstallDoor,          Leave) => to((InstallDoor,          Main),  (CheckRollback,        Main)).nothing((InstallDoor, Enter)),
+        // Nothing is installed yet: a no at this door leads where the server's leads.
+        (InstallDoor,          Enter) => to((InstallDoor,          Main),  (Cleanup,              Main)).retry((InstallDoor, Enter)),
+        (InstallDoor,          Main)  => to((ReportInstalling,     Main),  (Cleanup,              Main)).nothing((InstallDoor, Leave)),
+        (InstallDoor,          Leave) => to((InstallDoor,          Main),  (Cleanup,              Main)).nothing((InstallDoor, Enter)),
         (ReportInstalling,     Main)  => to((Install,              Enter), (Install,              Enter)).aborted((Cleanup, Main)),
         (Install,              Enter) => to((Install,              Main),  (Install,              Error)),
         (Install,              Main)  => to((Install,              Leave), (Install,              Error)),
