@@ -131,15 +131,16 @@ impl<K> DeviceAgent<K> {
         drop(sink);
         let Some(running) = self.running.take() else { return Poll::Ready(Err(AgentError::NothingRuns)) };
         let name = running.name;
-        let output = running.process.answer();
         Poll::Ready(if running.is_late {
             Err(AgentError::TooSlow(name))
         } else if !exit.is_success() {
             Err(AgentError::Failed(name, exit))
-        } else if output.len() > limit {
-            Err(AgentError::TooLong(name, limit))
         } else {
-            Ok(output.to_vec())
+            match running.process.answer() {
+                Ok(output) if output.len() > limit => Err(AgentError::TooLong(name, limit)),
+                Ok(output) => Ok(output.to_vec()),
+                Err(error) => Err(AgentError::Output(name, error)),
+            }
         })
     }
 
@@ -288,6 +289,8 @@ pub enum AgentError {
     List(PathBuf, io::Error),
     /// A program failed.
     Failed(String, Exit),
+    /// What a program printed could not be read.
+    Output(String, io::Error),
     /// A program took longer than it may.
     TooSlow(String),
     /// A program printed more than so many bytes.
@@ -315,6 +318,7 @@ impl fmt::Display for AgentError {
             Self::Start(path, error) => write!(f, "cannot run {}: {error}", path.display()),
             Self::List(path, error) => write!(f, "cannot read {}: {error}", path.display()),
             Self::Failed(name, exit) => write!(f, "{name} ended with {exit}"),
+            Self::Output(name, error) => write!(f, "what {name} printed cannot be read: {error}"),
             Self::TooSlow(name) => write!(f, "{name} took longer than {} s", TIME.as_secs()),
             Self::TooLong(name, limit) => write!(f, "{name} printed more than {limit} bytes"),
             Self::TooMuch => {
@@ -331,7 +335,7 @@ impl hal::Error for AgentError {
     fn kind(&self) -> Kind {
         match self {
             Self::Untrusted(error) => error.kind(),
-            Self::Start(_, error) | Self::List(_, error) => kind_of(error),
+            Self::Start(_, error) | Self::List(_, error) | Self::Output(_, error) => kind_of(error),
             Self::TooSlow(_) => Kind::TimedOut,
             Self::TooLong(..) | Self::TooMuch | Self::NoRoom => Kind::TooLarge,
             Self::Failed(..) | Self::NothingRuns => Kind::Other,

@@ -32,6 +32,7 @@ use std::process::{Child, Command, Stdio};
 use std::task::Poll;
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process, kill_process_group,
     pidfd_open, waitid,
@@ -257,12 +258,24 @@ impl Process {
     }
 
     /// What [`Stdout::Answer`] kept.
-    #[must_use]
-    pub fn answer(&self) -> &[u8] {
-        match &self.stdout.keep {
-            Keep::Answer { bytes, .. } => bytes,
-            Keep::Lines(_) => &[],
+    ///
+    /// # Errors
+    /// The child's output could not be read to its end: nobody knows what it answered, and an empty answer would be
+    /// another one.
+    pub fn answer(&self) -> io::Result<&[u8]> {
+        match (&self.stdout.keep, self.stdout.broken) {
+            (Keep::Answer { .. }, Some(error)) => Err(error.into()),
+            (Keep::Answer { bytes, .. }, None) => Ok(bytes),
+            (Keep::Lines(_), Some(_) | None) => Ok(&[]),
         }
+    }
+
+    /// From now on the child's output cannot be read.
+    #[cfg(test)]
+    pub(crate) fn break_output(&mut self) {
+        let write_only = rustix::fs::open("/dev/null", OFlags::WRONLY, rustix::fs::Mode::empty()).unwrap();
+        // The child's end stays open: what it prints does not end it.
+        std::mem::forget(self.stdout.fd.replace(write_only));
     }
 
     fn read(&mut self, budget: usize, sink: &mut Sink<'_>) {
@@ -389,6 +402,8 @@ fn exit_of(status: &WaitIdStatus) -> Exit {
 struct Output {
     /// `None` once the stream has ended.
     fd: Option<OwnedFd>,
+    /// Why it ended before its end.
+    broken: Option<Errno>,
     keep: Keep,
 }
 
@@ -402,12 +417,15 @@ impl Output {
     fn new(fd: Option<OwnedFd>, keep: Keep) -> Self {
         // Only our end of the pipe; the child's end stays blocking. If the flag cannot be set, reading could block the
         // client, so the pipe is given up.
-        let fd = fd.filter(|fd| {
-            rustix::fs::fcntl_getfl(fd)
-                .and_then(|flags| rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK))
-                .is_ok()
+        let prepared = fd.map(|fd| {
+            let flags = rustix::fs::fcntl_getfl(&fd)?;
+            rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK).map(|()| fd)
         });
-        Self { fd, keep }
+        match prepared {
+            Some(Ok(fd)) => Self { fd: Some(fd), broken: None, keep },
+            Some(Err(error)) => Self { fd: None, broken: Some(error), keep },
+            None => Self { fd: None, broken: None, keep },
+        }
     }
 
     fn read(&mut self, budget: usize, emit: &mut dyn FnMut(&str)) {
@@ -421,9 +439,13 @@ impl Output {
                     self.keep.push(&buf[..n], emit);
                     left = left.saturating_sub(n);
                 }
-                Err(rustix::io::Errno::AGAIN) => return,
-                Err(rustix::io::Errno::INTR) => {}
-                Ok(_) | Err(_) => self.close(emit),
+                Err(Errno::AGAIN) => return,
+                Err(Errno::INTR) => {}
+                Ok(_) => self.close(emit),
+                Err(error) => {
+                    self.broken = Some(error);
+                    self.close(emit);
+                }
             }
         }
     }
@@ -467,7 +489,7 @@ fn explained(error: io::Error, program: &Path) -> io::Error {
     if error.kind() == io::ErrorKind::NotFound && program.exists() {
         let text = "its interpreter is not there; check its first line (#!), also for a carriage return";
         io::Error::new(error.kind(), text)
-    } else if rustix::io::Errno::from_io_error(&error) == Some(rustix::io::Errno::NOEXEC) {
+    } else if Errno::from_io_error(&error) == Some(Errno::NOEXEC) {
         io::Error::other("it is no program and no script; a script begins with a line such as #!/bin/sh")
     } else {
         error

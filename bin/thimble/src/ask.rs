@@ -57,7 +57,7 @@ fn main_pid(service: &str) -> Option<Pid> {
         set.wait(now, earliest(systemctl.deadline(), (now < limit).then_some(limit))).ok()?;
     };
     (exit == Exit::Code(0)).then_some(())?;
-    let first = str::from_utf8(systemctl.answer()).ok()?.lines().next()?;
+    let first = str::from_utf8(systemctl.answer().ok()?).ok()?.lines().next()?;
     Pid::from_raw(first.strip_prefix("MainPID=")?.parse().ok().filter(|&pid| pid > 1)?)
 }
 

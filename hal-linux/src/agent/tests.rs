@@ -98,6 +98,29 @@ fn an_identity_script_that_fails_is_no_identity() {
 }
 
 #[test]
+fn what_cannot_be_read_is_neither_identity_nor_inventory() {
+    let mut lab = Lab::new();
+    lab.identity_script("echo mac=1");
+    lab.agent.start_identity(now()).unwrap();
+    lab.agent.running.as_mut().unwrap().process.break_output();
+    let mut out = [0; 64];
+    let ended = run(&mut lab.agent, |agent, now| agent.poll_identity(now, &mut out));
+    assert!(matches!(ended, Err(AgentError::Output(..))), "{ended:?}");
+    let go = lab.path("go");
+    lab.inventory_script(
+        "mender-inventory-a",
+        &format!("while [ ! -e {} ]; do sleep 0.01; done", go.display()),
+    );
+    lab.agent.start_inventory(now()).unwrap();
+    assert!(lab.agent.poll_inventory(now()).is_pending());
+    lab.agent.running.as_mut().unwrap().process.break_output();
+    fs::write(go, "").unwrap();
+    run(&mut lab.agent, |agent, now| agent.poll_inventory(now));
+    assert_eq!(lab.agent.inventory(0), None);
+    assert!(lab.log().contains("what mender-inventory-a printed cannot be read"), "{}", lab.log());
+}
+
+#[test]
 fn an_identity_of_more_than_4_kib_is_refused() {
     let mut lab = Lab::new();
     lab.identity_script("printf k=; head -c 4094 /dev/zero | tr '\\0' x");

@@ -222,7 +222,7 @@ fn run(look: &Look, tool: &str, arguments: &[&str], input: &str) -> Result<Vec<u
             break exit;
         }
         // What returns here drops the process, which kills its group.
-        if process.answer().len() >= OUTPUT {
+        if process.answer().map_err(broken)?.len() >= OUTPUT {
             return Err(Fault::Broken("prints more than an environment can hold".into()));
         }
         if look.is_over() {
@@ -235,7 +235,7 @@ fn run(look: &Look, tool: &str, arguments: &[&str], input: &str) -> Result<Vec<u
     let said: String = said.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
     let failure = |how: String| if said.is_empty() { how } else { format!("{how}: {said}") };
     match exit {
-        Exit::Code(0) => Ok(process.answer().to_vec()),
+        Exit::Code(0) => Ok(process.answer().map_err(broken)?.to_vec()),
         Exit::Code(code) => Err(Fault::Status(failure(format!("exit status {code}")))),
         Exit::Signal(signal) => Err(Fault::Broken(failure(format!("signal {signal}")))),
     }

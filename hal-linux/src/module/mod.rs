@@ -193,7 +193,14 @@ impl UpdateModule for Modules {
         match &mut self.current {
             Current::Nothing => Poll::Ready(Err(ModuleError::Order)),
             Current::AlreadyClean => Poll::Ready(Ok(Exit::Code(0))),
-            Current::Call { process, name } => process.poll(now, &mut log_output(&self.log, name)).map(Ok),
+            Current::Call { process, name } => {
+                process.poll(now, &mut log_output(&self.log, name)).map(|exit| match process.answer() {
+                    Ok(_) => Ok(exit),
+                    // An answer that nobody could read is no `No`.
+                    Err(error) if exit.is_success() => Err(ModuleError::Answer { call: name.clone(), error }),
+                    Err(_) => Ok(exit),
+                })
+            }
             Current::Download(download) => {
                 download.poll_exit(now, &On { tree: &self.tree, log: &self.log, whole: None }).map(Ok)
             }
@@ -202,7 +209,7 @@ impl UpdateModule for Modules {
 
     fn answer(&self) -> &[u8] {
         match &self.current {
-            Current::Call { process, .. } => process.answer(),
+            Current::Call { process, .. } => process.answer().unwrap_or_default(),
             Current::Nothing | Current::AlreadyClean | Current::Download(_) => &[],
         }
     }
@@ -310,6 +317,8 @@ pub enum ModuleError {
     StoppedReading { module: String, what: String },
     /// A payload file is larger than what is free where it has to go.
     Space { path: PathBuf, needed: u64, free: u64 },
+    /// What the module printed could not be read.
+    Answer { call: String, error: io::Error },
     /// A call came out of order.
     Order,
     /// The operating system reported an error.
@@ -359,6 +368,7 @@ impl fmt::Display for ModuleError {
                 "no space left to write {}: it needs {needed} bytes, and {free} are free; free some and start the update again",
                 path.display()
             ),
+            Self::Answer { call, error } => write!(f, "what {call} printed cannot be read: {error}"),
             Self::Order => f.write_str("no module call or payload file is open for this"),
             Self::Io { path, error, .. } if kind_of(error) == Kind::NoSpace => {
                 write!(f, "no space left to write {}; free some and start the update again", path.display())
@@ -377,7 +387,7 @@ impl hal::Error for ModuleError {
             Self::Size(_) => Kind::Corrupt,
             Self::Space { .. } => Kind::NoSpace,
             Self::Ended { .. } | Self::StoppedReading { .. } | Self::Order => Kind::Other,
-            Self::Io { error, .. } => kind_of(error),
+            Self::Answer { error, .. } | Self::Io { error, .. } => kind_of(error),
         }
     }
 }

@@ -397,6 +397,21 @@ fn a_query_is_answered_and_not_logged() {
 }
 
 #[test]
+fn a_query_whose_output_cannot_be_read_has_failed() {
+    for body in ["echo Automatic", "true"] {
+        let mut lab = Lab::new(body);
+        lab.modules.start(now(), Call::NeedsArtifactReboot).unwrap();
+        let Current::Call { process, .. } = &mut lab.modules.current else { panic!("no call") };
+        process.break_output();
+        let ended = run(&mut lab.modules, |modules, now| modules.poll_exit(now));
+        assert!(matches!(ended, Err(ModuleError::Answer { .. })), "{body}: {ended:?}");
+    }
+    let mut lab = Lab::new("true");
+    assert!(lab.call(Call::NeedsArtifactReboot).is_success());
+    assert!(lab.modules.answer().is_empty(), "nothing printed is an answer");
+}
+
+#[test]
 fn calls_without_a_tree_fail_and_cleanup_has_run() {
     let mut lab = Lab::new(": > ../../../../../called");
     assert!(!lab.modules.is_clean());

@@ -125,7 +125,7 @@ impl Asked {
             }
             Poll::Ready(Exit::Code(0)) => Answer::Fine,
             Poll::Ready(exit) => {
-                let said = String::from_utf8_lossy(process.answer());
+                let said = String::from_utf8_lossy(process.answer().unwrap_or_default());
                 let line: String =
                     said.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
                 Answer::Objects(if line.trim().is_empty() {

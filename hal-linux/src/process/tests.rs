@@ -68,6 +68,18 @@ fn finish_lines(process: &mut Process, of: Stream) -> (Exit, Vec<String>) {
 }
 
 #[test]
+fn output_that_cannot_be_read_is_no_empty_answer() {
+    let lab = Lab::new();
+    let mut process = lab.spawn_with("exit 0", |o| o.stdout = Stdout::Answer(8));
+    assert_eq!(finish(&mut process).0, Exit::Code(0));
+    assert_eq!(process.answer().unwrap(), b"", "nothing was said");
+    let mut process = lab.spawn_with("echo Yes", |o| o.stdout = Stdout::Answer(8));
+    process.break_output();
+    assert_eq!(finish(&mut process).0, Exit::Code(0));
+    assert!(process.answer().is_err(), "nobody knows what was said");
+}
+
+#[test]
 fn exit_status_and_signal_are_reported() {
     let lab = Lab::new();
     for (body, exit) in [
@@ -150,7 +162,7 @@ fn an_answer_is_kept_up_to_its_limit_and_not_logged() {
     let mut process =
         lab.spawn_with("echo Yes; echo loud >&2; echo 0123456789", |o| o.stdout = Stdout::Answer(8));
     let (_, lines) = finish(&mut process);
-    assert_eq!(process.answer(), b"Yes\n0123");
+    assert_eq!(process.answer().unwrap(), b"Yes\n0123");
     assert_eq!(lines, [(Stream::Stderr, "loud".to_owned())]);
 }
 
