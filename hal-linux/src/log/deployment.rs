@@ -3,15 +3,16 @@
 //! A line is a JSON object, written by one call. A line that a power loss cut off is repaired only in the copy that is
 //! sent ([`super::upload`]); the file itself stays as it was found, as evidence.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use thimble_core::hal::Level;
-use thimble_core::json::Escape;
 use thimble_core::limits::DEPLOYMENT_ID;
+
+use super::entry::entry;
+use super::shorten::{HEAD, TAIL, shortened};
 
 /// How many logs are kept, the current one included.
 const KEPT: usize = 5;
@@ -19,16 +20,27 @@ const KEPT: usize = 5;
 /// Bytes that must be free on the file system; older logs make room (CLI-81).
 const FREE: u64 = 100 * 1024;
 
-/// Longest log, in bytes. It then ends with a line that says so: a script that prints a lot must not fill the disk.
-pub(super) const SIZE_MAX: u64 = 512 * 1024;
+/// So many bytes a log may grow beyond what is kept of it, before it is written anew without its middle: a script that
+/// prints a lot must not fill the disk, and each line of it must not cost half a megabyte (R-30).
+const SLACK: u64 = 128 * 1024;
 
-const FULL: &str = "the deployment log is full; what follows is missing";
+/// Longest log, in bytes.
+const SIZE_MAX: u64 = (HEAD + TAIL) as u64 + SLACK;
+
+const FULL: &str = "the deployment log is full and cannot be shortened; what follows is missing";
+
+/// What a log becomes without its middle, until it takes its place.
+const NEW: &str = "deployments.new";
 
 /// The open log of the running deployment.
 #[derive(Debug)]
 pub(super) struct DeploymentLog {
+    directory: PathBuf,
+    path: PathBuf,
     file: File,
     size: u64,
+    /// It could not be shortened: nothing more is written.
+    full: bool,
     /// The last line has no newline: power was lost while it was written, or a write failed half-way.
     torn: bool,
 }
@@ -68,39 +80,57 @@ impl DeploymentLog {
             let space = rustix::fs::statvfs(directory)?;
             Ok(space.f_bavail.saturating_mul(space.f_frsize))
         })?;
+        // Of a client that was killed while it wrote a log anew.
+        remove(&directory.join(NEW))?;
         let path = Entry { number: 0, id: id.to_owned() }.path(directory);
-        let flags = OFlags::RDWR
-            | OFlags::CREATE
-            | OFlags::APPEND
-            | OFlags::NOFOLLOW
-            | OFlags::NONBLOCK
-            | OFlags::CLOEXEC;
-        let mut file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
+        let mut file = open(&path, OFlags::CREATE)?;
         let size = file.metadata()?.len();
         let mut last = [b'\n'];
         if size > 0 {
             file.seek(SeekFrom::End(-1))?;
             file.read_exact(&mut last)?;
         }
-        Ok(Self { file, size, torn: last != [b'\n'] })
+        let directory = directory.to_owned();
+        Ok(Self { directory, path, file, size, full: false, torn: last != [b'\n'] })
     }
 
-    /// Appends a line; when the log has reached its limit, the line that says so. A failed write is ignored: the log
-    /// must not stop the deployment.
+    /// Appends a line, and leaves out the middle of a log that gets too long. A failed write is ignored: the log must not
+    /// stop the deployment.
     pub(super) fn write(&mut self, time: &str, level: Level, message: &str) {
-        if self.size >= SIZE_MAX {
+        if self.full {
             return;
         }
         let mut line = self.line(time, level, message);
-        let reserve = 2 * FULL.len() as u64;
-        if self.size + line.len() as u64 + reserve > SIZE_MAX {
-            line = self.line(time, Level::Warning, FULL);
-            self.size = SIZE_MAX;
+        if self.size + line.len() as u64 > SIZE_MAX {
+            match self.shorten(time) {
+                Ok(()) => line = self.line(time, level, message),
+                Err(_) => {
+                    self.full = true;
+                    line = self.line(time, Level::Warning, FULL);
+                }
+            }
         }
         if let Ok(length) = self.file.write(line.as_bytes()) {
             self.size = self.size.saturating_add(length as u64);
             self.torn = length < line.len();
         }
+    }
+
+    /// Writes the log anew without its middle. Power loss leaves the log of before or the new one.
+    fn shorten(&mut self, time: &str) -> io::Result<()> {
+        let mut log = Vec::new();
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.read_to_end(&mut log)?;
+        let Some(short) = shortened(&log, time) else { return Ok(()) };
+        let new = self.directory.join(NEW);
+        remove(&new)?;
+        let mut file = open(&new, OFlags::CREATE | OFlags::EXCL)?;
+        let written = file.write_all(&short).and_then(|()| file.sync_data());
+        written.and_then(|()| fs::rename(&new, &self.path)).inspect_err(|_| drop(remove(&new)))?;
+        self.size = short.len() as u64;
+        self.torn = short.last() != Some(&b'\n');
+        self.file = file;
+        Ok(())
     }
 
     fn line(&self, time: &str, level: Level, message: &str) -> String {
@@ -109,20 +139,18 @@ impl DeploymentLog {
     }
 }
 
-/// One entry in the form in which it is written to the file and sent to the server. The server takes an empty text for
-/// a missing one.
-pub(super) fn entry(time: &str, level: &str, message: &str) -> String {
-    let message = if message.is_empty() { "(empty)" } else { message };
-    let mut json = String::new();
-    for (before, text) in
-        [("{\"timestamp\":\"", time), ("\",\"level\":\"", level), ("\",\"message\":\"", message)]
-    {
-        json.push_str(before);
-        // Writing into a `String` cannot fail.
-        let _ = Escape(&mut json).write_str(text);
+/// Opens a log to append to it, with these flags as well.
+fn open(path: &Path, more: OFlags) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(path, flags | more, Mode::RUSR | Mode::WUSR)?))
+}
+
+/// Removes a file; it need not be there.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
-    json.push_str("\"}");
-    json
 }
 
 /// The path of the log of `id`; the newest if there are several.
@@ -250,20 +278,45 @@ mod tests {
     }
 
     #[test]
-    fn a_full_log_ends_with_a_marker_and_stays_below_its_limit() {
+    fn r30_a_long_log_keeps_its_beginning_and_its_end() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("deployments.0000.a.log");
+        let mut log = open(home.path(), "a");
+        let time = "2026-01-01T00:00:00Z";
+        let long = "x".repeat(4000);
+        log.write(time, Level::Info, "the deployment begins");
+        for n in 0..1000 {
+            log.write(time, Level::Info, &format!("{n} {long}"));
+            assert!(path.metadata().unwrap().len() <= SIZE_MAX);
+        }
+        log.write(time, Level::Error, "what went wrong");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.lines().next().unwrap().contains("the deployment begins"));
+        assert!(text.lines().last().unwrap().contains("what went wrong"));
+        assert_eq!(text.matches("left out here").count(), 1);
+        // Another process goes on with it.
+        for n in 0..1000 {
+            open(home.path(), "a").write(time, Level::Info, &format!("again {n} {long}"));
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.len() as u64 <= SIZE_MAX && text.contains("the deployment begins"));
+        assert!(text.lines().last().unwrap().contains("again 999"));
+        assert_eq!(names(home.path()), ["deployments.0000.a.log"]);
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_shortened_says_so_and_stays_below_its_limit() {
         let home = tempfile::tempdir().unwrap();
         let mut log = open(home.path(), "a");
-        let long = "x".repeat(4000);
-        for _ in 0..200 {
-            log.write("2026-01-01T00:00:00Z", Level::Info, &long);
+        fs::create_dir(home.path().join(NEW)).unwrap();
+        for _ in 0..1000 {
+            log.write("2026-01-01T00:00:00Z", Level::Info, &"x".repeat(4000));
         }
         let text = fs::read_to_string(home.path().join("deployments.0000.a.log")).unwrap();
-        assert!(text.len() as u64 <= SIZE_MAX && text.len() > 500_000);
+        assert!(text.len() as u64 <= SIZE_MAX + 200, "{}", text.len());
         assert!(text.lines().last().unwrap().contains(FULL));
         assert_eq!(text.matches(FULL).count(), 1);
-        open(home.path(), "a").write("2026-01-01T00:00:00Z", Level::Info, &long);
-        let again = fs::read_to_string(home.path().join("deployments.0000.a.log")).unwrap();
-        assert!(again.len() as u64 <= SIZE_MAX);
     }
 
     #[test]

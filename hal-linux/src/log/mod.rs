@@ -2,7 +2,9 @@
 
 mod date;
 mod deployment;
+mod entry;
 mod outlet;
+mod shorten;
 mod upload;
 
 pub use outlet::Outlet;

@@ -10,7 +10,9 @@ use rustix::fs::{Mode, OFlags};
 use thimble_core::json::Value;
 
 use super::date;
-use super::deployment::{entry, find};
+use super::deployment::find;
+use super::entry::entry;
+use super::shorten::shortened;
 
 /// Most bytes of entries, their commas included: Mender's clients leave 256 bytes of the server's million for the
 /// rest of the request.
@@ -33,7 +35,10 @@ const NOTHING: &str = "there is no deployment log";
 pub fn upload_body(directory: &Path, id: &str) -> Vec<u8> {
     let now = date::rfc3339(SystemTime::now());
     match read_end(directory, id) {
-        Ok((log, cut)) => body(&log, cut, &now),
+        Ok((log, cut)) => {
+            let log = shortened(&log, &now).unwrap_or(log);
+            body(&log, cut, &now)
+        }
         Err(error) => {
             let entry = entry(&now, "error", &format!("the deployment log cannot be read: {error}"));
             [HEAD, &entry, TAIL].concat().into_bytes()
@@ -240,7 +245,21 @@ mod tests {
     }
 
     #[test]
-    fn a_log_on_disk_longer_than_the_limit_is_sent_from_its_end() {
+    fn r30_a_long_log_is_sent_without_its_middle() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("deployments.0000.a.log"), log_of(10_000)).unwrap();
+        let entries = accepted(&upload_body(home.path(), "a"));
+        assert!(entries[0].2.starts_with("line 0 "), "{:?}", entries[0]);
+        assert!(entries.last().unwrap().2.starts_with("line 9999 "));
+        let between = entries
+            .iter()
+            .filter(|(_, level, message)| level == "warning" && message.ends_with("left out here"));
+        assert_eq!(between.count(), 1);
+        assert!(entries.iter().all(|(_, _, message)| message != DAMAGED && message != DROPPED));
+    }
+
+    #[test]
+    fn a_log_of_another_client_that_cannot_be_sent_whole_is_sent_from_its_end() {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("deployments.0000.a.log"), log_of(30_000)).unwrap();
         let entries = accepted(&upload_body(home.path(), "a"));
