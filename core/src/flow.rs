@@ -34,6 +34,7 @@
 //! | Machine: it waits in Idle, or not | the session: the round is over, or has begun |
 //! | Machine: save the control maps | [`Task::SaveMaps`] |
 //! | Session: the request ended | whose it was: the machine's operation ended, or the transfer has the answer about its link; a fetch is nobody's |
+//! | Session: a server gave a token | noted by the machine, and the same as the next two |
 //! | Session: anything else | the driver |
 //! | Transfer: ask for a link | [`Task::Transfer`]; when that is done, the session is asked |
 //! | Transfer: give up | the driver; the session gives up the question for a link |
@@ -257,6 +258,7 @@ impl Flow {
                 | Op::SaveProvides(_)
                 | Op::ClearData
                 | Op::CheckVersion
+                | Op::CheckRunning
                 | Op::Prepare
                 | Op::Stream(_)
                 | Op::Reboot

@@ -80,7 +80,7 @@ pub const ATTRIBUTES: usize = 100;
 /// Longest name of an inventory attribute, in bytes: with a longer one the server refuses all attributes.
 pub const ATTRIBUTE_NAME: usize = 1024;
 
-/// Longest substate of a status report, in characters: the limit of Mender's server.
+/// Longest substate of a status report, in bytes of UTF-8: the limit of Mender's server.
 pub const SUBSTATE: usize = 200;
 
 /// Longest name in a tar archive, and so of a payload file, in bytes: `NAME_MAX` of Linux file systems.

@@ -119,6 +119,8 @@ struct Daemon {
     report: Backoff,
     /// The report at hand was sent before.
     repeats: bool,
+    /// The server does not know the deployment: nothing more is reported of it.
+    unknown: bool,
 }
 
 /// What only the command line needs.
@@ -174,6 +176,12 @@ impl Machine {
                 self.ordered(now, name, points, order, lifetime)
             }
             Event::MapsSaved(saved) => self.maps_saved(saved),
+            Event::Authenticated => {
+                if let Some(daemon) = self.daemon() {
+                    daemon.polls.forget_inventory();
+                }
+                Action::Wait
+            }
             Event::Tick => self.tick(now),
             Event::Check(check) => self.checked(now, check),
             Event::Approved => self.approved(now),
@@ -395,6 +403,9 @@ impl Machine {
             self.verdict = Verdict::Good;
             self.saved = None;
             self.file_sizes = false;
+            if let Some(daemon) = self.daemon() {
+                daemon.unknown = false;
+            }
             self.open_doors(now, map);
         }
         self.done(now, Outcome::Success)

@@ -29,6 +29,7 @@
 //! | identity, an answer about a token | the device's own failure | ended: in vain |
 //! | the head of an answer | 401, the first time in this request, but not about a token | as a request without a token |
 //! | the head of an answer | 404 to `NextV2` | `NextV1` |
+//! | the head of an answer | 400 to a status with a substate | the status alone |
 //! | the head of an answer | 429 about a token | that server is left out as long as it asked for; the body |
 //! | the head of an answer | anything else | the body |
 //! | an answer about a token | a token | ended, for a fetch; else as a request with a token |
@@ -352,6 +353,11 @@ impl Session {
                     return self.send(now, sent.errand, RequestKind::NextV1, sent.server);
                 }
             }
+            Reply::SubstateRefused => {
+                if let RequestKind::Status(status) = sent.kind {
+                    return self.send(now, sent.errand, RequestKind::StatusAlone(status), sent.server);
+                }
+            }
             Reply::Later(seconds) => {
                 if sent.kind.is_token() {
                     self.kept.put_off(sent.server, now, seconds);
@@ -366,7 +372,7 @@ impl Session {
     /// The body of the answer came.
     fn answer(&mut self, config: &Config, now: Instant, content: Content) -> Action {
         let AtHand::Body(sent, reply) = self.at_hand else { return Action::Wait };
-        let outcome = outcome(reply, content);
+        let outcome = outcome(sent.kind, reply, content);
         match sent.kind {
             RequestKind::Token => match (outcome, sent.errand) {
                 (Outcome::Success, Errand::Request { goal, .. }) => {
@@ -396,6 +402,7 @@ impl Session {
             RequestKind::NextV2
             | RequestKind::NextV1
             | RequestKind::Status(_)
+            | RequestKind::StatusAlone(_)
             | RequestKind::Log
             | RequestKind::ControlMap => self.end(outcome),
         }
@@ -463,8 +470,10 @@ impl Session {
 }
 
 /// How a request ends whose answer is here.
-const fn outcome(reply: Reply, content: Content) -> Outcome {
+const fn outcome(kind: RequestKind, reply: Reply, content: Content) -> Outcome {
     match reply {
+        // The server does not know the deployment. A 404 of anything else is a failure like others.
+        Reply::NotFound if kind.is_report() && matches!(content, Content::Good) => Outcome::Nothing,
         Reply::Done => match content {
             Content::Good => Outcome::Success,
             Content::NotThisDeployment => Outcome::Nothing,
@@ -475,6 +484,6 @@ const fn outcome(reply: Reply, content: Content) -> Outcome {
         Reply::TooLarge => Outcome::Refused,
         Reply::Later(seconds) => Outcome::Later(seconds),
         // The token stays: when it is refused again, that request asks for another.
-        Reply::Unauthorized | Reply::NotFound | Reply::Failed(_) => Outcome::Failure,
+        Reply::Unauthorized | Reply::NotFound | Reply::SubstateRefused | Reply::Failed(_) => Outcome::Failure,
     }
 }

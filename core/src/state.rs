@@ -60,6 +60,9 @@ pub enum State {
     CheckAutoCommit,
     /// Command line: installed; `commit` or `rollback` come later, from the user.
     AwaitCommit,
+    /// Command line: does what is to be committed run? If not, the user has not rebooted yet, and the update stays
+    ///
+    CheckRunning,
     /// The control maps decide whether the reboot may begin.
     RebootDoor,
     /// Tells the server `rebooting`.
@@ -109,9 +112,9 @@ pub enum State {
 impl State {
     /// All states.
     #[rustfmt::skip]
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Idle, Inventory, Poll, Offer, ReportDownloading, Download, Prepare, CheckSizes, EmptyPayload, InstallDoor,
-        ReportInstalling, Install, CheckReboot, CheckAutoCommit, AwaitCommit, RebootDoor, ReportRebooting, Reboot,
+        ReportInstalling, Install, CheckReboot, CheckAutoCommit, AwaitCommit, CheckRunning, RebootDoor, ReportRebooting, Reboot,
         VerifyReboot, CommitDoor, ReportCommit, Commit, CheckVersion, CheckRollback, Rollback, RollbackFailed,
         CheckRollbackReboot, RollbackReboot, VerifyRollbackReboot, Failure, SaveProvides, Cleanup, ReportFinal, ReportLog,
         ClearData, End, StateLoop,
@@ -157,11 +160,11 @@ pub type Place = (State, Phase);
 
 use Phase::{Enter, Error, Leave, Main};
 use State::{
-    AwaitCommit, CheckAutoCommit, CheckReboot, CheckRollback, CheckRollbackReboot, CheckSizes, CheckVersion,
-    Cleanup, ClearData, Commit, CommitDoor, Download, EmptyPayload, End, Failure, Idle, Install, InstallDoor,
-    Inventory, Offer, Poll, Prepare, Reboot, RebootDoor, ReportCommit, ReportDownloading, ReportFinal,
-    ReportInstalling, ReportLog, ReportRebooting, Rollback, RollbackFailed, RollbackReboot, SaveProvides,
-    StateLoop, VerifyReboot, VerifyRollbackReboot,
+    AwaitCommit, CheckAutoCommit, CheckReboot, CheckRollback, CheckRollbackReboot, CheckRunning, CheckSizes,
+    CheckVersion, Cleanup, ClearData, Commit, CommitDoor, Download, EmptyPayload, End, Failure, Idle,
+    Install, InstallDoor, Inventory, Offer, Poll, Prepare, Reboot, RebootDoor, ReportCommit,
+    ReportDownloading, ReportFinal, ReportInstalling, ReportLog, ReportRebooting, Rollback, RollbackFailed,
+    RollbackReboot, SaveProvides, StateLoop, VerifyReboot, VerifyRollbackReboot,
 };
 
 /// The point at which a state asks the control maps, if it is a door.
@@ -173,9 +176,10 @@ pub const fn point(state: State) -> Option<Point> {
         CommitDoor => Some(Point::Commit),
         Idle | Inventory | Poll | Offer | ReportDownloading | Download | Prepare | CheckSizes
         | EmptyPayload | ReportInstalling | Install | CheckReboot | CheckAutoCommit | AwaitCommit
-        | ReportRebooting | Reboot | VerifyReboot | ReportCommit | Commit | CheckVersion | CheckRollback
-        | Rollback | RollbackFailed | CheckRollbackReboot | RollbackReboot | VerifyRollbackReboot
-        | Failure | SaveProvides | Cleanup | ReportFinal | ReportLog | ClearData | End | StateLoop => None,
+        | CheckRunning | ReportRebooting | Reboot | VerifyReboot | ReportCommit | Commit | CheckVersion
+        | CheckRollback | Rollback | RollbackFailed | CheckRollbackReboot | RollbackReboot
+        | VerifyRollbackReboot | Failure | SaveProvides | Cleanup | ReportFinal | ReportLog | ClearData
+        | End | StateLoop => None,
     }
 }
 
@@ -193,9 +197,10 @@ pub const fn transition(state: State, phase: Phase) -> Option<Transition> {
         RollbackReboot => ScriptState::ArtifactRollbackReboot,
         Failure => ScriptState::ArtifactFailure,
         ReportDownloading | Prepare | CheckSizes | InstallDoor | ReportInstalling | CheckReboot
-        | CheckAutoCommit | AwaitCommit | RebootDoor | ReportRebooting | VerifyReboot | CommitDoor
-        | ReportCommit | CheckVersion | CheckRollback | CheckRollbackReboot | VerifyRollbackReboot
-        | SaveProvides | Cleanup | ReportFinal | ReportLog | ClearData | End | StateLoop => return None,
+        | CheckAutoCommit | AwaitCommit | CheckRunning | RebootDoor | ReportRebooting | VerifyReboot
+        | CommitDoor | ReportCommit | CheckVersion | CheckRollback | CheckRollbackReboot
+        | VerifyRollbackReboot | SaveProvides | Cleanup | ReportFinal | ReportLog | ClearData | End
+        | StateLoop => return None,
     };
     let action = match phase {
         Enter => ScriptAction::Enter,
@@ -217,9 +222,9 @@ pub const fn runs_all_scripts(state: State, phase: Phase) -> bool {
         (
             Inventory | Poll | Offer | ReportDownloading | Download | Prepare | CheckSizes | EmptyPayload
             | InstallDoor | ReportInstalling | Install | CheckReboot | CheckAutoCommit | AwaitCommit
-            | RebootDoor | ReportRebooting | Reboot | VerifyReboot | CommitDoor | ReportCommit | CheckVersion
-            | CheckRollback | CheckRollbackReboot | VerifyRollbackReboot | SaveProvides | Cleanup
-            | ReportFinal | ReportLog | ClearData | End | StateLoop,
+            | CheckRunning | RebootDoor | ReportRebooting | Reboot | VerifyReboot | CommitDoor | ReportCommit
+            | CheckVersion | CheckRollback | CheckRollbackReboot | VerifyRollbackReboot | SaveProvides
+            | Cleanup | ReportFinal | ReportLog | ClearData | End | StateLoop,
             Enter | Main | Leave,
         ) => false,
     }
@@ -240,7 +245,7 @@ pub const fn retries(state: State, phase: Phase) -> Option<Purpose> {
         | (
             Idle | Inventory | Poll | Offer | ReportDownloading | Download | Prepare | CheckSizes
             | EmptyPayload | ReportInstalling | Install | CheckReboot | CheckAutoCommit | AwaitCommit
-            | ReportRebooting | Reboot | VerifyReboot | Commit | CheckVersion | CheckRollback
+            | CheckRunning | ReportRebooting | Reboot | VerifyReboot | Commit | CheckVersion | CheckRollback
             | RollbackFailed | CheckRollbackReboot | RollbackReboot | VerifyRollbackReboot | Failure
             | SaveProvides | Cleanup | ClearData | End | StateLoop,
             Enter | Main | Leave | Error,

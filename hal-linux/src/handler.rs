@@ -108,6 +108,10 @@ impl UpdateModule for Handlers {
         chosen!(self.poll_exit(now))
     }
 
+    fn start_check_running(&mut self, now: Instant) -> Result<bool, HandlerError> {
+        chosen!(self.start_check_running(now))
+    }
+
     fn rollback_waits(&self) -> bool {
         if self.built_in { self.rootfs.rollback_waits() } else { self.modules.rollback_waits() }
     }

@@ -76,6 +76,7 @@ pub fn before(
         | Op::SaveProvides(_)
         | Op::ClearData
         | Op::CheckVersion
+        | Op::CheckRunning
         | Op::Prepare
         | Op::Stream(_)
         | Op::Request(_)
@@ -116,6 +117,7 @@ pub fn before(
         | Op::SaveProvides(_)
         | Op::ClearData
         | Op::CheckVersion
+        | Op::CheckRunning
         | Op::Prepare
         | Op::Stream(_)
         | Op::Request(_)

@@ -251,7 +251,7 @@ impl Simulation {
             }
             // One script everywhere.
             Op::RunScript(_, index) => yes(index == 0),
-            Op::CheckVersion | Op::AskPolicy(_) | Op::End => Outcome::Success,
+            Op::CheckVersion | Op::CheckRunning | Op::AskPolicy(_) | Op::End => Outcome::Success,
             Op::CallModule(Call::ProvidePayloadFileSizes) => Outcome::Nothing,
             Op::CallModule(Call::NeedsArtifactReboot) => match profile.reboot {
                 Reboot::No => Outcome::Nothing,
@@ -449,7 +449,7 @@ impl Simulation {
             Op::SaveMaps => visit(" cannot be written", plain, failed),
             Op::RunScript(..) | Op::End => {}
             Op::AskPolicy(_) => visit(" says no", plain, failed),
-            Op::CheckVersion => visit(" fails", plain, failed),
+            Op::CheckVersion | Op::CheckRunning => visit(" fails", plain, failed),
             Op::Prepare => visit(" is refused", plain, failed),
             Op::Stream(_) => {
                 plain.world.device.receive();
@@ -646,6 +646,7 @@ pub fn describe(op: Op) -> String {
         Op::ClearData => "delete the record".into(),
         Op::RunScript(transition, index) => format!("[{transition}] {index}"),
         Op::CheckVersion => "check the scripts' version".into(),
+        Op::CheckRunning => "check what runs".into(),
         Op::CallModule(call) => call.name().into(),
         Op::Prepare => "read the header".into(),
         Op::Stream(call) => call.name().into(),

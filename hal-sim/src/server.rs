@@ -106,6 +106,8 @@ pub enum Fault {
     Status(u16),
     /// 429 with this `Retry-After`; the request has no effect.
     RetryAfter(String),
+    /// This status, and a body that is not of the device API; the request has no effect.
+    Page(u16),
     /// 200 with this body; the request has no effect.
     Body(Vec<u8>),
     /// The request never arrives.
@@ -257,6 +259,8 @@ pub struct Server {
     issued: u32,
     faults: Vec<Planned>,
     counts: BTreeMap<Endpoint, u32>,
+    /// A status was refused with 400: those that follow may be without a substate.
+    plain: bool,
     violations: Vec<String>,
 }
 
@@ -275,6 +279,7 @@ impl Server {
             issued: 0,
             faults: Vec::new(),
             counts: BTreeMap::new(),
+            plain: false,
             violations: Vec::new(),
         }
     }
@@ -292,11 +297,16 @@ impl Server {
         };
         *self.counts.entry(endpoint).or_insert(0) += 1;
         let fault = self.next_fault(endpoint);
+        self.plain |= endpoint == Endpoint::Status && fault == Some(Fault::Status(400));
         let instead = match &fault {
             Some(Fault::Status(status)) => Some(Response::error(*status, "injected")),
             Some(Fault::RetryAfter(value)) => {
                 Some(Response::error(429, "injected").header("Retry-After", value.as_str()))
             }
+            Some(Fault::Page(status)) => Some(Response {
+                body: b"<html><title>not here</title></html>".to_vec(),
+                ..Response::new(*status).header("Content-Type", "text/html")
+            }),
             Some(Fault::Body(body)) => Some(Response {
                 body: body.clone(),
                 ..Response::new(200).header("Content-Type", "application/json")
@@ -320,7 +330,12 @@ impl Server {
                 }
             }
             Some(
-                Fault::Status(_) | Fault::RetryAfter(_) | Fault::Body(_) | Fault::Unreachable | Fault::Silent,
+                Fault::Status(_)
+                | Fault::Page(_)
+                | Fault::RetryAfter(_)
+                | Fault::Body(_)
+                | Fault::Unreachable
+                | Fault::Silent,
             )
             | None => {}
         }

@@ -319,6 +319,12 @@ impl Whole {
             }
             return Ok(());
         }
+        // A commit before the reboot is refused: whoever tries it first comes back here.
+        if device.profile.slots && !device.is_settled() && device.boots == 0 {
+            let mut new = self.clone();
+            new.outside.device.boot();
+            visit(Label::UserReboots, &new);
+        }
         let mut refused = true;
         for verb in [Verb::Resume, Verb::Commit, Verb::Rollback] {
             let mut new = self.clone();
@@ -331,11 +337,6 @@ impl Whole {
         }
         if refused {
             return Err("an update in progress, and every verb is refused".into());
-        }
-        if device.profile.slots && !device.is_settled() && device.boots == 0 {
-            let mut new = self.clone();
-            new.outside.device.boot();
-            visit(Label::UserReboots, &new);
         }
         Ok(())
     }

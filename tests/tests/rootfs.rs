@@ -244,10 +244,29 @@ fn status_says_which_boot_loader_it_is_and_what_each_slot_does() {
 }
 
 #[test]
-fn b12_i2_a_commit_from_the_old_slot_is_refused_and_taken_back() {
+fn r41_a_commit_before_the_reboot_is_refused_and_the_update_is_kept() {
     let Some(device) = Device::new() else { return };
     device.install(&image(1000)).status(0);
-    device.run(&["commit"]).failed("reboot before the commit");
+    // As often as it is tried, and in both ways.
+    for verb in ["commit", "resume", "commit"] {
+        let ran = device.run(&[verb]);
+        ran.failed("it does not run yet: reboot, then commit");
+        assert!(ran.stdout.contains("Reboot, then use 'commit'"), "{}", ran.stdout);
+        assert_eq!(device.env(), pair("3", "1"), "{verb}");
+    }
+    assert_ne!(device.lab.name(), "new");
+    device.run_in('B');
+    device.run(&["commit"]).status(0);
+    assert_eq!(device.env(), pair("3", "0"));
+    assert_eq!(device.lab.name(), "new");
+}
+
+#[test]
+fn r41_an_update_that_was_not_committed_before_the_reboot_can_be_rolled_back() {
+    let Some(device) = Device::new() else { return };
+    device.install(&image(1000)).status(0);
+    device.run(&["commit"]).failed("does not run yet");
+    device.run(&["rollback"]).status(0);
     assert_eq!(device.env(), pair("2", "0"));
     assert_ne!(device.lab.name(), "new");
 }

@@ -267,7 +267,10 @@ fn a_download_goes_on_only_with_an_offer_and_not_for_ever() {
 
 #[test]
 fn the_verbs_resume_as_the_specification_says() {
-    let (c0, r0, f) = ((Commit, Enter), (CheckRollback, Main), (Failure, Enter));
+    // before the commit it is asked whether what is to be committed runs.
+    let (c0, r0, f) = ((CheckRunning, Main), (CheckRollback, Main), (Failure, Enter));
+    assert_eq!(next(Standalone, CheckRunning, Main, Success), (Commit, Enter));
+    assert_eq!(next(Standalone, CheckRunning, Main, Refused), (End, Main));
     // Record, `resume`, `commit`, `rollback`.
     for (tag, go_on, commit, rollback) in [
         (Tag::BeforeInstall, Some((Install, Enter)), None, Some(r0)),

@@ -99,6 +99,7 @@ fn ask(hal: &mut Hal<Linux>, server: &str, body: &str) -> Result<(), Failure> {
         Reply::Nothing
         | Reply::Unauthorized
         | Reply::NotFound
+        | Reply::SubstateRefused
         | Reply::Aborted
         | Reply::TooLarge
         | Reply::Later(_)

@@ -101,9 +101,12 @@ impl FirstFailure {
             State::Commit if matches!(phase, Phase::Leave) => Self::AfterCommit,
             State::Commit | State::CheckVersion => Self::Commit,
             State::CheckRollback | State::Rollback | State::RollbackFailed | State::Failure => Self::WayBack,
-            State::SaveProvides | State::Cleanup | State::ClearData | State::End | State::StateLoop => {
-                Self::Closing
-            }
+            State::CheckRunning
+            | State::SaveProvides
+            | State::Cleanup
+            | State::ClearData
+            | State::End
+            | State::StateLoop => Self::Closing,
             // States that only the daemon uses.
             State::Idle
             | State::Inventory
@@ -167,6 +170,7 @@ fn achieved(verb: VerbName, report: &Report) -> Option<&'static str> {
         | Reached::EmptyCommitted
         | Reached::RollbackUnsupported
         | Reached::NotRolledBack
+        | Reached::NotRebooted
         | Reached::Ended
         | Reached::Unfinished => return None,
     };
@@ -182,6 +186,9 @@ fn condition(report: &Report) -> Option<&'static str> {
         }
         (Reached::NotRolledBack, ..) => {
             "The device was not rolled back: the next boot may start the new image, see 'status'.\nUse 'resume' or 'rollback' to try again."
+        }
+        (Reached::NotRebooted, ..) => {
+            "Not committed yet: the new root file system does not run.\nReboot, then use 'commit' to make the update permanent, or 'rollback' to undo it."
         }
         (_, _, Some(FirstFailure::AfterCommit)) => {
             "A step after the commit failed: the artifact is marked as inconsistent."

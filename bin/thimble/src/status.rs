@@ -183,6 +183,7 @@ const fn name(state: State) -> &'static str {
         State::RebootDoor | State::ReportRebooting | State::Reboot | State::VerifyReboot => "ArtifactReboot",
         State::CheckAutoCommit
         | State::AwaitCommit
+        | State::CheckRunning
         | State::CommitDoor
         | State::ReportCommit
         | State::CheckVersion
@@ -216,7 +217,11 @@ fn doing(client: &Client<'_, Linux>) -> &'static str {
         State::ReportRebooting | State::Reboot => "rebooting",
         State::VerifyReboot => "checking the device after its reboot",
         State::ReportCommit => "asking the server whether the update is still wanted",
-        State::CheckAutoCommit | State::AwaitCommit | State::CheckVersion | State::Commit => "committing",
+        State::CheckAutoCommit
+        | State::AwaitCommit
+        | State::CheckRunning
+        | State::CheckVersion
+        | State::Commit => "committing",
         State::CheckRollback | State::Rollback | State::RollbackFailed => "rolling back",
         State::CheckRollbackReboot | State::RollbackReboot => "rebooting into the old system",
         State::VerifyRollbackReboot => "checking the device after its rollback",

@@ -6,7 +6,7 @@ use super::url::{Scheme, UrlError, check_url};
 use crate::deployment::Status;
 use crate::json::{self, Out, Overflow, Str, Value};
 use crate::limits;
-use crate::text::{MARK, Text};
+use crate::text::Text;
 
 /// The name sent when none is on record: the server refuses an empty one.
 pub const UNKNOWN_NAME: &str = "unknown";
@@ -42,23 +42,16 @@ pub fn artifact_name(provides: Value<'_>) -> Option<Str<'_>> {
     (!name.is_empty()).then_some(name)
 }
 
-/// The body of [`super::Endpoint::Status`]. A longer substate than the server takes is cut with a mark; an empty one
-/// is left out.
+/// The body of [`super::Endpoint::Status`]. A longer substate than the server takes is cut with a mark (R-25); an
+/// empty one is left out.
 pub fn status<'b>(status: Status, substate: &str, buf: &'b mut [u8]) -> Result<&'b str, Overflow> {
     let mut out = Out::new(buf);
     out.raw("{\"status\":");
     out.string(status.name());
     if !substate.is_empty() {
         out.raw(",\"substate\":\"");
-        let mut ends = substate.char_indices().map(|(at, _)| at);
-        let kept = ends.clone().nth(limits::SUBSTATE.saturating_sub(MARK.len()));
-        match (ends.nth(limits::SUBSTATE), kept) {
-            (Some(_), Some(end)) => {
-                out.escaped(substate.get(..end).unwrap_or(""));
-                out.raw(MARK);
-            }
-            (Some(_) | None, Some(_) | None) => out.escaped(substate),
-        }
+        let substate: Text<{ limits::SUBSTATE }> = Text::cut(format_args!("{substate}"));
+        out.escaped(substate.as_str());
         out.raw("\"");
     }
     out.raw("}");
@@ -345,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn substates_are_cut_at_200_characters() {
+    fn r25_substates_are_cut_at_200_bytes_between_two_characters() {
         let substate = |text: &str| {
             let mut buf = [0; 2048];
             let body = status(Status::Failure, text, &mut buf).unwrap();
@@ -355,7 +348,11 @@ mod tests {
         };
         assert_eq!(substate(""), None);
         assert_eq!(substate("a\"b\n"), Some("a\"b\n".into()));
-        assert_eq!(substate(&"ä".repeat(200)), Some("ä".repeat(200)));
-        assert_eq!(substate(&"ä".repeat(201)), Some(format!("{}...", "ä".repeat(197))));
+        assert_eq!(substate(&"ä".repeat(100)), Some("ä".repeat(100)));
+        assert_eq!(substate(&"ä".repeat(101)), Some(format!("{}...", "ä".repeat(98))));
+        assert_eq!(substate(&"a".repeat(200)), Some("a".repeat(200)));
+        assert_eq!(substate(&"a".repeat(201)), Some(format!("{}...", "a".repeat(197))));
+        // The server counts the characters that are written as escapes too.
+        assert_eq!(substate(&"\n".repeat(200)), Some("\n".repeat(200)));
     }
 }

@@ -41,6 +41,9 @@ pub enum Reply {
     Unauthorized,
     /// 404: the server does not know this endpoint ([`Endpoint::NextV2`]: use v1), the device or the deployment.
     NotFound,
+    /// 400 to a status with a substate: the server may count its length in another way. Report it once more without
+    ///
+    SubstateRefused,
     /// The deployment was aborted.
     Aborted,
     /// 413: repeating the same would not help.
@@ -64,7 +67,10 @@ impl fmt::Display for Reply {
             Self::Later(Some(seconds)) => {
                 write!(f, "too many requests (status 429), again in {seconds} seconds")
             }
-            Self::Failed(status) => write!(f, "the server answered with status {status}"),
+            Self::SubstateRefused | Self::Failed(_) => {
+                let status = if let Self::Failed(status) = self { *status } else { 400 };
+                write!(f, "the server answered with status {status}")
+            }
         }
     }
 }

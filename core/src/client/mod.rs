@@ -478,7 +478,7 @@ impl<'b, P: Platform> Client<'b, P> {
         let work = match self.work {
             Work::None | Work::Ended(_) | Work::Reboot { .. } => None,
             Work::Script => self.hal.scripts.deadline(),
-            Work::Module(_) => self.hal.module.deadline(),
+            Work::Module(_) | Work::CheckRunning => self.hal.module.deadline(),
             Work::Transfer(_) => earliest(self.hal.network.deadline(), self.hal.module.deadline()),
             Work::Policy => self.hal.policy.deadline(),
         };
@@ -518,7 +518,9 @@ impl<'b, P: Platform> Client<'b, P> {
                 "the device is still running {} s after the reboot command",
                 config::REBOOT_WAIT.as_secs()
             )),
-            Work::None | Work::Ended(_) | Work::Transfer(_) | Work::Policy => Outcome::Failure,
+            Work::None | Work::Ended(_) | Work::Transfer(_) | Work::Policy | Work::CheckRunning => {
+                Outcome::Failure
+            }
         };
     }
 
@@ -548,7 +550,7 @@ impl<'b, P: Platform> Client<'b, P> {
                 self.hal.scripts.kill(now, config::SCRIPT_KILL_GRACE);
                 return None;
             }
-            Work::Module(_) => {
+            Work::Module(_) | Work::CheckRunning => {
                 self.hal.module.kill(now, config::MODULE_KILL_GRACE);
                 return None;
             }

@@ -32,6 +32,8 @@ pub(super) enum Work {
     Reboot { asked: bool },
     /// The policies of the device are asked.
     Policy,
+    /// The module finds out whether what is to be committed runs.
+    CheckRunning,
 }
 
 /// What polling the running operation gave.
@@ -80,6 +82,7 @@ impl<P: Platform> Client<'_, P> {
                 Ok(()) => Outcome::Success,
                 Err(error) => self.fail(format_args!("before ArtifactCommit: {error}")),
             }),
+            Op::CheckRunning => self.check_running(now),
             Op::CallModule(call) => self.call_module(now, call),
             Op::Prepare => match self.prepare_transfer() {
                 Ok(()) => return Some(Event::Ready),
@@ -139,6 +142,24 @@ impl<P: Platform> Client<'_, P> {
         }
     }
 
+    /// Whatever else is wrong is found, and told, by the commit itself.
+    fn check_running(&mut self, now: Instant) -> Work {
+        match self.flow.has_module().then(|| self.hal.module.start_check_running(now)) {
+            Some(Ok(true)) => Work::CheckRunning,
+            Some(Ok(false) | Err(_)) | None => Work::Ended(Outcome::Success),
+        }
+    }
+
+    fn poll_check_running(&mut self, now: Instant) -> Poll<Outcome> {
+        self.hal.module.poll_exit(now).map(|exit| {
+            if exit.is_err() || self.hal.module.answer() != b"No" {
+                return Outcome::Success;
+            }
+            self.fail(format_args!("it does not run yet: reboot, then commit"));
+            Outcome::Refused
+        })
+    }
+
     pub(super) fn remove_tree(&mut self) {
         if let Err(error) = self.hal.module.remove() {
             self.hal.log.log(Level::Error, format_args!("the work tree cannot be removed: {error}"));
@@ -155,6 +176,7 @@ impl<P: Platform> Client<'_, P> {
             Work::Transfer(action) => self.poll_transfer(now, action),
             Work::Reboot { asked } => self.poll_reboot(now, asked).into(),
             Work::Policy => self.hal.policy.poll(now).map(permitted).into(),
+            Work::CheckRunning => self.poll_check_running(now).into(),
         }
     }
 

@@ -109,6 +109,7 @@ impl<P: Platform> Client<'_, P> {
         let (tag, has_header, has_module) = (checkpoint.tag, checkpoint.header, checkpoint.module);
         let deployment = checkpoint.deployment.clone();
         if !deployment.is_empty() {
+            self.requests.had_substate = true;
             self.hal.log.open_deployment(deployment.as_str());
             self.hal
                 .log

@@ -23,6 +23,10 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(super) struct Requests {
     token: Text<{ limits::TOKEN }>,
+    /// The status report at hand has a substate.
+    has_substate: bool,
+    /// A report of this deployment had one. After a restart it counts as if one had.
+    pub(super) had_substate: bool,
     /// Authentications that have ended.
     authentications: u32,
     accepted: Accepted,
@@ -38,6 +42,8 @@ impl Requests {
     pub(super) fn new(offered: Offered) -> Self {
         Self {
             token: Text::new(),
+            has_substate: false,
+            had_substate: false,
             authentications: 0,
             accepted: Accepted::new(),
             offered,

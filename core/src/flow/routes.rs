@@ -159,6 +159,7 @@ impl Flow {
             | Op::AskPolicy(_)
             | Op::RunScript(..)
             | Op::CheckVersion
+            | Op::CheckRunning
             | Op::CallModule(_)
             | Op::Reboot
             | Op::End => false,
@@ -188,7 +189,12 @@ impl Flow {
 
     /// The session hears that an answer is here.
     pub(super) fn answered(&mut self, now: Instant, content: Content, offer: Offer) -> Step {
+        let authenticates = self.session.is_authenticating();
         let action = self.session.step(&self.servers, now, session::Event::Answer(content));
+        if authenticates && !self.session.is_authenticating() && self.session.server().is_some() {
+            // It only notes that, and says nothing.
+            let _: machine::Action = self.machine.step(now, machine::Event::Authenticated);
+        }
         self.follow_session(now, action, offer)
     }
 
@@ -291,6 +297,7 @@ impl Flow {
                 | Op::ClearData
                 | Op::RunScript(..)
                 | Op::CheckVersion
+                | Op::CheckRunning
                 | Op::CallModule(_)
                 | Op::Reboot
                 | Op::AskPolicy(_)

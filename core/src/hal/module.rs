@@ -51,6 +51,13 @@ pub trait UpdateModule: PayloadSink + ErrorType {
         false
     }
 
+    /// Starts to find out whether the update that is to be committed waits for its reboot. `false`: nothing was
+    /// started, this handler does not know such a thing. Else [`Self::poll_exit`] is ready when it is known, and
+    /// [`Self::answer`] is `No` where what is to be committed does not run yet.
+    fn start_check_running(&mut self, _now: Instant) -> Result<bool, Self::Error> {
+        Ok(false)
+    }
+
     /// What the ended query printed, at most [`crate::limits::QUERY_ANSWER`] bytes and one; more than that is no
     /// valid answer anyway.
     fn answer(&self) -> &[u8];

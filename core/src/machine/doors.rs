@@ -219,7 +219,7 @@ impl Machine {
     /// The work of a door.
     pub(super) fn door(&mut self, now: Instant, point: Point) -> Begin {
         let (asks_server, refused) = (self.holds_server_map(), self.map_is_refused());
-        let Owner::Daemon(Daemon { door, maps, .. }) = &mut self.owner else {
+        let Owner::Daemon(Daemon { door, maps, unknown, .. }) = &mut self.owner else {
             return Begin::Already(Outcome::Failure);
         };
         let door = door.get_or_insert(Door::new(now));
@@ -248,7 +248,7 @@ impl Machine {
                 if let Some(hold) = &mut door.hold {
                     hold.reported = Some(now);
                 }
-                self.status(point.pause_status())
+                if *unknown { Begin::Wait } else { self.status(point.pause_status()) }
             }
             (Phase::Leave, News::None) => Begin::Wait,
             (Phase::Error, _) => Begin::Already(Outcome::Failure),
@@ -278,6 +278,12 @@ impl Machine {
 
     /// The operation of a door ended.
     pub(super) fn door_done(&mut self, now: Instant, point: Point, outcome: Outcome) -> Action {
+        let outcome = match (self.phase, point, outcome) {
+            // The server does not know the deployment of which the pause was reported.
+            (Phase::Leave, Point::Install, Outcome::Nothing) => Outcome::Aborted,
+            (Phase::Leave, Point::Reboot | Point::Commit, Outcome::Nothing) => self.heard(outcome),
+            (Phase::Enter | Phase::Main | Phase::Leave | Phase::Error, _, outcome) => outcome,
+        };
         let outcome = match (self.phase, self.news(), outcome) {
             // The deployment was aborted.
             (Phase::Enter | Phase::Leave, _, Outcome::Aborted) => Outcome::Aborted,

@@ -195,6 +195,7 @@ impl Machine {
             | Op::SaveProvides(_)
             | Op::ClearData
             | Op::CheckVersion
+            | Op::CheckRunning
             | Op::End => Limit::None,
         };
         self.doing = Doing::Work(limit);
@@ -230,11 +231,13 @@ impl Machine {
             State::ReportRebooting => self.status(Status::Rebooting),
             State::Reboot => self.reboot(Call::ArtifactReboot),
             State::VerifyReboot => call(Call::ArtifactVerifyReboot),
+            State::ReportCommit if self.is_unknown() => Begin::Already(Outcome::Nothing),
             State::ReportCommit => Begin::Start(Op::Request(ApiCall::Status {
                 status: Status::Installing,
                 fresh_token: !self.repeats(),
             })),
             State::CheckVersion => Begin::Start(Op::CheckVersion),
+            State::CheckRunning => Begin::Start(Op::CheckRunning),
             State::Commit => call(Call::ArtifactCommit),
             State::Rollback => call(Call::ArtifactRollback),
             State::RollbackReboot => self.reboot(Call::ArtifactRollbackReboot),
@@ -246,7 +249,9 @@ impl Machine {
             State::Cleanup => Begin::Already(Outcome::Nothing),
             State::ReportFinal if self.verdict.is_good() => self.status(Status::Success),
             State::ReportFinal => self.status(Status::Failure),
-            State::ReportLog if self.verdict.is_good() => Begin::Already(Outcome::Nothing),
+            State::ReportLog if self.verdict.is_good() || self.is_unknown() => {
+                Begin::Already(Outcome::Nothing)
+            }
             State::ReportLog => Begin::Start(Op::Request(ApiCall::Log)),
             State::ClearData => {
                 self.close_doors(now);
@@ -260,6 +265,9 @@ impl Machine {
     }
 
     pub(super) fn status(&self, status: Status) -> Begin {
+        if self.is_unknown() {
+            return Begin::Already(Outcome::Nothing);
+        }
         Begin::Start(Op::Request(ApiCall::Status { status, fresh_token: false }))
     }
 
@@ -277,6 +285,14 @@ impl Machine {
             Verdict::Failed | Verdict::RollbackFailed => Begin::Start(Op::SaveProvides(Naming::Inconsistent)),
             // The device is what it was.
             Verdict::RolledBack => Begin::Already(Outcome::Nothing),
+        }
+    }
+
+    /// The server does not know the deployment.
+    const fn is_unknown(&self) -> bool {
+        match &self.owner {
+            Owner::Daemon(daemon) => daemon.unknown,
+            Owner::CommandLine(_) => false,
         }
     }
 

@@ -59,6 +59,11 @@ impl Machine {
                 let asked = self.was_asked_to_roll_back();
                 if asked && outcome != Outcome::Success { Outcome::Aborted } else { outcome }
             }
+            // Nothing is installed yet: as an abort.
+            State::ReportDownloading | State::ReportInstalling if outcome == Outcome::Nothing => {
+                Outcome::Aborted
+            }
+            State::ReportRebooting => self.heard(outcome),
             State::ReportCommit | State::ReportFinal | State::ReportLog => match self.delivered(now, outcome)
             {
                 Ok(outcome) => outcome,
@@ -107,7 +112,7 @@ impl Machine {
             | State::ReportInstalling
             | State::Install
             | State::AwaitCommit
-            | State::ReportRebooting
+            | State::CheckRunning
             | State::Reboot
             | State::VerifyReboot
             | State::CheckVersion
@@ -128,6 +133,15 @@ impl Machine {
         self.command_line().is_some_and(|line| core::mem::take(&mut line.rollback_asked))
     }
 
+    /// A report of an update that is installed was answered. A server that does not know the deployment does not hold it
+    /// up: nothing more is reported, and the update goes on to its end.
+    pub(super) fn heard(&mut self, outcome: Outcome) -> Outcome {
+        if let (Outcome::Nothing, Some(daemon)) = (outcome, self.daemon()) {
+            daemon.unknown = true;
+        }
+        outcome
+    }
+
     /// A report that must get through: its outcome, or when to try again.
     pub(super) fn delivered(&mut self, now: Instant, outcome: Outcome) -> Result<Outcome, Instant> {
         match outcome {
@@ -144,7 +158,7 @@ impl Machine {
             | Outcome::Refused
             | Outcome::Nothing
             | Outcome::Automatic
-            | Outcome::Aborted => Ok(outcome),
+            | Outcome::Aborted => Ok(self.heard(outcome)),
         }
     }
 
@@ -171,6 +185,7 @@ impl Machine {
                     daemon.report.reset();
                 }
                 if state == State::End {
+                    daemon.unknown = false;
                     daemon.polls.deployment_over();
                     self.checkpoint = blank(mode, self.checkpoint.format);
                     self.verdict = Verdict::Good;

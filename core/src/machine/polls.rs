@@ -120,6 +120,11 @@ impl Polls {
         }
     }
 
+    /// The server may have no inventory of this device: it is due with the next poll.
+    pub(super) const fn forget_inventory(&mut self) {
+        self.inventory_accepted = false;
+    }
+
     /// What is installed has changed: the inventory is due now, or when the server wants it.
     pub(super) fn deployment_over(&mut self) {
         let soonest = self.no_inventory_before.unwrap_or(Instant::ZERO);

@@ -38,6 +38,7 @@ impl Machine {
                 door: None,
                 report: Backoff::new(),
                 repeats: false,
+                unknown: false,
             }),
             Run::Install | Run::Continue(_) | Run::Bootstrap => Owner::CommandLine(CommandLine {
                 run,

@@ -125,6 +125,9 @@ pub enum Op {
     RunScript(Transition, u16),
     /// Check the version file of the root filesystem's scripts.
     CheckVersion,
+    /// Find out whether what is to be committed runs. [`Outcome::Refused`]: it takes a reboot first. A handler that does
+    /// not know such a thing lets the update go on.
+    CheckRunning,
     /// Call the module. Queries: `Yes` is success, `No` is nothing.
     CallModule(Call),
     /// Ask for the artifact and read its header: verified, fitting this device, a handler there, work tree built,
@@ -152,14 +155,14 @@ pub enum ApiCall {
     Inventory,
     /// Is there a deployment? It ends with [`Event::Offered`] when there is one.
     Next,
-    /// Report a status of the deployment.
+    /// Report a status of the deployment. [`Outcome::Nothing`]: the server does not know the deployment.
     Status {
         /// The status.
         status: Status,
         /// Drop the token first, so that the running system proves that it can authenticate.
         fresh_token: bool,
     },
-    /// Send the log of the deployment.
+    /// Send the log of the deployment. [`Outcome::Nothing`] as before.
     Log,
     /// Ask for the deployment's control map anew. It ends with [`Event::Refreshed`] when the server sent one.
     ControlMap,
@@ -205,6 +208,8 @@ pub enum Event {
     },
     /// The answer to [`Action::SaveMaps`]: whether the maps are durable.
     MapsSaved(bool),
+    /// A server gave a token: it may be one that has no inventory of this device, or has deleted it.
+    Authenticated,
     /// Time passed. Harmless when it did not.
     Tick,
     /// Somebody wants a poll or an inventory push now; held back until the machine is idle.

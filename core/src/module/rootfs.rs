@@ -46,6 +46,8 @@ enum Run {
     Answer(&'static str),
     /// This call waits for its look at the boot loader.
     Look(Call),
+    /// A look at the boot loader tells whether what is to be committed runs.
+    Ask,
     /// The boot loader is told what the call decided.
     Tell(Tell),
     Download {
@@ -173,10 +175,15 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
     /// Goes on with the look, or with what the boot loader is told.
     fn advance(&mut self, now: Instant) -> Poll<Result<(), Fault<B, S>>> {
         loop {
-            let (Run::Look(_) | Run::Tell(_)) = self.run else { return Poll::Ready(Ok(())) };
+            let (Run::Look(_) | Run::Ask | Run::Tell(_)) = self.run else { return Poll::Ready(Ok(())) };
             let answer = ready!(self.boot.poll(now));
             let next = match self.run {
                 Run::Look(call) => self.looked(now, call, answer),
+                // Whatever else is wrong is found, and told, by the commit itself.
+                Run::Ask => Ok(Run::Answer(match answer {
+                    Ok(status) if status.trial && status.running != status.selected => "No",
+                    Ok(_) | Err(_) => "Yes",
+                })),
                 Run::Tell(why) => self.told(why, answer),
                 Run::Nothing
                 | Run::Done
@@ -329,6 +336,7 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
             | Run::Done
             | Run::Answer(_)
             | Run::Look(_)
+            | Run::Ask
             | Run::Tell(_)
             | Run::Stopping
             | Run::StoppingLook => Err(RootfsError::Order),
@@ -373,6 +381,12 @@ impl<B: Bootloader, S: Slots> UpdateModule for RootfsImage<B, S> {
         self.rollback_waits
     }
 
+    fn start_check_running(&mut self, now: Instant) -> Result<bool, Self::Error> {
+        self.boot.start(now, BootCall::Status).map_err(RootfsError::Boot)?;
+        self.run = Run::Ask;
+        Ok(true)
+    }
+
     fn poll_exit(&mut self, now: Instant) -> Poll<Result<Exit, Self::Error>> {
         if let Err(fault) = ready!(self.advance(now)) {
             return Poll::Ready(Err(fault));
@@ -380,7 +394,7 @@ impl<B: Bootloader, S: Slots> UpdateModule for RootfsImage<B, S> {
         match self.run {
             Run::Nothing => Poll::Ready(Err(RootfsError::Order)),
             Run::Done | Run::Answer(_) => Poll::Ready(Ok(Exit::Code(0))),
-            Run::Look(_) | Run::Tell(_) | Run::Download { .. } => Poll::Pending,
+            Run::Look(_) | Run::Ask | Run::Tell(_) | Run::Download { .. } => Poll::Pending,
             Run::Stopping => self.slots.poll_idle(now).map(|()| Ok(Exit::Code(1))),
             Run::StoppingLook => self.boot.poll(now).map(|_| {
                 self.run = Run::Stopping;
@@ -395,6 +409,7 @@ impl<B: Bootloader, S: Slots> UpdateModule for RootfsImage<B, S> {
             Run::Nothing
             | Run::Done
             | Run::Look(_)
+            | Run::Ask
             | Run::Tell(_)
             | Run::Download { .. }
             | Run::Stopping
@@ -405,7 +420,7 @@ impl<B: Bootloader, S: Slots> UpdateModule for RootfsImage<B, S> {
     fn kill(&mut self, now: Instant, grace: Duration) {
         match self.run {
             // Nothing depends on a look.
-            Run::Look(_) | Run::StoppingLook => self.boot.stop(now, Duration::ZERO),
+            Run::Look(_) | Run::Ask | Run::StoppingLook => self.boot.stop(now, Duration::ZERO),
             Run::Tell(_) => self.boot.stop(now, grace),
             Run::Nothing | Run::Done | Run::Answer(_) | Run::Download { .. } | Run::Stopping => {}
         }
@@ -511,6 +526,7 @@ impl<B: Bootloader, S: Slots> PayloadSink for RootfsImage<B, S> {
             | Run::Done
             | Run::Answer(_)
             | Run::Look(_)
+            | Run::Ask
             | Run::Tell(_)
             | Run::Stopping
             | Run::StoppingLook => {}

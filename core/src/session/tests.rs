@@ -614,3 +614,24 @@ fn each_of_the_most_servers_has_its_own_wait() {
     bench.tell(LOST, Send(Token, 1));
     bench.tell(LOST, Ended(Failure));
 }
+
+#[test]
+fn r25_a_status_whose_substate_is_refused_goes_out_once_more_without_it() {
+    let mut bench = Bench::with_token(1);
+    bench.tell(REPORT, Send(RequestKind::Status(Status::Downloading), 0));
+    bench.tell(Event::Head(Reply::SubstateRefused), Send(RequestKind::StatusAlone(Status::Downloading), 0));
+    bench.answers(Reply::SubstateRefused, Ended(Failure));
+}
+
+#[test]
+fn r29_the_apis_404_to_a_status_says_that_the_deployment_is_unknown() {
+    let mut bench = Bench::with_token(1);
+    for event in [REPORT, Event::Ask(ApiCall::Log)] {
+        assert_ne!(bench.session.step(&bench.config, bench.now, event), Wait);
+        bench.tell(Event::Head(Reply::NotFound), Read);
+        bench.tell(GOOD, Ended(Nothing));
+        assert_ne!(bench.session.step(&bench.config, bench.now, event), Wait);
+        bench.tell(Event::Head(Reply::NotFound), Read);
+        bench.tell(Event::Answer(Content::Unusable), Ended(Failure));
+    }
+}

@@ -116,6 +116,8 @@ pub enum RequestKind {
     NextV1,
     /// A status of the deployment.
     Status(Status),
+    /// The same without its substate, which the server did not take.
+    StatusAlone(Status),
     /// The log of the deployment.
     Log,
     /// The inventory.
@@ -124,14 +126,14 @@ pub enum RequestKind {
     ControlMap,
 }
 
-/// What the body of a 200 answer says.
+/// What the body of a 200 answer says, or of a 404 to a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Content {
     /// What was asked for. Also of every answer whose body is not looked at.
     Good,
     /// To [`Event::AskForLink`]: another deployment than the one in progress.
     NotThisDeployment,
-    /// Longer than its buffer, or not understood.
+    /// Longer than its buffer, or not understood. A 404 to a status that is not the device API's.
     Unusable,
 }
 
@@ -162,7 +164,7 @@ impl RequestKind {
         match self {
             Self::Token => "authentication",
             Self::NextV2 | Self::NextV1 => "asking for a deployment",
-            Self::Status(_) => "reporting the status",
+            Self::Status(_) | Self::StatusAlone(_) => "reporting the status",
             Self::Log => "sending the deployment's log",
             Self::Inventory => "sending the inventory",
             Self::ControlMap => "asking for the control map",
@@ -175,9 +177,18 @@ impl RequestKind {
             Self::NextV2
             | Self::NextV1
             | Self::Status(_)
+            | Self::StatusAlone(_)
             | Self::Log
             | Self::Inventory
             | Self::ControlMap => false,
+        }
+    }
+
+    /// A report about the deployment: its status or its log.
+    pub(super) const fn is_report(self) -> bool {
+        match self {
+            Self::Status(_) | Self::StatusAlone(_) | Self::Log => true,
+            Self::Token | Self::NextV2 | Self::NextV1 | Self::Inventory | Self::ControlMap => false,
         }
     }
 
@@ -190,6 +201,7 @@ impl RequestKind {
             | Self::NextV2
             | Self::NextV1
             | Self::Status(_)
+            | Self::StatusAlone(_)
             | Self::Inventory
             | Self::ControlMap => ANSWER_WAIT,
         }

@@ -5,11 +5,11 @@ use crate::deployment::{Effect, Mode};
 
 use Phase::{Enter, Error, Leave, Main};
 use State::{
-    AwaitCommit, CheckAutoCommit, CheckReboot, CheckRollback, CheckRollbackReboot, CheckSizes, CheckVersion,
-    Cleanup, ClearData, Commit, CommitDoor, Download, EmptyPayload, End, Failure, Idle, Install, InstallDoor,
-    Inventory, Offer, Poll, Prepare, Reboot, RebootDoor, ReportCommit, ReportDownloading, ReportFinal,
-    ReportInstalling, ReportLog, ReportRebooting, Rollback, RollbackFailed, RollbackReboot, SaveProvides,
-    StateLoop, VerifyReboot, VerifyRollbackReboot,
+    AwaitCommit, CheckAutoCommit, CheckReboot, CheckRollback, CheckRollbackReboot, CheckRunning, CheckSizes,
+    CheckVersion, Cleanup, ClearData, Commit, CommitDoor, Download, EmptyPayload, End, Failure, Idle,
+    Install, InstallDoor, Inventory, Offer, Poll, Prepare, Reboot, RebootDoor, ReportCommit,
+    ReportDownloading, ReportFinal, ReportInstalling, ReportLog, ReportRebooting, Rollback, RollbackFailed,
+    RollbackReboot, SaveProvides, StateLoop, VerifyReboot, VerifyRollbackReboot,
 };
 
 use Effect::{Keeps, RollsBack, Worsens};
@@ -54,7 +54,7 @@ const fn effects(mode: Mode, state: State, phase: Phase) -> [Effect; 4] {
           | ReportCommit | CheckVersion | Rollback | RollbackFailed | CheckRollbackReboot | Failure
           | SaveProvides | StateLoop, _)              => [Keeps,     Keeps,     Worsens,   Worsens],
         // Nothing of the deployment, or the table itself takes the failure as an answer.
-        (_, Idle | Inventory | Poll | Offer | AwaitCommit | VerifyRollbackReboot | ReportFinal | ReportLog
+        (_, Idle | Inventory | Poll | Offer | AwaitCommit | CheckRunning | VerifyRollbackReboot | ReportFinal | ReportLog
           | ClearData | End, _)
         | (_, CheckRollback, Enter | Leave | Error)   => [Keeps,     Keeps,     Keeps,     Keeps],
     }
@@ -73,6 +73,7 @@ pub const fn run_fails(state: State, phase: Phase, outcome: Outcome) -> bool {
     let of_the_run = match state {
         ClearData => matches!(outcome, Outcome::Failure | Outcome::Refused),
         CheckRollback => matches!(outcome, Outcome::Aborted),
+        CheckRunning => matches!(outcome, Outcome::Failure | Outcome::Refused),
         Idle | Inventory | Poll | Offer | ReportDownloading | Download | Prepare | CheckSizes
         | EmptyPayload | InstallDoor | ReportInstalling | Install | CheckReboot | CheckAutoCommit
         | AwaitCommit | RebootDoor | ReportRebooting | Reboot | VerifyReboot | CommitDoor | ReportCommit
@@ -104,6 +105,8 @@ pub enum Reached {
     /// The boot loader could not be asked or told to go back: the record says that the rollback begins, and `resume` or
     /// `rollback` repeats it.
     NotRolledBack,
+    /// What is to be committed does not run: the user has not rebooted yet. Nothing was changed.
+    NotRebooted,
     /// The end could not be stored; `resume` tries again.
     Unfinished,
 }
@@ -116,6 +119,7 @@ pub const fn reached(state: State, outcome: Outcome) -> Option<Reached> {
         CheckAutoCommit => [Some(Reached::AwaitingCommit), None, None, None, None],
         CheckRollback => [None, None, None, Some(Reached::RollbackUnsupported), None],
         Rollback => [None, None, None, None, Some(Reached::NotRolledBack)],
+        CheckRunning => [None, Some(Reached::NotRebooted), None, None, None],
         SaveProvides => [None, Some(Reached::Unfinished), None, None, None],
         ClearData => [Some(Reached::Ended), Some(Reached::Unfinished), None, None, None],
         Idle | Inventory | Poll | Offer | ReportDownloading | Download | CheckSizes | EmptyPayload

@@ -6,11 +6,11 @@ use crate::deployment::{Effect, Mode};
 
 use Phase::{Enter, Error, Leave, Main};
 use State::{
-    AwaitCommit, CheckAutoCommit, CheckReboot, CheckRollback, CheckRollbackReboot, CheckSizes, CheckVersion,
-    Cleanup, ClearData, Commit, CommitDoor, Download, EmptyPayload, End, Failure, Idle, Install, InstallDoor,
-    Inventory, Offer, Poll, Prepare, Reboot, RebootDoor, ReportCommit, ReportDownloading, ReportFinal,
-    ReportInstalling, ReportLog, ReportRebooting, Rollback, RollbackFailed, RollbackReboot, SaveProvides,
-    StateLoop, VerifyReboot, VerifyRollbackReboot,
+    AwaitCommit, CheckAutoCommit, CheckReboot, CheckRollback, CheckRollbackReboot, CheckRunning, CheckSizes,
+    CheckVersion, Cleanup, ClearData, Commit, CommitDoor, Download, EmptyPayload, End, Failure, Idle,
+    Install, InstallDoor, Inventory, Offer, Poll, Prepare, Reboot, RebootDoor, ReportCommit,
+    ReportDownloading, ReportFinal, ReportInstalling, ReportLog, ReportRebooting, Rollback, RollbackFailed,
+    RollbackReboot, SaveProvides, StateLoop, VerifyReboot, VerifyRollbackReboot,
 };
 
 /// What is written when a place is entered, before anything of it runs.
@@ -150,7 +150,7 @@ pub const fn entry(mode: Mode, state: State, phase: Phase) -> Entry {
         | (_, Commit,              Main | Error)
         | (_, Rollback | RollbackReboot | Failure, Leave | Error)
         | (_, Idle | Inventory | Poll | Offer | ReportDownloading | Prepare | InstallDoor | ReportInstalling
-              | CheckAutoCommit | AwaitCommit | ReportRebooting | CommitDoor | ReportCommit | CheckVersion | CheckRollback
+              | CheckAutoCommit | AwaitCommit | CheckRunning | ReportRebooting | CommitDoor | ReportCommit | CheckVersion | CheckRollback
               | RollbackFailed | CheckRollbackReboot | ReportLog | ClearData | End | StateLoop,
               Enter | Main | Leave | Error)
                                                         => NOTHING,
@@ -181,7 +181,7 @@ pub const fn stop(state: State, phase: Phase) -> Option<(Stop, Tag, Unsaved)> {
         (Install | Rollback | Failure, Main | Leave | Error) | (Commit, Main | Error)
         | (Cleanup, Enter | Leave | Error)
         | (Idle | Inventory | Poll | Offer | ReportDownloading | Download | Prepare | CheckSizes | EmptyPayload
-           | InstallDoor | ReportInstalling | CheckReboot | CheckAutoCommit | AwaitCommit | RebootDoor | ReportRebooting
+           | InstallDoor | ReportInstalling | CheckReboot | CheckAutoCommit | AwaitCommit | CheckRunning | RebootDoor | ReportRebooting
            | Reboot | VerifyReboot | CommitDoor | ReportCommit | CheckVersion | CheckRollback | RollbackFailed
            | CheckRollbackReboot | RollbackReboot | VerifyRollbackReboot | SaveProvides | ReportFinal | ReportLog
            | ClearData | End | StateLoop, Enter | Main | Leave | Error)

@@ -7,11 +7,11 @@ use crate::limits;
 
 use Phase::{Enter, Leave, Main};
 use State::{
-    AwaitCommit, CheckAutoCommit, CheckReboot, CheckRollback, CheckRollbackReboot, CheckSizes, CheckVersion,
-    Cleanup, ClearData, Commit, CommitDoor, Download, EmptyPayload, End, Failure, Idle, Install, InstallDoor,
-    Inventory, Offer, Poll, Prepare, Reboot, RebootDoor, ReportCommit, ReportDownloading, ReportFinal,
-    ReportInstalling, ReportLog, ReportRebooting, Rollback, RollbackFailed, RollbackReboot, SaveProvides,
-    StateLoop, VerifyReboot, VerifyRollbackReboot,
+    AwaitCommit, CheckAutoCommit, CheckReboot, CheckRollback, CheckRollbackReboot, CheckRunning, CheckSizes,
+    CheckVersion, Cleanup, ClearData, Commit, CommitDoor, Download, EmptyPayload, End, Failure, Idle,
+    Install, InstallDoor, Inventory, Offer, Poll, Prepare, Reboot, RebootDoor, ReportCommit,
+    ReportDownloading, ReportFinal, ReportInstalling, ReportLog, ReportRebooting, Rollback, RollbackFailed,
+    RollbackReboot, SaveProvides, StateLoop, VerifyReboot, VerifyRollbackReboot,
 };
 
 /// What a restart of the daemon in the middle of a state finds on record.
@@ -46,6 +46,7 @@ pub const fn restart(state: State) -> Restart {
         CheckReboot          => AsBefore,
         CheckAutoCommit      => AsBefore,
         AwaitCommit          => AsBefore,
+        CheckRunning         => AsBefore,
         RebootDoor           => From(&[Tag::Reboot]),
         ReportRebooting      => AsBefore,
         Reboot               => From(&[Tag::Reboot]),
@@ -167,7 +168,7 @@ pub const fn resume_standalone(verb: Verb, saved: &Checkpoint) -> Option<(State,
     match (saved.tag, verb) {
         (Tag::BeforeInstall, Verb::Resume) => Some((Install, Enter, verdict)),
         (Tag::Install, Verb::Resume) | (Tag::Commit, Verb::Resume | Verb::Commit) => interrupted,
-        (Tag::BeforeCommit, Verb::Resume | Verb::Commit) => Some((Commit, Enter, verdict)),
+        (Tag::BeforeCommit, Verb::Resume | Verb::Commit) => Some((CheckRunning, Main, verdict)),
         (Tag::BeforeCommitLeave | Tag::AfterCommit, Verb::Resume) => Some((Commit, Leave, verdict)),
         (Tag::Rollback, Verb::Resume) => Some((Rollback, Enter, verdict)),
         (Tag::Failure, Verb::Resume) => Some((Failure, Enter, verdict)),

@@ -5,11 +5,11 @@ use crate::deployment::Mode;
 
 use Phase::{Enter, Error, Leave, Main};
 use State::{
-    AwaitCommit, CheckAutoCommit, CheckReboot, CheckRollback, CheckRollbackReboot, CheckSizes, CheckVersion,
-    Cleanup, ClearData, Commit, CommitDoor, Download, EmptyPayload, End, Failure, Idle, Install, InstallDoor,
-    Inventory, Offer, Poll, Prepare, Reboot, RebootDoor, ReportCommit, ReportDownloading, ReportFinal,
-    ReportInstalling, ReportLog, ReportRebooting, Rollback, RollbackFailed, RollbackReboot, SaveProvides,
-    StateLoop, VerifyReboot, VerifyRollbackReboot,
+    AwaitCommit, CheckAutoCommit, CheckReboot, CheckRollback, CheckRollbackReboot, CheckRunning, CheckSizes,
+    CheckVersion, Cleanup, ClearData, Commit, CommitDoor, Download, EmptyPayload, End, Failure, Idle,
+    Install, InstallDoor, Inventory, Offer, Poll, Prepare, Reboot, RebootDoor, ReportCommit,
+    ReportDownloading, ReportFinal, ReportInstalling, ReportLog, ReportRebooting, Rollback, RollbackFailed,
+    RollbackReboot, SaveProvides, StateLoop, VerifyReboot, VerifyRollbackReboot,
 };
 
 /// One row of the table.
@@ -149,7 +149,7 @@ const fn managed(state: State, phase: Phase) -> Row {
         | (ReportDownloading | Prepare | CheckSizes | ReportInstalling | CheckReboot | ReportRebooting | VerifyReboot
           | ReportCommit | CheckVersion | CheckRollback | CheckRollbackReboot | VerifyRollbackReboot | SaveProvides | Cleanup
           | ReportFinal | ReportLog | ClearData | End | StateLoop, Enter | Leave | Error)
-        | (CheckAutoCommit | AwaitCommit, Enter | Main | Leave | Error)
+        | (CheckAutoCommit | AwaitCommit | CheckRunning, Enter | Main | Leave | Error)
                                       => to((Cleanup,              Main),  (Cleanup,              Main)),
     }
 }
@@ -164,6 +164,8 @@ const fn standalone(state: State, phase: Phase) -> Row {
         (CheckReboot,          Main)  => to((CheckAutoCommit,      Main),  (CheckRollback,        Main)),
         (CheckAutoCommit,      Main)  => to((AwaitCommit,          Main),  (CheckRollback,        Main)).nothing((Commit, Enter)),
         (AwaitCommit,          Main)  => to((End,                  Main),  (End,                  Main)),
+        // Not rebooted yet: the run ends, its record stays.
+        (CheckRunning,         Main)  => to((Commit,               Enter), (End,                  Main)),
         // "Aborted": the user asked for a rollback of a module that has none; the update stays as it is.
         (CheckRollback,        Main)  => to((Rollback,             Enter), (Failure,              Enter)).nothing((Failure, Enter)).aborted((End, Main)),
         (Commit,               Leave) => to((Cleanup,              Main),  (Cleanup,              Main)),
@@ -179,7 +181,7 @@ const fn standalone(state: State, phase: Phase) -> Row {
         | ReportInstalling | Install | RebootDoor | ReportRebooting | Reboot | VerifyReboot | CommitDoor | ReportCommit
         | Commit | CheckVersion | Rollback | RollbackFailed | CheckRollbackReboot | RollbackReboot | VerifyRollbackReboot
         | Failure | ReportFinal | ReportLog | ClearData | End, _)
-        | (Prepare | CheckReboot | CheckAutoCommit | AwaitCommit | CheckRollback | Cleanup | SaveProvides | StateLoop,
+        | (Prepare | CheckReboot | CheckAutoCommit | AwaitCommit | CheckRunning | CheckRollback | Cleanup | SaveProvides | StateLoop,
            Enter | Leave | Error)     => managed(state, phase),
     }
 }

@@ -230,7 +230,7 @@ impl Server {
         if !STATUSES.contains(&status.as_str()) {
             return Err(self.refuse(400, "unknown status value"));
         }
-        if substate.as_ref().is_some_and(|substate| substate.chars().count() > 200) {
+        if substate.as_ref().is_some_and(|substate| substate.len() > 200) {
             return Err(self.refuse(400, "substate is too long"));
         }
         if matches!(status.as_str(), "already-installed" | "noartifact") {
@@ -248,7 +248,13 @@ impl Server {
             return Ok(Response::new(204));
         }
         let was_over = deployment.is_over();
+        let says = |substate: &Option<String>| substate.as_deref().is_some_and(|text| !text.is_empty());
+        let keeps_old =
+            !says(&substate) && deployment.statuses.iter().any(|(_, substate)| says(substate)) && !self.plain;
         deployment.statuses.push((status.clone(), substate));
+        if keeps_old {
+            self.violation(format!("status {status} without a substate: the old one stands beside it"));
+        }
         if was_over {
             self.violation(format!("status {status} after the end of deployment {id}: it is open again"));
         } else if status == "downloading" && last.is_some() {

@@ -3,6 +3,7 @@
 use thimble_core::config::Config;
 use thimble_core::retry::SHORTEST;
 use thimble_core::session::RequestKind;
+use thimble_core::state::{Place, State};
 use thimble_core::time::Instant;
 
 use super::artifact::{FILE_SIZE, Stored};
@@ -15,6 +16,8 @@ pub(super) struct Memory {
     downloading: bool,
     /// There was a record of the update.
     recorded: bool,
+    /// This process has heard, once the update was installed, that the server does not know the deployment.
+    unknown: bool,
     /// The token of this process.
     token: Option<Token>,
     /// How often the server has refused the token that it refused last.
@@ -75,10 +78,18 @@ impl Memory {
         self.token = None;
     }
 
+    /// The server has said 404 to a report that was made at this place.
+    pub(super) fn unknown(&mut self, place: Place) {
+        self.unknown |= matches!(place.0, State::ReportRebooting | State::ReportCommit | State::ReportFinal);
+    }
+
     /// A request is sent.
     pub(super) fn sends(&mut self, kind: RequestKind, server: u8) {
-        if let RequestKind::Status(_) = kind {
+        if matches!(kind, RequestKind::Status(_) | RequestKind::StatusAlone(_)) {
             self.downloading = true;
+            if self.unknown {
+                self.complain("a report of a deployment that the server does not know");
+            }
         }
         if kind == RequestKind::Token {
             match self.asked.as_mut().and_then(|asked| asked.get_mut(usize::from(server))) {

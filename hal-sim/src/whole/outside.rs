@@ -36,6 +36,8 @@ pub(super) struct Server {
     pub(super) status: Option<Status>,
     /// The deployment was aborted: every status is answered 409.
     pub(super) aborted: bool,
+    /// The deployment was deleted: every status is answered 404.
+    pub(super) forgot: bool,
     /// Cannot be reached, one by one, until the client turns to something else.
     pub(super) down: [bool; SERVERS as usize],
     /// Does not know the second version of the question for a deployment.
@@ -52,6 +54,7 @@ impl Server {
             taken_by: None,
             status: None,
             aborted: false,
+            forgot: false,
             down: [false; SERVERS as usize],
             old: false,
             artifact: Version::First,
@@ -61,7 +64,7 @@ impl Server {
 
     /// The deployment has ended.
     pub(super) fn is_over(&self) -> bool {
-        self.aborted || matches!(self.status, Some(Status::Success | Status::Failure))
+        self.aborted || self.forgot || matches!(self.status, Some(Status::Success | Status::Failure))
     }
 
     pub(super) fn is_down(&self, server: u8) -> bool {

@@ -47,7 +47,12 @@ impl Whole {
                             Reply::Nothing
                         }
                     }
-                    RequestKind::Status(status) => {
+                    RequestKind::Status(_) | RequestKind::StatusAlone(_) | RequestKind::Log
+                        if server.forgot =>
+                    {
+                        Reply::NotFound
+                    }
+                    RequestKind::Status(status) | RequestKind::StatusAlone(status) => {
                         if server.hear(status, !payload, trouble.save || trouble.cleanup) {
                             Reply::Done
                         } else {
@@ -59,6 +64,9 @@ impl Whole {
                 Answer::Session(session::Event::Head(reply))
             }
             Todo::Read(kind, server, reply) => {
+                if reply == Reply::NotFound {
+                    memory.unknown(client.place());
+                }
                 if (kind, reply) == (RequestKind::Token, Reply::Done) {
                     memory.token(server, setup.mistake == Some(Mistake::TokenIsKept));
                 }
@@ -175,6 +183,9 @@ fn operation(setup: Setup, outside: &mut Outside, client: &Client, op: Op) -> Ou
         // One script everywhere.
         Op::RunScript(_, index) => yes(index == 0),
         Op::CheckVersion | Op::SaveMaps | Op::AskPolicy(_) | Op::End => Outcome::Success,
+        // Slots are the built-in handler's, which knows whether the new one runs.
+        Op::CheckRunning if device.trial && device.running != device.next => Outcome::Refused,
+        Op::CheckRunning => Outcome::Success,
         Op::CallModule(Call::Cleanup) if !device.tree => Outcome::Success,
         Op::CallModule(call) if !client.flow().has_module() => {
             if call == Call::Cleanup {

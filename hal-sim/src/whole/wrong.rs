@@ -111,7 +111,7 @@ impl Whole {
                     visit(what, &mut new, answer);
                 }
             }
-            Op::CheckVersion => visit(" fails", &mut self, failed),
+            Op::CheckVersion | Op::CheckRunning => visit(" fails", &mut self, failed),
             Op::Reboot => {
                 visit(" does not happen", &mut self.clone(), failed);
                 visit(" does not come", &mut self, Answer::Silence);
@@ -165,7 +165,15 @@ impl Whole {
                     head(Reply::NotFound),
                 );
             }
-            RequestKind::Status(_) => {
+            RequestKind::Status(_) | RequestKind::StatusAlone(_) => {
+                if matches!(kind, RequestKind::Status(_)) {
+                    visit(" is answered 400", &mut self.clone(), head(Reply::SubstateRefused));
+                }
+                visit(
+                    " is answered 404, now and later",
+                    &mut changed(|server, _| server.forgot = true),
+                    head(Reply::NotFound),
+                );
                 visit(
                     " is answered 409",
                     &mut changed(|server, _| server.aborted = true),

@@ -18,12 +18,16 @@ impl<P: Platform> Client<'_, P> {
             RequestKind::Token => Endpoint::Auth,
             RequestKind::NextV2 => Endpoint::NextV2,
             RequestKind::NextV1 => Endpoint::NextV1 { artifact_name: "", device_type: "" },
-            RequestKind::Status(_) => Endpoint::Status(""),
+            RequestKind::Status(_) | RequestKind::StatusAlone(_) => Endpoint::Status(""),
             RequestKind::Log => Endpoint::Log(""),
             RequestKind::Inventory => Endpoint::Inventory,
             RequestKind::ControlMap => Endpoint::ControlMap(""),
         };
         let reply = endpoint.reply(head.status, head.retry_after);
+        if reply == Reply::Failed(400) && self.requests.has_substate && matches!(kind, RequestKind::Status(_))
+        {
+            return Reply::SubstateRefused;
+        }
         if reply == Reply::Unauthorized && kind != RequestKind::Token {
             self.hal.log.log(Level::Info, format_args!("{}: the server refused the token", kind.name()));
         }
@@ -59,14 +63,17 @@ impl<P: Platform> Client<'_, P> {
             }
             Reply::Unauthorized
             | Reply::NotFound
+            | Reply::SubstateRefused
             | Reply::Aborted
             | Reply::TooLarge
             | Reply::Later(_)
             | Reply::Failed(_) => {
                 let text = error_text(self.lent.answer()).unwrap_or_default();
                 let colon = if text.is_empty() { "" } else { ": " };
+                // A 404 without the API's own error comes from something in between.
+                let is_meant = reply != Reply::NotFound || !text.is_empty();
                 self.requests.note(&mut self.hal.log, format_args!("{}: {reply}{colon}{text}", kind.name()));
-                Content::Good
+                if is_meant { Content::Good } else { Content::Unusable }
             }
         };
         Event::Answered(content, Offer::Nothing)
@@ -102,7 +109,9 @@ impl<P: Platform> Client<'_, P> {
                 let map = Map::from_server(Some(raw), self.machine().deployment());
                 Ok((Content::Good, Offer::Map(self.usable(map).flatten())))
             }
-            RequestKind::Status(_) | RequestKind::Log => Ok((Content::Good, Offer::Nothing)),
+            RequestKind::Status(_) | RequestKind::StatusAlone(_) | RequestKind::Log => {
+                Ok((Content::Good, Offer::Nothing))
+            }
         }
     }
 }

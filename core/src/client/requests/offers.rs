@@ -51,6 +51,7 @@ impl<P: Platform> Client<'_, P> {
             Err(error) => Source::Unknown(Text::cut(format_args!("{error}"))),
         };
         self.download = Download::new(source, Text::new());
+        self.requests.had_substate = false;
         self.story = Story::default();
         self.hal.log.open_deployment(offer.id.as_str());
         let name = self.requests.offered.artifact_name();

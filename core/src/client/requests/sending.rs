@@ -105,7 +105,11 @@ impl<P: Platform> Client<'_, P> {
                     lent.wrote(body);
                 }
             }
-            RequestKind::Status(status) => self.write_status(status)?,
+            RequestKind::Status(status) | RequestKind::StatusAlone(status) => {
+                let is_alone = matches!(kind, RequestKind::StatusAlone(_));
+                let substate = if is_alone { Text::new() } else { self.substate(status) };
+                self.write_status(status, substate.as_str())?;
+            }
             RequestKind::Token | RequestKind::Log | RequestKind::Inventory | RequestKind::ControlMap => {}
         }
 
@@ -115,7 +119,7 @@ impl<P: Platform> Client<'_, P> {
             RequestKind::Token => Endpoint::Auth,
             RequestKind::NextV2 => Endpoint::NextV2,
             RequestKind::NextV1 => Endpoint::NextV1 { artifact_name, device_type: device },
-            RequestKind::Status(_) => Endpoint::Status(deployment),
+            RequestKind::Status(_) | RequestKind::StatusAlone(_) => Endpoint::Status(deployment),
             RequestKind::Log => Endpoint::Log(deployment),
             RequestKind::Inventory => Endpoint::Inventory,
             RequestKind::ControlMap => Endpoint::ControlMap(deployment),
@@ -130,9 +134,11 @@ impl<P: Platform> Client<'_, P> {
             RequestKind::Log => Some(hal.agent.deployment_log(deployment).map_err(|error| {
                 requests.note(&mut hal.log, format_args!("the deployment's log: {error}"))
             })?),
-            RequestKind::Token | RequestKind::NextV2 | RequestKind::Status(_) | RequestKind::Inventory => {
-                Some(lent.body())
-            }
+            RequestKind::Token
+            | RequestKind::NextV2
+            | RequestKind::Status(_)
+            | RequestKind::StatusAlone(_)
+            | RequestKind::Inventory => Some(lent.body()),
         };
         let request = Request {
             method: endpoint.method(),
@@ -148,18 +154,25 @@ impl<P: Platform> Client<'_, P> {
             .map_err(|error| requests.note(&mut hal.log, format_args!("{}: {error}", kind.name())))
     }
 
-    /// The body of a status report.
-    fn write_status(&mut self, status: Status) -> Result<(), Trouble> {
-        let is_final = matches!(status, Status::Success | Status::Failure);
-        let substate: Text<{ limits::REASON }> = match self.waiting() {
-            _ if is_final => Text::cut(format_args!("{}", self.summary())),
-            Some((_, why)) => Text::cut(format_args!("{why}")),
-            None => Text::new(),
-        };
-        match deployments::status(status, substate.as_str(), self.lent.free().1) {
+    /// What a status report says beside the status. The server keeps the last substate that it was sent: once there was
+    /// one, each later report has one, or the old one would stand beside the new status.
+    fn substate(&self, status: Status) -> Text<{ limits::REASON }> {
+        match (status, self.waiting()) {
+            (Status::Success | Status::Failure, _) => Text::cut(format_args!("{}", self.summary())),
+            (_, Some((_, why))) => Text::cut(format_args!("{why}")),
+            (_, None) if self.requests.had_substate => Text::copy(status.name()).unwrap_or_default(),
+            (_, None) => Text::new(),
+        }
+    }
+
+    /// The body of a status report, in the front of `out`.
+    fn write_status(&mut self, status: Status, substate: &str) -> Result<(), Trouble> {
+        match deployments::status(status, substate, self.lent.free().1) {
             Ok(body) => {
                 let length = body.len();
                 self.lent.wrote(length);
+                self.requests.has_substate = !substate.is_empty();
+                self.requests.had_substate |= self.requests.has_substate;
                 Ok(())
             }
             Err(error) => Err(self.requests.note(&mut self.hal.log, format_args!("{error}"))),
