@@ -104,6 +104,10 @@ pub const SIGNATURE: usize = 1024;
 /// Size of one state script in an artifact, in bytes.
 pub const SCRIPT_SIZE: u64 = 4 * 1024 * 1024;
 
+/// Bytes of a chunk that are parsed in one step, but for plain payloads: so many can be six thousand empty blocks of gzip, or
+/// a hundred and thirty streams of xz, each of which costs some microseconds.
+pub const PACKED: usize = 8 * 1024;
+
 /// Bytes a header archive may have after decompression: stops a bomb.
 pub const HEADER: u64 = 64 * 1024 * 1024;
 

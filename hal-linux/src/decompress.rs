@@ -15,10 +15,12 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 /// `ZSTD_error_frameParameter_windowTooLarge`: part of the library's stable interface.
 const ZSTD_WINDOW_TOO_LARGE: usize = 16;
 
-/// Decompresses one stream at a time and holds no memory between streams.
+/// Decompresses one stream at a time. The decoder of one kind is kept for the next stream of it, until [`Decompress::end`].
 #[derive(Default)]
 pub struct Decompressor {
     stream: Stream,
+    /// The stream at hand is complete.
+    done: bool,
 }
 
 #[derive(Default)]
@@ -48,26 +50,36 @@ impl Decompress for Decompressor {
     }
 
     fn begin(&mut self, kind: Compression) -> Result<(), DecompressError> {
-        self.stream = Stream::None;
-        self.stream = match kind {
-            Compression::None => return Err(DecompressError::Unsupported),
-            Compression::Gzip => {
+        self.stream = match (kind, std::mem::take(&mut self.stream)) {
+            (Compression::None, _) => return Err(DecompressError::Unsupported),
+            (Compression::Gzip, Stream::Gzip(mut gzip)) => {
+                gzip.begin(kind)?;
+                Stream::Gzip(gzip)
+            }
+            (Compression::Gzip, Stream::None | Stream::Xz(_) | Stream::Zstd(_)) => {
                 let mut gzip = Box::<Gzip>::default();
                 gzip.begin(kind)?;
                 Stream::Gzip(gzip)
             }
             // A check of a kind that this library cannot verify is treated like a wrong one.
-            Compression::Xz => {
+            (Compression::Xz, _) => {
                 let flags = liblzma::stream::TELL_UNSUPPORTED_CHECK;
                 Stream::Xz(XzStream::new_stream_decoder(XZ_MEMORY, flags).map_err(xz_error)?)
             }
-            Compression::Zstd => {
+            // A context begins the next frame by itself.
+            (Compression::Zstd, Stream::Zstd(context)) if self.done => Stream::Zstd(context),
+            (Compression::Zstd, _) => {
                 let mut context = DCtx::try_create().ok_or(DecompressError::Memory)?;
                 context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG)).map_err(zstd_error)?;
                 Stream::Zstd(context)
             }
         };
+        self.done = false;
         Ok(())
+    }
+
+    fn end(&mut self) {
+        self.stream = Stream::None;
     }
 
     fn decompress(
@@ -76,6 +88,9 @@ impl Decompress for Decompressor {
         window: &mut [u8],
         at: usize,
     ) -> Result<Decompressed, DecompressError> {
+        if self.done {
+            return Err(DecompressError::Unsupported);
+        }
         let result = match &mut self.stream {
             Stream::None => Err(DecompressError::Unsupported),
             // gzip uses the lent window as its dictionary; xz and zstd allocate theirs.
@@ -85,8 +100,9 @@ impl Decompress for Decompressor {
                 decompress_zstd(context, input, window.get_mut(at..).unwrap_or_default())
             }
         };
-        if !matches!(result, Ok(Decompressed { done: false, .. })) {
-            self.stream = Stream::None;
+        match &result {
+            Ok(progress) => self.done = progress.done,
+            Err(_) => self.stream = Stream::None,
         }
         result
     }
@@ -184,6 +200,7 @@ mod tests {
             at += progress.produced;
             used += progress.consumed;
             if progress.done {
+                decompressor.end();
                 assert!(matches!(decompressor.stream, Stream::None), "memory is given back");
                 return Ok((plain, packed.len() - used));
             }

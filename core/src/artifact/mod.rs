@@ -201,6 +201,16 @@ impl Compression {
             _ => None,
         }
     }
+
+    /// Whether a stream, or a skippable frame of zstd, may begin with this byte.
+    pub(crate) const fn may_begin_with(self, byte: u8) -> bool {
+        match self {
+            Self::None => true,
+            Self::Gzip => byte == 0x1f,
+            Self::Xz => byte == 0xfd,
+            Self::Zstd => matches!(byte, 0x28 | 0x50..=0x5f),
+        }
+    }
 }
 
 /// Memory the platform lends to the parser; the lengths are the limits of ARTIFACT-50 to ARTIFACT-58.

@@ -58,6 +58,7 @@ pub struct Parser<'b> {
     manifest: Manifest,
     signed: bool,
     compression: Compression,
+    /// The stream at hand is complete. Another one may follow, as long as the member has bytes.
     decompressed: bool,
     /// The stored bytes of the member have ended, but the decoder may still owe output.
     draining: bool,
@@ -319,6 +320,9 @@ impl<'b> Parser<'b> {
                     continue;
                 }
                 self.draining = false;
+                if self.decompressed {
+                    decompress.end();
+                }
                 if self.member_ends(verifier)? {
                     return Ok((taken, Happened::Header));
                 }
@@ -451,7 +455,13 @@ impl<'b> Parser<'b> {
             }
             Member::Header | Member::Payload => {
                 if self.decompressed {
-                    return Err(Error::TrailingData);
+                    let padding = self.next_stream(data, decompress)?;
+                    if padding != 0 {
+                        if member == Member::Header {
+                            self.stored.update(data.get(..padding).unwrap_or_default());
+                        }
+                        return Ok((padding, None));
+                    }
                 }
                 // The window is empty here: on behind what was written last, from the front at its end.
                 let from = if self.window.1 >= self.workspace.window.len() { 0 } else { self.window.1 };
@@ -470,6 +480,21 @@ impl<'b> Parser<'b> {
             }
             Member::End => Err(Error::BadTar),
         }
+    }
+
+    /// A stream has ended and `data` follows: the next stream begins, unless what follows are zeros that xz allows between
+    /// streams and behind the last; returns how many.
+    fn next_stream(&mut self, data: &[u8], decompress: &mut impl Decompress) -> Result<usize, Error> {
+        let is_padding = |byte: &u8| self.compression == Compression::Xz && *byte == 0;
+        let padding = data.iter().position(|byte| !is_padding(byte)).unwrap_or(data.len());
+        if padding == 0 {
+            if !data.first().is_some_and(|&first| self.compression.may_begin_with(first)) {
+                return Err(Error::TrailingData);
+            }
+            decompress.begin(self.compression).map_err(|error| self.decompress_error(error))?;
+            self.decompressed = false;
+        }
+        Ok(padding)
     }
 
     /// Parses the decompressor's output.

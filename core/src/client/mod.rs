@@ -37,7 +37,7 @@ use crate::machine::{Check, Machine, Refusal, Report, Run, Saved, StopSet};
 use crate::session::{self, Awaits, RequestKind};
 use crate::state::{Outcome, State};
 use crate::text::Text;
-use crate::time::{Instant, earliest};
+use crate::time::{Duration, Instant, earliest};
 use crate::transfer::Action;
 
 use download::{Download, Source};
@@ -48,6 +48,9 @@ use requests::{Requests, Trouble};
 
 /// Steps of one [`Client::poll`] at most: it does a bounded amount of work. See also [`limits::POLL`].
 const STEPS: usize = 64;
+
+/// No step begins later than this in one [`Client::poll`]: what an artifact is made of decides how long a step takes.
+const SLICE: Duration = Duration::from_millis(10);
 
 /// What a client is started for.
 #[derive(Clone, Copy, Debug)]
@@ -227,6 +230,9 @@ impl<'b, P: Platform> Client<'b, P> {
             match self.advance(now) {
                 Poll::Ready(()) => {}
                 Poll::Pending => return self.wake_at(),
+            }
+            if self.hal.clock.now().since(now) >= SLICE {
+                break;
             }
         }
         Some(now)

@@ -31,7 +31,8 @@ pub struct Decompressed {
     pub consumed: usize,
     /// Bytes written to the output.
     pub produced: usize,
-    /// The stream is complete and its own checksum was right. Input behind it is an error of the caller's.
+    /// The stream (member of gzip, frame of zstd) is complete and its own checksum was right. What follows in the input is
+    /// another stream: the caller begins it.
     pub done: bool,
 }
 
@@ -53,8 +54,13 @@ pub trait Decompress {
         0
     }
 
-    /// A new stream of this kind begins. Never called with [`Compression::None`].
+    /// A new stream of this kind begins. Never called with [`Compression::None`]. An artifact may consist of streams of a few
+    /// bytes each: to begin another one of the same kind should cost little.
     fn begin(&mut self, kind: Compression) -> Result<(), DecompressError>;
+
+    /// No other stream follows the one that was done: memory can be given back. Not called where an artifact is given up; then
+    /// the next [`Self::begin`] ends what was begun.
+    fn end(&mut self) {}
 
     /// Decompresses into `window[at..]`. `window` is the same slice for the whole stream; what was produced
     /// before `at`, and, after the caller has begun again at 0, what stands from `at` on, is the dictionary:

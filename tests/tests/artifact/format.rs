@@ -60,6 +60,91 @@ fn compression_changes_nothing_but_the_bytes() {
     }
 }
 
+/// What Linux decompresses with.
+fn linux() -> thimble_hal_linux::decompress::Decompressor {
+    thimble_hal_linux::decompress::Decompressor::default()
+}
+
+/// Frames of zstd that decoders pass over: an empty one, and one of four bytes.
+const SKIPPABLE: &[u8] = b"\x50\x2a\x4d\x18\0\0\0\0\x5f\x2a\x4d\x18\x04\0\0\0skip";
+
+/// Every way to make several streams of one archive.
+fn streams(kind: Compression, program: &str, archive: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let packed = |bytes: &[u8]| pipe(program, &["-c"], bytes);
+    let (front, back) = archive.split_at(700);
+    let small = archive.chunks(30_000).map(packed).collect::<Vec<_>>().concat();
+    let mut all = vec![
+        ("two", [packed(front), packed(back)].concat()),
+        ("many", small),
+        (
+            "empty ones",
+            [packed(b""), packed(front), packed(b""), packed(b""), packed(back), packed(b"")].concat(),
+        ),
+    ];
+    match kind {
+        Compression::Zstd => {
+            let parts = [SKIPPABLE, &packed(front), SKIPPABLE, &packed(back), SKIPPABLE].concat();
+            all.push(("skippable ones", parts));
+        }
+        Compression::Xz => {
+            all.push(("padding", [&packed(front)[..], &[0; 4], &packed(back), &[0; 512]].concat()));
+        }
+        Compression::None | Compression::Gzip => {}
+    }
+    all
+}
+
+#[test]
+fn streams_that_follow_each_other_are_one_archive_whatever_the_chunks() {
+    let plain = parse(&full().build()).unwrap();
+    let mut memory = Memory::new();
+    let mut parser = memory.parser();
+    for (kind, program) in [(Compression::Gzip, "gzip"), (Compression::Xz, "xz"), (Compression::Zstd, "zstd")]
+    {
+        for (what, _) in streams(kind, program, &[0; 1000]) {
+            let compress = |archive: &[u8]| {
+                let all = streams(kind, program, archive);
+                all.into_iter().find(|(of, _)| *of == what).unwrap().1
+            };
+            let artifact = full().compress(kind, compress).build();
+            for chunk in [1, 7, 4096, usize::MAX >> 1] {
+                let mut keys = Keys::default();
+                let (seen, result) =
+                    run_with(&mut parser, &artifact, Trust::Unsigned, &mut keys, &mut linux(), || chunk);
+                assert_eq!((result, seen), (Ok(()), plain.clone()), "{program} {what} {chunk}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_stream_behind_a_stream_is_refused_whatever_the_chunks() {
+    let mut memory = Memory::new();
+    let mut parser = memory.parser();
+    for (kind, program) in [(Compression::Gzip, "gzip"), (Compression::Xz, "xz"), (Compression::Zstd, "zstd")]
+    {
+        let packed = |bytes: &[u8]| pipe(program, &["-c"], bytes);
+        let corrupt = Error::Decompress(kind, DecompressError::Corrupt);
+        // Behind the end of its archive, a stream may give nothing but zeros.
+        let tails: [(&[u8], _); 5] = [
+            (b"rest", Error::TrailingData),
+            (&packed(b"rest"), Error::TrailingData),
+            (&packed(b"")[..1], corrupt.clone()),
+            (&packed(b"")[..8], corrupt.clone()),
+            (b"(\xfd\x1f", if kind == Compression::Zstd { corrupt } else { Error::TrailingData }),
+        ];
+        for (tail, expected) in tails {
+            let artifact = full().compress(kind, |archive| [&packed(archive), tail].concat()).build();
+            for chunk in [1, 4096, usize::MAX >> 1] {
+                let mut keys = Keys::default();
+                let (_, result) =
+                    run_with(&mut parser, &artifact, Trust::Unsigned, &mut keys, &mut linux(), || chunk);
+                assert_eq!(result, Err(expected.clone()), "{program} {tail:?} {chunk}");
+            }
+        }
+    }
+}
+
 /// Takes all of its input before it gives anything, as decoders with buffers of their own do at the end of a stream.
 #[derive(Default)]
 struct Late {

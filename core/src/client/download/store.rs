@@ -7,6 +7,7 @@ use crate::artifact::Parsed;
 use crate::client::Client;
 use crate::client::reason::{Noted, note};
 use crate::hal::{ErrorType, Level, Log, PayloadSink, Platform, ScriptRunner, Stored};
+use crate::limits;
 use crate::text::Text;
 use crate::time::Instant;
 use crate::transfer::{Event, Found, Place};
@@ -14,7 +15,9 @@ use crate::transfer::{Event, Found, Place};
 impl<P: Platform> Client<'_, P> {
     /// Parses bytes of the chunk up to the first thing found in them. Scripts go to their staging place.
     pub(super) fn parse(&mut self, from: usize, to: usize) -> Result<(usize, Found), Noted> {
-        let input = self.chunk.get(from..to).unwrap_or_default();
+        // What is compressed may cost far more than its length.
+        let most = if self.parser.payload_is_plain() { to } else { from.saturating_add(limits::PACKED) };
+        let input = self.chunk.get(from..to.min(most)).unwrap_or_default();
         let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.story.reason, &mut self.hal.log, reason);
         let (taken, part) = self
             .parser
