@@ -1,5 +1,7 @@
 //! State-script names, order and exit codes (pure).
 
+use crate::limits;
+
 /// The nine states that have scripts, in Mender's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "Mender's own names")]
@@ -16,7 +18,8 @@ pub enum ScriptState {
 }
 
 impl ScriptState {
-    const ALL: [Self; 9] = [
+    /// All of them.
+    pub const ALL: [Self; 9] = [
         Self::Idle,
         Self::Sync,
         Self::Download,
@@ -92,7 +95,7 @@ pub const RETRY_LATER: u8 = 21;
 /// The transition of a script's file name, `<State>_<Action>_NN[_text]`, or `None` if the name is no script's.
 ///
 /// `text` is one or more non-blank characters here; inside an artifact it is narrower, see
-/// [`is_artifact_name`].
+/// [`is_artifact_name`]. A blank is what Mender's tools take for one: white space of ASCII.
 #[must_use]
 pub fn parse_name(name: &str) -> Option<Transition> {
     let (state, rest) = name.split_once('_')?;
@@ -109,20 +112,21 @@ pub fn parse_name(name: &str) -> Option<Transition> {
         None => (rest, None),
     };
     let number_ok = number.len() == 2 && number.bytes().all(|b| b.is_ascii_digit());
-    let text_ok = text.is_none_or(|t| !t.is_empty() && !t.contains(char::is_whitespace));
+    let text_ok = text.is_none_or(|t| !t.is_empty() && !t.contains(|c: char| c.is_ascii_whitespace()));
     (number_ok && text_ok).then_some(Transition { state, action })
 }
 
-/// Whether a script of this name may stand inside an artifact: an `Artifact*` state, and a text of at most 64
-/// letters, digits and `.`, `_`, `+`, `-` (ARTIFACT-26; nothing that could leave a directory).
+/// Whether a script of this name may stand inside an artifact: an `Artifact*` state, and a text of at most 64 characters, in any
+/// script, without control characters and slashes (ARTIFACT-26; nothing that could leave a directory). The whole name has at
+/// most [`limits::FILE_NAME`] bytes.
 #[must_use]
 pub fn is_artifact_name(name: &str) -> bool {
-    let Some(transition) = parse_name(name) else { return false };
     // `<State>_<Action>_NN` has three parts, the text is all behind the third underscore.
     let text = name.splitn(4, '_').nth(3).unwrap_or("");
-    transition.state.is_artifact()
-        && text.len() <= 64
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'+' | b'-'))
+    parse_name(name).is_some_and(|transition| transition.state.is_artifact())
+        && text.chars().count() <= 64
+        && name.len() <= limits::FILE_NAME
+        && !name.contains(|c: char| c == '/' || c.is_control())
 }
 
 #[cfg(test)]
@@ -158,11 +162,18 @@ mod tests {
     #[test]
     fn artifact_names_are_narrower() {
         assert!(is_artifact_name("ArtifactRollback_Error_00_x"));
+        assert!(is_artifact_name("ArtifactInstall_Enter_00_pr\u{fc}fen~(1)"));
+        let long = [b'x'; 65];
+        let long = |length: usize| [&b"ArtifactInstall_Enter_00_"[..], &long[..length]].concat();
+        assert!(is_artifact_name(str::from_utf8(&long(64)).unwrap()));
+        assert!(!is_artifact_name(str::from_utf8(&long(65)).unwrap()));
         for bad in [
             "Idle_Enter_00",
             "Download_Leave_00",
             "ArtifactInstall_Enter_00_../x",
-            "ArtifactInstall_Enter_00_ü",
+            "ArtifactInstall_Enter_00_\u{7}",
+            "ArtifactInstall_Enter_00_\u{9b}m",
+            "ArtifactInstall_Enter_00_a b",
         ] {
             assert!(!is_artifact_name(bad), "{bad}");
         }

@@ -6,17 +6,34 @@ use super::Header;
 use crate::json::{Index, KeysError, Str, Value};
 use crate::text::Text;
 
-/// What does not fit.
+/// What does not fit. Texts for people are cut where they are too long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DependsError {
     /// The stored provides are not a JSON object.
     Provides,
     /// The header does not list the type of this device.
-    DeviceType(Text<64>),
+    DeviceType {
+        /// Those it lists.
+        wanted: Text<128>,
+        /// That of the device.
+        present: Text<64>,
+    },
     /// This key is not provided by what is installed.
-    Missing(Text<64>),
+    Missing {
+        /// The key.
+        key: Text<64>,
+        /// The value, or all values, that would do.
+        wanted: Text<128>,
+    },
     /// What is installed provides another value of this key.
-    Mismatch(Text<64>),
+    Mismatch {
+        /// The key.
+        key: Text<64>,
+        /// The value, or all values, that would do.
+        wanted: Text<128>,
+        /// The value that is provided.
+        present: Text<64>,
+    },
     /// There are more keys than the lent memory can compare.
     Keys(KeysError),
 }
@@ -25,17 +42,35 @@ impl fmt::Display for DependsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Provides => f.write_str("the record of what is installed is damaged"),
-            Self::DeviceType(device) => {
-                write!(f, "the artifact is not made for this device type (\"{device}\")")
+            Self::DeviceType { wanted, present } => {
+                write!(f, "the artifact is for the device type {wanted}, and this device is a \"{present}\"")
             }
-            Self::Missing(key) => {
-                write!(f, "the artifact depends on \"{key}\", which what is installed does not provide")
-            }
-            Self::Mismatch(key) => {
-                write!(f, "what is installed provides another \"{key}\" than the artifact depends on")
-            }
+            Self::Missing { key, wanted } => write!(
+                f,
+                "the artifact depends on \"{key}\" being {wanted}, and what is installed provides no \"{key}\""
+            ),
+            Self::Mismatch { key, wanted, present } => write!(
+                f,
+                "the artifact depends on \"{key}\" being {wanted}, and what is installed provides \"{present}\""
+            ),
             Self::Keys(error) => write!(f, "the artifact depends on {error}"),
         }
+    }
+}
+
+/// The values that an artifact depends on, for people: a string, or a list of them.
+struct Wanted<'a>(Option<Value<'a>>);
+
+impl fmt::Display for Wanted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let one = self.0.and_then(Value::as_str);
+        let all = self.0.and_then(Value::items).into_iter().flatten().filter_map(Value::as_str);
+        let mut separator = "";
+        for value in one.into_iter().chain(all) {
+            write!(f, "{separator}\"{value}\"")?;
+            separator = " or ";
+        }
+        Ok(())
     }
 }
 
@@ -52,24 +87,36 @@ pub fn check(
 ) -> Result<(), DependsError> {
     let provides = Value::parse(provides).map_err(|_| DependsError::Provides)?;
     if !header.has_device_type(device_type) {
-        return Err(DependsError::DeviceType(Text::cut(format_args!("{device_type}"))));
+        return Err(DependsError::DeviceType {
+            wanted: Text::cut(format_args!("{}", Wanted(header.device_types()))),
+            present: Text::cut(format_args!("{device_type}")),
+        });
     }
     for depends in header.depends() {
         let mut wanted = Index::of(depends, scratch).map_err(DependsError::Keys)?;
         for (key, installed) in provides.members().ok_or(DependsError::Provides)? {
             // Of a key that stands twice, the first counts.
             let Some(at) = wanted.find(key).filter(|&at| wanted.mark(at)) else { continue };
-            let name = || Text::cut(format_args!("{key}"));
-            let installed = installed.as_str().ok_or_else(|| DependsError::Missing(name()))?;
-            if !key.is("device_type") && !fits(wanted.value(at), installed) {
-                return Err(DependsError::Mismatch(name()));
+            let value = wanted.value(at);
+            let installed = installed.as_str().ok_or_else(|| missing(key, value))?;
+            if !key.is("device_type") && !fits(value, installed) {
+                return Err(DependsError::Mismatch {
+                    key: Text::cut(format_args!("{key}")),
+                    wanted: Text::cut(format_args!("{}", Wanted(value))),
+                    present: Text::cut(format_args!("{installed}")),
+                });
             }
         }
-        if let Some(missing) = wanted.unmarked().find(|key| !key.is("device_type")) {
-            return Err(DependsError::Missing(Text::cut(format_args!("{missing}"))));
+        if let Some(key) = wanted.unmarked().find(|key| !key.is("device_type")) {
+            return Err(missing(key, wanted.find(key).and_then(|at| wanted.value(at))));
         }
     }
     Ok(())
+}
+
+fn missing(key: Str<'_>, wanted: Option<Value<'_>>) -> DependsError {
+    let wanted = Text::cut(format_args!("{}", Wanted(wanted)));
+    DependsError::Missing { key: Text::cut(format_args!("{key}")), wanted }
 }
 
 /// Whether what is installed is the string, or one of the list, that an artifact depends on.

@@ -147,10 +147,14 @@ impl<'a> Header<'a> {
     /// Whether the header lists this device type.
     #[must_use]
     pub fn has_device_type(&self, device_type: &str) -> bool {
-        let types = child(self.info, "artifact_depends").and_then(|depends| child(depends, "device_type"));
-        types
+        self.device_types()
             .and_then(Value::items)
             .is_some_and(|mut types| types.any(|t| t.as_str().is_some_and(|t| t.is(device_type))))
+    }
+
+    /// The device types it lists: an array of strings.
+    pub(super) fn device_types(&self) -> Option<Value<'a>> {
+        child(child(self.info, "artifact_depends")?, "device_type")
     }
 
     pub(super) fn name(&self) -> Option<Str<'a>> {

@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod depends;
+mod foreign;
 mod gzip;
 mod header;
 mod manifest;
@@ -24,7 +25,7 @@ use crate::json;
 use crate::text::{Shown, Text};
 
 /// A SHA-256 digest. There is no value that means "none".
-pub(crate) type Sum = [u8; 32];
+pub type Sum = [u8; 32];
 
 /// What a chunk of the artifact led to.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,7 +73,9 @@ pub enum Error {
     /// The signature is not by any of the configured keys, or not of a form that is known.
     BadSignature,
     /// A digest is not the one in the manifest.
-    ChecksumMismatch(Text<64>),
+    ChecksumMismatch(WrongSum),
+    /// The first bytes are those of something else.
+    Foreign(&'static str),
     /// This platform cannot decompress it.
     UnsupportedCompression(Compression),
     /// The compressed stream is damaged, or needs more memory than the platform lends.
@@ -124,7 +127,29 @@ pub enum Error {
     },
 }
 
+/// A digest that is not the one in the manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongSum {
+    /// The member or payload file.
+    pub name: Text<64>,
+    /// The SHA-256 in the manifest.
+    pub wanted: Sum,
+    /// The SHA-256 of what came.
+    pub found: Sum,
+}
+
+impl PartialEq<&str> for WrongSum {
+    /// Compares the name.
+    fn eq(&self, name: &&str) -> bool {
+        self.name == *name
+    }
+}
+
 impl Error {
+    fn wrong_sum(name: &[u8], wanted: Option<Sum>, found: Sum) -> Self {
+        Self::ChecksumMismatch(WrongSum { name: shown(name), wanted: wanted.unwrap_or_default(), found })
+    }
+
     pub(crate) fn unexpected_member(name: &[u8]) -> Self {
         Self::UnexpectedMember(shown(name))
     }
@@ -148,7 +173,13 @@ impl fmt::Display for Error {
             Self::BadManifest(rule) => write!(f, "bad manifest: {rule}"),
             Self::Unsigned => f.write_str("it is not signed, and verify keys are configured"),
             Self::BadSignature => f.write_str("its signature is not by any of the configured verify keys"),
-            Self::ChecksumMismatch(what) => write!(f, "the checksum of \"{what}\" is not the one in the manifest"),
+            Self::ChecksumMismatch(WrongSum { name, wanted, found }) => write!(
+                f,
+                "the checksum of \"{name}\" is {}, and the manifest says {}: it is damaged, or was changed",
+                Hex(found),
+                Hex(wanted)
+            ),
+            Self::Foreign(what) => write!(f, "it is {what} and no Mender artifact"),
             Self::UnsupportedCompression(kind) => write!(f, "this client cannot decompress {}", kind.name()),
             Self::Decompress(kind, error) => write!(f, "its {} stream {error}", kind.name()),
             Self::HeaderInfoJson(error) => write!(f, "bad header-info: {error}"),
@@ -171,13 +202,22 @@ impl fmt::Display for Error {
             Self::TrailingData => f.write_str("something follows behind its end"),
             Self::UnexpectedEof => f.write_str("it ends too early"),
             Self::BadTar => f.write_str("a tar header in it is damaged, or it is no artifact at all"),
-            Self::BadEntryType(kind) => write!(f, "a tar entry of type {:?} is not a regular file", char::from(*kind)),
+            Self::BadEntryType(kind) => write!(f, "a tar entry of type '{}' is not a regular file", Shown(&[*kind])),
             Self::TooLarge { what, limit } => write!(f, "{what} is over the limit of {limit}"),
         }
     }
 }
 
 impl core::error::Error for Error {}
+
+/// A digest as text.
+struct Hex<'a>(&'a Sum);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
 
 /// What the client asks of an artifact before it looks at its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::header::Checked;
 use super::manifest::Manifest;
 use super::tar::{Step, Tar};
-use super::{Error, Header, Parsed, Trust, Workspace, shown};
+use super::{Error, Header, Parsed, Trust, Workspace, foreign};
 use crate::hal::{Compression, Decompress, DecompressError, Verifier};
 use crate::json::Value;
 use crate::limits;
@@ -238,7 +238,7 @@ impl<'b> Parser<'b> {
             | Position::In(_) => false,
         };
         let ended = if !complete {
-            Err(Error::UnexpectedEof)
+            Err(self.foreign().unwrap_or(Error::UnexpectedEof))
         } else if self.listed().iter().any(|entry| !entry.seen) {
             Err(Error::MissingFile)
         } else {
@@ -329,7 +329,8 @@ impl<'b> Parser<'b> {
                 continue;
             }
             let rest = input.get(taken..).unwrap_or_default();
-            let (used, step) = self.outer.step(rest, self.workspace.name)?;
+            let stepped = self.outer.step(rest, self.workspace.name);
+            let (used, step) = stepped.map_err(|error| self.foreign().unwrap_or(error))?;
             taken = taken.saturating_add(used);
             match step {
                 Step::Need => return Ok((taken, Happened::Nothing)),
@@ -346,6 +347,15 @@ impl<'b> Parser<'b> {
                 }
             }
         }
+    }
+
+    /// There is no first member: what the input is instead, if its first bytes tell.
+    fn foreign(&self) -> Option<Error> {
+        if self.stage != Stage::Before(Member::Version) {
+            return None;
+        }
+        let image = (self.outer.has_ended()).then_some(foreign::IMAGE);
+        image.or_else(|| foreign::named(self.outer.header_bytes())).map(Error::Foreign)
     }
 
     /// A member of the outer archive begins: is it its turn?
@@ -524,7 +534,7 @@ impl<'b> Parser<'b> {
             Member::Manifest => {
                 self.manifest.finish()?;
                 if self.manifest.version != Some(self.version) {
-                    return Err(Error::ChecksumMismatch(shown(b"version")));
+                    return Err(Error::wrong_sum(b"version", self.manifest.version, self.version));
                 }
                 Member::Signature
             }
@@ -582,8 +592,9 @@ impl<'b> Parser<'b> {
     /// All of the header came: compare its digest first, then read it.
     fn header_ends(&mut self) -> Result<(), Error> {
         let sum: super::Sum = self.stored.finalize_reset().into();
-        if self.manifest.header.map(|(_, expected)| expected) != Some(sum) {
-            return Err(Error::ChecksumMismatch(shown(b"header.tar")));
+        let expected = self.manifest.header.map(|(_, expected)| expected);
+        if expected != Some(sum) {
+            return Err(Error::wrong_sum(b"header.tar", expected, sum));
         }
         if self.part.is_none() {
             return Err(Error::BadHeaderInfo("it is missing"));

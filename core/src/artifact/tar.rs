@@ -76,6 +76,12 @@ impl Tar {
         self.name.get(..self.name_len).unwrap_or_default()
     }
 
+    /// What came of the header at hand, or else the whole last one.
+    pub(super) fn header_bytes(&self) -> &[u8] {
+        let length = if self.filled == 0 { BLOCK } else { self.filled };
+        self.block.get(..length).unwrap_or_default()
+    }
+
     /// True at a boundary where an archive may end.
     pub(super) const fn is_complete(&self) -> bool {
         match self.state {

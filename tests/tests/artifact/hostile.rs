@@ -69,7 +69,8 @@ fn a3_script_names_keep_to_the_grammar() {
         "Idle_Enter_00",
         "Download_Enter_00",
         "Sync_Leave_00",
-        "ArtifactInstall_Enter_00_ä",
+        "ArtifactInstall_Enter_00_\u{85}",
+        "ArtifactInstall_Enter_00_a b",
         "version",
         "",
         &format!("ArtifactInstall_Enter_00_{}", "x".repeat(65)),
@@ -81,6 +82,56 @@ fn a3_script_names_keep_to_the_grammar() {
         }));
         assert!(matches!(error, Error::BadScriptName(_)), "{bad}: {error}");
     }
+}
+
+#[test]
+fn script_names_in_any_script_are_taken() {
+    for name in [
+        "ArtifactInstall_Enter_00_prüfen",
+        "ArtifactCommit_Leave_99_検査",
+        "ArtifactFailure_Enter_00_a(1)~:@",
+    ] {
+        let seen = parse(&good().script(name, b"x").build()).unwrap();
+        assert!(seen.contains(&Seen::Script(name.into(), b"x".to_vec())), "{name}: {seen:?}");
+    }
+}
+
+/// The error that says what stands in the place of an artifact, whatever the chunks.
+fn foreign(bytes: &[u8]) -> &'static str {
+    let mut memory = crate::harness::Memory::new();
+    let mut keys = crate::harness::Keys::default();
+    let mut parser = memory.parser();
+    let mut run =
+        |chunk| match crate::harness::run(&mut parser, bytes, Trust::Unsigned, &mut keys, || chunk).1 {
+            Err(Error::Foreign(what)) => what,
+            other => panic!("{other:?}"),
+        };
+    let (one, all) = (run(1), run(usize::MAX >> 1));
+    assert_eq!(one, all);
+    all
+}
+
+#[test]
+fn what_is_given_in_the_place_of_an_artifact_is_named() {
+    let mut disk = vec![0; 4096];
+    disk[1080..1082].copy_from_slice(&[0x53, 0xef]);
+    assert_eq!(foreign(&disk), "a raw image of a disk or file system");
+    disk[0] = 0xeb;
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    assert_eq!(foreign(&disk), "a raw image of a disk or file system");
+    for length in [40, 5000] {
+        let page = format!("<!DOCTYPE html>\n<html><title>Login</title>{}", "x".repeat(length));
+        assert_eq!(foreign(page.as_bytes()), "an HTML page");
+    }
+    assert_eq!(foreign(b"{\"error\": \"not found\"}"), "a JSON text");
+    assert_eq!(foreign(&gzip(&[7; 5000])), "a file packed with gzip");
+}
+
+#[test]
+fn a_wrong_digest_is_told_with_the_right_one() {
+    let error = refused(good().edit_payload(|m| m[0].data[0] ^= 1)).to_string();
+    let digests = error.split(|c: char| !c.is_ascii_hexdigit()).filter(|word| word.len() == 64);
+    assert_eq!(digests.collect::<std::collections::BTreeSet<_>>().len(), 2, "{error}");
 }
 
 #[test]

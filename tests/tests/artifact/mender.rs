@@ -148,6 +148,16 @@ fn signatures_of_menders_writer_are_good_and_cover_the_manifest() {
 }
 
 #[test]
+fn a_script_name_that_is_not_ascii_is_read_as_menders_writer_writes_it() {
+    let Some(room) = Room::new() else { return };
+    let name = "ArtifactInstall_Enter_00_prüfen-検査";
+    fs::write(room.path(name), b"#!/bin/sh\n").unwrap();
+    let artifact = room.write("rootfs-image", &["-f", "@rootfs.ext4", "-s", &format!("@{name}")]);
+    let seen = parse_as(&artifact, Trust::Unsigned, &mut Keys::default()).unwrap();
+    assert!(matches!(&seen[0], Seen::Script(found, _) if found == name), "{:?}", seen[0]);
+}
+
+#[test]
 fn menders_reader_takes_what_our_writer_writes() {
     let Some(room) = Room::new() else { return };
     let module = || {

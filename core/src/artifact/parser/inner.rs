@@ -150,7 +150,7 @@ impl Parser<'_> {
         let sum: Sum = self.file.finalize_reset().into();
         let expected = self.workspace.files.get(self.file_entry).map(|entry| entry.sum);
         if expected != Some(sum) {
-            return Err(Error::ChecksumMismatch(shown(self.inner.name())));
+            return Err(Error::wrong_sum(self.inner.name(), expected, sum));
         }
         Ok(())
     }
