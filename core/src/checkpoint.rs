@@ -18,6 +18,8 @@
 //! - **A newer format is left alone.** `decode` gives [`Unusable::Newer`]; the client then begins no update and writes
 //!   nothing, so that the newer version finds everything as it left it.
 
+use core::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::deployment::{Mode, Verdict};
@@ -86,6 +88,25 @@ pub enum Tag {
     Cleanup,
 }
 
+/// For people.
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Store => "the download has begun",
+            Self::BeforeInstall => "downloaded and not installed",
+            Self::Install => "the install has begun",
+            Self::Reboot | Self::AfterReboot => "the reboot has begun",
+            Self::BeforeCommit => "installed and not committed",
+            Self::Commit => "the commit has begun",
+            Self::BeforeCommitLeave | Self::AfterCommit => "committed, and not at its end",
+            Self::Rollback => "the rollback has begun",
+            Self::RollbackReboot | Self::AfterRollbackReboot => "the reboot of the rollback has begun",
+            Self::Failure => "failed, and not at its end",
+            Self::Cleanup => "only the clean-up is left",
+        })
+    }
+}
+
 /// The reboot the module asked for (`RebootRequested`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RebootKind {
@@ -149,8 +170,8 @@ pub enum Newer {
     Storage,
 }
 
-impl core::fmt::Display for Newer {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Display for Newer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Checkpoint(format) => write!(
                 f,
@@ -163,8 +184,8 @@ impl core::fmt::Display for Newer {
     }
 }
 
-impl core::fmt::Display for Unusable {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Corrupt => f.write_str("the record of the update in progress is damaged"),
             Self::Newer(newer) => newer.fmt(f),
@@ -177,8 +198,8 @@ impl core::fmt::Display for Unusable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DoesNotFit;
 
-impl core::fmt::Display for DoesNotFit {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Display for DoesNotFit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the record of the update in progress has more than {MAX_LEN} bytes")
     }
 }

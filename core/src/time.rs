@@ -3,6 +3,7 @@
 //! Core never reads a clock. An [`Instant`] is not serializable on purpose: the clock it counts on starts
 //! anew at every boot, so no deadline may ever be saved.
 
+use core::fmt;
 use core::ops::{Add, Sub};
 
 /// A length of time in milliseconds.
@@ -56,6 +57,23 @@ impl Duration {
     }
 }
 
+/// For people, rounded down to seconds, from two hours on to minutes: `600 s`, `30 minutes`, `2 hours`, `2 h 5 min`.
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.as_secs();
+        let (minutes, hours) = (seconds / 60, seconds / 3600);
+        match seconds {
+            0..1000 => write!(f, "{seconds} s"),
+            3600 => f.write_str("1 hour"),
+            _ if seconds.is_multiple_of(86_400) && hours > 24 => write!(f, "{} days", hours / 24),
+            _ if seconds.is_multiple_of(3600) => write!(f, "{hours} hours"),
+            _ if hours >= 2 => write!(f, "{hours} h {} min", minutes % 60),
+            _ if seconds.is_multiple_of(60) => write!(f, "{minutes} minutes"),
+            _ => write!(f, "{minutes} min {} s", seconds % 60),
+        }
+    }
+}
+
 /// A point on the monotonic clock of this boot, in milliseconds. Arithmetic saturates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
@@ -106,5 +124,29 @@ pub fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, None) => a,
         (None, b) => b,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn a_long_time_is_told_in_minutes_and_hours() {
+        for (seconds, text) in [
+            (90, "90 s"),
+            (600, "600 s"),
+            (1800, "30 minutes"),
+            (1830, "30 min 30 s"),
+            (3600, "1 hour"),
+            (5400, "90 minutes"),
+            (7200, "2 hours"),
+            (7500, "2 h 5 min"),
+            (86_400, "24 hours"),
+            (604_800, "7 days"),
+        ] {
+            assert_eq!(Duration::from_secs(seconds).to_string(), text);
+        }
     }
 }

@@ -319,7 +319,7 @@ impl fmt::Display for AgentError {
             Self::List(path, error) => write!(f, "cannot read {}: {error}", path.display()),
             Self::Failed(name, exit) => write!(f, "{name} ended with {exit}"),
             Self::Output(name, error) => write!(f, "what {name} printed cannot be read: {error}"),
-            Self::TooSlow(name) => write!(f, "{name} took longer than {} s", TIME.as_secs()),
+            Self::TooSlow(name) => write!(f, "{name} took longer than {TIME}"),
             Self::TooLong(name, limit) => write!(f, "{name} printed more than {limit} bytes"),
             Self::TooMuch => {
                 write!(f, "the programs of the inventory print more than {INVENTORY} bytes: remove one")

@@ -9,7 +9,7 @@ use thimble_core::client::Client;
 use thimble_core::deployment::{Point, Verdict};
 use thimble_core::json::Value;
 use thimble_core::state::State;
-use thimble_core::time::Instant;
+use thimble_core::time::{Duration, Instant};
 use thimble_hal_linux::platform::Linux;
 use thimble_hal_linux::wait::PollSet;
 
@@ -325,7 +325,7 @@ fn lines(answer: &str) -> Option<String> {
         line("Failed because:", format_args!("{reason}"));
     }
     if let Some(seconds) = number("next_poll_seconds") {
-        line("Next poll:", format_args!("in {seconds} s"));
+        line("Next poll:", format_args!("in {}", Duration::from_secs(u64::try_from(seconds).unwrap_or(0))));
     }
     if let Some(trouble) = text("trouble") {
         line("Trouble:", format_args!("{trouble}"));

@@ -101,7 +101,7 @@ impl<E: fmt::Display> fmt::Display for StartError<E> {
                 "the update in progress is a deployment of the server's, and only the daemon goes on with it",
             ),
             Self::Refused(Refusal::WrongState(tag)) => {
-                write!(f, "not possible at this point of the update ({tag:?}): try 'resume'")
+                write!(f, "not possible at this point of the update ({tag}): try 'resume'")
             }
             Self::Records(error) => error.fmt(f),
             Self::Newer(newer) => newer.fmt(f),
@@ -512,17 +512,15 @@ impl<'b, P: Platform> Client<'b, P> {
         let config = self.machine().config();
         let (script, module) = (config.state_script_timeout, config.module_timeout);
         match self.work {
-            Work::Script => self.fail_script(format_args!(
-                "did not end within {} s (StateScriptTimeoutSeconds)",
-                script.as_secs()
-            )),
+            Work::Script => {
+                self.fail_script(format_args!("did not end within {script} (StateScriptTimeoutSeconds)"))
+            }
             Work::Module(call) => self.fail(format_args!(
-                "the update module did not end {call} within {} s (ModuleTimeoutSeconds)",
-                module.as_secs()
+                "the update module did not end {call} within {module} (ModuleTimeoutSeconds)"
             )),
             Work::Reboot { .. } => self.fail(format_args!(
-                "the device is still running {} s after the reboot command",
-                config::REBOOT_WAIT.as_secs()
+                "the device is still running {} after the reboot command",
+                config::REBOOT_WAIT
             )),
             Work::None | Work::Ended(_) | Work::Transfer(_) | Work::Policy | Work::CheckRunning => {
                 Outcome::Failure

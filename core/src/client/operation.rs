@@ -243,8 +243,7 @@ impl<P: Platform> Client<'_, P> {
         if self.story.asked_later.take().is_some_and(|script| script != op) {
             let limit = self.machine().config().state_script_retry_timeout;
             self.fail_script(format_args!(
-                "still asked to be run later after {} s (StateScriptRetryTimeoutSeconds)",
-                limit.as_secs()
+                "still asked to be run later after {limit} (StateScriptRetryTimeoutSeconds)"
             ));
         }
     }

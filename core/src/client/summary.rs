@@ -76,7 +76,7 @@ impl fmt::Display for SummaryLine<'_> {
             times => write!(f, ", the link broke {times} times")?,
         }
         if let Some((transition, time)) = waited {
-            write!(f, "; {transition} asked for {} s", time.as_secs())?;
+            write!(f, "; {transition} asked for {time}")?;
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ impl fmt::Display for MapError {
             Self::TooLong => write!(f, "longer than {} bytes", limits::MAP),
             Self::Json(error) => error.fmt(f),
             Self::Type(key) => write!(f, "`{key}` has the wrong type"),
-            Self::UnknownKey(key) => write!(f, "unknown key {:?}", key.as_str()),
+            Self::UnknownKey(key) => write!(f, "unknown key \"{key}\""),
             Self::RepeatedKey(key) => write!(f, "`{key}` stands there twice"),
             Self::Id => f.write_str("`id` must be a UUID of 36 characters"),
             Self::Priority => f.write_str("`priority` must be an integer from -10 to 10"),

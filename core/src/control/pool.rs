@@ -95,7 +95,7 @@ impl fmt::Display for OrderError {
         };
         f.write_str("what was said before in this name about another point counts ")?;
         match before {
-            Lifetime::For(time) => write!(f, "for {} s", time.as_secs())?,
+            Lifetime::For(time) => write!(f, "for {time}")?,
             Lifetime::Unlimited => f.write_str("until it is taken back")?,
             Lifetime::Renewed => f.write_str("until it expires")?,
         }

@@ -1,5 +1,7 @@
 //! What goes into the machine and what comes out of it.
 
+use core::fmt;
+
 use super::apart::Apart;
 use crate::checkpoint::{Checkpoint, Newer, RebootKind, Tag};
 use crate::control::{Holder, Lifetime, Map, Order, Points, Pool};
@@ -146,6 +148,32 @@ pub enum Op {
     AskPolicy(Point),
     /// The deployment is over: its log is closed.
     End,
+}
+
+/// For the log.
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RunScript(transition, index) => {
+                return write!(f, "script {index} of {transition}, if there is one");
+            }
+            Self::CallModule(call) | Self::Stream(call) => return write!(f, "{call} of the update module"),
+            Self::Save => "saving the record of the update",
+            Self::SaveProvides(_) => "saving the name and the provides of the artifact",
+            Self::ClearData => "deleting the record of the update",
+            Self::CheckVersion => "checking the version of the state scripts",
+            Self::Prepare => "reading the header of the artifact",
+            Self::Reboot => "the reboot",
+            Self::Request(ApiCall::Inventory) => "sending the inventory",
+            Self::Request(ApiCall::Next) => "asking for a deployment",
+            Self::Request(ApiCall::Status { .. }) => "reporting the status",
+            Self::Request(ApiCall::Log) => "sending the log of the deployment",
+            Self::Request(ApiCall::ControlMap) => "asking for the control map",
+            Self::SaveMaps => "saving the control maps",
+            Self::AskPolicy(_) => "asking the policies of the device",
+            Self::End => "closing the log of the deployment",
+        })
+    }
 }
 
 /// Requests to the server.

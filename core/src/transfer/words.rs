@@ -355,7 +355,7 @@ impl fmt::Display for Failure {
             ),
             Self::PayloadMissing => f.write_str("the artifact ended before its payload"),
             Self::ModuleTooSlow(time) => {
-                write!(f, "the update module did not take the payload within {} s", time.as_secs())
+                write!(f, "the update module did not take the payload within {time}")
             }
             Self::OutOfOrder => f.write_str("the parts of the artifact are out of order"),
         }

@@ -121,7 +121,7 @@ impl Asked {
         match polled {
             Poll::Pending => Answer::Pending(Self::Runs { process, path, until, is_late }),
             Poll::Ready(_) if is_late => {
-                Answer::Objects(format!("{} did not end within {} s", path.display(), TIME.as_secs()))
+                Answer::Objects(format!("{} did not end within {TIME}", path.display()))
             }
             Poll::Ready(Exit::Code(0)) => Answer::Fine,
             Poll::Ready(exit) => {

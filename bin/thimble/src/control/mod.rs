@@ -10,6 +10,7 @@ use std::time::Duration as StdDuration;
 
 use thimble_core::deployment::Point;
 use thimble_core::json::Value;
+use thimble_core::time::Duration;
 
 use crate::args::Invocation;
 use crate::control_request::{Act, ControlRequest};
@@ -88,7 +89,7 @@ fn lines(value: Value<'_>) -> Option<String> {
         let ends = map.member("ends_in_seconds").ok()??;
         let is_expired = map.member("expired").ok()??.raw() == "true";
         let _ = match ends.as_integer() {
-            Some(seconds) => writeln!(out, "{seconds} s"),
+            Some(seconds) => writeln!(out, "{}", Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),
             None if is_expired => writeln!(out, "expired"),
             None => writeln!(out, "never"),
         };

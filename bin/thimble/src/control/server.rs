@@ -148,7 +148,7 @@ fn carry_out(client: &mut Client<'_, Linux>, request: &ControlRequest) -> Result
         Act::Pause => {
             give(&points, Order::Pause)?;
             let end = match request.time {
-                Some(time) => format!("for {} s", time.as_secs()),
+                Some(time) => format!("for {time}"),
                 None => "until 'control continue'".into(),
             };
             Ok(format!("updates wait before {}, {end}", names(&points)))
@@ -248,19 +248,10 @@ fn policies(device: &Device) -> String {
     let policies = &device.conf.policies;
     let mut texts: Vec<String> = Vec::new();
     for window in &policies.windows {
-        texts.push(format!(
-            "{}: only {window}, at the latest after {} s",
-            window.points,
-            window.deadline.as_secs()
-        ));
+        texts.push(format!("{}: only {window}, at the latest after {}", window.points, window.deadline));
     }
     for inhibitor in &policies.inhibitors {
-        texts.push(format!(
-            "{}: {}, at most {} s",
-            inhibitor.points,
-            inhibitor.sign,
-            inhibitor.deadline.as_secs()
-        ));
+        texts.push(format!("{}: {}, at most {}", inhibitor.points, inhibitor.sign, inhibitor.deadline));
     }
     let mut out = String::new();
     for (index, text) in texts.iter().enumerate() {
