@@ -14,6 +14,7 @@ pub mod keys;
 pub mod lock;
 pub mod log;
 pub mod module;
+pub mod near;
 pub mod network;
 pub mod paths;
 pub mod platform;

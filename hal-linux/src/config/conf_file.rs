@@ -10,11 +10,14 @@ use thimble_core::json::Value;
 use thimble_core::limits;
 use zeroize::Zeroizing;
 
+use super::fault::{NotJson, shown};
 use super::setting::Setting;
 use super::update_control::{self, Button, Line};
 use super::{ConfigFault, FILE_MAX, ServerFault, Source, UnusableServer};
 use crate::bootloader::Choice;
 use crate::fsat::open_regular;
+use crate::log::level_of;
+use crate::near::nearest;
 use crate::network::check_url;
 use crate::paths::Word;
 use crate::policy::{Inhibitor, Window};
@@ -63,6 +66,10 @@ pub(super) struct Keys {
     pub(super) inhibitors: Vec<Inhibitor>,
     pub(super) button: Option<Button>,
     pub(super) light: Option<Line>,
+    /// A warning for each key that is not known.
+    pub(super) unknown: Vec<String>,
+    /// A warning about a `DaemonLogLevel` that is none.
+    pub(super) unknown_level: Option<String>,
     /// The current file sets `TenantToken`.
     token_in_file: bool,
 }
@@ -114,8 +121,17 @@ const KEYS: [&str; 42] = [
     "BootUtilitiesGetNextActivePart",
 ];
 
+/// How the warnings about a file begin.
+const CONFIGURATION: &str = "configuration file ";
+
+/// What `DaemonLogLevel` may be.
+const LEVELS: &str = "it may be trace, debug, info, warning, error or fatal";
+
 /// The error for an empty value that would switch off the verify keys of the file read before.
 const A_KEY: &str = "set: the file read before it has a verify key";
+
+/// Keys that older or other parts of Mender's client use and that mean nothing to this one.
+const OTHERS: [&str; 2] = ["ClientProtocol", "HttpsClient.SkipVerify"];
 
 /// Keys whose value is an object with further keys.
 const GROUPS: [&str; 5] = ["HttpsClient", "Security", "DBus", "Connectivity", "UpdateControl"];
@@ -145,7 +161,13 @@ impl Keys {
             return Err(ConfigFault::TooLong);
         }
         self.token_in_file = false;
+        let unknown = self.unknown.len();
         self.apply(&text)?;
+        for warning in self.unknown.iter_mut().skip(unknown).chain(&mut self.unknown_level) {
+            if !warning.starts_with(CONFIGURATION) {
+                *warning = format!("{CONFIGURATION}{}: {warning}", source.path.display());
+            }
+        }
         self.judge_servers(source.path);
         let exposed = self.token_in_file && mode & 0o004 != 0;
         let (path, word) = (source.path.display(), Word(source.path));
@@ -154,16 +176,32 @@ impl Keys {
     }
 
     fn apply(&mut self, text: &[u8]) -> Result<(), ConfigFault> {
-        let members =
-            Value::parse(text).map_err(ConfigFault::Json)?.members().ok_or(ConfigFault::NoObject)?;
-        for (name, value) in members {
+        // A byte order mark, which some editors write.
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        let value = Value::parse(text).map_err(|error| ConfigFault::Json(NotJson::new(text, error)))?;
+        for (name, value) in value.members().ok_or(ConfigFault::NoObject)? {
             if let Some(group) = GROUPS.into_iter().find(|group| name.is_ignoring_case(group)) {
                 self.apply_group(group, value)?;
             } else if let Some(key) = KEYS.into_iter().find(|key| name.is_ignoring_case(key)) {
                 self.set(Setting { key, value })?;
+            } else {
+                self.note_unknown(name.to_string());
             }
         }
         Ok(())
+    }
+
+    /// Nobody knows the key of this name: a warning says so.
+    fn note_unknown(&mut self, name: String) {
+        if OTHERS.iter().any(|key| key.eq_ignore_ascii_case(&name)) {
+            return;
+        }
+        let shown = shown(&name);
+        let meant = match nearest(&name, GROUPS.into_iter().chain(KEYS)) {
+            Some(key) => format!("; did you mean {key}?"),
+            None => String::new(),
+        };
+        self.unknown.push(format!("nobody knows the key \"{shown}\", and it is ignored{meant}"));
     }
 
     fn apply_group(&mut self, group: &'static str, value: Value<'_>) -> Result<(), ConfigFault> {
@@ -180,10 +218,10 @@ impl Keys {
                 // This group is thimble's own, so that an unknown key in it can only be a misspelt one, and a misspelt
                 // policy would let updates through.
                 None if group == "UpdateControl" => {
-                    let expected = "an object of Windows, Inhibitors, Button and Light, and nothing else";
-                    return Err(ConfigFault::Value { key: group, expected });
+                    let keys = KEYS.into_iter().filter_map(|key| key.strip_prefix("UpdateControl."));
+                    return Err(ConfigFault::unknown(group, &name.to_string(), keys));
                 }
-                None => {}
+                None => self.note_unknown(format!("{group}.{name}")),
             }
         }
         Ok(())
@@ -237,7 +275,14 @@ impl Keys {
                 self.update_control_map_boot_expiration = Some(setting.seconds()?);
             }
             "UpdateLogPath" => self.update_log_path = setting.path()?,
-            "DaemonLogLevel" => self.daemon_log_level = setting.level()?,
+            "DaemonLogLevel" => {
+                let word = setting.string()?;
+                let level = word.as_deref().map(|word| level_of(word).ok_or(word));
+                self.unknown_level = level.and_then(Result::err).map(|word| {
+                    format!("there is no DaemonLogLevel \"{}\", so it is info; {LEVELS}", shown(word))
+                });
+                self.daemon_log_level = level.map(|level| level.unwrap_or(Level::Info));
+            }
             "HttpsClient.Certificate" => self.https_certificate = setting.path()?,
             "HttpsClient.Key" => self.https_key = setting.secret()?,
             "HttpsClient.SSLEngine" => self.https_ssl_engine = setting.string()?,

@@ -2,12 +2,15 @@
 //!
 //! A fallback file is read first, then the main file; a key of the second replaces that of the first. Anything wrong
 //! with a known key, or with a file as a whole, is an error that names both: a security setting that is ignored
-//! is worse than a client that does not start (C-6). Unknown keys are ignored: other programs read this file too.
+//! is worse than a client that does not start (C-6). Unknown keys are told, and
+//! ignored: other programs read this file too.
 
 mod conf_file;
+mod fault;
 mod setting;
 mod update_control;
 
+pub use fault::NotJson;
 pub use update_control::{Button, Line};
 
 use std::fmt;
@@ -16,12 +19,12 @@ use std::path::{Path, PathBuf};
 
 use thimble_core::config::{Config, Tier};
 use thimble_core::hal::{self, Kind, Level};
-use thimble_core::json;
 use thimble_core::limits;
 use thimble_core::time::Duration;
 
 use crate::bootloader;
 use crate::fsat::kind_of;
+use crate::near::nearest;
 use crate::network::UrlFault;
 use crate::policy;
 use crate::secret::Secret;
@@ -79,6 +82,8 @@ pub struct MenderConf {
     pub button: Option<Button>,
     /// `UpdateControl.Light`: shows how the client stands.
     pub light: Option<Line>,
+    /// For each key that nobody knows a warning for the log of the daemon.
+    pub unknown_keys: Vec<String>,
     core: Config,
 }
 
@@ -143,7 +148,7 @@ pub enum ConfigFault {
     /// It is longer than [`FILE_MAX`].
     TooLong,
     /// It is not JSON.
-    Json(json::Error),
+    Json(NotJson),
     /// It is JSON, but not an object.
     NoObject,
     /// A key has a value that is not allowed.
@@ -153,10 +158,27 @@ pub enum ConfigFault {
         /// The values that are allowed.
         expected: &'static str,
     },
+    /// An object of the client's own has a key that is not known, which is an error there: a misspelt policy would let
+    /// updates through.
+    Unknown {
+        /// The object, such as `UpdateControl.Windows`.
+        object: &'static str,
+        /// The key.
+        key: String,
+        /// The known key that may have been meant.
+        nearest: Option<&'static str>,
+    },
     /// Two keys, here or in the two files together, exclude each other.
     Conflict(&'static str, &'static str),
     /// A key needs another one.
     Needs(&'static str, &'static str),
+}
+
+impl ConfigFault {
+    /// `object`, one of the client's own, has a key that is not among `keys`.
+    fn unknown(object: &'static str, key: &str, keys: impl IntoIterator<Item = &'static str>) -> Self {
+        Self::Unknown { object, key: fault::shown(key), nearest: nearest(key, keys) }
+    }
 }
 
 impl MenderConf {
@@ -183,6 +205,7 @@ impl MenderConf {
         for (key, _) in engines.into_iter().filter(|(_, engine)| engine.is_some()) {
             warnings.push(format!("{key} is set and not used: keys are read from files only; remove it"));
         }
+        warnings.extend(keys.unknown_level.take());
         Ok((Self::from_keys(keys), warnings))
     }
 
@@ -261,6 +284,7 @@ impl MenderConf {
             policies,
             button: keys.button,
             light: keys.light,
+            unknown_keys: keys.unknown,
             core,
         }
     }
@@ -297,6 +321,7 @@ impl fmt::Display for ConfigError {
             | ConfigFault::Json(_)
             | ConfigFault::NoObject
             | ConfigFault::Value { .. }
+            | ConfigFault::Unknown { .. }
             | ConfigFault::Conflict(..)
             | ConfigFault::Needs(..) => write!(f, "configuration file {}: ", self.path.display())?,
         }
@@ -307,6 +332,13 @@ impl fmt::Display for ConfigError {
             ConfigFault::Json(error) => write!(f, "{error}"),
             ConfigFault::NoObject => f.write_str("not a JSON object"),
             ConfigFault::Value { key, expected } => write!(f, "{key} must be {expected}"),
+            ConfigFault::Unknown { object, key, nearest } => {
+                write!(f, "{object} has no key {key}; ")?;
+                match nearest {
+                    Some(nearest) => write!(f, "did you mean {nearest}?"),
+                    None => f.write_str("see the documentation for its keys"),
+                }
+            }
             ConfigFault::Conflict(a, b) => {
                 write!(
                     f,
@@ -326,7 +358,10 @@ impl hal::Error for ConfigError {
             ConfigFault::Read(error) => kind_of(error),
             ConfigFault::Untrusted(untrusted) => untrusted.kind(),
             ConfigFault::TooLong => Kind::TooLarge,
-            ConfigFault::Json(_) | ConfigFault::NoObject | ConfigFault::Value { .. } => Kind::Corrupt,
+            ConfigFault::Json(_)
+            | ConfigFault::NoObject
+            | ConfigFault::Value { .. }
+            | ConfigFault::Unknown { .. } => Kind::Corrupt,
             ConfigFault::Conflict(..) | ConfigFault::Needs(..) => Kind::Refused,
         }
     }

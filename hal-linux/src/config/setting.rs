@@ -3,13 +3,11 @@
 use std::path::PathBuf;
 
 use thimble_core::config::Tier;
-use thimble_core::hal::Level;
 use thimble_core::json::Value;
 use zeroize::Zeroizing;
 
 use super::ConfigFault;
 use crate::bootloader::Choice;
-use crate::log::level_of;
 use crate::secret::Secret;
 
 /// A value with the key it belongs to.
@@ -23,7 +21,7 @@ impl<'a> Setting<'a> {
     /// The members of an object by their names; an unknown member is an error.
     pub(super) fn members<const N: usize>(
         self,
-        known: [&str; N],
+        known: [&'static str; N],
     ) -> Result<[Option<Value<'a>>; N], ConfigFault> {
         let mut values = [None; N];
         for (name, value) in self.value.members().ok_or(self.wrong("an object"))? {
@@ -32,7 +30,7 @@ impl<'a> Setting<'a> {
             match place {
                 Some(place @ None) => *place = Some(value).filter(|value| !value.is_null()),
                 Some(Some(_)) => return Err(self.wrong("an object whose keys stand there once")),
-                None => return Err(self.wrong("an object without unknown keys; see the documentation")),
+                None => return Err(ConfigFault::unknown(self.key, &name.to_string(), known)),
             }
         }
         Ok(values)
@@ -127,11 +125,5 @@ impl Setting<'_> {
         let expected =
             "\"auto\", \"uboot\", \"uboot-tools\", \"grub\", \"grub-tools\", \"tryboot\" or \"systemd-boot\"";
         self.string()?.map(|word| Choice::parse(&word).ok_or(self.wrong(expected))).transpose()
-    }
-
-    pub(super) fn level(self) -> Result<Option<Level>, ConfigFault> {
-        let expected = "\"trace\", \"debug\", \"info\", \"warning\", \"error\" or \"fatal\"";
-        let level = |name: String| level_of(&name).ok_or(self.wrong(expected));
-        self.string()?.map(level).transpose()
     }
 }

@@ -68,6 +68,7 @@ fn every_documented_key_is_read() {
     );
     let seconds = Duration::from_secs;
     let expected = MenderConf {
+        unknown_keys: Vec::new(),
         servers: vec!["https://a.example".into(), "https://b.example:8443/x".into()],
         unusable_server: None,
         server_certificate: Some("/cert".into()),
@@ -467,4 +468,71 @@ fn a_file_that_others_may_change_is_refused_with_the_command_that_mends_it() {
     std::os::unix::fs::chown(&path, Some(1234), None).unwrap();
     let text = load().unwrap_err().to_string();
     assert!(text.contains("belongs to user 1234") && text.contains("chown root /"), "{text}");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_text() {
+    let text = include_str!("../../../tests/cases/byte-order-mark.conf");
+    assert!(text.starts_with('\u{feff}'));
+    assert_eq!(load(text).servers, ["https://updates.example.com"]);
+    assert!(error("{}\u{feff}").contains("line 1, column 3"));
+}
+
+#[test]
+fn what_is_no_json_is_told_with_line_column_and_cause() {
+    let text = error(include_str!("../../../tests/cases/trailing-comma.conf"));
+    assert!(text.contains("main.conf: not valid JSON: line 4, column 1: a comma before `}`"), "{text}");
+}
+
+#[test]
+fn r36_the_log_level_has_any_case_and_the_names_of_both_clients() {
+    for (word, level) in [
+        ("DEBUG", Level::Debug),
+        ("Warn", Level::Warning),
+        ("warning", Level::Warning),
+        ("panic", Level::Fatal),
+        ("loud", Level::Info),
+    ] {
+        let text = format!(r#"{{"DaemonLogLevel": "{word}"}}"#);
+        let (conf, warnings) = load_both(None, Some(&text)).unwrap();
+        assert_eq!(conf.daemon_log_level, Some(level), "{word}");
+        assert_eq!(warnings.len(), usize::from(word == "loud"), "{warnings:?}");
+        assert!(warnings.iter().all(|warning| warning.contains("\"loud\"") && warning.contains("main.conf")));
+    }
+    // A good level of the main file takes the place of a bad one.
+    let (conf, warnings) =
+        load_both(Some(r#"{"DaemonLogLevel":"loud"}"#), Some(r#"{"DaemonLogLevel":"error"}"#)).unwrap();
+    assert_eq!((conf.daemon_log_level, warnings), (Some(Level::Error), vec![]));
+    assert!(error(r#"{"DaemonLogLevel": 5}"#).contains("DaemonLogLevel must be a string"));
+}
+
+#[test]
+fn r37_each_unknown_key_is_told_with_the_nearest_known_one() {
+    let conf = load(
+        r#"{"ServerUrll":"x","ResumeDownload":true,"HttpsClient":{"Certficate":"x"},"UpdateControll":{},
+        "clientprotocol":"https","xyzzy\n":1,"serverurl":"https://a.example"}"#,
+    );
+    let expected = [
+        ("\"ServerUrll\"", "did you mean ServerURL?"),
+        ("\"ResumeDownload\"", "did you mean ResumeDownloads?"),
+        ("\"HttpsClient.Certficate\"", "did you mean HttpsClient.Certificate?"),
+        ("\"UpdateControll\"", "did you mean UpdateControl?"),
+        ("\"xyzzy\\n\"", "ignored"),
+    ];
+    assert_eq!(conf.unknown_keys.len(), expected.len(), "{:?}", conf.unknown_keys);
+    for (warning, (key, hint)) in conf.unknown_keys.iter().zip(expected) {
+        assert!(
+            warning.contains(key) && warning.ends_with(hint) && warning.contains("main.conf"),
+            "{warning}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_key_of_a_policy_is_an_error_with_the_nearest_known_one() {
+    let text = error(r#"{"UpdateControl":{"Window":[]}}"#);
+    assert!(text.contains("UpdateControl has no key Window; did you mean Windows?"), "{text}");
+    let window = r#"{"At":["install"],"From":"01:00","To":"02:00","Dyas":[]}"#;
+    let text = error(&format!(r#"{{"UpdateControl":{{"Windows":[{window}]}}}}"#));
+    assert!(text.contains("has no key Dyas; did you mean Days?"), "{text}");
 }

@@ -126,6 +126,12 @@ impl Log for Logger {
 #[must_use]
 pub fn level_of(name: &str) -> Option<Level> {
     use Level::{Debug, Error, Fatal, Info, Trace, Warning};
+    // The other names are those of Mender's client in Go.
+    let name = match name.to_ascii_lowercase().as_str() {
+        "warn" => "warning".to_owned(),
+        "panic" => "fatal".to_owned(),
+        _ => name.to_ascii_lowercase(),
+    };
     [Trace, Debug, Info, Warning, Error, Fatal].into_iter().find(|level| level.name() == name)
 }
 
@@ -262,7 +268,10 @@ mod tests {
     fn level_names() {
         assert_eq!(level_of("trace"), Some(Level::Trace));
         assert_eq!(level_of("fatal"), Some(Level::Fatal));
-        assert_eq!((level_of("Info"), level_of("panic"), level_of("")), (None, None, None));
+        assert_eq!(
+            (level_of("INFO"), level_of("panic"), level_of("Warn")),
+            (Some(Level::Info), Some(Level::Fatal), Some(Level::Warning))
+        );
     }
 
     #[test]
