@@ -90,6 +90,15 @@ impl Scripts {
         }
     }
 
+    /// Warns of each file in the directories of scripts whose name looks like a state script's and is none.
+    pub fn warn_of_near_misses(&self) {
+        let rootfs = listing::near_misses(&self.rootfs, false);
+        let artifact = listing::near_misses(&self.datastore.join(staging::PUBLISHED), true);
+        for warning in rootfs.iter().chain(&artifact) {
+            self.log.borrow_mut().log(Level::Warning, format_args!("{warning}"));
+        }
+    }
+
     fn dir(&self, transition: Transition) -> PathBuf {
         if transition.state.is_artifact() {
             self.datastore.join(staging::PUBLISHED)

@@ -1,5 +1,6 @@
 //! Lists the scripts of a directory that belong to a transition.
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -8,10 +9,11 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use thimble_core::hal::Level;
 use thimble_core::limits;
-use thimble_core::script::{Transition, parse_name};
+use thimble_core::script::{ScriptState, Transition, parse_name};
 
 use super::{ScriptError, io_error};
 use crate::SharedLog;
+use crate::near::nearest;
 use crate::trust::{Untrusted, check_program};
 
 /// Name of the file that says which version of the script interface the directory is for.
@@ -41,6 +43,48 @@ pub(super) fn read(dir: &Path, transition: Transition, log: &SharedLog) -> Resul
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// For each file in `dir` that looks like a state script and never runs as one, what is wrong with its name. `artifact`:
+/// the directory is that of an artifact's scripts.
+pub(super) fn near_misses(dir: &Path, artifact: bool) -> Vec<String> {
+    // A directory that cannot be read is told at the first transition.
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten().take(MOST_LOOKED_AT);
+    let mut found: Vec<String> =
+        entries.filter_map(|entry| near_miss(&entry.file_name(), artifact)).collect();
+    found.sort_unstable();
+    found.iter_mut().for_each(|what| what.insert_str(0, &format!("{}/", dir.display())));
+    found
+}
+
+/// Files of a directory of scripts that are looked at for [`near_misses`].
+const MOST_LOOKED_AT: usize = 4096;
+
+fn near_miss(name: &OsStr, artifact: bool) -> Option<String> {
+    let text = name.to_string_lossy();
+    let shown = text.escape_debug();
+    if let Some(transition) = name.to_str().and_then(parse_name) {
+        let state = transition.state;
+        let why = if artifact {
+            "scripts of Idle, Sync and Download are those in the configuration directory"
+        } else {
+            "scripts of Artifact states come with the artifact"
+        };
+        return (state.is_artifact() != artifact).then(|| format!("{shown} never runs: {why}"));
+    }
+    let mut parts = text.split(['_', '-', '.', ' ']);
+    let (first, second) = (parts.next().unwrap_or_default(), parts.next());
+    let states = ScriptState::ALL.map(ScriptState::name);
+    let begins = states
+        .iter()
+        .any(|state| text.get(..state.len()).is_some_and(|front| front.eq_ignore_ascii_case(state)));
+    let resembles = second.is_some() && nearest(first, states).is_some();
+    let acts = second.is_some_and(|second| nearest(second, ["Enter", "Leave", "Error"]).is_some());
+    (begins || resembles || acts).then(|| {
+        format!(
+            "{shown} is no state script and never runs: name it like Download_Enter_00 or Download_Enter_00_text"
+        )
+    })
 }
 
 fn can_run(path: &Path, log: &SharedLog) -> Result<bool, ScriptError> {

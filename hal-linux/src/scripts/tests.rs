@@ -475,3 +475,42 @@ fn at_most_8_mib_of_scripts_are_written_before_the_header_is_verified() {
     lab.scripts.discard().unwrap();
     lab.stage("ArtifactInstall_Enter_00", &script);
 }
+
+#[test]
+fn r38_names_that_look_like_a_state_script_and_are_none_are_told_once_each() {
+    let lab = Lab::new();
+    for name in [
+        "Download_Enter_00",
+        "Idle_Enter_00_text",
+        "version",
+        "README",
+        ".gitkeep",
+        "helper-lib.sh",
+        "Download_Enter_0",
+        "Donwload_Enter_00",
+        "sync_leave_00",
+        "Idle-Enter-00",
+        "IdleEnter00",
+        "Sync_Leaves_00",
+        "ArtifactInstall_Enter_00",
+    ] {
+        script(&lab.path("conf/scripts").join(name), "");
+    }
+    lab.artifact_script("ArtifactInstall_Enter_00", "");
+    lab.artifact_script("Idle_Enter_00", "");
+    lab.scripts.warn_of_near_misses();
+    let warnings = lab.warnings();
+    for name in [
+        "Download_Enter_0 is no",
+        "Donwload_Enter_00 is no",
+        "sync_leave_00 is no",
+        "Idle-Enter-00 is no",
+        "IdleEnter00 is no",
+        "Sync_Leaves_00 is no",
+        "ArtifactInstall_Enter_00 never runs",
+        "Idle_Enter_00 never runs",
+    ] {
+        assert_eq!(warnings.iter().filter(|line| line.contains(name)).count(), 1, "{name}: {warnings:?}");
+    }
+    assert_eq!(warnings.len(), 8, "{warnings:?}");
+}
