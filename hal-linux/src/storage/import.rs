@@ -25,11 +25,14 @@ pub(super) struct Import {
     pub(super) provides: Option<Vec<u8>>,
     pub(super) name: Option<String>,
     pub(super) trouble: Option<&'static str>,
+    /// The number of the database's state.
+    pub(super) transaction: u64,
 }
 
 /// `None`: not an LMDB file.
 pub(super) fn read(medium: &mut impl Medium) -> Result<Option<Import>, LmdbFault> {
     let Some(mut database) = Database::open(medium)? else { return Ok(None) };
+    let transaction = database.transaction;
     let mut text = |key: &str| {
         let value = database.read(key.as_bytes(), VALUE_MAX)?;
         value.map(String::from_utf8).transpose().map_err(|_| LmdbFault::Damaged)
@@ -50,7 +53,7 @@ pub(super) fn read(medium: &mut impl Medium) -> Result<Option<Import>, LmdbFault
         let own = [(NAME.to_owned(), name.clone())].into_iter().chain(group);
         object(own.chain(free.into_iter().flatten()))
     });
-    Ok(Some(Import { provides, name, trouble }))
+    Ok(Some(Import { provides, name, trouble, transaction }))
 }
 
 /// The provides besides name and group; `None` when `json` is not an object of strings.

@@ -49,6 +49,8 @@ pub(super) struct Database<'m, M> {
     word: usize,
     page_size: usize,
     root: u64,
+    /// Counts the changes of the database.
+    pub(super) transaction: u64,
 }
 
 struct Meta {
@@ -71,7 +73,13 @@ impl<'m, M: Medium> Database<'m, M> {
                 Some(second) if second.transaction > first.transaction => second,
                 Some(_) | None => first,
             };
-            return Ok(Some(Self { medium, word, page_size, root: newest.root }));
+            return Ok(Some(Self {
+                medium,
+                word,
+                page_size,
+                root: newest.root,
+                transaction: newest.transaction,
+            }));
         }
         Ok(None)
     }

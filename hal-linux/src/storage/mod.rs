@@ -13,7 +13,8 @@
 //! records. A file in a newer format is not touched: it can be neither read nor written (R-49).
 //!
 //! When there is no file yet, name, group and provides are taken over from `mender-store`, the LMDB database of
-//! Mender's own client. That file is only ever read: when an update from Mender to thimble is rolled back, Mender's
+//! Mender's own client. Record 255 remembers the number of the database's state, and what was taken over: when Mender's
+//! client was used again, that is taken over anew, as long as nothing of it was changed here. That file is only ever read: when an update from Mender to thimble is rolled back, Mender's
 //! client finds its database as it left it (it does not start with anything else in that place).
 
 mod directory;
@@ -38,12 +39,17 @@ use crate::fsat::kind_of;
 use journal::{Journal, JournalFault};
 use lmdb::LmdbFault;
 use record::{Edits, Live};
+use thimble_core::artifact::provides;
 use thimble_core::hal::{self, Change, ErrorType, Key, Kind};
 
 const NAME: &str = "mender-store-thimble";
 const TEMPORARY: &str = "mender-store-tmp";
 const BROKEN: &str = "mender-store-broken";
 const LMDB: &str = "mender-store";
+
+/// The number of the record of what was taken over from the database of Mender's client: the number of the database's
+/// state (8 bytes, little-endian), then the provides that came of it. Records of the client itself count from 0.
+const IMPORTED: u8 = 255;
 
 /// How many damaged files are kept. The first ones are kept, since they tell most about the cause.
 const ASIDE_MAX: usize = 4;
@@ -99,6 +105,12 @@ pub enum Notice {
         /// It holds an unfinished update, which was not taken over, or unreadable provides. A warning.
         trouble: Option<&'static str>,
     },
+    /// Mender's own client was used again after its database was taken over, and the records here have changed since, so that
+    /// they stay in force. A warning.
+    NotImported {
+        /// The artifact name in the database.
+        name: Option<String>,
+    },
 }
 
 impl Notice {
@@ -107,7 +119,9 @@ impl Notice {
     pub fn level(&self) -> hal::Level {
         match self {
             Self::Broken { .. } => hal::Level::Error,
-            Self::CutOff | Self::Imported { trouble: Some(_), .. } => hal::Level::Warning,
+            Self::CutOff | Self::Imported { trouble: Some(_), .. } | Self::NotImported { .. } => {
+                hal::Level::Warning
+            }
             Self::Imported { trouble: None, .. } => hal::Level::Info,
         }
     }
@@ -126,10 +140,19 @@ impl fmt::Display for Notice {
             Self::Imported { name, trouble } => {
                 write!(f, "took over from {LMDB}, the database of another Mender client, artifact name ")?;
                 match name {
-                    Some(name) => write!(f, "{name:?}")?,
+                    Some(name) => write!(f, "\"{name}\"")?,
                     None => f.write_str("unknown")?,
                 }
                 trouble.map_or(Ok(()), |trouble| write!(f, "; {trouble}"))
+            }
+            Self::NotImported { name } => {
+                let name = name.as_deref().unwrap_or("unknown");
+                write!(
+                    f,
+                    "another Mender client was used after its database {LMDB} was taken over, and has the artifact name \
+                     \"{name}\" now: this name is not taken over, because updates were installed here as well; move {LMDB} \
+                     away when that client is not used any more"
+                )
             }
         }
     }
@@ -204,6 +227,16 @@ impl hal::Error for StorageError {
     }
 }
 
+/// The records that an LMDB file gives.
+fn imported(import: &import::Import) -> Live {
+    let provides = import.provides.as_ref();
+    let mut mark = import.transaction.to_le_bytes().to_vec();
+    mark.extend(provides.into_iter().flatten());
+    let mut records = Live::from([(IMPORTED, mark)]);
+    records.extend(provides.map(|json| (Key::Provides as u8, json.clone())));
+    records
+}
+
 fn cannot(doing: &'static str) -> impl Fn(io::Error) -> StorageError {
     move |cause| StorageError::Io { doing, cause }
 }
@@ -218,7 +251,8 @@ impl<D: Directory> Store<D> {
             Access::ReadWrite => store.load()?,
             Access::ReadOnly => store.load_beside_a_writer()?,
         };
-        Ok((store, notice.into_iter().collect()))
+        let again = store.take_over_again()?;
+        Ok((store, notice.into_iter().chain(again).collect()))
     }
 
     /// Reads the store without the lock, while a daemon may be writing to it. An incomplete record is then no sign of a
@@ -305,15 +339,44 @@ impl<D: Directory> Store<D> {
 
     /// Writes what an LMDB file holds into a store of our own. The LMDB file stays as it is.
     fn take_over(&mut self, import: import::Import) -> Result<Notice, StorageError> {
-        let import::Import { provides, name, trouble } = import;
+        let records = imported(&import);
         if self.access == Access::ReadWrite {
             let failed = cannot("take over the database of another Mender client");
-            let edits = provides.iter().map(|json| (Key::Provides as u8, Some(json.as_slice()))).collect();
+            let edits = records.iter().map(|(&key, bytes)| (key, Some(bytes.as_slice()))).collect();
             self.file = File::Journal(self.write_new(0, &edits).map_err(&failed)?);
             self.directory.sync().map_err(&failed)?;
         }
-        self.live.extend(provides.map(|json| (Key::Provides as u8, json)));
-        Ok(Notice::Imported { name, trouble })
+        self.live.extend(records);
+        Ok(Notice::Imported { name: import.name, trouble: import.trouble })
+    }
+
+    /// Takes over the LMDB file once more if Mender's client has changed it since, and nothing was changed here.
+    fn take_over_again(&mut self) -> Result<Option<Notice>, StorageError> {
+        let File::Journal(journal) = &mut self.file else { return Ok(None) };
+        let Some((known, before)) = self.live.get(&IMPORTED).and_then(|record| record.split_first_chunk())
+        else {
+            return Ok(None);
+        };
+        // The records here are whole: a database that cannot be read now takes nothing from them.
+        let Ok(Found::File(mut file)) = self.directory.open(LMDB, Access::ReadOnly) else { return Ok(None) };
+        let Ok(Some(import)) = import::read(&mut file) else { return Ok(None) };
+        if import.transaction == u64::from_le_bytes(*known) || import.provides.as_deref() == Some(before) {
+            return Ok(None);
+        }
+        let here = self.live.get(&(Key::Provides as u8)).map_or(&[][..], Vec::as_slice);
+        let is_untouched = here == before || here == provides::unknown();
+        if !is_untouched || self.live.contains_key(&(Key::Checkpoint as u8)) {
+            return Ok(Some(Notice::NotImported { name: import.name }));
+        }
+        let records = imported(&import);
+        if self.access == Access::ReadWrite {
+            let edits = records.iter().map(|(&key, bytes)| (key, Some(bytes.as_slice()))).collect();
+            journal.append(&edits).map_err(|error| {
+                cannot("take over the database of another Mender client once more")(error.cause)
+            })?;
+        }
+        self.live.extend(records);
+        Ok(Some(Notice::Imported { name: import.name, trouble: import.trouble }))
     }
 
     /// A new file of `edits` in the place of the store. Durable when the directory is flushed, the caller's duty.

@@ -645,3 +645,66 @@ fn a_real_file_is_rewritten_and_taken_over_too() {
     assert_eq!(view(&mut open(directory()).0), view(&mut store));
     assert!(!path.join(TEMPORARY).exists());
 }
+
+/// `SMALL` as Mender's client leaves it after its next change: another number, and another name of the same length.
+fn used_again(name: &[u8; 9]) -> Vec<u8> {
+    let mut bytes = SMALL.to_vec();
+    let before = b"release-1";
+    for at in 0..bytes.len() - before.len() {
+        if bytes[at..].starts_with(before) {
+            bytes[at..at + before.len()].copy_from_slice(name);
+        }
+    }
+    // The number of the newer of the two states, behind the last page: see `lmdb.rs`.
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let number = [0, 4096].map(|page| page + 16 + 8 + 16 + 2 * 48 + 8);
+    let at = if word(number[0]) > word(number[1]) { number[0] } else { number[1] };
+    let next = word(at) + 2;
+    bytes[at..at + 8].copy_from_slice(&next.to_le_bytes());
+    bytes
+}
+
+fn name_in(store: &mut Store<Disk>) -> String {
+    let provides = String::from_utf8(view(store)[1].clone().unwrap()).unwrap();
+    provides.split('"').nth(3).unwrap().to_owned()
+}
+
+#[test]
+fn menders_client_that_was_used_again_is_taken_over_again_while_nothing_was_changed_here() {
+    let disk = Disk::with_file(LMDB, SMALL);
+    drop(open(disk.clone()));
+    disk.put(LMDB, &used_again(b"release-2"));
+    // A reader sees the new name, and writes nothing.
+    let before = disk.bytes(NAME);
+    let (mut store, notices) = Store::open(disk.clone(), Access::ReadOnly).unwrap();
+    assert!(matches!(notices.as_slice(), [Notice::Imported { name: Some(name), .. }] if name == "release-2"));
+    assert_eq!((name_in(&mut store).as_str(), disk.bytes(NAME)), ("release-2", before));
+    let (mut store, notices) = open(disk.clone());
+    assert!(matches!(notices.as_slice(), [Notice::Imported { name: Some(name), .. }] if name == "release-2"));
+    assert_eq!(name_in(&mut store), "release-2");
+    let (mut store, notices) = open(disk);
+    assert_eq!((name_in(&mut store).as_str(), notices), ("release-2", vec![]), "once for each state");
+}
+
+#[test]
+fn menders_client_that_was_used_again_is_told_and_not_taken_over_once_something_was_installed_here() {
+    for batch in [
+        [Change::Put(Key::Provides, br#"{"artifact_name":"ours"}"#)],
+        // An update in progress.
+        [Change::Put(Key::Checkpoint, b"x")],
+    ] {
+        let disk = Disk::with_file(LMDB, SMALL);
+        let (mut store, _) = open(disk.clone());
+        store.commit(&batch).unwrap();
+        let expected = view(&mut store);
+        drop(store);
+        assert_eq!(open(disk.clone()).1, [], "nobody used Mender's client");
+        disk.put(LMDB, &used_again(b"release-2"));
+        let (mut store, notices) = open(disk);
+        let [notice @ Notice::NotImported { name: Some(name) }] = notices.as_slice() else {
+            panic!("{notices:?}")
+        };
+        assert!(name == "release-2" && notice.to_string().contains("\"release-2\""), "{notice}");
+        assert_eq!(view(&mut store), expected);
+    }
+}
