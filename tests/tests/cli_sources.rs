@@ -43,7 +43,7 @@ fn i13_a_full_disk_is_named_and_the_device_stays_usable() {
     let large = vec![7; 1024 * 1024];
     let ran = lab.install(&Package::new("large").files(&[("large", &large)]));
     ran.failed("no space left");
-    assert!(ran.stdout.ends_with("The download failed.\nThe device was not modified.\n"), "{ran:?}");
+    assert!(ran.stdout.ends_with("Streaming failed.\nSystem not modified.\n"), "{ran:?}");
     assert_eq!((lab.name().as_str(), lab.leftovers()), ("unknown", vec![]));
     lab.install(&Package::new("small")).status(0);
     lab.run(["commit"]).status(0);

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use lexopt::{Arg, Parser};
 use thimble_core::hal::Level;
 use thimble_core::machine::{Stop, StopSet};
+use thimble_hal_linux::log::level_of;
+use thimble_hal_linux::near::nearest;
 
 use crate::control_request::{self, Act, ControlRequest};
 
@@ -429,42 +431,34 @@ fn name_of(opt: Opt) -> &'static str {
 }
 
 fn no_such_option(name: &str) -> String {
-    let why = match name {
-        "--passphrase-file" => {
-            ": keys with a passphrase are not supported; the error at such a key says how to remove it"
-        }
-        _ => "",
-    };
-    format!("there is no option {name}{why}")
+    if name == "--passphrase-file" {
+        return format!(
+            "there is no option {name}: keys with a passphrase are not supported; the error at such a key says how to \
+             remove it"
+        );
+    }
+    let known = nearest(name.trim_start_matches('-'), OPTIONS.into_iter().map(|(name, _, _)| name));
+    let hint = known.map_or(String::new(), |known| format!("; did you mean --{known}?"));
+    format!("there is no option {name}{hint}")
 }
 
 fn no_such_verb(word: &OsStr) -> String {
-    match word.to_str() {
-        Some("setup" | "snapshot") => format!(
-            "{} is not a part of this client: Mender itself has made it a program of its own",
-            word.display()
-        ),
-        _ => format!("there is no verb \"{}\"", word.display()),
+    let text = word.to_string_lossy();
+    if matches!(&*text, "setup" | "snapshot") {
+        return format!(
+            "{text} is not a part of this client: Mender itself has made it a program of its own"
+        );
     }
+    let hint = nearest(&text, VerbName::ALL.map(VerbName::name))
+        .map_or(String::new(), |known| format!("; did you mean {known}?"));
+    format!("there is no verb \"{text}\"{hint}")
 }
 
-/// The levels of Mender 5, and the other names Mender 3 knew.
+/// The levels of Mender 5, and the other names Mender 3 knew; in any case.
 fn level(value: &OsStr) -> Result<Level, String> {
-    let level = match value.to_str() {
-        Some("trace") => Level::Trace,
-        Some("debug") => Level::Debug,
-        Some("info") => Level::Info,
-        Some("warning" | "warn") => Level::Warning,
-        Some("error") => Level::Error,
-        Some("fatal" | "panic") => Level::Fatal,
-        _ => {
-            return Err(format!(
-                "there is no log level \"{}\": trace, debug, info, warning, error or fatal",
-                value.display()
-            ));
-        }
-    };
-    Ok(level)
+    value.to_str().and_then(level_of).ok_or_else(|| {
+        format!("there is no log level \"{}\": trace, debug, info, warning, error or fatal", value.display())
+    })
 }
 
 fn stop(value: &OsStr) -> Result<Stop, String> {
@@ -542,6 +536,18 @@ mod tests {
     }
 
     #[test]
+    fn log_levels_have_any_case() {
+        for (word, level) in [
+            ("DEBUG", Level::Debug),
+            ("Warn", Level::Warning),
+            ("panic", Level::Fatal),
+            ("info", Level::Info),
+        ] {
+            assert_eq!(run(&format!("-l {word} commit")).globals.log_level, Some(level), "{word}");
+        }
+    }
+
+    #[test]
     fn every_verb_parses_and_has_help() {
         for verb in VerbName::ALL {
             let is = |other| verb == other;
@@ -583,6 +589,11 @@ mod tests {
         for (line, part) in [
             ("", "no verb was given"),
             ("bogus", "no verb \"bogus\""),
+            ("instal x", "did you mean install?"),
+            ("show-artefact", "did you mean show-artifact?"),
+            ("--log-levle info commit", "did you mean --log-level?"),
+            ("install --reboot-exitcode x", "did you mean --reboot-exit-code?"),
+            ("--log-level LOUD commit", "trace, debug"),
             ("setup", "not a part"),
             ("--bogus commit", "no option --bogus"),
             ("--passphrase-file x daemon", "passphrase are not supported"),

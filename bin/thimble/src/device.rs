@@ -1,6 +1,8 @@
 //! What every verb needs: the directories, the configuration, the log; and from them the store and the platform.
 
 use std::cell::RefCell;
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -75,7 +77,8 @@ impl Device {
             conf.server_certificate = Some(path.clone());
         }
         conf.skip_verify |= globals.skip_verify;
-        for warning in warnings {
+        let unknown = conf.unknown_keys.iter().filter(|_| invocation.verb == VerbName::Daemon);
+        for warning in warnings.iter().chain(unknown) {
             logger.log(Level::Warning, format_args!("{warning}"));
         }
         Ok(Self { paths, conf, log: Rc::new(RefCell::new(logger)) })
@@ -192,7 +195,11 @@ impl Device {
             log: self.log.clone(),
             note: lock.map(Lock::note),
         };
-        platform::hal(parts).map_err(Failure::new)
+        let hal = platform::hal(parts).map_err(Failure::new)?;
+        if matches!(verb, VerbName::Install | VerbName::Daemon) {
+            hal.scripts.warn_of_near_misses();
+        }
+        Ok(hal)
     }
 
     /// The boot loader and the two slots, as they are configured.
@@ -205,7 +212,29 @@ impl Device {
         }
     }
 
-    fn no_datastore(&self, error: &std::io::Error) -> Failure {
+    /// Whether there is no datastore yet, on any file system. A link on the way to it that leads nowhere, to a file system that
+    /// is not mounted, is an error: what is installed is not known then.
+    pub(crate) fn was_never_used(&self) -> Result<bool, Failure> {
+        let path = self.paths.datastore();
+        match fs::metadata(path) {
+            Ok(_) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(self.no_datastore(&error)),
+        }
+        for part in path.ancestors() {
+            if let (Ok(target), Err(_)) = (fs::read_link(part), fs::metadata(part)) {
+                return Err(Failure::new(format_args!(
+                    "the datastore {} cannot be read: {} is a link to {}, which is not there; is its file system mounted?",
+                    path.display(),
+                    part.display(),
+                    target.display()
+                )));
+            }
+        }
+        Ok(true)
+    }
+
+    fn no_datastore(&self, error: &io::Error) -> Failure {
         Failure::new(format_args!(
             "the datastore {} cannot be used: {error}",
             self.paths.datastore().display()

@@ -44,9 +44,8 @@ fn main() -> ExitCode {
         Ok(Parsed::Help(verb)) => output::print(&help::text(program, verb)),
         Ok(Parsed::Version) => output::print(concat!(env!("CARGO_PKG_VERSION"), "\n")),
         Err(Usage { reason, verb }) => {
-            // The reason counts, whether or not the help could be printed.
-            let _ = output::print(&help::text(program, verb));
-            Err(Failure::new(reason))
+            let verb = verb.map_or(String::new(), |verb| format!(" {}", verb.name()));
+            Err(Failure::new(format_args!("{reason}; see '{program}{verb} --help'")))
         }
     };
     match result {

@@ -1,6 +1,6 @@
 //! What a verb tells its user in the end, and its exit status: pure functions of the machine's report.
 
-use thimble_core::checkpoint::RebootKind;
+use thimble_core::checkpoint::{RebootKind, Tag};
 use thimble_core::deployment::Verdict;
 use thimble_core::machine::{Reached, Report, Stop};
 use thimble_core::state::{Phase, Place, State};
@@ -9,7 +9,19 @@ use crate::args::VerbName;
 use crate::output::{FAILURE, REBOOT, SUCCESS};
 
 /// Printed as soon as the artifact is accepted.
-pub(crate) const BEGINS: &str = "Installing the artifact.";
+pub(crate) const BEGINS: &str = "Installing artifact...";
+
+/// Printed where there was nothing to do.
+pub(crate) const NO_UPDATE_IN_PROGRESS: &str = "No update in progress.";
+
+/// What a run did, for its last words.
+#[derive(Clone, Copy)]
+pub(crate) struct Done<'a> {
+    pub(crate) verb: VerbName,
+    /// What was on record when the run began; for `install` that is nothing, and this does not count.
+    pub(crate) from: Tag,
+    pub(crate) report: &'a Report,
+}
 
 /// The exit status of a run that ended with `report`.
 pub(crate) const fn exit_status(report: &Report, reboot_exit_code: bool) -> u8 {
@@ -22,39 +34,72 @@ pub(crate) const fn exit_status(report: &Report, reboot_exit_code: bool) -> u8 {
     }
 }
 
-/// The lines behind [`BEGINS`], in order (CLI-40).
-pub(crate) fn lines(verb: VerbName, report: &Report) -> Vec<&'static str> {
+/// The lines on standard output behind [`BEGINS`]: those of Mender's client, word for word, because programs match on them
+/// (R-31).
+pub(crate) fn lines(done: Done<'_>) -> Vec<String> {
+    let report = done.report;
     let mut lines = Vec::new();
     if report.reached == Reached::EmptyCommitted {
-        lines.push("The artifact has no payload: what it provides is committed.");
+        lines.push("Artifact with empty payload. Committing immediately.".to_owned());
     }
-    let stops_before_commit = report.reached == Reached::Stopped(Stop::ArtifactCommitEnter);
-    if report.auto_commit && !stops_before_commit {
-        lines.push("The update module cannot roll back: the update is committed at once.");
+    if report.auto_commit && report.reached != Reached::Stopped(Stop::ArtifactCommitEnter) {
+        lines.push("Update Module doesn't support rollback. Committing immediately.".to_owned());
     }
-    match FirstFailure::of(report) {
-        None if report.auto_commit && stops_before_commit => lines.push(
-            "Installed, but not committed.\nThe update module cannot roll back: use 'commit' to finish the update.",
-        ),
-        None => lines.extend(achieved(verb, report)),
-        Some(FirstFailure::AfterCommit) => lines.push("Installed and committed."),
-        Some(FirstFailure::Accepting) => lines.push("The artifact was refused."),
-        Some(FirstFailure::Download) => lines.push("The download failed."),
-        Some(FirstFailure::Install) => lines.push("The installation failed."),
-        Some(FirstFailure::Commit) => lines.push("The commit failed."),
-        Some(FirstFailure::WayBack | FirstFailure::Closing) => {}
-    }
-    lines.extend(condition(report));
-    if report.cleanup_failed {
-        lines.push("The update module could not clean up.");
-    }
-    if report.reached == Reached::Unfinished {
-        lines.push("The end of the update could not be stored: 'resume' tries again.");
-    }
-    if wants_reboot(report) {
-        lines.push("A reboot is needed for the update to take effect.");
+    let operation = match FirstFailure::of(report) {
+        Some(FirstFailure::Accepting | FirstFailure::Download) => Some("Streaming failed."),
+        Some(FirstFailure::Install) => Some("Installation failed."),
+        Some(FirstFailure::Commit) => Some("Committing failed."),
+        Some(FirstFailure::WayBack) => None,
+        None | Some(FirstFailure::AfterCommit | FirstFailure::Closing) => done.achieved(),
+    };
+    lines.extend(operation.map(str::to_owned));
+    let post_commit = FirstFailure::of(report) == Some(FirstFailure::AfterCommit);
+    let additional = [
+        done.condition(),
+        post_commit.then_some("One or more post-commit steps failed."),
+        report.cleanup_failed.then_some("Cleanup failed."),
+        wants_reboot(report).then_some("At least one payload requested a reboot of the device it updated."),
+    ];
+    let additional = additional.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    if !additional.is_empty() {
+        lines.push(additional);
     }
     lines
+}
+
+/// What the user may do next, where the lines do not say it; for standard error.
+pub(crate) fn hint(report: &Report) -> Option<&'static str> {
+    let hint = match report.reached {
+        Reached::Stopped(Stop::ArtifactCommitEnter) if report.auto_commit => {
+            "the update module cannot roll back: use 'commit' to finish the update"
+        }
+        // A commit before the reboot would be refused: what is committed has to run.
+        Reached::AwaitingCommit | Reached::Stopped(Stop::ArtifactCommitEnter) if wants_reboot(report) => {
+            "reboot, then use 'commit' to make the update permanent, or 'rollback' to undo it"
+        }
+        Reached::Stopped(
+            Stop::ArtifactInstallEnter
+            | Stop::ArtifactCommitLeave
+            | Stop::ArtifactRollbackEnter
+            | Stop::ArtifactFailureEnter
+            | Stop::Cleanup,
+        ) => "use 'resume' to go on",
+        Reached::RollbackUnsupported => "the update stays as it is: use 'commit' to finish it",
+        Reached::NotRolledBack => {
+            "the device was not rolled back: the next boot may start the new image, see 'status'; use 'resume' or \
+             'rollback' to try again"
+        }
+        Reached::Unfinished => "the end of the update could not be stored: 'resume' tries again",
+        Reached::Ended if report.verdict.is_inconsistent() => {
+            "the artifact is marked as inconsistent until another one is installed"
+        }
+        Reached::Stopped(Stop::ArtifactCommitEnter)
+        | Reached::AwaitingCommit
+        | Reached::Nothing
+        | Reached::EmptyCommitted
+        | Reached::Ended => return None,
+    };
+    Some(hint)
 }
 
 /// The reason to show when this run has none, because the failure happened in an earlier run.
@@ -130,31 +175,12 @@ impl FirstFailure {
     }
 }
 
-/// How far a run without failure got.
-fn achieved(verb: VerbName, report: &Report) -> Option<&'static str> {
-    let line = match report.reached {
-        // A commit before the reboot would be refused: what is committed has to run.
-        Reached::AwaitingCommit | Reached::Stopped(Stop::ArtifactCommitEnter) if wants_reboot(report) => {
-            "Installed, but not committed.\nReboot, then use 'commit' to make the update permanent, or 'rollback' to undo it."
-        }
-        Reached::AwaitingCommit | Reached::Stopped(Stop::ArtifactCommitEnter) => {
-            "Installed, but not committed.\nUse 'commit' to make the update permanent, or 'rollback' to undo it."
-        }
-        Reached::Stopped(Stop::ArtifactInstallEnter) => {
-            "The artifact is stored, but not installed. Use 'resume' to go on."
-        }
-        Reached::Stopped(Stop::ArtifactCommitLeave) => {
-            "Installed and committed. Use 'resume' for the last steps."
-        }
-        Reached::Stopped(Stop::ArtifactRollbackEnter) => "Not rolled back yet. Use 'resume' to go on.",
-        Reached::Stopped(Stop::ArtifactFailureEnter) if report.verdict == Verdict::RolledBack => {
-            "Rolled back. Use 'resume' for the last steps."
-        }
-        Reached::Stopped(Stop::ArtifactFailureEnter) => "Not rolled back. Use 'resume' for the last steps.",
-        Reached::Stopped(Stop::Cleanup) => "Only the clean-up is left. Use 'resume' for it.",
-        Reached::Ended if report.verdict.is_good() => match verb {
-            VerbName::Install => "Installed and committed.",
-            VerbName::Resume => "The update is finished and committed.",
+impl Done<'_> {
+    /// The artifact was installed in this run, and not before.
+    const fn installed(&self) -> bool {
+        match self.verb {
+            VerbName::Install => true,
+            VerbName::Resume => matches!(self.from, Tag::BeforeInstall),
             VerbName::Commit
             | VerbName::Rollback
             | VerbName::ShowArtifact
@@ -164,50 +190,91 @@ fn achieved(verb: VerbName, report: &Report) -> Option<&'static str> {
             | VerbName::Daemon
             | VerbName::Bootstrap
             | VerbName::Status
-            | VerbName::Control => "Committed.",
-        },
-        Reached::Nothing
-        | Reached::EmptyCommitted
-        | Reached::RollbackUnsupported
-        | Reached::NotRolledBack
-        | Reached::NotRebooted
-        | Reached::Ended
-        | Reached::Unfinished => return None,
-    };
-    Some(line)
+            | VerbName::Control => false,
+        }
+    }
+
+    /// The commit was still to come when this run began.
+    const fn commits(&self) -> bool {
+        match self.from {
+            Tag::Store
+            | Tag::BeforeInstall
+            | Tag::Install
+            | Tag::Reboot
+            | Tag::AfterReboot
+            | Tag::BeforeCommit
+            | Tag::Commit => true,
+            Tag::BeforeCommitLeave
+            | Tag::AfterCommit
+            | Tag::Rollback
+            | Tag::RollbackReboot
+            | Tag::AfterRollbackReboot
+            | Tag::Failure
+            | Tag::Cleanup => matches!(self.verb, VerbName::Install),
+        }
+    }
+
+    /// How far a run got that did not fail, or only after the commit.
+    fn achieved(&self) -> Option<&'static str> {
+        let report = self.report;
+        let committed = || match (self.installed(), self.commits()) {
+            (true, _) => Some("Installed and committed."),
+            (false, true) => Some("Committed."),
+            (false, false) => None,
+        };
+        match report.reached {
+            Reached::AwaitingCommit | Reached::Stopped(Stop::ArtifactCommitEnter) => self.installed().then_some(
+                "Installed, but not committed.\nUse 'commit' to update, or 'rollback' to roll back the update.",
+            ),
+            Reached::Stopped(Stop::ArtifactInstallEnter) => {
+                matches!(self.verb, VerbName::Install).then_some("Streamed to storage, but not installed/enabled.")
+            }
+            Reached::EmptyCommitted => Some("Installed and committed."),
+            Reached::Stopped(Stop::ArtifactCommitLeave) => committed(),
+            Reached::Stopped(Stop::Cleanup) | Reached::Ended
+                if FirstFailure::of(report) == Some(FirstFailure::AfterCommit) =>
+            {
+                committed()
+            }
+            Reached::Stopped(Stop::Cleanup) if report.verdict.is_good() => committed(),
+            Reached::Ended if report.verdict.is_good() => committed().or(Some("Cleaned up.")),
+            Reached::Ended if matches!(self.from, Tag::Failure | Tag::Cleanup) => Some("Cleaned up."),
+            Reached::Stopped(Stop::ArtifactRollbackEnter | Stop::ArtifactFailureEnter | Stop::Cleanup)
+            | Reached::Nothing
+            | Reached::RollbackUnsupported
+            | Reached::NotRolledBack
+            | Reached::NotRebooted
+            | Reached::Ended
+            | Reached::Unfinished => None,
+        }
+    }
+
+    /// What the device is now, after a failure or a rollback in this run.
+    fn condition(&self) -> Option<&'static str> {
+        let report = self.report;
+        let failed = FirstFailure::of(report);
+        let only_closes = self.verb != VerbName::Install && matches!(self.from, Tag::Failure | Tag::Cleanup);
+        match (report.reached, report.verdict, failed) {
+            (Reached::RollbackUnsupported, ..) => Some(NO_ROLLBACK),
+            (Reached::NotRolledBack, ..) => Some(ROLLBACK_FAILED),
+            (Reached::NotRebooted, ..)
+            | (_, _, Some(FirstFailure::AfterCommit | FirstFailure::Closing))
+            | (_, Verdict::Good, _) => None,
+            (_, _, None) if only_closes => None,
+            (Reached::Stopped(Stop::ArtifactRollbackEnter), ..) => None,
+            (_, Verdict::RollbackFailed, _) => Some(ROLLBACK_FAILED),
+            (_, Verdict::Failed, _) => Some(NO_ROLLBACK),
+            (_, Verdict::RolledBack, Some(FirstFailure::Accepting | FirstFailure::Download)) => {
+                Some("System not modified.")
+            }
+            (_, Verdict::RolledBack, _) => Some("Rolled back."),
+        }
+    }
 }
 
-/// What the device is now, after a failure or a rollback.
-fn condition(report: &Report) -> Option<&'static str> {
-    let failed = FirstFailure::of(report);
-    let line = match (report.reached, report.verdict, failed) {
-        (Reached::RollbackUnsupported, ..) => {
-            "The update module cannot roll back: the update stays as it is. Use 'commit' to finish it."
-        }
-        (Reached::NotRolledBack, ..) => {
-            "The device was not rolled back: the next boot may start the new image, see 'status'.\nUse 'resume' or 'rollback' to try again."
-        }
-        (Reached::NotRebooted, ..) => {
-            "Not committed yet: the new root file system does not run.\nReboot, then use 'commit' to make the update permanent, or 'rollback' to undo it."
-        }
-        (_, _, Some(FirstFailure::AfterCommit)) => {
-            "A step after the commit failed: the artifact is marked as inconsistent."
-        }
-        (_, _, Some(FirstFailure::Closing)) | (_, Verdict::Good, _) | (Reached::Stopped(_), _, None) => {
-            return None;
-        }
-        (Reached::Stopped(_), _, Some(_)) => "The way back is not finished. Use 'resume' to go on.",
-        (_, Verdict::RollbackFailed, _) => "The way back failed too: the device is in an inconsistent state.",
-        (_, Verdict::Failed, _) => {
-            "The update module cannot roll back: the device is in an inconsistent state."
-        }
-        (_, Verdict::RolledBack, Some(FirstFailure::Accepting | FirstFailure::Download)) => {
-            "The device was not modified."
-        }
-        (_, Verdict::RolledBack, _) => "The device was rolled back.",
-    };
-    Some(line)
-}
+const NO_ROLLBACK: &str = "Update Module does not support rollback. System may be in an inconsistent state.";
+
+const ROLLBACK_FAILED: &str = "Rollback failed. System may be in an inconsistent state.";
 
 const fn wants_reboot(report: &Report) -> bool {
     match report.reboot {
@@ -233,121 +300,104 @@ mod tests {
         Report { failed_at: Some((state, phase)), verdict, ..GOOD }
     }
 
-    /// Exit status without and with `--reboot-exit-code`, then the beginnings of the lines.
+    /// Exit status without and with `--reboot-exit-code`, then the lines.
     #[track_caller]
-    fn check(verb: VerbName, report: &Report, status: [u8; 2], expected: &[&str]) {
+    fn check(verb: VerbName, from: Tag, report: &Report, status: [u8; 2], expected: &[&str]) {
         assert_eq!([exit_status(report, false), exit_status(report, true)], status, "{report:?}");
-        let lines = lines(verb, report);
-        assert_eq!(lines.len(), expected.len(), "{lines:?}");
-        for (line, expected) in lines.iter().zip(expected) {
-            assert!(line.starts_with(expected), "{line} instead of {expected}");
-        }
+        assert_eq!(lines(Done { verb, from, report }), expected);
     }
 
+    const WAITS: &str =
+        "Installed, but not committed.\nUse 'commit' to update, or 'rollback' to roll back the update.";
+    const REBOOT_WANTED: &str = "At least one payload requested a reboot of the device it updated.";
+    const AT_ONCE: &str = "Update Module doesn't support rollback. Committing immediately.";
+
     #[test]
-    fn what_went_well() {
+    fn r31_what_went_well_is_told_in_menders_words() {
         use VerbName::{Commit, Install, Resume, Rollback};
         let reboot = |report| Report { reboot: RebootKind::Automatic, ..report };
         let waiting = Report { reached: Reached::AwaitingCommit, ..GOOD };
         let stopped = |stop| Report { reached: Reached::Stopped(stop), ..GOOD };
         let back = Report { verdict: Verdict::RolledBack, ..GOOD };
-        check(Install, &waiting, [0, 0], &["Installed, but not committed."]);
-        check(
-            Install,
-            &reboot(waiting),
-            [0, 4],
-            &["Installed, but not committed.\nReboot, then use 'commit'", "A reboot is needed"],
-        );
-        check(Install, &waiting, [0, 0], &["Installed, but not committed.\nUse 'commit'"]);
-        check(
-            Install,
-            &Report { auto_commit: true, ..GOOD },
-            [0, 0],
-            &["The update module cannot", "Installed and"],
-        );
-        check(
-            Install,
-            &Report { auto_commit: true, ..stopped(Stop::ArtifactCommitEnter) },
-            [0, 0],
-            &["Installed, but not committed.\nThe update module cannot roll back"],
-        );
-        check(
-            Install,
-            &Report { reached: Reached::EmptyCommitted, ..GOOD },
-            [0, 0],
-            &["The artifact has no payload"],
-        );
-        check(Commit, &GOOD, [0, 0], &["Committed."]);
-        check(Resume, &GOOD, [0, 0], &["The update is finished"]);
-        check(Rollback, &back, [0, 0], &["The device was rolled back."]);
-        check(
-            Install,
-            &stopped(Stop::ArtifactInstallEnter),
-            [0, 0],
-            &["The artifact is stored, but not installed."],
-        );
-        check(Install, &stopped(Stop::ArtifactCommitEnter), [0, 0], &["Installed, but not committed."]);
-        check(Commit, &stopped(Stop::ArtifactCommitLeave), [0, 0], &["Installed and committed."]);
+        let auto = Report { auto_commit: true, ..GOOD };
+        check(Install, Tag::Store, &waiting, [0, 0], &[WAITS]);
+        check(Install, Tag::Store, &reboot(waiting), [0, 4], &[WAITS, REBOOT_WANTED]);
+        check(Install, Tag::Store, &auto, [0, 0], &[AT_ONCE, "Installed and committed."]);
+        let stops = Report { auto_commit: true, ..stopped(Stop::ArtifactCommitEnter) };
+        check(Install, Tag::Store, &stops, [0, 0], &[WAITS]);
+        let empty = Report { reached: Reached::EmptyCommitted, ..GOOD };
+        let lines = ["Artifact with empty payload. Committing immediately.", "Installed and committed."];
+        check(Install, Tag::Store, &empty, [0, 0], &lines);
+        check(Commit, Tag::BeforeCommit, &GOOD, [0, 0], &["Committed."]);
+        check(Resume, Tag::BeforeCommit, &GOOD, [0, 0], &["Committed."]);
+        check(Resume, Tag::BeforeInstall, &auto, [0, 0], &[AT_ONCE, "Installed and committed."]);
+        check(Resume, Tag::BeforeCommitLeave, &GOOD, [0, 0], &["Cleaned up."]);
+        check(Resume, Tag::Cleanup, &GOOD, [0, 0], &["Cleaned up."]);
+        check(Rollback, Tag::BeforeCommit, &back, [0, 0], &["Rolled back."]);
+        check(Resume, Tag::Failure, &back, [0, 0], &["Cleaned up."]);
+        let stored = "Streamed to storage, but not installed/enabled.";
+        check(Install, Tag::Store, &stopped(Stop::ArtifactInstallEnter), [0, 0], &[stored]);
+        check(Commit, Tag::BeforeCommit, &stopped(Stop::ArtifactCommitLeave), [0, 0], &["Committed."]);
+        check(Resume, Tag::BeforeCommitLeave, &stopped(Stop::Cleanup), [0, 0], &[]);
         let stopped = |stop| Report { reached: Reached::Stopped(stop), ..back };
-        check(Rollback, &stopped(Stop::ArtifactRollbackEnter), [0, 0], &["Not rolled back yet."]);
-        check(Rollback, &stopped(Stop::ArtifactFailureEnter), [0, 0], &["Rolled back."]);
-        check(Rollback, &stopped(Stop::Cleanup), [0, 0], &["Only the clean-up"]);
+        check(Rollback, Tag::BeforeCommit, &stopped(Stop::ArtifactRollbackEnter), [0, 0], &[]);
+        check(Resume, Tag::Rollback, &stopped(Stop::ArtifactFailureEnter), [0, 0], &["Rolled back."]);
+        check(Resume, Tag::Failure, &stopped(Stop::Cleanup), [0, 0], &[]);
     }
 
     #[test]
-    fn what_failed() {
+    fn r31_what_failed_is_told_in_menders_words() {
         use VerbName::{Commit, Install, Resume, Rollback};
         let back = Verdict::RolledBack;
+        let unmodified = ["Streaming failed.", "System not modified."];
         let refused = Report { reached: Reached::Nothing, ..failed(State::Prepare, Phase::Main, back) };
-        check(Install, &refused, [1, 1], &["The artifact was refused.", "The device was not modified."]);
+        check(Install, Tag::Store, &refused, [1, 1], &unmodified);
         for phase in [Phase::Enter, Phase::Main, Phase::Leave] {
-            let report = failed(State::Download, phase, back);
-            check(Install, &report, [1, 1], &["The download failed.", "The device was not modified."]);
-            let report = failed(State::Install, phase, back);
-            check(Install, &report, [1, 1], &["The installation failed.", "The device was rolled back."]);
-            let report = failed(State::Install, phase, Verdict::Failed);
-            check(
-                Install,
-                &report,
-                [1, 1],
-                &["The installation failed.", "The update module cannot roll back"],
-            );
-            let report = failed(State::Install, phase, Verdict::RollbackFailed);
-            check(Install, &report, [1, 1], &["The installation failed.", "The way back failed too"]);
+            check(Install, Tag::Store, &failed(State::Download, phase, back), [1, 1], &unmodified);
+            for (verdict, condition) in [
+                (back, "Rolled back."),
+                (Verdict::Failed, NO_ROLLBACK),
+                (Verdict::RollbackFailed, "Rollback failed. System may be in an inconsistent state."),
+            ] {
+                let report = failed(State::Install, phase, verdict);
+                check(Install, Tag::Store, &report, [1, 1], &["Installation failed.", condition]);
+            }
         }
         let report = Report { reboot: RebootKind::Custom, ..failed(State::Commit, Phase::Main, back) };
-        check(
-            Commit,
-            &report,
-            [1, 1],
-            &["The commit failed.", "The device was rolled back.", "A reboot is needed"],
-        );
+        let lines = ["Committing failed.", &format!("Rolled back. {REBOOT_WANTED}")];
+        check(Commit, Tag::BeforeCommit, &report, [1, 1], &lines);
         let report = failed(State::Commit, Phase::Leave, Verdict::Failed);
-        check(Commit, &report, [1, 1], &["Installed and committed.", "A step after the commit failed"]);
-        let report = Report { cleanup_failed: true, ..GOOD };
-        check(Commit, &report, [1, 1], &["Committed.", "The update module could not clean up."]);
+        let after = "One or more post-commit steps failed.";
+        check(Commit, Tag::BeforeCommit, &report, [1, 1], &["Committed.", after]);
+        check(Install, Tag::Store, &report, [1, 1], &["Installed and committed.", after]);
+        let report = Report { cleanup_failed: true, ..failed(State::Cleanup, Phase::Main, Verdict::Good) };
+        check(Commit, Tag::BeforeCommit, &report, [1, 1], &["Committed.", "Cleanup failed."]);
         let report = Report {
             reached: Reached::RollbackUnsupported,
             ..failed(State::CheckRollback, Phase::Main, Verdict::Good)
         };
-        check(Rollback, &report, [1, 1], &["The update module cannot roll back: the update stays"]);
+        check(Rollback, Tag::BeforeCommit, &report, [1, 1], &[NO_ROLLBACK]);
         assert_eq!(reason(&report), "the update module does not support rollback");
+        assert!(hint(&report).is_some_and(|hint| hint.contains("'commit'")));
         let waits = |report| Report { reached: Reached::NotRolledBack, ..report };
         let report = waits(failed(State::Rollback, Phase::Main, back));
-        check(Rollback, &report, [1, 1], &["The device was not rolled back: the next boot may start"]);
+        check(Rollback, Tag::BeforeCommit, &report, [1, 1], &[ROLLBACK_FAILED]);
+        assert!(hint(&report).is_some_and(|hint| hint.contains("the next boot may start")));
         let report = waits(failed(State::Install, Phase::Main, back));
-        check(Install, &report, [1, 1], &["The installation failed.", "The device was not rolled back"]);
+        check(Install, Tag::Store, &report, [1, 1], &["Installation failed.", ROLLBACK_FAILED]);
         let report = failed(State::Rollback, Phase::Main, Verdict::RollbackFailed);
-        check(Rollback, &report, [1, 1], &["The way back failed too"]);
+        let lines = ["Rollback failed. System may be in an inconsistent state."];
+        check(Rollback, Tag::BeforeCommit, &report, [1, 1], &lines);
         let report = Report {
             reached: Reached::Unfinished,
             ..failed(State::SaveProvides, Phase::Main, Verdict::Failed)
         };
-        check(Resume, &report, [1, 1], &["The end of the update could not be stored"]);
+        check(Resume, Tag::Commit, &report, [1, 1], &[]);
+        assert!(hint(&report).is_some_and(|hint| hint.contains("'resume'")));
         let report = Report {
             reached: Reached::Stopped(Stop::ArtifactRollbackEnter),
             ..failed(State::Install, Phase::Main, back)
         };
-        check(Install, &report, [1, 1], &["The installation failed.", "The way back is not finished."]);
+        check(Install, Tag::Store, &report, [1, 1], &["Installation failed."]);
     }
 }

@@ -61,6 +61,11 @@ pub(crate) fn tell(line: &str) {
     let _ = Outlet::stdout().write(format!("{line}\n").as_bytes());
 }
 
+/// Tells the user what may be done next, on standard error.
+pub(crate) fn hint(line: &str) {
+    let _ = Outlet::stderr().write(format!("{line}\n").as_bytes());
+}
+
 /// `text` without anything that would end the line or move a terminal; names in it may come from anywhere.
 pub(crate) fn one_line(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {

@@ -12,8 +12,8 @@ const BAR: usize = 40;
 #[derive(Debug)]
 pub(crate) struct Meter {
     is_terminal: bool,
-    /// A download is under way.
-    runs: bool,
+    /// The last line was shown.
+    ended: bool,
     shown: Option<u8>,
     outlet: Outlet,
 }
@@ -24,25 +24,22 @@ impl Meter {
     }
 
     fn on(is_terminal: bool) -> Self {
-        Self { is_terminal, runs: false, shown: None, outlet: Outlet::stderr() }
+        Self { is_terminal, ended: false, shown: None, outlet: Outlet::stderr() }
     }
 
     /// Shows `progress` if it is news. Errors of standard error have nowhere to go.
     pub(crate) fn update(&mut self, progress: DownloadProgress) {
-        self.runs = true;
         if let Some(text) = self.text(progress) {
             let _ = self.outlet.write(text.as_bytes());
         }
     }
 
-    /// The download is over; it may have been too short to be seen on its way.
+    /// The download is over: its last line is shown, however short it was. To be called as often as anybody likes.
     pub(crate) fn end(&mut self, progress: DownloadProgress) {
-        if !std::mem::take(&mut self.runs) {
+        if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        if let Some(text) = self.text(progress) {
-            let _ = self.outlet.write(text.as_bytes());
-        }
+        self.update(progress);
         if self.is_terminal && self.shown.take().is_some_and(|shown| shown < 100) {
             let _ = self.outlet.write(b"\n");
         }

@@ -22,7 +22,7 @@ pub(crate) fn provides(invocation: &Invocation) -> Result<u8, Failure> {
 /// who has it, or a datastore that cannot be written, means that it has to wait.
 fn current(invocation: &Invocation) -> Result<Provides, Failure> {
     let device = Device::open(invocation)?;
-    if !device.paths.datastore().exists() {
+    if device.was_never_used()? {
         return Ok(Provides::default());
     }
     let stored = Provides::read(&mut device.store(Access::ReadOnly)?)?;

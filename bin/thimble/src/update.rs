@@ -1,5 +1,6 @@
 //! `install`, `resume`, `commit` and `rollback`.
 
+use thimble_core::checkpoint::Tag;
 use thimble_core::client::{Client, Start, StartError};
 use thimble_core::http::Target;
 use thimble_core::machine::{Refusal, Report, Run};
@@ -11,8 +12,8 @@ use crate::args::{Invocation, VerbName};
 use crate::bootstrap;
 use crate::device::Device;
 use crate::drive::drive;
-use crate::messages;
-use crate::output::{FAILURE, Failure, NO_UPDATE, tell};
+use crate::messages::{self, Done};
+use crate::output::{self, FAILURE, Failure, NO_UPDATE, tell};
 use crate::progress::Meter;
 use crate::signals::Signals;
 
@@ -37,18 +38,29 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
         Screen { installs: invocation.verb == VerbName::Install, begun: false, meter: Meter::new() };
     drive(&mut client, &mut signals, |client| screen.show(client))?;
     let Some(report) = client.report() else { return Err(Failure::new("the update did not end")) };
-    finish(invocation, report, client.reason(), client.machine().checkpoint().tag == tag)
+    finish(invocation, report, client.reason(), tag, client.machine().checkpoint().tag == tag)
 }
 
 /// The last words: what was achieved, then, on failure, the reason.
-fn finish(invocation: &Invocation, report: &Report, reason: &str, same_point: bool) -> Result<u8, Failure> {
+fn finish(
+    invocation: &Invocation,
+    report: &Report,
+    reason: &str,
+    from: Tag,
+    same_point: bool,
+) -> Result<u8, Failure> {
     let status = messages::exit_status(report, invocation.reboot_exit_code);
     // A run that only stopped where it had stopped before has nothing to say.
     let is_silent = same_point
         && invocation.verb != VerbName::Install
         && matches!(report.reached, thimble_core::machine::Reached::Stopped(_));
-    let lines = if is_silent { Vec::new() } else { messages::lines(invocation.verb, report) };
-    lines.iter().for_each(|line| tell(line));
+    if !is_silent {
+        let lines = messages::lines(Done { verb: invocation.verb, from, report });
+        lines.iter().for_each(|line| tell(line));
+        if let Some(hint) = messages::hint(report) {
+            output::hint(hint);
+        }
+    }
     if status != FAILURE {
         return Ok(status);
     }
@@ -86,7 +98,10 @@ fn target(invocation: &Invocation) -> Result<Option<Target<'_>>, Failure> {
 
 fn refused(invocation: &Invocation, error: StartError<StorageError>) -> Failure {
     match error {
-        StartError::Refused(Refusal::NoUpdate) => Failure::with_status(NO_UPDATE, error),
+        StartError::Refused(Refusal::NoUpdate) => {
+            tell(messages::NO_UPDATE_IN_PROGRESS);
+            Failure::with_status(NO_UPDATE, error)
+        }
         StartError::Refused(Refusal::WrongState(_)) => {
             Failure::new(format_args!("'{}' is {error}", invocation.verb.name()))
         }
@@ -132,7 +147,7 @@ impl Screen {
         }
         if place == (State::Download, Phase::Main) {
             self.meter.update(client.progress());
-        } else {
+        } else if self.begun {
             self.meter.end(client.progress());
         }
     }
