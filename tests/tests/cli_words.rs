@@ -114,8 +114,8 @@ fn an_artifact_name_that_cannot_be_read_is_an_error_and_not_unknown() {
         }
     }
     lab.write("file", "");
-    lab.run(["--datastore", "file", "show-artifact"]).failed("datastore");
-    lab.run(["--datastore", "file/below", "show-artifact"]).failed("datastore");
+    lab.run(["--datastore", "file", "show-artifact"]).failed("ot a directory");
+    lab.run(["--datastore", "file/below", "show-artifact"]).failed("Not a directory");
 }
 
 #[test]

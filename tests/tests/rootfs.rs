@@ -251,7 +251,7 @@ fn r41_a_commit_before_the_reboot_is_refused_and_the_update_is_kept() {
     for verb in ["commit", "resume", "commit"] {
         let ran = device.run(&[verb]);
         ran.failed("it does not run yet: reboot, then commit");
-        assert!(ran.stdout.contains("Reboot, then use 'commit'"), "{}", ran.stdout);
+        assert!(ran.stderr.contains("not committed yet: reboot, then use 'commit'"), "{}", ran.stderr);
         assert_eq!(device.env(), pair("3", "1"), "{verb}");
     }
     assert_ne!(device.lab.name(), "new");

@@ -85,6 +85,9 @@ pub(crate) fn hint(report: &Report) -> Option<&'static str> {
             | Stop::Cleanup,
         ) => "use 'resume' to go on",
         Reached::RollbackUnsupported => "the update stays as it is: use 'commit' to finish it",
+        Reached::NotRebooted => {
+            "not committed yet: reboot, then use 'commit' to make the update permanent, or 'rollback' to undo it"
+        }
         Reached::NotRolledBack => {
             "the device was not rolled back: the next boot may start the new image, see 'status'; use 'resume' or \
              'rollback' to try again"

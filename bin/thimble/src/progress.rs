@@ -29,6 +29,9 @@ impl Meter {
 
     /// Shows `progress` if it is news. Errors of standard error have nowhere to go.
     pub(crate) fn update(&mut self, progress: DownloadProgress) {
+        if self.ended {
+            return;
+        }
         if let Some(text) = self.text(progress) {
             let _ = self.outlet.write(text.as_bytes());
         }
@@ -36,10 +39,10 @@ impl Meter {
 
     /// The download is over: its last line is shown, however short it was. To be called as often as anybody likes.
     pub(crate) fn end(&mut self, progress: DownloadProgress) {
+        self.update(progress);
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        self.update(progress);
         if self.is_terminal && self.shown.take().is_some_and(|shown| shown < 100) {
             let _ = self.outlet.write(b"\n");
         }

@@ -1,12 +1,12 @@
 //! `install`, `resume`, `commit` and `rollback`.
 
 use thimble_core::checkpoint::Tag;
-use thimble_core::client::{Client, Start, StartError};
+use thimble_core::client::{Client, Start, StartError, saved_checkpoint};
 use thimble_core::http::Target;
 use thimble_core::machine::{Refusal, Report, Run};
 use thimble_core::state::{Phase, State, Verb};
 use thimble_hal_linux::platform::{Linux, Memory};
-use thimble_hal_linux::storage::{Access, StorageError};
+use thimble_hal_linux::storage::{Access, RECORD_MAX, StorageError};
 
 use crate::args::{Invocation, VerbName};
 use crate::bootstrap;
@@ -28,17 +28,21 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     }
     let mut memory = Memory::default();
     let config = device.conf.core_config();
+    // Errors of the record are told by the start.
+    let from = match saved_checkpoint(&mut storage, &mut vec![0; RECORD_MAX]) {
+        Ok(Some(record)) => record.tag,
+        Ok(None) | Err(_) => Tag::Store,
+    };
     let start =
         Start { config: &config, run: run_of(invocation.verb), stop_before: invocation.stop_before, source };
     let mut client = Client::start(device.hal(storage, invocation.verb, Some(&lock))?, memory.lend(), start)
         .map_err(|error| refused(invocation, error))?;
-    let tag = client.machine().checkpoint().tag;
 
     let mut screen =
         Screen { installs: invocation.verb == VerbName::Install, begun: false, meter: Meter::new() };
     drive(&mut client, &mut signals, |client| screen.show(client))?;
     let Some(report) = client.report() else { return Err(Failure::new("the update did not end")) };
-    finish(invocation, report, client.reason(), tag, client.machine().checkpoint().tag == tag)
+    finish(invocation, report, client.reason(), from, client.machine().checkpoint().tag == from)
 }
 
 /// The last words: what was achieved, then, on failure, the reason.

@@ -157,7 +157,10 @@ mod tests {
     #[test]
     fn an_artifact_for_another_device_type_is_refused() {
         let other = Facts { device_type: Some("board"), ..FACTS };
-        assert_eq!(refused(&other), "the artifact is not made for this device type (\"board\")");
+        assert_eq!(
+            refused(&other),
+            "the artifact is for the device type \"gateway\", and this device is a \"board\""
+        );
         // Not known yet: the bootstrap artifact may come first.
         let unknown = Facts { device_type: None, deployment: None, ..FACTS };
         assert_eq!(judged(ROOTFS, "", &unknown, 256), Ok(Payload::ForModule));
@@ -174,7 +177,7 @@ mod tests {
         let refused = judged(ROOTFS, depends, &installed(br#"{"artifact_name":"older"}"#), 256);
         assert_eq!(
             refused,
-            Err("what is installed provides another \"artifact_name\" than the artifact depends on".into())
+            Err("the artifact depends on \"artifact_name\" being \"old\", and what is installed provides \"older\"".into())
         );
     }
 
@@ -216,6 +219,6 @@ mod tests {
             device_type: Some("board"),
             ..with(Deployment { artifact_name: "x", fits_device: false, tier: Some(Tier::System) })
         };
-        assert!(refused(&all_wrong).contains("not made for this device type"));
+        assert!(refused(&all_wrong).contains("the artifact is for the device type"));
     }
 }

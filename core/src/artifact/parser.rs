@@ -351,7 +351,7 @@ impl<'b> Parser<'b> {
 
     /// There is no first member: what the input is instead, if its first bytes tell.
     fn foreign(&self) -> Option<Error> {
-        if self.stage != Stage::Before(Member::Version) {
+        if self.position != Position::Before(Member::Version) {
             return None;
         }
         let image = (self.outer.has_ended()).then_some(foreign::IMAGE);

@@ -360,8 +360,8 @@ impl<'b, P: Platform> Client<'b, P> {
         if let (Due::Session, Awaits::Head(kind) | Awaits::Body(kind, ..)) =
             (due, self.flow.session().awaits())
         {
-            let (name, limit) = (kind.name(), kind.limit().as_secs());
-            self.note_trouble(format_args!("{name}: no whole answer within {limit} s"));
+            let (name, limit) = (kind.name(), kind.limit());
+            self.note_trouble(format_args!("{name}: no whole answer within {limit}"));
         }
         let step = self.step(now, Event::Tick);
         self.follow(now, step);

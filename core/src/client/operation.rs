@@ -58,8 +58,7 @@ impl From<Poll<Outcome>> for Polled {
 impl<P: Platform> Client<'_, P> {
     /// Begins an operation; what happened, if something did at once.
     pub(super) fn begin(&mut self, now: Instant, op: Op) -> Option<Event> {
-        let (state, phase) = self.machine().place();
-        self.hal.log.log(Level::Debug, format_args!("{state:?} {phase:?}: {op:?}"));
+        self.hal.log.log(Level::Debug, format_args!("next: {op}"));
         self.check_retries(op);
         self.work = match op {
             Op::Save => Work::Ended(self.save()),

@@ -5,7 +5,7 @@ use super::{Full, Id, Map, Pool, Rule, Rules, Vote, parse_id};
 use crate::deployment::Point;
 use crate::json::{self, Out, Overflow, Str, Value};
 use crate::limits;
-use crate::text::Text;
+use crate::text::{Shown, Text};
 use crate::time::{Duration, Instant};
 
 /// How long an order of a person's counts, in seconds; 0: until it is lifted. Only in saved maps.
@@ -41,7 +41,7 @@ impl fmt::Display for MapError {
             Self::TooLong => write!(f, "longer than {} bytes", limits::MAP),
             Self::Json(error) => error.fmt(f),
             Self::Type(key) => write!(f, "`{key}` has the wrong type"),
-            Self::UnknownKey(key) => write!(f, "unknown key \"{key}\""),
+            Self::UnknownKey(key) => write!(f, "unknown key \"{}\"", Shown(key.as_str().as_bytes())),
             Self::RepeatedKey(key) => write!(f, "`{key}` stands there twice"),
             Self::Id => f.write_str("`id` must be a UUID of 36 characters"),
             Self::Priority => f.write_str("`priority` must be an integer from -10 to 10"),

@@ -161,6 +161,7 @@ impl fmt::Display for Op {
             Self::Save => "saving the record of the update",
             Self::SaveProvides(_) => "saving the name and the provides of the artifact",
             Self::ClearData => "deleting the record of the update",
+            Self::CheckRunning => "finding out whether the new root file system runs",
             Self::CheckVersion => "checking the version of the state scripts",
             Self::Prepare => "reading the header of the artifact",
             Self::Reboot => "the reboot",

@@ -99,5 +99,5 @@ fn an_artifact_must_fit_device_and_provides() {
     );
     assert_eq!(check(artifact().depends("b", &["2"]).depends("a.x", &["0", "1"]), "d"), Ok(()));
     assert!(check(artifact().depends("b", &["3"]), "d").unwrap_err().contains("\"b\""));
-    assert!(check(artifact().depends("none", &["3"]), "d").unwrap_err().contains("does not provide"));
+    assert!(check(artifact().depends("none", &["3"]), "d").unwrap_err().contains("provides no \"none\""));
 }

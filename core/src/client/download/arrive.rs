@@ -91,8 +91,7 @@ impl<P: Platform> Client<'_, P> {
         let Task::Transfer(action) = step.task else { return };
         if let Action::Pause(wait) = action {
             self.story.summary.link_broke();
-            let seconds = wait.as_secs();
-            self.hal.log.log(Level::Warning, format_args!("{reason}; next attempt in {seconds} s"));
+            self.hal.log.log(Level::Warning, format_args!("{reason}; next attempt in {wait}"));
         } else if let Action::GiveUp { why: Failure::NoAttempts, .. } = action {
             self.story.summary.link_broke();
             self.fail(format_args!("{reason}; {}", Failure::NoAttempts));
