@@ -1,7 +1,10 @@
 //! What holds for any bytes where a boot environment should be: panics where it does not.
 
-use super::vars::Vars;
-use super::{fw_env_config, grub_env, uboot_env};
+use super::grub_env::Block;
+use super::vars::{Change, Vars};
+use super::{fw_env_config, uboot_env};
+
+const CHANGE: Change<'_> = ("upgrade_available", Some("1"));
 
 /// Every variable survives a rewrite of U-Boot's environment that changes one.
 pub fn uboot(bytes: &[u8]) {
@@ -29,26 +32,26 @@ pub fn uboot(bytes: &[u8]) {
     assert_eq!(uboot_env::decode(&written, redundant).as_ref(), Some(&changed), "of {:?}", copy.vars);
 }
 
-/// Every variable survives a rewrite of GRUB's block that changes one, and a rewrite that changes none gives the same.
+/// Every variable survives a rewrite of GRUB's block that changes one, and the block keeps its size.
 pub fn grub(bytes: &[u8]) {
-    let Some(vars) = grub_env::decode(bytes) else { return };
-    let mut changed = vars.clone();
+    let Some(block) = Block::parse(bytes) else { return };
+    let mut changed = block.vars();
     if !change(&mut changed) {
         return;
     }
-    let comments = grub_env::comments(bytes);
-    let written = match grub_env::encode(&changed, comments, 2 * bytes.len() + 64) {
-        Ok(written) => written,
-        Err(error) => panic!("{error} in twice the room"),
+    let written = match block.edit(&[CHANGE]) {
+        Ok(Some(written)) => written,
+        Ok(None) => bytes.to_vec(),
+        Err(_) => return,
     };
-    let Some(again) = grub_env::decode(&written) else { panic!("what was written is no block") };
-    assert_eq!(again, changed);
-    assert_eq!(grub_env::comments(&written), comments, "comments");
+    assert_eq!(written.len(), bytes.len());
+    let Some(again) = Block::parse(&written) else { panic!("what was written is no block") };
+    assert_eq!(again.vars(), changed);
 }
 
 /// Sets a variable of ours; false where the environment does not allow it (a name that stands twice).
 fn change(vars: &mut Vars) -> bool {
-    vars.apply(&[("upgrade_available", Some("1"))]).is_ok()
+    vars.apply(&[CHANGE]).is_ok()
 }
 
 /// `fw_env.config` never leads to a place of no bytes.
