@@ -24,7 +24,16 @@ pub(super) const GRUB: &str = "/var/lock/grub-mender-grubenv-set.lock";
 /// The lock, held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct HostLock {
-    _file: Option<OwnedFd>,
+    file: Option<OwnedFd>,
+}
+
+impl Drop for HostLock {
+    fn drop(&mut self) {
+        // Not only closed: a child that another thread has just forked still has the descriptor.
+        if let Some(file) = &self.file {
+            let _ = flock(file, FlockOperation::Unlock);
+        }
+    }
 }
 
 const PAUSE: Duration = Duration::from_millis(50);
@@ -39,11 +48,11 @@ impl HostLock {
         loop {
             let Some(file) = file(path, look, &mut attempts)? else {
                 // Without the directory no tool could lock either.
-                return Ok(Self { _file: None });
+                return Ok(Self { file: None });
             };
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 // A tool may have found another file there meanwhile.
-                Ok(()) if is_at(&file, path) => return Ok(Self { _file: Some(file) }),
+                Ok(()) if is_at(&file, path) => return Ok(Self { file: Some(file) }),
                 Ok(()) | Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(failed(path, errno)),
             }
