@@ -268,7 +268,8 @@ fn a_fetch_and_the_steps_of_a_deployment_do_not_disturb_each_other() {
             // The name and provides are stored, and the module is called once more.
             managed.wait(&mut daemon, |_, _| managed.lab.journal().iter().any(|line| line == "Cleanup"));
         } else {
-            logged(&managed, "Report", 1);
+            // The third: the others were `downloading` and `installing`.
+            logged(&managed, "reporting the status", 3);
         }
         managed.lab.write("known", "");
         managed.wait(&mut daemon, |server, _| server.deployments[ID].is_over());
