@@ -83,7 +83,8 @@ impl fmt::Display for WhyHeld<'_> {
 
 impl<P: Platform> Client<'_, P> {
     /// A program on the device sets an update control map, as JSON. Returns after how many seconds it should be
-    /// renewed; the map is durable then, also after [`Self::terminate`], when nothing follows from it in this process.
+    /// renewed; the map is durable then, or the log says why it is not, also after [`Self::terminate`], when nothing follows
+    /// from it in this process. While the record of maps is damaged and an update is in progress, nothing is stored.
     ///
     /// # Errors
     /// [`MapNotTaken`]; nothing was changed.
@@ -99,7 +100,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// A person at the device says what updates do at `points`. The order is durable on return, or the log says why it
-    /// is not; it counts while this process lives.
+    /// is not, as with [`Self::set_control_map`]; it counts while this process lives.
     ///
     /// # Errors
     /// [`OrderNotTaken`]; nothing was changed.

@@ -22,7 +22,7 @@ const RETRY_AFTER: u32 = 90;
 type Wrong<'a> = &'a mut dyn FnMut(&'static str, &mut Whole, Answer);
 
 impl Whole {
-    /// Every way in which what is to be done can go wrong by itself, each with what it leaves behind.
+    /// The ways in which what is to be done goes wrong by itself in this world, each with what it leaves behind.
     pub(super) fn goes_wrong(&self, visit: Wrong<'_>) {
         let Process::Runs(client) = &self.process else { return };
         let mut plain = self.clone();
