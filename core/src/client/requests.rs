@@ -59,6 +59,11 @@ impl Requests {
         self.token.as_str()
     }
 
+    /// The authentications after this number are not counted.
+    pub(super) const fn forget_authentications_since(&mut self, number: u32) {
+        self.authentications = number;
+    }
+
     pub(super) const fn authentications(&self) -> u32 {
         self.authentications
     }

@@ -38,7 +38,12 @@ impl<P: Platform> Client<'_, P> {
             return false;
         }
         let now = self.hal.clock.now();
+        let ended = self.requests.authentications();
         self.tell(now, Event::FetchToken);
+        if !self.is_authenticating() {
+            // Nobody else hears of what did not begin.
+            self.requests.forget_authentications_since(ended);
+        }
         self.is_authenticating()
     }
 }
