@@ -1,6 +1,7 @@
 //! Why an update failed, as the server hears it (`substate`): the first reason, in plain words. On the simulated platform.
 
 use thimble_core::deployment::Call;
+use thimble_core::script::{ScriptAction, ScriptState, Transition};
 use thimble_hal_sim::runner::{self, DEPLOYMENT, Then};
 use thimble_hal_sim::sample;
 use thimble_hal_sim::server::{Endpoint, Fault as ServerFault, Server};
@@ -52,6 +53,22 @@ fn a_restart_that_fails_an_update_says_where_it_was() {
         let wanted = format!("interrupted {at}: the client was started again, or power was lost");
         assert_eq!((status.as_str(), reason), ("failure", wanted));
     }
+}
+
+/// Power is lost in each script of this transition.
+struct AlwaysLostIn(Transition);
+
+impl Plan for AlwaysLostIn {
+    fn fate(&mut self, effect: &Effect) -> Fate {
+        if *effect == Effect::Script(self.0) { Fate::LostInside } else { Fate::Works }
+    }
+}
+
+#[test]
+fn an_update_that_is_interrupted_again_and_again_says_so() {
+    let leave = Transition { state: ScriptState::ArtifactCommit, action: ScriptAction::Leave };
+    let (status, reason) = end(Profile::SLOTS, Box::new(AlwaysLostIn(leave)), |_| {});
+    assert_eq!((status.as_str(), reason.as_str()), ("failure", "interrupted again and again: given up"));
 }
 
 #[test]

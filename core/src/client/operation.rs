@@ -5,7 +5,7 @@ use core::task::Poll;
 
 use super::Client;
 use super::reason::{Noted, note};
-use crate::deployment::Call;
+use crate::deployment::{Call, Naming};
 use crate::flow::Event;
 use crate::hal::{Exit, Hal, Level, Log, Permit, Platform, Policy, ScriptRunner, System, UpdateModule};
 use crate::machine::Op;
@@ -63,7 +63,12 @@ impl<P: Platform> Client<'_, P> {
         self.work = match op {
             Op::Save => Work::Ended(self.save()),
             Op::SaveMaps => Work::Ended(self.save_maps()),
-            Op::SaveProvides(naming) => Work::Ended(self.save_provides(naming)),
+            Op::SaveProvides(naming) => {
+                if naming == Naming::Loop && self.story.reason.is_empty() {
+                    self.fail(format_args!("interrupted again and again: given up"));
+                }
+                Work::Ended(self.save_provides(naming))
+            }
             Op::ClearData => Work::Ended(self.clear_data()),
             Op::RunScript(transition, index) => match self.hal.scripts.start(now, transition, index) {
                 Ok(true) => {

@@ -91,7 +91,10 @@ pub(super) fn load_offer<P: Platform>(
     if saved.mode != Mode::Managed {
         return None;
     }
-    let offer = SavedOffer::decode(hal.storage.read(Key::Offer, buf).ok()??)?;
+    let Hal { storage, log, .. } = hal;
+    let record = storage.read(Key::Offer, buf);
+    let record = record.map_err(|error| log.log(Level::Error, format_args!("the saved offer: {error}")));
+    let offer = SavedOffer::decode(record.ok()??)?;
     check_url(offer.link).ok()?;
     (saved.deployment == *offer.id).then_some(Earlier {
         offered: Offered::new(Text::copy(offer.artifact_name).ok()?, offer.fits_device),

@@ -194,8 +194,11 @@ impl Machine {
     }
 
     /// Somebody lets the update pass the door it stands at: whoever does so need not wait for a server or a policy that
-    /// does not answer.
+    /// does not answer. Away from a door it means nothing: what runs there is not ended.
     pub(super) fn approved(&mut self, now: Instant) -> Action {
+        if self.point().is_none() {
+            return Action::Wait;
+        }
         let Some(door) = self.door_mut() else { return Action::Wait };
         door.news = News::Approved;
         match self.doing {
