@@ -48,6 +48,7 @@ pub mod panel;
 pub mod retry;
 pub mod script;
 pub mod session;
+mod sort;
 pub mod state;
 pub mod text;
 pub mod time;

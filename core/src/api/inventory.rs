@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::pairs::{Line, Pair, lines, write_string, write_values};
 use crate::json::{Out, Overflow, Value};
 use crate::limits;
+use crate::sort::sort;
 
 /// Collects attributes in lent memory, as lines of `key=value`.
 ///
@@ -187,7 +188,7 @@ impl<'b> Attributes<'b> {
         let Self { buf, names, .. } = &mut self;
         let text: &[u8] = buf;
         let names = names.get_mut(..kept).unwrap_or_default();
-        names.sort_unstable_by(|a, b| key_at(text, a.at).cmp(key_at(text, b.at)));
+        sort(names, |a, b| key_at(text, a.at) < key_at(text, b.at));
         let mut out = Out::new(out);
         out.raw("[");
         for index in 0..kept {

@@ -6,6 +6,7 @@ use super::{Map, Points, Rule, Rules, Vote};
 use crate::deployment::Point;
 use crate::limits;
 use crate::retry::SHORTEST;
+use crate::sort::sort;
 use crate::time::{Duration, Instant, earliest};
 
 /// What the maps say at a point.
@@ -430,10 +431,11 @@ impl Pool {
     }
 
     fn sort(&mut self) {
-        self.entries.sort_unstable_by_key(|place| match place {
+        let key = |place: &Option<Entry>| match place {
             Some(entry) => (false, Reverse(entry.map.priority), entry.map.id),
             None => (true, Reverse(0), 0),
-        });
+        };
+        sort(&mut self.entries, |a, b| key(a) < key(b));
     }
 }
 

@@ -10,6 +10,7 @@ use super::counter::looked;
 use super::scan::skip_string;
 use super::{DEPTH, Str, Value, Walk};
 use crate::limits;
+use crate::sort::sort;
 
 /// Bytes of lent memory for a key.
 pub const ENTRY: usize = 8;
@@ -96,7 +97,7 @@ impl Value<'_> {
 }
 
 fn check_sorted(text: &str, entries: &mut [Entry]) -> Result<(), KeysError> {
-    sort(entries);
+    sort(entries, Entry::lt);
     // Equal keys of different objects never have the same hash; see `hash`.
     let same =
         |&a: &Entry, &b: &Entry| key_at(text, place_of(a)).folded().eq(key_at(text, place_of(b)).folded());
@@ -118,35 +119,6 @@ fn groups(entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
 
 fn check_groups(entries: &[Entry]) -> Result<(), KeysError> {
     if groups(entries).any(|group| group.len() > GROUP) { Err(KeysError::Chosen) } else { Ok(()) }
-}
-
-/// Sorts in place, by hash and then by place, in n log n comparisons: heap sort. The library's sort is faster, and has
-/// four kilobytes of code.
-fn sort(entries: &mut [Entry]) {
-    for top in (0..entries.len() / 2).rev() {
-        sink(entries, top);
-    }
-    for last in (1..entries.len()).rev() {
-        entries.swap(0, last);
-        sink(entries.get_mut(..last).unwrap_or_default(), 0);
-    }
-}
-
-/// Lets the entry at `top` sink until none below it is greater.
-fn sink(heap: &mut [Entry], mut top: usize) {
-    loop {
-        let left = top.saturating_mul(2).saturating_add(1);
-        let Some(&entry) = heap.get(left) else { return };
-        let (child, greatest) = match heap.get(left.saturating_add(1)) {
-            Some(&right) if entry < right => (left.saturating_add(1), right),
-            Some(_) | None => (left, entry),
-        };
-        if heap.get(top).is_none_or(|&parent| parent >= greatest) {
-            return;
-        }
-        heap.swap(top, child);
-        top = child;
-    }
 }
 
 /// The members of one object by their keys, in lent memory.
@@ -177,7 +149,7 @@ impl<'t, 's> Index<'t, 's> {
             walk.as_mut().and_then(Walk::next);
         }
         let entries = room.get_mut(..held).unwrap_or_default();
-        sort(entries);
+        sort(entries, Entry::lt);
         check_groups(entries)?;
         Ok(Self { text, entries })
     }
