@@ -45,30 +45,22 @@ impl<const N: usize> Text<N> {
     /// The whole of `args`, or an error: `Text::format(format_args!(...))`.
     pub fn format(args: fmt::Arguments<'_>) -> Result<Self, TooLong> {
         let mut new = Self::new();
-        new.write_fmt(args).map_err(|fmt::Error| TooLong { limit: N })?;
+        new.front().write_fmt(args).map_err(|fmt::Error| TooLong { limit: N })?;
         Ok(new)
     }
 
     /// As much of `args` as fits; what was cut, between two characters, ends in [`MARK`] (as much of it as fits).
     #[must_use]
     pub fn cut(args: fmt::Arguments<'_>) -> Self {
-        let mut cutting = Cutting { text: Self::new(), cut: false };
-        // `Cutting` takes everything; only a `Display` of its own can fail, and then its text simply ends.
-        let _ = cutting.write_fmt(args);
-        let Cutting { mut text, cut } = cutting;
-        if cut {
-            let mark = MARK.get(..N.min(MARK.len())).unwrap_or("");
-            text.truncate(N.saturating_sub(mark.len()));
-            let _ = text.push(mark);
-        }
-        text
+        let mut new = Self::new();
+        cut(new.front(), args);
+        new
     }
 
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // Only whole characters are ever written, so this is always UTF-8.
-        self.bytes.get(..self.len).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or("")
+        as_str(&self.bytes, self.len)
     }
 
     /// Length in bytes.
@@ -90,16 +82,16 @@ impl<const N: usize> Text<N> {
 
     /// Appends all of `text`, or nothing.
     pub fn push(&mut self, text: &str) -> Result<(), TooLong> {
-        let too_long = TooLong { limit: N };
-        let end = self.len.checked_add(text.len()).ok_or(too_long)?;
-        self.bytes.get_mut(self.len..end).ok_or(too_long)?.copy_from_slice(text.as_bytes());
-        self.len = end;
-        Ok(())
+        self.front().write_str(text).map_err(|fmt::Error| TooLong { limit: N })
     }
 
     /// Keeps at most the first `len` bytes, fewer where that would split a character.
     pub fn truncate(&mut self, len: usize) {
         self.len = floor_char_boundary(self.as_str(), len);
+    }
+
+    const fn front(&mut self) -> Front<'_> {
+        Front { bytes: &mut self.bytes, len: &mut self.len }
     }
 }
 
@@ -165,23 +157,61 @@ impl<const N: usize> TryFrom<&str> for Text<N> {
 /// Fails on what does not fit; the pieces before it stay. [`Text::format`] has no such half state.
 impl<const N: usize> Write for Text<N> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.push(text).map_err(|TooLong { .. }| fmt::Error)
+        self.front().write_str(text)
+    }
+
+    fn write_fmt(&mut self, args: fmt::Arguments<'_>) -> fmt::Result {
+        self.front().write_fmt(args)
+    }
+}
+
+/// A [`Text`] of any capacity, so that the code of writing is there once.
+struct Front<'t> {
+    bytes: &'t mut [u8],
+    len: &'t mut usize,
+}
+
+/// All of a piece, or nothing of it and an error.
+impl Write for Front<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len.checked_add(text.len()).ok_or(fmt::Error)?;
+        self.bytes.get_mut(*self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        *self.len = end;
+        Ok(())
+    }
+}
+
+fn as_str(bytes: &[u8], len: usize) -> &str {
+    // Only whole characters are ever written, so this is always UTF-8.
+    bytes.get(..len).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or("")
+}
+
+fn cut(front: Front<'_>, args: fmt::Arguments<'_>) {
+    let mut cutting = Cutting { text: front, cut: false };
+    // `Cutting` takes everything; only a `Display` of its own can fail, and then its text simply ends.
+    let _ = cutting.write_fmt(args);
+    let Cutting { mut text, cut } = cutting;
+    if cut {
+        let mark = MARK.get(..text.bytes.len().min(MARK.len())).unwrap_or("");
+        let room = text.bytes.len().saturating_sub(mark.len());
+        *text.len = floor_char_boundary(as_str(text.bytes, *text.len), room);
+        let _ = text.write_str(mark);
     }
 }
 
 /// Takes any amount of text and keeps its beginning.
-struct Cutting<const N: usize> {
-    text: Text<N>,
+struct Cutting<'t> {
+    text: Front<'t>,
     cut: bool,
 }
 
-impl<const N: usize> Write for Cutting<N> {
+impl Write for Cutting<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if !self.cut && self.text.push(text).is_err() {
+        if !self.cut && self.text.write_str(text).is_err() {
             self.cut = true;
-            let room = N.saturating_sub(self.text.len());
+            let room = self.text.bytes.len().saturating_sub(*self.text.len);
             let end = floor_char_boundary(text, room);
-            let _ = self.text.push(text.get(..end).unwrap_or(""));
+            let _ = self.text.write_str(text.get(..end).unwrap_or(""));
         }
         Ok(())
     }

@@ -103,6 +103,10 @@ impl<'b> Attributes<'b> {
     /// An attribute the client itself knows, before the first script. A line feed in it is written as `%0A`, an
     /// equals sign in its name as `%3D`: the attribute is one line. Nothing is kept of one that does not fit.
     pub fn own(&mut self, name: impl fmt::Display, value: impl fmt::Display) -> Result<(), Overflow> {
+        self.own_pair(&name, &value)
+    }
+
+    fn own_pair(&mut self, name: &dyn fmt::Display, value: &dyn fmt::Display) -> Result<(), Overflow> {
         let start = self.len;
         self.overflown = false;
         let _ = write!(OneLine { to: self, is_name: true }, "{name}");
@@ -205,7 +209,7 @@ impl<'b> Attributes<'b> {
     }
 
     /// One attribute as JSON.
-    fn write_one(&self, f: &mut impl Write, name: Name) -> fmt::Result {
+    fn write_one(&self, f: &mut dyn Write, name: Name) -> fmt::Result {
         let Some(Pair { key, value }) = pair_at(self.buf, name.at) else { return Ok(()) };
         f.write_str("{\"name\":")?;
         write_string(f, key)?;

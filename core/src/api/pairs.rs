@@ -48,7 +48,7 @@ pub(super) fn next_key<'a>(output: &'a [u8], after: Option<&str>) -> Option<&'a 
 }
 
 /// The values of `key` as JSON: a string if there is one, an array of strings if there are more.
-pub(super) fn write_values(f: &mut impl Write, output: &[u8], key: &str) -> fmt::Result {
+pub(super) fn write_values(f: &mut dyn Write, output: &[u8], key: &str) -> fmt::Result {
     let values = || pairs(output).filter(|pair| pair.key == key).map(|pair| pair.value);
     if values().nth(1).is_none() {
         return write_string(f, values().next().unwrap_or(""));
@@ -62,7 +62,7 @@ pub(super) fn write_values(f: &mut impl Write, output: &[u8], key: &str) -> fmt:
     f.write_char(']')
 }
 
-pub(super) fn write_string(f: &mut impl Write, text: &str) -> fmt::Result {
+pub(super) fn write_string(f: &mut dyn Write, text: &str) -> fmt::Result {
     f.write_char('"')?;
     Escape(f).write_str(text)?;
     f.write_char('"')

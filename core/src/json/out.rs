@@ -82,9 +82,9 @@ impl Write for Out<'_> {
 }
 
 /// Writes what comes as the inside of a JSON string. Stacks: a string inside a string is escaped twice.
-pub struct Escape<'w, W: Write>(pub &'w mut W);
+pub struct Escape<'w>(pub &'w mut dyn Write);
 
-impl<W: Write> Write for Escape<'_, W> {
+impl Write for Escape<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut plain = text;
         while let Some(at) =
