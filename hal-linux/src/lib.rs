@@ -30,6 +30,7 @@ pub mod verify;
 pub mod wait;
 
 mod der;
+mod flush;
 mod fsat;
 mod sys;
 #[cfg(test)]

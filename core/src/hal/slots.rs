@@ -11,8 +11,14 @@ pub trait Slots: PayloadSink {
     /// Whether `slot` can be started from as far as its storage knows: no update of it was interrupted.
     fn check(&mut self, slot: Slot) -> Result<(), Self::Error>;
 
-    /// Ready when nothing is being written any more, also after [`PayloadSink::abort`].
+    /// Ready when nothing is being written any more, also after [`PayloadSink::abort`]; or when the medium does not
+    /// answer, which is not waited for without end.
     fn poll_idle(&mut self, now: Instant) -> Poll<()>;
+
+    /// When a poll should be made though nothing woke the platform.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
 
     /// See [`super::UpdateModule::prepare`].
     fn prepare(&mut self, facts: &TreeFacts<'_>) -> Result<(), Self::Error>;

@@ -20,7 +20,7 @@ use crate::hal::{
     BootCall, BootStatus, Bootloader, Error, ErrorType, Exit, Kind, PayloadSink, Slot, Slots, Stored,
     TreeFacts, UpdateModule,
 };
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, earliest};
 
 /// The payload type this handles.
 pub const PAYLOAD_TYPE: &str = "rootfs-image";
@@ -428,7 +428,7 @@ impl<B: Bootloader, S: Slots> UpdateModule for RootfsImage<B, S> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.boot.deadline()
+        earliest(self.boot.deadline(), self.slots.deadline())
     }
 
     fn is_clean(&mut self) -> bool {

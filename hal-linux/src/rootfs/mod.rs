@@ -9,8 +9,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::task::Poll;
+use std::thread::JoinHandle;
 
-use rustix::fs::{Mode, OFlags, fsync, openat, renameat};
+use rustix::fs::{Mode, OFlags, openat, renameat};
 use thimble_core::hal::{self, ErrorType, Kind, Level, PayloadSink, Slot, Slots, Stored, TreeFacts};
 use thimble_core::time::Instant;
 
@@ -18,6 +19,7 @@ use self::slot::{Machine, Parts, Roots, SlotError};
 use self::writer::{BUFFER, Buffer, Writer, read_all};
 pub use self::writer::{Options, Summary};
 use crate::SharedLog;
+use crate::flush;
 use crate::fsat::{kind_of, open_dir};
 use crate::module::{MARK_EVERY, Mark, Tree};
 use crate::wait::PollSet;
@@ -40,6 +42,8 @@ pub struct LinuxSlots {
     kept: Option<Mark>,
     begun: Option<Begun>,
     writer: Option<Writer>,
+    /// A thread that hangs in a medium and could still write to it.
+    hanging: Option<JoinHandle<()>>,
 }
 
 /// An image of which this process has written nothing yet; the slot may already hold its first part.
@@ -96,6 +100,7 @@ impl LinuxSlots {
             kept: None,
             begun: None,
             writer: None,
+            hanging: None,
         })
     }
 
@@ -106,7 +111,18 @@ impl LinuxSlots {
         }
     }
 
+    /// Ends what is being written.
+    fn let_go(&mut self) {
+        if let Some(hanging) = self.writer.take().and_then(Writer::let_go) {
+            self.hanging = Some(hanging);
+        }
+    }
+
     fn open(&mut self, size: u64) -> Result<Begun, RootfsIo> {
+        if self.hanging.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return Err(RootfsIo::Hangs);
+        }
+        self.hanging = None;
         let (slot, roots) = self.aimed.as_ref().ok_or(RootfsIo::Order)?;
         let device = roots.device(*slot);
         let failed = |error| RootfsIo::Io { doing: "write", path: device.path.clone(), error };
@@ -166,9 +182,9 @@ impl LinuxSlots {
         let file = openat(&tmp, MEMO_NEW, flags, Mode::RUSR | Mode::WUSR)?;
         let mut file = std::fs::File::from(file);
         io::Write::write_all(&mut file, memo(running).as_bytes())?;
-        file.sync_all()?;
+        flush::file(&file)?;
         renameat(&tmp, MEMO_NEW, &tmp, MEMO)?;
-        Ok(fsync(&tmp)?)
+        flush::file(&tmp)
     }
 
     fn read_memo(&self) -> io::Result<Option<Slot>> {
@@ -220,8 +236,8 @@ impl PayloadSink for LinuxSlots {
         }))
     }
 
-    fn poll_write(&mut self, _now: Instant, bytes: &[u8]) -> Poll<Result<usize, RootfsIo>> {
-        let polled = self.writer()?.poll_write(bytes);
+    fn poll_write(&mut self, now: Instant, bytes: &[u8]) -> Poll<Result<usize, RootfsIo>> {
+        let polled = self.writer()?.poll_write(now, bytes);
         polled.map_err(|error| self.failed(error))
     }
 
@@ -255,13 +271,13 @@ impl PayloadSink for LinuxSlots {
         Ok(())
     }
 
-    fn poll_finish(&mut self, _now: Instant) -> Poll<Result<(), RootfsIo>> {
-        let polled = match self.writer.as_mut().map(Writer::poll_finish) {
+    fn poll_finish(&mut self, now: Instant) -> Poll<Result<(), RootfsIo>> {
+        let polled = match self.writer.as_mut().map(|writer| writer.poll_finish(now)) {
             Some(polled) => polled.map_err(|error| self.failed(error)),
             None => return Poll::Ready(Err(RootfsIo::Order)),
         };
         let Poll::Ready(result) = polled else { return Poll::Pending };
-        self.writer = None;
+        self.let_go();
         // A rollback after a power loss needs the work tree.
         let result =
             result.and_then(|summary| self.tree.flush().map_err(self.tree_error("flush")).map(|()| summary));
@@ -287,7 +303,7 @@ impl PayloadSink for LinuxSlots {
 
 impl Slots for LinuxSlots {
     fn aim(&mut self, slot: Slot) -> Result<(), RootfsIo> {
-        self.writer = None;
+        self.let_go();
         self.begun = None;
         self.aimed = Some((slot, self.machine.roots(&self.parts).map_err(RootfsIo::Slot)?));
         Ok(())
@@ -306,16 +322,20 @@ impl Slots for LinuxSlots {
         }
     }
 
-    fn poll_idle(&mut self, _now: Instant) -> Poll<()> {
-        let idle = self.writer.as_mut().map_or(Poll::Ready(()), Writer::poll_idle);
+    fn poll_idle(&mut self, now: Instant) -> Poll<()> {
+        let idle = self.writer.as_mut().map_or(Poll::Ready(()), |writer| writer.poll_idle(now));
         if idle.is_ready() {
-            self.writer = None;
+            self.let_go();
         }
         idle
     }
 
+    fn deadline(&self) -> Option<Instant> {
+        self.writer.as_ref().and_then(Writer::deadline)
+    }
+
     fn prepare(&mut self, facts: &TreeFacts<'_>) -> Result<(), RootfsIo> {
-        self.writer = None;
+        self.let_go();
         self.begun = None;
         self.aimed = None;
         self.kept = None;
@@ -323,7 +343,7 @@ impl Slots for LinuxSlots {
     }
 
     fn prepare_again(&mut self, facts: &TreeFacts<'_>) -> Result<(), RootfsIo> {
-        self.writer = None;
+        self.let_go();
         self.begun = None;
         self.aimed = None;
         self.kept = self.tree.build_again(facts).map_err(self.tree_error("build the work tree"))?;
@@ -347,7 +367,7 @@ impl Slots for LinuxSlots {
     }
 
     fn remove(&mut self) -> Result<(), RootfsIo> {
-        self.writer = None;
+        self.let_go();
         self.begun = None;
         self.tree.remove().map_err(self.tree_error("remove"))
     }
@@ -374,6 +394,8 @@ pub enum RootfsIo {
     Running(PathBuf),
     /// The update of a UBI volume was interrupted.
     Incomplete(PathBuf),
+    /// An earlier write has not ended, and could still change the slot.
+    Hangs,
     /// A call came out of order: no slot is open.
     Order,
     /// The operating system refused.
@@ -390,6 +412,9 @@ impl fmt::Display for RootfsIo {
             Self::Incomplete(path) => {
                 write!(f, "the image in {} is not complete: its update was interrupted", path.display())
             }
+            Self::Hangs => f.write_str(
+                "an earlier write to the slot hangs in the medium and could still change it; restart the device",
+            ),
             Self::Order => f.write_str("no slot is open for this"),
             Self::Io { doing, path, error } => write!(f, "cannot {doing} {}: {error}", path.display()),
         }
@@ -402,7 +427,7 @@ impl hal::Error for RootfsIo {
             Self::Slot(error) => error.kind(),
             Self::Running(_) => Kind::Refused,
             Self::Incomplete(_) => Kind::Corrupt,
-            Self::Order => Kind::Other,
+            Self::Hangs | Self::Order => Kind::Other,
             Self::Io { error, .. } => kind_of(error),
         }
     }

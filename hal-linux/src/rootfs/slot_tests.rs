@@ -190,6 +190,38 @@ fn b9_a_volume_whose_update_was_interrupted_is_not_selected() {
 }
 
 #[test]
+fn no_image_is_begun_while_an_earlier_write_hangs_in_the_medium() {
+    use super::super::{LinuxSlots, Options, RootfsIo};
+    use std::sync::mpsc::channel;
+    use std::task::Poll;
+    use thimble_core::hal::{PayloadSink, Slots};
+    use thimble_core::time::Instant;
+    let Some(fake) = Fake::new() else { return };
+    fake.mount("254:2");
+    let parts = Parts { a: Some(A.into()), b: Some(B.into()) };
+    let (_, log) = crate::testing::log();
+    let mut slots =
+        LinuxSlots::new(&fake.path("store"), parts, fake.machine(), Options::default(), log).unwrap();
+    let begin = |slots: &mut LinuxSlots| {
+        slots.aim(Slot::B).unwrap();
+        match slots.poll_begin(Instant::ZERO, "image", 512) {
+            Poll::Ready(result) => result.unwrap_err(),
+            Poll::Pending => panic!("beginning does not wait"),
+        }
+    };
+    let (let_go, hangs) = channel::<()>();
+    slots.hanging = Some(std::thread::spawn(move || assert!(hangs.recv().is_err())));
+    assert!(matches!(begin(&mut slots), RootfsIo::Hangs));
+
+    drop(let_go);
+    while !slots.hanging.as_ref().unwrap().is_finished() {
+        std::thread::yield_now();
+    }
+    let error = begin(&mut slots);
+    assert!(matches!(error, RootfsIo::Io { .. }), "the made-up device is no device to write to: {error}");
+}
+
+#[test]
 fn b8_two_names_of_one_device_are_not_two_slots() {
     let Some(fake) = Fake::new() else { return };
     fake.mount("254:2");

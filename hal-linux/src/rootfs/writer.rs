@@ -13,13 +13,14 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
 
 use ring::digest::{Context, SHA256};
 use rustix::event::{EventfdFlags, eventfd};
+use thimble_core::time::{Duration, Instant};
 
 use super::medium::{ALIGNMENT, Medium};
 use crate::wait::PollSet;
@@ -37,6 +38,12 @@ const PIECE: usize = 32 * 1024;
 /// reading costs a device as much as writing.
 const GIVE_UP: u32 = 4;
 const SAMPLE: u32 = 16;
+
+/// How long the thread may be at one buffer, or at one flush, of which the slowest is that of all of a device's memory.
+/// Longer: the medium does not answer.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
+/// The same, once nobody needs the image any more.
+const PATIENCE_STOPPED: Duration = Duration::from_secs(60);
 
 /// Bytes of a thread's stack.
 const STACK: usize = 128 * 1024;
@@ -116,6 +123,8 @@ struct Shared {
     waiting: AtomicBool,
     /// The client has given up: the rest need not be written.
     stop: AtomicBool,
+    /// Counts what the thread has done, to see whether it does anything.
+    steps: AtomicU64,
     wake: OwnedFd,
 }
 
@@ -128,6 +137,10 @@ pub(super) struct Writer {
     thread: Option<JoinHandle<()>>,
     buffer: Option<Buffer>,
     left: u64,
+    /// The thread did nothing for too long.
+    hangs: bool,
+    /// What the thread had done when the client first waited for it, and when that was.
+    waiting: Option<(u64, Instant)>,
 }
 
 impl Writer {
@@ -160,7 +173,12 @@ impl Writer {
             ));
         }
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let shared = Arc::new(Shared { waiting: AtomicBool::new(false), stop: AtomicBool::new(false), wake });
+        let shared = Arc::new(Shared {
+            waiting: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            steps: AtomicU64::new(0),
+            wake,
+        });
         // Room for a mark behind each buffer.
         let (filled, to_write) = sync_channel(2 * BUFFERS);
         let (give_back, empty) = channel();
@@ -194,6 +212,8 @@ impl Writer {
             thread: Some(thread),
             buffer: None,
             left: size - from,
+            hangs: false,
+            waiting: None,
         })
     }
 
@@ -204,8 +224,13 @@ impl Writer {
         }
     }
 
+    /// When to poll though nothing happened: then the wait for the thread has its end.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.waiting.map(|(_, since)| since + self.patience())
+    }
+
     /// Takes some of `bytes`.
-    pub(super) fn poll_write(&mut self, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(&mut self, now: Instant, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if bytes.len() as u64 > self.left {
             return Poll::Ready(Err(io::Error::other("more comes than the size that was announced")));
         }
@@ -213,9 +238,10 @@ impl Writer {
             match self.poll_buffer() {
                 Poll::Ready(Ok(buffer)) => self.buffer = Some(buffer),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return self.wait(now).map(Err),
             }
         }
+        self.waiting = None;
         let Some(buffer) = &mut self.buffer else { return Poll::Pending };
         let taken = buffer.take(bytes);
         let is_full = buffer.length == BUFFER;
@@ -246,11 +272,14 @@ impl Writer {
     }
 
     /// Ready when everything is durable and, if that was asked for, read back.
-    pub(super) fn poll_finish(&mut self) -> Poll<io::Result<Summary>> {
+    pub(super) fn poll_finish(&mut self, now: Instant) -> Poll<io::Result<Summary>> {
         if self.filled.is_some() {
             return Poll::Ready(Err(io::Error::other("the image is not complete")));
         }
-        self.poll_verdict()
+        match self.poll_verdict() {
+            Poll::Ready(verdict) => Poll::Ready(verdict),
+            Poll::Pending => self.wait(now).map(Err),
+        }
     }
 
     /// Gives up. The thread ends after the write at hand.
@@ -258,11 +287,39 @@ impl Writer {
         self.shared.stop.store(true, Ordering::SeqCst);
         self.filled = None;
         self.buffer = None;
+        self.waiting = None;
     }
 
-    /// Ready when nothing is written any more.
-    pub(super) fn poll_idle(&mut self) -> Poll<()> {
-        self.poll_verdict().map(drop)
+    /// Ready when nothing is written any more, or the medium does not answer.
+    pub(super) fn poll_idle(&mut self, now: Instant) -> Poll<()> {
+        match self.poll_verdict() {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => self.wait(now).map(drop),
+        }
+    }
+
+    /// Ends it. The thread, when it hangs in the medium: as long as it is there it may still write what it had at hand.
+    pub(super) fn let_go(mut self) -> Option<JoinHandle<()>> {
+        self.stop();
+        let hangs = self.hangs;
+        self.thread.take_if(|_| hangs)
+    }
+
+    /// Pending, while the thread does something.
+    fn wait(&mut self, now: Instant) -> Poll<io::Error> {
+        let steps = self.shared.steps.load(Ordering::SeqCst);
+        let (_, since) = self.waiting.filter(|(seen, _)| *seen == steps).unwrap_or((steps, now));
+        self.waiting = Some((steps, since));
+        if now < since + self.patience() {
+            return Poll::Pending;
+        }
+        self.hangs = true;
+        let text = format!("it has not answered for {}", self.patience());
+        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, text))
+    }
+
+    fn patience(&self) -> Duration {
+        if self.shared.stop.load(Ordering::SeqCst) { PATIENCE_STOPPED } else { PATIENCE }
     }
 
     fn send(&mut self) {
@@ -318,13 +375,20 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.stop();
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.thread.take()
+            && !self.hangs
+        {
             let _ = thread.join();
         }
     }
 }
 
 impl Shared {
+    /// The thread got on.
+    fn step(&self) {
+        self.steps.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// From now on the thread wakes the client. To be followed by one more look.
     fn announce(&self) {
         let mut count = [0; 8];
@@ -366,6 +430,7 @@ impl Work {
         self.summary.same = from;
         self.medium.begin(size)?;
         while let Ok(message) = filled.recv() {
+            self.shared.step();
             self.stopped()?;
             let buffer = match message {
                 Message::Write(buffer) => buffer,
@@ -396,7 +461,9 @@ impl Work {
         if offset != size {
             return Err(io::Error::other("the image ended early"));
         }
+        self.shared.step();
         self.medium.flush()?;
+        self.shared.step();
         if let Some(digest) = digest {
             self.verify(size, digest.finish().as_ref(), kept)?;
         } else if let Some(expected) = self.expected.filter(|_| self.options.verify) {
@@ -533,6 +600,7 @@ impl Work {
                 if shared.stop.load(Ordering::SeqCst) {
                     return Err(io::ErrorKind::Interrupted.into());
                 }
+                shared.step();
                 digest.update(buffer.filled());
                 hashed += buffer.length as u64;
                 let _ = give_back.send(buffer);

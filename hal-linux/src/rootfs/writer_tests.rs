@@ -5,7 +5,6 @@ use super::super::medium::fault::Fault;
 use super::super::slot::SlotDevice;
 use super::*;
 use crate::testing::{Loop, Waits, run};
-use thimble_core::time::Instant;
 
 impl Waits for Writer {
     fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
@@ -13,7 +12,7 @@ impl Waits for Writer {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        None
+        Writer::deadline(self)
     }
 }
 
@@ -37,12 +36,12 @@ fn write(medium: Box<dyn Medium>, bytes: &[u8], chunk: usize, verify: bool) -> i
     for chunk in bytes.chunks(chunk) {
         let mut rest = chunk;
         while !rest.is_empty() {
-            let taken = run(&mut writer, |writer, _| writer.poll_write(rest))?;
+            let taken = run(&mut writer, |writer, now| writer.poll_write(now, rest))?;
             rest = &rest[taken..];
         }
     }
     writer.end()?;
-    run(&mut writer, |writer, _| writer.poll_finish())
+    run(&mut writer, |writer, now| writer.poll_finish(now))
 }
 
 fn simulated(fault: &Fault, bytes: &[u8]) -> io::Result<Summary> {
@@ -152,9 +151,9 @@ fn i12_what_is_read_back_is_compared_with_the_digest_of_the_manifest() {
     for (expected, good) in [(right, true), ([0; 32], false)] {
         let fault = Fault::new(MIB);
         let mut writer = Writer::start(Box::new(fault), 100_000, Some(expected), Options::default()).unwrap();
-        assert!(matches!(writer.poll_write(&bytes), Poll::Ready(Ok(100_000))));
+        assert!(matches!(writer.poll_write(Instant::ZERO, &bytes), Poll::Ready(Ok(100_000))));
         writer.end().unwrap();
-        assert_eq!(run(&mut writer, |writer, _| writer.poll_finish()).is_ok(), good);
+        assert_eq!(run(&mut writer, |writer, now| writer.poll_finish(now)).is_ok(), good);
     }
 }
 
@@ -176,16 +175,16 @@ fn a_mark_comes_behind_its_bytes_and_a_flush() {
     for (number, buffer) in bytes.chunks(BUFFER).enumerate() {
         // Not at a whole buffer: nothing to mark.
         let (front, rest) = buffer.split_at(1000);
-        assert!(matches!(writer.poll_write(front), Poll::Ready(Ok(1000))));
+        assert!(matches!(writer.poll_write(Instant::ZERO, front), Poll::Ready(Ok(1000))));
         writer.mark([9; 32]);
-        assert!(matches!(writer.poll_write(rest), Poll::Ready(Ok(_))));
+        assert!(matches!(writer.poll_write(Instant::ZERO, rest), Poll::Ready(Ok(_))));
         if number == 1 {
             writer.mark([1; 32]);
         }
     }
     writer.end().unwrap();
     // That the mark could not be written is no failure.
-    run(&mut writer, |writer, _| writer.poll_finish()).unwrap();
+    run(&mut writer, |writer, now| writer.poll_finish(now)).unwrap();
     let (length, sum, flushes, content) = said.recv().unwrap();
     assert_eq!((length, sum, flushes), (2 * BUFFER as u64, [1; 32], 1));
     assert!(content == bytes[..2 * BUFFER]);
@@ -203,11 +202,11 @@ fn b9_a_sequential_medium_is_flushed_once_and_never_marked() {
     let marker: Marker = Box::new(|_, _| panic!("its update is whole or nothing"));
     let mut writer = Writer::start_at(0, medium, size, Some(expected), Options::default(), marker).unwrap();
     for buffer in bytes.chunks(BUFFER) {
-        assert!(matches!(writer.poll_write(buffer), Poll::Ready(Ok(BUFFER))));
+        assert!(matches!(writer.poll_write(Instant::ZERO, buffer), Poll::Ready(Ok(BUFFER))));
         writer.mark([1; 32]);
     }
     writer.end().unwrap();
-    run(&mut writer, |writer, _| writer.poll_finish()).unwrap();
+    run(&mut writer, |writer, now| writer.poll_finish(now)).unwrap();
     assert_eq!(fault.0.lock().unwrap().flushes, 1);
 }
 
@@ -216,10 +215,10 @@ fn b6_a_mark_that_cannot_be_flushed_fails_the_image() {
     let fault = Fault::new(MIB);
     fault.0.lock().unwrap().fail_flush = Some(libc::EIO);
     let mut writer = Writer::start(Box::new(fault.clone()), BUFFER as u64, None, Options::default()).unwrap();
-    assert!(matches!(writer.poll_write(&[1; BUFFER]), Poll::Ready(Ok(BUFFER))));
+    assert!(matches!(writer.poll_write(Instant::ZERO, &[1; BUFFER]), Poll::Ready(Ok(BUFFER))));
     writer.mark([1; 32]);
     assert!(writer.end().is_ok());
-    let error = run(&mut writer, |writer, _| writer.poll_finish()).unwrap_err();
+    let error = run(&mut writer, |writer, now| writer.poll_finish(now)).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EIO));
 }
 
@@ -234,10 +233,10 @@ fn an_image_goes_on_behind_what_is_there() {
     let mut writer =
         Writer::start_at(from, medium, size, Some(expected), Options::default(), marker).unwrap();
     for part in bytes[BUFFER..].chunks(BUFFER) {
-        assert!(matches!(writer.poll_write(part), Poll::Ready(Ok(_))));
+        assert!(matches!(writer.poll_write(Instant::ZERO, part), Poll::Ready(Ok(_))));
     }
     writer.end().unwrap();
-    let summary = run(&mut writer, |writer, _| writer.poll_finish()).unwrap();
+    let summary = run(&mut writer, |writer, now| writer.poll_finish(now)).unwrap();
     assert_eq!((summary.image, summary.same), (size, from));
     assert!(fault.0.lock().unwrap().content[..bytes.len()] == bytes);
 }
@@ -254,7 +253,7 @@ fn an_image_that_is_all_there_is_read_back_and_no_more() {
         let mut writer =
             Writer::start_at(size, medium, size, Some(expected), Options::default(), marker).unwrap();
         writer.end().unwrap();
-        let summary = run(&mut writer, |writer, _| writer.poll_finish()).unwrap();
+        let summary = run(&mut writer, |writer, now| writer.poll_finish(now)).unwrap();
         assert_eq!((summary.image, summary.same, summary.written), (size, size, 0));
     }
 }
@@ -263,10 +262,10 @@ fn an_image_that_is_all_there_is_read_back_and_no_more() {
 fn i12_more_or_less_than_the_announced_size_is_an_error() {
     let fault = Fault::new(MIB);
     let mut writer = Writer::start(Box::new(fault.clone()), 10, None, Options::default()).unwrap();
-    assert!(matches!(writer.poll_write(&[0; 11]), Poll::Ready(Err(_))));
-    assert!(matches!(writer.poll_write(&[0; 9]), Poll::Ready(Ok(9))));
+    assert!(matches!(writer.poll_write(Instant::ZERO, &[0; 11]), Poll::Ready(Err(_))));
+    assert!(matches!(writer.poll_write(Instant::ZERO, &[0; 9]), Poll::Ready(Ok(9))));
     assert!(writer.end().is_err());
-    assert!(matches!(writer.poll_finish(), Poll::Ready(Err(_))));
+    assert!(matches!(writer.poll_finish(Instant::ZERO), Poll::Ready(Err(_))));
     drop(writer);
     assert_eq!(fault.0.lock().unwrap().flushes, 0);
 }
@@ -333,11 +332,78 @@ fn a_sequential_medium_gets_exactly_the_image() {
 fn stopping_ends_the_thread_and_flushes_nothing() {
     let fault = Fault::new(2 * MIB);
     let mut writer = Writer::start(Box::new(fault.clone()), MIB as u64, None, Options::default()).unwrap();
-    assert!(matches!(writer.poll_write(&[1; 1000]), Poll::Ready(Ok(1000))));
+    assert!(matches!(writer.poll_write(Instant::ZERO, &[1; 1000]), Poll::Ready(Ok(1000))));
     writer.stop();
-    run(&mut writer, |writer, _| writer.poll_idle());
+    run(&mut writer, |writer, now| writer.poll_idle(now));
     assert_eq!(fault.0.lock().unwrap().flushes, 0);
     assert!(writer.thread.is_none());
+}
+
+const fn at(seconds: u64) -> Instant {
+    Instant::from_millis(seconds * 1000)
+}
+
+/// A writer whose thread has begun with a buffer, and hangs in the medium for as long as the guard lives.
+fn hanging(fault: &Fault) -> (Writer, std::sync::MutexGuard<'_, medium::fault::State>) {
+    let mut writer =
+        Writer::start(Box::new(fault.clone()), 4 * BUFFER as u64, None, Options::default()).unwrap();
+    // Every call to the medium waits for this lock.
+    let guard = fault.0.lock().unwrap();
+    for _ in 0..BUFFERS {
+        assert!(matches!(writer.poll_write(at(0), &[1; BUFFER]), Poll::Ready(Ok(BUFFER))));
+    }
+    while writer.shared.steps.load(Ordering::SeqCst) == 0 {
+        thread::yield_now();
+    }
+    (writer, guard)
+}
+
+#[test]
+fn a_medium_that_does_not_answer_ends_the_wait() {
+    let fault = Fault::new(4 * BUFFER);
+    let (mut writer, guard) = hanging(&fault);
+    assert_eq!(writer.deadline(), None, "nobody waits yet");
+    let end = at(10) + PATIENCE;
+    for time in [at(10), at(500), at(1809)] {
+        assert!(writer.poll_write(time, &[1; BUFFER]).is_pending());
+        assert_eq!(writer.deadline(), Some(end));
+    }
+    let Poll::Ready(Err(error)) = writer.poll_write(end, &[1; BUFFER]) else { panic!("it still waits") };
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (io::ErrorKind::TimedOut, "it has not answered for 30 minutes")
+    );
+    let thread = writer.let_go().expect("the thread hangs and is not waited for");
+    assert!(!thread.is_finished());
+    drop(guard);
+    thread.join().unwrap();
+    assert!(fault.0.lock().unwrap().written <= BUFFER as u64, "only what it had at hand");
+}
+
+#[test]
+fn a_medium_that_is_slow_is_waited_for_anew_after_each_buffer() {
+    let fault = Fault::new(4 * BUFFER);
+    let (mut writer, guard) = hanging(&fault);
+    assert!(writer.poll_write(at(10), &[1; BUFFER]).is_pending());
+    drop(guard);
+    assert!(matches!(run(&mut writer, |writer, _| writer.poll_write(at(11), &[1; BUFFER])), Ok(BUFFER)));
+    assert_eq!(writer.deadline(), None);
+    writer.end().unwrap();
+    assert!(run(&mut writer, |writer, _| writer.poll_finish(at(12))).is_ok());
+}
+
+#[test]
+fn a_medium_that_does_not_answer_is_not_waited_for_long_when_the_image_is_not_needed_any_more() {
+    let fault = Fault::new(4 * BUFFER);
+    let (mut writer, guard) = hanging(&fault);
+    assert!(writer.poll_write(at(10), &[1; BUFFER]).is_pending());
+    writer.stop();
+    assert!(writer.poll_idle(at(100)).is_pending());
+    assert_eq!(writer.deadline(), Some(at(160)));
+    assert!(writer.poll_idle(at(160)).is_ready());
+    let thread = writer.let_go().expect("the thread hangs and is not waited for");
+    drop(guard);
+    thread.join().unwrap();
 }
 
 struct Disk {

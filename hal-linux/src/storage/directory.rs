@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::process::geteuid;
 use thimble_core::hal::Level;
 
+use crate::flush;
 use crate::fsat::open_base;
 use crate::paths::Word;
 
@@ -181,7 +182,7 @@ impl Directory for DataDirectory {
     }
 
     fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.handle)?)
+        flush::file(&self.handle)
     }
 
     /// The standard library seeds its hash maps from the kernel without ever waiting for entropy; the salt guards
@@ -209,6 +210,6 @@ impl Medium for std::fs::File {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
+        flush::content(self)
     }
 }
