@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ring::digest::{SHA256, digest};
 use thimble_core::artifact::{ManifestEntry, Parsed, Parser, Trust, Workspace};
 use thimble_core::hal::{Compression, Verifier};
@@ -27,15 +29,7 @@ pub fn artifact(bytes: &[u8]) {
 
 /// The signature of a manifest, here: its digest, in base64.
 fn sign(manifest: &[u8]) -> Vec<u8> {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = Vec::new();
-    for group in digest(&SHA256, manifest).as_ref().chunks(3) {
-        let bits = (0..3).fold(0u32, |bits, i| bits << 8 | u32::from(*group.get(i).unwrap_or(&0)));
-        for i in 0..4 {
-            out.push(if i > group.len() { b'=' } else { DIGITS[(bits >> (18 - 6 * i) & 63) as usize] });
-        }
-    }
-    out
+    STANDARD.encode(digest(&SHA256, manifest)).into_bytes()
 }
 
 #[derive(Default)]

@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair,
@@ -86,20 +88,8 @@ impl Signer {
     }
 
     pub(crate) fn sign(&self, manifest: &[u8]) -> Vec<u8> {
-        base64(&self.raw(manifest))
+        STANDARD.encode(self.raw(manifest)).into_bytes()
     }
-}
-
-pub(crate) fn base64(bytes: &[u8]) -> Vec<u8> {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = Vec::new();
-    for group in bytes.chunks(3) {
-        let bits = (0..3).fold(0u32, |bits, i| bits << 8 | u32::from(*group.get(i).unwrap_or(&0)));
-        for i in 0..4 {
-            out.push(if i > group.len() { b'=' } else { DIGITS[(bits >> (18 - 6 * i) & 63) as usize] });
-        }
-    }
-    out
 }
 
 /// Memory for a parser, of the sizes of the Linux client.
