@@ -134,7 +134,7 @@ fn line(entry: &Entry) -> String {
     };
     let range = entry.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("range"));
     let range = range.map_or_else(String::new, |(_, range)| format!(" {range}"));
-    let wire = entry.wire.as_ref().map_or_else(String::new, |wire| format!(" ({wire:?})"));
+    let wire = entry.wire.as_ref().map_or_else(String::new, |wire| format!(" ({wire})"));
     let text = format!("{} {what}{range}{said} -> {}{wire}", entry.method, entry.status);
     text.escape_debug().to_string().replace("\\\"", "\"")
 }

@@ -24,8 +24,8 @@ impl fmt::Display for BadAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} names no Unix socket: DBUS_SYSTEM_BUS_ADDRESS must be like unix:path=/run/dbus/system_bus_socket",
-            self.0
+            "'{}' names no Unix socket: DBUS_SYSTEM_BUS_ADDRESS must be like unix:path=/run/dbus/system_bus_socket",
+            self.0.escape_debug()
         )
     }
 }

@@ -51,7 +51,7 @@ impl fmt::Display for Lost {
             Self::Ended => f.write_str("the bus ended the connection"),
             Self::Rejected => f.write_str("the bus does not accept this user"),
             Self::Malformed => f.write_str("what the bus sent makes no sense"),
-            Self::TooSlow => write!(f, "the bus did not answer within {} s", PATIENCE.as_secs()),
+            Self::TooSlow => write!(f, "the bus did not answer within {PATIENCE}"),
         }
     }
 }

@@ -461,9 +461,10 @@ impl Name {
                 log.borrow_mut().log(
                     level,
                     format_args!(
-                        "D-Bus: the bus does not give us {name}: {} {text:?}; its policy file has to be in \
+                        "D-Bus: the bus does not give us {name}: {} ({}); its policy file has to be in \
                          /usr/share/dbus-1/system.d",
-                        message.error.escape_debug()
+                        message.error.escape_debug(),
+                        text.escape_debug()
                     ),
                 );
             }

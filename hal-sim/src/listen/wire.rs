@@ -1,5 +1,6 @@
 //! Answers as they go out: whole, or damaged on the wire.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::thread;
@@ -32,6 +33,23 @@ pub enum Wire {
     Header(String),
     /// An interim answer (100) comes first.
     Interim,
+}
+
+impl fmt::Display for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reset(bytes) => write!(f, "reset after {bytes} bytes"),
+            Self::Close(bytes) => write!(f, "closed after {bytes} bytes"),
+            Self::Hang(bytes) => write!(f, "nothing more after {bytes} bytes"),
+            Self::Slow(bytes, pause) => write!(f, "{bytes} bytes each {pause} ms"),
+            Self::Raw(bytes) => write!(f, "{} other bytes in its place", bytes.len()),
+            Self::Surplus(bytes) => write!(f, "{} bytes behind it", bytes.len()),
+            Self::NoLength => f.write_str("without a length"),
+            Self::Chunked(bytes) => write!(f, "in chunks of {bytes} bytes"),
+            Self::Header(header) => write!(f, "with the header {header}"),
+            Self::Interim => f.write_str("with 100 before it"),
+        }
+    }
 }
 
 /// Sends an answer. False: the connection is over.
