@@ -9,18 +9,17 @@
 
 use std::fs;
 use std::ops::Range;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::OnceLock;
 
 use thimble_hal_sim::artifact_writer::{ArtifactWriter, hex};
 use thimble_hal_sim::listen::Listener;
-use thimble_tests::lab::thimble;
 
 use crate::disk::{Disk, SECTOR};
-use crate::packages::{Packages, copy, output_of, run};
+use crate::packages::{Packages, output_of, run};
 use crate::power::Area;
-use crate::random::Random;
+use crate::slot::{Init, Kind, Slots, ext4};
 
 /// The type of the device.
 pub(crate) const DEVICE_TYPE: &str = "vm";
@@ -31,28 +30,9 @@ pub(crate) const NEW: &str = "release-2";
 
 const MIB: usize = 1 << 20;
 const BOOT_SIZE: usize = 4 * MIB;
-const SLOT_SIZE: usize = 32 * MIB;
 const DATA_SIZE: usize = 16 * MIB;
 /// Where the first partition begins.
 const FRONT: usize = MIB;
-
-/// Drivers in the order in which they must be loaded.
-const MODULES: [&str; 14] = [
-    "drivers/virtio/virtio_ring",
-    "drivers/virtio/virtio",
-    "drivers/virtio/virtio_pci_legacy_dev",
-    "drivers/virtio/virtio_pci_modern_dev",
-    "drivers/virtio/virtio_pci",
-    "drivers/block/virtio_blk",
-    "net/core/failover",
-    "drivers/net/net_failover",
-    "drivers/net/virtio_net",
-    "fs/nls/nls_cp437",
-    "fs/nls/nls_ascii",
-    "fs/nls/nls_utf8",
-    "fs/fat/fat",
-    "fs/fat/vfat",
-];
 
 /// The boot loader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,23 +41,6 @@ pub(crate) enum Loader {
     Grub,
     /// In place of the BIOS.
     Uboot,
-}
-
-/// An update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
-    /// The image is good.
-    Good,
-    /// What should be its kernel is none.
-    NoKernel,
-    /// Its init ends at once, which is a kernel panic.
-    DyingInit,
-    /// It starts, but a state script before the commit finds fault with it.
-    SickHealth,
-}
-
-impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Good, Self::NoKernel, Self::DyingInit, Self::SickHealth];
 }
 
 /// What a boot loader has on the disk.
@@ -93,8 +56,9 @@ pub(crate) struct Images {
     pub(crate) packages: Packages,
     grub: Parts,
     uboot: Parts,
-    old: Vec<u8>,
-    new: Vec<(Kind, String, Arc<[u8]>)>,
+    script: Slots,
+    /// Made when they are first needed: most tests do not need them.
+    systemd: OnceLock<Slots>,
 }
 
 impl Images {
@@ -104,52 +68,22 @@ impl Images {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let grub = grub(&packages, dir.path());
         let uboot = uboot(&packages, dir.path());
-        let tree = dir.path().join("slot");
-        populate(&packages, &tree);
-        let old = slot(&packages, &tree, OLD);
-        let good = slot(&packages, &tree, NEW);
-        let new = Kind::ALL.map(|kind| {
-            let bad =
-                |file: &str, bytes: &[u8]| with(&tree.join(file), bytes, || slot(&packages, &tree, NEW));
-            let image = match kind {
-                Kind::Good | Kind::SickHealth => good.clone(),
-                Kind::NoKernel => bad("boot/vmlinuz", &[0x5a; 4096]),
-                Kind::DyingInit => bad("sbin/init", b"#!/bin/sh\nexit 1\n"),
-            };
-            let mut artifact = ArtifactWriter::new(NEW, "rootfs-image", &[DEVICE_TYPE])
-                .provides("rootfs-image.version", NEW)
-                .clears(&["rootfs-image.*"])
-                .file("rootfs.ext4", &image);
-            if kind == Kind::SickHealth {
-                let script = b"#!/bin/sh\necho the health check says no >&2\nexit 1\n";
-                artifact = artifact.script("ArtifactCommit_Enter_00_health", script);
+        let script = Slots::make(&packages, Init::Script, &Kind::ALL);
+        Some(Self { packages, grub, uboot, script, systemd: OnceLock::new() })
+    }
+
+    /// The root file systems of a device with this init.
+    pub(crate) fn slots(&self, init: Init) -> &Slots {
+        match init {
+            Init::Script => &self.script,
+            Init::Systemd => {
+                self.systemd.get_or_init(|| Slots::make(&self.packages, Init::Systemd, &[Kind::Good]))
             }
-            (kind, hex(&image), artifact.build().into())
-        });
-        Some(Self { packages, grub, uboot, old, new: new.into() })
-    }
-
-    fn of(&self, kind: Kind) -> &(Kind, String, Arc<[u8]>) {
-        self.new.iter().find(|(known, ..)| *known == kind).expect("all kinds are made")
-    }
-
-    /// The artifact of an update.
-    pub(crate) fn artifact(&self, kind: Kind) -> Arc<[u8]> {
-        self.of(kind).2.clone()
-    }
-
-    /// The digest of a slot that holds the release before the update.
-    pub(crate) fn old_digest(&self) -> String {
-        hex(&self.old)
-    }
-
-    /// The digest of a slot that holds an update.
-    pub(crate) fn new_digest(&self, kind: Kind) -> &str {
-        &self.of(kind).1
+        }
     }
 
     /// The disk of a device that was never updated, of this server. Slot B holds what was never an image.
-    pub(crate) fn disk(&self, loader: Loader, server: &Listener, work: &Path) -> Disk {
+    pub(crate) fn disk(&self, loader: Loader, init: Init, server: &Listener, work: &Path) -> Disk {
         let data = data(&self.packages, server, work);
         let parts = match loader {
             Loader::Grub => &self.grub,
@@ -158,10 +92,11 @@ impl Images {
         let mut bytes = parts.front.clone();
         let mut areas = vec![];
         let mut entries = Vec::new();
-        let nothing = vec![0xa5; SLOT_SIZE];
+        let slots = self.slots(init);
+        let nothing = vec![0xa5; slots.size];
         for (area, kind, part) in [
             (Area::Boot, 0x0c, &parts.boot),
-            (Area::A, 0x83, &self.old),
+            (Area::A, 0x83, &slots.old),
             (Area::B, 0x83, &nothing),
             (Area::Data, 0x83, &data),
         ] {
@@ -266,6 +201,11 @@ fn fat(packages: &Packages, dir: &Path, from: &[&Path]) -> Vec<u8> {
 const COPIES: [usize; 2] = [0x80000, 0x90000];
 const COPY_SIZE: usize = 0x1000;
 
+/// `fw_env.config`.
+pub(crate) fn uboot_copies() -> String {
+    COPIES.map(|at| format!("/dev/vda {at:#x} {COPY_SIZE:#x}\n")).concat()
+}
+
 /// U-Boot's script and its environment: slot A is selected, no update is under way.
 fn uboot(packages: &Packages, dir: &Path) -> Parts {
     let variables =
@@ -324,99 +264,6 @@ fn write_table(bytes: &mut [u8], entries: &[(u8, Range<usize>)]) {
     bytes[510..SECTOR].copy_from_slice(&[0x55, 0xaa]);
 }
 
-/// Everything in a slot but what tells its release.
-fn populate(packages: &Packages, tree: &Path) {
-    for dir in [
-        "bin",
-        "sbin",
-        "dev",
-        "proc",
-        "sys",
-        "run",
-        "tmp",
-        "boot/efi",
-        "etc/mender/scripts",
-        "lib64",
-        "usr/bin",
-        "usr/share/mender/identity",
-        "var/lib/mender",
-    ] {
-        fs::create_dir_all(tree.join(dir)).expect("a directory");
-    }
-    for dir in ["lib", "usr/lib"] {
-        fs::create_dir_all(tree.join(dir).join("x86_64-linux-gnu")).expect("a directory");
-    }
-    symlink("/run/lock", tree.join("var/lock")).expect("a link");
-    busybox(packages, &tree.join("bin"));
-    let (kernel, modules) = packages.kernel();
-    copy(&kernel, tree.join("boot/vmlinuz"));
-    initramfs(packages, &modules, &tree.join("boot"));
-    program(&tree.join("sbin/init"), include_str!("guest/init"));
-    program(&tree.join("sbin/reboot"), include_str!("guest/reboot"));
-    program(
-        &tree.join("usr/share/mender/identity/mender-device-identity"),
-        "#!/bin/sh\necho mac=$(cat /sys/class/net/eth0/address)\n",
-    );
-    fs::write(tree.join("etc/mender/mender.conf"), include_str!("guest/mender.conf")).expect("a file");
-    // The address under which QEMU's user network has the host's loopback.
-    fs::write(tree.join("etc/hosts"), "127.0.0.1 localhost\n10.0.2.2 server\n").expect("a file");
-    fs::write(tree.join("etc/nsswitch.conf"), "hosts: files\n").expect("a file");
-    let copies = COPIES.map(|at| format!("/dev/vda {at:#x} {COPY_SIZE:#x}\n")).concat();
-    fs::write(tree.join("etc/fw_env.config"), copies).expect("a file");
-    run(std::process::Command::new("strip").arg("-o").arg(tree.join("usr/bin/thimble")).arg(thimble()));
-    for library in libraries(thimble()) {
-        copy(&library, tree.join(library.strip_prefix("/").expect("an absolute path")));
-    }
-}
-
-/// The libraries of a program, by the paths under which it looks for them.
-fn libraries(program: &Path) -> Vec<PathBuf> {
-    let output = output_of(std::process::Command::new("ldd").arg(program));
-    let text = String::from_utf8(output).expect("text");
-    text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
-}
-
-fn busybox(packages: &Packages, bin: &Path) {
-    copy(&packages.busybox(), bin.join("busybox"));
-    let list = output_of(std::process::Command::new(packages.busybox()).arg("--list"));
-    // `reboot` is ours.
-    let list = String::from_utf8(list).expect("names");
-    for applet in list.lines().filter(|applet| !["busybox", "reboot"].contains(applet)) {
-        symlink("busybox", bin.join(applet)).expect("a link");
-    }
-}
-
-/// busybox and the drivers, as an archive that is not compressed: unpacking would take the machine longer.
-fn initramfs(packages: &Packages, modules: &Path, boot: &Path) {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let tree = dir.path();
-    for dir in ["bin", "dev", "proc", "sys", "root", "modules"] {
-        fs::create_dir_all(tree.join(dir)).expect("a directory");
-    }
-    busybox(packages, &tree.join("bin"));
-    program(&tree.join("init"), include_str!("guest/initramfs-init"));
-    let mut order = String::new();
-    for module in MODULES {
-        let path = modules.join(format!("{module}.ko"));
-        let name = Path::new(module).file_name().and_then(|name| name.to_str()).expect("a name");
-        copy(&path, tree.join(format!("modules/{name}.ko")));
-        order.push_str(&format!("{name}\n"));
-    }
-    fs::write(tree.join("modules/order"), order).expect("a file");
-    let mut cpio = std::process::Command::new("sh");
-    cpio.arg("-c").arg("find . | \"$0\" cpio -o -H newc -R 0:0").arg(packages.busybox()).current_dir(tree);
-    fs::write(boot.join("initramfs"), output_of(&mut cpio)).expect("a file");
-}
-
-/// A slot with this release. What is in it beside does not repeat from one release to the next.
-fn slot(packages: &Packages, tree: &Path, release: &str) -> Vec<u8> {
-    fs::write(tree.join("etc/release"), format!("{release}\n")).expect("a file");
-    let mut ballast = vec![0; 2 * MIB];
-    Random::new(release.bytes().map(u64::from).sum()).fill(&mut ballast);
-    fs::write(tree.join("usr/share/ballast"), ballast).expect("a file");
-    ext4(packages, tree, SLOT_SIZE, &["-O", "^has_journal"])
-}
-
 /// The datastore of a device that has heard of its server and of nothing else.
 fn data(packages: &Packages, server: &Listener, work: &Path) -> Vec<u8> {
     let tree = work.join("data");
@@ -433,29 +280,4 @@ fn data(packages: &Packages, server: &Listener, work: &Path) -> Vec<u8> {
     let bootstrap = ArtifactWriter::empty(OLD, &[DEVICE_TYPE]).provides("rootfs-image.version", OLD).build();
     fs::write(tree.join("bootstrap.mender"), bootstrap).expect("a file");
     ext4(packages, &tree, DATA_SIZE, &[])
-}
-
-fn ext4(packages: &Packages, tree: &Path, size: usize, options: &[&str]) -> Vec<u8> {
-    let image = tree.with_extension("ext4");
-    let file = fs::File::create(&image).expect("an image");
-    file.set_len(size as u64).expect("room for an image");
-    let mut mkfs = packages.command("mkfs.ext4");
-    run(mkfs.args(["-q", "-F", "-b", "4096", "-m", "0"]).args(options).arg("-d").arg(tree).arg(&image));
-    let bytes = fs::read(&image).expect("the image");
-    fs::remove_file(&image).expect("the image is not needed any more");
-    bytes
-}
-
-fn program(path: &Path, text: &str) {
-    fs::write(path, text).expect("a program");
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
-}
-
-/// With another content of a file for the time being.
-fn with<T>(path: &Path, bytes: &[u8], f: impl FnOnce() -> T) -> T {
-    let before = fs::read(path).expect("a file");
-    fs::write(path, bytes).expect("a file");
-    let result = f();
-    fs::write(path, before).expect("a file");
-    result
 }

@@ -7,7 +7,7 @@
 //! | file | what |
 //! |---|---|
 //! | `fetch`, `packages` | Debian's packages, unpacked and not installed |
-//! | `guest/`, `image` | the boot loaders' scripts, the init of a slot; the disk they make |
+//! | `guest/`, `slot`, `image` | the boot loaders' scripts, the init of a slot; the root file systems; the disk they make |
 //! | `disk`, `power` | a disk with a volatile cache; the event at which the power is lost |
 //! | `machine`, `trial` | QEMU; one update to its end, and whether that is right |
 //! | `sweep` | the long form: hundreds of cuts by chance |
@@ -20,16 +20,19 @@ mod machine;
 mod packages;
 mod power;
 mod random;
+mod slot;
 mod sweep;
 mod trial;
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use thimble_hal_sim::listen::Security;
 
 use crate::disk::Fate;
-use crate::image::{Images, Kind, Loader};
+use crate::image::{Images, Loader};
 use crate::power::{Area, Event};
+use crate::slot::{Init, Kind};
 use crate::trial::{Cut, End, Trial};
 
 /// Made once; `None` where something is missing.
@@ -77,6 +80,18 @@ fn run_cut(cuts: &[Cut]) -> Option<End> {
     let end = run(&Trial { cuts: cuts.to_vec(), ..Trial::new(Kind::Good) })?;
     assert_eq!(end.made.len(), cuts.len(), "not all moments came: {end:?}");
     Some(end)
+}
+
+#[test]
+fn the_strict_unit_updates_the_root_file_system_under_systemd() {
+    let (systemd, ctl) = ("/lib/systemd/systemd", "/bin/systemctl");
+    if !(Path::new(systemd).exists() && Path::new(ctl).exists()) {
+        println!("left out: needs {systemd} and {ctl}");
+        return;
+    }
+    let Some(end) = run(&Trial { init: Init::Systemd, ..Trial::new(Kind::Good) }) else { return };
+    assert_eq!(end.status, "success");
+    assert_eq!(end.starts, ["release-1 runs in slot 2", "release-2 runs in slot 3"]);
 }
 
 #[test]

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::disk::Fate;
-use crate::image::{Images, Kind, Loader};
+use crate::image::{Images, Loader};
 use crate::power::{Area, Counts, Event};
 use crate::random::Random;
+use crate::slot::Kind;
 use crate::trial::{Cut, End, Trial};
 
 /// More often what is more often decisive: the boot loader's environment is written in a few moments only.

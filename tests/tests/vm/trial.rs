@@ -8,10 +8,11 @@ use thimble_hal_sim::listen::{Entry, Listener, Security, When};
 use thimble_hal_sim::server::{Artifact, Deployment, Endpoint, Server};
 
 use crate::disk::{Disk, Fate};
-use crate::image::{DEVICE_TYPE, Images, Kind, Loader, NEW, OLD};
+use crate::image::{DEVICE_TYPE, Images, Loader, NEW, OLD};
 use crate::machine::Machine;
 use crate::power::{Area, Counts, Event, Power};
 use crate::random::Random;
+use crate::slot::{Init, Kind, Slots};
 
 /// A machine that is on for so long without coming to an end or losing its power hangs: an update takes half a minute
 /// where nothing else runs.
@@ -31,6 +32,7 @@ pub(crate) struct Cut {
 #[derive(Clone, Debug)]
 pub(crate) struct Trial {
     pub(crate) loader: Loader,
+    pub(crate) init: Init,
     pub(crate) kind: Kind,
     pub(crate) security: Security,
     /// One after the other. The machine is switched on again after each.
@@ -55,7 +57,14 @@ pub(crate) struct End {
 impl Trial {
     /// An update of this kind without a loss of power.
     pub(crate) const fn new(kind: Kind) -> Self {
-        Self { loader: Loader::Grub, kind, security: Security::Plain, cuts: Vec::new(), seed: 0 }
+        Self {
+            loader: Loader::Grub,
+            init: Init::Script,
+            kind,
+            security: Security::Plain,
+            cuts: Vec::new(),
+            seed: 0,
+        }
     }
 
     /// Runs it.
@@ -91,10 +100,10 @@ impl<'a> Bench<'a> {
         let artifact = Artifact {
             name: NEW.into(),
             device_types: vec![DEVICE_TYPE.into()],
-            bytes: images.artifact(trial.kind),
+            bytes: images.slots(trial.init).update(trial.kind).artifact.clone(),
         };
         server.with(|server| server.deployments.insert(ID.into(), Deployment::new(artifact)));
-        let disk = images.disk(trial.loader, &server, work.path());
+        let disk = images.disk(trial.loader, trial.init, &server, work.path());
         let power = Arc::new(Power::default());
         let told = power.clone();
         server.observe(Some(Box::new(move |when, _| {
@@ -158,10 +167,18 @@ impl<'a> Bench<'a> {
         result
     }
 
+    fn slots(&self) -> &Slots {
+        self.images.slots(self.trial.init)
+    }
+
     /// Nothing ever writes to the slot that the machine can go back to.
     fn is_old_slot_whole(&self) -> Result<(), String> {
         let digest = thimble_hal_sim::artifact_writer::hex(&self.disk.durable(Area::A));
-        if digest == self.images.old_digest() { Ok(()) } else { Err("slot A is not what it was".into()) }
+        if digest == thimble_hal_sim::artifact_writer::hex(&self.slots().old) {
+            Ok(())
+        } else {
+            Err("slot A is not what it was".into())
+        }
     }
 
     /// What the server was told is what the machine runs.
@@ -194,7 +211,7 @@ impl<'a> Bench<'a> {
         self.is_old_slot_whole()?;
         let (_, slot) = expected(status)?;
         let digest = thimble_hal_sim::artifact_writer::hex(&self.disk.durable(Area::B));
-        if status == "success" && digest != self.images.new_digest(self.trial.kind) {
+        if status == "success" && digest != self.slots().update(self.trial.kind).digest {
             return Err("slot B is not the new image".into());
         }
         let environment =
