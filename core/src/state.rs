@@ -158,14 +158,8 @@ pub enum Outcome {
 /// A state and a phase.
 pub type Place = (State, Phase);
 
-use Phase::{Enter, Error, Leave, Main};
-use State::{
-    AwaitCommit, CheckAutoCommit, CheckReboot, CheckRollback, CheckRollbackReboot, CheckRunning, CheckSizes,
-    CheckVersion, Cleanup, ClearData, Commit, CommitDoor, Download, EmptyPayload, End, Failure, Idle,
-    Install, InstallDoor, Inventory, Offer, Poll, Prepare, Reboot, RebootDoor, ReportCommit,
-    ReportDownloading, ReportFinal, ReportInstalling, ReportLog, ReportRebooting, Rollback, RollbackFailed,
-    RollbackReboot, SaveProvides, StateLoop, VerifyReboot, VerifyRollbackReboot,
-};
+use Phase::*;
+use State::*;
 
 /// The point at which a state asks the control maps, if it is a door.
 #[must_use]

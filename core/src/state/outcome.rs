@@ -3,14 +3,8 @@
 use super::{Outcome, Phase, State, Stop};
 use crate::deployment::{Effect, Mode};
 
-use Phase::{Enter, Error, Leave, Main};
-use State::{
-    AwaitCommit, CheckAutoCommit, CheckReboot, CheckRollback, CheckRollbackReboot, CheckRunning, CheckSizes,
-    CheckVersion, Cleanup, ClearData, Commit, CommitDoor, Download, EmptyPayload, End, Failure, Idle,
-    Install, InstallDoor, Inventory, Offer, Poll, Prepare, Reboot, RebootDoor, ReportCommit,
-    ReportDownloading, ReportFinal, ReportInstalling, ReportLog, ReportRebooting, Rollback, RollbackFailed,
-    RollbackReboot, SaveProvides, StateLoop, VerifyReboot, VerifyRollbackReboot,
-};
+use Phase::*;
+use State::*;
 
 use Effect::{Keeps, RollsBack, Worsens};
 

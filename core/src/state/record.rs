@@ -4,14 +4,8 @@ use super::{Phase, Place, State, Stop};
 use crate::checkpoint::Tag;
 use crate::deployment::{Effect, Mode};
 
-use Phase::{Enter, Error, Leave, Main};
-use State::{
-    AwaitCommit, CheckAutoCommit, CheckReboot, CheckRollback, CheckRollbackReboot, CheckRunning, CheckSizes,
-    CheckVersion, Cleanup, ClearData, Commit, CommitDoor, Download, EmptyPayload, End, Failure, Idle,
-    Install, InstallDoor, Inventory, Offer, Poll, Prepare, Reboot, RebootDoor, ReportCommit,
-    ReportDownloading, ReportFinal, ReportInstalling, ReportLog, ReportRebooting, Rollback, RollbackFailed,
-    RollbackReboot, SaveProvides, StateLoop, VerifyReboot, VerifyRollbackReboot,
-};
+use Phase::*;
+use State::*;
 
 /// What is written when a place is entered, before anything of it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

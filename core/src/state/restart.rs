@@ -5,14 +5,8 @@ use crate::checkpoint::{Checkpoint, Tag};
 use crate::deployment::{Mode, Verdict};
 use crate::limits;
 
-use Phase::{Enter, Leave, Main};
-use State::{
-    AwaitCommit, CheckAutoCommit, CheckReboot, CheckRollback, CheckRollbackReboot, CheckRunning, CheckSizes,
-    CheckVersion, Cleanup, ClearData, Commit, CommitDoor, Download, EmptyPayload, End, Failure, Idle,
-    Install, InstallDoor, Inventory, Offer, Poll, Prepare, Reboot, RebootDoor, ReportCommit,
-    ReportDownloading, ReportFinal, ReportInstalling, ReportLog, ReportRebooting, Rollback, RollbackFailed,
-    RollbackReboot, SaveProvides, StateLoop, VerifyReboot, VerifyRollbackReboot,
-};
+use Phase::*;
+use State::*;
 
 /// What a restart of the daemon in the middle of a state finds on record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
