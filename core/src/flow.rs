@@ -76,8 +76,6 @@ pub struct Flow {
     /// The machine's operation that is outstanding.
     op: Option<(OpId, Op)>,
     facts: Facts,
-    /// The client ends.
-    terminated: bool,
 }
 
 impl Flow {
@@ -98,7 +96,7 @@ impl Flow {
         let facts = Facts::at_start(&machine);
         let session = Session::new();
         let transfer = Transfer::new();
-        let mut flow = Self { machine, session, servers, transfer, op: None, facts, terminated: false };
+        let mut flow = Self { machine, session, servers, transfer, op: None, facts };
         flow.note_round(now);
         let step = flow.follow_machine(now, action);
         Ok((flow, step))
@@ -126,9 +124,10 @@ impl Flow {
             Event::Order { name, points, order, lifetime } => {
                 self.tell_machine(now, machine::Event::Order { name, points, order, lifetime })
             }
-            Event::Approved if self.terminated => Step::WAIT,
             Event::Approved => self.tell_machine(now, machine::Event::Approved),
-            Event::Check(_) | Event::FetchToken if self.terminated || self.machine.is_over() => Step::WAIT,
+            Event::Check(_) | Event::FetchToken if self.is_terminated() || self.machine.is_over() => {
+                Step::WAIT
+            }
             Event::Check(check) => self.check(now, check),
             Event::FetchToken => self.fetch_token(now),
             Event::Tick => self.tick(now),
@@ -140,7 +139,7 @@ impl Flow {
     #[must_use]
     pub fn due(&self, now: Instant) -> Option<Due> {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if is_due(self.machine_deadline()) {
+        if is_due(self.machine.deadline()) {
             Some(Due::Machine)
         } else if is_due(self.session.deadline()) {
             Some(Due::Session)
@@ -159,7 +158,7 @@ impl Flow {
         if self.fetch_may_begin() {
             return Some(Instant::ZERO);
         }
-        earliest(self.machine_deadline(), earliest(self.session.deadline(), self.transfer.deadline()))
+        earliest(self.machine.deadline(), earliest(self.session.deadline(), self.transfer.deadline()))
     }
 
     /// Moves every time that is kept: see [`Machine::rebase`].
@@ -172,13 +171,13 @@ impl Flow {
     /// True when nothing runs and nothing will.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.machine.is_over() || (self.terminated && self.op.is_none())
+        self.machine.is_over() || (self.is_terminated() && self.op.is_none())
     }
 
     /// The client was told to end.
     #[must_use]
     pub const fn is_terminated(&self) -> bool {
-        self.terminated
+        self.machine.is_terminated()
     }
 
     /// The machine of the update, to look at.
@@ -235,10 +234,6 @@ impl Flow {
     #[must_use]
     pub fn saves_before_accepting(&self, same_header: bool) -> Option<Beside> {
         self.facts.saves_before_accepting(self.machine.checkpoint(), same_header)
-    }
-
-    fn machine_deadline(&self) -> Option<Instant> {
-        if self.terminated { None } else { self.machine.deadline() }
     }
 
     /// A program's wish for a token waits, and neither the network nor the buffers of requests are in use, nor will be

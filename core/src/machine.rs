@@ -152,6 +152,8 @@ pub struct Machine {
     saved: Option<Checkpoint>,
     /// The module wants file sizes.
     file_sizes: bool,
+    /// The process ends.
+    terminated: bool,
     owner: Owner,
 }
 
@@ -163,19 +165,34 @@ impl Machine {
             return Action::Wait;
         }
         match event {
-            Event::Done(op, outcome) if self.op.is(&op) => {
-                let outcome = self.without_answer(outcome);
-                self.done(now, outcome)
-            }
-            Event::Offered { op, id, map } if self.op.is(&op) => self.offered(now, id, map),
-            Event::Refreshed { op, map } if self.op.is(&op) => self.refreshed(now, map),
-            Event::Done(..) | Event::Offered { .. } | Event::Refreshed { .. } => Action::Wait,
-            Event::ServerMap(map) => self.server_map(now, map),
             Event::LocalMap(map) => self.local_map(now, map),
             Event::Order { name, points, order, lifetime } => {
                 self.ordered(now, name, points, order, lifetime)
             }
             Event::MapsSaved(saved) => self.maps_saved(saved),
+            Event::Terminate => {
+                self.terminated = true;
+                Action::Wait
+            }
+            Event::Done(op, outcome) if self.op.is(&op) => {
+                let outcome = self.without_answer(outcome);
+                self.done(now, outcome)
+            }
+            Event::Offered { .. }
+            | Event::Refreshed { .. }
+            | Event::ServerMap(_)
+            | Event::Authenticated
+            | Event::Tick
+            | Event::Check(_)
+            | Event::Approved
+                if self.terminated =>
+            {
+                Action::Wait
+            }
+            Event::Offered { op, id, map } if self.op.is(&op) => self.offered(now, id, map),
+            Event::Refreshed { op, map } if self.op.is(&op) => self.refreshed(now, map),
+            Event::Done(..) | Event::Offered { .. } | Event::Refreshed { .. } => Action::Wait,
+            Event::ServerMap(map) => self.server_map(now, map),
             Event::Authenticated => {
                 if let Some(daemon) = self.daemon() {
                     daemon.polls.forget_inventory();
@@ -191,6 +208,9 @@ impl Machine {
     /// When to send [`Event::Tick`], at the latest. `None`: only events move the machine.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
+        if self.terminated {
+            return None;
+        }
         match self.doing {
             Doing::Work(limit) | Doing::Script(_, limit) => limit.at(),
             Doing::ScriptLater(_, until) | Doing::Repeat(until) => Some(until),
@@ -267,6 +287,12 @@ impl Machine {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.doing == Doing::Over
+    }
+
+    /// Whether [`Event::Terminate`] has come: nothing begins any more, and only control maps are still saved.
+    #[must_use]
+    pub const fn is_terminated(&self) -> bool {
+        self.terminated
     }
 
     pub(crate) const fn config(&self) -> &Config {
@@ -425,6 +451,9 @@ impl Machine {
     fn done(&mut self, now: Instant, outcome: Outcome) -> Action {
         if let Some(daemon) = self.daemon() {
             daemon.maps.end(outcome);
+        }
+        if self.terminated {
+            return Action::Wait;
         }
         let saved = outcome == Outcome::Success;
         match core::mem::replace(&mut self.doing, Doing::Waiting) {

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use thimble_core::client::{Client, OPERATOR};
+use thimble_core::client::{Client, OPERATOR, OrderNotTaken};
 use thimble_core::control::{Lifetime, Order};
 use thimble_core::deployment::Point;
 use thimble_core::hal::Key;
@@ -56,8 +56,10 @@ fn ends(point: Point, write: u32, fate: Fate) -> Option<(String, Option<Point>)>
             } else {
                 return Then::GoOn;
             };
-            client.order(OPERATOR, points, order, Lifetime::Unlimited).expect("room for an order");
-            if bench.0.borrow().down == Some(Down::PowerLost) && waits {
+            let ordered = client.order(OPERATOR, points, order, Lifetime::Unlimited);
+            let power_lost = bench.0.borrow().down == Some(Down::PowerLost);
+            assert_eq!(ordered, if power_lost { Err(OrderNotTaken::NotStored) } else { Ok(()) });
+            if power_lost && waits {
                 lost_at = Some(point);
             }
             Then::Again

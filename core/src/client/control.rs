@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::Client;
+use super::operation::Work;
 use super::reason::{Noted, note};
 use crate::checkpoint::Newer;
 use crate::control::{Full, Holder, Id, Lifetime, Map, MapError, Order, OrderError, Points};
@@ -11,6 +12,7 @@ use crate::flow::Event;
 use crate::hal::{Clock, Hal, Level, Log, Platform, Policy};
 use crate::limits;
 use crate::machine::{DoorNote, Held};
+use crate::state::Outcome;
 use crate::text::floor_char_boundary;
 
 /// The name under which people at the device give their orders unless they choose another. Nobody else's words weigh
@@ -28,6 +30,8 @@ pub enum MapNotTaken {
     Null,
     /// There is no room for it.
     Full(Full),
+    /// It counts in this process, but could not be stored: a restart forgets it. The log says why.
+    NotStored,
 }
 
 impl fmt::Display for MapNotTaken {
@@ -37,6 +41,7 @@ impl fmt::Display for MapNotTaken {
             Self::Map(error) => error.fmt(f),
             Self::Null => f.write_str("null is no update control map"),
             Self::Full(full) => full.fmt(f),
+            Self::NotStored => f.write_str(NOT_STORED),
         }
     }
 }
@@ -50,6 +55,8 @@ pub enum OrderNotTaken {
     NoUpdates(Newer),
     /// As the maps say.
     Order(OrderError),
+    /// As [`MapNotTaken::NotStored`].
+    NotStored,
 }
 
 impl fmt::Display for OrderNotTaken {
@@ -57,11 +64,15 @@ impl fmt::Display for OrderNotTaken {
         match self {
             Self::NoUpdates(newer) => write!(f, "no updates: {newer}"),
             Self::Order(error) => error.fmt(f),
+            Self::NotStored => f.write_str(NOT_STORED),
         }
     }
 }
 
 impl core::error::Error for OrderNotTaken {}
+
+const NOT_STORED: &str =
+    "it counts until the client is started again, but could not be stored: see the log, then say it again";
 
 /// What holds an update back, for people: one line of at most [`limits::REASON`] bytes.
 #[derive(Clone, Copy, Debug)]
@@ -83,11 +94,11 @@ impl fmt::Display for WhyHeld<'_> {
 
 impl<P: Platform> Client<'_, P> {
     /// A program on the device sets an update control map, as JSON. Returns after how many seconds it should be
-    /// renewed; the map is durable then, or the log says why it is not, also after [`Self::terminate`], when nothing follows
-    /// from it in this process. While the record of maps is damaged and an update is in progress, nothing is stored.
+    /// renewed; the map is durable then, also after [`Self::terminate`], when nothing follows from it in this process.
     ///
     /// # Errors
-    /// [`MapNotTaken`]; nothing was changed.
+    /// [`MapNotTaken`]; nothing was changed, but for [`MapNotTaken::NotStored`]: the map then counts until the process
+    /// ends. So it is while the store fails, and while the record of maps is damaged and an update is in progress.
     pub fn set_control_map(&mut self, json: &[u8]) -> Result<u64, MapNotTaken> {
         if let Some(newer) = self.no_updates() {
             return Err(MapNotTaken::NoUpdates(newer));
@@ -96,14 +107,13 @@ impl<P: Platform> Client<'_, P> {
         let map = Map::parse(json).map_err(MapNotTaken::Map)?.ok_or(MapNotTaken::Null)?;
         let renew = self.machine().renewal(now, map).map_err(MapNotTaken::Full)?;
         self.tell(now, Event::LocalMap(map));
-        Ok(renew.as_secs())
+        if self.maps_are_stored() { Ok(renew.as_secs()) } else { Err(MapNotTaken::NotStored) }
     }
 
-    /// A person at the device says what updates do at `points`. The order is durable on return, or the log says why it
-    /// is not, as with [`Self::set_control_map`]; it counts while this process lives.
+    /// A person at the device says what updates do at `points`. The order is durable on return, as a map is.
     ///
     /// # Errors
-    /// [`OrderNotTaken`]; nothing was changed.
+    /// [`OrderNotTaken`]; as with [`Self::set_control_map`].
     pub fn order(
         &mut self,
         name: Holder,
@@ -118,7 +128,12 @@ impl<P: Platform> Client<'_, P> {
         let points = Points::of(points);
         self.machine().takes_order(now, name, points, order, lifetime).map_err(OrderNotTaken::Order)?;
         self.tell(now, Event::Order { name, points, order, lifetime });
-        Ok(())
+        if self.maps_are_stored() { Ok(()) } else { Err(OrderNotTaken::NotStored) }
+    }
+
+    /// What saves them is done as it begins, and told later.
+    fn maps_are_stored(&self) -> bool {
+        self.machine().maps_are_stored(self.work == Work::Ended(Outcome::Success))
     }
 
     /// A person at the device lets the update pass the point it stands before, whatever holds it there; nobody waits

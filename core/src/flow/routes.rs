@@ -23,26 +23,21 @@ impl Flow {
         self.end(now, outcome, Offer::Nothing)
     }
 
-    /// The outstanding operation ended: the machine hears of it, unless the client ends.
+    /// The outstanding operation ended: the machine hears of it.
     fn end(&mut self, now: Instant, outcome: Outcome, offer: Offer) -> Step {
         let Some((id, _)) = self.op.take() else { return Step::WAIT };
-        let step = if self.terminated {
-            Step::WAIT
-        } else {
-            let event = match (offer, outcome) {
-                (Offer::Deployment(deployment, map), Outcome::Success) => {
-                    self.facts.offered();
-                    self.transfer = Transfer::new();
-                    machine::Event::Offered { op: id, id: deployment, map }
-                }
-                (Offer::Map(map), Outcome::Success) => machine::Event::Refreshed { op: id, map },
-                (Offer::Nothing | Offer::Deployment(..) | Offer::Map(_), outcome) => {
-                    machine::Event::Done(id, outcome)
-                }
-            };
-            self.tell_machine(now, event)
+        let event = match (offer, outcome) {
+            (Offer::Deployment(deployment, map), Outcome::Success) => {
+                self.facts.offered();
+                self.transfer = Transfer::new();
+                machine::Event::Offered { op: id, id: deployment, map }
+            }
+            (Offer::Map(map), Outcome::Success) => machine::Event::Refreshed { op: id, map },
+            (Offer::Nothing | Offer::Deployment(..) | Offer::Map(_), outcome) => {
+                machine::Event::Done(id, outcome)
+            }
         };
-        Step { ended: Some(outcome), ..step }
+        Step { ended: Some(outcome), ..self.tell_machine(now, event) }
     }
 
     /// The operation may begin.
@@ -107,7 +102,7 @@ impl Flow {
     }
 
     pub(super) fn terminate(&mut self, now: Instant) -> Step {
-        self.terminated = true;
+        let _: machine::Action = self.machine.step(now, machine::Event::Terminate);
         let step = self.kill(now);
         let _: session::Action = self.session.step(&self.servers, now, session::Event::Terminate);
         step.dropping(true)
@@ -128,14 +123,11 @@ impl Flow {
         let _: session::Action = self.session.step(&self.servers, now, round);
     }
 
-    /// What the update's machine said. The one place where an operation begins: after the end, only maps are saved.
+    /// What the update's machine said. The one place where an operation begins.
     pub(super) fn follow_machine(&mut self, now: Instant, action: machine::Action) -> Step {
         use machine::Action;
         match action {
-            // Nobody's word is lost: an update that waits saves the maps as an operation of its own.
             Action::SaveMaps => Step::of(Task::SaveMaps),
-            Action::Start(_, Op::SaveMaps) if self.terminated => Step::of(Task::SaveMaps),
-            Action::Start(..) | Action::Kill | Action::Exit(_) if self.terminated => Step::WAIT,
             Action::Start(id, op) => {
                 self.op = Some((id, op));
                 let drop = self.make_way(now, op);

@@ -188,9 +188,11 @@ impl Machine {
         }
     }
 
-    /// Something has changed at the door where the update waits.
+    /// Something has changed at the door where the update waits. A process that ends leaves that to the next one: what
+    /// counts once would be used up here.
     pub(super) fn news_at_door(&self) -> Option<Outcome> {
-        (self.doing == Doing::Waiting && self.news() != News::None).then_some(Outcome::Success)
+        let waits = self.doing == Doing::Waiting && !self.terminated;
+        (waits && self.news() != News::None).then_some(Outcome::Success)
     }
 
     /// Somebody lets the update pass the door it stands at: whoever does so need not wait for a server or a policy that

@@ -128,6 +128,20 @@ impl Machine {
         }
     }
 
+    /// Whether [`Self::maps`] are on record: a restart forgets none of them. `written`: the outstanding operation has made
+    /// durable what it was to save, and its end is not told yet.
+    #[must_use]
+    pub const fn maps_are_stored(&self, written: bool) -> bool {
+        match &self.owner {
+            Owner::Daemon(daemon) => match daemon.maps.record {
+                Record::Current => true,
+                Record::Written => written,
+                Record::Older | Record::WrittenAside | Record::Damaged => false,
+            },
+            Owner::CommandLine(_) => false,
+        }
+    }
+
     /// How long until a map that a program sets now is to be renewed.
     ///
     /// # Errors

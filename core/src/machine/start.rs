@@ -66,6 +66,7 @@ impl Machine {
             checkpoint: saved.clone().unwrap_or_else(|| blank(run.mode(), format)),
             saved,
             file_sizes: false,
+            terminated: false,
             owner,
         };
         let action = match (machine.saved.as_ref(), run.mode()) {

@@ -245,6 +245,9 @@ pub enum Event {
     Check(Check),
     /// Somebody at the device lets the update pass the door it stands at, at once. Without effect elsewhere.
     Approved,
+    /// The process ends, and the next one goes on from what is on record. From now on nothing begins: what is said about
+    /// control maps is saved, and counts for the next process.
+    Terminate,
 }
 
 /// The control map in the server's offer of a deployment.

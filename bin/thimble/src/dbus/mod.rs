@@ -232,7 +232,7 @@ impl Dbus {
                 Ok(i32::try_from(seconds).unwrap_or(i32::MAX))
             }
             Err(reason) => {
-                let text = format_args!("an update control map that came over D-Bus is refused: {reason}");
+                let text = format_args!("answer to an update control map over D-Bus: {reason}");
                 self.log.borrow_mut().log(Level::Warning, text);
                 Err(Failure::new("Failed", format_args!("{reason}")))
             }
