@@ -1,6 +1,7 @@
 //! When the daemon asks again: for a token after it got none, and after an answer without end. On the simulated
 //! platform, whose minutes take no time.
 
+use thimble_core::deployment::Call;
 use thimble_core::machine::{Run, StopSet};
 use thimble_core::script::{ScriptAction, ScriptState};
 use thimble_core::time::{Duration, Instant};
@@ -129,5 +130,35 @@ fn n1_an_answer_that_drips_is_given_up() {
         );
         // Each byte takes four minutes.
         assert!(bench.now < Instant::ZERO + Duration::from_secs(3600), "{endpoint:?}: {:?}", bench.now);
+    }
+}
+
+/// The body of such an answer says nothing, so its length means nothing.
+#[test]
+fn a_report_and_an_inventory_are_accepted_however_long_the_answer_is() {
+    let artifact = sample::fitting(true);
+    let bench = Handle::new(runner::durable(Profile::FILES, &artifact), artifact, Box::new(FailingInstall));
+    let long = Fault::Body(vec![b' '; 1 << 20]);
+    for endpoint in [Endpoint::Status, Endpoint::Log, Endpoint::Inventory] {
+        bench.0.borrow_mut().durable.server.disturb(endpoint, 0, 1000, long.clone());
+    }
+    runner::daemon(&bench, &mut |bench, client| {
+        let log_was_sent = bench.0.borrow().durable.server.count(Endpoint::Log) > 0;
+        if log_was_sent && client.machine().is_idle() { Then::Stop } else { Then::GoOn }
+    });
+    let bench = bench.0.borrow();
+    let server = &bench.durable.server;
+    // `downloading`, `installing`, `failure`; nothing is sent twice, or later.
+    assert_eq!((server.count(Endpoint::Status), server.count(Endpoint::Log)), (3, 1));
+    assert_eq!(server.count(Endpoint::Inventory), 1);
+    assert_eq!(bench.now, Instant::ZERO);
+}
+
+/// The module's `ArtifactInstall` fails.
+struct FailingInstall;
+
+impl Plan for FailingInstall {
+    fn fate(&mut self, effect: &Effect) -> Fate {
+        if *effect == Effect::Module(Call::ArtifactInstall) { Fate::Fails } else { Fate::Works }
     }
 }

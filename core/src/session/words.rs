@@ -184,6 +184,14 @@ impl RequestKind {
         }
     }
 
+    /// The body of a 200 answer says something: it must be whole.
+    pub(crate) const fn reads_answer(self) -> bool {
+        match self {
+            Self::Token | Self::NextV2 | Self::NextV1 | Self::ControlMap => true,
+            Self::Status(_) | Self::StatusAlone(_) | Self::Log | Self::Inventory => false,
+        }
+    }
+
     /// A report about the deployment: its status or its log.
     pub(super) const fn is_report(self) -> bool {
         match self {

@@ -45,7 +45,7 @@ impl<P: Platform> Client<'_, P> {
         whole: bool,
     ) -> Event {
         let content = match reply {
-            Reply::Done if !whole => {
+            Reply::Done if !whole && kind.reads_answer() => {
                 let (name, length) = (kind.name(), self.lent.answer().len());
                 self.note_trouble(format_args!("{name}: the answer is longer than {length} bytes"));
                 Content::Unusable
