@@ -375,15 +375,12 @@ impl Session {
         let outcome = outcome(sent.kind, reply, content);
         match sent.kind {
             RequestKind::Token => match (outcome, sent.errand) {
-                (Outcome::Success, Errand::Request { goal, .. }) => {
-                    self.kept.authenticated(sent.server);
-                    self.pursue(now, sent.errand, goal, sent.server)
-                }
-                (Outcome::Success, Errand::Fetch) => {
-                    self.kept.authenticated(sent.server);
-                    // However often programs ask: the servers are not asked more often.
-                    self.kept.space(now);
-                    self.end(outcome)
+                (Outcome::Success, errand) => {
+                    self.kept.authenticated(now, sent.server);
+                    match errand {
+                        Errand::Request { goal, .. } => self.pursue(now, errand, goal, sent.server),
+                        Errand::Fetch => self.end(outcome),
+                    }
                 }
                 (
                     Outcome::Failure

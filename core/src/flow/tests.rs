@@ -232,6 +232,7 @@ fn an_offer_begins_a_deployment_only_when_the_request_for_one_succeeded() {
 fn an_operation_that_needs_the_buffers_puts_a_fetch_off() {
     let enter = Transition { state: ScriptState::Download, action: ScriptAction::Enter };
     let mut rig = Rig::daemon().begins(Op::RunScript(enter, 0));
+    rig.now = rig.now + Duration::from_secs(1);
     // A script runs beside it.
     assert_eq!(rig.tell(Event::FetchToken).task, Task::FindIdentity);
     assert_eq!(rig.flow.op().map(|op| matches!(op, Op::RunScript(..))), Some(true));
@@ -374,7 +375,8 @@ fn a_client_that_ends_gives_a_transfer_up_at_every_step() {
 
 #[test]
 fn a_client_that_ends_at_rest_is_over_at_once() {
-    let mut rig = Rig::daemon().until("rest", |task| task == Task::Wait);
+    // Before that, a token is waited for.
+    let mut rig = Rig::daemon().begins(Op::End).until("rest", |task| task == Task::Wait);
     assert_eq!(rig.terminate().task, Task::Wait);
     rig.begins_nothing();
 }

@@ -111,8 +111,10 @@ impl Kept {
         };
     }
 
-    /// A server gave a token. A waiting fetch has what it wants, and the server may have forgotten the inventory.
-    pub(super) const fn authenticated(&mut self, server: u8) {
+    /// A server gave a token. A waiting fetch has what it wants, and the server may have forgotten the inventory. However
+    /// often programs ask, and though a server may refuse the token at once: servers are not asked more often (N14).
+    pub(super) fn authenticated(&mut self, now: Instant, server: u8) {
+        self.space(now);
         self.token = Some(Token { server, lost: 0 });
         self.round = match self.round {
             Round::Begun | Round::InVain { .. } => Round::Begun,

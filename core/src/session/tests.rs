@@ -34,13 +34,15 @@ impl Bench {
         Self { session: Session::new(), config: Config { servers }, now }
     }
 
-    /// With a token of the first server.
+    /// With a token of the first server, which it gave a moment ago.
     fn with_token(servers: u8) -> Self {
         let mut bench = Self::new(servers);
         bench.tell(REPORT, FindIdentity);
         bench.tell(Event::IdentityReady, Send(Token, 0));
         bench.gives_token();
         bench.answers(Reply::Done, Ended(Success));
+        bench.pass(1);
+        bench.tell(Event::Tick, Wait);
         bench
     }
 
@@ -212,7 +214,26 @@ fn n14_a_token_or_somebody_at_the_device_gives_the_round_another_authentication(
     bench.gives_token();
     bench.answers(Reply::Done, Ended(Success));
     bench.tell(NEXT, Send(NextV2, 0));
-    bench.tell(REFUSED, FindIdentity);
+    bench.tell(REFUSED, Wait);
+    bench.pass(1);
+    bench.tell(Event::Tick, FindIdentity);
+}
+
+#[test]
+fn n14_a_token_that_is_refused_at_once_is_replaced_after_a_moment() {
+    let mut bench = Bench::new(1);
+    bench.tell(NEXT, FindIdentity);
+    bench.tell(Event::IdentityReady, Send(Token, 0));
+    bench.gives_token();
+    bench.tell(REFUSED, Wait);
+    assert_eq!(bench.session.server(), None);
+    assert_eq!(bench.session.deadline(), Some(bench.now + Duration::from_secs(1)));
+    bench.pass(1);
+    bench.tell(Event::Tick, FindIdentity);
+    bench.tell(Event::IdentityReady, Send(Token, 0));
+    bench.gives_token();
+    // The request that was begun with the first token is repeated once.
+    bench.answers(Reply::Unauthorized, Ended(Failure));
 }
 
 #[test]
@@ -228,11 +249,14 @@ fn n13_authentications_are_a_second_apart() {
     bench.tell(Event::IdentityReady, Send(Token, 0));
     bench.gives_token();
     bench.answers(Reply::Done, Ended(Success));
+    // Whatever came of it.
     bench.tell(Event::FetchToken, Wait);
-    bench.tell(Event::Room, FindIdentity);
+    bench.tell(Event::Room, Wait);
+    bench.pass(1);
+    bench.tell(Event::Tick, FindIdentity);
     bench.tell(Event::IdentityReady, Send(Token, 0));
     bench.answers(Reply::Done, Ended(Success));
-    // Whatever came of it.
+    // Whoever asked.
     bench.tell(Event::FetchToken, Wait);
     bench.tell(Event::Room, Wait);
     bench.pass(1);
@@ -301,6 +325,7 @@ fn a_refused_token_is_replaced_once_in_each_request() {
         bench.tell(GOOD, Send(NextV2, 0));
         bench.answers(Reply::Unauthorized, Ended(Failure));
         assert_eq!(bench.session.server(), Some(0), "the token stays");
+        bench.pass(1);
     }
 }
 
@@ -563,10 +588,12 @@ fn sessions_that_differ_in_the_clock_alone_are_equal_once_rebased() {
     assert_eq!(one.session, other.session);
     // What is waited for takes as long as before.
     assert_eq!(one.session.deadline(), Some(to + ANSWER_WAIT));
-    one.tell(REFUSED, FindIdentity);
+    one.tell(REFUSED, Wait);
+    one.pass(1);
+    one.tell(Event::Tick, FindIdentity);
     one.tell(Event::IdentityReady, Send(Token, 1));
     one.tell(LOST, Ended(Failure));
-    one.pass(99);
+    one.pass(98);
     one.tell(REPORT, FindIdentity);
     one.tell(Event::IdentityReady, Send(Token, 1));
     one.tell(LOST, Ended(Failure));
@@ -588,6 +615,8 @@ fn times_that_have_passed_do_not_tell_sessions_apart() {
     bench.tell(Event::IdentityReady, Send(Token, 0));
     bench.gives_token();
     bench.answers(Reply::Done, Ended(Success));
+    bench.pass(1);
+    bench.tell(Event::Tick, Wait);
     assert_eq!(bench.session, before);
 }
 

@@ -128,6 +128,9 @@ impl World {
         {
             next.waits[usize::from(sent.server)] = now + Duration::from_secs(seconds.into());
         }
+        if next.session.server().is_some() && asks_token {
+            next.not_before = now + Duration::from_secs(1);
+        }
         match action {
             Action::FindIdentity => {
                 next.identities += 1;
