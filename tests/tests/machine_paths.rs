@@ -228,6 +228,21 @@ fn command_line_does_not_begin_an_install_it_cannot_record() {
     assert_eq!(path.report().failed_at, Some((State::Install, Phase::Enter)));
 }
 
+/// Nothing was installed: it ends as a no at the door before, and as a restart at this moment would (STATE-61).
+#[test]
+fn r24_an_install_of_the_daemon_that_cannot_be_recorded_ends_without_a_rollback() {
+    let installing = Op::Request(ApiCall::Status { status: Status::Installing, fresh_token: false });
+    let mut path =
+        Path::start(Run::Daemon, None, None).run(good, |op| op == installing).run(good, |op| op == Op::Save);
+    assert_eq!(path.machine.place(), (State::Install, Phase::Enter));
+    let (id, _) = path.op().unwrap();
+    path.action = path.machine.step(path.now, Event::Done(id, Failure));
+    path.did.clear();
+    let path = path.finish(good);
+    assert_eq!(path.did, ["save", "Cleanup", "«failure»", "send the log", "delete the record"]);
+    assert_eq!(path.machine.verdict(), Verdict::RolledBack);
+}
+
 #[test]
 fn command_line_does_not_begin_a_rollback_it_cannot_record() {
     // The record says "installed": `resume` would commit what the rollback undid.

@@ -97,8 +97,8 @@ const fn free(write: Write, unsaved: Unsaved) -> Entry {
 /// What is written when a place is entered.
 ///
 /// On the way back from a failure an update goes on without its record. Forward it never does: what cannot be recorded
-/// is not begun. The command line has steps of their own "before" its install and its `Leave` scripts; they lead
-/// elsewhere than a failure of the step itself. A rollback without its record is not begun there, or a restart would
+/// is not begun. An install that is not begun leads elsewhere than a failure of the install; so does the command line's
+/// step "before" its `Leave` scripts. A rollback without its record is not begun there, or a restart would
 /// commit what it undid.
 #[rustfmt::skip]
 #[must_use]
@@ -108,8 +108,8 @@ pub const fn entry(mode: Mode, state: State, phase: Phase) -> Entry {
         (Mode::Managed,    Download,             Enter) => write(Write::Tag(Tag::Store),               Fails),
         (Mode::Managed,    CheckSizes,           Main)  => write(Once(Tag::Store),                     Fails),
         (Mode::Managed,    EmptyPayload,         Leave) => write(Write::Tag(Tag::Store),               Fails),
-        (Mode::Managed,    Install,              Enter) => write(Write::Tag(Tag::Install),             Fails),
-        (Mode::Standalone, Install,              Enter) => write(Write::Tag(Tag::Install),             Leads((Cleanup, Main), RollsBack)),
+        // Nothing is installed yet: as a no at the door before, and as a restart here.
+        (_,                Install,              Enter) => write(Write::Tag(Tag::Install),             Leads((Cleanup, Main), RollsBack)),
         (Mode::Standalone, CheckReboot,          Main)  => write(Write::Tag(Tag::BeforeCommit),        Fails),
         // A power cycle while the reboot is held back counts as the reboot.
         (_,                RebootDoor,           Leave) => free(Once(Tag::Reboot),                     Fails),
