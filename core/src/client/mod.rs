@@ -17,7 +17,6 @@ pub use buffers::{BufferError, Buffers};
 pub use control::{MapNotTaken, OPERATOR, OrderNotTaken, WhyHeld};
 pub use download::DownloadProgress;
 pub use records::{LoadError, saved_checkpoint};
-pub use summary::SummaryLine;
 
 use core::fmt;
 use core::task::Poll;
@@ -268,12 +267,6 @@ impl<'b, P: Platform> Client<'b, P> {
     #[must_use]
     pub fn trouble(&self) -> &str {
         self.requests.trouble()
-    }
-
-    /// What the update went through, in one line.
-    #[must_use]
-    pub fn summary(&self) -> SummaryLine<'_> {
-        self.story.summary.line(self.machine().verdict(), self.reason())
     }
 
     /// The name of the artifact that the server offered last; empty before the first offer.

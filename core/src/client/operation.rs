@@ -111,9 +111,8 @@ impl<P: Platform> Client<'_, P> {
                 let Self { hal, flow, story, .. } = self;
                 let machine = flow.machine();
                 if machine.checkpoint().stores > 0 {
-                    let (deployment, summary) =
-                        (machine.deployment(), story.summary.line(machine.verdict(), story.reason.as_str()));
-                    hal.log.log(Level::Info, format_args!("deployment {deployment}: {summary}"));
+                    let (deployment, line) = (machine.deployment(), story.line(machine.verdict()));
+                    hal.log.log(Level::Info, format_args!("deployment {deployment}: {line}"));
                 }
                 hal.log.close_deployment();
                 Work::Ended(Outcome::Success)

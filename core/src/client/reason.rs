@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use super::summary::Summary;
+use super::summary::{Summary, SummaryLine};
+use crate::deployment::Verdict;
 use crate::hal::{Level, Log};
 use crate::limits;
 use crate::machine::Op;
@@ -18,6 +19,13 @@ pub(super) struct Story {
     pub(super) summary: Summary,
     /// The script that ran last asked to be run again later.
     pub(super) asked_later: Option<Op>,
+}
+
+impl Story {
+    /// All of it in one line, of an update that stands like this.
+    pub(super) fn line(&self, verdict: Verdict) -> SummaryLine<'_> {
+        self.summary.line(verdict, self.reason.as_str())
+    }
 }
 
 /// Why something failed has been logged, and kept if nothing failed before. Made by [`note`] only, so that no failure

@@ -1,4 +1,4 @@
-//! What an update went through, in one line: for the log, for `status`, and for the server as `substate`.
+//! What an update went through, in one line: for the log, and for the server as `substate`.
 
 use core::fmt;
 
@@ -49,7 +49,7 @@ impl Summary {
 
 /// What an update went through, for people: one line of at most some 700 bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct SummaryLine<'a> {
+pub(super) struct SummaryLine<'a> {
     summary: &'a Summary,
     verdict: Verdict,
     reason: &'a str,

@@ -158,7 +158,9 @@ impl<P: Platform> Client<'_, P> {
     /// one, each later report has one, or the old one would stand beside the new status.
     fn substate(&self, status: Status) -> Text<{ limits::REASON }> {
         match (status, self.waiting()) {
-            (Status::Success | Status::Failure, _) => Text::cut(format_args!("{}", self.summary())),
+            (Status::Success | Status::Failure, _) => {
+                Text::cut(format_args!("{}", self.story.line(self.machine().verdict())))
+            }
             (_, Some((_, why))) => Text::cut(format_args!("{why}")),
             (_, None) if self.requests.had_substate => Text::copy(status.name()).unwrap_or_default(),
             (_, None) => Text::new(),
