@@ -97,12 +97,13 @@ impl Facts {
 
     /// An artifact was accepted, and the records beside that of the update saved where they had to be.
     pub(super) fn accepted(&mut self, checkpoint: &Checkpoint, accepted: Accepted, same_header: bool) {
+        let saved = self.saves_before_accepting(checkpoint, same_header);
+        self.header_stored = self.header_is_stored(checkpoint, same_header);
         match accepted {
+            // Nothing is saved before it is accepted.
             Accepted::NoPayload => {}
             Accepted::Payload { kept: _ } => {
                 self.module = true;
-                let saved = self.saves_before_accepting(checkpoint, same_header);
-                self.header_stored = self.header_is_stored(checkpoint, same_header);
                 if saved.is_some() {
                     self.saved(checkpoint);
                 }

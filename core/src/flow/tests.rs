@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::api::Reply;
+use crate::checkpoint::{Checkpoint, Format, RebootKind, Tag};
 use crate::control::Map;
-use crate::deployment::Call;
+use crate::deployment::{Call, Mode, Verdict};
 use crate::http::Head;
 use crate::machine::{ApiCall, Check, OfferedMap};
 use crate::script::{ScriptAction, ScriptState, Transition};
@@ -36,9 +37,12 @@ impl Rig {
     }
 
     fn start(config: &Config) -> Self {
+        Self::saved(config, Saved::nothing())
+    }
+
+    fn saved(config: &Config, saved: Saved) -> Self {
         let servers = session::Config { servers: 1 };
-        let (flow, step) =
-            Flow::start(NOW, config, servers, Run::Daemon, StopSet::default(), Saved::nothing()).unwrap();
+        let (flow, step) = Flow::start(NOW, config, servers, Run::Daemon, StopSet::default(), saved).unwrap();
         Self { flow, now: NOW, step }
     }
 
@@ -352,6 +356,56 @@ fn a_client_that_ends_waits_for_what_runs_and_begins_nothing() {
         assert_eq!((step.task, step.ended), (Task::Wait, Some(Outcome::Failure)), "work {number}");
         rig.begins_nothing();
     }
+}
+
+#[test]
+fn a_client_that_ends_while_the_device_reboots_does_not_wait_for_the_reboot() {
+    let mut rig = Rig::daemon().begins(Op::CallModule(Call::NeedsArtifactReboot));
+    rig.tell(Event::Ended(Outcome::Automatic));
+    let mut rig = rig.begins(Op::Reboot);
+    let record = rig.flow.machine().checkpoint().clone();
+    assert_eq!(record.tag, Tag::Reboot);
+    assert_eq!(rig.terminate().task, Task::Kill(Op::Reboot));
+    assert!(!rig.flow.is_over());
+    let step = *rig.tell(Event::Ended(Outcome::Failure));
+    assert_eq!((step.task, step.ended), (Task::Wait, Some(Outcome::Failure)));
+    // The machine hears of no failure: the next start takes the signal for the reboot that it belongs to.
+    assert_eq!(rig.flow.machine().place(), (State::Reboot, Phase::Main));
+    assert_eq!(*rig.flow.machine().checkpoint(), record);
+    rig.begins_nothing();
+}
+
+#[test]
+fn the_header_of_an_artifact_without_payload_is_stored_in_place_of_an_earlier_one() {
+    let record = Checkpoint {
+        format: Format::NEWEST,
+        mode: Mode::Managed,
+        tag: Tag::Store,
+        verdict: Verdict::Good,
+        stopped: false,
+        failed: false,
+        reboot: RebootKind::None,
+        module: true,
+        header: true,
+        stores: 3,
+        deployment: Text::copy(ID).unwrap(),
+        offer: true,
+    };
+    let config = Config { resume_downloads: true, ..Config::default() };
+    let mut rig = Rig::saved(&config, Some(record).into());
+    // The header of the artifact whose download goes on is on record.
+    let first = rig.step;
+    rig.tell(Event::Restored { header: true, module: true });
+    rig.step = first;
+    let mut rig = rig.until("the header", |task| matches!(task, Task::Transfer(Action::Accept { again: _ })));
+    assert!(!rig.flow.saves_beside().header);
+    // What the server gives now under that name is another artifact.
+    rig.tell(Event::Accepted { accepted: Accepted::NoPayload, same_header: false });
+    assert_eq!(rig.step.task, Task::Transfer(Action::Receive));
+    rig.transfer(transfer::Event::Complete);
+    assert_eq!(rig.step.task, Task::Begin(Op::Save));
+    assert_eq!(rig.flow.machine().place(), (State::EmptyPayload, Phase::Leave));
+    assert!(rig.flow.saves_beside().header, "the record has the header of the other artifact");
 }
 
 #[test]
