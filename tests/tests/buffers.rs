@@ -3,6 +3,7 @@
 use thimble_core::artifact::ManifestEntry;
 use thimble_core::client::Buffers;
 use thimble_core::config::Config;
+use thimble_core::deployment::Call;
 use thimble_core::hal::{Key, Level};
 use thimble_core::limits;
 use thimble_core::machine::{Run, StopSet};
@@ -10,7 +11,7 @@ use thimble_core::time::Duration;
 use thimble_hal_sim::artifact_writer::ArtifactWriter;
 use thimble_hal_sim::runner::{self, End, Memory, Process, Then};
 use thimble_hal_sim::sample;
-use thimble_hal_sim::sim::{DEVICE_TYPE, Down, Handle, Smooth};
+use thimble_hal_sim::sim::{DEVICE_TYPE, Down, Effect, Fate, Handle, Plan, Smooth};
 use thimble_hal_sim::world::{NEW, Profile};
 
 /// A control map that says as much as a map can, and holds nothing up.
@@ -163,6 +164,37 @@ fn an_interval_or_limit_of_nothing_is_named_at_the_start() {
         }
         assert_eq!(with(Duration::from_secs(1)), Ok("success".into()), "{field}");
     }
+}
+
+/// Power is lost once, inside the download.
+struct LostInDownload(bool);
+
+impl Plan for LostInDownload {
+    fn fate(&mut self, effect: &Effect) -> Fate {
+        let lost = *effect == Effect::Module(Call::Download) && !std::mem::replace(&mut self.0, true);
+        if lost { Fate::LostInside } else { Fate::Works }
+    }
+}
+
+#[test]
+fn an_offer_that_the_store_cannot_give_back_is_logged_and_its_download_does_not_go_on() {
+    let artifact = sample::fitting(true);
+    let plan = Box::new(LostInDownload(false));
+    let bench = Handle::new(runner::durable(Profile::FILES, &artifact), artifact, plan);
+    bench.0.borrow_mut().config.resume_downloads = true;
+    let end = runner::process(&bench, Run::Daemon, StopSet::default(), &mut |_, _| Then::GoOn);
+    assert!(matches!(end, End::Down(Down::PowerLost)), "{end:?}");
+    runner::boot(&bench);
+    bench.0.borrow_mut().log.clear();
+    // Longer than any buffer: reading it is an error.
+    let offer = bench.0.borrow_mut().durable.records.insert(Key::Offer, vec![0; 1 << 20]);
+    assert!(offer.is_some(), "the offer was on record");
+    let end = runner::process(&bench, Run::Daemon, StopSet::default(), &mut |_, _| Then::GoOn);
+    assert!(matches!(end, End::Idle), "{end:?}");
+    let bench = bench.0.borrow();
+    let line = (Level::Error, "the saved offer: the record is longer than the buffer".to_owned());
+    assert!(bench.log.contains(&line), "{:?}", bench.log);
+    assert_eq!(bench.durable.server.deployments[runner::DEPLOYMENT].status(), "failure");
 }
 
 /// However long the chunk: a main loop has other things to do (`limits::POLL`).

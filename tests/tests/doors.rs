@@ -748,6 +748,31 @@ fn a_person_lets_a_waiting_update_pass_whatever_holds_it() {
 }
 
 #[test]
+fn an_approval_behind_a_door_that_was_left_for_good_ends_nothing() {
+    let map = format!(r#"{{"id":"{ID}","states":{{"ArtifactInstall_Enter":{{"action":"pause"}}}}}}"#);
+    let mut device = Device::start();
+    device.server = Map::from_server(Some(&map), ID).unwrap();
+    loop {
+        let Action::Start(id, op) = device.action.clone() else { panic!("{:?}", device.action) };
+        if op == Op::CallModule(Call::Cleanup) {
+            break;
+        }
+        // The server aborts the deployment where it is asked for its map.
+        let aborted = |op| match op {
+            Op::Request(ApiCall::ControlMap) => Outcome::Aborted,
+            _ => Outcome::Success,
+        };
+        device.complete(id, op, &aborted);
+    }
+    let before = device.machine.clone();
+    let action = device.machine.step(device.now, Event::Approved);
+    assert_eq!(action, Action::Wait, "what runs is not ended");
+    assert_eq!(device.machine, before, "nor does the approval count at the next door");
+    device.run();
+    assert!(device.notes.is_empty(), "{:?}", device.notes);
+}
+
+#[test]
 fn what_changes_while_the_pause_is_being_reported_is_noticed_right_after() {
     for approved in [false, true] {
         let mut device = Device::with_map("ArtifactInstall_Enter", r#"{"action":"pause"}"#);
