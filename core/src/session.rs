@@ -35,7 +35,7 @@
 //! | an answer about a token | a token | ended, for a fetch; else as a request with a token |
 //! | an answer about a token | none, for whatever reason | the next server that did not ask to wait; none is left: ended, in vain |
 //! | any other answer | it came | ended with what it says |
-//! | any other answer | it did not come, not all of it, or not in time | ended; three lost connections in a row drop the token |
+//! | any other answer | it did not come, not all of it, or not in time | ended, with what a 429 said about when to ask again; three lost connections in a row drop the token |
 //! | inventory scripts | ready | ended when the server has the same; else it is sent |
 
 mod kept;
@@ -405,16 +405,21 @@ impl Session {
         }
     }
 
-    /// No answer came, or not all of it.
+    /// No answer came, or not all of it. What its head said about when to ask again counts.
     fn no_answer(&mut self, config: &Config, now: Instant, lost: bool) -> Action {
         let (AtHand::Head(sent) | AtHand::Body(sent, _)) = self.at_hand else { return Action::Wait };
+        let outcome = if let AtHand::Body(_, Reply::Later(seconds)) = self.at_hand {
+            Outcome::Later(seconds)
+        } else {
+            Outcome::Failure
+        };
         if sent.kind.is_token() {
             return self.ask_next_server(config, now, sent.errand, sent.server.saturating_add(1));
         }
         if lost {
             self.kept.connection_lost();
         }
-        self.end(Outcome::Failure)
+        self.end(outcome)
     }
 
     /// Time passed.

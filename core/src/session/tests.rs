@@ -305,6 +305,19 @@ fn when_all_servers_asked_to_wait_every_request_waits_for_the_first_of_them() {
 }
 
 #[test]
+fn server_62_a_time_to_wait_counts_for_any_request_when_the_body_of_the_answer_breaks_off() {
+    for kept_silent in [false, true] {
+        let mut bench = Bench::with_token(1);
+        bench.tell(NEXT, Send(NextV2, 0));
+        bench.tell(Event::Head(Reply::Later(Some(90))), Read);
+        if kept_silent {
+            bench.now = bench.session.deadline().unwrap();
+        }
+        bench.tell(if kept_silent { Event::Tick } else { LOST }, Ended(Later(Some(90))));
+    }
+}
+
+#[test]
 fn the_wait_counts_also_when_the_body_of_the_answer_breaks_off() {
     let mut bench = Bench::new(1);
     bench.tell(NEXT, FindIdentity);
