@@ -7,17 +7,68 @@ use thimble_core::script::{ScriptState, Transition};
 
 use crate::world::{Content, Device, Name};
 
-/// What went wrong with the records so far: some promises depend on them being writable.
+/// What went wrong so far with what some promises depend on. Each excuses what it says, and no longer than it lasts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Trouble {
-    /// The record of the update could not be written at least once.
-    pub save: bool,
-    /// Name and provides could not be written.
+    /// The record of the update could not be written, and has not been written since: it says an earlier step.
+    pub stale: bool,
+    /// The work tree was removed while the record said an earlier step: a restart from there finds none.
+    pub treeless: bool,
+    /// The server was told what a restart may not know of: while the record said an earlier step, or before the
+    /// module's `Cleanup` failed.
+    pub told: bool,
+    /// Name and provides could not be written, and were not written since.
     pub provides: bool,
     /// The record could not be deleted.
     pub clear: bool,
-    /// The module's `Cleanup` failed.
+    /// The module's `Cleanup` failed after the new name was on record.
     pub cleanup: bool,
+}
+
+impl Trouble {
+    /// An operation that writes records has done so, or could not.
+    pub fn wrote(&mut self, op: Op, written: bool) {
+        match op {
+            Op::Save => self.stale = !written,
+            Op::SaveProvides(_) => {
+                self.stale &= !written;
+                self.provides = !written;
+            }
+            Op::ClearData => self.clear = !written,
+            Op::SaveMaps
+            | Op::AskPolicy(_)
+            | Op::RunScript(..)
+            | Op::CheckVersion
+            | Op::CheckRunning
+            | Op::CallModule(_)
+            | Op::Prepare
+            | Op::Stream(_)
+            | Op::Request(_)
+            | Op::Reboot
+            | Op::End => {}
+        }
+    }
+
+    /// The work tree was removed.
+    pub const fn cleaned(&mut self) {
+        self.treeless |= self.stale;
+    }
+
+    /// The module's `Cleanup` failed, with this name on record, and this status told last.
+    pub fn cleanup_failed(&mut self, name: Name, status: Option<Status>) {
+        self.cleanup |= name == Name::New;
+        self.told |= matches!(status, Some(Status::Success | Status::Failure));
+    }
+
+    /// A status was told to the server.
+    pub const fn reported(&mut self) {
+        self.told |= self.stale;
+    }
+
+    /// A process starts: it goes by what is on record.
+    pub const fn started(&mut self) {
+        self.stale = false;
+    }
 }
 
 /// The records under which a call to the module may be made: what a restart in the middle of it must find.
@@ -82,7 +133,7 @@ pub fn before(
         | Op::Request(_)
         | Op::End => None,
     };
-    // On the failure path an update goes on without its record; forward it never does, but its `_Error` scripts run.
+    // On the way back an update goes on without its record; forward it never does, but its `_Error` scripts run.
     let forward = matches!(
         op,
         Op::CallModule(
@@ -90,7 +141,7 @@ pub fn before(
         )
     );
     if let Some(tags) = needed
-        && (forward || !trouble.save)
+        && (forward || !trouble.stale)
     {
         let tag = record.map(|record| record.tag);
         if !tag.is_some_and(|tag| tags.contains(&tag)) {
@@ -104,7 +155,7 @@ pub fn before(
         Op::CallModule(Call::ArtifactInstall) if device.tree && !device.staged => {
             Err("an update is installed that was not verified".into())
         }
-        Op::CallModule(call) if call != Call::Cleanup && !device.tree && !trouble.save => {
+        Op::CallModule(call) if call != Call::Cleanup && !device.tree && !trouble.treeless => {
             Err(format!("{call} is called without a work tree"))
         }
         Op::Request(ApiCall::Status { status: Status::Success, .. }) => before_success(device),
@@ -139,12 +190,19 @@ pub fn before_success(device: &Device) -> Result<(), String> {
 pub struct End<'a> {
     /// There is a record of an update.
     pub record: bool,
+    /// There is a record of the server's offer.
+    pub offer: bool,
+    /// Something is marked as stored of a payload.
+    pub partial: bool,
     /// The device.
     pub device: &'a Device,
     /// The name on record.
     pub name: Name,
     /// The final status that the server heard last.
     pub verdict: Option<Status>,
+    /// Nobody may clean up: the record was written too often (STATE-37), or the command line lost power before there
+    /// was a record.
+    pub tree_may_stay: bool,
 }
 
 /// The update is over: does the name say what runs, does the server know, is nothing left behind?
@@ -152,9 +210,18 @@ pub struct End<'a> {
 /// # Errors
 /// What is wrong.
 pub fn at_end(end: End<'_>, trouble: Trouble) -> Result<(), String> {
-    let End { record, device, name, verdict } = end;
+    let End { record, offer, partial, device, name, verdict, tree_may_stay } = end;
     if record && !trouble.clear {
         return Err("the update is over and its record is still there".into());
+    }
+    if offer && !trouble.clear {
+        return Err("the update is over and the server's offer is still on record".into());
+    }
+    if (device.tree || device.staged || device.backup || device.original.is_some()) && !tree_may_stay {
+        return Err("the update is over and its work tree is still there".into());
+    }
+    if (partial || device.partial.is_some()) && !tree_may_stay {
+        return Err("the update is over and what was stored of its payload is still there".into());
     }
     let stays_old = trouble.provides && name == Name::Old;
     let named = match name {

@@ -1,4 +1,4 @@
-//! A walk over everything that can happen, each configuration once.
+//! A walk over everything that can happen to a model, each configuration once.
 //!
 //! Breadth first, so that the first failing path is a shortest one. What is kept of a configuration that was seen is
 //! its fingerprint and how it was reached: the path to a finding is made by taking the same choices again. The
@@ -100,7 +100,7 @@ impl fmt::Display for Failing {
     }
 }
 
-/// Walks everything that can happen from `start`.
+/// Walks everything that can happen to a model from `start` on.
 ///
 /// # Errors
 /// A path to something wrong, to something that never ends though nothing goes wrong any more, or to more

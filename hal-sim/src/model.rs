@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use thimble_core::checkpoint::Tag;
 use thimble_core::control::parse_id;
 use thimble_core::deployment::{Call, Naming};
 use thimble_core::hal::Key;
@@ -55,6 +56,40 @@ pub enum Mistake {
     RangeIsOff,
     /// No server but the first is asked for a token.
     SecondServerIsNotAsked,
+    /// The first server is asked again in place of the second.
+    FirstServerIsAskedTwice,
+    /// Nobody looks how long a script has run.
+    ScriptsHaveNoLimit,
+    /// The report before the reboot says that the download begins.
+    ReportsGoBackwards,
+    /// The client is told that a time has come at once.
+    RequestsAreNotSpaced,
+    /// What a server says about when to ask again is not read, unless it was asked for a token.
+    RetryAfterIsNotKept,
+    /// What a server says about when to ask again for a token is not read.
+    WaitForTokenIsNotKept,
+    /// Any digest counts as the right one for what was stored of a file.
+    DamagedFileIsUsed,
+    /// The record of the update outlives its deletion.
+    RecordIsLeft,
+    /// The record of the server's offer outlives its deletion.
+    OfferIsLeft,
+    /// The module's clean-up reports success and leaves the work tree.
+    TreeIsLeft,
+    /// What is marked as stored of a payload outlives the clean-up.
+    PartialIsLeft,
+    /// The write of the record after one that failed reports success and writes nothing.
+    NextSaveIsLost,
+    /// Before the commit, the token of before is used on.
+    TokenOutlivesInstall,
+    /// Each failed authentication is taken for somebody's order to ask again.
+    RoundIsForgotten,
+    /// A termination signal is not passed on.
+    EndIsIgnored,
+    /// There is never room for a program's wish for a token.
+    WishIsForgotten,
+    /// The parser goes on from one deployment to the next.
+    ParserIsKept,
 }
 
 /// Who runs.
@@ -101,6 +136,12 @@ impl Simulation {
         let record = self.world.records.get(&Key::ControlMaps).map(Vec::as_slice);
         let saved = Saved { update, maps: Doors::maps(record) };
         let (machine, action) = self.started(saved)?;
+        self.trouble.started();
+        let checkpoint = machine.checkpoint();
+        if checkpoint.tag == Tag::Store && !checkpoint.module && !checkpoint.deployment.is_empty() {
+            // No module and no script of the update has run: the driver removes what an artifact left.
+            self.world.device.clean();
+        }
         self.doors.started(&machine, record, self.world.records.contains_key(&Key::Checkpoint));
         self.turn(machine, action);
         Ok(())
@@ -221,6 +262,7 @@ impl Simulation {
     fn perform(&mut self, op: Op) -> Outcome {
         let Process::Runs(machine, _) = &self.process else { return Outcome::Failure };
         let machine = (**machine).clone();
+        self.trouble.wrote(op, true);
         let device = &mut self.world.device;
         let profile = device.profile;
         let yes = |yes| if yes { Outcome::Success } else { Outcome::Nothing };
@@ -260,11 +302,10 @@ impl Simulation {
             },
             Op::CallModule(Call::SupportsRollback) => yes(profile.rollback),
             Op::CallModule(call) => {
-                if device.call(call) {
-                    Outcome::Success
-                } else {
-                    Outcome::Failure
+                if call == Call::Cleanup {
+                    self.trouble.cleaned();
                 }
+                if device.call(call) { Outcome::Success } else { Outcome::Failure }
             }
             Op::Prepare if profile.payload => {
                 device.prepare();
@@ -435,10 +476,7 @@ impl Simulation {
         let is_down = |world: &mut World| world.server.down = true;
         match op {
             Op::Save | Op::SaveProvides(_) | Op::ClearData => {
-                let trouble = &mut plain.trouble;
-                trouble.provides |= matches!(op, Op::SaveProvides(_));
-                trouble.clear |= op == Op::ClearData;
-                trouble.save |= op == Op::Save;
+                plain.trouble.wrote(op, false);
                 visit(" cannot be written", plain, failed);
             }
             Op::RunScript(_, 0) => {
@@ -467,7 +505,9 @@ impl Simulation {
                     if call == Call::Cleanup {
                         // The client removes the tree whatever the module says.
                         new.world.device.clean();
-                        new.trouble.cleanup = true;
+                        new.trouble.cleaned();
+                        let name = Name::read(&new.world.name()).unwrap_or(Name::Inconsistent);
+                        new.trouble.cleanup_failed(name, new.world.server.verdict());
                     }
                     visit(what, new, failed);
                 }
@@ -611,8 +651,13 @@ impl Model for Simulation {
 /// The update is over; see [`check::at_end`].
 fn at_end(world: &World, trouble: Trouble) -> Result<(), String> {
     let record = world.records.contains_key(&Key::Checkpoint);
+    let offer = world.records.contains_key(&Key::Offer);
     let (name, verdict) = (Name::read(&world.name())?, world.server.verdict());
-    check::at_end(check::End { record, device: &world.device, name, verdict }, trouble)
+    let device = &world.device;
+    check::at_end(
+        check::End { record, offer, partial: false, device, name, verdict, tree_may_stay: false },
+        trouble,
+    )
 }
 
 /// The operation ends; a script that asks for later for ever does so until its time is up.

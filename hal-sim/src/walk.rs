@@ -40,7 +40,8 @@ impl std::fmt::Display for Counts {
     }
 }
 
-/// Walks over everything that can happen to an update of the daemon's, or of the command line's.
+/// Walks over whatever this budget of failures and losses of power makes of an update of the daemon's, or of the command
+/// line's.
 ///
 /// # Errors
 /// The first run that ends wrong: what went wrong in it, its transcript, and what must not be.

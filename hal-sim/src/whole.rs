@@ -1,14 +1,20 @@
 //! Everything at once, as one value that is cloned, hashed and walked through every path: the three machines of the
 //! client with what passes between them, the device, two servers that share what they know, and the network.
 //!
-//! At each moment one thing is to be done outside of the client. It works, or it goes wrong in any of its ways, as often
-//! as the budget allows, or power is lost around it. The clock stands at one time: whenever it has moved, all times
-//! that the machines keep are moved back with it, so that what differs in nothing but the time is the same.
+//! At each moment one thing is to be done outside of the client, or two while a program on the device is given a token. It
+//! works, or it goes wrong in any of its ways, as often as the budget allows, or power is lost around it, or the client
+//! is told to end around it and is started again. The clock stands at one time: whenever it has moved, all times that the
+//! machines keep are moved back with it, so that what differs in nothing but the time is the same.
+//!
+//! When the first deployment is over, the daemon goes on, and the server has a second one: with one failure at most and
+//! without a loss of power, on a device that runs the old content again. What can be left over from the first is in the
+//! process, in the records and in the work tree, and that stays.
 
 mod artifact;
 mod check;
 mod client;
 mod outside;
+mod time;
 mod works;
 mod wrong;
 
@@ -19,7 +25,7 @@ use thimble_core::config::Config;
 use thimble_core::deployment::Status;
 use thimble_core::machine::{Machine, Op, Refusal, Run, Saved, Stop, StopSet};
 use thimble_core::session::{self, RequestKind};
-use thimble_core::state::{Outcome, Place, State, Verb};
+use thimble_core::state::{Outcome, Place, Verb};
 use thimble_core::time::Instant;
 
 use self::check::Memory;
@@ -70,6 +76,8 @@ pub struct Whole {
     memory: Memory,
     /// A script that asks to be run again later as long as it is asked.
     stubborn: bool,
+    /// So often may a program on the device still ask for a token.
+    wishes: u8,
 }
 
 impl Whole {
@@ -93,6 +101,12 @@ impl Whole {
         Self::new(profile, budget, setup, stops)
     }
 
+    /// The same, while a program on the device asks for a token, at most so often.
+    #[must_use]
+    pub fn with_wishes(self, wishes: u8) -> Self {
+        Self { wishes, ..self }
+    }
+
     fn new(profile: Profile, budget: Budget, setup: Setup, stop_before: StopSet) -> Self {
         let records = Records { update: None, offer: None, name: Name::Old };
         let outside = Outside { device: Device::new(profile), partial: None, records, server: Server::new() };
@@ -105,6 +119,7 @@ impl Whole {
             trouble: Trouble::default(),
             memory: Memory::default(),
             stubborn: false,
+            wishes: 0,
         };
         let run = if setup.standalone { Run::Install } else { Run::Daemon };
         if new.start(run).is_err() {
@@ -133,8 +148,11 @@ impl Whole {
             update: records.update.clone(),
             offer,
             payload: self.payload(),
+            deployment: self.outside.server.deployment,
+            mistake: self.setup.mistake,
         };
         let client = Client::start(NOW, start)?;
+        self.trouble.started();
         let checkpoint = client.machine().checkpoint();
         if run == Run::Daemon
             && checkpoint.tag == Tag::Store
@@ -158,16 +176,23 @@ impl Whole {
     }
 
     fn reboot(&mut self) -> Result<(), String> {
-        self.outside.server.down = [false; SERVERS as usize];
         self.outside.device.boot();
+        self.start_again()
+    }
+
+    /// The process is gone. The daemon is started again.
+    fn start_again(&mut self) -> Result<(), String> {
+        self.outside.server.down = [false; SERVERS as usize];
         self.stubborn = false;
         self.memory.restarted();
+        let Outside { device, records, .. } = &self.outside;
         if self.setup.standalone {
+            self.memory.abandoned |= device.tree && records.update.is_none();
             self.process = Process::Rests { success: false };
             return Ok(());
         }
-        if let Some(record) = &self.outside.records.update {
-            let record = Checkpoint { offer: self.outside.records.offer.is_some(), ..record.clone() };
+        if let Some(record) = &records.update {
+            let record = Checkpoint { offer: records.offer.is_some(), ..record.clone() };
             invariants::resumes_twice(&record, |record| {
                 let saved = Saved { update: Some(record), ..Saved::nothing() };
                 let start = Machine::start(NOW, &self.config(), Run::Daemon, self.stop_before, saved);
@@ -177,86 +202,25 @@ impl Whole {
         self.start(Run::Daemon).map_err(|refusal| format!("the daemon does not start: {refusal:?}"))
     }
 
-    /// What was done outside is taken in; time passes until something is to be done again.
-    fn then(&mut self, answer: Answer) {
-        let Process::Runs(client) = &mut self.process else { return };
-        let own_fault = answer == Answer::Session(session::Event::IdentityFailed);
-        let before = client.todo;
-        let mut now = NOW;
-        client.answered(now, answer);
-        if answer == Answer::Silence
-            && let Some(at) = client.deadline()
-        {
-            now = now.max(at);
-            client.tick(now);
-        }
-        self.settle(now, own_fault);
-        self.stubborn &= matches!(&self.process, Process::Runs(client) if client.todo == before);
-    }
-
-    /// Time passes until something is to be done; then it is set back.
-    fn settle(&mut self, mut now: Instant, own_fault: bool) {
-        let Process::Runs(client) = &mut self.process else { return };
-        self.memory.settled(now, client, own_fault);
-        let (idle, waits) = (client.place().0 == State::Idle, client.todo == Todo::Wait);
-        let gone = self.memory.is_gone(self.outside.records.update.is_some());
-        if !self.setup.standalone && idle && (gone || (waits && self.outside.server.is_over())) {
-            // The daemon has nothing more to do with the deployment.
-            self.process = Process::Ended;
-            return;
-        }
-        while client.todo == Todo::Wait {
-            let Some(at) = client.deadline() else {
-                self.memory.complain("the client waits for nothing");
-                break;
-            };
-            now = now.max(at);
-            client.tick(now);
-            self.memory.settled(now, client, false);
-        }
-        if now != NOW {
-            client.rebase(now, NOW);
-            self.memory.rebase(now, NOW);
-        }
-        if let Todo::Exit(report) = client.todo {
-            self.process = Process::Rests { success: report.is_success() };
-            return;
-        }
-        if !matches!(client.todo, Todo::Identity | Todo::Inventory | Todo::Send(..) | Todo::Read(..)) {
-            self.outside.server.down = [false; SERVERS as usize];
-        }
-        self.notice();
-    }
-
-    /// The checker looks at what is to be done next.
-    fn notice(&mut self) {
-        let Process::Runs(client) = &self.process else { return };
-        let daemon = !self.setup.standalone;
-        if client.todo == Todo::Identity {
-            self.memory.authenticates(NOW);
-        } else if let Todo::Send(kind, server) = client.todo
-            && !self.is_left_out(client)
-        {
-            self.memory.sends(kind, server);
-        } else if let Todo::Download(offset) = client.todo {
-            self.memory.downloads(client, offset, daemon);
-        } else if client.todo == Todo::EndFile {
-            self.memory.file_ends(client.file);
-        }
-    }
-
-    /// The mistake that nobody but the first server is asked for a token.
-    fn is_left_out(&self, client: &Client) -> bool {
-        self.setup.mistake == Some(Mistake::SecondServerIsNotAsked)
-            && matches!(client.todo, Todo::Send(RequestKind::Token, 1..))
+    /// The client is told to end, does so, and is started again.
+    fn terminate(&mut self) -> Result<&Self, String> {
+        self.budget.losses -= 1;
+        self.start_again()?;
+        Ok(self)
     }
 }
 
+/// The mistake that nobody but the first server is asked for a token.
+fn is_left_out(setup: Setup, todo: Todo) -> bool {
+    setup.mistake == Some(Mistake::SecondServerIsNotAsked)
+        && matches!(todo, Todo::Send(RequestKind::Token, 1..))
+}
+
 impl Whole {
-    /// What can happen while the client runs.
-    fn runs(&self, client: &Client, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {
-        let label = |how| Label::Step(client.place(), What(client.todo), how);
-        if let Todo::Op(op) = client.todo {
+    /// What can happen while the client runs: this is done, or goes wrong, or the power is lost around it.
+    fn runs(&self, client: &Client, todo: Todo, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {
+        let label = |how| Label::Step(client.place(), What(todo), how);
+        if let Todo::Op(op) = todo {
             let records = &self.outside.records;
             invariants::before(
                 op,
@@ -266,37 +230,49 @@ impl Whole {
                 self.trouble,
             )?;
         }
-        if let Todo::Send(RequestKind::Status(Status::Success), _) = client.todo {
+        if let Todo::Send(RequestKind::Status(Status::Success), _) = todo {
             invariants::before_success(&self.outside.device)?;
         }
         let mut good = self.clone();
-        let answer = match (client.todo, good.works()) {
-            _ if self.is_left_out(client) => Answer::Session(session::Event::NotSent),
+        let answer = match (todo, good.works(todo)) {
+            _ if is_left_out(self.setup, todo) => Answer::Session(session::Event::NotSent),
             (Todo::Op(Op::RunScript(_, 0)), _) if self.stubborn => Answer::Op(Outcome::Later(None)),
             (_, answer) => answer,
         };
         let after = (self.budget.losses > 0 && good.outside != self.outside).then(|| good.clone());
-        if client.todo == Todo::Op(Op::Reboot) {
+        if todo == Todo::Op(Op::Reboot) {
             let mut rebooted = self.clone();
             rebooted.reboot()?;
             visit(label(""), &rebooted);
-        } else if client.todo == Todo::Op(Op::End) {
-            good.process = Process::Ended;
-            visit(label(""), &good);
         } else {
+            if todo == Todo::Op(Op::End) {
+                good.is_good_at_end()?;
+                good.next_deployment();
+            }
             let failed = answer == Answer::Op(Outcome::Failure);
-            good.then(answer);
+            good.then(todo, answer);
             visit(label(if failed { " fails" } else { "" }), &good);
         }
         if self.budget.failures > 0 && !self.stubborn {
-            self.goes_wrong(&mut |how, new, answer| {
-                new.then(answer);
+            self.goes_wrong(todo, &mut |how, new, answer| {
+                new.then(todo, answer);
                 visit(label(how), new);
             });
         }
         if self.budget.losses > 0 {
+            let half = self.half_done(todo);
+            // Where no boot loader counts, what is told to end finds what a loss of power leaves.
+            if self.outside.device.profile.slots {
+                visit(label(" ** told to end before"), self.clone().terminate()?);
+                if let Some(half) = &half {
+                    visit(label(" ** told to end inside"), half.clone().terminate()?);
+                }
+                if let Some(after) = &after {
+                    visit(label(" ** told to end after"), after.clone().terminate()?);
+                }
+            }
             visit(label(" ** power lost before"), self.clone().lose()?);
-            if let Some(mut half) = self.half_done() {
+            if let Some(mut half) = half {
                 visit(label(" ** power lost inside"), half.lose()?);
             }
             if let Some(mut after) = after {
@@ -304,6 +280,36 @@ impl Whole {
             }
         }
         Ok(())
+    }
+
+    /// The deployment is over, and its server has another one, or none. The device begins anew as one that runs the old
+    /// content. What is still on record stays there.
+    fn next_deployment(&mut self) {
+        if self.outside.server.is_last() {
+            self.process = Process::Ended;
+            return;
+        }
+        let Outside { device, records, server, partial: _ } = &mut self.outside;
+        *device = Device::new(device.profile);
+        records.name = Name::Old;
+        server.go_on();
+        self.trouble = Trouble { clear: self.trouble.clear, ..Trouble::default() };
+        self.memory.deployment_over();
+        let Budget { failures, .. } = self.budget;
+        self.budget = Budget { failures: failures.min(1), losses: 0 };
+        if let Process::Runs(client) = &mut self.process {
+            client.deployment = self.outside.server.deployment;
+        }
+    }
+
+    /// A program on the device wants a token.
+    fn wants_token(&self, client: &Client, visit: &mut impl FnMut(Label, &Self)) {
+        let mut new = Self { wishes: self.wishes - 1, ..self.clone() };
+        if let Process::Runs(client) = &mut new.process {
+            client.fetch_token(NOW);
+        }
+        new.settle(NOW, false);
+        visit(Label::Wish(client.place()), &new);
     }
 
     /// What a user can do with an update that rests.
@@ -341,10 +347,23 @@ impl Whole {
         Ok(())
     }
 
+    /// The command line could not write its first record, which was to say that it stopped before its clean-up.
+    fn has_no_first_record(&self) -> bool {
+        self.setup.standalone && self.trouble.stale && !self.memory.had_record()
+    }
+
     fn is_good_at_end(&self) -> Result<(), String> {
-        let Outside { device, records, server, partial: _ } = &self.outside;
+        let Outside { device, records, server, partial } = &self.outside;
         let verdict = server.status.filter(|status| matches!(status, Status::Success | Status::Failure));
-        let end = invariants::End { record: records.update.is_some(), device, name: records.name, verdict };
+        let end = invariants::End {
+            record: records.update.is_some(),
+            offer: records.offer.is_some(),
+            partial: partial.is_some(),
+            device,
+            name: records.name,
+            verdict,
+            tree_may_stay: self.memory.looped || self.memory.abandoned || self.has_no_first_record(),
+        };
         invariants::at_end(end, self.trouble)
     }
 }
@@ -354,6 +373,8 @@ impl Whole {
 pub enum Label {
     /// What was done outside, at a place of the machine, and how it ended when that is not plain success.
     Step(Place, What, &'static str),
+    /// A program on the device wants a token, at this place of the machine.
+    Wish(Place),
     /// The user's verb.
     Verb(Verb),
     /// The user reboots the device.
@@ -364,6 +385,7 @@ impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Step((state, phase), What(todo), how) => write!(f, "{state:?} {phase:?}: {todo:?}{how}"),
+            Self::Wish((state, phase)) => write!(f, "{state:?} {phase:?}: a program wants a token"),
             Self::Verb(verb) => write!(f, "$ {verb:?}"),
             Self::UserReboots => f.write_str("$ reboot"),
         }
@@ -382,15 +404,20 @@ impl Model for Whole {
             return Err(wrong.into());
         }
         match &self.process {
-            Process::Runs(client) => self.runs(client, visit),
-            Process::Rests { success } => self.rests(*success, visit),
-            Process::Ended => {
-                let server = &self.outside.server;
-                if server.status.is_some() || server.aborted {
-                    self.is_good_at_end()?;
+            Process::Runs(client) => {
+                client.clone().terminate(NOW)?;
+                for todo in [client.work, client.request] {
+                    if todo != Todo::Wait {
+                        self.runs(client, todo, visit)?;
+                    }
+                }
+                if self.wishes > 0 {
+                    self.wants_token(client, visit);
                 }
                 Ok(())
             }
+            Process::Rests { success } => self.rests(*success, visit),
+            Process::Ended => self.is_good_at_end(),
         }
     }
 }

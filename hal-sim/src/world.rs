@@ -224,6 +224,9 @@ impl Device {
 
     /// The module was stopped in the middle of `call`.
     pub fn half_call(&mut self, call: Call) {
+        if !self.tree {
+            return;
+        }
         if call == Call::ArtifactInstall && !self.profile.slots {
             self.backup = true;
             self.slots[0] = Content::Broken;

@@ -1,4 +1,4 @@
-//! How fast the explorer walks over everything that can happen to an update, beside a floor: copying one configuration
+//! How fast the explorer walks over whatever failures make of an update, beside a floor: copying one configuration
 //! and taking its fingerprint as often as the walk takes a step.
 //!
 //! ```text

@@ -1,5 +1,5 @@
-//! Everything that can happen to an update, to the three machines of the client with a device, two servers and the
-//! network: up to two failures and two losses of power, at every point.
+//! Whatever two failures and two losses of power, at any point, make of an update: of the three machines of the client
+//! with a device, two servers and the network. `ARCHITECTURE.md` says what is not among it.
 
 use thimble_core::machine::Stop;
 use thimble_hal_sim::explore::{Limits, explore};
@@ -16,6 +16,8 @@ const PROFILES: [(&str, Profile); 5] = [
 ];
 
 const TWO_OF_EACH: Budget = Budget { failures: 2, losses: 2 };
+
+const ONE_OF_EACH: Budget = Budget { failures: 1, losses: 1 };
 
 fn walk(what: &str, start: Whole) {
     match explore(start, Limits::default()) {
@@ -49,22 +51,54 @@ fn command_line_survives_two_failures_and_two_losses() {
 }
 
 #[test]
+fn daemon_gives_programs_their_token_over_a_failure_and_a_loss() {
+    for (name, profile) in PROFILES {
+        let start = Whole::daemon(profile, ONE_OF_EACH, false, None).with_wishes(1);
+        walk(&format!("daemon asked for a token, {name}"), start);
+    }
+}
+
+/// Each is found, in the daemon that begins every download anew or in the one that resumes them.
+#[test]
 fn every_built_in_mistake_is_found() {
-    for (mistake, profile) in [
-        (Mistake::SaveIsLost, Profile::SLOTS),
-        (Mistake::RollbackDoesNothing, Profile::FILES),
-        (Mistake::CommitDoesNothing, Profile::SLOTS),
-        (Mistake::FailedQueryIsYes, Profile::ONE_WAY),
-        (Mistake::NameIsAlwaysNew, Profile::ONE_WAY),
-        (Mistake::BrokenPayloadIsTaken, Profile::SLOTS),
-        (Mistake::TokenIsKept, Profile::SLOTS),
-        (Mistake::RangeIsOff, Profile::SLOTS),
-        (Mistake::SecondServerIsNotAsked, Profile::EMPTY),
+    for (mistake, profile, resumes, found) in [
+        (Mistake::SaveIsLost, Profile::SLOTS, false, "is begun while the record says"),
+        (Mistake::NextSaveIsLost, Profile::FILES, false, "is begun while the record says"),
+        (Mistake::RollbackDoesNothing, Profile::FILES, false, "what runs is"),
+        (Mistake::CommitDoesNothing, Profile::SLOTS, false, "not committed"),
+        (Mistake::FailedQueryIsYes, Profile::ONE_WAY, false, "what runs is"),
+        (Mistake::NameIsAlwaysNew, Profile::ONE_WAY, false, "what runs is"),
+        (Mistake::BrokenPayloadIsTaken, Profile::SLOTS, false, "not verified"),
+        (Mistake::TokenIsKept, Profile::SLOTS, false, "after it was refused"),
+        (Mistake::TokenOutlivesInstall, Profile::FILES, false, "a token of before the install"),
+        (Mistake::RangeIsOff, Profile::SLOTS, false, "other bytes than the next ones"),
+        (Mistake::DamagedFileIsUsed, Profile::FILES, true, "other bytes than the artifact"),
+        (Mistake::SecondServerIsNotAsked, Profile::EMPTY, false, "a server was not asked"),
+        (Mistake::FirstServerIsAskedTwice, Profile::EMPTY, false, "twice in one authentication"),
+        (
+            Mistake::RoundIsForgotten,
+            Profile::EMPTY,
+            false,
+            "a round asks for a token though it has asked in vain",
+        ),
+        (Mistake::RequestsAreNotSpaced, Profile::EMPTY, false, "at once"),
+        (Mistake::WaitForTokenIsNotKept, Profile::EMPTY, false, "though it asked to wait"),
+        (Mistake::RetryAfterIsNotKept, Profile::EMPTY, false, "before the server wants it"),
+        (Mistake::ReportsGoBackwards, Profile::SLOTS, false, "go backwards"),
+        (Mistake::ScriptsHaveNoLimit, Profile::EMPTY, false, "has no time limit"),
+        (Mistake::RecordIsLeft, Profile::FILES, false, "its record is still there"),
+        (Mistake::OfferIsLeft, Profile::FILES, true, "offer is still on record"),
+        (Mistake::TreeIsLeft, Profile::FILES, false, "work tree is still there"),
+        (Mistake::PartialIsLeft, Profile::FILES, true, "of its payload is still there"),
+        (Mistake::ParserIsKept, Profile::FILES, false, "at another byte than the next one"),
+        (Mistake::EndIsIgnored, Profile::EMPTY, false, "was told to end"),
+        (Mistake::WishIsForgotten, Profile::EMPTY, false, "waits for nothing"),
     ] {
-        let budget = Budget { failures: 2, losses: 1 };
-        let failing = explore(Whole::daemon(profile, budget, false, Some(mistake)), Limits::default())
+        let (failures, wishes) = if mistake == Mistake::WishIsForgotten { (0, 1) } else { (2, 0) };
+        let start = Whole::daemon(profile, Budget { failures, losses: 1 }, resumes, Some(mistake));
+        let failing = explore(start.with_wishes(wishes), Limits::default())
             .expect_err(&format!("{mistake:?} goes unnoticed"));
         println!("{mistake:?}, after {} steps: {}", failing.path.len(), failing.wrong);
-        assert!(!failing.path.is_empty());
+        assert!(failing.wrong.contains(found), "{mistake:?} is taken for something else:\n{failing}");
     }
 }

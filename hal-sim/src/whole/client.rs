@@ -5,8 +5,8 @@ use thimble_core::api::Reply;
 use thimble_core::checkpoint::Checkpoint;
 use thimble_core::config::Config;
 use thimble_core::deployment::Call;
-use thimble_core::flow::{Event, Flow, Offer, Step, Task};
-use thimble_core::machine::{ApiCall, Machine, OfferedMap, Op, Refusal, Report, Run, Saved, StopSet};
+use thimble_core::flow::{Due, Event, Flow, Offer, Step, Task};
+use thimble_core::machine::{ApiCall, Check, Machine, OfferedMap, Op, Refusal, Report, Run, Saved, StopSet};
 use thimble_core::session::{self, Content, RequestKind, Session};
 use thimble_core::state::{Outcome, Place};
 use thimble_core::text::Text;
@@ -14,10 +14,14 @@ use thimble_core::time::Instant;
 use thimble_core::transfer;
 
 use super::artifact::{Chunk, MARK_EVERY, Parser, Stored, Version};
+use crate::model::Mistake;
 use crate::sayings::DEPLOYMENT;
 
 /// So many servers are configured.
 pub(super) const SERVERS: u8 = 2;
+
+/// The ids of the server's deployments: the second comes when the first is over.
+pub(super) const DEPLOYMENTS: [&str; 2] = [DEPLOYMENT, "fedcba98-7654-3210-fedc-ba9876543210"];
 
 /// What is to be done outside next, or what is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,7 +70,13 @@ pub(super) enum Todo {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Client {
     flow: Flow,
-    pub(super) todo: Todo,
+    mistake: Option<Mistake>,
+    /// What the machine's operation or its transfer needs, or [`Todo::Wait`].
+    pub(super) work: Todo,
+    /// What the session needs, or [`Todo::Wait`]. Something to do beside `work` when a program fetches a token.
+    pub(super) request: Todo,
+    /// What of the two the checker has not seen yet.
+    news: [bool; 2],
     /// The link to the artifact is known, and good as far as the server is concerned.
     pub(super) link: Option<bool>,
     /// The answer that gave the artifact from its first byte on last, in this process or an earlier one.
@@ -81,6 +91,8 @@ pub(super) struct Client {
     pub(super) mixed: bool,
     /// The artifact has a payload.
     payload: bool,
+    /// The number of the deployment that the server has.
+    pub(super) deployment: u8,
 }
 
 /// What came of what was done outside.
@@ -113,12 +125,22 @@ pub(super) struct Start<'a> {
     /// The `ETag` and the link of the offer on record.
     pub(super) offer: Option<(Option<Version>, bool)>,
     pub(super) payload: bool,
+    /// The number of the deployment that the server has.
+    pub(super) deployment: u8,
+    pub(super) mistake: Option<Mistake>,
+}
+
+impl Todo {
+    /// It is the session's.
+    const fn is_request(self) -> bool {
+        matches!(self, Self::Identity | Self::Inventory | Self::Send(..) | Self::Read(..))
+    }
 }
 
 impl Client {
     /// Starts at `now`, up to the first thing that is to be done outside.
     pub(super) fn start(now: Instant, start: Start<'_>) -> Result<Self, Refusal> {
-        let Start { config, run, stop_before, update, offer, payload } = start;
+        let Start { config, run, stop_before, update, offer, payload, deployment, mistake } = start;
         let update = update.map(|update| Checkpoint { offer: offer.is_some(), ..update });
         let (header, module) =
             update.as_ref().map_or((false, false), |update| (update.header, update.module));
@@ -128,7 +150,10 @@ impl Client {
         let etag = offer.and_then(|(etag, _)| etag).filter(|_| flow.goes_on());
         let mut client = Self {
             flow,
-            todo: Todo::Wait,
+            mistake,
+            work: Todo::Wait,
+            request: Todo::Wait,
+            news: [false; 2],
             link: if run == Run::Install { Some(true) } else { offer.map(|(_, link)| link) },
             etag,
             next_byte: 0,
@@ -137,6 +162,7 @@ impl Client {
             file: None,
             mixed: false,
             payload,
+            deployment,
         };
         client.tell(now, Event::Restored { header, module });
         client.perform(now, first);
@@ -159,9 +185,23 @@ impl Client {
         self.machine().place()
     }
 
+    /// The first thing that is to be done outside, or [`Todo::Wait`].
+    pub(super) const fn todo(&self) -> Todo {
+        if matches!(self.work, Todo::Wait) { self.request } else { self.work }
+    }
+
+    /// This is still to be done.
+    pub(super) fn has(&self, todo: Todo) -> bool {
+        [self.work, self.request].contains(&todo)
+    }
+
     /// What was to be done outside is done.
-    pub(super) fn answered(&mut self, now: Instant, answer: Answer) {
-        let todo = std::mem::replace(&mut self.todo, Todo::Wait);
+    pub(super) fn answered(&mut self, now: Instant, todo: Todo, answer: Answer) {
+        if answer == Answer::Silence {
+            return;
+        }
+        self.put(todo, Todo::Wait);
+        let authenticates = self.session().is_authenticating();
         match answer {
             Answer::Op(outcome) => self.tell(now, Event::Ended(outcome)),
             Answer::Session(event) => self.tell(now, Event::Request(event)),
@@ -179,8 +219,46 @@ impl Client {
             }
             Answer::Module(true) => self.tell(now, Event::ModuleStarted { mark_every: MARK_EVERY }),
             Answer::Module(false) => self.tell(now, Event::ModuleNotStarted),
-            Answer::Silence => self.todo = todo,
+            Answer::Silence => {}
         }
+        let in_vain =
+            authenticates && !self.session().is_authenticating() && self.session().server().is_none();
+        if in_vain && self.mistake == Some(Mistake::RoundIsForgotten) {
+            self.tell(now, Event::Check(Check::Inventory));
+        }
+    }
+
+    /// In place of one thing, or of what stands where it belongs, this is to be done.
+    fn put(&mut self, like: Todo, todo: Todo) {
+        let Self { work, request, news: [new_work, new_request], .. } = self;
+        let (place, new) = if like.is_request() { (request, new_request) } else { (work, new_work) };
+        (*place, *new) = (todo, todo != Todo::Wait);
+    }
+
+    /// What is to be done since this was asked last.
+    pub(super) fn news(&mut self) -> [Todo; 2] {
+        let [work, request] = std::mem::take(&mut self.news);
+        let new = |is_new, todo| if is_new { todo } else { Todo::Wait };
+        [new(work, self.work), new(request, self.request)]
+    }
+
+    /// A program on the device wants a token.
+    pub(super) fn fetch_token(&mut self, now: Instant) {
+        self.tell(now, Event::FetchToken);
+    }
+
+    /// The client is told to end. `Err`: it goes on.
+    pub(super) fn terminate(&mut self, now: Instant) -> Result<(), &'static str> {
+        if self.mistake != Some(Mistake::EndIsIgnored) {
+            self.tell(now, Event::Terminate);
+        }
+        if !self.flow.is_over() {
+            return Err("the client was told to end, and goes on");
+        }
+        if self.todo() != Todo::Wait {
+            return Err("the client was told to end, and something is begun");
+        }
+        Ok(())
     }
 
     /// What the answer that was read brings.
@@ -190,7 +268,9 @@ impl Client {
         };
         self.link = Some(true);
         if self.flow.op() == Some(Op::Request(ApiCall::Next)) {
-            Offer::Deployment(Text::copy(DEPLOYMENT).unwrap_or_default(), OfferedMap::Absent)
+            let number = usize::from(self.deployment);
+            let id = DEPLOYMENTS.get(number).copied().unwrap_or_default();
+            Offer::Deployment(Text::copy(id).unwrap_or_default(), OfferedMap::Absent)
         } else {
             Offer::Nothing
         }
@@ -205,8 +285,10 @@ impl Client {
     pub(super) fn tick(&mut self, now: Instant) {
         // As often as there are machines: nothing is due again at once.
         for _ in 0..3 {
-            if self.flow.due(now).is_none() {
-                break;
+            match self.flow.due(now) {
+                None => break,
+                Some(Due::Room) if self.mistake == Some(Mistake::WishIsForgotten) => break,
+                Some(Due::Machine | Due::Session | Due::Room | Due::Transfer) => {}
             }
             self.tell(now, Event::Tick);
         }
@@ -232,13 +314,18 @@ impl Client {
 
     fn begin(&mut self, step: Step) -> Option<Event> {
         if step.drop {
-            self.todo = Todo::Wait;
+            self.request = Todo::Wait;
+            if matches!(self.work, Todo::Download(_) | Todo::Receive) {
+                self.work = Todo::Wait;
+            }
         }
-        self.todo = match step.task {
+        let todo = match step.task {
             Task::Wait | Task::PutOff(_) => return None,
             Task::Begin(Op::Request(_)) => return Some(Event::Ready),
             Task::Begin(Op::Prepare) => {
-                self.parser = Parser::default();
+                if self.mistake != Some(Mistake::ParserIsKept) {
+                    self.parser = Parser::default();
+                }
                 self.chunk = None;
                 self.etag = self.etag.filter(|_| self.flow.goes_on());
                 return Some(Event::Ready);
@@ -247,7 +334,7 @@ impl Client {
             Task::Begin(op) => Todo::Op(op),
             // The operation's end is still told: what was killed has failed.
             Task::Kill(_) => {
-                self.todo = Todo::Wait;
+                self.work = Todo::Wait;
                 return Some(Event::Ended(Outcome::Failure));
             }
             Task::SaveMaps => return Some(Event::MapsSaved(true)),
@@ -265,18 +352,23 @@ impl Client {
             Task::Transfer(action) => return self.move_on(action),
             Task::Exit(report) => Todo::Exit(report),
         };
+        self.put(todo, todo);
         None
     }
 
     fn move_on(&mut self, action: transfer::Action) -> Option<Event> {
         use transfer::Action;
-        self.todo = match action {
+        let todo = match action {
             Action::Request { offset, again: _ } => Todo::Download(offset),
             Action::AwaitHead | Action::Wait | Action::AwaitLink | Action::Pause(_) | Action::End(_) => {
                 return None;
             }
             Action::Receive => Todo::Receive,
-            Action::AskForLink | Action::GiveUp { .. } | Action::AwaitModule => {
+            Action::GiveUp { .. } => {
+                self.work = Todo::Wait;
+                return Some(Event::Transfer(transfer::Event::Done));
+            }
+            Action::AskForLink | Action::AwaitModule => {
                 return Some(Event::Transfer(transfer::Event::Done));
             }
             Action::Parse { from, to } => {
@@ -298,6 +390,7 @@ impl Client {
             Action::Compare => Todo::Compare,
             Action::ForgetStored(bytes) => Todo::Forget(bytes),
         };
+        self.put(todo, todo);
         None
     }
 }

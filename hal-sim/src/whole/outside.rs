@@ -4,7 +4,7 @@ use thimble_core::checkpoint::Checkpoint;
 use thimble_core::deployment::Status;
 
 use super::artifact::{Stored, Version};
-use super::client::SERVERS;
+use super::client::{DEPLOYMENTS, SERVERS};
 use crate::world::{Device, Name};
 
 /// Everything that outlives a process.
@@ -30,6 +30,8 @@ pub(super) struct Records {
 /// The server, or rather two that share what they know.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Server {
+    /// The number of the deployment that it has.
+    pub(super) deployment: u8,
     /// The deployment was handed out, to a device of this name.
     pub(super) taken_by: Option<Name>,
     /// The status it heard last.
@@ -51,6 +53,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) const fn new() -> Self {
         Self {
+            deployment: 0,
             taken_by: None,
             status: None,
             aborted: false,
@@ -60,6 +63,21 @@ impl Server {
             artifact: Version::First,
             wrong: None,
         }
+    }
+
+    /// The id of the deployment that it has.
+    pub(super) fn id(&self) -> &'static str {
+        DEPLOYMENTS.get(usize::from(self.deployment)).copied().unwrap_or_default()
+    }
+
+    /// The last deployment that it will ever have.
+    pub(super) fn is_last(&self) -> bool {
+        usize::from(self.deployment) + 1 >= DEPLOYMENTS.len()
+    }
+
+    /// The next deployment takes the place of this one.
+    pub(super) fn go_on(&mut self) {
+        *self = Self { deployment: self.deployment + 1, old: self.old, wrong: self.wrong, ..Self::new() };
     }
 
     /// The deployment has ended.
@@ -84,7 +102,10 @@ impl Server {
     }
 
     /// Hears a status; false: 409. `empty`: the artifact has no payload, so that nothing is installed.
-    pub(super) fn hear(&mut self, status: Status, empty: bool, excused: bool) -> bool {
+    pub(super) fn hear(&mut self, status: Status, of: &str, empty: bool, excused: bool) -> bool {
+        if of != self.id() {
+            self.wrong.get_or_insert("a status of another deployment than the one that was handed out");
+        }
         if self.aborted {
             return false;
         }

@@ -1,32 +1,41 @@
 //! What is to be done outside is done, and works.
 
 use thimble_core::api::Reply;
-use thimble_core::deployment::{Call, Naming};
+use thimble_core::deployment::{Call, Naming, Status};
 use thimble_core::flow::Beside;
 use thimble_core::http::{ContentRange, Head};
 use thimble_core::machine::Op;
 use thimble_core::session::{self, Content, RequestKind};
-use thimble_core::state::Outcome;
+use thimble_core::state::{Outcome, State};
 use thimble_core::transfer::{self, Accepted, Etag};
 
 use super::artifact::{Chunk, Stored, length};
 use super::client::{Answer, Client, Todo};
 use super::outside::{Outside, Records};
 use super::{Process, Setup, Whole};
+use crate::check::Trouble;
 use crate::model::Mistake;
 use crate::world::{Name, Reboot};
 
 impl Whole {
-    /// What is to be done outside is done, and works: what the client hears.
-    pub(super) fn works(&mut self) -> Answer {
+    /// This is done outside, and works: what the client hears.
+    pub(super) fn works(&mut self, todo: Todo) -> Answer {
         let Self { setup, outside, process, memory, trouble, .. } = self;
         let Process::Runs(client) = process else { return Answer::Silence };
         let Outside { device, partial, records, server } = outside;
         let payload = device.profile.payload;
         let moved = |event| Answer::Transfer(event);
-        match client.todo {
+        let mistake = |mistake| setup.mistake == Some(mistake);
+        match todo {
             Todo::Wait | Todo::Exit(_) => Answer::Silence,
-            Todo::Op(op) => Answer::Op(operation(*setup, outside, client, op)),
+            Todo::Op(op) => {
+                if op == Op::CallModule(Call::Cleanup) {
+                    trouble.cleaned();
+                }
+                let outcome = operation(*setup, outside, client, op, *trouble);
+                trouble.wrote(op, true);
+                Answer::Op(outcome)
+            }
             Todo::StartModule(_) => {
                 device.receive();
                 Answer::Module(true)
@@ -53,7 +62,11 @@ impl Whole {
                         Reply::NotFound
                     }
                     RequestKind::Status(status) | RequestKind::StatusAlone(status) => {
-                        if server.hear(status, !payload, trouble.save || trouble.cleanup) {
+                        trouble.reported();
+                        let early = mistake(Mistake::ReportsGoBackwards) && status == Status::Rebooting;
+                        let status = if early { Status::Downloading } else { status };
+                        let of = client.machine().deployment();
+                        if server.hear(status, of, !payload, trouble.told) {
                             Reply::Done
                         } else {
                             Reply::Aborted
@@ -68,7 +81,10 @@ impl Whole {
                     memory.unknown(client.place());
                 }
                 if (kind, reply) == (RequestKind::Token, Reply::Done) {
-                    memory.token(server, setup.mistake == Some(Mistake::TokenIsKept));
+                    let kept = mistake(Mistake::TokenIsKept);
+                    let state = client.place().0;
+                    let old = mistake(Mistake::TokenOutlivesInstall) && state == State::ReportCommit;
+                    memory.token(server, kept, !old && state == State::ReportCommit);
                 }
                 Answer::Content(Content::Good)
             }
@@ -102,6 +118,7 @@ impl Whole {
                 }
                 if let Some(beside) = client.flow().saves_before_accepting(same_header) {
                     save(records, client, beside);
+                    trouble.wrote(Op::Save, true);
                 }
                 Answer::Accepted { accepted: Accepted::Payload { kept }, same_header }
             }
@@ -137,7 +154,8 @@ impl Whole {
                 moved(transfer::Event::ReadBack(read.into()))
             }
             Todo::Compare => {
-                let same = partial.is_some_and(|stored| !stored.damaged);
+                let same =
+                    mistake(Mistake::DamagedFileIsUsed) || partial.is_some_and(|stored| !stored.damaged);
                 moved(transfer::Event::Compared { same })
             }
             Todo::Forget(bytes) => {
@@ -151,13 +169,14 @@ impl Whole {
 }
 
 /// An operation of the machine's does what it is meant to do.
-fn operation(setup: Setup, outside: &mut Outside, client: &Client, op: Op) -> Outcome {
+fn operation(setup: Setup, outside: &mut Outside, client: &Client, op: Op, trouble: Trouble) -> Outcome {
     let Outside { device, partial, records, server: _ } = outside;
     let yes = |yes| if yes { Outcome::Success } else { Outcome::Nothing };
     let mistake = |mistake| setup.mistake == Some(mistake);
     match op {
         Op::Save => {
-            if !mistake(Mistake::SaveIsLost) {
+            let lost = mistake(Mistake::SaveIsLost) || (mistake(Mistake::NextSaveIsLost) && trouble.stale);
+            if !lost {
                 save(records, client, client.flow().saves_beside());
             }
             Outcome::Success
@@ -177,7 +196,13 @@ fn operation(setup: Setup, outside: &mut Outside, client: &Client, op: Op) -> Ou
             Outcome::Success
         }
         Op::ClearData => {
+            let before = records.clone();
             clear(records);
+            if mistake(Mistake::RecordIsLeft) {
+                records.update = before.update;
+            } else if mistake(Mistake::OfferIsLeft) {
+                records.offer = before.offer;
+            }
             Outcome::Success
         }
         // One script everywhere.
@@ -203,8 +228,9 @@ fn operation(setup: Setup, outside: &mut Outside, client: &Client, op: Op) -> Ou
         Op::CallModule(Call::SupportsRollback) => yes(device.profile.rollback),
         Op::CallModule(Call::ArtifactRollback) if mistake(Mistake::RollbackDoesNothing) => Outcome::Success,
         Op::CallModule(Call::ArtifactCommit) if mistake(Mistake::CommitDoesNothing) => Outcome::Success,
+        Op::CallModule(Call::Cleanup) if mistake(Mistake::TreeIsLeft) => Outcome::Success,
         Op::CallModule(call) => {
-            if call == Call::Cleanup {
+            if call == Call::Cleanup && !mistake(Mistake::PartialIsLeft) {
                 *partial = None;
             }
             if device.call(call) { Outcome::Success } else { Outcome::Failure }

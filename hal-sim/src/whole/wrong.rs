@@ -22,12 +22,15 @@ const RETRY_AFTER: u32 = 90;
 type Wrong<'a> = &'a mut dyn FnMut(&'static str, &mut Whole, Answer);
 
 impl Whole {
-    /// The ways in which what is to be done goes wrong by itself in this world, each with what it leaves behind.
-    pub(super) fn goes_wrong(&self, visit: Wrong<'_>) {
-        let Process::Runs(client) = &self.process else { return };
+    /// The ways in which this goes wrong by itself in this world, each with what it leaves behind.
+    ///
+    /// Something that never ends is among them where the client sets the limit. The platform sets the others, and has
+    /// tests of its own for them: while the device's programs say who it is and what it has, while records are written,
+    /// and while the bytes of an artifact come and are judged.
+    pub(super) fn goes_wrong(&self, todo: Todo, visit: Wrong<'_>) {
         let mut plain = self.clone();
         plain.budget.failures -= 1;
-        match client.todo {
+        match todo {
             Todo::Wait | Todo::Exit(_) => {}
             Todo::Op(op) => plain.operation_goes_wrong(op, visit),
             Todo::Identity => {
@@ -39,9 +42,10 @@ impl Whole {
             Todo::Read(..) => {
                 let broken = session::Event::Broken { lost: true };
                 visit(" breaks off", &mut plain.clone(), Answer::Session(broken));
+                visit(" does not end", &mut plain.clone(), Answer::Silence);
                 visit(" makes no sense", &mut plain, Answer::Content(Content::Unusable));
             }
-            Todo::Download(_) => plain.download_goes_wrong(visit),
+            Todo::Download(_) => plain.download_goes_wrong(todo, visit),
             Todo::Receive => {
                 let broken = |again| Answer::Transfer(transfer::Event::Broken { again });
                 visit(" breaks off", &mut plain.clone(), broken(true));
@@ -51,14 +55,13 @@ impl Whole {
             Todo::Finish if self.setup.mistake == Some(Mistake::BrokenPayloadIsTaken) => {
                 visit(" fails", &mut plain, Answer::Transfer(transfer::Event::Done));
             }
-            Todo::Accept { .. }
-            | Todo::BeginFile
-            | Todo::Write { .. }
-            | Todo::Mark
-            | Todo::EndFile
-            | Todo::Finish
-            | Todo::ReadBack(_)
-            | Todo::Forget(_) => visit(" fails", &mut plain, Answer::Transfer(transfer::Event::Failed)),
+            Todo::BeginFile | Todo::Write { .. } | Todo::EndFile | Todo::Finish => {
+                visit(" fails", &mut plain.clone(), Answer::Transfer(transfer::Event::Failed));
+                visit(" does not end", &mut plain, Answer::Silence);
+            }
+            Todo::Accept { .. } | Todo::Mark | Todo::ReadBack(_) | Todo::Forget(_) => {
+                visit(" fails", &mut plain, Answer::Transfer(transfer::Event::Failed))
+            }
             // Nothing but a comparison.
             Todo::Compare => {}
         }
@@ -68,9 +71,7 @@ impl Whole {
         let failed = Answer::Op(Outcome::Failure);
         match op {
             Op::Save | Op::SaveProvides(_) | Op::ClearData => {
-                self.trouble.provides |= matches!(op, Op::SaveProvides(_));
-                self.trouble.clear |= op == Op::ClearData;
-                self.trouble.save |= op == Op::Save;
+                self.trouble.wrote(op, false);
                 visit(" cannot be written", &mut self, failed);
             }
             Op::RunScript(_, 0) => {
@@ -83,6 +84,7 @@ impl Whole {
             }
             Op::CallModule(call) if call.is_query() => {
                 let yes = self.setup.mistake == Some(Mistake::FailedQueryIsYes);
+                visit(" does not end", &mut self.clone(), Answer::Silence);
                 visit(" fails", &mut self, if yes { Answer::Op(Outcome::Success) } else { failed });
             }
             Op::CallModule(call) => {
@@ -106,7 +108,8 @@ impl Whole {
                         // The client removes the tree whatever the module says.
                         new.outside.device.clean();
                         new.outside.partial = None;
-                        new.trouble.cleanup = true;
+                        new.trouble.cleaned();
+                        new.trouble.cleanup_failed(new.outside.records.name, new.outside.server.status);
                     }
                     visit(what, &mut new, answer);
                 }
@@ -135,10 +138,19 @@ impl Whole {
         visit(" is not answered", &mut self.clone(), Answer::Silence);
         visit(" is answered 500", &mut self.clone(), head(Reply::Failed(500)));
         let mut later = self.clone();
-        if kind == RequestKind::Token {
-            later.memory.put_off(number, NOW + Duration::from_secs(RETRY_AFTER.into()));
-        }
-        visit(" is answered 429 with a time", &mut later, head(Reply::Later(Some(RETRY_AFTER))));
+        later.put_off(kind, number);
+        let mistake = match kind {
+            RequestKind::Token => Mistake::WaitForTokenIsNotKept,
+            RequestKind::NextV2
+            | RequestKind::NextV1
+            | RequestKind::Status(_)
+            | RequestKind::StatusAlone(_)
+            | RequestKind::Log
+            | RequestKind::Inventory
+            | RequestKind::ControlMap => Mistake::RetryAfterIsNotKept,
+        };
+        let seconds = (self.setup.mistake != Some(mistake)).then_some(RETRY_AFTER);
+        visit(" is answered 429 with a time", &mut later, head(Reply::Later(seconds)));
         visit(" is answered 429", &mut self.clone(), head(Reply::Later(None)));
         visit(
             ", and this server is down",
@@ -191,12 +203,22 @@ impl Whole {
         // A token that does not arrive is as if it had never been given.
         if kind != RequestKind::Token {
             let mut unheard = self;
-            let _ = unheard.works();
+            let _ = unheard.works(Todo::Send(kind, number));
             visit(" arrives, its answer does not", &mut unheard, lost);
         }
     }
 
-    fn download_goes_wrong(self, visit: Wrong<'_>) {
+    /// The server says when it may be asked again.
+    fn put_off(&mut self, kind: RequestKind, server: u8) {
+        let until = NOW + Duration::from_secs(RETRY_AFTER.into());
+        if kind == RequestKind::Token {
+            self.memory.put_off(server, until);
+        } else if let Process::Runs(client) = &self.process {
+            self.memory.not_before(client.place().0, until);
+        }
+    }
+
+    fn download_goes_wrong(self, todo: Todo, visit: Wrong<'_>) {
         let head = |status, retry_after| {
             let head = Head { status, content_length: None, content_range: None, retry_after };
             Answer::Head(transfer::Event::Head(head, Etag::Unknown))
@@ -208,14 +230,18 @@ impl Whole {
         visit(" is answered 404", &mut self.clone(), head(404, None));
         visit(" is answered 500", &mut self.clone(), head(500, None));
         let seconds = RETRY_AFTER;
-        visit(" is answered 429", &mut self.clone(), head(429, Some(RetryAfter { seconds })));
+        let mut later = self.clone();
+        later.memory.no_download_before(NOW + Duration::from_secs(seconds.into()));
+        let read =
+            (self.setup.mistake != Some(Mistake::RetryAfterIsNotKept)).then_some(RetryAfter { seconds });
+        visit(" is answered 429", &mut later, head(429, read));
         let mut expired = self.clone();
         expired.link_expires();
         visit(", and the link has expired", &mut expired, head(403, None));
         if self.outside.server.artifact == Version::First {
             let mut changed = self;
             changed.outside.server.artifact = Version::Second;
-            let answer = changed.works();
+            let answer = changed.works(todo);
             visit(", and the artifact has changed", &mut changed, answer);
         }
     }
@@ -231,16 +257,16 @@ impl Whole {
     }
 
     /// What is half done when power is lost inside of it; `None`: nothing is ever half done.
-    pub(super) fn half_done(&self) -> Option<Self> {
+    pub(super) fn half_done(&self, todo: Todo) -> Option<Self> {
         let Process::Runs(client) = &self.process else { return None };
         let mut new = self.clone();
-        if let Todo::Op(Op::CallModule(call)) = client.todo {
+        if let Todo::Op(Op::CallModule(call)) = todo {
             new.outside.device.half_call(call);
-        } else if let Todo::Accept { .. } = client.todo {
+        } else if let Todo::Accept { .. } = todo {
             // The work tree is there, its record is not.
-            let _ = new.works();
+            let _ = new.works(todo);
             new.outside.records = self.outside.records.clone();
-        } else if client.todo == Todo::Mark {
+        } else if todo == Todo::Mark {
             // A disk that keeps the mark and loses what it speaks of.
             let damaged = |file: Stored| Stored { damaged: true, ..file };
             new.outside.partial = client.file.map(damaged);
