@@ -3,8 +3,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use thimble_core::deployment::{Call, Naming, Status};
+use thimble_core::machine::Op;
+
+use crate::check::Trouble;
 use crate::model::Budget;
-use crate::sim::{Effect, Fate, Plan};
+use crate::sim::{Batch, Effect, Fate, Plan};
+use crate::world::Name;
 
 /// The choices of a run, replayed from a prefix; behind it the first of each.
 #[derive(Clone, Debug, Default)]
@@ -55,10 +60,8 @@ pub struct Walk {
     pub events: u8,
     /// What went wrong in this run, in words.
     pub story: Vec<String>,
-    /// A record could not be written in this run.
-    pub unsaved: bool,
-    /// The module's `Cleanup` failed in this run.
-    pub cleanup_failed: bool,
+    /// What went wrong in this run that promises depend on.
+    pub trouble: Trouble,
 }
 
 impl Walk {
@@ -71,8 +74,7 @@ impl Walk {
             budget,
             events: 0,
             story: Vec::new(),
-            unsaved: false,
-            cleanup_failed: false,
+            trouble: Trouble::default(),
         }))
     }
 
@@ -80,8 +82,7 @@ impl Walk {
     pub fn begin(&mut self, budget: Budget) {
         self.budget = budget;
         self.story.clear();
-        self.unsaved = false;
-        self.cleanup_failed = false;
+        self.trouble = Trouble::default();
     }
 }
 
@@ -111,9 +112,29 @@ impl Plan for Everything {
         if fate != Fate::Works {
             walk.story.push(format!("{effect}: {fate:?}"));
         }
-        let failed = fate == Fate::Fails;
-        walk.unsaved |= failed && *effect == Effect::Commit;
-        walk.cleanup_failed |= failed && *effect == Effect::Module(thimble_core::deployment::Call::Cleanup);
+        walk.trouble.note(effect, fate);
         fate
+    }
+}
+
+impl Trouble {
+    /// Takes in what happens to an effect.
+    fn note(&mut self, effect: &Effect, fate: Fate) {
+        let fails = fate == Fate::Fails;
+        match effect {
+            Effect::Commit(Batch::Record) => self.wrote(Op::Save, !fails),
+            Effect::Commit(Batch::Provides) => self.wrote(Op::SaveProvides(Naming::Good), !fails),
+            Effect::Commit(Batch::Deletion) => self.wrote(Op::ClearData, !fails),
+            Effect::Module(Call::Cleanup) if fails => {
+                self.cleaned();
+                // Nobody says here what is on record and what was told: the most that it can be.
+                self.cleanup_failed(Name::New, Some(Status::Failure));
+            }
+            Effect::Status(_) => self.reported(),
+            Effect::Module(_) | Effect::Script(_) | Effect::Mark | Effect::Reboot => {}
+        }
+        if matches!(fate, Fate::LostBefore | Fate::LostInside | Fate::LostAfter) {
+            self.started();
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::Hash;
 use std::rc::Rc;
 
 use thimble_core::checkpoint::Tag;
@@ -11,14 +11,16 @@ use thimble_core::client::{Client, OPERATOR};
 use thimble_core::config::Config;
 use thimble_core::control::{Id, Lifetime, Order};
 use thimble_core::deployment::Point;
+use thimble_core::flow::Flow;
 use thimble_core::hal::Key;
 use thimble_core::limits;
 use thimble_core::machine::{Machine, Run, StopSet};
 use thimble_core::state::{Phase, Verb};
-use thimble_core::time::Duration;
+use thimble_core::time::{Duration, Instant};
 
 use crate::choose::{Everything, Walk};
 use crate::explore::Failing;
+use crate::fingerprint::Fingerprints;
 use crate::model::Budget;
 use crate::runner::{self, DEPLOYMENT, End, Then};
 use crate::sample;
@@ -88,9 +90,9 @@ fn walk_all(
 ) -> Result<Counts, Failing> {
     let artifact = sample::fitting(profile.payload);
     let plan = Walk::new(budget);
-    // Both halves of a 128-bit fingerprint: keeping whole configurations would take gigabytes.
-    let hashers = (RandomState::new(), RandomState::new());
-    let mut seen: HashSet<(u64, u64)> = HashSet::new();
+    // Keeping whole configurations would take gigabytes.
+    let mut fingerprints = Fingerprints::default();
+    let mut seen: HashSet<u128> = HashSet::new();
     let mut counts = Counts::default();
     loop {
         counts.runs += 1;
@@ -104,19 +106,15 @@ fn walk_all(
         let bench = Handle::new(durable, artifact.clone(), Box::new(Everything(Rc::clone(&plan))));
         bench.0.borrow_mut().config = config.clone();
         let mut wrong_maps = None;
-        let mut watch = |bench: &Handle, machine: Option<&Machine>| -> bool {
+        let mut watch = |bench: &Handle, flow: Option<&Flow>| -> bool {
             let walk = plan.borrow();
             if walk.choices.is_replay() {
                 return true;
             }
-            let fingerprint = |hasher: &RandomState| {
-                let bench = bench.0.borrow();
-                // Only who waits at a door has any use for the clock.
-                let now = (said.events > 0 || said.server.is_some()).then_some(bench.now);
-                let budget = (walk.budget, walk.events, walk.unsaved, walk.cleanup_failed);
-                hasher.hash_one((&bench.durable, machine, budget, now))
-            };
-            seen.insert((fingerprint(&hashers.0), fingerprint(&hashers.1)))
+            // Only who waits at a door has any use for the clock.
+            let now = (said.events > 0 || said.server.is_some()).then_some(bench.0.borrow().now);
+            let more = (walk.budget, walk.events, walk.trouble, now);
+            seen.insert(fingerprints.of(&configuration(bench, flow, more)))
         };
         let wrong = if standalone {
             command_line(&bench, &plan, &mut watch)
@@ -126,7 +124,7 @@ fn walk_all(
                     wrong_maps = Some(wrong);
                     return Then::Stop;
                 }
-                if !watch(bench, Some(client.machine())) {
+                if !watch(bench, Some(client.flow())) {
                     return Then::Stop;
                 }
                 say_something(bench, client, &plan)
@@ -134,10 +132,9 @@ fn walk_all(
             match runner::daemon(&bench, &mut watch) {
                 End::Pruned => wrong_maps.map_or(Ok(()), Err),
                 End::Idle => {
-                    let excused = plan.borrow().unsaved || plan.borrow().cleanup_failed;
                     let durable = &bench.0.borrow().durable;
-                    runner::check(durable, excused).and_then(|()| {
-                        if durable.device.tree && !excused {
+                    runner::check(durable, plan.borrow().trouble).and_then(|()| {
+                        if durable.device.tree {
                             return Err("the deployment is over and its work tree is still there".into());
                         }
                         Ok(())
@@ -161,19 +158,31 @@ fn walk_all(
     }
 }
 
+/// All that tells what can happen from here on: what outlives the process, the three machines with their times as seen
+/// from now, and `more`. Nothing that the driver keeps beside them does: it is looked at only where the client waits, and
+/// then no bytes of an artifact are on their way but those that the transfer counts.
+fn configuration(bench: &Handle, flow: Option<&Flow>, more: impl Hash) -> impl Hash {
+    let bench = bench.0.borrow();
+    let flow = flow.cloned().map(|mut flow| {
+        flow.rebase(bench.now, LATE);
+        flow
+    });
+    (bench.durable.clone(), flow, more)
+}
+
 /// `install`, then verbs until no update is in progress; after power was lost, and where an update waits for its user,
 /// every verb is tried.
 fn command_line(
     bench: &Handle,
     plan: &Rc<RefCell<Walk>>,
-    watch: &mut dyn FnMut(&Handle, Option<&Machine>) -> bool,
+    watch: &mut dyn FnMut(&Handle, Option<&Flow>) -> bool,
 ) -> Result<(), String> {
     let verbs = [Verb::Resume, Verb::Commit, Verb::Rollback];
     let mut run = Run::Install;
     for _ in 0..20 {
         let mut success = false;
         match runner::process(bench, run, StopSet::default(), &mut |bench, client| {
-            if watch(bench, Some(client.machine())) { Then::GoOn } else { Then::Stop }
+            if watch(bench, Some(client.flow())) { Then::GoOn } else { Then::Stop }
         }) {
             End::Pruned => return Ok(()),
             End::Exit(report) => success = report.is_success(),
@@ -190,8 +199,7 @@ fn command_line(
                 return Err("exit status 0 for an inconsistent device".into());
             }
             durable.server.deployments.clear();
-            let excused = plan.borrow().unsaved || plan.borrow().cleanup_failed;
-            return runner::check(&durable, excused);
+            return runner::check(&durable, plan.borrow().trouble);
         }
         // Every verb was tried on an update that rested like this before.
         if !watch(bench, None) {
@@ -294,6 +302,9 @@ fn say_something(bench: &Handle, client: &mut Client<'_, Sim>, plan: &RefCell<Wa
     Then::Again
 }
 
+/// Later than any time that the machines look back.
+const LATE: Instant = Instant::from_millis(1 << 40);
+
 /// As long as anybody holds an update up for.
 const HOURS: Duration = Duration::from_secs(3 * 3600);
 
@@ -304,4 +315,30 @@ enum Saying {
     Order(Order, &'static [Point]),
     Approve,
     Server(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use thimble_core::client::Start;
+
+    use super::*;
+    use crate::runner::Memory;
+    use crate::sim::Smooth;
+
+    #[test]
+    fn a_request_under_way_tells_two_configurations_apart() {
+        let artifact = sample::fitting(true);
+        let bench = Handle::new(runner::durable(Profile::FILES, &artifact), artifact, Box::new(Smooth));
+        let mut memory = Memory::default();
+        let config = Config::default();
+        let start =
+            Start { config: &config, run: Run::Daemon, stop_before: StopSet::default(), source: None };
+        let mut client = Client::start(bench.hal(), memory.lend(), start).unwrap();
+        let mut prints = Fingerprints::default();
+        let machine = client.machine().clone();
+        let before = prints.of(&configuration(&bench, Some(client.flow()), ()));
+        assert!(client.fetch_token());
+        assert_eq!(*client.machine(), machine);
+        assert_ne!(prints.of(&configuration(&bench, Some(client.flow()), ())), before);
+    }
 }

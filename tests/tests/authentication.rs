@@ -26,7 +26,7 @@ impl Plan for SlowSync {
                 if self.asked { Fate::Refuses } else { Fate::Works }
             }
             Effect::Script(_)
-            | Effect::Commit
+            | Effect::Commit(_)
             | Effect::Module(_)
             | Effect::Mark
             | Effect::Status(_)

@@ -10,6 +10,7 @@ use thimble_core::deployment::Point;
 use thimble_core::hal::Key;
 use thimble_core::machine::{Run, StopSet};
 use thimble_core::state::Phase;
+use thimble_hal_sim::check::Trouble;
 use thimble_hal_sim::runner::{self, End, Then};
 use thimble_hal_sim::sample;
 use thimble_hal_sim::sim::{Down, Effect, Fate, Handle, Plan, Sim};
@@ -24,7 +25,7 @@ struct LoseAt {
 impl Plan for LoseAt {
     fn fate(&mut self, effect: &Effect) -> Fate {
         let mut left = self.left.borrow_mut();
-        if *effect != Effect::Commit || *left == 0 {
+        if !matches!(effect, Effect::Commit(_)) || *left == 0 {
             return Fate::Works;
         }
         *left -= 1;
@@ -74,7 +75,8 @@ fn ends(point: Point, write: u32, fate: Fate) -> Option<(String, Option<Point>)>
         }
     }
     let bench = bench.0.borrow();
-    runner::check(&bench.durable, false).unwrap_or_else(|wrong| panic!("{point:?} {write}: {wrong}"));
+    runner::check(&bench.durable, Trouble::default())
+        .unwrap_or_else(|wrong| panic!("{point:?} {write}: {wrong}"));
     // What was lifted left nothing behind.
     assert!(!bench.durable.records.contains_key(&Key::ControlMaps) || lost, "{point:?} {write}");
     let status = bench.durable.server.deployments[runner::DEPLOYMENT].status().to_owned();

@@ -2,6 +2,7 @@
 //! on, as long as it is the same deployment and each link brings something. And a server that gives no parts. On the
 //! simulated platform, whose minutes take no time.
 
+use thimble_hal_sim::check::Trouble;
 use thimble_hal_sim::runner::{self, End};
 use thimble_hal_sim::sample;
 use thimble_hal_sim::server::{Endpoint, Fault, Server};
@@ -18,7 +19,7 @@ fn run(disturb: impl FnOnce(&mut Server)) -> (String, String, Server) {
     disturb(&mut bench.0.borrow_mut().durable.server);
     let end = runner::daemon(&bench, &mut |_, _| runner::Then::GoOn);
     assert!(matches!(end, End::Idle), "{end:?}");
-    runner::check(&bench.0.borrow().durable, false).unwrap();
+    runner::check(&bench.0.borrow().durable, Trouble::default()).unwrap();
     let bench = bench.0.borrow();
     let server = bench.durable.server.clone();
     let log = bench.log.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("\n");
@@ -171,7 +172,7 @@ fn a_server_that_gives_no_parts_may_give_all_behind_what_was_stored_but_not_behi
         let end = runner::daemon(&bench, &mut |_, _| runner::Then::GoOn);
         assert!(matches!(end, End::Idle), "{end:?}");
         let durable = &bench.0.borrow().durable;
-        runner::check(durable, false).unwrap();
+        runner::check(durable, Trouble::default()).unwrap();
         assert_eq!(durable.server.deployments[runner::DEPLOYMENT].status(), wanted);
         assert_eq!(durable.server.count(Endpoint::Artifact), if breaks { 4 } else { 3 });
     }

@@ -281,6 +281,12 @@ impl<'b, P: Platform> Client<'b, P> {
         self.flow.machine()
     }
 
+    /// All that decides, to look at: whoever compares clients compares these, with times moved by [`Flow::rebase`].
+    #[must_use]
+    pub const fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
     /// How far the download is.
     #[must_use]
     pub const fn progress(&self) -> DownloadProgress {

@@ -54,7 +54,7 @@ pub struct Durable {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// A batch of records is written.
-    Commit,
+    Commit(Batch),
     /// The script of a transition runs.
     Script(Transition),
     /// The module is called.
@@ -70,12 +70,36 @@ pub enum Effect {
 impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Commit => f.write_str("save"),
+            Self::Commit(_) => f.write_str("save"),
             Self::Script(transition) => write!(f, "{transition}"),
             Self::Module(call) => f.write_str(call.name()),
             Self::Mark => f.write_str("mark"),
             Self::Status(status) => f.write_str(status),
             Self::Reboot => f.write_str("reboot"),
+        }
+    }
+}
+
+/// What a batch of records does, most of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Batch {
+    /// It writes the record of the update or of the control maps.
+    Record,
+    /// It writes name and provides.
+    Provides,
+    /// It deletes the record of the update.
+    Deletion,
+}
+
+impl Batch {
+    fn of(batch: &[Change<'_>]) -> Self {
+        let has = |is_it: fn(&Change<'_>) -> bool| batch.iter().any(is_it);
+        if has(|change| matches!(change, Change::Put(Key::Provides, _))) {
+            Self::Provides
+        } else if has(|change| matches!(change, Change::Delete(Key::Checkpoint))) {
+            Self::Deletion
+        } else {
+            Self::Record
         }
     }
 }
@@ -290,7 +314,7 @@ impl Storage for Handle {
     }
 
     fn commit(&mut self, batch: &[Change<'_>]) -> Result<(), Gone> {
-        let fate = self.fate(&Effect::Commit)?;
+        let fate = self.fate(&Effect::Commit(Batch::of(batch)))?;
         match fate {
             Fate::Fails | Fate::Refuses => return Err(Gone("the disk is full", Kind::NoSpace)),
             // The contract: all of a batch or nothing. Torn inside, a restart finds nothing of it.
