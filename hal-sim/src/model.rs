@@ -78,7 +78,7 @@ pub enum Mistake {
     TreeIsLeft,
     /// What is marked as stored of a payload outlives the clean-up.
     PartialIsLeft,
-    /// The write of the record after one that failed reports success and writes nothing.
+    /// On the way back, the write of the record after one that failed reports success and writes nothing.
     NextSaveIsLost,
     /// Before the commit, the token of before is used on.
     TokenOutlivesInstall,

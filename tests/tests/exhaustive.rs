@@ -94,7 +94,13 @@ fn every_built_in_mistake_is_found() {
         (Mistake::EndIsIgnored, Profile::EMPTY, false, "was told to end"),
         (Mistake::WishIsForgotten, Profile::EMPTY, false, "waits for nothing"),
     ] {
-        let (failures, wishes) = if mistake == Mistake::WishIsForgotten { (0, 1) } else { (2, 0) };
+        // As little beside the mistake as it takes to be found for what it is.
+        let failures = match found {
+            "waits for nothing" => 0,
+            "a round asks for a token though it has asked in vain" => 1,
+            _ => 2,
+        };
+        let wishes = u8::from(mistake == Mistake::WishIsForgotten);
         let start = Whole::daemon(profile, Budget { failures, losses: 1 }, resumes, Some(mistake));
         let failing = explore(start.with_wishes(wishes), Limits::default())
             .expect_err(&format!("{mistake:?} goes unnoticed"));

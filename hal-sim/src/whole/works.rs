@@ -1,10 +1,11 @@
 //! What is to be done outside is done, and works.
 
 use thimble_core::api::Reply;
+use thimble_core::checkpoint::Tag;
 use thimble_core::deployment::{Call, Naming, Status};
 use thimble_core::flow::Beside;
 use thimble_core::http::{ContentRange, Head};
-use thimble_core::machine::Op;
+use thimble_core::machine::{Machine, Op};
 use thimble_core::session::{self, Content, RequestKind};
 use thimble_core::state::{Outcome, State};
 use thimble_core::transfer::{self, Accepted, Etag};
@@ -175,7 +176,10 @@ fn operation(setup: Setup, outside: &mut Outside, client: &Client, op: Op, troub
     let mistake = |mistake| setup.mistake == Some(mistake);
     match op {
         Op::Save => {
-            let lost = mistake(Mistake::SaveIsLost) || (mistake(Mistake::NextSaveIsLost) && trouble.stale);
+            let lost = mistake(Mistake::SaveIsLost)
+                || (mistake(Mistake::NextSaveIsLost)
+                    && trouble.stale
+                    && is_on_the_way_back(client.machine()));
             if !lost {
                 save(records, client, client.flow().saves_beside());
             }
@@ -238,6 +242,15 @@ fn operation(setup: Setup, outside: &mut Outside, client: &Client, op: Op, troub
         // The machine reboots: never answered.
         Op::Reboot | Op::Prepare | Op::Stream(_) | Op::Request(_) => Outcome::Success,
     }
+}
+
+/// The record to be written is one of the way back.
+fn is_on_the_way_back(machine: &Machine) -> bool {
+    let tag = machine.checkpoint().tag;
+    matches!(
+        tag,
+        Tag::Rollback | Tag::RollbackReboot | Tag::AfterRollbackReboot | Tag::Failure | Tag::Cleanup
+    )
 }
 
 /// The record, with those beside it that are not stored yet.
