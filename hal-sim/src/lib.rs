@@ -12,6 +12,7 @@ pub mod fingerprint;
 pub mod fleet;
 #[cfg(feature = "listen")]
 pub mod listen;
+pub mod mistake;
 pub mod model;
 pub mod reference;
 pub mod runner;

@@ -33,7 +33,8 @@ use self::client::{Answer, Client, SERVERS, Start, Todo};
 use self::outside::{Outside, Records, Server};
 use crate::check::{self as invariants, Trouble};
 use crate::explore::Model;
-use crate::model::{Budget, Mistake};
+use crate::mistake::Mistake;
+use crate::model::Budget;
 use crate::world::{Device, Name, Profile};
 
 /// The time at which the clock stands: later than any time that the machines look back.

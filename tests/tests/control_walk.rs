@@ -4,7 +4,8 @@
 use thimble_core::control::Vote;
 use thimble_core::deployment::Point;
 use thimble_hal_sim::explore::{Limits, explore};
-use thimble_hal_sim::model::{Budget, Mistake, Simulation};
+use thimble_hal_sim::mistake::Mistake;
+use thimble_hal_sim::model::{Budget, Simulation};
 use thimble_hal_sim::sayings::{DEPLOYMENT, Doors, Server, from_server};
 use thimble_hal_sim::walk::{Said, controlled};
 use thimble_hal_sim::world::Profile;

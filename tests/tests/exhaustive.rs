@@ -3,7 +3,8 @@
 
 use thimble_core::machine::Stop;
 use thimble_hal_sim::explore::{Limits, explore};
-use thimble_hal_sim::model::{Budget, Mistake};
+use thimble_hal_sim::mistake::Mistake;
+use thimble_hal_sim::model::Budget;
 use thimble_hal_sim::whole::Whole;
 use thimble_hal_sim::world::Profile;
 

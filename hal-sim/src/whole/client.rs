@@ -14,7 +14,7 @@ use thimble_core::time::Instant;
 use thimble_core::transfer;
 
 use super::artifact::{Chunk, MARK_EVERY, Parser, Stored, Version};
-use crate::model::Mistake;
+use crate::mistake::Mistake;
 use crate::sayings::DEPLOYMENT;
 
 /// So many servers are configured.

@@ -12,7 +12,7 @@ use thimble_core::transfer;
 use super::check::Memory;
 use super::client::{Answer, Client, SERVERS, Todo};
 use super::{NOW, Process, Setup, Whole, is_left_out};
-use crate::model::Mistake;
+use crate::mistake::Mistake;
 
 /// More deadlines than pass one after the other before something is to be done.
 const WAITS: usize = 100;

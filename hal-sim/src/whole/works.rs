@@ -15,7 +15,7 @@ use super::client::{Answer, Client, Todo};
 use super::outside::{Outside, Records};
 use super::{Process, Setup, Whole};
 use crate::check::Trouble;
-use crate::model::Mistake;
+use crate::mistake::Mistake;
 use crate::world::{Name, Reboot};
 
 impl Whole {

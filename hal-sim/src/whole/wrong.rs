@@ -13,7 +13,7 @@ use super::artifact::{Stored, Version};
 use super::client::{Answer, SERVERS, Todo};
 use super::outside::Server;
 use super::{NOW, Process, Whole};
-use crate::model::Mistake;
+use crate::mistake::Mistake;
 
 /// What the servers ask for when they ask to wait, in seconds.
 const RETRY_AFTER: u32 = 90;
