@@ -102,6 +102,15 @@ impl Flow {
         Ok((flow, step))
     }
 
+    /// A run that is over: nothing follows from any event.
+    #[must_use]
+    pub fn over() -> Self {
+        let machine = Machine::over();
+        let facts = Facts::at_start(&machine);
+        let servers = session::Config { servers: 0 };
+        Self { machine, session: Session::new(), servers, transfer: Transfer::new(), op: None, facts }
+    }
+
     /// What happened, and what is to be done outside next. An event that means nothing at this point gives
     /// [`Task::Wait`].
     pub fn step(&mut self, now: Instant, event: Event) -> Step {

@@ -129,8 +129,9 @@ impl<'b> Process<'b> {
         config.policies = bench.0.borrow().policies.iter().any(|rule| *rule != Rule::None);
         let source = (run == Run::Install).then_some(Target::File("new.mender"));
         let start = Start { config: &config, run, stop_before, source };
-        match Client::start(bench.hal(), memory.lend(), start) {
-            Ok(client) => Ok(Self { client, bench: bench.clone(), wake: None, idle: 0 }),
+        let mut client = Client::new(bench.hal(), memory.lend());
+        match client.start(start) {
+            Ok(()) => Ok(Self { client, bench: bench.clone(), wake: None, idle: 0 }),
             Err(StartError::Refused(refusal)) => Err(End::NotStarted(format!("{refusal:?}"))),
             Err(error) => Err(End::NotStarted(error.to_string())),
         }

@@ -333,7 +333,8 @@ mod tests {
         let config = Config::default();
         let start =
             Start { config: &config, run: Run::Daemon, stop_before: StopSet::default(), source: None };
-        let mut client = Client::start(bench.hal(), memory.lend(), start).unwrap();
+        let mut client = Client::new(bench.hal(), memory.lend());
+        client.start(start).unwrap();
         let mut prints = Fingerprints::default();
         let machine = client.machine().clone();
         let before = prints.of(&configuration(&bench, Some(client.flow()), ()));

@@ -60,12 +60,10 @@ fn body(hal: &mut Hal<Linux>) -> Result<String, Failure> {
     hal.agent.start_identity(BootClock.now()).map_err(Failure::new)?;
     let length = wait(hal, |hal, now| hal.agent.poll_identity(now, &mut identity))?.map_err(Failure::new)?;
     let identity = Identity::parse(identity.get(..length).unwrap_or_default()).map_err(Failure::new)?;
-    let tenant_token = hal.agent.tenant_token().to_owned();
-    let tier = hal.agent.tier();
-    let pubkey = hal.agent.public_key().map_err(Failure::new)?;
     let mut buf = vec![0; 64 * 1024];
-    let request = AuthRequest { identity, pubkey, tenant_token: &tenant_token, tier };
-    request.write(&mut buf).map(str::to_owned).map_err(Failure::new)
+    let request = AuthRequest::begin(&mut buf, identity, hal.agent.tenant_token(), hal.agent.tier());
+    let pubkey = hal.agent.public_key().map_err(Failure::new)?;
+    request.finish(pubkey).map(str::to_owned).map_err(Failure::new)
 }
 
 fn ask(hal: &mut Hal<Linux>, server: &str, body: &str) -> Result<(), Failure> {

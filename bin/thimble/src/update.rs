@@ -35,8 +35,8 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     };
     let start =
         Start { config: &config, run: run_of(invocation.verb), stop_before: invocation.stop_before, source };
-    let mut client = Client::start(device.hal(storage, invocation.verb, Some(&lock))?, memory.lend(), start)
-        .map_err(|error| refused(invocation, error))?;
+    let mut client = Client::new(device.hal(storage, invocation.verb, Some(&lock))?, memory.lend());
+    client.start(start).map_err(|error| refused(invocation, error))?;
 
     let mut screen =
         Screen { installs: invocation.verb == VerbName::Install, begun: false, meter: Meter::new() };

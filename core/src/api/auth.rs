@@ -68,37 +68,37 @@ impl fmt::Display for Identity<'_> {
     }
 }
 
-/// What a device says when it asks for a token.
-#[derive(Clone, Copy, Debug)]
-pub struct AuthRequest<'a> {
-    /// Who it is.
-    pub identity: Identity<'a>,
-    /// The public key: PEM with LF line ends and a final one.
-    pub pubkey: &'a str,
-    /// Whose it is; sent when there is anything but white space in it.
-    pub tenant_token: &'a str,
-    /// Sent only when configured (R-1).
-    pub tier: Option<Tier>,
-}
+/// What a device says when it asks for a token, as it is written.
+#[derive(Debug)]
+pub struct AuthRequest<'b>(Out<'b>);
 
-impl AuthRequest<'_> {
-    /// The body. The signature covers exactly these bytes: sign them and send them as they are.
-    pub fn write<'b>(&self, buf: &'b mut [u8]) -> Result<&'b str, Overflow> {
+impl<'b> AuthRequest<'b> {
+    /// Begins the body in the front of `buf`. `tenant_token`: whose the device is; sent when there is anything but white
+    /// space in it. `tier`: sent only when configured (R-1).
+    #[must_use]
+    pub fn begin(buf: &'b mut [u8], identity: Identity<'_>, tenant_token: &str, tier: Option<Tier>) -> Self {
         let mut out = Out::new(buf);
         out.raw("{\"id_data\":");
         // A JSON object inside a JSON string: what it escapes is escaped again.
-        out.string(self.identity);
-        out.raw(",\"pubkey\":");
-        out.string(self.pubkey);
-        let tenant_token = self.tenant_token.trim();
+        out.string(identity);
+        let tenant_token = tenant_token.trim();
         if !tenant_token.is_empty() {
             out.raw(",\"tenant_token\":");
             out.string(tenant_token);
         }
-        if let Some(tier) = self.tier {
+        if let Some(tier) = tier {
             out.raw(",\"tier\":");
             out.string(tier.name());
         }
+        Self(out)
+    }
+
+    /// The whole body, with the public key: PEM with LF line ends and a final one. The signature covers exactly these
+    /// bytes: sign them and send them as they are.
+    pub fn finish(self, pubkey: &str) -> Result<&'b str, Overflow> {
+        let Self(mut out) = self;
+        out.raw(",\"pubkey\":");
+        out.string(pubkey);
         out.raw("}");
         out.finish()
     }
@@ -194,20 +194,15 @@ mod tests {
 
     #[test]
     fn the_body_has_the_identity_as_a_string_in_a_string() {
-        let request = AuthRequest {
-            identity: identity("mac=\"\\\n"),
-            pubkey: "-----BEGIN PUBLIC KEY-----\nMA==\n-----END PUBLIC KEY-----\n",
-            tenant_token: " tok\n",
-            tier: Some(Tier::Micro),
-        };
         let mut buf = [0; 512];
-        let body = request.write(&mut buf).unwrap();
+        let request = AuthRequest::begin(&mut buf, identity("mac=\"\\\n"), " tok\n", Some(Tier::Micro));
+        let body = request.finish("-----BEGIN PUBLIC KEY-----\nMA==\n-----END PUBLIC KEY-----\n").unwrap();
         assert_eq!(
             body,
             concat!(
                 r#"{"id_data":"{\"mac\":\"\\\"\\\\\"}","#,
-                r#""pubkey":"-----BEGIN PUBLIC KEY-----\nMA==\n-----END PUBLIC KEY-----\n","#,
-                r#""tenant_token":"tok","tier":"micro"}"#
+                r#""tenant_token":"tok","tier":"micro","#,
+                r#""pubkey":"-----BEGIN PUBLIC KEY-----\nMA==\n-----END PUBLIC KEY-----\n"}"#
             )
         );
         let id_data = Value::parse(body.as_bytes()).unwrap().member("id_data").unwrap().unwrap();
@@ -218,10 +213,10 @@ mod tests {
 
     #[test]
     fn tenant_and_tier_are_absent_when_not_configured() {
-        let request = AuthRequest { identity: identity("a=b"), pubkey: "k", tenant_token: " ", tier: None };
-        let mut buf = [0; 64];
-        assert_eq!(request.write(&mut buf).unwrap(), r#"{"id_data":"{\"a\":\"b\"}","pubkey":"k"}"#);
-        assert_eq!(request.write(&mut buf[..30]), Err(Overflow { limit: 30 }));
+        let (mut buf, mut short) = ([0; 64], [0; 30]);
+        let write = |buf| AuthRequest::begin(buf, identity("a=b"), " ", None).finish("k");
+        assert_eq!(write(&mut buf[..]).unwrap(), r#"{"id_data":"{\"a\":\"b\"}","pubkey":"k"}"#);
+        assert_eq!(write(&mut short[..]), Err(Overflow { limit: 30 }));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Deployments: asking for one, reading the offer, reporting how it goes (SERVER-20 to SERVER-33).
 
-use core::fmt;
+use core::fmt::{self, Write as _};
 
 use super::url::{Scheme, UrlError, check_url};
 use crate::deployment::Status;
@@ -93,12 +93,11 @@ impl core::error::Error for BadAnswer {}
 
 /// A deployment as the server offers it. Fields the client does not use are not looked at.
 #[derive(Clone, Debug)]
-pub struct Offer<'a, 'u> {
+pub struct Offer<'a> {
     /// Of the deployment: 1 to [`limits::DEPLOYMENT_ID`] letters, digits and `-`.
     pub id: Text<{ limits::DEPLOYMENT_ID }>,
-    /// Where the artifact is, escapes undone, to be sent as it is. An unusable one is no bad answer: the deployment
-    /// begins and fails in Download (R-7).
-    pub uri: Result<&'u str, UrlError>,
+    /// Where the artifact is: see [`Self::link`].
+    uri: Str<'a>,
     /// What the artifact's header must say (R-8).
     pub artifact_name: Text<{ limits::NAME }>,
     /// Strings only, checked.
@@ -107,10 +106,9 @@ pub struct Offer<'a, 'u> {
     pub control_map: Option<&'a str>,
 }
 
-impl<'a, 'u> Offer<'a, 'u> {
-    /// Reads the body of a 200 answer to `next`. `least` is how secure the link has to be: with [`Scheme::Https`] it must
-    /// be `https` (R-34). The link goes to the front of `uri_buf`; one that does not fit is too long.
-    pub fn parse(body: &'a [u8], least: Scheme, uri_buf: &'u mut [u8]) -> Result<Self, BadAnswer> {
+impl<'a> Offer<'a> {
+    /// Reads the body of a 200 answer to `next`.
+    pub fn parse(body: &'a [u8]) -> Result<Self, BadAnswer> {
         let answer = Value::parse(body).map_err(BadAnswer::Json)?;
         let id = string(answer, "id")?;
         let artifact = object(field(answer, "artifact")?, "artifact")?;
@@ -124,11 +122,26 @@ impl<'a, 'u> Offer<'a, 'u> {
         let uri = string(source, "uri")?;
         Ok(Self {
             id: deployment_id(id)?,
-            uri: link(uri, least, uri_buf),
+            uri,
             artifact_name: not_empty(name, "artifact_name")?,
             device_types,
             control_map: optional(answer, "update_control_map")?,
         })
+    }
+
+    /// Makes `link` where the artifact is, escapes undone, to be sent as it is. `least` is how secure it has to be: with
+    /// [`Scheme::Https`] it must be `https` (R-34).
+    ///
+    /// # Errors
+    /// The link cannot be used; what `link` is then means nothing. That is no bad answer: the deployment begins and fails
+    /// in Download (R-7).
+    pub fn link(&self, least: Scheme, link: &mut Text<{ limits::URL }>) -> Result<(), UrlError> {
+        link.clear();
+        write!(link, "{}", self.uri).map_err(|fmt::Error| UrlError::TooLong)?;
+        match (check_url(link.as_str())?, least) {
+            (Scheme::Http, Scheme::Https) => Err(UrlError::NotHttps),
+            (Scheme::Http, Scheme::Http) | (Scheme::Https, Scheme::Http | Scheme::Https) => Ok(()),
+        }
     }
 
     /// Whether the artifact is for this type of device (R-8).
@@ -152,16 +165,6 @@ fn deployment_id(id: Str<'_>) -> Result<Text<{ limits::DEPLOYMENT_ID }>, BadAnsw
         Ok(id)
     } else {
         Err(BadAnswer::Id)
-    }
-}
-
-fn link<'u>(uri: Str<'_>, least: Scheme, buf: &'u mut [u8]) -> Result<&'u str, UrlError> {
-    let mut out = Out::new(buf);
-    uri.chars().for_each(|c| out.raw(c.encode_utf8(&mut [0; 4])));
-    let uri = out.finish().map_err(|Overflow { .. }| UrlError::TooLong)?;
-    match (check_url(uri)?, least) {
-        (Scheme::Http, Scheme::Https) => Err(UrlError::NotHttps),
-        (Scheme::Http, Scheme::Http) | (Scheme::Https, Scheme::Http | Scheme::Https) => Ok(uri),
     }
 }
 
@@ -208,40 +211,38 @@ mod tests {
         "unknown":[{}]
     }"#;
 
-    fn with<T>(body: &str, server: Scheme, check: impl FnOnce(Result<Offer<'_, '_>, BadAnswer>) -> T) -> T {
-        check(Offer::parse(body.as_bytes(), server, &mut [0; limits::URL]))
+    fn offer(body: &str) -> Offer<'_> {
+        Offer::parse(body.as_bytes()).unwrap()
     }
 
     fn error(body: &str) -> BadAnswer {
-        with(body, Scheme::Https, |offer| offer.expect_err(body))
+        Offer::parse(body.as_bytes()).expect_err(body)
     }
 
     fn uri(uri: &str, server: Scheme) -> Result<String, UrlError> {
         let body = ANSWER.replace(r"https://h/f?a=1\u0026b=%20", uri);
-        with(&body, server, |offer| offer.unwrap().uri.map(ToString::to_string))
+        let mut link = Text::new();
+        offer(&body).link(server, &mut link).map(|()| link.to_string())
     }
 
     #[test]
     fn reads_an_offer_with_escapes_undone() {
-        with(ANSWER, Scheme::Https, |offer| {
-            let offer = offer.unwrap();
-            assert_eq!(offer.id, "w81s4fae-7dec-11d0-a765-00a0c91e6bf6");
-            assert_eq!(offer.uri, Ok("https://h/f?a=1&b=%20"));
-            assert_eq!(offer.artifact_name, "my-app-0.1");
-            assert!(offer.is_for("rspi") && offer.is_for("rspi2") && !offer.is_for("rsp"));
-            assert_eq!(offer.control_map, Some(r#"{"id":"x"}"#));
-        });
+        let (offer, mut link) = (offer(ANSWER), Text::copy("what was there").unwrap());
+        assert_eq!(offer.id, "w81s4fae-7dec-11d0-a765-00a0c91e6bf6");
+        assert_eq!(offer.link(Scheme::Https, &mut link), Ok(()));
+        assert_eq!(link, "https://h/f?a=1&b=%20");
+        assert_eq!(offer.artifact_name, "my-app-0.1");
+        assert!(offer.is_for("rspi") && offer.is_for("rspi2") && !offer.is_for("rsp"));
+        assert_eq!(offer.control_map, Some(r#"{"id":"x"}"#));
     }
 
     #[test]
     fn a_map_may_be_absent_or_null() {
         for none in [ANSWER.replace(r#"{"id":"x"}"#, "null"), ANSWER.replace("update_control_map", "else")] {
-            with(&none, Scheme::Https, |offer| assert_eq!(offer.unwrap().control_map, None));
+            assert_eq!(offer(&none).control_map, None);
         }
         // Whatever else it is, it is the map's own reader who refuses it.
-        with(&ANSWER.replace(r#"{"id":"x"}"#, "7"), Scheme::Https, |offer| {
-            assert_eq!(offer.unwrap().control_map, Some("7"));
-        });
+        assert_eq!(offer(&ANSWER.replace(r#"{"id":"x"}"#, "7")).control_map, Some("7"));
     }
 
     #[test]
@@ -280,7 +281,7 @@ mod tests {
         assert_eq!(id(""), BadAnswer::Length("id"));
         assert_eq!(id(&"a".repeat(65)), BadAnswer::Length("id"));
         let longest = ANSWER.replace("w81s4fae-7dec-11d0-a765-00a0c91e6bf6", &"a".repeat(64));
-        with(&longest, Scheme::Https, |offer| assert_eq!(offer.unwrap().id.len(), 64));
+        assert_eq!(offer(&longest).id.len(), 64);
     }
 
     #[test]

@@ -128,6 +128,11 @@ impl<'b> Parser<'b> {
         }
     }
 
+    /// The memory it works in.
+    pub(crate) const fn workspace(&self) -> &Workspace<'b> {
+        &self.workspace
+    }
+
     /// A new artifact begins.
     pub fn reset(&mut self, trust: Trust, allow_scripts: bool) {
         self.trust = trust;

@@ -2,10 +2,9 @@
 
 use core::fmt;
 
-use crate::artifact::ManifestEntry;
-#[cfg(doc)]
-use crate::artifact::Workspace;
-use crate::hal::Decompress;
+use super::Client;
+use crate::artifact::{ManifestEntry, Workspace};
+use crate::hal::{Decompress, Platform};
 use crate::limits;
 
 /// Memory the platform lends to the client for its life. The lengths are limits: reaching one is an error that names it.
@@ -92,33 +91,33 @@ impl Buffers<'_> {
 
     /// Least `window`: the keys of the shortest `header_info`, while they are compared.
     pub const LEAST_WINDOW: usize = 4096;
+}
 
+impl<P: Platform> Client<'_, P> {
     /// Checks the lengths against what a client needs at least.
-    ///
-    /// # Errors
-    /// The first buffer that is too short.
-    pub fn check(&self, decompress: &impl Decompress) -> Result<(), BufferError> {
-        let Self { chunk, record, out, name, header_info, type_info, meta_data: _, files, window } = self;
-        // What is written in `out`, the new provides, is read back in `record`.
-        let least_record = max(Self::LEAST_RECORD, out.len());
+    pub(super) fn check_buffers(&self) -> Result<(), BufferError> {
+        let (record, out) = self.lent.lengths();
+        let Workspace { name, header_info, type_info, meta_data: _, files, window } = self.parser.workspace();
         for (buffer, length, least) in [
-            ("chunk", chunk.len(), Self::LEAST_CHUNK),
-            ("record", record.len(), least_record),
-            ("out", out.len(), Self::LEAST_OUT),
-            ("name", name.len(), Self::LEAST_NAME),
-            ("header_info", header_info.len(), Self::LEAST_HEADER_INFO),
-            ("type_info", type_info.len(), Self::LEAST_TYPE_INFO),
-            ("files", files.len(), Self::LEAST_FILES),
-            ("window", window.len(), max(Self::LEAST_WINDOW, decompress.window())),
+            ("chunk", self.chunk.len(), Buffers::LEAST_CHUNK),
+            // What is written in `out`, the new provides, is read back in `record`.
+            ("record", record, max(Buffers::LEAST_RECORD, out)),
+            ("out", out, Buffers::LEAST_OUT),
+            ("name", name.len(), Buffers::LEAST_NAME),
+            ("header_info", header_info.len(), Buffers::LEAST_HEADER_INFO),
+            ("type_info", type_info.len(), Buffers::LEAST_TYPE_INFO),
+            ("files", files.len(), Buffers::LEAST_FILES),
+            ("window", window.len(), max(Buffers::LEAST_WINDOW, self.hal.decompress.window())),
         ] {
             if length < least {
                 return Err(BufferError::TooShort { buffer, length, least });
             }
         }
-        if !window.len().is_power_of_two() {
-            return Err(BufferError::Window { length: window.len() });
+        if window.len().is_power_of_two() {
+            Ok(())
+        } else {
+            Err(BufferError::Window { length: window.len() })
         }
-        Ok(())
     }
 }
 

@@ -9,15 +9,17 @@ use core::task::Poll;
 use super::Client;
 use super::operation::{Polled, Work};
 use super::reason::Noted;
+use crate::api::UrlError;
 use crate::config;
 use crate::deployment::Call;
 use crate::flow;
 use crate::hal::{
     Error as _, Level, Log, Network, PayloadSink, Platform, ScriptRunner, Stored, UpdateModule,
 };
+use crate::http::Target;
 use crate::limits;
 use crate::machine::Run;
-use crate::text::Text;
+use crate::text::{Text, TooLong};
 use crate::time::Instant;
 use crate::transfer::{Action, Event, Failure, Place};
 
@@ -30,25 +32,65 @@ pub struct DownloadProgress {
     pub total: Option<u64>,
 }
 
-/// Where the artifact comes from.
+/// Where the artifact comes from. The name may be long: it is written in its place.
 #[derive(Debug)]
-pub(super) enum Source {
-    /// The server has not said it, or its link cannot be used; why.
-    Unknown(Text<80>),
-    File(Text<{ limits::URL }>),
-    Url(Text<{ limits::URL }>),
+pub(super) struct Source {
+    kind: SourceKind,
+    name: Text<{ limits::URL }>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum SourceKind {
+    /// Nobody has said it, or the server's link cannot be used.
+    Unknown(Option<UrlError>),
+    File,
+    Url,
 }
 
 impl Source {
-    pub(super) const fn unknown() -> Self {
-        Self::Unknown(Text::new())
+    const fn unknown() -> Self {
+        Self { kind: SourceKind::Unknown(None), name: Text::new() }
+    }
+
+    /// What the command line says.
+    pub(super) fn set(&mut self, target: Target<'_>) -> Result<(), TooLong> {
+        let (kind, name) = match target {
+            Target::File(name) => (SourceKind::File, name),
+            Target::Url(name) => (SourceKind::Url, name),
+        };
+        self.name.clear();
+        self.name.push(name)?;
+        self.kind = kind;
+        Ok(())
+    }
+
+    /// A link that this writes. One that cannot be used is as unknown as one that nobody has said.
+    pub(super) fn set_url(
+        &mut self,
+        write: impl FnOnce(&mut Text<{ limits::URL }>) -> Result<(), UrlError>,
+    ) -> Result<(), UrlError> {
+        let written = write(&mut self.name);
+        self.kind = match written {
+            Ok(()) => SourceKind::Url,
+            Err(error) => SourceKind::Unknown(Some(error)),
+        };
+        written
+    }
+
+    /// What is asked for.
+    fn target(&self) -> Result<Target<'_>, Option<UrlError>> {
+        match self.kind {
+            SourceKind::Unknown(why) => Err(why),
+            SourceKind::File => Ok(Target::File(self.name.as_str())),
+            SourceKind::Url => Ok(Target::Url(self.name.as_str())),
+        }
     }
 
     /// The link, if it is one.
     pub(super) fn link(&self) -> Option<&str> {
-        match self {
-            Self::Url(link) => Some(link.as_str()),
-            Self::Unknown(_) | Self::File(_) => None,
+        match self.target() {
+            Ok(Target::Url(link)) => Some(link),
+            Ok(Target::File(_)) | Err(_) => None,
         }
     }
 }
@@ -68,9 +110,16 @@ pub(super) struct Download {
 }
 
 impl Download {
-    /// Before a transfer. `etag`: that which an earlier process saw, if its download goes on.
-    pub(super) const fn new(source: Source, etag: Text<{ limits::ETAG }>) -> Self {
-        Self { source, etag, file: Text::new(), stored: NOTHING, moved: 0 }
+    /// Before the first transfer.
+    pub(super) const fn new() -> Self {
+        Self { source: Source::unknown(), etag: Text::new(), file: Text::new(), stored: NOTHING, moved: 0 }
+    }
+
+    /// Before the first transfer of a deployment.
+    pub(super) fn begin(&mut self) {
+        self.etag.clear();
+        self.file.clear();
+        self.stored = NOTHING;
     }
 }
 

@@ -25,6 +25,11 @@ impl<'b> Lent<'b> {
         Self { record, out, body: 0, answer: 0 }
     }
 
+    /// The lengths of both, `record` first.
+    pub(super) const fn lengths(&self) -> (usize, usize) {
+        (self.record.len(), self.out.len())
+    }
+
     /// Both, `record` first, for something that is done at once. For the body of a request: [`Self::wrote`] follows.
     pub(super) const fn free(&mut self) -> (&mut [u8], &mut [u8]) {
         self.body = 0;

@@ -22,10 +22,10 @@ use core::fmt;
 use core::task::Poll;
 
 use crate::artifact::{Parser, Trust, Workspace};
-use crate::checkpoint::{Newer, Unusable};
+use crate::checkpoint::Newer;
 use crate::config::{self, Config, ConfigError};
 use crate::control::Pool;
-use crate::deployment::{Mode, Verdict};
+use crate::deployment::Verdict;
 use crate::flow::{Due, Event, Flow, Step, Task};
 use crate::hal::{
     Agent, Clock, ErrorType, Hal, Level, Log, Network, Platform, Policy, ScriptRunner, UpdateModule,
@@ -35,11 +35,11 @@ use crate::limits;
 use crate::machine::{Check, Machine, Refusal, Report, Run, Saved, StopSet};
 use crate::session::{self, Awaits, RequestKind};
 use crate::state::{Outcome, State};
-use crate::text::Text;
+use crate::text::TooLong;
 use crate::time::{Duration, Instant, earliest};
 use crate::transfer::Action;
 
-use download::{Download, Source};
+use download::Download;
 use lent::Lent;
 use operation::{Polled, Work};
 use reason::{Noted, Story, note};
@@ -112,7 +112,10 @@ impl<E: fmt::Display> fmt::Display for StartError<E> {
     }
 }
 
-/// One update client on one platform. Call [`Self::poll`] whenever the platform wakes or the time it returned has
+/// What comes of a start.
+pub type Started<P, T = ()> = Result<T, StartError<<<P as Platform>::Storage as ErrorType>::Error>>;
+
+/// One update client on one platform, built in its place by [`Self::new`]. Call [`Self::poll`] whenever the platform wakes or the time it returned has
 /// come; spurious calls are harmless.
 pub struct Client<'b, P: Platform> {
     hal: Hal<P>,
@@ -130,88 +133,56 @@ pub struct Client<'b, P: Platform> {
 }
 
 impl<'b, P: Platform> Client<'b, P> {
-    /// Starts: reads the saved record and begins, or goes on, or refuses. The daemon starts in any case in which the
-    /// records can be read: beside those of a newer version it runs without updates ([`Run::NoUpdates`]).
-    ///
-    /// # Errors
-    /// [`StartError`]; nothing was changed.
-    pub fn start(
-        mut hal: Hal<P>,
-        buffers: Buffers<'b>,
-        start: Start<'_>,
-    ) -> Result<Self, StartError<<P::Storage as ErrorType>::Error>> {
-        start.config.check().map_err(StartError::Config)?;
-        buffers.check(&hal.decompress).map_err(StartError::Buffer)?;
-        let now = hal.clock.now();
-        let servers = match start.run {
-            Run::Daemon | Run::NoUpdates(_) => {
-                requests::servers(&hal.agent).ok_or(StartError::TooManyServers)?
-            }
-            // No server is asked.
-            Run::Install | Run::Continue(_) | Run::Bootstrap => session::Config { servers: 0 },
-        };
+    /// A client in this memory. Nothing runs before [`Self::start`]: until then it is as one whose run is over.
+    #[must_use]
+    pub fn new(hal: Hal<P>, buffers: Buffers<'b>) -> Self {
         let Buffers { chunk, record, out, name, header_info, type_info, meta_data, files, window } = buffers;
-        let mut run = start.run;
-        let mut saved = match saved_checkpoint(&mut hal.storage, record) {
-            Ok(saved) => saved,
-            Err(LoadError::Unusable(Unusable::Corrupt)) => {
-                hal.log.log(Level::Error, format_args!("{}: starting without it", Unusable::Corrupt));
-                None
-            }
-            Err(LoadError::Unusable(Unusable::Newer(newer))) if run == Run::Daemon => {
-                hal.log.log(Level::Error, format_args!("no updates: {newer}"));
-                run = Run::NoUpdates(newer);
-                None
-            }
-            Err(LoadError::Unusable(Unusable::Newer(newer))) => return Err(StartError::Newer(newer)),
-            Err(LoadError::Storage(error)) => return Err(StartError::Records(error)),
-        };
-        if run == Run::Daemon && saved.as_ref().is_some_and(|saved| saved.mode == Mode::Standalone) {
-            hal.log.log(
-                Level::Warning,
-                format_args!(
-                    "an update installed by hand was neither committed nor rolled back; the next deployment takes its place"
-                ),
-            );
-        }
-        let mut earlier = None;
-        if let Some(saved) = &mut saved
-            && run == Run::Daemon
-            && start.config.resume_downloads
-        {
-            earlier = records::load_offer(&mut hal, record, saved);
-            saved.offer = earlier.is_some();
-        }
-        let source = match (start.source, &earlier) {
-            (None, None) => Source::unknown(),
-            (None, Some(earlier)) => Source::Url(earlier.link.clone()),
-            (Some(Target::File(path)), _) => Source::File(location(path)?),
-            (Some(Target::Url(url)), _) => Source::Url(location(url)?),
-        };
-        let maps = match run {
-            Run::Daemon => records::load_maps(&mut hal, record, now, start.config),
-            Run::NoUpdates(_) | Run::Install | Run::Continue(_) | Run::Bootstrap => Some(Pool::new()),
-        };
-        let saved = Saved { update: saved, maps };
-        let (flow, first) = Flow::start(now, start.config, servers, run, start.stop_before, saved)
-            .map_err(StartError::Refused)?;
-        let (offered, etag) = earlier.map(|earlier| (earlier.offered, earlier.etag)).unwrap_or_default();
-        let mut client = Self {
+        Self {
             hal,
-            flow,
+            flow: Flow::over(),
             work: Work::None,
             parser: Parser::new(Workspace { name, header_info, type_info, meta_data, files, window }),
             chunk,
             lent: Lent::new(record, out),
-            download: Download::new(source, etag),
-            requests: Requests::new(offered),
+            download: Download::new(),
+            requests: Requests::new(),
             story: Story::default(),
             report: None,
+        }
+    }
+
+    /// Starts, once: reads the saved record and begins, or goes on, or refuses. The daemon starts in any case in which the
+    /// records can be read: beside those of a newer version it runs without updates ([`Run::NoUpdates`]).
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing was changed, and nothing runs.
+    pub fn start(&mut self, start: Start<'_>) -> Started<P> {
+        start.config.check().map_err(StartError::Config)?;
+        self.check_buffers().map_err(StartError::Buffer)?;
+        let now = self.hal.clock.now();
+        let servers = match start.run {
+            Run::Daemon | Run::NoUpdates(_) => {
+                requests::servers(&self.hal.agent).ok_or(StartError::TooManyServers)?
+            }
+            // No server is asked.
+            Run::Install | Run::Continue(_) | Run::Bootstrap => session::Config { servers: 0 },
         };
-        let restored = client.restore();
-        client.tell(now, restored);
-        client.follow(now, first);
-        Ok(client)
+        if let Some(source) = start.source {
+            self.download.source.set(source).map_err(|TooLong { .. }| StartError::SourceTooLong)?;
+        }
+        let (run, update) = self.load_update(start.run, start.config)?;
+        let maps = match run {
+            Run::Daemon => self.load_maps(now, start.config),
+            Run::NoUpdates(_) | Run::Install | Run::Continue(_) | Run::Bootstrap => Some(Pool::new()),
+        };
+        let saved = Saved { update, maps };
+        let (flow, first) = Flow::start(now, start.config, servers, run, start.stop_before, saved)
+            .map_err(StartError::Refused)?;
+        self.flow = flow;
+        let restored = self.restore();
+        self.tell(now, restored);
+        self.follow(now, first);
+        Ok(())
     }
 
     /// Does a bounded amount of work. `Some(t)`: call again at `t`, or sooner when the platform wakes. `None` with
@@ -562,9 +533,4 @@ impl<'b, P: Platform> Client<'b, P> {
         }
         Some(Event::Ended(Outcome::Failure))
     }
-}
-
-/// Where the artifact is, as the command line says it.
-fn location<E>(name: &str) -> Result<Text<{ limits::URL }>, StartError<E>> {
-    Text::copy(name).map_err(|_| StartError::SourceTooLong)
 }

@@ -2,9 +2,9 @@
 
 use core::fmt;
 
-use super::Client;
 use super::offer::{Offered, SavedOffer};
 use super::reason::{Noted, note};
+use super::{Client, StartError, Started};
 use crate::api::check_url;
 use crate::artifact::{accept, provides};
 use crate::checkpoint::{self, Checkpoint, Newer, Tag, Unusable};
@@ -16,9 +16,9 @@ use crate::hal::{
     Agent, Change, Error as _, Hal, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, System,
     TreeFacts, UpdateModule,
 };
+use crate::http::Target;
 use crate::limits;
 use crate::machine::{Machine, Run};
-
 use crate::state::Outcome;
 use crate::text::Text;
 use crate::time::Instant;
@@ -51,59 +51,76 @@ pub fn saved_checkpoint<S: Storage>(
     }
 }
 
-/// Reads the control maps on record; `None` when they cannot be read, which is logged.
-pub(super) fn load_maps<P: Platform>(
-    hal: &mut Hal<P>,
-    buf: &mut [u8],
-    now: Instant,
-    config: &Config,
-) -> Option<Pool> {
-    let Hal { storage, log, .. } = hal;
-    let mut lost = |why: fmt::Arguments<'_>| {
-        log.log(Level::Error, format_args!("{why}: an update in progress fails at its next door"));
-    };
-    match storage.read(Key::ControlMaps, buf) {
-        Ok(None) => Some(Pool::new()),
-        Ok(Some(record)) => Pool::load(record, now, config.update_control_map_boot_expiration)
-            .map_err(|error| lost(format_args!("{error}")))
-            .ok(),
-        Err(error) => {
-            lost(format_args!("saved update control maps: {error}"));
-            None
+impl<P: Platform> Client<'_, P> {
+    /// Reads the record of the update in progress, and what a daemon that is started on it becomes.
+    pub(super) fn load_update(&mut self, run: Run, config: &Config) -> Started<P, (Run, Option<Checkpoint>)> {
+        let Hal { storage, log, .. } = &mut self.hal;
+        let mut saved = match saved_checkpoint(storage, self.lent.free().0) {
+            Ok(saved) => saved,
+            Err(LoadError::Unusable(Unusable::Corrupt)) => {
+                log.log(Level::Error, format_args!("{}: starting without it", Unusable::Corrupt));
+                None
+            }
+            Err(LoadError::Unusable(Unusable::Newer(newer))) if run == Run::Daemon => {
+                log.log(Level::Error, format_args!("no updates: {newer}"));
+                return Ok((Run::NoUpdates(newer), None));
+            }
+            Err(LoadError::Unusable(Unusable::Newer(newer))) => return Err(StartError::Newer(newer)),
+            Err(LoadError::Storage(error)) => return Err(StartError::Records(error)),
+        };
+        if let Some(saved) = &mut saved
+            && run == Run::Daemon
+        {
+            if saved.mode == Mode::Standalone {
+                log.log(
+                    Level::Warning,
+                    format_args!(
+                        "an update installed by hand was neither committed nor rolled back; the next deployment takes its place"
+                    ),
+                );
+            }
+            saved.offer = config.resume_downloads && self.load_offer(saved).is_some();
+        }
+        Ok((run, saved))
+    }
+
+    /// Reads the offer of the saved deployment: what an earlier process knew of the download that goes on. One of another
+    /// deployment, or a damaged one, is none: the download then does not go on.
+    fn load_offer(&mut self, saved: &Checkpoint) -> Option<()> {
+        if saved.mode != Mode::Managed {
+            return None;
+        }
+        let Self { hal: Hal { storage, log, .. }, lent, download, requests, .. } = self;
+        let record = storage.read(Key::Offer, lent.free().0);
+        let record = record.map_err(|error| log.log(Level::Error, format_args!("the saved offer: {error}")));
+        let offer = SavedOffer::decode(record.ok()??)?;
+        if saved.deployment != *offer.id {
+            return None;
+        }
+        check_url(offer.link).ok()?;
+        download.etag = Text::copy(offer.etag).ok()?;
+        requests.offered = Offered::new(Text::copy(offer.artifact_name).ok()?, offer.fits_device);
+        download.source.set(Target::Url(offer.link)).ok()
+    }
+
+    /// Reads the control maps on record; `None` when they cannot be read, which is logged.
+    pub(super) fn load_maps(&mut self, now: Instant, config: &Config) -> Option<Pool> {
+        let Hal { storage, log, .. } = &mut self.hal;
+        let mut lost = |why: fmt::Arguments<'_>| {
+            log.log(Level::Error, format_args!("{why}: an update in progress fails at its next door"));
+        };
+        match storage.read(Key::ControlMaps, self.lent.free().0) {
+            Ok(None) => Some(Pool::new()),
+            Ok(Some(record)) => Pool::load(record, now, config.update_control_map_boot_expiration)
+                .map_err(|error| lost(format_args!("{error}")))
+                .ok(),
+            Err(error) => {
+                lost(format_args!("saved update control maps: {error}"));
+                None
+            }
         }
     }
-}
 
-/// What an earlier process knew of the deployment whose download goes on.
-pub(super) struct Earlier {
-    pub(super) offered: Offered,
-    pub(super) link: Text<{ limits::URL }>,
-    pub(super) etag: Text<{ limits::ETAG }>,
-}
-
-/// Reads the offer of the saved deployment. One of another deployment, or a damaged one, is none: the download then
-/// does not go on.
-pub(super) fn load_offer<P: Platform>(
-    hal: &mut Hal<P>,
-    buf: &mut [u8],
-    saved: &Checkpoint,
-) -> Option<Earlier> {
-    if saved.mode != Mode::Managed {
-        return None;
-    }
-    let Hal { storage, log, .. } = hal;
-    let record = storage.read(Key::Offer, buf);
-    let record = record.map_err(|error| log.log(Level::Error, format_args!("the saved offer: {error}")));
-    let offer = SavedOffer::decode(record.ok()??)?;
-    check_url(offer.link).ok()?;
-    (saved.deployment == *offer.id).then_some(Earlier {
-        offered: Offered::new(Text::copy(offer.artifact_name).ok()?, offer.fits_device),
-        link: Text::copy(offer.link).ok()?,
-        etag: Text::copy(offer.etag).ok()?,
-    })
-}
-
-impl<P: Platform> Client<'_, P> {
     /// After a restart in the middle of an update: its header comes back from storage, its module is selected again
     /// and the deployment's log goes on. What cannot be restored is logged; the calls that need it then fail. What came
     /// back, for the flow.

@@ -39,14 +39,14 @@ pub(super) struct Requests {
 pub(super) struct Trouble;
 
 impl Requests {
-    pub(super) fn new(offered: Offered) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             token: Text::new(),
             has_substate: false,
             had_substate: false,
             authentications: 0,
             accepted: Accepted::new(),
-            offered,
+            offered: Offered::default(),
             trouble: Text::new(),
         }
     }

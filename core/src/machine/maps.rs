@@ -148,7 +148,8 @@ impl Machine {
     /// There is no room for it.
     pub fn renewal(&self, now: Instant, map: Map) -> Result<Duration, Full> {
         let expiration = self.config.update_control_map_expiration;
-        self.maps_with(now, map).map(|_| Duration::from_secs(expiration.as_secs() / 2))
+        self.add_map(&mut self.maps().clone(), now, map)?;
+        Ok(Duration::from_secs(expiration.as_secs() / 2))
     }
 
     /// Whether an order of a person's can be taken. See [`Pool::order`].
@@ -177,19 +178,20 @@ impl Machine {
         }
     }
 
-    /// The maps with one more of a program's.
-    fn maps_with(&self, now: Instant, map: Map) -> Result<Pool, Full> {
-        let mut pool = self.maps().clone();
+    /// One more of a program's, to what begins as [`Self::maps`].
+    fn add_map(&self, pool: &mut Pool, now: Instant, map: Map) -> Result<(), Full> {
         if self.state == State::Idle {
             pool.purge_expired(now);
         }
-        pool.insert_local(map, now, self.config.update_control_map_expiration)?;
-        Ok(pool)
+        pool.insert_local(map, now, self.config.update_control_map_expiration)
     }
 
     /// A program on the device sets a map.
     pub(super) fn local_map(&mut self, now: Instant, map: Map) -> Action {
-        let Ok(pool) = self.maps_with(now, map) else { return Action::Wait };
+        let mut pool = self.maps().clone();
+        if self.add_map(&mut pool, now, map).is_err() {
+            return Action::Wait;
+        }
         // A map that is only renewed wakes an update that waits, but puts off nothing that is under way.
         let is_news = !pool.is_saved_as(self.maps());
         self.replace_maps(pool);

@@ -40,19 +40,10 @@ impl Machine {
                 repeats: false,
                 unknown: false,
             }),
-            Run::Install | Run::Continue(_) | Run::Bootstrap => Owner::CommandLine(CommandLine {
-                run,
-                stop_before,
-                report: Report {
-                    reached: Reached::Unfinished,
-                    verdict,
-                    failed_at: saved.as_ref().and_then(|record| failed_before(run, place, record)),
-                    cleanup_failed: false,
-                    reboot: RebootKind::None,
-                    auto_commit: false,
-                },
-                rollback_asked: run == Run::Continue(Verb::Rollback),
-            }),
+            Run::Install | Run::Continue(_) | Run::Bootstrap => {
+                let failed_at = saved.as_ref().and_then(|record| failed_before(run, place, record));
+                Owner::CommandLine(CommandLine::start(run, stop_before, verdict, failed_at))
+            }
         };
         let (state, phase) = place;
         let mut machine = Self {
@@ -85,6 +76,39 @@ impl Machine {
             (None, Mode::Managed | Mode::Standalone) => machine.enter(now, place, false),
         };
         Ok((machine, action))
+    }
+
+    /// A run that is over before it has begun.
+    pub(crate) fn over() -> Self {
+        let line = CommandLine::start(Run::Install, StopSet::default(), Verdict::Good, None);
+        Self {
+            config: Apart(Config::default()),
+            note: Apart(None),
+            op: OpId::default(),
+            state: State::End,
+            phase: Phase::Main,
+            doing: Doing::Over,
+            verdict: Verdict::Good,
+            checkpoint: blank(Mode::Standalone, Format::NEWEST),
+            saved: None,
+            file_sizes: false,
+            terminated: false,
+            owner: Owner::CommandLine(line),
+        }
+    }
+}
+
+impl CommandLine {
+    const fn start(run: Run, stop_before: StopSet, verdict: Verdict, failed_at: Option<Place>) -> Self {
+        let report = Report {
+            reached: Reached::Unfinished,
+            verdict,
+            failed_at,
+            cleanup_failed: false,
+            reboot: RebootKind::None,
+            auto_commit: false,
+        };
+        Self { run, stop_before, report, rollback_asked: matches!(run, Run::Continue(Verb::Rollback)) }
     }
 }
 

@@ -46,7 +46,10 @@ pub extern "C" fn main() -> i32 {
         window: &mut [0; 32 * 1024],
     };
     let start = Start { config: &config, run, stop_before: StopSet::default(), source };
-    let Ok(mut client) = Client::start(board::hal(), buffers, start) else { return 1 };
+    let mut client = Client::new(board::hal(), buffers);
+    if client.start(start).is_err() {
+        return 1;
+    }
     for _ in 0..1000 {
         client.poll();
         if client.report().is_some() {

@@ -2,12 +2,11 @@
 
 use core::fmt;
 
-use super::Source;
 use crate::client::Client;
 use crate::client::reason::{Noted, note};
 use crate::flow::{self, Step, Task};
 use crate::hal::{Kind, Level, Log, Network, Platform};
-use crate::http::{Head, Method, Request, Target};
+use crate::http::{Head, Method, Request};
 use crate::limits;
 use crate::text::Text;
 use crate::time::Instant;
@@ -18,10 +17,10 @@ impl<P: Platform> Client<'_, P> {
         if again {
             self.hal.log.log(Level::Info, format_args!("going on with the download at byte {offset}"));
         }
-        let target = match &self.download.source {
-            Source::File(path) => Target::File(path.as_str()),
-            Source::Url(link) => Target::Url(link.as_str()),
-            Source::Unknown(why) => {
+        let target = match self.download.source.target() {
+            Ok(target) => target,
+            Err(why) => {
+                let why: &dyn fmt::Display = why.as_ref().map_or(&"there is none", |why| why);
                 let reason = format_args!("the server's link to the artifact cannot be used: {why}");
                 let Noted { .. } = note(&mut self.story.reason, &mut self.hal.log, reason);
                 return self.tell_transfer(now, Event::Failed);

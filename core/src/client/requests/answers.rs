@@ -8,7 +8,6 @@ use crate::flow::{Event, Offer};
 use crate::hal::{Level, Log, Platform};
 use crate::http::Head;
 use crate::session::{Content, RequestKind};
-use crate::text::Text;
 use crate::time::Instant;
 
 impl<P: Platform> Client<'_, P> {
@@ -83,9 +82,11 @@ impl<P: Platform> Client<'_, P> {
     fn take(&mut self, now: Instant, kind: RequestKind, server: u8) -> Result<(Content, Offer), Trouble> {
         match kind {
             RequestKind::Token => {
-                match auth::token(self.lent.answer()) {
-                    // It has at most as many bytes.
-                    Ok(token) => self.requests.token = Text::copy(token).unwrap_or_default(),
+                let Self { requests, lent, .. } = self;
+                requests.token.clear();
+                match auth::token(lent.answer()) {
+                    // It has at most as many bytes. Written in its place: it may be long.
+                    Ok(token) => requests.token.push(token).unwrap_or_default(),
                     Err(error) => return Err(self.note_trouble(format_args!("{error}"))),
                 }
                 Ok((Content::Good, Offer::Nothing))

@@ -9,7 +9,6 @@ use crate::hal::{Agent, Network, Platform};
 use crate::http::{Request, Target};
 use crate::limits;
 use crate::session::Event;
-use crate::text::Text;
 use crate::time::Instant;
 
 impl<P: Platform> Client<'_, P> {
@@ -31,16 +30,12 @@ impl<P: Platform> Client<'_, P> {
         let (record, out) = lent.free();
         let identity = Identity::parse(record.get(..identity).unwrap_or_default());
         let identity = identity.map_err(|error| requests.note(log, format_args!("{error}")))?;
-        // The key is borrowed from the agent; the rest of what it knows is copied before.
-        let tenant_token: Text<{ limits::TOKEN }> = Text::copy(hal.agent.tenant_token())
-            .map_err(|_| requests.note(log, format_args!("TenantToken is too long")))?;
-        let tier = hal.agent.tier();
+        let request = AuthRequest::begin(out, identity, hal.agent.tenant_token(), hal.agent.tier());
         let pubkey = hal
             .agent
             .public_key()
             .map_err(|error| requests.note(log, format_args!("the device's key: {error}")))?;
-        let request = AuthRequest { identity, pubkey, tenant_token: tenant_token.as_str(), tier };
-        let body = match request.write(out) {
+        let body = match request.finish(pubkey) {
             Ok(body) => body.len(),
             Err(error) => return Err(requests.note(log, format_args!("{error}"))),
         };
