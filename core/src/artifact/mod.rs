@@ -17,6 +17,7 @@ mod tar;
 pub use gzip::Gzip;
 pub use header::{Header, is_payload_type};
 pub use parser::Parser;
+pub(crate) use tar::BLOCK;
 
 use core::fmt;
 

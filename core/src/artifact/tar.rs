@@ -4,7 +4,7 @@
 use super::Error;
 use crate::limits;
 
-const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 
 /// What of the end marker stands behind the block that tells it.
 const END_REST: u64 = BLOCK as u64;

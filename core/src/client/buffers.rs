@@ -3,8 +3,11 @@
 use core::fmt;
 
 use super::Client;
-use crate::artifact::{ManifestEntry, Workspace};
+use crate::artifact::{BLOCK, ManifestEntry, Sum, Workspace};
+use crate::checkpoint;
+use crate::deployment::Status;
 use crate::hal::{Decompress, Platform};
+use crate::json::ENTRY;
 use crate::limits;
 
 /// Memory the platform lends to the client for its life. The lengths are limits: reaching one is an error that names it.
@@ -66,32 +69,93 @@ impl core::error::Error for BufferError {}
 
 impl Buffers<'_> {
     /// Least `chunk`: a block of a tar archive. With less, a call would move next to nothing.
-    pub const LEAST_CHUNK: usize = 512;
+    pub const LEAST_CHUNK: usize = BLOCK;
 
     /// Least `record`: the control maps on record, which would else count as damaged and fail the next update; as long is
     /// the longest output of an identity script.
     pub const LEAST_RECORD: usize = max(limits::MAPS_RECORD, limits::IDENTITY);
 
-    /// Least `out`: the request for an update and the record of provides, with nothing in them but the longest name, group
-    /// and device type, each character escaped.
-    pub const LEAST_OUT: usize = 2048;
+    /// Least `out`: the request for an update, with nothing in it but the longest name, group and device type. The record of
+    /// provides is shorter.
+    pub const LEAST_OUT: usize = room(
+        r#"{"device_provides":{"device_type":,"artifact_name":,"artifact_group":},"update_control_map":true}"#
+            .len()
+            + quoted(limits::DEVICE_TYPE)
+            + quoted(limits::STORED_NAME) + quoted(limits::NAME),
+    );
 
     /// Least `name`: a PAX header with the longest file name, a size and three times.
-    pub const LEAST_NAME: usize = 512;
+    pub const LEAST_NAME: usize =
+        room(pax("path", limits::FILE_NAME) + pax("size", DIGITS) + 3 * pax("mtime", SECONDS));
 
-    /// Least `header_info`: the longest name, group and one device type, each character escaped.
-    pub const LEAST_HEADER_INFO: usize = 2048;
+    /// Least `header_info`: the longest payload type, name, group and one device type.
+    pub const LEAST_HEADER_INFO: usize = room(
+        r#"{"payloads":[{"type":}],"artifact_provides":{"artifact_name":,"artifact_group":},"artifact_depends":{"device_type":[]}}"#
+            .len()
+            + quoted(limits::PAYLOAD_TYPE)
+            + 2 * quoted(limits::NAME)
+            + quoted(limits::DEVICE_TYPE),
+    );
 
     /// Least `type_info`: type, checksum and version of a root file system as `mender-artifact` writes them, with the
     /// longest version.
-    pub const LEAST_TYPE_INFO: usize = 1024;
+    pub const LEAST_TYPE_INFO: usize = room(
+        r#"{"type":"rootfs-image","artifact_provides":{"rootfs-image.checksum":"","rootfs-image.version":},"artifact_depends":{},"clears_artifact_provides":["rootfs-image.*"]}"#
+            .len()
+            + 2 * size_of::<Sum>()
+            + quoted(limits::NAME),
+    );
 
     /// Least `files`, in entries: the one file that almost every payload has.
     pub const LEAST_FILES: usize = 1;
 
     /// Least `window`: the keys of the shortest `header_info`, while they are compared.
-    pub const LEAST_WINDOW: usize = 4096;
+    pub const LEAST_WINDOW: usize = Self::LEAST_HEADER_INFO / SHORTEST_MEMBER * ENTRY;
 }
+
+/// Bytes of a JSON string that stands for so many bytes, each of them a quote or a backslash. A control character takes
+/// six: a text with many of them may not fit, which is an error where it is written or read.
+#[expect(clippy::arithmetic_side_effects, reason = "only of constants: an overflow does not compile")]
+const fn quoted(bytes: usize) -> usize {
+    2 * bytes + r#""""#.len()
+}
+
+/// Bytes of the shortest member of a JSON object: nested objects, with the closing brace of each not counted.
+const SHORTEST_MEMBER: usize = r#""":{"#.len();
+
+/// Digits of the longest size.
+const DIGITS: usize = 20;
+
+/// Digits of the longest time: seconds, a point, nanoseconds.
+const SECONDS: usize = DIGITS + 1 + 9;
+
+/// Bytes of a PAX record: its length, a blank, `key=value`, a new line.
+#[expect(clippy::arithmetic_side_effects, reason = "only of constants: an overflow does not compile")]
+const fn pax(key: &str, value: usize) -> usize {
+    let rest = " =\n".len() + key.len() + value;
+    rest + if rest < 98 { 2 } else { 3 }
+}
+
+/// Lent memory comes in powers of two.
+const fn room(bytes: usize) -> usize {
+    bytes.next_power_of_two()
+}
+
+/// What else is put into the shortest buffers without a further look: it has room there.
+const _: () = {
+    assert!(Buffers::LEAST_RECORD >= Buffers::LEAST_OUT, "what is written is read back");
+    assert!(Buffers::LEAST_RECORD >= checkpoint::MAX_LEN, "the record of an update");
+    assert!(Buffers::LEAST_RECORD > limits::DEPLOYMENT_ID + limits::REASON, "the reason on record");
+    assert!(
+        Buffers::LEAST_OUT
+            >= r#"{"status":"","substate":}"#.len() + LONGEST_STATUS.name().len() + quoted(limits::SUBSTATE),
+        "a report"
+    );
+    assert!(Buffers::LEAST_WINDOW.is_power_of_two());
+    assert!(max(Buffers::LEAST_RECORD, Buffers::LEAST_HEADER_INFO) <= 4096, "what a board can lend");
+};
+
+const LONGEST_STATUS: Status = Status::PauseBeforeCommitting;
 
 impl<P: Platform> Client<'_, P> {
     /// Checks the lengths against what a client needs at least.
@@ -123,4 +187,30 @@ impl<P: Platform> Client<'_, P> {
 
 const fn max(a: usize, b: usize) -> usize {
     if a > b { a } else { b }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::deployments;
+    use crate::json::Value;
+    use std::format;
+
+    /// So many characters, each of which is escaped.
+    fn quotes(count: usize) -> std::string::String {
+        "\"".repeat(count)
+    }
+
+    #[test]
+    fn the_longest_texts_fit_into_the_shortest_buffers() {
+        let escaped = |count| "\\\"".repeat(count);
+        let (name, group) = (escaped(limits::STORED_NAME), escaped(limits::NAME));
+        let provides = format!(r#"{{"artifact_name":"{name}","artifact_group":"{group}"}}"#);
+        let provides = Value::parse(provides.as_bytes()).unwrap();
+        let mut out = [0; Buffers::LEAST_OUT];
+        let request = deployments::next_v2(&quotes(limits::DEVICE_TYPE), provides, &mut out).unwrap();
+        assert!(request.len() > Buffers::LEAST_OUT / 2, "{}", request.len());
+        let status = deployments::status(LONGEST_STATUS, &quotes(limits::SUBSTATE), &mut out);
+        assert!(status.is_ok());
+    }
 }
