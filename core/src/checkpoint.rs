@@ -86,6 +86,9 @@ pub enum Tag {
     Failure,
     /// Nothing but cleaning up is left (`cleanup`, `Cleanup`).
     Cleanup,
+    /// Nothing but the last report is left. Never in this record: it has one of its own,
+    /// [`LastReport`](crate::last_report::LastReport), which takes the place of this one.
+    Report,
 }
 
 /// For people.
@@ -103,6 +106,7 @@ impl fmt::Display for Tag {
             Self::RollbackReboot | Self::AfterRollbackReboot => "the reboot of the rollback has begun",
             Self::Failure => "failed, and not at its end",
             Self::Cleanup => "only the clean-up is left",
+            Self::Report => "only its report to the server is left",
         })
     }
 }
@@ -213,6 +217,8 @@ impl Checkpoint {
         let [format, rest @ ..] = buf;
         *format = self.format.number();
         let used = match self.format {
+            // No format of this record has that tag.
+            Format::One if self.tag == Tag::Report => return Err(DoesNotFit),
             Format::One => postcard::to_slice(self, rest).map_err(|_| DoesNotFit)?.len(),
         };
         let body = used.saturating_add(1);
@@ -241,7 +247,8 @@ impl Checkpoint {
         let (checkpoint, []) = postcard::take_from_bytes::<Self>(record).ok()? else { return None };
         // A deployment has an id; nobody could be told how one without ended.
         let nameless = checkpoint.mode == Mode::Managed && checkpoint.deployment.is_empty();
-        (!nameless).then_some(Self { format: Format::One, ..checkpoint })
+        let is_report = checkpoint.tag == Tag::Report;
+        (!nameless && !is_report).then_some(Self { format: Format::One, ..checkpoint })
     }
 }
 
@@ -297,6 +304,19 @@ mod tests {
         assert_eq!(Checkpoint::decode(nameless.encode(&mut buf).unwrap()), Err(Unusable::Corrupt));
         let standalone = Checkpoint { mode: Mode::Standalone, ..nameless };
         assert_eq!(Checkpoint::decode(standalone.encode(&mut buf).unwrap()), Ok(standalone));
+    }
+
+    #[test]
+    fn r23_the_last_report_is_none_of_these_records() {
+        let report = Checkpoint { tag: Tag::Report, ..sample() };
+        assert_eq!(report.encode(&mut [0; MAX_LEN]), Err(DoesNotFit));
+        // As an older version sees it: a tag that this format does not have.
+        let mut buf = [0; MAX_LEN];
+        let mut bytes = sample().encode(&mut buf).unwrap().to_vec();
+        bytes.truncate(bytes.len() - 4);
+        bytes[2] = Tag::Report as u8;
+        bytes.extend(crate::crc::hash(&bytes).to_le_bytes());
+        assert_eq!(Checkpoint::decode(&bytes), Err(Unusable::Corrupt));
     }
 
     #[test]

@@ -92,9 +92,9 @@ impl Flow {
         stop_before: StopSet,
         saved: Saved,
     ) -> Result<(Self, Step), Refusal> {
+        let session = Session::new(saved.offered_by);
         let (machine, action) = Machine::start(now, config, run, stop_before, saved)?;
         let facts = Facts::at_start(&machine);
-        let session = Session::new();
         let transfer = Transfer::new();
         let mut flow = Self { machine, session, servers, transfer, op: None, facts };
         flow.note_round(now);
@@ -108,7 +108,7 @@ impl Flow {
         let machine = Machine::over();
         let facts = Facts::at_start(&machine);
         let servers = session::Config { servers: 0 };
-        Self { machine, session: Session::new(), servers, transfer: Transfer::new(), op: None, facts }
+        Self { machine, session: Session::new(None), servers, transfer: Transfer::new(), op: None, facts }
     }
 
     /// What happened, and what is to be done outside next. An event that means nothing at this point gives
@@ -259,6 +259,8 @@ impl Flow {
             None | Some(Op::RunScript(..) | Op::CallModule(_) | Op::AskPolicy(_)) => !transfers,
             Some(
                 Op::Save
+                | Op::SaveReport
+                | Op::ForgetReport
                 | Op::SaveProvides(_)
                 | Op::ClearData
                 | Op::CheckVersion

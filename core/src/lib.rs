@@ -40,6 +40,7 @@ pub mod flow;
 pub mod hal;
 pub mod http;
 pub mod json;
+pub mod last_report;
 pub mod limits;
 pub mod machine;
 pub mod module;

@@ -7,6 +7,7 @@
 mod apart;
 mod doors;
 mod enter;
+mod late;
 mod leave;
 mod maps;
 mod polls;
@@ -31,6 +32,7 @@ use crate::time::Instant;
 
 use apart::Apart;
 use doors::{Door, Word};
+use late::Unheard;
 use maps::Maps;
 use polls::Polls;
 use scripts::Scripts;
@@ -121,6 +123,8 @@ struct Daemon {
     repeats: bool,
     /// The server does not know the deployment: nothing more is reported of it.
     unknown: bool,
+    /// The server has not heard how this deployment ended.
+    unheard: Option<Unheard>,
 }
 
 /// What only the command line needs.
@@ -255,6 +259,9 @@ impl Machine {
             if let Some(door) = &mut daemon.door {
                 door.rebase(shift);
             }
+            if let Some(unheard) = &mut daemon.unheard {
+                unheard.rebase(shift);
+            }
         }
     }
 
@@ -360,7 +367,23 @@ impl Machine {
     }
 
     fn start_op(&mut self, op: Op) -> Action {
-        if let (Op::Save | Op::SaveMaps | Op::ClearData, Some(daemon)) = (op, self.daemon()) {
+        let writes_maps = match op {
+            Op::Save | Op::SaveMaps | Op::ClearData => true,
+            Op::SaveReport => !self.is_late(),
+            Op::SaveProvides(_)
+            | Op::ForgetReport
+            | Op::RunScript(..)
+            | Op::CheckVersion
+            | Op::CheckRunning
+            | Op::CallModule(_)
+            | Op::Prepare
+            | Op::Stream(_)
+            | Op::Reboot
+            | Op::Request(_)
+            | Op::AskPolicy(_)
+            | Op::End => false,
+        };
+        if let (true, Some(daemon)) = (writes_maps, self.daemon()) {
             daemon.maps.begin();
         }
         self.op = self.op.next();
@@ -408,7 +431,7 @@ impl Machine {
 
     /// The outcome of an operation that brought no answer: a request that is answered in full has an event of its own.
     fn without_answer(&self, outcome: Outcome) -> Outcome {
-        if outcome == Outcome::Success && self.place() == (State::Poll, Phase::Main) {
+        if outcome == Outcome::Success && self.place() == (State::Poll, Phase::Main) && !self.is_late() {
             return Outcome::Nothing;
         }
         if outcome == Outcome::Success && self.point().is_some() && self.phase == Phase::Enter {

@@ -94,10 +94,13 @@ struct Sent {
 }
 
 impl Session {
-    /// A session without a token, to which no server has said anything.
+    /// A session without a token. `offered_by`: the number of the server that offered the deployment at hand, if it is
+    /// known.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(offered_by: Option<u8>) -> Self {
+        let mut session = Self::default();
+        session.kept.offered_by = offered_by;
+        session
     }
 
     /// What happened, and what to do next. An event that means nothing where the session stands gives
@@ -106,6 +109,7 @@ impl Session {
         self.kept.drop_past(now);
         match event {
             Event::Ask(call) => self.ask(config, now, Goal::Call(call)),
+            Event::AskLate(call) => self.ask(config, now, Goal::Late(call)),
             Event::AskForLink => self.ask(config, now, Goal::Link),
             Event::FetchToken => self.fetch_token(),
             Event::Room => self.room(config, now),
@@ -155,6 +159,12 @@ impl Session {
     #[must_use]
     pub fn server(&self) -> Option<u8> {
         self.kept.token.map(|token| token.server)
+    }
+
+    /// The number of the server that offered the deployment at hand, as far as it is known.
+    #[must_use]
+    pub const fn offered_by(&self) -> Option<u8> {
+        self.kept.offered_by
     }
 
     /// A token is being asked for, or will be as soon as there is [`Event::Room`].
@@ -302,16 +312,20 @@ impl Session {
 
     /// There is a token: on with what it is for.
     fn pursue(&mut self, now: Instant, errand: Errand, goal: Goal, server: u8) -> Action {
-        let kind = match goal {
-            Goal::Call(ApiCall::Inventory) => {
+        let call = match goal {
+            Goal::Call(call) | Goal::Late(call) => call,
+            Goal::Link => ApiCall::Next,
+        };
+        let kind = match call {
+            ApiCall::Inventory => {
                 self.at_hand = AtHand::Inventory(errand, server);
                 return Action::CollectInventory;
             }
-            Goal::Call(ApiCall::Next) | Goal::Link if self.kept.lacks_v2(server) => RequestKind::NextV1,
-            Goal::Call(ApiCall::Next) | Goal::Link => RequestKind::NextV2,
-            Goal::Call(ApiCall::Status { status, fresh_token: _ }) => RequestKind::Status(status),
-            Goal::Call(ApiCall::Log) => RequestKind::Log,
-            Goal::Call(ApiCall::ControlMap) => RequestKind::ControlMap,
+            ApiCall::Next if self.kept.lacks_v2(server) => RequestKind::NextV1,
+            ApiCall::Next => RequestKind::NextV2,
+            ApiCall::Status { status, fresh_token: _ } => RequestKind::Status(status),
+            ApiCall::Log => RequestKind::Log,
+            ApiCall::ControlMap => RequestKind::ControlMap,
         };
         self.send(now, errand, kind, server)
     }
@@ -372,7 +386,7 @@ impl Session {
     /// The body of the answer came.
     fn answer(&mut self, config: &Config, now: Instant, content: Content) -> Action {
         let AtHand::Body(sent, reply) = self.at_hand else { return Action::Wait };
-        let outcome = outcome(sent.kind, reply, content);
+        let outcome = outcome(sent.kind, reply, content, self.kept.may_refuse(sent.server));
         match sent.kind {
             RequestKind::Token => match (outcome, sent.errand) {
                 (Outcome::Success, errand) => {
@@ -396,9 +410,13 @@ impl Session {
                 self.kept.inventory_accepted |= outcome == Outcome::Success;
                 self.end(outcome)
             }
-            RequestKind::NextV2
-            | RequestKind::NextV1
-            | RequestKind::Status(_)
+            RequestKind::NextV2 | RequestKind::NextV1 => {
+                if outcome == Outcome::Success && !sent.errand.is_for_link() {
+                    self.kept.offered_by = Some(sent.server);
+                }
+                self.end(outcome)
+            }
+            RequestKind::Status(_)
             | RequestKind::StatusAlone(_)
             | RequestKind::Log
             | RequestKind::ControlMap => self.end(outcome),
@@ -472,10 +490,29 @@ impl Session {
 }
 
 /// How a request ends whose answer is here.
-const fn outcome(kind: RequestKind, reply: Reply, content: Content) -> Outcome {
+///
+/// `may_refuse`: as far as is known, the server is the one that made the offer. Another one does not know the deployment,
+/// which says nothing about it.
+const fn outcome(kind: RequestKind, reply: Reply, content: Content, may_refuse: bool) -> Outcome {
     match reply {
-        // The server does not know the deployment. A 404 of anything else is a failure like others.
+        Reply::NotFound | Reply::Aborted if !may_refuse && kind.is_report() => {
+            if kind.is_last() {
+                Outcome::Later(None)
+            } else if matches!((reply, content), (Reply::NotFound, Content::Unusable)) {
+                Outcome::Failure
+            } else {
+                // A server was reached and has nothing against the update, which goes on.
+                Outcome::Success
+            }
+        }
+        Reply::Aborted if !may_refuse => Outcome::Failure,
+        // The server does not know the deployment. A 404 of anything else counts as 503.
         Reply::NotFound if kind.is_report() && matches!(content, Content::Good) => Outcome::Nothing,
+        Reply::NotFound if kind.is_last() => Outcome::Later(None),
+        // Of a last report: asking again would not help, or the server is out of order, and may be so for ever.
+        Reply::Failed(400..=407 | 409..=499) if kind.is_last() => Outcome::Refused,
+        Reply::Failed(500..=599) if kind.is_last() => Outcome::Later(None),
+        Reply::Later(None) if kind.is_last() => Outcome::Failure,
         Reply::Done => match content {
             Content::Good => Outcome::Success,
             Content::NotThisDeployment => Outcome::Nothing,

@@ -6,13 +6,18 @@
 use core::fmt;
 use core::ops::{Add, Sub};
 
+use serde::{Deserialize, Serialize};
+
 /// A length of time in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Duration(u64);
 
 impl Duration {
     /// No time at all.
     pub const ZERO: Self = Self(0);
+
+    /// The longest.
+    pub const MAX: Self = Self(u64::MAX);
 
     /// `n` milliseconds.
     #[must_use]

@@ -29,12 +29,12 @@ impl Trouble {
     /// An operation that writes records has done so, or could not.
     pub fn wrote(&mut self, op: Op, written: bool) {
         match op {
-            Op::Save => self.stale = !written,
+            Op::Save | Op::SaveReport => self.stale = !written,
             Op::SaveProvides(_) => {
                 self.stale &= !written;
                 self.provides = !written;
             }
-            Op::ClearData => self.clear = !written,
+            Op::ClearData | Op::ForgetReport => self.clear = !written,
             Op::SaveMaps
             | Op::AskPolicy(_)
             | Op::RunScript(..)
@@ -126,6 +126,8 @@ pub fn before(
         | Op::AskPolicy(_)
         | Op::SaveProvides(_)
         | Op::ClearData
+        | Op::ForgetReport
+        | Op::SaveReport
         | Op::CheckVersion
         | Op::CheckRunning
         | Op::Prepare
@@ -167,6 +169,8 @@ pub fn before(
         | Op::AskPolicy(_)
         | Op::SaveProvides(_)
         | Op::ClearData
+        | Op::ForgetReport
+        | Op::SaveReport
         | Op::CheckVersion
         | Op::CheckRunning
         | Op::Prepare

@@ -23,6 +23,8 @@ pub enum Mistake {
     RefreshIsDeaf,
     /// In place of a new token the one that was refused is used on.
     TokenIsKept,
+    /// How a deployment ended is not on record while the server has not heard of it.
+    ReportIsForgotten,
     /// A download goes on one byte too late.
     RangeIsOff,
     /// No server but the first is asked for a token.

@@ -9,6 +9,7 @@ use thimble_core::checkpoint::Tag;
 use thimble_core::control::parse_id;
 use thimble_core::deployment::{Call, Naming};
 use thimble_core::hal::Key;
+use thimble_core::last_report::{self, LastReport};
 use thimble_core::limits;
 use thimble_core::machine::{Action, ApiCall, Event, Machine, Op, OpId, Refusal, Run, Saved, StopSet};
 use thimble_core::state::{Outcome, Place, State};
@@ -71,8 +72,9 @@ impl Simulation {
 
     fn start(&mut self) -> Result<(), Refusal> {
         let update = self.world.checkpoint();
+        let report = self.world.report();
         let record = self.world.records.get(&Key::ControlMaps).map(Vec::as_slice);
-        let saved = Saved { update, maps: Doors::maps(record) };
+        let saved = Saved { update, report, maps: Doors::maps(record), ..Saved::nothing() };
         let (machine, action) = self.started(saved)?;
         self.trouble.started();
         let checkpoint = machine.checkpoint();
@@ -222,7 +224,21 @@ impl Simulation {
             Op::ClearData => {
                 self.world.records.remove(&Key::Checkpoint);
                 self.world.records.remove(&Key::Offer);
+                self.save_report(&machine);
                 self.write_maps(&machine);
+                Outcome::Success
+            }
+            Op::SaveReport => {
+                self.save_report(&machine);
+                if !machine.is_late() {
+                    self.world.records.remove(&Key::Checkpoint);
+                    self.world.records.remove(&Key::Offer);
+                    self.write_maps(&machine);
+                }
+                Outcome::Success
+            }
+            Op::ForgetReport => {
+                self.world.records.remove(&Key::Report);
                 Outcome::Success
             }
             Op::SaveMaps => {
@@ -326,7 +342,7 @@ impl Simulation {
         // could not be written before.
         let writes = match &self.process {
             Process::Runs(_, op) => {
-                matches!(op, Some((_, Op::Save | Op::SaveMaps | Op::ClearData)))
+                matches!(op, Some((_, Op::Save | Op::SaveReport | Op::SaveMaps | Op::ClearData)))
             }
             Process::Ended => false,
         };
@@ -392,6 +408,18 @@ impl Simulation {
         Ok(())
     }
 
+    /// The record of the last report is what the machine says.
+    fn save_report(&mut self, machine: &Machine) {
+        let Some(ended) = machine.last_report() else {
+            self.world.records.remove(&Key::Report);
+            return;
+        };
+        let report = LastReport { ended, substate: "", server: None };
+        let mut buf = [0; last_report::MAX_LEN];
+        let bytes = report.encode(&mut buf).expect("the longest record fits").to_vec();
+        self.world.records.insert(Key::Report, bytes);
+    }
+
     fn save(&mut self, machine: &Machine) {
         let mut buf = [0; thimble_core::checkpoint::MAX_LEN];
         let bytes = machine.checkpoint().encode(&mut buf).expect("the longest record fits").to_vec();
@@ -413,7 +441,7 @@ impl Simulation {
         };
         let is_down = |world: &mut World| world.server.down = true;
         match op {
-            Op::Save | Op::SaveProvides(_) | Op::ClearData => {
+            Op::Save | Op::SaveReport | Op::SaveProvides(_) | Op::ClearData | Op::ForgetReport => {
                 plain.trouble.wrote(op, false);
                 visit(" cannot be written", plain, failed);
             }
@@ -626,7 +654,9 @@ pub fn describe(op: Op) -> String {
         Op::SaveMaps => "save control maps".into(),
         Op::AskPolicy(point) => format!("ask the policies before {}", point.name()),
         Op::SaveProvides(naming) => format!("save name and provides ({naming:?})"),
+        Op::SaveReport => "save the last report".into(),
         Op::ClearData => "delete the record".into(),
+        Op::ForgetReport => "delete the record of the report".into(),
         Op::RunScript(transition, index) => format!("[{transition}] {index}"),
         Op::CheckVersion => "check the scripts' version".into(),
         Op::CheckRunning => "check what runs".into(),

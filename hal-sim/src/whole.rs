@@ -109,7 +109,7 @@ impl Whole {
     }
 
     fn new(profile: Profile, budget: Budget, setup: Setup, stop_before: StopSet) -> Self {
-        let records = Records { update: None, offer: None, name: Name::Old };
+        let records = Records { update: None, report: None, offer: None, name: Name::Old };
         let outside = Outside { device: Device::new(profile), partial: None, records, server: Server::new() };
         let mut new = Self {
             setup,
@@ -147,6 +147,7 @@ impl Whole {
             run,
             stop_before: self.stop_before,
             update: records.update.clone(),
+            report: records.report.clone().filter(|_| run == Run::Daemon && records.update.is_none()),
             offer,
             payload: self.payload(),
             deployment: self.outside.server.deployment,
@@ -246,8 +247,9 @@ impl Whole {
             rebooted.reboot()?;
             visit(label(""), &rebooted);
         } else {
-            if todo == Todo::Op(Op::End) {
+            if good.is_over(todo) {
                 good.is_good_at_end()?;
+                good.is_told()?;
                 good.next_deployment();
             }
             let failed = answer == Answer::Op(Outcome::Failure);
@@ -256,6 +258,9 @@ impl Whole {
         }
         if self.budget.failures > 0 && !self.stubborn {
             self.goes_wrong(todo, &mut |how, new, answer| {
+                if new.is_over(todo) {
+                    new.next_deployment();
+                }
                 new.then(todo, answer);
                 visit(label(how), new);
             });
@@ -279,6 +284,21 @@ impl Whole {
             if let Some(mut after) = after {
                 visit(label(" ** power lost after"), after.lose()?);
             }
+        }
+        Ok(())
+    }
+
+    /// With this the client is done with the deployment.
+    fn is_over(&self, todo: Todo) -> bool {
+        let Process::Runs(client) = &self.process else { return false };
+        let unheard = client.machine().unheard().is_some();
+        todo == Todo::Op(Op::ForgetReport) || (todo == Todo::Op(Op::End) && !unheard)
+    }
+
+    /// The server has heard how the deployment ended, or did not want to.
+    fn is_told(&self) -> Result<(), String> {
+        if self.memory.had_record() && !self.outside.server.is_over() {
+            return Err("the deployment is over, and the server was never told how it ended".into());
         }
         Ok(())
     }
@@ -357,7 +377,7 @@ impl Whole {
         let Outside { device, records, server, partial } = &self.outside;
         let verdict = server.status.filter(|status| matches!(status, Status::Success | Status::Failure));
         let end = invariants::End {
-            record: records.update.is_some(),
+            record: records.update.is_some() || records.report.is_some(),
             offer: records.offer.is_some(),
             partial: partial.is_some(),
             device,
@@ -418,7 +438,10 @@ impl Model for Whole {
                 Ok(())
             }
             Process::Rests { success } => self.rests(*success, visit),
-            Process::Ended => self.is_good_at_end(),
+            Process::Ended => {
+                self.is_good_at_end()?;
+                self.is_told()
+            }
         }
     }
 }

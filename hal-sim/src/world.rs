@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use thimble_core::checkpoint::Checkpoint;
 use thimble_core::deployment::{Call, Status};
 use thimble_core::hal::Key;
+use thimble_core::last_report::{Ended, LastReport};
 
 /// What the module answers to `NeedsArtifactReboot`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -341,6 +342,13 @@ impl World {
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         let record = self.records.get(&Key::Checkpoint).and_then(|bytes| Checkpoint::decode(bytes).ok())?;
         Some(Checkpoint { offer: self.records.contains_key(&Key::Offer), ..record })
+    }
+
+    /// The end of a deployment that a daemon has still to report when it starts.
+    #[must_use]
+    pub fn report(&self) -> Option<Ended> {
+        let record = self.records.get(&Key::Report).filter(|_| self.checkpoint().is_none())?;
+        LastReport::decode(record).map(|report| report.ended)
     }
 
     /// The artifact name on record.

@@ -157,3 +157,62 @@ fn r27_a_device_that_was_accepted_again_sends_its_inventory_with_the_next_poll()
     assert!(known, "{}", managed.story());
     managed.no_violations();
 }
+
+/// A device whose update is committed, and whose server cannot be reached when it is to hear of it.
+fn unheard() -> Managed {
+    let managed = device();
+    managed.deploy(&Package::new("release-2"));
+    managed.server.with(|server| {
+        // Behind `downloading`, `installing` and the one before the commit.
+        server.disturb(Endpoint::Status, 3, 1, Fault::Unreachable);
+    });
+    let mut daemon = managed.start();
+    managed.wait(&mut daemon, |server, _| server.count(Endpoint::Status) == 4);
+    drop(daemon);
+    managed
+}
+
+#[test]
+fn r23_restarts_while_the_server_is_gone_change_nothing_of_a_committed_update() {
+    let managed = unheard();
+    managed.server.with(|server| server.disturb(Endpoint::Auth, 0, 1000, Fault::Unreachable));
+    for _ in 0..35 {
+        let before = managed.server.with(|server| server.count(Endpoint::Auth));
+        let mut daemon = managed.start();
+        managed.wait(&mut daemon, |server, _| server.count(Endpoint::Auth) > before);
+        drop(daemon);
+    }
+    managed.server.with(Server::calm);
+    assert_eq!(managed.finish(), "success", "{}", managed.story());
+    // It is told before the device polls with its new name.
+    managed.no_violations();
+    assert_eq!(managed.lab.name(), "release-2");
+    let cleanups = managed.lab.journal().iter().filter(|line| *line == "Cleanup").count();
+    assert_eq!(cleanups, 1, "{}", managed.story());
+    let (_, substate) = reported(&managed).pop().unwrap();
+    assert!(substate.unwrap_or_default().starts_with("installed; downloaded"), "{}", managed.story());
+}
+
+#[test]
+fn r23_a_person_may_install_while_the_server_has_not_heard() {
+    let managed = unheard();
+    let package = Package::new("release-3").build(&managed.lab);
+    managed.lab.run(["install".as_ref(), package.as_os_str()]).status(0);
+    managed.lab.run(["commit"]).status(0);
+    assert_eq!(managed.lab.name(), "release-3");
+    assert_eq!(managed.finish(), "success", "{}", managed.story());
+    managed.no_violations();
+}
+
+#[test]
+fn r23_a_last_report_that_the_server_refuses_is_given_up_with_an_error() {
+    let managed = unheard();
+    managed.server.with(|server| server.disturb(Endpoint::Status, 0, 1, Fault::Status(403)));
+    let mut daemon = managed.start();
+    managed.wait(&mut daemon, |server, _| server.count(Endpoint::Status) == 5);
+    let asked = managed.server.with(|server| server.count(Endpoint::NextV1));
+    managed.wait(&mut daemon, |server, _| server.count(Endpoint::NextV1) > asked);
+    let log = fs::read_to_string(managed.lab.path("daemon.log")).unwrap();
+    let line = log.lines().find(|line| line.contains("is not reported any more")).unwrap_or_default();
+    assert!(line.contains("level=error") && line.contains("403"), "{line}\n{}", managed.story());
+}

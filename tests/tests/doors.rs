@@ -354,7 +354,7 @@ fn in_progress() -> Checkpoint {
 
 #[test]
 fn saved_maps_that_cannot_be_read_fail_the_update_that_they_may_have_held_back() {
-    let unreadable = Saved { update: Some(in_progress()), maps: None };
+    let unreadable = Saved { update: Some(in_progress()), maps: None, ..Saved::nothing() };
     let mut device = Device::saved(&Config::default(), unreadable);
     device.run();
     assert_eq!((device.count("ArtifactCommit"), device.count("failure")), (0, 1), "{:?}", device.did);
@@ -369,7 +369,7 @@ fn saved_maps_that_cannot_be_read_fail_the_update_that_they_may_have_held_back()
 
 #[test]
 fn a_damaged_record_of_the_maps_does_not_fail_an_update_that_comes_later() {
-    let mut device = Device::saved(&Config::default(), Saved { update: None, maps: None });
+    let mut device = Device::saved(&Config::default(), Saved { maps: None, ..Saved::nothing() });
     let first = loop {
         let Action::Start(id, op) = device.action.clone() else { panic!("{:?}", device.action) };
         if op == Op::Save {
@@ -384,7 +384,10 @@ fn a_damaged_record_of_the_maps_does_not_fail_an_update_that_comes_later() {
 
 #[test]
 fn a_restart_finds_a_damaged_record_as_it_is_until_the_update_has_failed() {
-    let mut device = Device::saved(&Config::default(), Saved { update: Some(in_progress()), maps: None });
+    let mut device = Device::saved(
+        &Config::default(),
+        Saved { update: Some(in_progress()), maps: None, ..Saved::nothing() },
+    );
     device.set_map("ArtifactReboot_Enter", r#"{"action":"pause"}"#);
     assert!(device.machine.maps_to_save().is_none(), "the update would pass after a restart");
     device.run();

@@ -70,6 +70,7 @@ fn every_built_in_mistake_is_found() {
         (Mistake::FailedQueryIsYes, Profile::ONE_WAY, false, "what runs is"),
         (Mistake::NameIsAlwaysNew, Profile::ONE_WAY, false, "what runs is"),
         (Mistake::BrokenPayloadIsTaken, Profile::SLOTS, false, "not verified"),
+        (Mistake::ReportIsForgotten, Profile::FILES, false, "was never told how it ended"),
         (Mistake::TokenIsKept, Profile::SLOTS, false, "after it was refused"),
         (Mistake::TokenOutlivesInstall, Profile::FILES, false, "a token of before the install"),
         (Mistake::RangeIsOff, Profile::SLOTS, false, "other bytes than the next ones"),

@@ -7,6 +7,7 @@
 use thimble_core::checkpoint::{Checkpoint, Format, RebootKind, Tag};
 use thimble_core::config::Config;
 use thimble_core::deployment::{Call, Mode, Naming, Status, Verdict};
+use thimble_core::last_report::{Ended, Owed};
 use thimble_core::machine::{
     Action, ApiCall, Check, Event, Machine, OfferedMap, Op, OpId, Reached, Refusal, Report, Run, Saved, Stop,
     StopSet,
@@ -88,7 +89,12 @@ impl Path {
 
     /// A restart with what is on record.
     fn restart(self) -> Self {
-        let mut new = Self::start(Run::Daemon, None, Some(self.machine.checkpoint().clone()));
+        let record = self.machine.checkpoint().clone();
+        let mut new = if record.tag == Tag::Report {
+            reporting(&Config::default(), over(record.verdict.is_good(), Owed::Status))
+        } else {
+            Self::start(Run::Daemon, None, Some(record))
+        };
         new.did = self.did;
         new
     }
@@ -239,7 +245,8 @@ fn r24_an_install_of_the_daemon_that_cannot_be_recorded_ends_without_a_rollback(
     path.action = path.machine.step(path.now, Event::Done(id, Failure));
     path.did.clear();
     let path = path.finish(good);
-    assert_eq!(path.did, ["save", "Cleanup", "«failure»", "send the log", "delete the record"]);
+    let all = ["save", "Cleanup", "save the last report", "«failure»", "send the log", "delete the record"];
+    assert_eq!(path.did, all);
     assert_eq!(path.machine.verdict(), Verdict::RolledBack);
 }
 
@@ -492,18 +499,17 @@ fn a_restart_after_a_failing_cleanup_reports_the_same_again() {
     let outcome = but(Op::CallModule(Call::Cleanup), Failure);
     let path = Path::start(Run::Daemon, None, None).run(outcome, |op| op == Op::ClearData);
     assert!(path.machine.is_saved());
-    let path = path.restart().finish(good);
+    let path = path.restart().run(good, is_poll);
     assert_eq!((path.count("«failure»"), path.count("«success»")), (2, 0));
 }
 
 #[test]
 fn an_update_whose_record_cannot_be_deleted_is_closed_again_after_a_restart() {
     let path = Path::start(Run::Daemon, None, None).run(but(Op::ClearData, Failure), |op| op == Op::End);
-    let path = path.restart().finish(good);
-    assert_eq!(
-        (path.count("«success»"), path.count("delete the record"), path.count("«failure»")),
-        (2, 2, 0)
-    );
+    // What is left is the record of the report.
+    let path = path.restart().run(good, is_poll);
+    assert_eq!((path.count("«success»"), path.count("«failure»")), (2, 0));
+    assert_eq!((path.count("delete the record"), path.count("delete the record of the report")), (1, 1));
 }
 
 #[test]
@@ -1075,10 +1081,10 @@ fn a_round_of_the_daemon_ends_where_it_waits_in_idle() {
 }
 
 #[test]
-fn a_machine_has_less_than_700_bytes_beside_its_maps() {
+fn a_machine_has_less_than_800_bytes_beside_its_maps() {
     let beside = size_of::<Machine>() - size_of::<thimble_core::control::Pool>();
     println!("{beside} bytes");
-    assert!(beside < 700, "{beside}");
+    assert!(beside < 800, "{beside}");
 }
 
 /// A new offer starts a record of its own: nothing of an older one is taken along.
@@ -1104,4 +1110,126 @@ fn i10_a_new_deployment_takes_nothing_from_an_old_record() {
     assert_eq!(second.deployment, "second");
     assert_eq!((second.header, second.module, second.stores, second.tag), (false, false, 0, Tag::Store));
     assert_eq!((second.reboot, second.verdict), (RebootKind::None, Verdict::Good));
+}
+
+/// Whether `op` is the last report of a deployment, or its log.
+fn is_last_report(op: Op) -> bool {
+    [Op::Request(ApiCall::Log), status(Status::Success), status(Status::Failure)].contains(&op)
+}
+
+/// A daemon that starts with this still to be reported.
+fn reporting(config: &Config, report: Ended) -> Path {
+    let saved = Saved { report: Some(report), ..Saved::nothing() };
+    let (machine, action) =
+        Machine::start(Instant::ZERO, config, Run::Daemon, StopSet::default(), saved).unwrap();
+    Path { machine, action, now: Instant::ZERO, did: Vec::new() }
+}
+
+fn over(good: bool, owed: Owed) -> Ended {
+    Ended { id: Text::copy("d-1").unwrap(), good, owed, broken: Duration::ZERO }
+}
+
+fn is_poll(op: Op) -> bool {
+    op == Op::Request(ApiCall::Next)
+}
+
+#[test]
+fn r23_the_end_of_a_deployment_is_reported_before_the_next_poll() {
+    for fails in [false, true] {
+        let device = |op| match op {
+            Op::CallModule(Call::ArtifactInstall) if fails => Failure,
+            op => good(op),
+        };
+        let unreachable = |op| if is_last_report(op) { Failure } else { device(op) };
+        let path = Path::start(Run::Daemon, None, None).finish(unreachable);
+        assert_eq!(path.machine.unheard(), Some(&over(!fails, Owed::Status)));
+        // Idle, Sync and the inventory go on, but no poll.
+        let path = path.run_for(200, unreachable);
+        assert_eq!(path.count("poll"), 1, "the one that brought the deployment: {:?}", path.did);
+        assert!(path.count("inventory") > 1 && path.count("Cleanup") == 1, "{:?}", path.did);
+        let mut path = path.run(unreachable, is_last_report);
+        path.did.clear();
+        let path = path.run(device, is_poll);
+        let reports: &[&str] = if fails { &["«failure»", "send the log"] } else { &["«success»"] };
+        assert_eq!(path.did, [reports, &["delete the record of the report"][..]].concat());
+        assert_eq!(path.machine.unheard(), None);
+    }
+}
+
+#[test]
+fn r23_restarts_while_the_server_is_gone_change_nothing() {
+    let mut path = Path::start(Run::Daemon, None, None).run(good, is_last_report);
+    for _ in 0..100 {
+        let mut again = reporting(&Config::default(), path.machine.last_report().unwrap());
+        again.did = path.did;
+        path = again.run(good, is_last_report);
+        assert_eq!(path.machine.unheard(), Some(&over(true, Owed::Status)));
+    }
+    let path = path.run(good, is_poll);
+    assert_eq!((path.count("«success»"), path.count("«failure»"), path.count("Cleanup")), (1, 0, 1));
+    assert_eq!(path.count("save name and provides (Good)"), 1, "{:?}", path.did);
+}
+
+#[test]
+fn r23_what_the_server_refuses_for_good_is_not_reported_again() {
+    for outcome in [Refused, Aborted, Nothing] {
+        let answer = |op| if is_last_report(op) { outcome } else { good(op) };
+        let path = Path::start(Run::Daemon, None, None).finish(answer);
+        assert_eq!((path.machine.unheard(), path.count("«success»")), (None, 1), "{outcome:?}");
+        // The same when it comes late.
+        let path = reporting(&Config::default(), over(true, Owed::Status)).run(answer, is_poll);
+        assert_eq!((path.machine.unheard(), path.count("«success»")), (None, 1), "{outcome:?}");
+    }
+}
+
+#[test]
+fn r23_a_log_that_is_still_owed_goes_without_the_status_that_was_accepted() {
+    let no_log = |op| if op == Op::Request(ApiCall::Log) { Failure } else { good(op) };
+    let path =
+        reporting(&Config::default(), over(false, Owed::Status)).run(no_log, |op| op == Op::SaveReport);
+    assert_eq!(path.machine.last_report(), Some(over(false, Owed::Log)));
+    assert_eq!((path.count("«failure»"), path.count("poll")), (1, 0));
+    // That it is on record counts once.
+    let path = path.run_for(100, no_log);
+    assert_eq!((path.count("«failure»"), path.count("save the last report")), (1, 1), "{:?}", path.did);
+    let path = reporting(&Config::default(), path.machine.last_report().unwrap()).run(good, is_poll);
+    assert_eq!((path.count("«failure»"), path.count("send the log")), (0, 1), "{:?}", path.did);
+}
+
+/// A server that answers last reports with errors of its own, and a daemon that polls twice a day.
+const TWICE_A_DAY: Duration = Duration::from_secs(12 * 3600);
+
+fn broken(op: Op) -> Outcome {
+    if is_last_report(op) { Later(None) } else { good(op) }
+}
+
+#[test]
+fn r23_a_server_that_is_out_of_order_for_seven_days_keeps_no_update_away() {
+    let config = Config { update_poll_interval: TWICE_A_DAY, ..Config::default() };
+    let path = reporting(&config, over(true, Owed::Status)).run(broken, is_last_report);
+    let begun = path.now;
+    let path = path.run(broken, is_poll);
+    let days = path.now.since(begun).as_secs() / (24 * 3600);
+    assert_eq!((days, path.count("poll")), (7, 0));
+}
+
+#[test]
+fn r23_the_seven_days_are_counted_over_restarts_and_not_while_nothing_is_heard() {
+    let config = Config { update_poll_interval: TWICE_A_DAY, ..Config::default() };
+    let mut report = over(true, Owed::Status);
+    for _ in 0..12 {
+        // Each process lives for half a day and a little.
+        let mut path = reporting(&config, report.clone());
+        while path.now.since(Instant::ZERO) < TWICE_A_DAY.plus(Duration::from_secs(3600)) {
+            path = path.run(broken, |op| op == Op::SaveReport);
+            report = path.machine.last_report().unwrap();
+            path = path.run_for(1, broken);
+        }
+    }
+    assert!(report.broken >= Duration::from_secs(5 * 24 * 3600), "{}", report.broken);
+    // Nobody answers: nothing is counted, however long it takes.
+    let unreachable = |op| if is_last_report(op) { Failure } else { good(op) };
+    let path = reporting(&config, report.clone()).run_for(2000, unreachable);
+    assert_eq!((path.machine.unheard(), path.count("poll")), (Some(&report), 0));
+    assert!(path.now.since(Instant::ZERO) > Duration::from_secs(14 * 24 * 3600));
 }

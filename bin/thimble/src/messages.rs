@@ -213,7 +213,8 @@ impl Done<'_> {
             | Tag::RollbackReboot
             | Tag::AfterRollbackReboot
             | Tag::Failure
-            | Tag::Cleanup => matches!(self.verb, VerbName::Install),
+            | Tag::Cleanup
+            | Tag::Report => matches!(self.verb, VerbName::Install),
         }
     }
 

@@ -25,14 +25,14 @@ use crate::artifact::{Parser, Trust, Workspace};
 use crate::checkpoint::Newer;
 use crate::config::{self, Config, ConfigError};
 use crate::control::Pool;
-use crate::deployment::Verdict;
+use crate::deployment::{Mode, Verdict};
 use crate::flow::{Due, Event, Flow, Step, Task};
 use crate::hal::{
     Agent, Clock, ErrorType, Hal, Level, Log, Network, Platform, Policy, ScriptRunner, UpdateModule,
 };
 use crate::http::Target;
 use crate::limits;
-use crate::machine::{Check, Machine, Refusal, Report, Run, Saved, StopSet};
+use crate::machine::{Check, Machine, Op, Refusal, Report, Run, Saved, StopSet};
 use crate::session::{self, Awaits, RequestKind};
 use crate::state::{Outcome, State};
 use crate::text::TooLong;
@@ -175,7 +175,10 @@ impl<'b, P: Platform> Client<'b, P> {
             Run::Daemon => self.load_maps(now, start.config),
             Run::NoUpdates(_) | Run::Install | Run::Continue(_) | Run::Bootstrap => Some(Pool::new()),
         };
-        let saved = Saved { update, maps };
+        let is_free = update.as_ref().is_none_or(|update| update.mode == Mode::Standalone);
+        let report = if run == Run::Daemon && is_free { self.load_last_report() } else { None };
+        let (report, offered_by) = report.unzip();
+        let saved = Saved { update, report, offered_by: offered_by.flatten(), maps };
         let (flow, first) = Flow::start(now, start.config, servers, run, start.stop_before, saved)
             .map_err(StartError::Refused)?;
         self.flow = flow;
@@ -348,6 +351,7 @@ impl<'b, P: Platform> Client<'b, P> {
     fn step(&mut self, now: Instant, event: Event) -> Step {
         let (state, _) = self.machine().place();
         let authenticated = self.is_authenticating();
+        let reports_end = self.machine().is_last_report() && matches!(self.flow.op(), Some(Op::Request(_)));
         let step = self.flow.step(now, event);
         if authenticated && !self.is_authenticating() && !self.flow.is_terminated() {
             self.requests.count_authentication();
@@ -364,6 +368,16 @@ impl<'b, P: Platform> Client<'b, P> {
         }
         if let Some(outcome) = step.ended {
             self.explain(state, outcome);
+            let is_given_up = match outcome {
+                Outcome::Refused | Outcome::Nothing | Outcome::Aborted => true,
+                Outcome::Later(_) => step.task == Task::Begin(Op::ForgetReport),
+                Outcome::Success | Outcome::Automatic | Outcome::Failure => false,
+            };
+            if reports_end && is_given_up {
+                let trouble = self.requests.trouble();
+                let reason = format_args!("how the deployment ended is not reported any more: {trouble}");
+                self.hal.log.log(Level::Error, reason);
+            }
         }
         step
     }

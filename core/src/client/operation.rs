@@ -62,6 +62,7 @@ impl<P: Platform> Client<'_, P> {
         self.check_retries(op);
         self.work = match op {
             Op::Save => Work::Ended(self.save()),
+            Op::SaveReport => Work::Ended(self.save_last_report()),
             Op::SaveMaps => Work::Ended(self.save_maps()),
             Op::SaveProvides(naming) => {
                 if naming == Naming::Loop && self.story.reason.is_empty() {
@@ -70,6 +71,7 @@ impl<P: Platform> Client<'_, P> {
                 Work::Ended(self.save_provides(naming))
             }
             Op::ClearData => Work::Ended(self.clear_data()),
+            Op::ForgetReport => Work::Ended(self.forget_report()),
             Op::RunScript(transition, index) => match self.hal.scripts.start(now, transition, index) {
                 Ok(true) => {
                     self.story.summary.script_starts(now);

@@ -13,10 +13,11 @@ use crate::control::Pool;
 use crate::deployment::{Mode, Naming, Verdict};
 use crate::flow::{Beside, Event};
 use crate::hal::{
-    Agent, Change, Error as _, Hal, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, System,
-    TreeFacts, UpdateModule,
+    Agent, Change, Error as _, ErrorType, Hal, Key, Kind, Level, Log, Platform, ScriptRunner, Storage,
+    System, TreeFacts, UpdateModule,
 };
 use crate::http::Target;
+use crate::last_report::{self, Ended, LastReport, mark};
 use crate::limits;
 use crate::machine::{Machine, Run};
 use crate::state::Outcome;
@@ -121,6 +122,30 @@ impl<P: Platform> Client<'_, P> {
         }
     }
 
+    /// Reads what an earlier process had still to report, and the number of the server that made the offer. What cannot be
+    /// read is not reported.
+    pub(super) fn load_last_report(&mut self) -> Option<(Ended, Option<u8>)> {
+        let Self { hal: Hal { storage, agent, log, .. }, lent, requests, .. } = self;
+        let mut lost = |why: fmt::Arguments<'_>| {
+            log.log(
+                Level::Error,
+                format_args!("the record of the last report {why}: the server is not told"),
+            );
+            None
+        };
+        match storage.read(Key::Report, lent.free().0) {
+            Ok(None) => None,
+            Ok(Some(record)) => match LastReport::decode(record) {
+                Some(LastReport { ended, substate, server }) => {
+                    requests.last_substate = Text::cut(format_args!("{substate}"));
+                    Some((ended, server.and_then(|server| number_of(agent, server))))
+                }
+                None => lost(format_args!("is damaged")),
+            },
+            Err(error) => lost(format_args!("cannot be read: {error}")),
+        }
+    }
+
     /// After a restart in the middle of an update: its header comes back from storage, its module is selected again
     /// and the deployment's log goes on. What cannot be restored is logged; the calls that need it then fail. What came
     /// back, for the flow.
@@ -208,7 +233,8 @@ impl<P: Platform> Client<'_, P> {
             | Tag::RollbackReboot
             | Tag::AfterRollbackReboot
             | Tag::Failure
-            | Tag::Cleanup => return,
+            | Tag::Cleanup
+            | Tag::Report => return,
         };
         let failed = self.flow.machine().run() == Run::Daemon && self.machine().verdict() != Verdict::Good;
         if failed && self.story.reason.is_empty() {
@@ -315,6 +341,76 @@ impl<P: Platform> Client<'_, P> {
         match self.write_record(self.flow.saves_beside()) {
             Ok(()) => Outcome::Success,
             Err(Noted { .. }) => Outcome::Failure,
+        }
+    }
+
+    /// [`crate::machine::Op::SaveReport`].
+    pub(super) fn save_last_report(&mut self) -> Outcome {
+        match self.write_last_report() {
+            Ok(()) => Outcome::Success,
+            Err(Noted { .. }) => Outcome::Failure,
+        }
+    }
+
+    /// The record of the last report takes the place of that of the update; or it is there, and changes.
+    fn write_last_report(&mut self) -> Result<(), Noted> {
+        let mut buf = [0; last_report::MAX_LEN];
+        let committed = if self.machine().is_late() {
+            // A record of the update that there is now is a person's.
+            match self.last_report(&mut buf) {
+                Some(report) => self.hal.storage.commit(&[Change::Put(Key::Report, report)]),
+                None => Ok(()),
+            }
+        } else {
+            self.requests.last_substate =
+                Text::cut(format_args!("{}", self.story.line(self.machine().verdict())));
+            let report = self.last_report(&mut buf);
+            self.replace_record(report.map(|report| Change::Put(Key::Report, report)))
+        };
+        committed.map_err(|error| {
+            let reason = format_args!("the end of the update could not be saved: {error}");
+            note(&mut self.story.reason, &mut self.hal.log, reason)
+        })
+    }
+
+    /// The record of the last report, as it is to be; `None`: there is none.
+    fn last_report<'r>(&self, buf: &'r mut [u8; last_report::MAX_LEN]) -> Option<&'r [u8]> {
+        let by = self.flow.session().offered_by();
+        let report = LastReport {
+            ended: self.machine().last_report()?,
+            substate: self.requests.last_substate.as_str(),
+            server: by.and_then(|by| self.hal.agent.server(by.into())).map(mark),
+        };
+        report.encode(buf)
+    }
+
+    /// The update has no record any more, but what is to be there instead. Control maps in the same batch.
+    fn replace_record(
+        &mut self,
+        instead: Option<Change<'_>>,
+    ) -> Result<(), <P::Storage as ErrorType>::Error> {
+        let mut maps = [0; limits::MAPS_RECORD];
+        let batch = Batch::of([
+            Some(Change::Delete(Key::Checkpoint)),
+            Some(Change::Delete(Key::HeaderInfo)),
+            Some(Change::Delete(Key::TypeInfo)),
+            Some(Change::Delete(Key::Offer)),
+            Some(Change::Delete(Key::Reason)),
+            instead,
+            maps_change(self.flow.machine(), &mut maps, &mut self.hal.log),
+        ]);
+        self.hal.storage.commit(batch.changes())
+    }
+
+    /// [`crate::machine::Op::ForgetReport`].
+    pub(super) fn forget_report(&mut self) -> Outcome {
+        match self.hal.storage.commit(&[Change::Delete(Key::Report)]) {
+            Ok(()) => Outcome::Success,
+            Err(error) => {
+                let reason = format_args!("the record of the last report cannot be deleted: {error}");
+                self.hal.log.log(Level::Error, reason);
+                Outcome::Failure
+            }
         }
     }
 
@@ -438,16 +534,14 @@ impl<P: Platform> Client<'_, P> {
         if self.flow.machine().run() == Run::Bootstrap {
             return Outcome::Success;
         }
-        let mut maps = [0; limits::MAPS_RECORD];
-        let batch = Batch::of([
-            Some(Change::Delete(Key::Checkpoint)),
-            Some(Change::Delete(Key::HeaderInfo)),
-            Some(Change::Delete(Key::TypeInfo)),
-            Some(Change::Delete(Key::Offer)),
-            Some(Change::Delete(Key::Reason)),
-            maps_change(self.flow.machine(), &mut maps, &mut self.hal.log),
-        ]);
-        let cleared = self.hal.storage.commit(batch.changes());
+        let mut buf = [0; last_report::MAX_LEN];
+        let report = match self.last_report(&mut buf) {
+            // It stays; or comes now, where it could not be written before.
+            Some(report) => Some(Change::Put(Key::Report, report)),
+            // A person's update is no reason not to report a deployment.
+            None => (self.flow.machine().run() == Run::Daemon).then_some(Change::Delete(Key::Report)),
+        };
+        let cleared = self.replace_record(report);
         match cleared {
             Ok(()) => {
                 self.story.reason_stored = false;
@@ -456,6 +550,13 @@ impl<P: Platform> Client<'_, P> {
             Err(error) => self.fail(format_args!("the record of the update cannot be deleted: {error}")),
         }
     }
+}
+
+/// The number of the server that is known by this mark on record, if it is still configured.
+fn number_of<A: Agent>(agent: &A, server: u32) -> Option<u8> {
+    let mut numbers = 0..limits::SERVERS;
+    let number = numbers.find(|&number| agent.server(number).is_some_and(|url| mark(url) == server))?;
+    u8::try_from(number).ok()
 }
 
 /// Changes that are made durable together. It has room for every change that it may be made of: none is ever dropped.

@@ -27,6 +27,8 @@ pub(super) struct Requests {
     has_substate: bool,
     /// A report of this deployment had one. After a restart it counts as if one had.
     pub(super) had_substate: bool,
+    /// What goes with the last report of the deployment that is over.
+    pub(super) last_substate: Text<{ limits::SUBSTATE }>,
     /// Authentications that have ended.
     authentications: u32,
     accepted: Accepted,
@@ -44,6 +46,7 @@ impl Requests {
             token: Text::new(),
             has_substate: false,
             had_substate: false,
+            last_substate: Text::new(),
             authentications: 0,
             accepted: Accepted::new(),
             offered: Offered::default(),

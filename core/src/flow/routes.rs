@@ -16,7 +16,9 @@ impl Flow {
         let op = self.op().filter(|_| outcome == Outcome::Success);
         if op == Some(Op::Save) {
             self.facts.saved(self.machine.checkpoint());
-        } else if op == Some(Op::ClearData) && self.machine.run() != Run::Bootstrap {
+        } else if op == Some(Op::SaveReport)
+            || op == Some(Op::ClearData) && self.machine.run() != Run::Bootstrap
+        {
             // The bootstrap run has no record.
             self.facts.cleared();
         }
@@ -43,6 +45,9 @@ impl Flow {
     /// The operation may begin.
     pub(super) fn ready(&mut self, now: Instant) -> Step {
         match self.doer() {
+            Doer::Session(call) if self.machine.is_late() => {
+                self.tell_session(now, session::Event::AskLate(call))
+            }
             Doer::Session(call) => self.tell_session(now, session::Event::Ask(call)),
             Doer::Transfer if self.op() == Some(Op::Prepare) => self.begin_transfer(now),
             Doer::Transfer | Doer::Driver(_) | Doer::Nobody => Step::WAIT,
@@ -147,6 +152,8 @@ impl Flow {
             Op::Save => self.facts.writes_offer(self.machine.checkpoint()),
             // A request goes on with the token that is being fetched.
             Op::Request(_)
+            | Op::SaveReport
+            | Op::ForgetReport
             | Op::SaveMaps
             | Op::AskPolicy(_)
             | Op::RunScript(..)
@@ -284,6 +291,8 @@ impl Flow {
             Some(Op::Prepare | Op::Stream(_)) => Doer::Transfer,
             Some(
                 op @ (Op::Save
+                | Op::SaveReport
+                | Op::ForgetReport
                 | Op::SaveMaps
                 | Op::SaveProvides(_)
                 | Op::ClearData

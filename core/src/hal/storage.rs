@@ -18,11 +18,13 @@ pub enum Key {
     ControlMaps = 5,
     /// Why the running update failed first: the id of its deployment, a newline, text for people.
     Reason = 6,
+    /// The end of a deployment that the server has not heard of yet ([`crate::last_report::LastReport`]).
+    Report = 7,
 }
 
 impl Key {
     /// All keys, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Checkpoint,
         Self::Provides,
         Self::HeaderInfo,
@@ -30,6 +32,7 @@ impl Key {
         Self::Offer,
         Self::ControlMaps,
         Self::Reason,
+        Self::Report,
     ];
 }
 

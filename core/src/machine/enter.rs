@@ -41,7 +41,8 @@ impl Machine {
             let outcome = match self.record() {
                 Record::Save => {
                     self.doing = Doing::Saving;
-                    return self.start_op(Op::Save);
+                    let is_report = self.checkpoint.tag == Tag::Report;
+                    return self.start_op(if is_report { Op::SaveReport } else { Op::Save });
                 }
                 Record::Loop => return self.state_loop(now),
                 Record::Stays => match self.begin(now) {
@@ -76,12 +77,6 @@ impl Machine {
             Write::Again if self.is_saved() => return Record::Stays,
             Write::AgainIfWorse if self.is_saved() && !worse => return Record::Stays,
             Write::Again | Write::AgainIfWorse => self.checkpoint.tag,
-            Write::OnceMoreIfWorse(tag) => {
-                if self.checkpoint.tag != tag || !worse || self.checkpoint.stores >= limits::STORES {
-                    return Record::Stays;
-                }
-                tag
-            }
         };
         self.mark(tag);
         if mode == Mode::Managed && counts && !self.count_store() {
@@ -89,11 +84,7 @@ impl Machine {
         }
         match write {
             Write::WithProvides(_) | Write::Nothing => Record::Stays,
-            Write::Tag(_)
-            | Write::Once(_)
-            | Write::Again
-            | Write::AgainIfWorse
-            | Write::OnceMoreIfWorse(_) => Record::Save,
+            Write::Tag(_) | Write::Once(_) | Write::Again | Write::AgainIfWorse => Record::Save,
         }
     }
 
@@ -191,9 +182,11 @@ impl Machine {
             // A script has its own; the others do not take long.
             Op::RunScript(..)
             | Op::Save
+            | Op::SaveReport
             | Op::SaveMaps
             | Op::SaveProvides(_)
             | Op::ClearData
+            | Op::ForgetReport
             | Op::CheckVersion
             | Op::CheckRunning
             | Op::End => Limit::None,
@@ -211,7 +204,7 @@ impl Machine {
                 Owner::CommandLine(_) => Begin::Already(Outcome::Failure),
             },
             State::Inventory => Begin::Start(Op::Request(ApiCall::Inventory)),
-            State::Poll => Begin::Start(Op::Request(ApiCall::Next)),
+            State::Poll => self.poll(),
             // The control map that came with the offer is no good: nothing was done, nothing is asked for.
             State::ReportDownloading if self.map_is_refused() => Begin::Already(Outcome::Aborted),
             State::ReportDownloading => self.status(Status::Downloading),

@@ -12,6 +12,7 @@ impl Machine {
     /// The work of a place without scripts ended: notes what it said, then goes on.
     pub(super) fn main_done(&mut self, now: Instant, outcome: Outcome) -> Action {
         let outcome = match self.state {
+            State::Poll if self.is_late() => return self.reported_late(now, outcome),
             State::Poll => match &mut self.owner {
                 Owner::Daemon(daemon) => daemon.polls.polled(now, &self.config, outcome),
                 Owner::CommandLine(_) => outcome,
@@ -152,6 +153,9 @@ impl Machine {
                     (Some(daemon), Some(schedule)) => daemon.report.next(schedule, retry_after(outcome)),
                     (Some(_) | None, _) => None,
                 };
+                if wait.is_none() && matches!(self.state, State::ReportFinal | State::ReportLog) {
+                    self.keep_report(now);
+                }
                 wait.map_or(Ok(Outcome::Failure), |wait| Err(now + wait))
             }
             Outcome::Success

@@ -1,7 +1,7 @@
 //! The start of a run, from what is on record: first boot, reboot, crash and power loss are one path.
 
 use super::words::{Action, Op, Refusal, Report, Run, Saved};
-use super::{Apart, CommandLine, Daemon, Doing, Machine, Maps, OpId, Owner, Polls, StopSet, blank};
+use super::{Apart, CommandLine, Daemon, Doing, Machine, Maps, OpId, Owner, Polls, StopSet, Unheard, blank};
 use crate::checkpoint::{Checkpoint, Format, RebootKind, Tag};
 use crate::config::Config;
 use crate::deployment::{Mode, Verdict};
@@ -22,7 +22,7 @@ impl Machine {
         stop_before: StopSet,
         saved: Saved,
     ) -> Result<(Self, Action), Refusal> {
-        let Saved { update, maps } = saved;
+        let Saved { update, report, offered_by: _, maps } = saved;
         let update =
             update.map(|record| Checkpoint { offer: record.offer && config.resume_downloads, ..record });
         let (place, verdict) = first_place(run, update.as_ref())?;
@@ -39,6 +39,7 @@ impl Machine {
                 report: Backoff::new(),
                 repeats: false,
                 unknown: false,
+                unheard: report.map(Unheard::new),
             }),
             Run::Install | Run::Continue(_) | Run::Bootstrap => {
                 let failed_at = saved.as_ref().and_then(|record| failed_before(run, place, record));

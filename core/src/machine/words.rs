@@ -6,6 +6,7 @@ use super::apart::Apart;
 use crate::checkpoint::{Checkpoint, Newer, RebootKind, Tag};
 use crate::control::{Holder, Lifetime, Map, Order, Points, Pool};
 use crate::deployment::{Call, Mode, Naming, Point, Status, Verdict};
+use crate::last_report::Ended;
 use crate::limits;
 use crate::script::Transition;
 use crate::state::{Outcome, Place, Reached, Verb};
@@ -56,6 +57,11 @@ impl Run {
 pub struct Saved {
     /// The record of the update in progress.
     pub update: Option<Checkpoint>,
+    /// The end of a deployment that the server has not heard of. Only the daemon looks at it.
+    pub report: Option<Ended>,
+    /// The number of the server that offered the deployment in progress, or that of `report`; `None`: it is not known, or
+    /// not configured any more.
+    pub offered_by: Option<u8>,
     /// The control maps; `None` when their record cannot be read. Only the daemon looks at them.
     pub maps: Option<Pool>,
 }
@@ -64,7 +70,7 @@ impl Saved {
     /// No record at all: the first start.
     #[must_use]
     pub fn nothing() -> Self {
-        Self { update: None, maps: Some(Pool::new()) }
+        Self { update: None, report: None, offered_by: None, maps: Some(Pool::new()) }
     }
 }
 
@@ -117,11 +123,18 @@ pub enum Op {
     /// Make [`Machine::checkpoint`](super::Machine::checkpoint) durable, in one batch with the header records when it
     /// has `header` and they are not stored yet, and with the server's offer when it has `offer`.
     Save,
+    /// Make [`Machine::last_report`](super::Machine::last_report) durable, with what goes with the report: in the place of
+    /// [`Machine::checkpoint`](super::Machine::checkpoint) and of those beside it, and with the control maps as before;
+    /// where [`Machine::is_late`](super::Machine::is_late), alone.
+    SaveReport,
     /// Make name and provides of the artifact durable in one batch with the checkpoint (daemon) or with the end of
     /// the record (command line).
     SaveProvides(Naming),
-    /// Delete the record and those beside it; write the control maps in the same batch if they are to be saved.
+    /// Delete the record and those beside it; write the control maps in the same batch if they are to be saved. The
+    /// record of the last report is [`Machine::last_report`](super::Machine::last_report) then, if there is one.
     ClearData,
+    /// Delete the record of the last report.
+    ForgetReport,
     /// Run script number `index` of the transition. [`Outcome::Nothing`]: there is none of that number.
     /// [`Outcome::Later`]: exit status 21. [`Outcome::Refused`]: the scripts cannot be run at all.
     RunScript(Transition, u16),
@@ -159,6 +172,8 @@ impl fmt::Display for Op {
             }
             Self::CallModule(call) | Self::Stream(call) => return write!(f, "{call} of the update module"),
             Self::Save => "saving the record of the update",
+            Self::SaveReport => "saving how the deployment ended",
+            Self::ForgetReport => "deleting the record of how the deployment ended",
             Self::SaveProvides(_) => "saving the name and the provides of the artifact",
             Self::ClearData => "deleting the record of the update",
             Self::CheckRunning => "finding out whether the new root file system runs",

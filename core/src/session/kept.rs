@@ -26,6 +26,8 @@ pub(super) struct Kept {
     pub(super) fetch_waits: bool,
     /// The server that gave the token has the inventory that was accepted last.
     pub(super) inventory_accepted: bool,
+    /// The server that offered the deployment at hand.
+    pub(super) offered_by: Option<u8>,
 }
 
 /// The token that requests are sent with.
@@ -151,6 +153,11 @@ impl Kept {
     /// No authentication begins for a moment (N13).
     pub(super) fn space(&mut self, now: Instant) {
         self.not_before = now + SHORTEST;
+    }
+
+    /// Whether this server can say that it does not know the deployment, or that it was aborted.
+    pub(super) fn may_refuse(&self, server: u8) -> bool {
+        self.offered_by.is_none_or(|by| by == server)
     }
 
     /// The server has too many requests; it may have said for how long.

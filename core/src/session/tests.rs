@@ -10,7 +10,7 @@ use crate::state::Outcome;
 use crate::time::{Duration, Instant};
 
 use Action::{Cancel, CollectInventory, Ended, FindIdentity, Read, Send, Wait};
-use Outcome::{Failure, Later, Nothing, Success};
+use Outcome::{Aborted, Failure, Later, Nothing, Refused, Success};
 use RequestKind::{Inventory, Log, NextV1, NextV2, Token};
 
 const NEXT: Event = Event::Ask(ApiCall::Next);
@@ -31,7 +31,7 @@ struct Bench {
 impl Bench {
     fn new(servers: u8) -> Self {
         let now = Instant::from_millis(1_000_000);
-        Self { session: Session::new(), config: Config { servers }, now }
+        Self { session: Session::new(None), config: Config { servers }, now }
     }
 
     /// With a token of the first server, which it gave a moment ago.
@@ -403,7 +403,7 @@ fn the_report_before_the_commit_has_a_token_of_its_own() {
     bench.tell(Event::IdentityReady, Send(Token, 0));
     bench.tell(Event::Head(Reply::Done), Read);
     bench.tell(GOOD, Send(RequestKind::Status(Status::Installing), 0));
-    bench.answers(Reply::Aborted, Ended(Outcome::Aborted));
+    bench.answers(Reply::Aborted, Ended(Aborted));
 }
 
 #[test]
@@ -433,7 +433,7 @@ fn an_answer_has_its_time() {
     let mut bench = Bench::with_token(2);
     bench.tell(Event::Ask(ApiCall::Log), Send(Log, 0));
     assert_eq!(bench.session.deadline(), Some(bench.now + LOG_WAIT));
-    bench.answers(Reply::TooLarge, Ended(Outcome::Refused));
+    bench.answers(Reply::TooLarge, Ended(Refused));
     bench.tell(BEFORE_COMMIT, FindIdentity);
     assert_eq!(bench.session.deadline(), None, "identity scripts end by themselves");
     bench.tell(Event::IdentityReady, Send(Token, 0));
@@ -668,12 +668,89 @@ fn r25_a_status_whose_substate_is_refused_goes_out_once_more_without_it() {
 #[test]
 fn r29_the_apis_404_to_a_status_says_that_the_deployment_is_unknown() {
     let mut bench = Bench::with_token(1);
-    for event in [REPORT, Event::Ask(ApiCall::Log)] {
+    // Another 404 counts as 503: see the next test for what that is to a last report.
+    for (event, other) in [(REPORT, Failure), (Event::Ask(ApiCall::Log), Later(None))] {
         assert_ne!(bench.session.step(&bench.config, bench.now, event), Wait);
         bench.tell(Event::Head(Reply::NotFound), Read);
         bench.tell(GOOD, Ended(Nothing));
         assert_ne!(bench.session.step(&bench.config, bench.now, event), Wait);
         bench.tell(Event::Head(Reply::NotFound), Read);
-        bench.tell(Event::Answer(Content::Unusable), Ended(Failure));
+        bench.tell(Event::Answer(Content::Unusable), Ended(other));
+    }
+}
+
+fn asks_for(status: Status) -> Event {
+    Event::Ask(ApiCall::Status { status, fresh_token: false })
+}
+
+#[test]
+fn r23_what_an_answer_to_a_last_report_means() {
+    let mut bench = Bench::with_token(1);
+    for event in [asks_for(Status::Success), asks_for(Status::Failure), Event::Ask(ApiCall::Log)] {
+        for (reply, outcome) in [
+            (Reply::Done, Success),
+            (Reply::NotFound, Nothing),
+            (Reply::Aborted, Aborted),
+            (Reply::Failed(400), Refused),
+            (Reply::Failed(403), Refused),
+            (Reply::TooLarge, Refused),
+            (Reply::Failed(499), Refused),
+            // The server's own troubles are told apart from what may lie between.
+            (Reply::Failed(500), Later(None)),
+            (Reply::Failed(503), Later(None)),
+            (Reply::Failed(408), Failure),
+            (Reply::Later(None), Failure),
+            (Reply::Later(Some(7)), Later(Some(7))),
+        ] {
+            assert_ne!(bench.session.step(&bench.config, bench.now, event), Wait);
+            bench.answers(reply, Ended(outcome));
+        }
+    }
+}
+
+#[test]
+fn r23_404_and_409_count_only_from_the_server_that_made_the_offer() {
+    let reports =
+        [Status::Downloading, Status::Installing, Status::Rebooting, Status::Success, Status::Failure]
+            .map(asks_for);
+    for of_the_earlier_process in [false, true] {
+        // The second server makes the offer, or made it before a restart.
+        let mut bench = Bench::new(2);
+        if of_the_earlier_process {
+            bench.session = Session::new(Some(1));
+        } else {
+            bench.tell(NEXT, FindIdentity);
+            bench.tell(Event::IdentityReady, Send(Token, 0));
+            bench.tell(LOST, Send(Token, 1));
+            bench.tell(Event::Head(Reply::Done), Read);
+            bench.tell(GOOD, Send(NextV2, 1));
+            bench.answers(Reply::Done, Ended(Success));
+            for report in reports {
+                assert_ne!(bench.session.step(&bench.config, bench.now, report), Wait);
+                bench.answers(Reply::NotFound, Ended(Nothing));
+            }
+        }
+        assert_eq!(bench.session.offered_by(), Some(1));
+        // From now on the first one answers.
+        let fresh = Event::Ask(ApiCall::Status { status: Status::Installing, fresh_token: true });
+        for reply in [Reply::NotFound, Reply::Aborted] {
+            bench.pass(1);
+            bench.tell(fresh, FindIdentity);
+            bench.tell(Event::IdentityReady, Send(Token, 0));
+            bench.gives_token();
+            // It has nothing against the update.
+            bench.answers(reply, Ended(Success));
+            for report in reports {
+                assert_ne!(bench.session.step(&bench.config, bench.now, report), Wait);
+                let is_last = [asks_for(Status::Success), asks_for(Status::Failure)].contains(&report);
+                bench.answers(reply, Ended(if is_last { Later(None) } else { Success }));
+            }
+        }
+        bench.tell(Event::Ask(ApiCall::ControlMap), Send(RequestKind::ControlMap, 0));
+        bench.answers(Reply::Aborted, Ended(Failure));
+        // A fresh link is no offer.
+        bench.tell(Event::AskForLink, Send(NextV2, 0));
+        bench.answers(Reply::Done, Ended(Success));
+        assert_eq!(bench.session.offered_by(), Some(1));
     }
 }

@@ -43,7 +43,7 @@ struct World {
 impl World {
     fn new() -> Self {
         Self {
-            session: Session::new(),
+            session: Session::new(None),
             is_asked: false,
             identities: 0,
             sent: 0,

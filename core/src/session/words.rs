@@ -21,6 +21,9 @@ pub enum Event {
     /// The update machine wants this request. None may be at hand but a fetch of a token, which then becomes the
     /// request's own.
     Ask(ApiCall),
+    /// The same in the place of a poll, with which it shares what a round has asked in vain: what the server has not
+    /// heard of a deployment that is over.
+    AskLate(ApiCall),
     /// The download wants a fresh link to the artifact of the deployment in progress: the same question as that for a
     /// deployment. [`Outcome::Success`]: the link is there. [`Outcome::Nothing`]: the deployment is not offered any
     /// more. Everything else may be another time.
@@ -154,6 +157,8 @@ pub(super) enum Errand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Goal {
     Call(ApiCall),
+    /// In the place of a poll.
+    Late(ApiCall),
     Link,
 }
 
@@ -200,6 +205,17 @@ impl RequestKind {
         }
     }
 
+    /// The last report of a deployment, or its log.
+    pub(super) const fn is_last(self) -> bool {
+        match self {
+            Self::Status(status) | Self::StatusAlone(status) => {
+                matches!(status, Status::Success | Status::Failure)
+            }
+            Self::Log => true,
+            Self::Token | Self::NextV2 | Self::NextV1 | Self::Inventory | Self::ControlMap => false,
+        }
+    }
+
     /// How long the request and its whole answer may take.
     #[must_use]
     pub const fn limit(self) -> Duration {
@@ -221,7 +237,7 @@ impl Errand {
     /// a program that asks is told how its own attempt ended.
     pub(super) const fn of_round(self) -> Option<OfRound> {
         match self {
-            Self::Request { goal: Goal::Call(ApiCall::Next), .. } => Some(OfRound::Next),
+            Self::Request { goal: Goal::Call(ApiCall::Next) | Goal::Late(_), .. } => Some(OfRound::Next),
             Self::Request { goal: Goal::Call(ApiCall::Inventory), .. } => Some(OfRound::Inventory),
             Self::Request {
                 goal: Goal::Call(ApiCall::Status { .. } | ApiCall::Log | ApiCall::ControlMap) | Goal::Link,
@@ -244,7 +260,7 @@ impl Errand {
     pub(super) const fn is_for_link(self) -> bool {
         match self {
             Self::Request { goal: Goal::Link, .. } => true,
-            Self::Request { goal: Goal::Call(_), .. } | Self::Fetch => false,
+            Self::Request { goal: Goal::Call(_) | Goal::Late(_), .. } | Self::Fetch => false,
         }
     }
 }
@@ -254,6 +270,7 @@ impl Goal {
         match self {
             Self::Call(ApiCall::Status { fresh_token, .. }) => fresh_token,
             Self::Call(ApiCall::Next | ApiCall::Inventory | ApiCall::Log | ApiCall::ControlMap)
+            | Self::Late(_)
             | Self::Link => false,
         }
     }

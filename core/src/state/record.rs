@@ -34,9 +34,6 @@ pub enum Write {
     Again,
     /// The same, and also when the verdict has changed since.
     AgainIfWorse,
-    /// With this tag, if the record has this tag and the verdict has changed since. Where that is one write too many,
-    /// nothing is written.
-    OnceMoreIfWorse(Tag),
 }
 
 impl Write {
@@ -44,9 +41,7 @@ impl Write {
     #[must_use]
     pub const fn tag(self) -> Option<Tag> {
         match self {
-            Self::Tag(tag) | Self::Once(tag) | Self::WithProvides(tag) | Self::OnceMoreIfWorse(tag) => {
-                Some(tag)
-            }
+            Self::Tag(tag) | Self::Once(tag) | Self::WithProvides(tag) => Some(tag),
             Self::Nothing | Self::Again | Self::AgainIfWorse => None,
         }
     }
@@ -82,7 +77,7 @@ pub enum Otherwise {
 
 use Effect::{RollsBack, Worsens};
 use Unsaved::{Ends, Fails, GoesOn, Leads, LeadsFrom, LeadsUnless};
-use Write::{Again, AgainIfWorse, Once, OnceMoreIfWorse, WithProvides};
+use Write::{Again, AgainIfWorse, Once, WithProvides};
 
 const NOTHING: Entry = Entry { write: Write::Nothing, counts: false, unsaved: Fails };
 
@@ -130,9 +125,8 @@ pub const fn entry(mode: Mode, state: State, phase: Phase) -> Entry {
         (_,                Failure,              Main)  => write(Write::Tag(Tag::Failure),             GoesOn),
         (_,                SaveProvides,         Main)  => write(WithProvides(Tag::Cleanup),           Fails),
         (_,                Cleanup,              Main)  => write(Write::Tag(Tag::Cleanup),             GoesOn),
-        // A failed `Cleanup` is about to be reported: a restart must not tell the server something else, which would
-        // open the deployment again.
-        (Mode::Managed,    ReportFinal,          Main)  => write(OnceMoreIfWorse(Tag::Cleanup),        GoesOn),
+        // From here on a restart has nothing to do but to report the end, however often it happens.
+        (Mode::Managed,    ReportFinal,          Main)  => free(Once(Tag::Report),                     GoesOn),
 
         (Mode::Standalone, Download | CheckSizes | EmptyPayload | ReportFinal, _)
         | (Mode::Managed, CheckReboot, _)
@@ -156,7 +150,7 @@ pub const fn entry(mode: Mode, state: State, phase: Phase) -> Entry {
 pub const fn tag(mode: Mode, state: State, phase: Phase) -> Option<Tag> {
     match entry(mode, state, phase).write {
         Write::Tag(tag) | Once(tag) | WithProvides(tag) => Some(tag),
-        Write::Nothing | Again | AgainIfWorse | OnceMoreIfWorse(_) => None,
+        Write::Nothing | Again | AgainIfWorse => None,
     }
 }
 

@@ -58,8 +58,7 @@ pub const fn restart(state: State) -> Restart {
         Failure              => From(&[Tag::Failure]),
         SaveProvides         => From(&[Tag::Cleanup]),
         Cleanup              => From(&[Tag::Cleanup]),
-        // Written again when a failed `Cleanup` has changed the verdict.
-        ReportFinal          => From(&[Tag::Cleanup]),
+        ReportFinal          => From(&[Tag::Report]),
         ReportLog            => AsBefore,
         ClearData            => AsBefore,
         End                  => Afresh,
@@ -126,6 +125,8 @@ pub const fn resume(saved: &Checkpoint) -> (State, Phase, Verdict) {
         Tag::RollbackReboot | Tag::AfterRollbackReboot => (VerifyRollbackReboot, Main, verdict),
         Tag::Failure => (Failure, Enter, verdict),
         Tag::Cleanup => (Cleanup, Main, verdict),
+        // Nothing is in progress: the report goes out before the next poll.
+        Tag::Report => (Idle, Enter, Verdict::Good),
     }
 }
 
@@ -175,6 +176,6 @@ pub const fn resume_standalone(verb: Verb, saved: &Checkpoint) -> Option<(State,
         | (Tag::Rollback | Tag::Failure | Tag::Cleanup, Verb::Commit)
         | (Tag::AfterCommit | Tag::Failure | Tag::Cleanup, Verb::Rollback)
         // The daemon's own tags.
-        | (Tag::Store | Tag::Reboot | Tag::AfterReboot | Tag::RollbackReboot | Tag::AfterRollbackReboot, _) => None,
+        | (Tag::Store | Tag::Reboot | Tag::AfterReboot | Tag::RollbackReboot | Tag::AfterRollbackReboot | Tag::Report, _) => None,
     }
 }

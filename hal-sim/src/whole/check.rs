@@ -14,6 +14,8 @@ use super::client::{Client, SERVERS, Todo};
 pub(super) struct Memory {
     /// The server was told, or was to be told, that the download begins.
     downloading: bool,
+    /// The server that offered the deployment.
+    offered_by: Option<u8>,
     /// There was a record of the update.
     recorded: bool,
     /// This process has heard, once the update was installed, that the server does not know the deployment.
@@ -78,8 +80,8 @@ impl Memory {
 
     /// The process is gone.
     pub(super) fn restarted(&mut self) {
-        let Self { downloading, recorded, looped, abandoned, wrong, .. } = *self;
-        *self = Self { downloading, recorded, looped, abandoned, wrong, ..Self::default() };
+        let Self { downloading, offered_by, recorded, looped, abandoned, wrong, .. } = *self;
+        *self = Self { downloading, offered_by, recorded, looped, abandoned, wrong, ..Self::default() };
     }
 
     /// The deployment is over, and another one may come in this process.
@@ -139,9 +141,18 @@ impl Memory {
         self.token = None;
     }
 
-    /// The server has said 404 to a report that was made at this place.
-    pub(super) fn unknown(&mut self, place: Place) {
-        self.unknown |= matches!(place.0, State::ReportRebooting | State::ReportCommit | State::ReportFinal);
+    /// This server has offered the deployment.
+    pub(super) const fn offered(&mut self, server: u8) {
+        self.offered_by = Some(server);
+    }
+
+    /// This server has said 404 to a report that was made at this place. It counts from the one that made the offer.
+    pub(super) fn unknown(&mut self, place: Place, server: u8) {
+        self.unknown |= self.offered_by == Some(server)
+            && matches!(
+                place.0,
+                State::ReportRebooting | State::ReportCommit | State::ReportFinal | State::Poll
+            );
     }
 
     /// No request is sent from this place before then.

@@ -6,6 +6,7 @@ use thimble_core::checkpoint::Checkpoint;
 use thimble_core::config::Config;
 use thimble_core::deployment::Call;
 use thimble_core::flow::{Due, Event, Flow, Offer, Step, Task};
+use thimble_core::last_report::Ended;
 use thimble_core::machine::{ApiCall, Check, Machine, OfferedMap, Op, Refusal, Report, Run, Saved, StopSet};
 use thimble_core::session::{self, Content, RequestKind, Session};
 use thimble_core::state::{Outcome, Place};
@@ -122,6 +123,8 @@ pub(super) struct Start<'a> {
     pub(super) run: Run,
     pub(super) stop_before: StopSet,
     pub(super) update: Option<Checkpoint>,
+    /// The last report on record, and the server that made the offer.
+    pub(super) report: Option<(Ended, Option<u8>)>,
     /// The `ETag` and the link of the offer on record.
     pub(super) offer: Option<(Option<Version>, bool)>,
     pub(super) payload: bool,
@@ -140,11 +143,12 @@ impl Todo {
 impl Client {
     /// Starts at `now`, up to the first thing that is to be done outside.
     pub(super) fn start(now: Instant, start: Start<'_>) -> Result<Self, Refusal> {
-        let Start { config, run, stop_before, update, offer, payload, deployment, mistake } = start;
+        let Start { config, run, stop_before, update, report, offer, payload, deployment, mistake } = start;
         let update = update.map(|update| Checkpoint { offer: offer.is_some(), ..update });
         let (header, module) =
             update.as_ref().map_or((false, false), |update| (update.header, update.module));
-        let saved = Saved { update, ..Saved::nothing() };
+        let (report, offered_by) = report.unzip();
+        let saved = Saved { update, report, offered_by: offered_by.flatten(), ..Saved::nothing() };
         let servers = session::Config { servers: SERVERS };
         let (flow, first) = Flow::start(now, config, servers, run, stop_before, saved)?;
         let etag = offer.and_then(|(etag, _)| etag).filter(|_| flow.goes_on());

@@ -2,6 +2,7 @@
 
 use thimble_core::checkpoint::Checkpoint;
 use thimble_core::deployment::Status;
+use thimble_core::last_report::Ended;
 
 use super::artifact::{Stored, Version};
 use super::client::{DEPLOYMENTS, SERVERS};
@@ -22,6 +23,8 @@ pub(super) struct Outside {
 pub(super) struct Records {
     /// Of the update in progress.
     pub(super) update: Option<Checkpoint>,
+    /// Of a deployment that is over, and the server that made the offer: the server has not heard of it.
+    pub(super) report: Option<(Ended, Option<u8>)>,
     /// The server's offer: the `ETag` that was seen, and whether its link is good.
     pub(super) offer: Option<(Option<Version>, bool)>,
     pub(super) name: Name,
@@ -40,6 +43,8 @@ pub(super) struct Server {
     pub(super) aborted: bool,
     /// The deployment was deleted: every status is answered 404.
     pub(super) forgot: bool,
+    /// It has refused to hear how the deployment ended.
+    pub(super) refused: bool,
     /// Cannot be reached, one by one, until the client turns to something else.
     pub(super) down: [bool; SERVERS as usize],
     /// Does not know the second version of the question for a deployment.
@@ -58,6 +63,7 @@ impl Server {
             status: None,
             aborted: false,
             forgot: false,
+            refused: false,
             down: [false; SERVERS as usize],
             old: false,
             artifact: Version::First,
@@ -82,7 +88,10 @@ impl Server {
 
     /// The deployment has ended.
     pub(super) fn is_over(&self) -> bool {
-        self.aborted || self.forgot || matches!(self.status, Some(Status::Success | Status::Failure))
+        self.aborted
+            || self.forgot
+            || self.refused
+            || matches!(self.status, Some(Status::Success | Status::Failure))
     }
 
     pub(super) fn is_down(&self, server: u8) -> bool {

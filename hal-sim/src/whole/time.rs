@@ -62,7 +62,14 @@ impl Whole {
         use transfer::Event as Transfer;
         let is_call =
             matches!(todo, Todo::Send(kind, _) | Todo::Read(kind, ..) if kind != RequestKind::Token);
+        // A last report that is refused for good, whatever the body says, makes room for the poll itself.
+        let is_late = state == State::Poll
+            && matches!(
+                todo,
+                Todo::Read(RequestKind::Status(_) | RequestKind::StatusAlone(_) | RequestKind::Log, ..)
+            );
         match answer {
+            Answer::Content(Content::Unusable) if is_late => {}
             Answer::Session(Broken { .. } | NotSent | Head(Reply::Failed(_) | Reply::Later(_)))
             | Answer::Content(Content::Unusable)
             | Answer::Silence
@@ -91,8 +98,10 @@ impl Whole {
         let (idle, waits) = (client.place().0 == State::Idle, client.todo() == Todo::Wait);
         // A program that wants a token gets its answer first.
         let wished = client.session().is_authenticating();
-        let gone = self.memory.is_gone(self.outside.records.update.is_some()) && !wished;
-        if !self.setup.standalone && idle && (gone || (waits && self.outside.server.is_over())) {
+        let unheard = client.machine().unheard().is_some();
+        let gone = self.memory.is_gone(self.outside.records.update.is_some() || unheard) && !wished;
+        let over = waits && !unheard && self.outside.server.is_over();
+        if !self.setup.standalone && idle && (gone || over) {
             // The daemon has nothing more to do with the deployment.
             self.process = Process::Ended;
             return;

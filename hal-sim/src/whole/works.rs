@@ -66,8 +66,11 @@ impl Whole {
                         trouble.reported();
                         let early = mistake(Mistake::ReportsGoBackwards) && status == Status::Rebooting;
                         let status = if early { Status::Downloading } else { status };
-                        let of = client.machine().deployment();
-                        if server.hear(status, of, !payload, trouble.told) {
+                        let of = client.machine().reported();
+                        if trouble.clear && of != server.id() {
+                            // An earlier one, of which this server has heard.
+                            Reply::Done
+                        } else if server.hear(status, of, !payload, trouble.told) {
                             Reply::Done
                         } else {
                             Reply::Aborted
@@ -79,7 +82,12 @@ impl Whole {
             }
             Todo::Read(kind, server, reply) => {
                 if reply == Reply::NotFound {
-                    memory.unknown(client.place());
+                    memory.unknown(client.place(), server);
+                }
+                if matches!(kind, RequestKind::NextV2 | RequestKind::NextV1)
+                    && (client.place().0, reply) == (State::Poll, Reply::Done)
+                {
+                    memory.offered(server);
                 }
                 if (kind, reply) == (RequestKind::Token, Reply::Done) {
                     let kept = mistake(Mistake::TokenIsKept);
@@ -193,15 +201,30 @@ fn operation(setup: Setup, outside: &mut Outside, client: &Client, op: Op, troub
                 Naming::Good | Naming::Inconsistent | Naming::Loop => Name::New,
             };
             if setup.standalone {
-                clear(records);
+                clear(records, client);
             } else {
                 records.update = Some(client.machine().checkpoint().clone());
             }
             Outcome::Success
         }
+        Op::SaveReport => {
+            if client.machine().is_late() {
+                save_report(records, client);
+            } else {
+                clear(records, client);
+            }
+            if mistake(Mistake::ReportIsForgotten) {
+                records.report = None;
+            }
+            Outcome::Success
+        }
+        Op::ForgetReport => {
+            records.report = None;
+            Outcome::Success
+        }
         Op::ClearData => {
             let before = records.clone();
-            clear(records);
+            clear(records, client);
             if mistake(Mistake::RecordIsLeft) {
                 records.update = before.update;
             } else if mistake(Mistake::OfferIsLeft) {
@@ -261,9 +284,16 @@ fn save(records: &mut Records, client: &Client, beside: Beside) {
     records.update = Some(client.machine().checkpoint().clone());
 }
 
-fn clear(records: &mut Records) {
+fn clear(records: &mut Records, client: &Client) {
+    save_report(records, client);
     records.update = None;
     records.offer = None;
+}
+
+/// The record of the last report is what the client says.
+fn save_report(records: &mut Records, client: &Client) {
+    let by = client.flow().session().offered_by();
+    records.report = client.machine().last_report().map(|ended| (ended, by));
 }
 
 /// The answer to a request for the artifact.

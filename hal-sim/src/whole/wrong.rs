@@ -1,7 +1,7 @@
 //! What is to be done outside goes wrong, in each of its ways, or is half done when power is lost.
 
 use thimble_core::api::Reply;
-use thimble_core::deployment::Call;
+use thimble_core::deployment::{Call, Status};
 use thimble_core::http::{Head, RetryAfter};
 use thimble_core::machine::Op;
 use thimble_core::session::{self, Content, RequestKind};
@@ -70,7 +70,7 @@ impl Whole {
     fn operation_goes_wrong(mut self, op: Op, visit: Wrong<'_>) {
         let failed = Answer::Op(Outcome::Failure);
         match op {
-            Op::Save | Op::SaveProvides(_) | Op::ClearData => {
+            Op::Save | Op::SaveReport | Op::SaveProvides(_) | Op::ClearData | Op::ForgetReport => {
                 self.trouble.wrote(op, false);
                 visit(" cannot be written", &mut self, failed);
             }
@@ -191,7 +191,15 @@ impl Whole {
                     &mut changed(|server, _| server.aborted = true),
                     head(Reply::Aborted),
                 );
-                visit(" is answered 413", &mut self.clone(), head(Reply::TooLarge));
+                let mut refused = self.clone();
+                let is_last = matches!(
+                    kind,
+                    RequestKind::Status(Status::Success | Status::Failure)
+                        | RequestKind::StatusAlone(Status::Success | Status::Failure)
+                );
+                // Nobody will tell the server how the deployment ended.
+                refused.outside.server.refused |= is_last;
+                visit(" is answered 413", &mut refused, head(Reply::TooLarge));
             }
             RequestKind::Log => visit(" is answered 413", &mut self.clone(), head(Reply::TooLarge)),
             RequestKind::Token

@@ -114,7 +114,7 @@ impl<P: Platform> Client<'_, P> {
         }
 
         let Self { hal, requests, flow, lent, .. } = self;
-        let deployment = flow.machine().deployment();
+        let deployment = flow.machine().reported();
         let endpoint = match kind {
             RequestKind::Token => Endpoint::Auth,
             RequestKind::NextV2 => Endpoint::NextV2,
@@ -157,6 +157,9 @@ impl<P: Platform> Client<'_, P> {
     /// What a status report says beside the status. The server keeps the last substate that it was sent: once there was
     /// one, each later report has one, or the old one would stand beside the new status.
     fn substate(&self, status: Status) -> Text<{ limits::REASON }> {
+        if self.machine().is_late() {
+            return Text::cut(format_args!("{}", self.requests.last_substate));
+        }
         match (status, self.waiting()) {
             (Status::Success | Status::Failure, _) => {
                 Text::cut(format_args!("{}", self.story.line(self.machine().verdict())))
