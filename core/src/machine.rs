@@ -146,6 +146,7 @@ struct CommandLine {
 pub struct Machine {
     config: Apart<Config>,
     note: Apart<Option<DoorNote>>,
+    asked_too_long: Apart<bool>,
     op: OpId,
     state: State,
     phase: Phase,
@@ -165,6 +166,7 @@ impl Machine {
     /// What happened, and what to do next. Events that change nothing give [`Action::Wait`].
     pub fn step(&mut self, now: Instant, event: Event) -> Action {
         self.note = Apart(None);
+        self.asked_too_long = Apart(false);
         if self.is_over() {
             return Action::Wait;
         }
@@ -328,6 +330,12 @@ impl Machine {
             Owner::Daemon(daemon) => daemon.polls.next_inventory,
             Owner::CommandLine(_) => None,
         }
+    }
+
+    /// The last step ended a script that asked to be run again later, and has asked so for too long.
+    #[must_use]
+    pub const fn script_asked_too_long(&self) -> bool {
+        self.asked_too_long.0
     }
 
     /// What the run was started for.

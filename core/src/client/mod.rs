@@ -349,7 +349,7 @@ impl<'b, P: Platform> Client<'b, P> {
 
     /// One step of the flow. What it means for people is said.
     fn step(&mut self, now: Instant, event: Event) -> Step {
-        let (state, _) = self.machine().place();
+        let place = self.machine().place();
         let authenticated = self.is_authenticating();
         let reports_end = self.machine().is_last_report() && matches!(self.flow.op(), Some(Op::Request(_)));
         let step = self.flow.step(now, event);
@@ -366,8 +366,15 @@ impl<'b, P: Platform> Client<'b, P> {
         if let Some(note) = step.door {
             self.note_door(note);
         }
+        if step.asked_too_long {
+            let limit = self.machine().config().state_script_retry_timeout;
+            self.fail_script(
+                place,
+                format_args!("still asked to be run later after {limit} (StateScriptRetryTimeoutSeconds)"),
+            );
+        }
         if let Some(outcome) = step.ended {
-            self.explain(state, outcome);
+            self.explain(place.0, outcome);
             let is_given_up = match outcome {
                 Outcome::Refused | Outcome::Nothing | Outcome::Aborted => true,
                 Outcome::Later(_) => step.task == Task::Begin(Op::ForgetReport),
@@ -392,7 +399,7 @@ impl<'b, P: Platform> Client<'b, P> {
 
     /// Does what the flow says. The one place where anything begins.
     fn perform(&mut self, now: Instant, step: Step) -> Option<Event> {
-        let Step { ended, door: _, drop, task } = step;
+        let Step { ended, door: _, asked_too_long: _, drop, task } = step;
         if ended.is_some() {
             self.work = Work::None;
         }
@@ -497,7 +504,11 @@ impl<'b, P: Platform> Client<'b, P> {
         let (script, module) = (config.state_script_timeout, config.module_timeout);
         match self.work {
             Work::Script => {
-                self.fail_script(format_args!("did not end within {script} (StateScriptTimeoutSeconds)"))
+                let place = self.machine().place();
+                self.fail_script(
+                    place,
+                    format_args!("did not end within {script} (StateScriptTimeoutSeconds)"),
+                )
             }
             Work::Module(call) => self.fail(format_args!(
                 "the update module did not end {call} within {module} (ModuleTimeoutSeconds)"

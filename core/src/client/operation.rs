@@ -10,7 +10,7 @@ use crate::flow::Event;
 use crate::hal::{Exit, Hal, Level, Log, Permit, Platform, Policy, ScriptRunner, System, UpdateModule};
 use crate::machine::Op;
 use crate::script::{RETRY_LATER, Transition};
-use crate::state::{Outcome, transition};
+use crate::state::{Outcome, Place, transition};
 use crate::text::Shown;
 use crate::time::Instant;
 use crate::transfer::Action;
@@ -59,7 +59,6 @@ impl<P: Platform> Client<'_, P> {
     /// Begins an operation; what happened, if something did at once.
     pub(super) fn begin(&mut self, now: Instant, op: Op) -> Option<Event> {
         self.hal.log.log(Level::Debug, format_args!("next: {op}"));
-        self.check_retries(op);
         self.work = match op {
             Op::Save => Work::Ended(self.save()),
             Op::SaveReport => Work::Ended(self.save_last_report()),
@@ -227,30 +226,20 @@ impl<P: Platform> Client<'_, P> {
                 if let Some(transition) = transition {
                     self.story.summary.script_waits(transition, now);
                 }
-                self.story.asked_later = self.flow.op();
                 Outcome::Later(None)
             }
-            Exit::Code(_) | Exit::Signal(_) => self.fail_script(format_args!("ended with {exit}")),
+            Exit::Code(_) | Exit::Signal(_) => {
+                self.fail_script(self.machine().place(), format_args!("ended with {exit}"))
+            }
         }
     }
 
-    /// The script last started has failed.
-    pub(super) fn fail_script(&mut self, how: fmt::Arguments<'_>) -> Outcome {
-        let (state, phase) = self.machine().place();
+    /// The script last started, which ran at this place, has failed.
+    pub(super) fn fail_script(&mut self, (state, phase): Place, how: fmt::Arguments<'_>) -> Outcome {
         let Hal { scripts, log, .. } = &mut self.hal;
         let script = ScriptName { name: scripts.name(), transition: transition(state, phase) };
         let Noted { .. } = note(&mut self.story.reason, log, format_args!("{script} {how}"));
         Outcome::Failure
-    }
-
-    /// `op` comes next. Anything but the script that asked to be run later means that it asked too long.
-    fn check_retries(&mut self, op: Op) {
-        if self.story.asked_later.take().is_some_and(|script| script != op) {
-            let limit = self.machine().config().state_script_retry_timeout;
-            self.fail_script(format_args!(
-                "still asked to be run later after {limit} (StateScriptRetryTimeoutSeconds)"
-            ));
-        }
     }
 
     fn call_ended(&mut self, call: Call, exit: Exit) -> Outcome {

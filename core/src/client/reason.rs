@@ -6,7 +6,6 @@ use super::summary::{Summary, SummaryLine};
 use crate::deployment::Verdict;
 use crate::hal::{Level, Log};
 use crate::limits;
-use crate::machine::Op;
 use crate::text::Text;
 
 /// What there is to tell of the update at hand.
@@ -17,8 +16,6 @@ pub(super) struct Story {
     /// That is on record: a restart does not forget it.
     pub(super) reason_stored: bool,
     pub(super) summary: Summary,
-    /// The script that ran last asked to be run again later.
-    pub(super) asked_later: Option<Op>,
 }
 
 impl Story {

@@ -117,8 +117,9 @@ impl Flow {
     pub(super) fn tell_machine(&mut self, now: Instant, event: machine::Event) -> Step {
         let action = self.machine.step(now, event);
         let door = self.machine.door_note();
+        let asked_too_long = self.machine.script_asked_too_long();
         self.note_round(now);
-        Step { door, ..self.follow_machine(now, action) }
+        Step { door, asked_too_long, ..self.follow_machine(now, action) }
     }
 
     /// A round of requests lasts from leaving Idle to the next wait there.

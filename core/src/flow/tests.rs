@@ -459,6 +459,38 @@ fn what_ran_out_of_time_is_killed_by_whoever_runs_it() {
 }
 
 #[test]
+fn a_script_that_asks_for_later_too_long_is_told_apart_from_one_that_fails_and_one_that_is_killed() {
+    let enter = Transition { state: ScriptState::Download, action: ScriptAction::Enter };
+    let script = Op::RunScript(enter, 0);
+    let config = Config {
+        state_script_retry_interval: Duration::from_secs(60),
+        state_script_retry_timeout: Duration::from_secs(90),
+        ..Config::default()
+    };
+    let rig = Rig::start(&config).begins(script);
+    // It is asked again, at the interval and at the end of its time; then it has asked too long.
+    let mut asks = Rig { flow: rig.flow.clone(), ..rig };
+    for _ in 0..2 {
+        assert_eq!(asks.tell(Event::Ended(Outcome::Later(None))).task, Task::Wait);
+        assert!(!asks.step.asked_too_long);
+        asks.now = asks.flow.deadline().unwrap();
+        asks.tell(Event::Tick);
+        if asks.step.task != Task::Begin(script) {
+            break;
+        }
+    }
+    assert!(asks.step.asked_too_long, "{:?}", asks.step);
+    assert_eq!(asks.now, NOW + Duration::from_secs(90));
+    // One that fails, and one that was killed though it asks for later.
+    let mut fails = Rig { flow: rig.flow.clone(), step: rig.step, now: NOW };
+    assert!(!fails.tell(Event::Ended(Outcome::Failure)).asked_too_long);
+    let mut killed = Rig { flow: rig.flow, step: rig.step, now: NOW };
+    killed.now = killed.flow.deadline().unwrap();
+    assert_eq!(killed.tell(Event::Tick).task, Task::Kill(script));
+    assert!(!killed.tell(Event::Ended(Outcome::Later(None))).asked_too_long);
+}
+
+#[test]
 fn a_server_that_does_not_answer_is_the_sessions_to_wait_for() {
     let mut rig =
         Rig::daemon().until("the inventory", |task| matches!(task, Task::Send(RequestKind::Inventory, _)));

@@ -95,6 +95,8 @@ pub struct Step {
     pub ended: Option<Outcome>,
     /// What happened at a door, for the log.
     pub door: Option<DoorNote>,
+    /// The script that ran last asked to be run again later, and has asked so for too long: it has failed.
+    pub asked_too_long: bool,
     /// First drop whatever uses the network, finds out the identity or runs inventory scripts.
     pub drop: bool,
     /// Then do this.
@@ -155,7 +157,7 @@ impl Step {
     pub(super) const WAIT: Self = Self::of(Task::Wait);
 
     pub(super) const fn of(task: Task) -> Self {
-        Self { ended: None, door: None, drop: false, task }
+        Self { ended: None, door: None, asked_too_long: false, drop: false, task }
     }
 
     /// True when there is nothing to do and nothing to tell.

@@ -1,7 +1,7 @@
 //! The scripts of a transition, one after the other, with retry-later.
 
 use super::words::{Action, Op};
-use super::{Doing, Limit, Machine, Shift};
+use super::{Apart, Doing, Limit, Machine, Shift};
 use crate::script::Transition;
 use crate::state::{self, Outcome};
 use crate::time::Instant;
@@ -32,7 +32,7 @@ impl Machine {
     pub(super) fn script_again(&mut self, now: Instant, scripts: Scripts) -> Action {
         let Some(transition) = state::transition(self.state, self.phase) else { return Action::Wait };
         if self.retries_end(scripts) <= now {
-            return self.script_done(now, scripts, Outcome::Failure);
+            return self.script_done(now, scripts, Outcome::Later(None));
         }
         self.run_script(now, transition, scripts)
     }
@@ -40,8 +40,9 @@ impl Machine {
     /// A script ended, or there is none of its number.
     pub(super) fn script_done(&mut self, now: Instant, scripts: Scripts, outcome: Outcome) -> Action {
         let Some(transition) = state::transition(self.state, self.phase) else { return Action::Wait };
+        self.asked_too_long = Apart(matches!(outcome, Outcome::Later(_)) && self.retries_end(scripts) <= now);
         match outcome {
-            Outcome::Later(_) if now < self.retries_end(scripts) => {
+            Outcome::Later(_) if !self.asked_too_long.0 => {
                 let until = now + self.config.state_script_retry_interval;
                 self.doing = Doing::ScriptLater(scripts, until.min(self.retries_end(scripts)));
                 Action::Wait

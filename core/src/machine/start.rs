@@ -50,6 +50,7 @@ impl Machine {
         let mut machine = Self {
             config: Apart(config.clone()),
             note: Apart(None),
+            asked_too_long: Apart(false),
             op: OpId::default(),
             state,
             phase,
@@ -85,6 +86,7 @@ impl Machine {
         Self {
             config: Apart(Config::default()),
             note: Apart(None),
+            asked_too_long: Apart(false),
             op: OpId::default(),
             state: State::End,
             phase: Phase::Main,
