@@ -10,11 +10,12 @@ use super::Client;
 use super::operation::{Polled, Work};
 use super::reason::Noted;
 use crate::api::UrlError;
+use crate::artifact::Trust;
 use crate::config;
 use crate::deployment::Call;
 use crate::flow;
 use crate::hal::{
-    Error as _, Level, Log, Network, PayloadSink, Platform, ScriptRunner, Stored, UpdateModule,
+    Error as _, Level, Log, Network, PayloadSink, Platform, ScriptRunner, Stored, UpdateModule, Verifier,
 };
 use crate::http::Target;
 use crate::limits;
@@ -135,7 +136,7 @@ impl<P: Platform> Client<'_, P> {
         }
         let trust = self.trust();
         let bootstrap = self.machine().run() == Run::Bootstrap;
-        if trust == crate::artifact::Trust::Unsigned && !bootstrap {
+        if trust == Trust::Unsigned && !bootstrap {
             self.hal
                 .log
                 .log(Level::Warning, format_args!("no verify key is configured: any artifact is accepted"));
@@ -147,6 +148,19 @@ impl<P: Platform> Client<'_, P> {
         self.download.file.clear();
         self.download.stored = NOTHING;
         Ok(())
+    }
+
+    /// How the artifact is to be trusted.
+    fn trust(&self) -> Trust {
+        match self.machine().run() {
+            Run::Bootstrap => Trust::Bootstrap,
+            Run::Daemon | Run::NoUpdates(_) | Run::Install | Run::Continue(_)
+                if self.hal.verifier.has_keys() =>
+            {
+                Trust::Signed
+            }
+            Run::Daemon | Run::NoUpdates(_) | Run::Install | Run::Continue(_) => Trust::Unsigned,
+        }
     }
 
     /// [`crate::machine::Op::Stream`].

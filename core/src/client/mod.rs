@@ -1,48 +1,44 @@
 //! The driver: the only place that calls the traits. It performs on a [`Hal`] what the [flow](crate::flow) says, and
 //! tells the flow what came of it. It decides nothing; it keeps the buffers, and the texts for people.
 
+mod accept;
 mod buffers;
 mod control;
 mod download;
 mod lent;
+mod load;
 mod offer;
 mod operation;
 mod reason;
 mod records;
 mod requests;
+mod start;
 mod summary;
 mod token;
 
 pub use buffers::{BufferError, Buffers};
 pub use control::{MapNotTaken, OPERATOR, OrderNotTaken, WhyHeld};
 pub use download::DownloadProgress;
-pub use records::{LoadError, saved_checkpoint};
+pub use load::{LoadError, saved_checkpoint};
+pub use start::{Start, StartError, Started};
 
-use core::fmt;
 use core::task::Poll;
 
-use crate::artifact::{Parser, Trust, Workspace};
+use crate::artifact::Parser;
 use crate::checkpoint::Newer;
-use crate::config::{self, Config, ConfigError};
-use crate::control::Pool;
-use crate::deployment::{Mode, Verdict};
 use crate::flow::{Due, Event, Flow, Step, Task};
-use crate::hal::{
-    Agent, Clock, ErrorType, Hal, Level, Log, Network, Platform, Policy, ScriptRunner, UpdateModule,
-};
-use crate::http::Target;
+use crate::hal::{Agent, Clock, Hal, Level, Log, Network, Platform, Policy, ScriptRunner, UpdateModule};
 use crate::limits;
-use crate::machine::{Check, Machine, Op, Refusal, Report, Run, Saved, StopSet};
+use crate::machine::{Check, Machine, Op, Report, Run};
 use crate::session::{self, Awaits, RequestKind};
-use crate::state::{Outcome, State};
-use crate::text::TooLong;
+use crate::state::Outcome;
 use crate::time::{Duration, Instant, earliest};
 use crate::transfer::Action;
 
 use download::Download;
 use lent::Lent;
 use operation::{Polled, Work};
-use reason::{Noted, Story, note};
+use reason::Story;
 use requests::{Requests, Trouble};
 
 /// Steps of one [`Client::poll`] at most: it does a bounded amount of work. See also [`limits::POLL`].
@@ -50,70 +46,6 @@ const STEPS: usize = 64;
 
 /// No step begins later than this in one [`Client::poll`]: what an artifact is made of decides how long a step takes.
 const SLICE: Duration = Duration::from_millis(10);
-
-/// What a client is started for.
-#[derive(Clone, Copy, Debug)]
-pub struct Start<'a> {
-    /// The settings that steer the machine.
-    pub config: &'a Config,
-    /// The verb.
-    pub run: Run,
-    /// Where the command line wants to stop.
-    pub stop_before: StopSet,
-    /// The artifact of `install` and of the bootstrap run.
-    pub source: Option<Target<'a>>,
-}
-
-/// Why a client did not start. Nothing was changed.
-#[derive(Clone, Debug)]
-pub enum StartError<E> {
-    /// The verb cannot be carried out now.
-    Refused(Refusal),
-    /// The records cannot be read: the error of the store.
-    Records(E),
-    /// A newer version has left what this one must not touch. Never for [`Run::Daemon`].
-    Newer(Newer),
-    /// The name of the artifact is longer than [`limits::URL`].
-    SourceTooLong,
-    /// There are more than [`limits::SERVERS`] servers.
-    TooManyServers,
-    /// A setting that cannot be used.
-    Config(ConfigError),
-    /// A lent buffer that is too short to work with.
-    Buffer(BufferError),
-}
-
-impl<E: fmt::Display> fmt::Display for StartError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(Refusal::NoUpdate) => f.write_str("no update in progress"),
-            Self::Refused(Refusal::InProgress(verbs)) => {
-                f.write_str("an update is in progress already: finish it first with ")?;
-                let mut separator = "";
-                for verb in verbs.iter().flatten() {
-                    write!(f, "{separator}'{}'", verb.word())?;
-                    separator = " or ";
-                }
-                Ok(())
-            }
-            Self::Refused(Refusal::Deployment) => f.write_str(
-                "the update in progress is a deployment of the server's, and only the daemon goes on with it",
-            ),
-            Self::Refused(Refusal::WrongState(tag)) => {
-                write!(f, "not possible at this point of the update ({tag}): try 'resume'")
-            }
-            Self::Records(error) => error.fmt(f),
-            Self::Newer(newer) => newer.fmt(f),
-            Self::SourceTooLong => write!(f, "the name of the artifact is longer than {} bytes", limits::URL),
-            Self::TooManyServers => write!(f, "more than {} servers", limits::SERVERS),
-            Self::Config(error) => error.fmt(f),
-            Self::Buffer(error) => error.fmt(f),
-        }
-    }
-}
-
-/// What comes of a start.
-pub type Started<P, T = ()> = Result<T, StartError<<<P as Platform>::Storage as ErrorType>::Error>>;
 
 /// One update client on one platform, built in its place by [`Self::new`]. Call [`Self::poll`] whenever the platform wakes or the time it returned has
 /// come; spurious calls are harmless.
@@ -133,61 +65,6 @@ pub struct Client<'b, P: Platform> {
 }
 
 impl<'b, P: Platform> Client<'b, P> {
-    /// A client in this memory. Nothing runs before [`Self::start`]: until then it is as one whose run is over.
-    #[must_use]
-    pub fn new(hal: Hal<P>, buffers: Buffers<'b>) -> Self {
-        let Buffers { chunk, record, out, name, header_info, type_info, meta_data, files, window } = buffers;
-        Self {
-            hal,
-            flow: Flow::over(),
-            work: Work::None,
-            parser: Parser::new(Workspace { name, header_info, type_info, meta_data, files, window }),
-            chunk,
-            lent: Lent::new(record, out),
-            download: Download::new(),
-            requests: Requests::new(),
-            story: Story::default(),
-            report: None,
-        }
-    }
-
-    /// Starts, once: reads the saved record and begins, or goes on, or refuses. The daemon starts in any case in which the
-    /// records can be read: beside those of a newer version it runs without updates ([`Run::NoUpdates`]).
-    ///
-    /// # Errors
-    /// [`StartError`]; nothing was changed, and nothing runs.
-    pub fn start(&mut self, start: Start<'_>) -> Started<P> {
-        start.config.check().map_err(StartError::Config)?;
-        self.check_buffers().map_err(StartError::Buffer)?;
-        let now = self.hal.clock.now();
-        let servers = match start.run {
-            Run::Daemon | Run::NoUpdates(_) => {
-                requests::servers(&self.hal.agent).ok_or(StartError::TooManyServers)?
-            }
-            // No server is asked.
-            Run::Install | Run::Continue(_) | Run::Bootstrap => session::Config { servers: 0 },
-        };
-        if let Some(source) = start.source {
-            self.download.source.set(source).map_err(|TooLong { .. }| StartError::SourceTooLong)?;
-        }
-        let (run, update) = self.load_update(start.run, start.config)?;
-        let maps = match run {
-            Run::Daemon => self.load_maps(now, start.config),
-            Run::NoUpdates(_) | Run::Install | Run::Continue(_) | Run::Bootstrap => Some(Pool::new()),
-        };
-        let is_free = update.as_ref().is_none_or(|update| update.mode == Mode::Standalone);
-        let report = if run == Run::Daemon && is_free { self.load_last_report() } else { None };
-        let (report, offered_by) = report.unzip();
-        let saved = Saved { update, report, offered_by: offered_by.flatten(), maps };
-        let (flow, first) = Flow::start(now, start.config, servers, run, start.stop_before, saved)
-            .map_err(StartError::Refused)?;
-        self.flow = flow;
-        let restored = self.restore();
-        self.tell(now, restored);
-        self.follow(now, first);
-        Ok(())
-    }
-
     /// Does a bounded amount of work. `Some(t)`: call again at `t`, or sooner when the platform wakes. `None` with
     /// [`Self::report`]: the run is over.
     pub fn poll(&mut self) -> Option<Instant> {
@@ -447,30 +324,6 @@ impl<'b, P: Platform> Client<'b, P> {
         }
     }
 
-    /// The operation that has ended failed the update, or was a request: why, unless that was said before. Other operations
-    /// say it themselves.
-    fn explain(&mut self, state: State, outcome: Outcome) {
-        if !self.story.reason.is_empty()
-            || self.machine().verdict() == Verdict::Good
-            || self.flow.is_terminated()
-        {
-            return;
-        }
-        let Self { requests, story, hal, .. } = self;
-        let why = requests.trouble();
-        let is_door = matches!(state, State::InstallDoor | State::RebootDoor | State::CommitDoor);
-        let mut fail = |why: fmt::Arguments<'_>| {
-            let Noted { .. } = note(&mut story.reason, &mut hal.log, why);
-        };
-        if outcome == Outcome::Aborted {
-            fail(format_args!("the server aborted the deployment"));
-        } else if state == State::ReportCommit {
-            fail(format_args!("the server could not be asked before the commit: {why}"));
-        } else if is_door && !why.is_empty() {
-            fail(format_args!("the update control map could not be had anew: {why}"));
-        }
-    }
-
     fn wake_at(&self) -> Option<Instant> {
         let work = match self.work {
             Work::None | Work::Ended(_) | Work::Reboot { .. } => None,
@@ -485,77 +338,5 @@ impl<'b, P: Platform> Client<'b, P> {
             Awaits::Head(_) | Awaits::Body(..) => self.hal.network.deadline(),
         };
         earliest(earliest(work, request), self.flow.deadline())
-    }
-
-    /// Notes the first reason of a failure, and logs it.
-    fn fail(&mut self, reason: fmt::Arguments<'_>) -> Outcome {
-        let Noted { .. } = self.noted(reason);
-        Outcome::Failure
-    }
-
-    /// The same, where the failure is passed on.
-    fn noted(&mut self, reason: fmt::Arguments<'_>) -> Noted {
-        note(&mut self.story.reason, &mut self.hal.log, reason)
-    }
-
-    /// The running operation has used up its time: says which, and how much it had.
-    fn out_of_time(&mut self) {
-        let config = self.machine().config();
-        let (script, module) = (config.state_script_timeout, config.module_timeout);
-        match self.work {
-            Work::Script => {
-                let place = self.machine().place();
-                self.fail_script(
-                    place,
-                    format_args!("did not end within {script} (StateScriptTimeoutSeconds)"),
-                )
-            }
-            Work::Module(call) => self.fail(format_args!(
-                "the update module did not end {call} within {module} (ModuleTimeoutSeconds)"
-            )),
-            Work::Reboot { .. } => self.fail(format_args!(
-                "the device is still running {} after the reboot command",
-                config::REBOOT_WAIT
-            )),
-            Work::None | Work::Ended(_) | Work::Transfer(_) | Work::Policy | Work::CheckRunning => {
-                Outcome::Failure
-            }
-        };
-    }
-
-    /// How the artifact is to be trusted.
-    fn trust(&self) -> Trust {
-        use crate::hal::Verifier;
-        match self.machine().run() {
-            Run::Bootstrap => Trust::Bootstrap,
-            Run::Daemon | Run::NoUpdates(_) | Run::Install | Run::Continue(_)
-                if self.hal.verifier.has_keys() =>
-            {
-                Trust::Signed
-            }
-            Run::Daemon | Run::NoUpdates(_) | Run::Install | Run::Continue(_) => Trust::Unsigned,
-        }
-    }
-
-    /// [`Task::Kill`].
-    fn kill(&mut self, now: Instant) -> Option<Event> {
-        if !self.flow.is_terminated() {
-            self.out_of_time();
-        }
-        match self.work {
-            // Its end is told already, or still polled for.
-            Work::Ended(_) => return None,
-            Work::Script => {
-                self.hal.scripts.kill(now, config::SCRIPT_KILL_GRACE);
-                return None;
-            }
-            Work::Module(_) | Work::CheckRunning => {
-                self.hal.module.kill(now, config::MODULE_KILL_GRACE);
-                return None;
-            }
-            Work::Policy => self.hal.policy.kill(),
-            Work::None | Work::Transfer(_) | Work::Reboot { .. } => {}
-        }
-        Some(Event::Ended(Outcome::Failure))
     }
 }

@@ -5,6 +5,7 @@ use core::task::Poll;
 
 use super::Client;
 use super::reason::{Noted, note};
+use crate::config;
 use crate::deployment::{Call, Naming};
 use crate::flow::Event;
 use crate::hal::{Exit, Hal, Level, Log, Permit, Platform, Policy, ScriptRunner, System, UpdateModule};
@@ -262,6 +263,53 @@ impl<P: Platform> Client<'_, P> {
                 Outcome::Failure
             }
         }
+    }
+
+    /// The running operation has used up its time: says which, and how much it had.
+    fn out_of_time(&mut self) {
+        let config = self.machine().config();
+        let (script, module) = (config.state_script_timeout, config.module_timeout);
+        match self.work {
+            Work::Script => {
+                let place = self.machine().place();
+                self.fail_script(
+                    place,
+                    format_args!("did not end within {script} (StateScriptTimeoutSeconds)"),
+                )
+            }
+            Work::Module(call) => self.fail(format_args!(
+                "the update module did not end {call} within {module} (ModuleTimeoutSeconds)"
+            )),
+            Work::Reboot { .. } => self.fail(format_args!(
+                "the device is still running {} after the reboot command",
+                config::REBOOT_WAIT
+            )),
+            Work::None | Work::Ended(_) | Work::Transfer(_) | Work::Policy | Work::CheckRunning => {
+                Outcome::Failure
+            }
+        };
+    }
+
+    /// [`Task::Kill`](crate::flow::Task::Kill).
+    pub(super) fn kill(&mut self, now: Instant) -> Option<Event> {
+        if !self.flow.is_terminated() {
+            self.out_of_time();
+        }
+        match self.work {
+            // Its end is told already, or still polled for.
+            Work::Ended(_) => return None,
+            Work::Script => {
+                self.hal.scripts.kill(now, config::SCRIPT_KILL_GRACE);
+                return None;
+            }
+            Work::Module(_) | Work::CheckRunning => {
+                self.hal.module.kill(now, config::MODULE_KILL_GRACE);
+                return None;
+            }
+            Work::Policy => self.hal.policy.kill(),
+            Work::None | Work::Transfer(_) | Work::Reboot { .. } => {}
+        }
+        Some(Event::Ended(Outcome::Failure))
     }
 
     fn poll_reboot(&mut self, now: Instant, asked: bool) -> Poll<Outcome> {

@@ -2,10 +2,12 @@
 
 use core::fmt;
 
+use super::Client;
 use super::summary::{Summary, SummaryLine};
 use crate::deployment::Verdict;
-use crate::hal::{Level, Log};
+use crate::hal::{Level, Log, Platform};
 use crate::limits;
+use crate::state::{Outcome, State};
 use crate::text::Text;
 
 /// What there is to tell of the update at hand.
@@ -42,4 +44,41 @@ pub(super) fn note(
         *first = Text::cut(reason);
     }
     Noted(())
+}
+
+impl<P: Platform> Client<'_, P> {
+    /// Notes the first reason of a failure, and logs it.
+    pub(super) fn fail(&mut self, reason: fmt::Arguments<'_>) -> Outcome {
+        let Noted { .. } = self.noted(reason);
+        Outcome::Failure
+    }
+
+    /// The same, where the failure is passed on.
+    pub(super) fn noted(&mut self, reason: fmt::Arguments<'_>) -> Noted {
+        note(&mut self.story.reason, &mut self.hal.log, reason)
+    }
+
+    /// The operation that has ended failed the update, or was a request: why, unless that was said before. Other operations
+    /// say it themselves.
+    pub(super) fn explain(&mut self, state: State, outcome: Outcome) {
+        if !self.story.reason.is_empty()
+            || self.machine().verdict() == Verdict::Good
+            || self.flow.is_terminated()
+        {
+            return;
+        }
+        let Self { requests, story, hal, .. } = self;
+        let why = requests.trouble();
+        let is_door = matches!(state, State::InstallDoor | State::RebootDoor | State::CommitDoor);
+        let mut fail = |why: fmt::Arguments<'_>| {
+            let Noted { .. } = note(&mut story.reason, &mut hal.log, why);
+        };
+        if outcome == Outcome::Aborted {
+            fail(format_args!("the server aborted the deployment"));
+        } else if state == State::ReportCommit {
+            fail(format_args!("the server could not be asked before the commit: {why}"));
+        } else if is_door && !why.is_empty() {
+            fail(format_args!("the update control map could not be had anew: {why}"));
+        }
+    }
 }

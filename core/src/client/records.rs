@@ -1,341 +1,22 @@
-//! What the client keeps: the record of the update, the header of its artifact, and the provides.
+//! What the client keeps: the record of the update, those beside it, and the provides.
 
 use core::fmt;
 
-use super::offer::{Offered, SavedOffer};
+use super::Client;
+use super::offer::SavedOffer;
 use super::reason::{Noted, note};
-use super::{Client, StartError, Started};
-use crate::api::check_url;
-use crate::artifact::{accept, provides};
-use crate::checkpoint::{self, Checkpoint, Newer, Tag, Unusable};
-use crate::config::Config;
-use crate::control::Pool;
-use crate::deployment::{Mode, Naming, Verdict};
-use crate::flow::{Beside, Event};
-use crate::hal::{
-    Agent, Change, Error as _, ErrorType, Hal, Key, Kind, Level, Log, Platform, ScriptRunner, Storage,
-    System, TreeFacts, UpdateModule,
-};
-use crate::http::Target;
-use crate::last_report::{self, Ended, LastReport, mark};
+use crate::artifact::provides;
+use crate::checkpoint;
+use crate::deployment::{Mode, Naming};
+use crate::flow::Beside;
+use crate::hal::{Agent, Change, ErrorType, Key, Level, Log, Platform, Storage};
+use crate::last_report::{self, LastReport, mark};
 use crate::limits;
 use crate::machine::{Machine, Run};
 use crate::state::Outcome;
 use crate::text::Text;
-use crate::time::Instant;
-use crate::transfer::Accepted;
-
-/// Why the saved record cannot be used.
-#[derive(Clone, Debug)]
-pub enum LoadError<E> {
-    /// It was read, and is none.
-    Unusable(Unusable),
-    /// It cannot be read.
-    Storage(E),
-}
-
-/// Reads the record of the update in progress; `None`: there is none. `buf` needs room for the longest record.
-///
-/// # Errors
-/// [`LoadError`].
-pub fn saved_checkpoint<S: Storage>(
-    storage: &mut S,
-    buf: &mut [u8],
-) -> Result<Option<Checkpoint>, LoadError<S::Error>> {
-    match storage.read(Key::Checkpoint, buf) {
-        Ok(None) => Ok(None),
-        Ok(Some(bytes)) => Checkpoint::decode(bytes).map(Some).map_err(LoadError::Unusable),
-        Err(error) if error.kind() == Kind::Newer => {
-            Err(LoadError::Unusable(Unusable::Newer(Newer::Storage)))
-        }
-        Err(error) => Err(LoadError::Storage(error)),
-    }
-}
 
 impl<P: Platform> Client<'_, P> {
-    /// Reads the record of the update in progress, and what a daemon that is started on it becomes.
-    pub(super) fn load_update(&mut self, run: Run, config: &Config) -> Started<P, (Run, Option<Checkpoint>)> {
-        let Hal { storage, log, .. } = &mut self.hal;
-        let mut saved = match saved_checkpoint(storage, self.lent.free().0) {
-            Ok(saved) => saved,
-            Err(LoadError::Unusable(Unusable::Corrupt)) => {
-                log.log(Level::Error, format_args!("{}: starting without it", Unusable::Corrupt));
-                None
-            }
-            Err(LoadError::Unusable(Unusable::Newer(newer))) if run == Run::Daemon => {
-                log.log(Level::Error, format_args!("no updates: {newer}"));
-                return Ok((Run::NoUpdates(newer), None));
-            }
-            Err(LoadError::Unusable(Unusable::Newer(newer))) => return Err(StartError::Newer(newer)),
-            Err(LoadError::Storage(error)) => return Err(StartError::Records(error)),
-        };
-        if let Some(saved) = &mut saved
-            && run == Run::Daemon
-        {
-            if saved.mode == Mode::Standalone {
-                log.log(
-                    Level::Warning,
-                    format_args!(
-                        "an update installed by hand was neither committed nor rolled back; the next deployment takes its place"
-                    ),
-                );
-            }
-            saved.offer = config.resume_downloads && self.load_offer(saved).is_some();
-        }
-        Ok((run, saved))
-    }
-
-    /// Reads the offer of the saved deployment: what an earlier process knew of the download that goes on. One of another
-    /// deployment, or a damaged one, is none: the download then does not go on.
-    fn load_offer(&mut self, saved: &Checkpoint) -> Option<()> {
-        if saved.mode != Mode::Managed {
-            return None;
-        }
-        let Self { hal: Hal { storage, log, .. }, lent, download, requests, .. } = self;
-        let record = storage.read(Key::Offer, lent.free().0);
-        let record = record.map_err(|error| log.log(Level::Error, format_args!("the saved offer: {error}")));
-        let offer = SavedOffer::decode(record.ok()??)?;
-        if saved.deployment != *offer.id {
-            return None;
-        }
-        check_url(offer.link).ok()?;
-        download.etag = Text::copy(offer.etag).ok()?;
-        requests.offered = Offered::new(Text::copy(offer.artifact_name).ok()?, offer.fits_device);
-        download.source.set(Target::Url(offer.link)).ok()
-    }
-
-    /// Reads the control maps on record; `None` when they cannot be read, which is logged.
-    pub(super) fn load_maps(&mut self, now: Instant, config: &Config) -> Option<Pool> {
-        let Hal { storage, log, .. } = &mut self.hal;
-        let mut lost = |why: fmt::Arguments<'_>| {
-            log.log(Level::Error, format_args!("{why}: an update in progress fails at its next door"));
-        };
-        match storage.read(Key::ControlMaps, self.lent.free().0) {
-            Ok(None) => Some(Pool::new()),
-            Ok(Some(record)) => Pool::load(record, now, config.update_control_map_boot_expiration)
-                .map_err(|error| lost(format_args!("{error}")))
-                .ok(),
-            Err(error) => {
-                lost(format_args!("saved update control maps: {error}"));
-                None
-            }
-        }
-    }
-
-    /// Reads what an earlier process had still to report, and the number of the server that made the offer. What cannot be
-    /// read is not reported.
-    pub(super) fn load_last_report(&mut self) -> Option<(Ended, Option<u8>)> {
-        let Self { hal: Hal { storage, agent, log, .. }, lent, requests, .. } = self;
-        let mut lost = |why: fmt::Arguments<'_>| {
-            log.log(
-                Level::Error,
-                format_args!("the record of the last report {why}: the server is not told"),
-            );
-            None
-        };
-        match storage.read(Key::Report, lent.free().0) {
-            Ok(None) => None,
-            Ok(Some(record)) => match LastReport::decode(record) {
-                Some(LastReport { ended, substate, server }) => {
-                    requests.last_substate = Text::cut(format_args!("{substate}"));
-                    Some((ended, server.and_then(|server| number_of(agent, server))))
-                }
-                None => lost(format_args!("is damaged")),
-            },
-            Err(error) => lost(format_args!("cannot be read: {error}")),
-        }
-    }
-
-    /// After a restart in the middle of an update: its header comes back from storage, its module is selected again
-    /// and the deployment's log goes on. What cannot be restored is logged; the calls that need it then fail. What came
-    /// back, for the flow.
-    pub(super) fn restore(&mut self) -> Event {
-        let checkpoint = self.flow.machine().checkpoint();
-        let (tag, has_header, has_module) = (checkpoint.tag, checkpoint.header, checkpoint.module);
-        let deployment = checkpoint.deployment.clone();
-        if !deployment.is_empty() {
-            self.requests.had_substate = true;
-            self.hal.log.open_deployment(deployment.as_str());
-            self.hal
-                .log
-                .log(Level::Info, format_args!("going on with deployment {deployment} after a restart"));
-        }
-        self.restore_reason(deployment.as_str());
-        self.explain_restart(tag);
-        if tag == Tag::Store && !has_module && !deployment.is_empty() {
-            // Power may have been lost before the record knew of them. No module and no script of them has run.
-            self.remove_tree();
-            if let Err(error) = self.hal.scripts.discard() {
-                self.hal
-                    .log
-                    .log(Level::Error, format_args!("the artifact's scripts cannot be removed: {error}"));
-            }
-        }
-        let mut restored = (false, false);
-        if !has_header {
-            return Event::Restored { header: false, module: false };
-        }
-        let (header_info, type_info) = self.parser.records_mut();
-        let read = |record: Result<Option<&[u8]>, _>| record.map(|bytes| bytes.map_or(0, <[u8]>::len));
-        let storage = &mut self.hal.storage;
-        let lengths = read(storage.read(Key::HeaderInfo, header_info))
-            .and_then(|header| Ok((header, read(storage.read(Key::TypeInfo, type_info))?)));
-        match lengths {
-            Ok((header_info, type_info)) => match self.parser.restore(header_info, type_info) {
-                Ok(()) => restored.0 = true,
-                Err(error) => {
-                    self.fail(format_args!("the stored header of the artifact: {error}"));
-                }
-            },
-            Err(error) => {
-                self.fail(format_args!("the stored header of the artifact cannot be read: {error}"));
-            }
-        }
-        if has_module && let Some(kind) = self.payload_type() {
-            match self.hal.module.select(kind.as_str()) {
-                Ok(()) => restored.1 = true,
-                Err(error) => {
-                    self.fail(format_args!("payload type {kind}: {error}"));
-                }
-            }
-        }
-        let (header, module) = restored;
-        Event::Restored { header, module }
-    }
-
-    /// Why this deployment failed first, if an earlier process has noted it. It only explains: what cannot be read is
-    /// as if it had not been there.
-    fn restore_reason(&mut self, deployment: &str) {
-        if deployment.is_empty() {
-            return;
-        }
-        let Ok(Some(stored)) = self.hal.storage.read(Key::Reason, self.lent.free().0) else { return };
-        let Some((id, reason)) = str::from_utf8(stored).ok().and_then(|text| text.split_once('\n')) else {
-            return;
-        };
-        if id == deployment {
-            self.story.reason = Text::cut(format_args!("{reason}"));
-            self.story.reason_stored = true;
-        }
-    }
-
-    /// The restart itself is why the update failed, where nothing was before.
-    fn explain_restart(&mut self, tag: Tag) {
-        let at = match tag {
-            Tag::Store | Tag::BeforeInstall => "before ArtifactInstall",
-            Tag::Install => "in ArtifactInstall",
-            Tag::AfterReboot | Tag::BeforeCommit => "before ArtifactCommit",
-            Tag::Commit => "in ArtifactCommit",
-            Tag::Reboot
-            | Tag::BeforeCommitLeave
-            | Tag::AfterCommit
-            | Tag::Rollback
-            | Tag::RollbackReboot
-            | Tag::AfterRollbackReboot
-            | Tag::Failure
-            | Tag::Cleanup
-            | Tag::Report => return,
-        };
-        let failed = self.flow.machine().run() == Run::Daemon && self.machine().verdict() != Verdict::Good;
-        if failed && self.story.reason.is_empty() {
-            self.fail(format_args!("interrupted {at}: the client was started again, or power was lost"));
-        }
-    }
-
-    /// The payload type of the artifact at hand; `None` for an empty payload or no artifact.
-    fn payload_type(&self) -> Option<Text<{ limits::PAYLOAD_TYPE }>> {
-        let mut buf = [0; limits::PAYLOAD_TYPE];
-        let kind = self.parser.header()?.payload_type(&mut buf)?;
-        Text::copy(kind).ok()
-    }
-
-    /// The header is verified: is this artifact for this device, and can it be installed? Then its scripts are
-    /// published, its module selected and the work tree built. `again`: it is the artifact that an earlier process
-    /// downloaded from, as far as the server says.
-    pub(super) fn accept(&mut self, again: bool) -> Result<Event, Noted> {
-        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.story.reason, &mut self.hal.log, reason);
-        let run = self.flow.machine().run();
-        let mut device_type = [0; limits::DEVICE_TYPE];
-        let device_type = match self.hal.system.device_type(&mut device_type) {
-            Ok(device_type) => Some(device_type),
-            // The bootstrap artifact may come before the device type does.
-            Err(error) if run == Run::Bootstrap && error.kind() == Kind::NotFound => None,
-            Err(error) => return Err(noted(format_args!("the device type cannot be read: {error}"))),
-        };
-        let (header, scratch) = self
-            .parser
-            .header_and_scratch()
-            .ok_or_else(|| noted(format_args!("the artifact has no header")))?;
-        let (record, out) = self.lent.free();
-        let installed = self.hal.storage.read(Key::Provides, record);
-        let installed =
-            installed.map_err(|error| noted(format_args!("what is installed cannot be read: {error}")))?;
-        let installed = installed.unwrap_or(b"{}");
-        let deployment = (run == Run::Daemon).then(|| accept::Deployment {
-            artifact_name: self.requests.offered.artifact_name(),
-            fits_device: self.requests.offered.fits_device(),
-            tier: self.hal.agent.tier(),
-        });
-        let facts = accept::Facts { device_type, installed, deployment };
-        let payload =
-            accept::judge(&header, &facts, out, scratch).map_err(|error| noted(format_args!("{error}")))?;
-        let header = self.parser.header().ok_or_else(|| noted(format_args!("the artifact has no header")))?;
-        let (mut name, mut kind) = ([0; limits::NAME], [0; limits::PAYLOAD_TYPE]);
-        let name = header.artifact_name(&mut name);
-        self.hal.log.log(Level::Info, format_args!("artifact \"{name}\" is for this device"));
-
-        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.story.reason, &mut self.hal.log, reason);
-        let kind = match payload {
-            accept::Payload::ForModule => header.payload_type(&mut kind).unwrap_or_default(),
-            accept::Payload::None => {
-                if self.flow.goes_on() {
-                    self.remove_tree();
-                }
-                return Ok(Event::Accepted { accepted: Accepted::NoPayload, same_header: false });
-            }
-        };
-        let selected = self.hal.module.select(kind);
-        selected.map_err(|error| noted(format_args!("payload type {kind}: {error}")))?;
-        let mut is_stored = |key, fresh: &[u8]| matches!(self.hal.storage.read(key, out), Ok(Some(stored)) if stored == fresh);
-        let same_header = self.flow.header_is_stored(true)
-            && is_stored(Key::HeaderInfo, header.header_info())
-            && is_stored(Key::TypeInfo, header.type_info());
-        // The artifact's scripts take their place; nothing of an unverified artifact ever does.
-        let published = self.hal.scripts.publish();
-        published.map_err(|error| {
-            noted(format_args!("the artifact's state scripts could not be stored: {error}"))
-        })?;
-
-        let mut group = [0; limits::NAME];
-        let mut current_name = [0; limits::STORED_NAME];
-        let mut current_group = [0; limits::NAME];
-        let facts = TreeFacts {
-            current_artifact_name: provides::artifact_name(installed, &mut current_name).unwrap_or(""),
-            current_artifact_group: provides::artifact_group(installed, &mut current_group).unwrap_or(""),
-            current_device_type: device_type.unwrap_or(""),
-            artifact_name: name,
-            artifact_group: header.artifact_group(&mut group).unwrap_or(""),
-            payload_type: kind,
-            header_info: header.header_info(),
-            type_info: header.type_info(),
-            meta_data: header.meta_data(),
-            files: self.parser.payload_files(),
-        };
-        let kept = again && self.flow.header_is_stored(same_header);
-        let module = &mut self.hal.module;
-        let prepared = if kept { module.prepare_again(&facts) } else { module.prepare(&facts) };
-        if let Err(error) = prepared {
-            let failed = noted(format_args!("the work tree could not be built: {error}"));
-            // Nobody calls `Cleanup` for an update that did not begin.
-            self.remove_tree();
-            return Err(failed);
-        }
-        if let Some(beside) = self.flow.saves_before_accepting(same_header) {
-            self.write_record(beside)?;
-        }
-        Ok(Event::Accepted { accepted: Accepted::Payload { kept }, same_header })
-    }
-
     /// [`crate::machine::Op::Save`].
     pub(super) fn save(&mut self) -> Outcome {
         match self.write_record(self.flow.saves_beside()) {
@@ -416,7 +97,7 @@ impl<P: Platform> Client<'_, P> {
 
     /// The record and, in the same batch, those beside it that are not stored yet: control maps among them, so that
     /// the server's word about a deployment is on record exactly when the deployment is.
-    fn write_record(&mut self, beside: Beside) -> Result<(), Noted> {
+    pub(super) fn write_record(&mut self, beside: Beside) -> Result<(), Noted> {
         let mut buf = [0; checkpoint::MAX_LEN];
         let checkpoint = self.flow.machine().checkpoint();
         let record = checkpoint
@@ -550,13 +231,6 @@ impl<P: Platform> Client<'_, P> {
             Err(error) => self.fail(format_args!("the record of the update cannot be deleted: {error}")),
         }
     }
-}
-
-/// The number of the server that is known by this mark on record, if it is still configured.
-fn number_of<A: Agent>(agent: &A, server: u32) -> Option<u8> {
-    let mut numbers = 0..limits::SERVERS;
-    let number = numbers.find(|&number| agent.server(number).is_some_and(|url| mark(url) == server))?;
-    u8::try_from(number).ok()
 }
 
 /// Changes that are made durable together. It has room for every change that it may be made of: none is ever dropped.

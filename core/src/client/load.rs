@@ -1,0 +1,246 @@
+//! What an earlier process has left on record: read once, at the start.
+
+use core::fmt;
+
+use super::offer::{Offered, SavedOffer};
+use super::{Client, StartError, Started};
+use crate::api::check_url;
+use crate::checkpoint::{Checkpoint, Newer, Tag, Unusable};
+use crate::config::Config;
+use crate::control::Pool;
+use crate::deployment::{Mode, Verdict};
+use crate::flow::Event;
+use crate::hal::{
+    Agent, Error as _, Hal, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, UpdateModule,
+};
+use crate::http::Target;
+use crate::last_report::{Ended, LastReport, mark};
+use crate::limits;
+use crate::machine::Run;
+use crate::text::Text;
+use crate::time::Instant;
+
+/// Why the saved record cannot be used.
+#[derive(Clone, Debug)]
+pub enum LoadError<E> {
+    /// It was read, and is none.
+    Unusable(Unusable),
+    /// It cannot be read.
+    Storage(E),
+}
+
+/// Reads the record of the update in progress; `None`: there is none. `buf` needs room for the longest record.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn saved_checkpoint<S: Storage>(
+    storage: &mut S,
+    buf: &mut [u8],
+) -> Result<Option<Checkpoint>, LoadError<S::Error>> {
+    match storage.read(Key::Checkpoint, buf) {
+        Ok(None) => Ok(None),
+        Ok(Some(bytes)) => Checkpoint::decode(bytes).map(Some).map_err(LoadError::Unusable),
+        Err(error) if error.kind() == Kind::Newer => {
+            Err(LoadError::Unusable(Unusable::Newer(Newer::Storage)))
+        }
+        Err(error) => Err(LoadError::Storage(error)),
+    }
+}
+
+impl<P: Platform> Client<'_, P> {
+    /// Reads the record of the update in progress, and what a daemon that is started on it becomes.
+    pub(super) fn load_update(&mut self, run: Run, config: &Config) -> Started<P, (Run, Option<Checkpoint>)> {
+        let Hal { storage, log, .. } = &mut self.hal;
+        let mut saved = match saved_checkpoint(storage, self.lent.free().0) {
+            Ok(saved) => saved,
+            Err(LoadError::Unusable(Unusable::Corrupt)) => {
+                log.log(Level::Error, format_args!("{}: starting without it", Unusable::Corrupt));
+                None
+            }
+            Err(LoadError::Unusable(Unusable::Newer(newer))) if run == Run::Daemon => {
+                log.log(Level::Error, format_args!("no updates: {newer}"));
+                return Ok((Run::NoUpdates(newer), None));
+            }
+            Err(LoadError::Unusable(Unusable::Newer(newer))) => return Err(StartError::Newer(newer)),
+            Err(LoadError::Storage(error)) => return Err(StartError::Records(error)),
+        };
+        if let Some(saved) = &mut saved
+            && run == Run::Daemon
+        {
+            if saved.mode == Mode::Standalone {
+                log.log(
+                    Level::Warning,
+                    format_args!(
+                        "an update installed by hand was neither committed nor rolled back; the next deployment takes its place"
+                    ),
+                );
+            }
+            saved.offer = config.resume_downloads && self.load_offer(saved).is_some();
+        }
+        Ok((run, saved))
+    }
+
+    /// Reads the offer of the saved deployment: what an earlier process knew of the download that goes on. One of another
+    /// deployment, or a damaged one, is none: the download then does not go on.
+    fn load_offer(&mut self, saved: &Checkpoint) -> Option<()> {
+        if saved.mode != Mode::Managed {
+            return None;
+        }
+        let Self { hal: Hal { storage, log, .. }, lent, download, requests, .. } = self;
+        let record = storage.read(Key::Offer, lent.free().0);
+        let record = record.map_err(|error| log.log(Level::Error, format_args!("the saved offer: {error}")));
+        let offer = SavedOffer::decode(record.ok()??)?;
+        if saved.deployment != *offer.id {
+            return None;
+        }
+        check_url(offer.link).ok()?;
+        download.etag = Text::copy(offer.etag).ok()?;
+        requests.offered = Offered::new(Text::copy(offer.artifact_name).ok()?, offer.fits_device);
+        download.source.set(Target::Url(offer.link)).ok()
+    }
+
+    /// Reads the control maps on record; `None` when they cannot be read, which is logged.
+    pub(super) fn load_maps(&mut self, now: Instant, config: &Config) -> Option<Pool> {
+        let Hal { storage, log, .. } = &mut self.hal;
+        let mut lost = |why: fmt::Arguments<'_>| {
+            log.log(Level::Error, format_args!("{why}: an update in progress fails at its next door"));
+        };
+        match storage.read(Key::ControlMaps, self.lent.free().0) {
+            Ok(None) => Some(Pool::new()),
+            Ok(Some(record)) => Pool::load(record, now, config.update_control_map_boot_expiration)
+                .map_err(|error| lost(format_args!("{error}")))
+                .ok(),
+            Err(error) => {
+                lost(format_args!("saved update control maps: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Reads what an earlier process had still to report, and the number of the server that made the offer. What cannot be
+    /// read is not reported.
+    pub(super) fn load_last_report(&mut self) -> Option<(Ended, Option<u8>)> {
+        let Self { hal: Hal { storage, agent, log, .. }, lent, requests, .. } = self;
+        let mut lost = |why: fmt::Arguments<'_>| {
+            log.log(
+                Level::Error,
+                format_args!("the record of the last report {why}: the server is not told"),
+            );
+            None
+        };
+        match storage.read(Key::Report, lent.free().0) {
+            Ok(None) => None,
+            Ok(Some(record)) => match LastReport::decode(record) {
+                Some(LastReport { ended, substate, server }) => {
+                    requests.last_substate = Text::cut(format_args!("{substate}"));
+                    Some((ended, server.and_then(|server| number_of(agent, server))))
+                }
+                None => lost(format_args!("is damaged")),
+            },
+            Err(error) => lost(format_args!("cannot be read: {error}")),
+        }
+    }
+
+    /// After a restart in the middle of an update: its header comes back from storage, its module is selected again
+    /// and the deployment's log goes on. What cannot be restored is logged; the calls that need it then fail. What came
+    /// back, for the flow.
+    pub(super) fn restore(&mut self) -> Event {
+        let checkpoint = self.flow.machine().checkpoint();
+        let (tag, has_header, has_module) = (checkpoint.tag, checkpoint.header, checkpoint.module);
+        let deployment = checkpoint.deployment.clone();
+        if !deployment.is_empty() {
+            self.requests.had_substate = true;
+            self.hal.log.open_deployment(deployment.as_str());
+            self.hal
+                .log
+                .log(Level::Info, format_args!("going on with deployment {deployment} after a restart"));
+        }
+        self.restore_reason(deployment.as_str());
+        self.explain_restart(tag);
+        if tag == Tag::Store && !has_module && !deployment.is_empty() {
+            // Power may have been lost before the record knew of them. No module and no script of them has run.
+            self.remove_tree();
+            if let Err(error) = self.hal.scripts.discard() {
+                self.hal
+                    .log
+                    .log(Level::Error, format_args!("the artifact's scripts cannot be removed: {error}"));
+            }
+        }
+        let mut restored = (false, false);
+        if !has_header {
+            return Event::Restored { header: false, module: false };
+        }
+        let (header_info, type_info) = self.parser.records_mut();
+        let read = |record: Result<Option<&[u8]>, _>| record.map(|bytes| bytes.map_or(0, <[u8]>::len));
+        let storage = &mut self.hal.storage;
+        let lengths = read(storage.read(Key::HeaderInfo, header_info))
+            .and_then(|header| Ok((header, read(storage.read(Key::TypeInfo, type_info))?)));
+        match lengths {
+            Ok((header_info, type_info)) => match self.parser.restore(header_info, type_info) {
+                Ok(()) => restored.0 = true,
+                Err(error) => {
+                    self.fail(format_args!("the stored header of the artifact: {error}"));
+                }
+            },
+            Err(error) => {
+                self.fail(format_args!("the stored header of the artifact cannot be read: {error}"));
+            }
+        }
+        if has_module && let Some(kind) = self.payload_type() {
+            match self.hal.module.select(kind.as_str()) {
+                Ok(()) => restored.1 = true,
+                Err(error) => {
+                    self.fail(format_args!("payload type {kind}: {error}"));
+                }
+            }
+        }
+        let (header, module) = restored;
+        Event::Restored { header, module }
+    }
+
+    /// Why this deployment failed first, if an earlier process has noted it. It only explains: what cannot be read is
+    /// as if it had not been there.
+    fn restore_reason(&mut self, deployment: &str) {
+        if deployment.is_empty() {
+            return;
+        }
+        let Ok(Some(stored)) = self.hal.storage.read(Key::Reason, self.lent.free().0) else { return };
+        let Some((id, reason)) = str::from_utf8(stored).ok().and_then(|text| text.split_once('\n')) else {
+            return;
+        };
+        if id == deployment {
+            self.story.reason = Text::cut(format_args!("{reason}"));
+            self.story.reason_stored = true;
+        }
+    }
+
+    /// The restart itself is why the update failed, where nothing was before.
+    fn explain_restart(&mut self, tag: Tag) {
+        let at = match tag {
+            Tag::Store | Tag::BeforeInstall => "before ArtifactInstall",
+            Tag::Install => "in ArtifactInstall",
+            Tag::AfterReboot | Tag::BeforeCommit => "before ArtifactCommit",
+            Tag::Commit => "in ArtifactCommit",
+            Tag::Reboot
+            | Tag::BeforeCommitLeave
+            | Tag::AfterCommit
+            | Tag::Rollback
+            | Tag::RollbackReboot
+            | Tag::AfterRollbackReboot
+            | Tag::Failure
+            | Tag::Cleanup
+            | Tag::Report => return,
+        };
+        let failed = self.flow.machine().run() == Run::Daemon && self.machine().verdict() != Verdict::Good;
+        if failed && self.story.reason.is_empty() {
+            self.fail(format_args!("interrupted {at}: the client was started again, or power was lost"));
+        }
+    }
+}
+
+/// The number of the server that is known by this mark on record, if it is still configured.
+fn number_of<A: Agent>(agent: &A, server: u32) -> Option<u8> {
+    let mut numbers = 0..limits::SERVERS;
+    let number = numbers.find(|&number| agent.server(number).is_some_and(|url| mark(url) == server))?;
+    u8::try_from(number).ok()
+}

@@ -1,0 +1,143 @@
+//! A client is built in its place, and starts from what is on record.
+
+use core::fmt;
+
+use super::download::Download;
+use super::lent::Lent;
+use super::operation::Work;
+use super::reason::Story;
+use super::requests::{self, Requests};
+use super::{BufferError, Buffers, Client};
+use crate::artifact::{Parser, Workspace};
+use crate::checkpoint::Newer;
+use crate::config::{Config, ConfigError};
+use crate::control::Pool;
+use crate::deployment::Mode;
+use crate::flow::Flow;
+use crate::hal::{Clock, ErrorType, Hal, Platform};
+use crate::http::Target;
+use crate::limits;
+use crate::machine::{Refusal, Run, Saved, StopSet};
+use crate::session;
+use crate::text::TooLong;
+
+/// What a client is started for.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// The settings that steer the machine.
+    pub config: &'a Config,
+    /// The verb.
+    pub run: Run,
+    /// Where the command line wants to stop.
+    pub stop_before: StopSet,
+    /// The artifact of `install` and of the bootstrap run.
+    pub source: Option<Target<'a>>,
+}
+
+/// Why a client did not start. Nothing was changed.
+#[derive(Clone, Debug)]
+pub enum StartError<E> {
+    /// The verb cannot be carried out now.
+    Refused(Refusal),
+    /// The records cannot be read: the error of the store.
+    Records(E),
+    /// A newer version has left what this one must not touch. Never for [`Run::Daemon`].
+    Newer(Newer),
+    /// The name of the artifact is longer than [`limits::URL`].
+    SourceTooLong,
+    /// There are more than [`limits::SERVERS`] servers.
+    TooManyServers,
+    /// A setting that cannot be used.
+    Config(ConfigError),
+    /// A lent buffer that is too short to work with.
+    Buffer(BufferError),
+}
+
+/// What comes of a start.
+pub type Started<P, T = ()> = Result<T, StartError<<<P as Platform>::Storage as ErrorType>::Error>>;
+
+impl<E: fmt::Display> fmt::Display for StartError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(Refusal::NoUpdate) => f.write_str("no update in progress"),
+            Self::Refused(Refusal::InProgress(verbs)) => {
+                f.write_str("an update is in progress already: finish it first with ")?;
+                let mut separator = "";
+                for verb in verbs.iter().flatten() {
+                    write!(f, "{separator}'{}'", verb.word())?;
+                    separator = " or ";
+                }
+                Ok(())
+            }
+            Self::Refused(Refusal::Deployment) => f.write_str(
+                "the update in progress is a deployment of the server's, and only the daemon goes on with it",
+            ),
+            Self::Refused(Refusal::WrongState(tag)) => {
+                write!(f, "not possible at this point of the update ({tag}): try 'resume'")
+            }
+            Self::Records(error) => error.fmt(f),
+            Self::Newer(newer) => newer.fmt(f),
+            Self::SourceTooLong => write!(f, "the name of the artifact is longer than {} bytes", limits::URL),
+            Self::TooManyServers => write!(f, "more than {} servers", limits::SERVERS),
+            Self::Config(error) => error.fmt(f),
+            Self::Buffer(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<'b, P: Platform> Client<'b, P> {
+    /// A client in this memory. Nothing runs before [`Self::start`]: until then it is as one whose run is over.
+    #[must_use]
+    pub fn new(hal: Hal<P>, buffers: Buffers<'b>) -> Self {
+        let Buffers { chunk, record, out, name, header_info, type_info, meta_data, files, window } = buffers;
+        Self {
+            hal,
+            flow: Flow::over(),
+            work: Work::None,
+            parser: Parser::new(Workspace { name, header_info, type_info, meta_data, files, window }),
+            chunk,
+            lent: Lent::new(record, out),
+            download: Download::new(),
+            requests: Requests::new(),
+            story: Story::default(),
+            report: None,
+        }
+    }
+
+    /// Starts, once: reads the saved record and begins, or goes on, or refuses. The daemon starts in any case in which the
+    /// records can be read: beside those of a newer version it runs without updates ([`Run::NoUpdates`]).
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing was changed, and nothing runs.
+    pub fn start(&mut self, start: Start<'_>) -> Started<P> {
+        start.config.check().map_err(StartError::Config)?;
+        self.check_buffers().map_err(StartError::Buffer)?;
+        let now = self.hal.clock.now();
+        let servers = match start.run {
+            Run::Daemon | Run::NoUpdates(_) => {
+                requests::servers(&self.hal.agent).ok_or(StartError::TooManyServers)?
+            }
+            // No server is asked.
+            Run::Install | Run::Continue(_) | Run::Bootstrap => session::Config { servers: 0 },
+        };
+        if let Some(source) = start.source {
+            self.download.source.set(source).map_err(|TooLong { .. }| StartError::SourceTooLong)?;
+        }
+        let (run, update) = self.load_update(start.run, start.config)?;
+        let maps = match run {
+            Run::Daemon => self.load_maps(now, start.config),
+            Run::NoUpdates(_) | Run::Install | Run::Continue(_) | Run::Bootstrap => Some(Pool::new()),
+        };
+        let is_free = update.as_ref().is_none_or(|update| update.mode == Mode::Standalone);
+        let report = if run == Run::Daemon && is_free { self.load_last_report() } else { None };
+        let (report, offered_by) = report.unzip();
+        let saved = Saved { update, report, offered_by: offered_by.flatten(), maps };
+        let (flow, first) = Flow::start(now, start.config, servers, run, start.stop_before, saved)
+            .map_err(StartError::Refused)?;
+        self.flow = flow;
+        let restored = self.restore();
+        self.tell(now, restored);
+        self.follow(now, first);
+        Ok(())
+    }
+}
