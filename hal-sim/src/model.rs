@@ -1,7 +1,7 @@
 //! The daemon's update machine alone on a simulated device, while people, programs and the server say what they want of its
 //! update: every end an operation can have, and power loss around each, as a [`Model`] to explore.
 //!
-//! [`crate::whole`] walks the three machines together, without anybody who holds the update up.
+//! [`crate::whole`] walks the three machines together, where nobody but the server holds the update up.
 
 use std::fmt;
 

@@ -22,7 +22,8 @@ use std::fmt;
 
 use thimble_core::checkpoint::{Checkpoint, Tag};
 use thimble_core::config::Config;
-use thimble_core::deployment::Status;
+use thimble_core::control::Vote;
+use thimble_core::deployment::{Point, Status};
 use thimble_core::machine::{Machine, Op, Refusal, Run, Saved, Stop, StopSet};
 use thimble_core::session::{self, RequestKind};
 use thimble_core::state::{Outcome, Place, Verb};
@@ -35,6 +36,7 @@ use crate::check::{self as invariants, Trouble};
 use crate::explore::Model;
 use crate::mistake::Mistake;
 use crate::model::Budget;
+use crate::sayings::Doors;
 use crate::world::{Device, Name, Profile};
 
 /// The time at which the clock stands: later than any time that the machines look back.
@@ -108,8 +110,21 @@ impl Whole {
         Self { wishes, ..self }
     }
 
+    /// The same, while the server's control map holds the deployment back before this step, until it was fetched again.
+    #[must_use]
+    pub fn held_back(mut self, point: Point) -> Self {
+        // With the offer, at the doors up to this one, and once more there.
+        let answers = match point {
+            Point::Install => 2,
+            Point::Reboot => 3,
+            Point::Commit => 4,
+        };
+        self.outside.server.map = Some((point, Vote::Pause, answers));
+        self
+    }
+
     fn new(profile: Profile, budget: Budget, setup: Setup, stop_before: StopSet) -> Self {
-        let records = Records { update: None, report: None, offer: None, name: Name::Old };
+        let records = Records { update: None, report: None, offer: None, name: Name::Old, maps: None };
         let outside = Outside { device: Device::new(profile), partial: None, records, server: Server::new() };
         let mut new = Self {
             setup,
@@ -152,6 +167,7 @@ impl Whole {
             payload: self.payload(),
             deployment: self.outside.server.deployment,
             mistake: self.setup.mistake,
+            maps: records.maps.clone(),
         };
         let client = Client::start(NOW, start)?;
         self.trouble.started();
@@ -196,7 +212,11 @@ impl Whole {
         if let Some(record) = &records.update {
             let record = Checkpoint { offer: records.offer.is_some(), ..record.clone() };
             invariants::resumes_twice(&record, |record| {
-                let saved = Saved { update: Some(record), ..Saved::nothing() };
+                let saved = Saved {
+                    update: Some(record),
+                    maps: Doors::maps(records.maps.as_deref()),
+                    ..Saved::nothing()
+                };
                 let start = Machine::start(NOW, &self.config(), Run::Daemon, self.stop_before, saved);
                 start.ok().map(|(machine, _)| machine)
             })?;
@@ -323,6 +343,31 @@ impl Whole {
         }
     }
 
+    /// The update waits at a door: time passes, or the power is lost, or the client is told to end.
+    fn waits(&self, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {
+        let mut later = self.clone();
+        later.waits_on();
+        visit(Label::Waits, &later);
+        if self.budget.losses > 0 {
+            visit(Label::Lost, self.clone().lose()?);
+            if self.outside.device.profile.slots {
+                visit(Label::Ends, self.clone().terminate()?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody at the device lets the update pass the door at which it is held back.
+    fn is_approved(&self, client: &Client, visit: &mut impl FnMut(Label, &Self)) {
+        let mut new = self.clone();
+        if let Process::Runs(client) = &mut new.process {
+            client.approve(NOW);
+            new.memory.approved(client);
+        }
+        new.settle(NOW, false);
+        visit(Label::Approved(client.place()), &new);
+    }
+
     /// A program on the device wants a token.
     fn wants_token(&self, client: &Client, visit: &mut impl FnMut(Label, &Self)) {
         let mut new = Self { wishes: self.wishes - 1, ..self.clone() };
@@ -396,6 +441,14 @@ pub enum Label {
     Step(Place, What, &'static str),
     /// A program on the device wants a token, at this place of the machine.
     Wish(Place),
+    /// Somebody at the device lets the update pass, at this place of the machine.
+    Approved(Place),
+    /// The update waits at a door until it looks again.
+    Waits,
+    /// Power is lost while it waits there.
+    Lost,
+    /// The client is told to end while it waits there.
+    Ends,
     /// The user's verb.
     Verb(Verb),
     /// The user reboots the device.
@@ -407,6 +460,10 @@ impl fmt::Display for Label {
         match self {
             Self::Step((state, phase), What(todo), how) => write!(f, "{state:?} {phase:?}: {todo:?}{how}"),
             Self::Wish((state, phase)) => write!(f, "{state:?} {phase:?}: a program wants a token"),
+            Self::Approved((state, phase)) => write!(f, "{state:?} {phase:?}: the update is let pass"),
+            Self::Waits => f.write_str("** time passes"),
+            Self::Lost => f.write_str("** power lost while the update waits"),
+            Self::Ends => f.write_str("** told to end while the update waits"),
             Self::Verb(verb) => write!(f, "$ {verb:?}"),
             Self::UserReboots => f.write_str("$ reboot"),
         }
@@ -427,10 +484,16 @@ impl Model for Whole {
         match &self.process {
             Process::Runs(client) => {
                 client.clone().terminate(NOW)?;
+                if client.waits_at_door() {
+                    self.waits(visit)?;
+                }
                 for todo in [client.work, client.request] {
                     if todo != Todo::Wait {
                         self.runs(client, todo, visit)?;
                     }
+                }
+                if client.machine().held().is_some() {
+                    self.is_approved(client, visit);
                 }
                 if self.wishes > 0 {
                     self.wants_token(client, visit);

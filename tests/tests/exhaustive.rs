@@ -1,6 +1,7 @@
 //! Whatever two failures and two losses of power, at any point, make of an update: of the three machines of the client
 //! with a device, two servers and the network. `ARCHITECTURE.md` says what is not among it.
 
+use thimble_core::deployment::Point;
 use thimble_core::machine::Stop;
 use thimble_hal_sim::explore::{Limits, explore};
 use thimble_hal_sim::mistake::Mistake;
@@ -59,6 +60,16 @@ fn daemon_gives_programs_their_token_over_a_failure_and_a_loss() {
     }
 }
 
+#[test]
+fn daemon_is_held_back_by_its_server_over_a_failure_and_a_loss() {
+    for (name, profile) in PROFILES {
+        for point in Point::ALL {
+            let start = Whole::daemon(profile, ONE_OF_EACH, false, None).held_back(point);
+            walk(&format!("daemon held back before {}, {name}", point.name()), start);
+        }
+    }
+}
+
 /// Each is found, in the daemon that begins every download anew or in the one that resumes them.
 #[test]
 fn every_built_in_mistake_is_found() {
@@ -94,18 +105,21 @@ fn every_built_in_mistake_is_found() {
         (Mistake::PartialIsLeft, Profile::FILES, true, "of its payload is still there"),
         (Mistake::ParserIsKept, Profile::FILES, false, "at another byte than the next one"),
         (Mistake::EndIsIgnored, Profile::EMPTY, false, "was told to end"),
+        (Mistake::PausesAreApproved, Profile::FILES, false, "though the server holds it back"),
+        (Mistake::RefreshIsDeaf, Profile::FILES, false, "it never ends"),
         (Mistake::WishIsForgotten, Profile::EMPTY, false, "waits for nothing"),
     ] {
         // As little beside the mistake as it takes to be found for what it is.
         let failures = match found {
-            "waits for nothing" => 0,
+            "waits for nothing" | "it never ends" => 0,
             "a round asks for a token though it has asked in vain" => 1,
             _ => 2,
         };
         let wishes = u8::from(mistake == Mistake::WishIsForgotten);
         let start = Whole::daemon(profile, Budget { failures, losses: 1 }, resumes, Some(mistake));
-        let failing = explore(start.with_wishes(wishes), Limits::default())
-            .expect_err(&format!("{mistake:?} goes unnoticed"));
+        let held_back = matches!(mistake, Mistake::PausesAreApproved | Mistake::RefreshIsDeaf);
+        let start = if held_back { start.held_back(Point::Commit) } else { start.with_wishes(wishes) };
+        let failing = explore(start, Limits::default()).expect_err(&format!("{mistake:?} goes unnoticed"));
         println!("{mistake:?}, after {} steps: {}", failing.path.len(), failing.wrong);
         assert!(failing.wrong.contains(found), "{mistake:?} is taken for something else:\n{failing}");
     }

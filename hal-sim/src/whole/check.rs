@@ -1,6 +1,9 @@
 //! The checker of the whole: what it remembers of a run, and what must hold, written apart from the client.
 
 use thimble_core::config::Config;
+use thimble_core::control::{Map, Vote};
+use thimble_core::deployment::{Call, Point};
+use thimble_core::machine::Op;
 use thimble_core::retry::SHORTEST;
 use thimble_core::session::RequestKind;
 use thimble_core::state::{Phase, Place, State};
@@ -45,6 +48,8 @@ pub(super) struct Memory {
     pub(super) looped: bool,
     /// The command line left a work tree without a record.
     pub(super) abandoned: bool,
+    /// The server's last word about holding the update back, unless somebody let it pass since.
+    held: Option<Point>,
     wrong: Option<&'static str>,
 }
 
@@ -90,6 +95,7 @@ impl Memory {
         self.recorded = false;
         self.unknown = false;
         self.looped = false;
+        self.held = None;
         self.no_download_before = None;
     }
 
@@ -165,6 +171,33 @@ impl Memory {
     /// The artifact is not asked for before then.
     pub(super) fn no_download_before(&mut self, until: Instant) {
         self.no_download_before = self.no_download_before.max(Some(until));
+    }
+
+    /// The server's control map came.
+    pub(super) fn hears(&mut self, map: Option<&Map>) {
+        let holds = |point: &Point| map.is_some_and(|map| map.rules.at(*point).action != Vote::Continue);
+        self.held = Point::ALL.into_iter().find(holds);
+    }
+
+    /// Somebody at the device has let the update pass: an authentication that was under way for it is given up.
+    pub(super) const fn approved(&mut self, client: &Client) {
+        self.held = None;
+        if !client.session().is_authenticating() {
+            self.asked = None;
+        }
+    }
+
+    /// An operation begins that a control map may hold back.
+    pub(super) fn begins(&mut self, op: Op, state: State) {
+        let is_held = match self.held {
+            None => false,
+            Some(Point::Install) => op == Op::CallModule(Call::ArtifactInstall),
+            Some(Point::Reboot) => state == State::Reboot && matches!(op, Op::CallModule(_) | Op::Reboot),
+            Some(Point::Commit) => op == Op::CallModule(Call::ArtifactCommit),
+        };
+        if is_held {
+            self.complain("the update goes on though the server holds it back, and nobody let it pass");
+        }
     }
 
     /// A request is sent from this place.

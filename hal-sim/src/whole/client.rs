@@ -4,9 +4,11 @@
 use thimble_core::api::Reply;
 use thimble_core::checkpoint::Checkpoint;
 use thimble_core::config::Config;
+use thimble_core::control::Map;
 use thimble_core::deployment::Call;
 use thimble_core::flow::{Due, Event, Flow, Offer, Step, Task};
 use thimble_core::last_report::Ended;
+use thimble_core::limits;
 use thimble_core::machine::{ApiCall, Check, Machine, OfferedMap, Op, Refusal, Report, Run, Saved, StopSet};
 use thimble_core::session::{self, Content, RequestKind, Session};
 use thimble_core::state::{Outcome, Place};
@@ -16,7 +18,7 @@ use thimble_core::transfer;
 
 use super::artifact::{Chunk, MARK_EVERY, Parser, Stored, Version};
 use crate::mistake::Mistake;
-use crate::sayings::DEPLOYMENT;
+use crate::sayings::{DEPLOYMENT, Doors};
 
 /// So many servers are configured.
 pub(super) const SERVERS: u8 = 2;
@@ -94,6 +96,10 @@ pub(super) struct Client {
     payload: bool,
     /// The number of the deployment that the server has.
     pub(super) deployment: u8,
+    /// The map that comes with the answer at hand.
+    pub(super) map: Option<Map>,
+    /// The record of the control maps.
+    pub(super) maps: Option<Vec<u8>>,
 }
 
 /// What came of what was done outside.
@@ -131,6 +137,8 @@ pub(super) struct Start<'a> {
     /// The number of the deployment that the server has.
     pub(super) deployment: u8,
     pub(super) mistake: Option<Mistake>,
+    /// The record of the control maps.
+    pub(super) maps: Option<Vec<u8>>,
 }
 
 impl Todo {
@@ -143,12 +151,14 @@ impl Todo {
 impl Client {
     /// Starts at `now`, up to the first thing that is to be done outside.
     pub(super) fn start(now: Instant, start: Start<'_>) -> Result<Self, Refusal> {
-        let Start { config, run, stop_before, update, report, offer, payload, deployment, mistake } = start;
+        let Start { config, run, stop_before, update, report, offer, payload, deployment, mistake, maps } =
+            start;
         let update = update.map(|update| Checkpoint { offer: offer.is_some(), ..update });
         let (header, module) =
             update.as_ref().map_or((false, false), |update| (update.header, update.module));
         let (report, offered_by) = report.unzip();
-        let saved = Saved { update, report, offered_by: offered_by.flatten(), ..Saved::nothing() };
+        let maps_on_record = Doors::maps(maps.as_deref());
+        let saved = Saved { update, report, offered_by: offered_by.flatten(), maps: maps_on_record };
         let servers = session::Config { servers: SERVERS };
         let (flow, first) = Flow::start(now, config, servers, run, stop_before, saved)?;
         let etag = offer.and_then(|(etag, _)| etag).filter(|_| flow.goes_on());
@@ -167,6 +177,8 @@ impl Client {
             mixed: false,
             payload,
             deployment,
+            map: None,
+            maps,
         };
         client.tell(now, Event::Restored { header, module });
         client.perform(now, first);
@@ -210,7 +222,7 @@ impl Client {
             Answer::Op(outcome) => self.tell(now, Event::Ended(outcome)),
             Answer::Session(event) => self.tell(now, Event::Request(event)),
             Answer::Content(content) => {
-                let offer = if content == Content::Good { self.offer(todo) } else { Offer::Nothing };
+                let offer = if content == Content::Good { self.offer(now, todo) } else { Offer::Nothing };
                 self.tell(now, Event::Answered(content, offer));
             }
             Answer::Transfer(event) => self.tell(now, Event::Transfer(event)),
@@ -246,6 +258,26 @@ impl Client {
         [new(work, self.work), new(request, self.request)]
     }
 
+    /// The record of the control maps becomes what it should be.
+    pub(super) fn write_maps(&mut self) {
+        let mut buf = [0; limits::MAPS_RECORD];
+        let record = match self.machine().maps_to_save() {
+            Some(maps) => maps.write(&mut buf).map(|record| record.map(|text| text.as_bytes().to_vec())),
+            None => return,
+        };
+        self.maps = record.unwrap_or_default();
+    }
+
+    /// The update waits at a door, and something may be said about it.
+    pub(super) fn waits_at_door(&self) -> bool {
+        self.todo() == Todo::Wait && self.machine().held().is_some()
+    }
+
+    /// Somebody at the device lets the update pass.
+    pub(super) fn approve(&mut self, now: Instant) {
+        self.tell(now, Event::Approved);
+    }
+
     /// A program on the device wants a token.
     pub(super) fn fetch_token(&mut self, now: Instant) {
         self.tell(now, Event::FetchToken);
@@ -266,7 +298,11 @@ impl Client {
     }
 
     /// What the answer that was read brings.
-    fn offer(&mut self, todo: Todo) -> Offer {
+    fn offer(&mut self, now: Instant, todo: Todo) -> Offer {
+        let map = self.map.take();
+        if let Todo::Read(RequestKind::ControlMap, _, Reply::Done) = todo {
+            return Offer::Map(map);
+        }
         let Todo::Read(RequestKind::NextV2 | RequestKind::NextV1, _, Reply::Done) = todo else {
             return Offer::Nothing;
         };
@@ -274,8 +310,12 @@ impl Client {
         if self.flow.op() == Some(Op::Request(ApiCall::Next)) {
             let number = usize::from(self.deployment);
             let id = DEPLOYMENTS.get(number).copied().unwrap_or_default();
-            Offer::Deployment(Text::copy(id).unwrap_or_default(), OfferedMap::Absent)
+            let map = map.map_or(OfferedMap::Absent, OfferedMap::Map);
+            Offer::Deployment(Text::copy(id).unwrap_or_default(), map)
         } else {
+            if let Some(map) = map {
+                self.tell(now, Event::ServerMap(map));
+            }
             Offer::Nothing
         }
     }
@@ -341,7 +381,10 @@ impl Client {
                 self.work = Todo::Wait;
                 return Some(Event::Ended(Outcome::Failure));
             }
-            Task::SaveMaps => return Some(Event::MapsSaved(true)),
+            Task::SaveMaps => {
+                self.write_maps();
+                return Some(Event::MapsSaved(true));
+            }
             Task::FindIdentity => Todo::Identity,
             Task::CollectInventory => Todo::Inventory,
             Task::Send(kind, server) => Todo::Send(kind, server),

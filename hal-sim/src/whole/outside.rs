@@ -1,11 +1,13 @@
 //! What is outside of the client's process: the device with its records, the server and the network before it.
 
 use thimble_core::checkpoint::Checkpoint;
-use thimble_core::deployment::Status;
+use thimble_core::control::{Map, Vote};
+use thimble_core::deployment::{Point, Status};
 use thimble_core::last_report::Ended;
 
 use super::artifact::{Stored, Version};
 use super::client::{DEPLOYMENTS, SERVERS};
+use crate::sayings::from_server;
 use crate::world::{Device, Name};
 
 /// Everything that outlives a process.
@@ -28,6 +30,8 @@ pub(super) struct Records {
     /// The server's offer: the `ETag` that was seen, and whether its link is good.
     pub(super) offer: Option<(Option<Version>, bool)>,
     pub(super) name: Name,
+    /// The control maps, as they are written.
+    pub(super) maps: Option<Vec<u8>>,
 }
 
 /// The server, or rather two that share what they know.
@@ -49,6 +53,8 @@ pub(super) struct Server {
     pub(super) down: [bool; SERVERS as usize],
     /// Does not know the second version of the question for a deployment.
     pub(super) old: bool,
+    /// What it says about holding the deployment back, before which of its steps, and in how many answers more.
+    pub(super) map: Option<(Point, Vote, u8)>,
     /// The artifact behind the link.
     pub(super) artifact: Version,
     /// Breaks a rule of the server.
@@ -66,6 +72,7 @@ impl Server {
             refused: false,
             down: [false; SERVERS as usize],
             old: false,
+            map: None,
             artifact: Version::First,
             wrong: None,
         }
@@ -84,6 +91,16 @@ impl Server {
     /// The next deployment takes the place of this one.
     pub(super) fn go_on(&mut self) {
         *self = Self { deployment: self.deployment + 1, old: self.old, wrong: self.wrong, ..Self::new() };
+    }
+
+    /// Its control map as it is handed out now; after some answers it holds nothing back any more.
+    pub(super) fn says(&mut self) -> Option<Map> {
+        let (point, vote, answers) = self.map?;
+        self.map = Some(match answers {
+            0 => (point, Vote::Continue, 0),
+            _ => (point, vote, answers - 1),
+        });
+        self.map.map(|(point, vote, _)| from_server(point, vote, None))
     }
 
     /// The deployment has ended.

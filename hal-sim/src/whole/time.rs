@@ -56,6 +56,18 @@ impl Whole {
         now
     }
 
+    /// Time passes at a door, up to the next deadline.
+    pub(super) fn waits_on(&mut self) {
+        let Process::Runs(client) = &mut self.process else { return };
+        let Some(at) = client.deadline() else {
+            self.memory.complain("the client waits for nothing");
+            return;
+        };
+        let now = at.max(NOW);
+        client.tick(now);
+        self.settle(now, false);
+    }
+
     /// A request that failed is not repeated at once.
     fn notes_failure(&mut self, now: Instant, todo: Todo, state: State, answer: Answer) {
         use session::Event::{Broken, Head, NotSent};
@@ -110,8 +122,12 @@ impl Whole {
             client.tick(now);
             notice(self.setup, &mut self.memory, now, client, false);
         }
+        if self.setup.mistake == Some(Mistake::PausesAreApproved) && client.waits_at_door() {
+            client.approve(now);
+            notice(self.setup, &mut self.memory, now, client, false);
+        }
         let mut waits = 0;
-        while client.todo() == Todo::Wait {
+        while client.todo() == Todo::Wait && !client.waits_at_door() {
             if let Err(wrong) = client.clone().terminate(now) {
                 self.memory.complain(wrong);
             }
@@ -130,6 +146,7 @@ impl Whole {
             client.rebase(now, NOW);
             self.memory.rebase(now, NOW);
         }
+        self.outside.records.maps.clone_from(&client.maps);
         if let Todo::Exit(report) = client.work {
             self.process = Process::Rests { success: report.is_success() };
             return;
@@ -154,6 +171,8 @@ fn notice(setup: Setup, memory: &mut Memory, now: Instant, client: &mut Client, 
             memory.sends(kind, server, client.place().0);
         } else if let Todo::Download(offset) = todo {
             memory.downloads(client, offset, !setup.standalone);
+        } else if let Todo::Op(op) = todo {
+            memory.begins(op, client.place().0);
         } else if todo == Todo::EndFile {
             memory.file_ends(client.file);
         }

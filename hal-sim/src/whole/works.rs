@@ -2,6 +2,7 @@
 
 use thimble_core::api::Reply;
 use thimble_core::checkpoint::Tag;
+use thimble_core::control::Vote;
 use thimble_core::deployment::{Call, Naming, Status};
 use thimble_core::flow::Beside;
 use thimble_core::http::{ContentRange, Head};
@@ -16,6 +17,7 @@ use super::outside::{Outside, Records};
 use super::{Process, Setup, Whole};
 use crate::check::Trouble;
 use crate::mistake::Mistake;
+use crate::sayings::from_server;
 use crate::world::{Name, Reboot};
 
 impl Whole {
@@ -32,6 +34,13 @@ impl Whole {
             Todo::Op(op) => {
                 if op == Op::CallModule(Call::Cleanup) {
                     trouble.cleaned();
+                }
+                if matches!(
+                    op,
+                    Op::Save | Op::SaveReport | Op::SaveProvides(_) | Op::ClearData | Op::SaveMaps
+                ) {
+                    client.write_maps();
+                    outside.records.maps.clone_from(&client.maps);
                 }
                 let outcome = operation(*setup, outside, client, op, *trouble);
                 trouble.wrote(op, true);
@@ -76,24 +85,32 @@ impl Whole {
                             Reply::Aborted
                         }
                     }
+                    RequestKind::ControlMap if server.aborted => Reply::Aborted,
                     RequestKind::Log | RequestKind::Inventory | RequestKind::ControlMap => Reply::Done,
                 };
                 Answer::Session(session::Event::Head(reply))
             }
-            Todo::Read(kind, server, reply) => {
+            Todo::Read(kind, number, reply) => {
                 if reply == Reply::NotFound {
-                    memory.unknown(client.place(), server);
+                    memory.unknown(client.place(), number);
                 }
                 if matches!(kind, RequestKind::NextV2 | RequestKind::NextV1)
                     && (client.place().0, reply) == (State::Poll, Reply::Done)
                 {
-                    memory.offered(server);
+                    memory.offered(number);
                 }
                 if (kind, reply) == (RequestKind::Token, Reply::Done) {
                     let kept = mistake(Mistake::TokenIsKept);
                     let state = client.place().0;
                     let old = mistake(Mistake::TokenOutlivesInstall) && state == State::ReportCommit;
-                    memory.token(server, kept, !old && state == State::ReportCommit);
+                    memory.token(number, kept, !old && state == State::ReportCommit);
+                }
+                if let (RequestKind::NextV2 | RequestKind::ControlMap, Reply::Done) = (kind, reply) {
+                    client.map = server.says();
+                    memory.hears(client.map.as_ref());
+                    if mistake(Mistake::RefreshIsDeaf) && kind == RequestKind::ControlMap {
+                        client.map = server.map.map(|(point, ..)| from_server(point, Vote::Pause, None));
+                    }
                 }
                 Answer::Content(Content::Good)
             }

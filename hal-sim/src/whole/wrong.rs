@@ -1,6 +1,7 @@
 //! What is to be done outside goes wrong, in each of its ways, or is half done when power is lost.
 
 use thimble_core::api::Reply;
+use thimble_core::control::Vote;
 use thimble_core::deployment::{Call, Status};
 use thimble_core::http::{Head, RetryAfter};
 use thimble_core::machine::Op;
@@ -39,10 +40,13 @@ impl Whole {
             Todo::Inventory => visit(" fails", &mut plain, Answer::Session(session::Event::InventoryFailed)),
             Todo::Send(_, number) if self.outside.server.is_down(number) => {}
             Todo::Send(kind, number) => plain.request_goes_wrong(kind, number, visit),
-            Todo::Read(..) => {
+            Todo::Read(kind, _, reply) => {
                 let broken = session::Event::Broken { lost: true };
                 visit(" breaks off", &mut plain.clone(), Answer::Session(broken));
                 visit(" does not end", &mut plain.clone(), Answer::Silence);
+                if kind == RequestKind::ControlMap && reply == Reply::Done {
+                    plain.map_goes_wrong(todo, visit);
+                }
                 visit(" makes no sense", &mut plain, Answer::Content(Content::Unusable));
             }
             Todo::Download(_) => plain.download_goes_wrong(todo, visit),
@@ -202,11 +206,15 @@ impl Whole {
                 visit(" is answered 413", &mut refused, head(Reply::TooLarge));
             }
             RequestKind::Log => visit(" is answered 413", &mut self.clone(), head(Reply::TooLarge)),
-            RequestKind::Token
-            | RequestKind::NextV2
-            | RequestKind::NextV1
-            | RequestKind::Inventory
-            | RequestKind::ControlMap => {}
+            RequestKind::ControlMap => {
+                visit(" is answered 404", &mut self.clone(), head(Reply::NotFound));
+                visit(
+                    " is answered 409",
+                    &mut changed(|server, _| server.aborted = true),
+                    head(Reply::Aborted),
+                );
+            }
+            RequestKind::Token | RequestKind::NextV2 | RequestKind::NextV1 | RequestKind::Inventory => {}
         }
         // A token that does not arrive is as if it had never been given.
         if kind != RequestKind::Token {
@@ -214,6 +222,24 @@ impl Whole {
             let _ = unheard.works(Todo::Send(kind, number));
             visit(" arrives, its answer does not", &mut unheard, lost);
         }
+    }
+
+    /// The control map that was fetched says something else than hoped for.
+    fn map_goes_wrong(&self, todo: Todo, visit: Wrong<'_>) {
+        let Some((point, ..)) = self.outside.server.map else { return };
+        for (what, vote, answers) in
+            [(" holds the update back once more", Vote::Pause, 1), (" ends the update", Vote::Fail, 1)]
+        {
+            let mut new = self.clone();
+            new.outside.server.map = Some((point, vote, answers));
+            let answer = new.works(todo);
+            visit(what, &mut new, answer);
+        }
+        let mut new = self.clone();
+        if let Process::Runs(client) = &mut new.process {
+            client.map = None;
+        }
+        visit(" cannot be used", &mut new, Answer::Content(Content::Good));
     }
 
     /// The server says when it may be asked again.
