@@ -14,14 +14,15 @@ use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
 };
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, fchmod, open, renameat, renameat_with, unlinkat};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, RenameFlags, fchmod, fsync, open, renameat, renameat_with, unlinkat,
+};
 use rustix::process::geteuid;
 use thimble_core::hal::{self, Kind, Level};
 use zeroize::Zeroizing;
 
 use crate::SharedLog;
 use crate::der::{self, INTEGER, OCTET_STRING, OID, Reader, SEQUENCE};
-use crate::flush;
 use crate::fsat::{create_new, kind_of, open_base};
 use crate::paths::Word;
 
@@ -264,13 +265,13 @@ fn write_new(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
         Err(errno) => return Err(errno.into()),
     }
     let mut file = create_new(&dir, &staging, Mode::RUSR | Mode::WUSR)?;
-    let written = file.write_all(text).and_then(|()| flush::file(&file));
+    let written = file.write_all(text).and_then(|()| file.sync_all());
     let renamed = written.and_then(|()| rename_new(&dir, &staging, name));
     if let Err(error) = renamed {
         let _ = unlinkat(&dir, &staging, AtFlags::empty());
         return Err(error);
     }
-    flush::file(&dir)
+    Ok(fsync(&dir)?)
 }
 
 /// Renames without replacing an existing file. Some file systems do not support that: there, the caller's check before

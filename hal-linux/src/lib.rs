@@ -30,7 +30,6 @@ pub mod verify;
 pub mod wait;
 
 mod der;
-mod flush;
 mod fsat;
 mod sys;
 #[cfg(test)]

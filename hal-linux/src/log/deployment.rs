@@ -13,7 +13,6 @@ use thimble_core::limits::DEPLOYMENT_ID;
 
 use super::entry::entry;
 use super::shorten::{HEAD, TAIL, shortened};
-use crate::flush;
 
 /// How many logs are kept, the current one included.
 const KEPT: usize = 5;
@@ -126,7 +125,7 @@ impl DeploymentLog {
         let new = self.directory.join(NEW);
         remove(&new)?;
         let mut file = open(&new, OFlags::CREATE | OFlags::EXCL)?;
-        let written = file.write_all(&short).and_then(|()| flush::content(&file));
+        let written = file.write_all(&short).and_then(|()| file.sync_data());
         written.and_then(|()| fs::rename(&new, &self.path)).inspect_err(|_| drop(remove(&new)))?;
         self.size = short.len() as u64;
         self.torn = short.last() != Some(&b'\n');

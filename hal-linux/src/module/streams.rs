@@ -27,7 +27,6 @@ use super::mark::Mark;
 use super::names::is_plain;
 use super::tree::{STREAM_NEXT, Tree, create_file, free_space};
 use crate::SharedLog;
-use crate::flush;
 use crate::process::{Process, log_output};
 use crate::wait::{Backoff, PollSet};
 
@@ -338,7 +337,7 @@ impl Download {
             // A module that reads streams gets all files again after a restart, so there is nothing to mark.
             return Ok(());
         };
-        flush::content(to).map_err(on.error("flush", Some(file)))?;
+        to.sync_data().map_err(on.error("flush", Some(file)))?;
         let stored = Stored { length: size.saturating_sub(*left), sum: *sum };
         let mark = Mark { name: file.clone(), stored, whole };
         on.tree.write_mark(&mark).map_err(on.error("mark how far it is stored:", Some(file)))

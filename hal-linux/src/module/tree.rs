@@ -26,14 +26,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, fstat, fstatfs, fstatvfs, mkdirat, mkfifoat, openat, renameat,
-    statat, unlinkat,
+    statat, syncfs, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use thimble_core::hal::TreeFacts;
 
 use super::mark::{MARK_MAX, Mark};
-use crate::flush;
 use crate::fsat::{create_new, ensure_dir, make_dir, open_base, open_dir, remove_all};
 
 /// The directories above the tree; 0000 is the index of the payload, and an artifact has at most one.
@@ -113,7 +112,7 @@ impl Tree {
 
     /// Makes everything in the tree durable, with one flush.
     pub(crate) fn flush(&self) -> io::Result<()> {
-        flush::file_system(self.open()?)
+        Ok(syncfs(&self.open()?)?)
     }
 
     /// Removes the tree and the mark. Links in the tree are removed, not followed.
@@ -200,7 +199,7 @@ impl Tree {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = fs::File::from(openat(&parent, MARK_NEW, flags, Mode::RUSR | Mode::WUSR)?);
         file.write_all(&mark.encode())?;
-        flush::content(&file)?;
+        file.sync_data()?;
         Ok(renameat(&parent, MARK_NEW, &parent, MARK)?)
     }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::task::Poll;
 use std::thread::JoinHandle;
 
-use rustix::fs::{Mode, OFlags, openat, renameat};
+use rustix::fs::{Mode, OFlags, fsync, openat, renameat};
 use thimble_core::hal::{self, ErrorType, Kind, Level, PayloadSink, Slot, Slots, Stored, TreeFacts};
 use thimble_core::time::Instant;
 
@@ -19,7 +19,6 @@ use self::slot::{Machine, Parts, Roots, SlotError};
 use self::writer::{BUFFER, Buffer, Writer, read_all};
 pub use self::writer::{Options, Summary};
 use crate::SharedLog;
-use crate::flush;
 use crate::fsat::{kind_of, open_dir};
 use crate::module::{MARK_EVERY, Mark, Tree};
 use crate::wait::PollSet;
@@ -182,9 +181,9 @@ impl LinuxSlots {
         let file = openat(&tmp, MEMO_NEW, flags, Mode::RUSR | Mode::WUSR)?;
         let mut file = std::fs::File::from(file);
         io::Write::write_all(&mut file, memo(running).as_bytes())?;
-        flush::file(&file)?;
+        file.sync_all()?;
         renameat(&tmp, MEMO_NEW, &tmp, MEMO)?;
-        flush::file(&tmp)
+        Ok(fsync(&tmp)?)
     }
 
     fn read_memo(&self) -> io::Result<Option<Slot>> {

@@ -8,13 +8,12 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, renameat};
+use rustix::fs::{Mode, fsync, renameat, syncfs};
 use thimble_core::limits;
 use thimble_core::script::is_artifact_name;
 
 use super::listing::VERSION;
 use super::{ScriptError, io_error};
-use crate::flush;
 use crate::fsat::{create_new, make_dir, open_base, remove_all};
 
 /// Name of the directory in the datastore that artifact scripts run from.
@@ -97,10 +96,10 @@ impl Staging {
             .map_err(at("write the version of"))?;
         // The content is flushed before the name: a name that is durable first could lead to empty files after a power
         // loss.
-        flush::file_system(&self.dir).map_err(at("flush"))?;
+        syncfs(&self.dir).map_err(|errno| at("flush")(errno.into()))?;
         remove_all(&published).map_err(at("replace"))?;
         renameat(&self.base, STAGED, &self.base, PUBLISHED).map_err(|errno| at("create")(errno.into()))?;
-        flush::file(&self.base).map_err(at("flush"))
+        fsync(&self.base).map_err(|errno| at("flush")(errno.into()))
     }
 
     /// Closes the open file, which must be complete.
@@ -135,5 +134,5 @@ pub(super) fn discard_staged(datastore: &Path) -> Result<(), ScriptError> {
 /// For an artifact without scripts: deletes those of an earlier artifact. The deletion is durable on return.
 pub(super) fn publish_nothing(datastore: &Path) -> Result<(), ScriptError> {
     discard(datastore)?;
-    open_base(datastore).and_then(flush::file).map_err(io_error("flush", datastore))
+    open_base(datastore).and_then(|base| Ok(fsync(base)?)).map_err(io_error("flush", datastore))
 }

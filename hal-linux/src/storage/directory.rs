@@ -12,7 +12,6 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::process::geteuid;
 use thimble_core::hal::Level;
 
-use crate::flush;
 use crate::fsat::open_base;
 use crate::paths::Word;
 
@@ -182,7 +181,7 @@ impl Directory for DataDirectory {
     }
 
     fn sync(&self) -> io::Result<()> {
-        flush::file(&self.handle)
+        Ok(rustix::fs::fsync(&self.handle)?)
     }
 
     /// The standard library seeds its hash maps from the kernel without ever waiting for entropy; the salt guards
@@ -210,6 +209,6 @@ impl Medium for std::fs::File {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        flush::content(self)
+        self.sync_data()
     }
 }
