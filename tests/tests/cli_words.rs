@@ -91,6 +91,23 @@ fn no_level_of_the_log_shows_how_the_program_names_its_parts() {
 }
 
 #[test]
+fn a_missing_module_and_an_unreadable_device_type_are_said_once() {
+    let lab = Lab::new();
+    let once = |ran: &Ran, words: &str| {
+        ran.status(1);
+        assert_eq!(ran.reason().matches(words).count(), 1, "{}", ran.reason());
+    };
+    let artifact = Package::new("new").payload_type("nobody");
+    once(&lab.install(&artifact), "payload type");
+    fs::write(lab.path("data/modules/v3/nobody"), "#!/bin/sh\n").expect("a file");
+    once(&lab.install(&artifact), "payload type");
+    let file = lab.path("store/device_type");
+    fs::remove_file(&file).expect("it is there");
+    fs::create_dir(&file).expect("a directory");
+    once(&lab.install(&Package::new("new")), "device type");
+}
+
+#[test]
 fn the_last_line_of_the_progress_is_printed_however_short_the_download() {
     let lab = Lab::new();
     for name in ["one", "two"] {

@@ -27,7 +27,7 @@ impl<P: Platform> Client<'_, P> {
             Ok(device_type) => Some(device_type),
             // The bootstrap artifact may come before the device type does.
             Err(error) if run == Run::Bootstrap && error.kind() == Kind::NotFound => None,
-            Err(error) => return Err(noted(format_args!("the device type cannot be read: {error}"))),
+            Err(error) => return Err(noted(format_args!("{error}"))),
         };
         let (header, scratch) = self
             .parser

@@ -116,10 +116,7 @@ impl Modules {
 
     fn check(&self, payload_type: &str) -> Result<PathBuf, ModuleError> {
         let path = self.dir.join(payload_type);
-        check_program(&path).map_err(|untrusted| ModuleError::Untrusted {
-            payload_type: payload_type.to_owned(),
-            untrusted,
-        })?;
+        check_program(&path).map_err(ModuleError::Untrusted)?;
         Ok(path)
     }
 }
@@ -132,7 +129,7 @@ impl UpdateModule for Modules {
     fn select(&mut self, payload_type: &str) -> Result<(), ModuleError> {
         self.selected = None;
         if !is_payload_type(payload_type) {
-            return Err(ModuleError::PayloadType(payload_type.escape_debug().to_string()));
+            return Err(ModuleError::PayloadType);
         }
         self.check(payload_type)?;
         self.selected = Some(payload_type.to_owned());
@@ -300,9 +297,9 @@ impl PayloadSink for Modules {
 #[expect(missing_docs, reason = "the fields are said by the variants")]
 pub enum ModuleError {
     /// The payload type cannot be the name of a module.
-    PayloadType(String),
+    PayloadType,
     /// The module is missing, or fails the check of owner and mode.
-    Untrusted { payload_type: String, untrusted: Untrusted },
+    Untrusted(Untrusted),
     /// A module was to be called although selecting it had failed.
     NotSelected(Call),
     /// A module was to be called, and there is no work tree.
@@ -333,18 +330,11 @@ fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Modul
 impl fmt::Display for ModuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PayloadType(name) => {
-                write!(f, "payload type \"{name}\" cannot be the name of an update module")
+            Self::PayloadType => f.write_str("it cannot be the name of an update module"),
+            Self::Untrusted(Untrusted::Io(path, error)) if error.kind() == io::ErrorKind::NotFound => {
+                write!(f, "there is no update module for it: install it as {}", path.display())
             }
-            Self::Untrusted { payload_type, untrusted: Untrusted::Io(path, error) }
-                if error.kind() == io::ErrorKind::NotFound =>
-            {
-                let path = path.display();
-                write!(f, "no update module for payload type {payload_type}: install it as {path}")
-            }
-            Self::Untrusted { payload_type, untrusted } => {
-                write!(f, "update module for payload type {payload_type} refused: {untrusted}")
-            }
+            Self::Untrusted(untrusted) => write!(f, "its update module is refused: {untrusted}"),
             Self::NotSelected(call) => write!(f, "no update module is there to call {call}"),
             Self::NoTree { call, path } => {
                 write!(
@@ -381,8 +371,8 @@ impl fmt::Display for ModuleError {
 impl hal::Error for ModuleError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Untrusted { untrusted, .. } => untrusted.kind(),
-            Self::PayloadType(_) | Self::FileName(_) => Kind::Refused,
+            Self::Untrusted(untrusted) => untrusted.kind(),
+            Self::PayloadType | Self::FileName(_) => Kind::Refused,
             Self::NoTree { .. } | Self::NotSelected(_) => Kind::NotFound,
             Self::Size(_) => Kind::Corrupt,
             Self::Space { .. } => Kind::NoSpace,

@@ -54,6 +54,9 @@ pub trait Directory {
     /// Its open files.
     type File: Medium;
     /// Opens an existing file.
+    ///
+    /// # Errors
+    /// The file system's; and for a link to what is not there.
     fn open(&self, name: &str, access: Access) -> io::Result<Found<Self::File>>;
     /// Creates a file that must not exist, for its owner only.
     fn create(&self, name: &str) -> io::Result<Self::File>;
@@ -135,7 +138,13 @@ impl Directory for DataDirectory {
             Err(rustix::io::Errno::NOENT) => return Ok(Found::Missing),
             Err(errno) => return Err(errno.into()),
         };
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        // Records that cannot be reached now are not lost: nothing may begin without them.
+        if kind == FileType::Symlink && rustix::fs::statat(&self.handle, name, AtFlags::empty()).is_err() {
+            let text = "it is a link to what is not there; is its file system mounted?";
+            return Err(io::Error::new(io::ErrorKind::NotFound, text));
+        }
+        if kind != FileType::RegularFile {
             return Ok(Found::Foreign);
         }
         let mode = match access {

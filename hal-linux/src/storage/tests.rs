@@ -620,6 +620,24 @@ fn d6_planted_links_are_not_followed() {
 }
 
 #[test]
+fn records_behind_a_link_that_leads_nowhere_are_not_taken_for_damaged() {
+    for name in [NAME, LMDB] {
+        let (home, path) = real();
+        let directory = || DataDirectory::open_or_create(&path).unwrap();
+        directory();
+        symlink(home.path().join("not mounted"), path.join(name)).unwrap();
+        for access in [Access::ReadOnly, Access::ReadWrite] {
+            let error = Store::open(directory(), access).map(|_| ()).unwrap_err().to_string();
+            let why = "it is a link to what is not there; is its file system mounted?";
+            assert!(error.contains(name) && error.ends_with(why), "{error}");
+        }
+        let names: Vec<_> =
+            std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [name], "nothing was set aside, and nothing was begun");
+    }
+}
+
+#[test]
 fn d6_a_datastore_path_that_is_a_link_is_followed() {
     let home = tempfile::tempdir().unwrap();
     std::fs::create_dir(home.path().join("data")).unwrap();

@@ -87,9 +87,10 @@ impl<P: Platform> Client<'_, P> {
                 let Self { hal, requests, lent, .. } = self;
                 let log = &mut hal.log;
                 let (record, out) = lent.free();
-                device = hal.system.device_type(&mut device_type).map_err(|error| {
-                    requests.note(log, format_args!("the device type cannot be read: {error}"))
-                })?;
+                device = hal
+                    .system
+                    .device_type(&mut device_type)
+                    .map_err(|error| requests.note(log, format_args!("{error}")))?;
                 let provides = hal.storage.read(Key::Provides, record).map_err(|error| {
                     requests.note(log, format_args!("what is installed cannot be read: {error}"))
                 })?;
