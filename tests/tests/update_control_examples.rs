@@ -173,9 +173,12 @@ fn twenty_devices_commit_together_or_all_roll_back() {
         }
         let decided = |what: &str| story.events.iter().position(|event| event.what.contains(what));
         let decision = story.events.iter().position(|event| event.device.is_none()).unwrap();
-        // Nobody commits or rolls back before; afterwards all do at once, unless it takes maps to expire.
+        // Nobody commits or rolls back before; afterwards all do at once, unless it takes maps to expire. The last device has
+        // asked for a token in the same second, and asks for the next one a second later (N14).
         assert!(decided(status).is_some_and(|first| first > decision), "{story}");
-        let over = |row: &thimble_hal_sim::fleet::Row| row.over == Some(last);
+        let over = |row: &thimble_hal_sim::fleet::Row| {
+            row.over.is_some_and(|over| over.as_millis() <= last.as_millis() + 1000)
+        };
         assert_eq!(story.rows.iter().all(over), !dies, "{story}");
         if dies {
             let hour =
