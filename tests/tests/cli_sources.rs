@@ -1,6 +1,6 @@
 //! Where artifacts come from and where they go: URLs, pipes, signatures, a full disk.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -48,6 +48,20 @@ fn i13_a_full_disk_is_named_and_the_device_stays_usable() {
     lab.install(&Package::new("small")).status(0);
     lab.run(["commit"]).status(0);
     assert_eq!(lab.name(), "small");
+}
+
+#[test]
+fn i13_a_store_that_a_full_disk_has_no_room_for_says_what_to_do() {
+    let lab = Lab::new();
+    let Some(_disk) = SmallDisk::mount(&lab, "64k") else { return };
+    let artifact = Package::new("small").build(&lab);
+    // The last byte that is free goes too, whatever the size of a page.
+    let mut filler = File::create(lab.path("store/filler")).expect("a file");
+    while filler.write(&[7; 4096]).is_ok() {}
+    lab.run(["install".as_ref(), artifact.as_os_str()]).failed("free some");
+    drop(filler);
+    fs::remove_file(lab.path("store/filler")).expect("it is there");
+    lab.run(["install".as_ref(), artifact.as_os_str()]).status(0);
 }
 
 #[test]

@@ -189,6 +189,9 @@ pub enum StorageError {
 impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Io { doing, cause } if cause.kind() == io::ErrorKind::StorageFull => {
+                write!(f, "cannot {doing}: {cause}; free some space where the datastore is")
+            }
             Self::Io { doing, cause } => write!(f, "cannot {doing}: {cause}"),
             Self::TooLong { limit } => write!(f, "a record of the store is longer than {limit} bytes"),
             Self::Full => write!(f, "the records of the store are longer than {TOTAL_MAX} bytes together"),
