@@ -147,6 +147,7 @@ pub struct Machine {
     config: Apart<Config>,
     note: Apart<Option<DoorNote>>,
     asked_too_long: Apart<bool>,
+    report_given_up: Apart<bool>,
     op: OpId,
     state: State,
     phase: Phase,
@@ -167,6 +168,7 @@ impl Machine {
     pub fn step(&mut self, now: Instant, event: Event) -> Action {
         self.note = Apart(None);
         self.asked_too_long = Apart(false);
+        self.report_given_up = Apart(false);
         if self.is_over() {
             return Action::Wait;
         }
@@ -336,6 +338,13 @@ impl Machine {
     #[must_use]
     pub const fn script_asked_too_long(&self) -> bool {
         self.asked_too_long.0
+    }
+
+    /// The last step ended the report of how a deployment ended, or of its log, and the server has not heard it: it was
+    /// refused for good, or could not be delivered for too long.
+    #[must_use]
+    pub const fn report_was_given_up(&self) -> bool {
+        self.report_given_up.0
     }
 
     /// What the run was started for.

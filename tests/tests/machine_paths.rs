@@ -1183,6 +1183,28 @@ fn r23_what_the_server_refuses_for_good_is_not_reported_again() {
 }
 
 #[test]
+fn r23_that_the_server_is_not_told_any_more_is_known_at_the_step_that_ends_it() {
+    for (outcome, expected) in [
+        (Refused, true),
+        (Aborted, true),
+        (Nothing, true),
+        (Success, false),
+        (Failure, false),
+        (Later(None), false),
+    ] {
+        let late = reporting(&Config::default(), over(true, Owed::Status));
+        for path in [Path::start(Run::Daemon, None, None), late] {
+            let mut path = path.run(good, is_last_report);
+            let (id, op) = path.op().unwrap();
+            let _ = path.machine.step(path.now, ended(id, op, outcome));
+            assert_eq!(path.machine.report_was_given_up(), expected, "{outcome:?}");
+            let _ = path.machine.step(path.now, Event::Tick);
+            assert!(!path.machine.report_was_given_up(), "only of that step");
+        }
+    }
+}
+
+#[test]
 fn r23_a_log_that_is_still_owed_goes_without_the_status_that_was_accepted() {
     let no_log = |op| if op == Op::Request(ApiCall::Log) { Failure } else { good(op) };
     let path =
@@ -1208,6 +1230,8 @@ fn r23_a_server_that_is_out_of_order_for_seven_days_keeps_no_update_away() {
     let config = Config { update_poll_interval: TWICE_A_DAY, ..Config::default() };
     let path = reporting(&config, over(true, Owed::Status)).run(broken, is_last_report);
     let begun = path.now;
+    let path = path.run(broken, |op| op == Op::ForgetReport);
+    assert!(path.machine.report_was_given_up());
     let path = path.run(broken, is_poll);
     let days = path.now.since(begun).as_secs() / (24 * 3600);
     assert_eq!((days, path.count("poll")), (7, 0));

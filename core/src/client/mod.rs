@@ -29,7 +29,7 @@ use crate::checkpoint::Newer;
 use crate::flow::{Due, Event, Flow, Step, Task};
 use crate::hal::{Agent, Clock, Hal, Level, Log, Network, Platform, Policy, ScriptRunner, UpdateModule};
 use crate::limits;
-use crate::machine::{Check, Machine, Op, Report, Run};
+use crate::machine::{Check, Machine, Report, Run};
 use crate::session::{self, Awaits, RequestKind};
 use crate::state::Outcome;
 use crate::time::{Duration, Instant, earliest};
@@ -228,7 +228,6 @@ impl<'b, P: Platform> Client<'b, P> {
     fn step(&mut self, now: Instant, event: Event) -> Step {
         let place = self.machine().place();
         let authenticated = self.is_authenticating();
-        let reports_end = self.machine().is_last_report() && matches!(self.flow.op(), Some(Op::Request(_)));
         let step = self.flow.step(now, event);
         if authenticated && !self.is_authenticating() && !self.flow.is_terminated() {
             self.requests.count_authentication();
@@ -252,16 +251,11 @@ impl<'b, P: Platform> Client<'b, P> {
         }
         if let Some(outcome) = step.ended {
             self.explain(place.0, outcome);
-            let is_given_up = match outcome {
-                Outcome::Refused | Outcome::Nothing | Outcome::Aborted => true,
-                Outcome::Later(_) => step.task == Task::Begin(Op::ForgetReport),
-                Outcome::Success | Outcome::Automatic | Outcome::Failure => false,
-            };
-            if reports_end && is_given_up {
-                let trouble = self.requests.trouble();
-                let reason = format_args!("how the deployment ended is not reported any more: {trouble}");
-                self.hal.log.log(Level::Error, reason);
-            }
+        }
+        if step.report_given_up {
+            let trouble = self.requests.trouble();
+            let reason = format_args!("how the deployment ended is not reported any more: {trouble}");
+            self.hal.log.log(Level::Error, reason);
         }
         step
     }
@@ -276,7 +270,7 @@ impl<'b, P: Platform> Client<'b, P> {
 
     /// Does what the flow says. The one place where anything begins.
     fn perform(&mut self, now: Instant, step: Step) -> Option<Event> {
-        let Step { ended, door: _, asked_too_long: _, drop, task } = step;
+        let Step { ended, door: _, asked_too_long: _, report_given_up: _, drop, task } = step;
         if ended.is_some() {
             self.work = Work::None;
         }

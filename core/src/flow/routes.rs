@@ -118,8 +118,9 @@ impl Flow {
         let action = self.machine.step(now, event);
         let door = self.machine.door_note();
         let asked_too_long = self.machine.script_asked_too_long();
+        let report_given_up = self.machine.report_was_given_up();
         self.note_round(now);
-        Step { door, asked_too_long, ..self.follow_machine(now, action) }
+        Step { door, asked_too_long, report_given_up, ..self.follow_machine(now, action) }
     }
 
     /// A round of requests lasts from leaving Idle to the next wait there.

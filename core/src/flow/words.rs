@@ -97,6 +97,8 @@ pub struct Step {
     pub door: Option<DoorNote>,
     /// The script that ran last asked to be run again later, and has asked so for too long: it has failed.
     pub asked_too_long: bool,
+    /// How a deployment ended, or its log, is not reported any more, though the server has not heard it.
+    pub report_given_up: bool,
     /// First drop whatever uses the network, finds out the identity or runs inventory scripts.
     pub drop: bool,
     /// Then do this.
@@ -157,7 +159,7 @@ impl Step {
     pub(super) const WAIT: Self = Self::of(Task::Wait);
 
     pub(super) const fn of(task: Task) -> Self {
-        Self { ended: None, door: None, asked_too_long: false, drop: false, task }
+        Self { ended: None, door: None, asked_too_long: false, report_given_up: false, drop: false, task }
     }
 
     /// True when there is nothing to do and nothing to tell.

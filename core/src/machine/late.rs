@@ -9,7 +9,7 @@
 //! ```
 
 use super::words::{Action, ApiCall, Op};
-use super::{Begin, Machine, Owner, Shift};
+use super::{Apart, Begin, Machine, Owner, Shift};
 use crate::checkpoint::Tag;
 use crate::deployment::Status;
 use crate::last_report::{Ended, Owed};
@@ -142,12 +142,6 @@ impl Machine {
         self.state == State::Poll && self.unheard_report().is_some_and(|unheard| unheard.step.is_some())
     }
 
-    /// What is at hand is the last report of a deployment, or its log.
-    #[must_use]
-    pub fn is_last_report(&self) -> bool {
-        self.is_late() || matches!(self.state, State::ReportFinal | State::ReportLog)
-    }
-
     const fn unheard_report(&self) -> Option<&Unheard> {
         match &self.owner {
             Owner::Daemon(daemon) => daemon.unheard.as_ref(),
@@ -182,6 +176,7 @@ impl Machine {
                 let before = unheard.ended.owed;
                 if unheard.is_over(now, outcome) {
                     unheard.step = Some(Step::Forget);
+                    self.report_given_up = Apart(!matches!(outcome, Outcome::Success | Outcome::Automatic));
                     Op::ForgetReport
                 } else if unheard.ended.owed != before {
                     Op::Request(unheard.request())

@@ -1,7 +1,7 @@
 //! Leaving a place: what its outcome says, what it does to the verdict and the timers, and where to go.
 
 use super::words::Action;
-use super::{CommandLine, Doing, Machine, Owner, blank, retry_after};
+use super::{Apart, CommandLine, Doing, Machine, Owner, blank, retry_after};
 use crate::checkpoint::{Format, RebootKind};
 use crate::deployment::{Mode, Point, Verdict};
 use crate::retry::Schedule;
@@ -158,11 +158,11 @@ impl Machine {
                 }
                 wait.map_or(Ok(Outcome::Failure), |wait| Err(now + wait))
             }
-            Outcome::Success
-            | Outcome::Refused
-            | Outcome::Nothing
-            | Outcome::Automatic
-            | Outcome::Aborted => Ok(self.heard(outcome)),
+            Outcome::Success | Outcome::Automatic => Ok(self.heard(outcome)),
+            Outcome::Refused | Outcome::Nothing | Outcome::Aborted => {
+                self.report_given_up = Apart(matches!(self.state, State::ReportFinal | State::ReportLog));
+                Ok(self.heard(outcome))
+            }
         }
     }
 
