@@ -107,6 +107,18 @@ fn a_missing_module_and_an_unreadable_device_type_are_said_once() {
 }
 
 #[test]
+fn an_answer_of_the_module_that_is_none_is_quoted_as_it_was_meant() {
+    let lab = Lab::new();
+    for (printed, quoted) in
+        [("Maybe\\n", "\"Maybe\""), ("Yes \\n", "\"Yes \""), ("Yes\\nNo\\n", "\"Yes?No\"")]
+    {
+        lab.on("SupportsRollback", &format!("printf '{printed}'"));
+        lab.install(&Package::new("new"))
+            .failed(&format!("answer to SupportsRollback makes no sense: {quoted}"));
+    }
+}
+
+#[test]
 fn the_last_line_of_the_progress_is_printed_however_short_the_download() {
     let lab = Lab::new();
     for name in ["one", "two"] {

@@ -254,7 +254,7 @@ impl<P: Platform> Client<'_, P> {
             Some(outcome) => outcome,
             None => {
                 let Self { hal, story, .. } = self;
-                let shown = Shown(hal.module.answer());
+                let shown = Shown(line(hal.module.answer()));
                 let Noted { .. } = note(
                     &mut story.reason,
                     &mut hal.log,
@@ -362,13 +362,17 @@ const fn permitted(permit: Permit) -> Outcome {
 
 /// The word a query printed: one line, the final newline optional, nothing else.
 fn answer(call: Call, printed: &[u8]) -> Option<Outcome> {
-    let line = printed.strip_suffix(b"\n").unwrap_or(printed);
-    match line {
+    match line(printed) {
         b"" | b"No" => Some(Outcome::Nothing),
         b"Yes" => Some(Outcome::Success),
         b"Automatic" if call == Call::NeedsArtifactReboot => Some(Outcome::Automatic),
         _ => None,
     }
+}
+
+/// What was printed, without the end of its line.
+fn line(printed: &[u8]) -> &[u8] {
+    printed.strip_suffix(b"\n").unwrap_or(printed)
 }
 
 #[cfg(test)]
