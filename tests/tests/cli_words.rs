@@ -119,6 +119,19 @@ fn an_answer_of_the_module_that_is_none_is_quoted_as_it_was_meant() {
 }
 
 #[test]
+fn a_damaged_store_is_told_once() {
+    let lab = Lab::new();
+    lab.write("store/mender-store-thimble", "no store");
+    let ran = lab.run(["show-artifact"]);
+    ran.status(0);
+    let told: Vec<_> = ran.stderr.lines().filter(|line| line.contains("the store is damaged")).collect();
+    assert!(
+        matches!(told.as_slice(), [line] if line.contains("set aside as mender-store-broken")),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn the_last_line_of_the_progress_is_printed_however_short_the_download() {
     let lab = Lab::new();
     for name in ["one", "two"] {

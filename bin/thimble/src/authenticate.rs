@@ -12,7 +12,6 @@ use thimble_core::limits;
 use thimble_core::time::{Instant, earliest};
 use thimble_hal_linux::clock::BootClock;
 use thimble_hal_linux::platform::{self, Linux};
-use thimble_hal_linux::storage::Access;
 use thimble_hal_linux::wait::PollSet;
 
 use crate::args::Invocation;
@@ -32,7 +31,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
             Ok(()) | Err(_) => {}
         }
     }
-    let storage = device.store(Access::ReadWrite)?;
+    let storage = device.store()?;
     let mut hal = device.hal(storage, invocation.verb, Some(&lock))?;
     hal.agent.public_key().map_err(Failure::new)?;
     let body = body(&mut hal)?;

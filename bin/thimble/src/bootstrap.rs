@@ -12,7 +12,7 @@ use thimble_core::http::Target;
 use thimble_core::json::Value;
 use thimble_core::machine::{Run, StopSet};
 use thimble_hal_linux::platform::{Linux, Memory};
-use thimble_hal_linux::storage::{Access, RECORD_MAX, Store};
+use thimble_hal_linux::storage::{RECORD_MAX, Store};
 
 use crate::args::VerbName;
 use crate::device::Device;
@@ -34,7 +34,7 @@ pub(crate) fn ensure(device: &Device, mut storage: Store, signals: &mut Signals)
             device.log(Level::Error, format_args!("bootstrap artifact {}: {reason}", path.display()));
         }
         // What the client stored is in the file, not in this store.
-        storage = device.store(Access::ReadWrite)?;
+        storage = device.store()?;
         if !Provides::read(&mut storage)?.has_name() {
             store_unknown(&mut storage)?;
         }
@@ -76,7 +76,7 @@ fn install(device: &Device, signals: &mut Signals) -> Result<(), String> {
         source: Some(Target::File(path)),
     };
     let hal: Hal<Linux> = device
-        .store(Access::ReadWrite)
+        .store()
         .and_then(|storage| device.hal(storage, VerbName::ShowArtifact, None))
         .map_err(|failure| failure.to_string())?;
     let mut client = Client::new(hal, memory.lend());

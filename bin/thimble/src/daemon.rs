@@ -13,7 +13,6 @@ use thimble_hal_linux::bootloader::close_locks;
 use thimble_hal_linux::clock::BootClock;
 use thimble_hal_linux::platform::{self, Linux, Memory};
 use thimble_hal_linux::rootfs::slot::Machine;
-use thimble_hal_linux::storage::Access;
 use thimble_hal_linux::wait::PollSet;
 
 use crate::args::Invocation;
@@ -45,7 +44,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let panel = Panel::new(&device)?;
     let lock = device.lock(invocation.verb)?;
     close_locks(&Machine::default());
-    let storage = device.store(Access::ReadWrite)?;
+    let storage = device.store()?;
     let storage = bootstrap::ensure(&device, storage, &mut signals)?;
     let mut memory = Memory::default();
     let config = device.conf.core_config();

@@ -17,7 +17,7 @@ use thimble_hal_linux::network::{HttpNetwork, NetworkConfig, Proxies};
 use thimble_hal_linux::paths::Paths;
 use thimble_hal_linux::platform::{self, AuthKey, Linux, Parts};
 use thimble_hal_linux::rootfs::{self, slot};
-use thimble_hal_linux::storage::{Access, DataDirectory, Store};
+use thimble_hal_linux::storage::{Access, DataDirectory, Notice, Store};
 use thimble_hal_linux::verify::KeyVerifier;
 
 use crate::args::{Invocation, VerbName};
@@ -123,15 +123,25 @@ impl Device {
         }
     }
 
-    /// Opens the store. Only the holder of the lock may ask for more than reading.
-    pub(crate) fn store(&self, access: Access) -> Result<Store, Failure> {
+    /// Opens the store to change it, for the holder of the lock.
+    pub(crate) fn store(&self) -> Result<Store, Failure> {
+        let (store, notices) = self.open_store(Access::ReadWrite)?;
+        self.log_notices(&notices);
+        Ok(store)
+    }
+
+    /// Opens the store, and says what was noticed. Only the holder of the lock may ask for more than reading.
+    pub(crate) fn open_store(&self, access: Access) -> Result<(Store, Vec<Notice>), Failure> {
         let directory =
             DataDirectory::open(self.paths.datastore()).map_err(|error| self.no_datastore(&error))?;
-        let (store, notices) = Store::open(directory, access).map_err(Failure::new)?;
+        Store::open(directory, access).map_err(Failure::new)
+    }
+
+    /// Logs what was noticed when the store was opened.
+    pub(crate) fn log_notices(&self, notices: &[Notice]) {
         for notice in notices {
             self.log(notice.level(), format_args!("{notice}"));
         }
-        Ok(store)
     }
 
     /// The platform on top of a store, with what is configured for it. A certificate or verify key that cannot be

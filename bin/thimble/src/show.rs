@@ -25,12 +25,16 @@ fn current(invocation: &Invocation) -> Result<Provides, Failure> {
     if device.was_never_used()? {
         return Ok(Provides::default());
     }
-    let stored = Provides::read(&mut device.store(Access::ReadOnly)?)?;
-    if stored.has_name() && !device.paths.bootstrap().exists() {
+    let (mut store, notices) = device.open_store(Access::ReadOnly)?;
+    let stored = Provides::read(&mut store).inspect_err(|_| device.log_notices(&notices))?;
+    let is_settled = stored.has_name() && !device.paths.bootstrap().exists();
+    let lock = if is_settled { None } else { device.lock(invocation.verb).ok() };
+    let Some(_lock) = lock else {
+        device.log_notices(&notices);
         return Ok(stored);
-    }
-    let Ok(_lock) = device.lock(invocation.verb) else { return Ok(stored) };
+    };
     let mut signals = Signals::new().map_err(Failure::new)?;
-    let storage = device.store(Access::ReadWrite)?;
+    // Whoever opens the store to change it notices the same, and says what it has done about it.
+    let storage = device.store()?;
     Provides::read(&mut bootstrap::ensure(&device, storage, &mut signals)?)
 }

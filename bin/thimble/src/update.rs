@@ -6,7 +6,7 @@ use thimble_core::http::Target;
 use thimble_core::machine::{Refusal, Report, Run};
 use thimble_core::state::{Phase, State, Verb};
 use thimble_hal_linux::platform::{Linux, Memory};
-use thimble_hal_linux::storage::{Access, RECORD_MAX, StorageError};
+use thimble_hal_linux::storage::{RECORD_MAX, StorageError};
 
 use crate::args::{Invocation, VerbName};
 use crate::bootstrap;
@@ -22,7 +22,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let mut signals = Signals::new().map_err(Failure::new)?;
     let source = target(invocation)?;
     let lock = device.lock(invocation.verb)?;
-    let mut storage = device.store(Access::ReadWrite)?;
+    let mut storage = device.store()?;
     if invocation.verb == VerbName::Install {
         storage = bootstrap::ensure(&device, storage, &mut signals)?;
     }
