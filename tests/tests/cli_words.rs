@@ -148,7 +148,19 @@ fn an_artifact_name_that_cannot_be_read_is_an_error_and_not_unknown() {
     assert_eq!(lab.run(["--datastore", "never", "show-artifact"]).status(0).stdout, "unknown\n");
     symlink("/nowhere/data", lab.path("link")).expect("a link");
     for datastore in ["link", "link/below"] {
-        for verb in ["show-artifact", "show-provides"] {
+        lab.configure(r#"{"ServerURL": "https://127.0.0.1:1"}"#);
+        for verb in [
+            "show-artifact",
+            "show-provides",
+            "commit",
+            "rollback",
+            "resume",
+            "daemon",
+            "bootstrap",
+            "status",
+            "check-update",
+            "send-inventory",
+        ] {
             let ran = lab.run(["--datastore", datastore, verb]);
             ran.failed("is a link to /nowhere/data, which is not there");
             assert_eq!(ran.stdout, "", "{ran:?}");

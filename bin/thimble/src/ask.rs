@@ -30,7 +30,7 @@ pub(crate) fn signal(invocation: &Invocation) -> Result<u8, Failure> {
         .into_iter()
         .find_map(main_pid)
         .or_else(|| lock_holder(&device))
-        .ok_or_else(|| Failure::new("no daemon is running: start the service first"))?;
+        .ok_or_else(|| device.no_daemon("no daemon is running: start the service first"))?;
     kill_process(pid, signal).map_err(|error| {
         Failure::new(format_args!("process {} cannot be signalled: {error}", pid.as_raw_nonzero()))
     })?;

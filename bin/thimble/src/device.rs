@@ -225,29 +225,36 @@ impl Device {
     /// Whether there is no datastore yet, on any file system. A link on the way to it that leads nowhere, to a file system that
     /// is not mounted, is an error: what is installed is not known then.
     pub(crate) fn was_never_used(&self) -> Result<bool, Failure> {
-        let path = self.paths.datastore();
-        match fs::metadata(path) {
-            Ok(_) => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(self.no_datastore(&error)),
+        match fs::metadata(self.paths.datastore()) {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.broken_link().map_or(Ok(true), Err),
+            Err(error) => Err(self.no_datastore(&error)),
         }
-        for part in path.ancestors() {
-            if let (Ok(target), Err(_)) = (fs::read_link(part), fs::metadata(part)) {
-                return Err(Failure::new(format_args!(
-                    "the datastore {} cannot be read: {} is a link to {}, which is not there; is its file system mounted?",
-                    path.display(),
-                    part.display(),
-                    target.display()
-                )));
-            }
-        }
-        Ok(true)
+    }
+
+    /// No daemon is running in the datastore, in these words; or there is nothing to run in.
+    pub(crate) fn no_daemon(&self, words: &str) -> Failure {
+        self.broken_link().unwrap_or_else(|| Failure::new(words))
     }
 
     fn no_datastore(&self, error: &io::Error) -> Failure {
-        Failure::new(format_args!(
-            "the datastore {} cannot be used: {error}",
-            self.paths.datastore().display()
-        ))
+        self.broken_link().unwrap_or_else(|| {
+            let path = self.paths.datastore().display();
+            Failure::new(format_args!("the datastore {path} cannot be used: {error}"))
+        })
+    }
+
+    /// A link on the way to the datastore that leads nowhere.
+    fn broken_link(&self) -> Option<Failure> {
+        let path = self.paths.datastore();
+        path.ancestors().find_map(|part| {
+            let target = fs::read_link(part).ok().filter(|_| fs::metadata(part).is_err())?;
+            Some(Failure::new(format_args!(
+                "the datastore {} cannot be used: {} is a link to {}, which is not there; is its file system mounted?",
+                path.display(),
+                part.display(),
+                target.display()
+            )))
+        })
     }
 }

@@ -280,7 +280,7 @@ pub(crate) fn show(invocation: &Invocation) -> Result<u8, Failure> {
         roots.lines(text);
     }
     print(&text.ok_or_else(|| Failure::new("the daemon's answer makes no sense"))?)?;
-    answer.map(|_| SUCCESS).ok_or_else(|| Failure::new("no daemon is running in this datastore"))
+    answer.map(|_| SUCCESS).ok_or_else(|| device.no_daemon("no daemon is running in this datastore"))
 }
 
 fn ask(device: &Device) -> Option<String> {

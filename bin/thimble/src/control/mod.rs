@@ -32,7 +32,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let Some(request) = &invocation.control else { return Err(Failure::new("control what?")) };
     let device = Device::open(invocation)?;
     let answer = ask(&device, request)
-        .ok_or_else(|| Failure::new("no daemon is running in this datastore, or it does not answer"))?;
+        .ok_or_else(|| device.no_daemon("no daemon is running in this datastore, or it does not answer"))?;
     let nonsense = || Failure::new("the daemon's answer makes no sense");
     let value = Value::parse(answer.as_bytes()).map_err(|_| nonsense())?;
     let text = |name: &str| Some(one_line(&value.member(name).ok()??.as_str()?.to_string()));
