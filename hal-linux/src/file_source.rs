@@ -9,12 +9,13 @@ use std::task::Poll;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 use thimble_core::hal::{self, Kind};
+use thimble_core::time::{Duration, Instant};
 
 use crate::fsat::kind_of;
 use crate::wait::PollSet;
 
-/// An opened file or pipe to read an artifact from. Reading from a pipe has no time limit: a person or program feeds
-/// it at its own pace.
+/// An opened file or pipe to read an artifact from. A person or program feeds a pipe at its own pace, but not without end:
+/// whoever reads says how long at most nothing may come.
 #[derive(Debug)]
 pub struct FileSource {
     file: File,
@@ -22,7 +23,8 @@ pub struct FileSource {
     length: Option<u64>,
     /// Bytes of `length` still to come.
     left: Option<u64>,
-    waits: bool,
+    /// Nothing was there to be read: how long that may go on.
+    deadline: Option<Instant>,
 }
 
 impl FileSource {
@@ -40,7 +42,7 @@ impl FileSource {
             file.seek(SeekFrom::Start(offset)).map_err(error)?;
         }
         let length = found.is_file().then(|| found.len().saturating_sub(offset));
-        Ok(Self { file, path: path.to_owned(), length, left: length, waits: false })
+        Ok(Self { file, path: path.to_owned(), length, left: length, deadline: None })
     }
 
     /// Bytes from the offset to the end; `None` for a pipe, which has no length.
@@ -49,9 +51,30 @@ impl FileSource {
         self.length
     }
 
-    /// Reads into `buf`. `Ok(0)` means the end of the file.
-    pub fn poll_read(&mut self, buf: &mut [u8]) -> Poll<Result<usize, FileError>> {
-        self.waits = false;
+    /// Reads into `buf`. `Ok(0)` means the end of the file. A pipe that gives nothing for `patience`, from the first time that
+    /// it is read and from each byte on, is an error.
+    pub fn poll_read(
+        &mut self,
+        patience: Duration,
+        now: Instant,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize, FileError>> {
+        let read = self.read(buf);
+        match read {
+            Poll::Ready(_) => self.deadline = None,
+            Poll::Pending if now >= *self.deadline.get_or_insert(now + patience) => {
+                self.deadline = None;
+                return Poll::Ready(Err(self.error(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("it is no regular file, and nothing came out of it for {patience}"),
+                ))));
+            }
+            Poll::Pending => {}
+        }
+        read
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> Poll<Result<usize, FileError>> {
         // Bytes that are appended to the file while it is read are not part of the artifact: its length was taken
         // when it was opened.
         let most = self.left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
@@ -59,20 +82,13 @@ impl FileSource {
         loop {
             return match self.file.read(&mut buf[..most]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.waits = true;
-                    Poll::Pending
-                }
-                Err(error) => Poll::Ready(Err(FileError { path: self.path.clone(), error })),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+                Err(error) => Poll::Ready(Err(self.error(error))),
                 Ok(0) if self.left.is_some_and(|left| left > 0) && most > 0 => {
                     let text = "it became shorter while it was read";
-                    let error = io::Error::new(io::ErrorKind::UnexpectedEof, text);
-                    Poll::Ready(Err(FileError { path: self.path.clone(), error }))
+                    Poll::Ready(Err(self.error(io::Error::new(io::ErrorKind::UnexpectedEof, text))))
                 }
-                Ok(0) if self.left.is_none() && !self.is_at_end() => {
-                    self.waits = true;
-                    Poll::Pending
-                }
+                Ok(0) if self.left.is_none() && !self.is_at_end() => Poll::Pending,
                 Ok(read) => {
                     let taken = u64::try_from(read).unwrap_or(u64::MAX);
                     self.left = self.left.map(|left| left.saturating_sub(taken));
@@ -91,9 +107,19 @@ impl FileSource {
         }
     }
 
+    fn error(&self, error: io::Error) -> FileError {
+        FileError { path: self.path.clone(), error }
+    }
+
+    /// When the wait for the next byte ends; `None`: there is none.
+    #[must_use]
+    pub const fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// Adds the descriptors that the next poll would read from or write to.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
-        if self.waits {
+        if self.deadline.is_some() {
             set.read(&self.file);
         }
     }
@@ -124,10 +150,17 @@ mod tests {
     use std::fs;
     use std::io::Write;
 
+    const PATIENCE: Duration = Duration::from_secs(300);
+
+    /// A read at the beginning of time.
+    fn read_once(source: &mut FileSource, buf: &mut [u8]) -> Poll<Result<usize, FileError>> {
+        source.poll_read(PATIENCE, Instant::ZERO, buf)
+    }
+
     fn read_all(source: &mut FileSource) -> Vec<u8> {
         let (mut out, mut buf) = (Vec::new(), [0; 7]);
-        while let Poll::Ready(Ok(read @ 1..)) = source.poll_read(&mut buf) {
-            out.extend(&buf[..read]);
+        while let Poll::Ready(Ok(length @ 1..)) = read_once(source, &mut buf) {
+            out.extend(&buf[..length]);
         }
         out
     }
@@ -150,14 +183,14 @@ mod tests {
         let mut source = FileSource::open(path.as_ref(), 0).unwrap();
         assert_eq!(source.length(), None);
         let mut buf = [0; 8];
-        assert!(source.poll_read(&mut buf).is_pending());
+        assert!(read_once(&mut source, &mut buf).is_pending());
         let mut set = PollSet::new();
         source.wants(&mut set);
         assert_eq!(set.len(), 1);
         write.write_all(b"abc").unwrap();
-        assert!(matches!(source.poll_read(&mut buf), Poll::Ready(Ok(3))));
+        assert!(matches!(read_once(&mut source, &mut buf), Poll::Ready(Ok(3))));
         drop(write);
-        assert!(matches!(source.poll_read(&mut buf), Poll::Ready(Ok(0))));
+        assert!(matches!(read_once(&mut source, &mut buf), Poll::Ready(Ok(0))));
     }
 
     #[test]
@@ -167,13 +200,32 @@ mod tests {
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RWXU).unwrap();
         let mut source = FileSource::open(&path, 0).unwrap();
         let mut buf = [0; 8];
-        assert!(source.poll_read(&mut buf).is_pending());
+        assert!(read_once(&mut source, &mut buf).is_pending());
         let mut writer = fs::OpenOptions::new().write(true).open(&path).unwrap();
-        assert!(source.poll_read(&mut buf).is_pending());
+        assert!(read_once(&mut source, &mut buf).is_pending());
         writer.write_all(b"abc").unwrap();
         drop(writer);
         assert_eq!(read_all(&mut source), b"abc");
-        assert!(matches!(source.poll_read(&mut buf), Poll::Ready(Ok(0))));
+        assert!(matches!(read_once(&mut source, &mut buf), Poll::Ready(Ok(0))));
+    }
+
+    #[test]
+    fn a_pipe_from_which_nothing_comes_is_an_error_after_a_while() {
+        let lab = tempfile::tempdir().unwrap();
+        let path = lab.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RWXU).unwrap();
+        let mut source = FileSource::open(&path, 0).unwrap();
+        let mut buf = [0; 8];
+        let mut at =
+            |seconds| source.poll_read(PATIENCE, Instant::ZERO + Duration::from_secs(seconds), &mut buf);
+        assert!(at(10).is_pending() && at(309).is_pending());
+        let mut writer = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        writer.write_all(b"abc").unwrap();
+        assert!(matches!(at(400), Poll::Ready(Ok(3))));
+        assert!(at(500).is_pending() && at(799).is_pending());
+        let Poll::Ready(Err(error)) = at(800) else { panic!("still waiting") };
+        assert!(error.to_string().ends_with("nothing came out of it for 300 s"), "{error}");
+        assert_eq!(source.deadline(), None);
     }
 
     #[test]
@@ -185,10 +237,10 @@ mod tests {
             (FileSource::open(&path, 0).unwrap(), FileSource::open(&path, 0).unwrap());
         fs::write(&path, b"0123456789abc").unwrap();
         assert_eq!(read_all(&mut grows), b"0123456789");
-        assert!(matches!(grows.poll_read(&mut [0]), Poll::Ready(Ok(0))));
+        assert!(matches!(read_once(&mut grows, &mut [0]), Poll::Ready(Ok(0))));
         fs::write(&path, b"01").unwrap();
         assert_eq!(read_all(&mut shrinks), b"01");
-        assert!(matches!(shrinks.poll_read(&mut [0]), Poll::Ready(Err(_))));
+        assert!(matches!(read_once(&mut shrinks, &mut [0]), Poll::Ready(Err(_))));
     }
 
     #[test]

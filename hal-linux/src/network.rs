@@ -201,7 +201,7 @@ impl hal::Network for HttpNetwork {
         let limits = &self.setup.limits;
         let poll = match &mut self.state {
             State::Idle => Poll::Ready(Err(NetworkError::Idle)),
-            State::File(file, _) => file.poll_read(buf).map_err(NetworkError::File),
+            State::File(file, _) => file.poll_read(limits.body_idle, now, buf).map_err(NetworkError::File),
             State::Http(exchange) => exchange.poll_read(limits, now, buf),
         };
         self.end_on_error(poll)
@@ -217,7 +217,8 @@ impl hal::Network for HttpNetwork {
 
     fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Idle | State::File(..) => None,
+            State::Idle => None,
+            State::File(file, _) => file.deadline(),
             State::Http(exchange) => exchange.deadline(),
         }
     }
