@@ -11,9 +11,39 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     (distance * 3 <= candidate.chars().count().max(word.chars().count())).then_some(candidate)
 }
 
+/// As [`nearest`]; where there is none, the candidate of which `word` may be a part: the beginning, or what follows a hyphen.
+pub fn nearest_or_part<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str> + Clone,
+) -> Option<&'a str> {
+    let length = word.chars().count();
+    nearest(word, candidates.clone()).or_else(|| {
+        // Two letters resemble too much.
+        if !(3..=64).contains(&length) {
+            return None;
+        }
+        let with_distance = candidates.into_iter().map(|candidate| {
+            let rests = std::iter::successors(Some(candidate), |rest| Some(rest.split_once('-')?.1));
+            (rests.map(|rest| distance_to_beginning(word, rest)).min().unwrap_or(length), candidate)
+        });
+        let (distance, candidate) = with_distance.min_by_key(|(distance, _)| *distance)?;
+        (distance * 3 <= length).then_some(candidate)
+    })
+}
+
 /// How many characters have to be put in, left out, replaced, or exchanged with the next, to make the one of the other.
 #[must_use]
 pub fn distance(a: &str, b: &str) -> usize {
+    distances(a, b).pop().unwrap_or_default()
+}
+
+/// The same, to make `a` of the beginning of `b` that is nearest to it.
+fn distance_to_beginning(a: &str, b: &str) -> usize {
+    distances(a, b).into_iter().min().unwrap_or_default()
+}
+
+/// The distance of `a` from each beginning of `b`, the empty one first.
+fn distances(a: &str, b: &str) -> Vec<usize> {
     let letters = |text: &str| text.chars().map(|c| c.to_ascii_lowercase()).collect::<Vec<_>>();
     let (a, b) = (letters(a), letters(b));
     let mut table: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
@@ -29,7 +59,7 @@ pub fn distance(a: &str, b: &str) -> usize {
         }
         table.push(row);
     }
-    table[a.len()][b.len()]
+    table.pop().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -52,5 +82,24 @@ mod tests {
             assert_eq!(nearest(word, words), expected, "{word}");
         }
         assert_eq!(nearest(&"x".repeat(100_000), words), None);
+    }
+
+    #[test]
+    fn a_part_of_a_word_leads_to_it_and_a_few_letters_do_not() {
+        let words = ["reboot-exit-code", "log-level", "stop-before", "show-artifact", "show-provides"];
+        for (word, expected) in [
+            ("rebot", Some("reboot-exit-code")),
+            ("exitcode", Some("reboot-exit-code")),
+            ("provides", Some("show-provides")),
+            ("lgo", Some("log-level")),
+            ("show-artefact", Some("show-artifact")),
+            ("re", None),
+            ("xyz", None),
+            ("bogus", None),
+            ("install", None),
+        ] {
+            assert_eq!(nearest_or_part(word, words), expected, "{word}");
+        }
+        assert_eq!(nearest_or_part(&"x".repeat(100_000), words), None);
     }
 }

@@ -10,7 +10,7 @@ use lexopt::{Arg, Parser};
 use thimble_core::hal::Level;
 use thimble_core::machine::{Stop, StopSet};
 use thimble_hal_linux::log::level_of;
-use thimble_hal_linux::near::nearest;
+use thimble_hal_linux::near::nearest_or_part;
 
 use crate::control_request::{self, Act, ControlRequest};
 
@@ -245,6 +245,7 @@ impl Found {
                 self.option(opt, &name, value, &mut parser)?;
                 continue;
             }
+            let whole = parser.try_raw_args().and_then(|raw| raw.peek().map(OsStr::to_owned));
             let Some(arg) = parser.next().map_err(|error| error.to_string())? else { return Ok(()) };
             let (name, opt) = match arg {
                 Arg::Short(short) => (
@@ -260,7 +261,7 @@ impl Found {
                     continue;
                 }
             };
-            let opt = opt.ok_or_else(|| no_such_option(&name))?;
+            let opt = opt.ok_or_else(|| no_such_option(&name, whole.as_deref()))?;
             self.option(opt, &name, None, &mut parser)?;
         }
     }
@@ -384,6 +385,9 @@ impl Found {
             (VerbName::Control, word) => {
                 let word = word.unwrap_or_default().to_string_lossy().into_owned();
                 let Some(act) = Act::parse(&word) else { return usage(control_request::no_act(&word)) };
+                if let Some(extra) = arguments.next() {
+                    return usage(format!("control {word} takes no argument: {}", extra.display()));
+                }
                 if act == Act::Show && self.controls {
                     return usage("control show takes no --at, --for, --id or --priority".into());
                 }
@@ -430,15 +434,27 @@ fn name_of(opt: Opt) -> &'static str {
     OPTIONS.iter().find(|(_, _, of)| *of == opt).map_or("", |(name, _, _)| name)
 }
 
-fn no_such_option(name: &str) -> String {
+/// `whole` is the argument that begins with this option.
+fn no_such_option(name: &str, whole: Option<&OsStr>) -> String {
     if name == "--passphrase-file" {
         return format!(
             "there is no option {name}: keys with a passphrase are not supported; the error at such a key says how to \
              remove it"
         );
     }
-    let known = nearest(name.trim_start_matches('-'), OPTIONS.into_iter().map(|(name, _, _)| name));
-    let hint = known.map_or(String::new(), |known| format!("; did you mean --{known}?"));
+    let names = OPTIONS.map(|(name, _, _)| name);
+    // Perhaps it was meant as Mender 3 writes long names.
+    let whole = whole.and_then(OsStr::to_str).map(|whole| whole.split('=').next().unwrap_or(whole));
+    for name in whole.into_iter().filter(|whole| whole.starts_with(name)).chain([name]) {
+        if let Some(known) = nearest_or_part(name.trim_start_matches('-'), names) {
+            return format!("there is no option {name}; did you mean --{known}?");
+        }
+    }
+    let other_case = |short: &char| {
+        name.strip_prefix('-').is_some_and(|name| name.eq_ignore_ascii_case(&short.to_string()))
+    };
+    let known = OPTIONS.into_iter().filter_map(|(_, short, _)| short).find(other_case);
+    let hint = known.map_or(String::new(), |known| format!("; did you mean -{known}?"));
     format!("there is no option {name}{hint}")
 }
 
@@ -449,7 +465,7 @@ fn no_such_verb(word: &OsStr) -> String {
             "{text} is not a part of this client: Mender itself has made it a program of its own"
         );
     }
-    let hint = nearest(&text, VerbName::ALL.map(VerbName::name))
+    let hint = nearest_or_part(&text, VerbName::ALL.map(VerbName::name))
         .map_or(String::new(), |known| format!("; did you mean {known}?"));
     format!("there is no verb \"{text}\"{hint}")
 }
@@ -470,163 +486,4 @@ fn stop(value: &OsStr) -> Result<Stop, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse_line(line: &str) -> Result<Parsed, Usage> {
-        parse(line.split_whitespace().map(OsString::from))
-    }
-
-    fn run(line: &str) -> Invocation {
-        match parse_line(line) {
-            Ok(Parsed::Run(invocation)) => invocation,
-            other => panic!("{line}: {other:?}"),
-        }
-    }
-
-    fn reason(line: &str) -> String {
-        match parse_line(line) {
-            Err(usage) => usage.reason,
-            other => panic!("{line}: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn options_stand_anywhere_and_in_every_spelling() {
-        let expected = run("--datastore /d install --reboot-exit-code --stop-before Cleanup a.mender");
-        assert_eq!(expected.globals.datastore.as_deref(), Some("/d".as_ref()));
-        assert_eq!(expected.source, "a.mender");
-        assert!(expected.reboot_exit_code && expected.stop_before.contains(Stop::Cleanup));
-        for line in [
-            "-d /d install a.mender --reboot-exit-code --stop-before=Cleanup",
-            "-d=/d install --stop-before Cleanup a.mender --reboot-exit-code=true",
-            "-d/d install --stop-before Cleanup a.mender --reboot-exit-code",
-            "--data=/d install --stop-before Cleanup --reboot-exit-code -- a.mender",
-            "-data /d install -stop-before=Cleanup -reboot-exit-code a.mender",
-            "-data=/d -no-syslog install -stop-before Cleanup -reboot-exit-code a.mender",
-            "install a.mender -datastore /d --stop-before Cleanup --reboot-exit-code",
-        ] {
-            assert_eq!(run(line), expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn a_value_may_look_like_an_option() {
-        assert_eq!(run("--config -data show-artifact").globals.config.as_deref(), Some("-data".as_ref()));
-        assert_eq!(run("install -- -data").source, "-data");
-        assert_eq!(run("install -- --help").source, "--help");
-    }
-
-    #[test]
-    fn all_global_options() {
-        let globals = run("-c 1 -b 2 -d 3 -L 4 -l debug -E 5 --skipverify show-provides").globals;
-        let path = |text: &str| Some(PathBuf::from(text));
-        assert_eq!(
-            globals,
-            Globals {
-                config: path("1"),
-                fallback_config: path("2"),
-                datastore: path("3"),
-                log_file: path("4"),
-                log_level: Some(Level::Debug),
-                trusted_certs: path("5"),
-                skip_verify: true,
-            }
-        );
-    }
-
-    #[test]
-    fn log_levels_have_any_case() {
-        for (word, level) in [
-            ("DEBUG", Level::Debug),
-            ("Warn", Level::Warning),
-            ("panic", Level::Fatal),
-            ("info", Level::Info),
-        ] {
-            assert_eq!(run(&format!("-l {word} commit")).globals.log_level, Some(level), "{word}");
-        }
-    }
-
-    #[test]
-    fn every_verb_parses_and_has_help() {
-        for verb in VerbName::ALL {
-            let is = |other| verb == other;
-            let argument = if is(VerbName::Install) {
-                " x"
-            } else if is(VerbName::Control) {
-                " show"
-            } else {
-                ""
-            };
-            assert_eq!(run(&format!("{}{argument}", verb.name())).verb, verb);
-            for line in [
-                format!("{} --help", verb.name()),
-                format!("help {}", verb.name()),
-                format!("-h {}", verb.name()),
-            ] {
-                assert_eq!(parse_line(&line), Ok(Parsed::Help(Some(verb))), "{line}");
-            }
-        }
-        for line in ["--help", "-h", "help", "-help", "--help --version"] {
-            assert_eq!(parse_line(line), Ok(Parsed::Help(None)), "{line}");
-        }
-        for line in ["--version", "-v", "-version"] {
-            assert_eq!(parse_line(line), Ok(Parsed::Version), "{line}");
-        }
-    }
-
-    #[test]
-    fn stop_before_is_repeatable() {
-        let invocation = run("resume --stop-before Cleanup --stop-before ArtifactFailure_Enter");
-        for stop in Stop::ALL {
-            let expected = matches!(stop, Stop::Cleanup | Stop::ArtifactFailureEnter);
-            assert_eq!(invocation.stop_before.contains(stop), expected, "{}", stop.name());
-        }
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_named() {
-        for (line, part) in [
-            ("", "no verb was given"),
-            ("bogus", "no verb \"bogus\""),
-            ("instal x", "did you mean install?"),
-            ("show-artefact", "did you mean show-artifact?"),
-            ("--log-levle info commit", "did you mean --log-level?"),
-            ("install --reboot-exitcode x", "did you mean --reboot-exit-code?"),
-            ("--log-level LOUD commit", "trace, debug"),
-            ("setup", "not a part"),
-            ("--bogus commit", "no option --bogus"),
-            ("--passphrase-file x daemon", "passphrase are not supported"),
-            ("-x commit", "no option -x"),
-            ("install", "needs an artifact"),
-            ("install a b", "\"b\""),
-            ("commit x", "takes no argument: x"),
-            ("show-artifact --stop-before Cleanup", "takes no --stop-before"),
-            ("commit --reboot-exit-code", "takes no --reboot-exit-code"),
-            ("rollback --reboot-exit-code", "takes no --reboot-exit-code"),
-            ("resume --stop-before Cleanups", "ArtifactRollback_Enter"),
-            ("install x --stop-before", "needs a value"),
-            ("--data", "needs a value"),
-            ("-data", "needs a value"),
-            ("--data= show-artifact", "is empty"),
-            ("--log-level loud commit", "trace, debug"),
-            ("--skipverify=maybe commit", "takes no value"),
-            ("--version commit", "stands alone"),
-            ("--version --version", "stands alone"),
-        ] {
-            let reason = reason(line);
-            assert!(reason.contains(part), "{line}: {reason}");
-        }
-    }
-
-    #[test]
-    fn bytes_that_are_no_text_are_a_path_or_an_error() {
-        use std::os::unix::ffi::OsStringExt;
-        let odd = OsString::from_vec(vec![b'a', 0xff]);
-        let parsed = parse(["install".into(), odd.clone()]);
-        assert!(matches!(parsed, Ok(Parsed::Run(Invocation { source, .. })) if source == odd));
-        assert!(parse([odd.clone()]).is_err());
-        assert!(parse(["--log-level".into(), odd.clone(), "commit".into()]).is_err());
-        assert!(parse(["resume".into(), "--stop-before".into(), odd]).is_err());
-    }
-}
+mod tests;

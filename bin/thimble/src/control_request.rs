@@ -7,6 +7,7 @@ use thimble_core::control::{Holder, Id, parse_id};
 use thimble_core::deployment::Point;
 use thimble_core::json::Value;
 use thimble_core::time::Duration;
+use thimble_hal_linux::near::nearest;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +121,11 @@ pub(crate) fn no_act(word: &str) -> String {
     if word.is_empty() {
         return "control what? show, pause, continue or fail".into();
     }
-    format!("control cannot \"{word}\": show, pause, continue or fail")
+    let hint = nearest(word, Act::ALL.map(Act::word)).map_or_else(
+        || ": show, pause, continue or fail".to_owned(),
+        |known| format!("; did you mean {known}?"),
+    );
+    format!("control cannot \"{word}\"{hint}")
 }
 
 /// A UUID.
