@@ -1,5 +1,19 @@
 //! Requests and answers in the words of HTTP/1.1: what the device API and downloads ask for, what of an answer's head
 //! they look at, and the dates in it.
+//!
+//! With the feature `http`, also HTTP/1.1 itself, without input, output or heap: [`url`], the [heads of requests](write),
+//! the [heads of answers](head), and where their [bodies](body) end.
+
+#[cfg(feature = "http")]
+pub mod body;
+#[cfg(feature = "http")]
+pub mod fault;
+#[cfg(feature = "http")]
+pub mod head;
+#[cfg(feature = "http")]
+pub mod url;
+#[cfg(feature = "http")]
+pub mod write;
 
 /// How long a request may be put off by a server: one day.
 const LONGEST_RETRY_AFTER: u32 = 24 * 60 * 60;

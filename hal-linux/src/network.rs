@@ -6,12 +6,9 @@
 //! a body goes straight into the caller's buffer. No call blocks; name lookups, which would, run in a thread.
 
 mod authority;
-mod body;
+mod endpoint;
 mod error;
 mod exchange;
-#[cfg(feature = "fuzzing")]
-pub mod fuzz;
-mod head;
 mod outgoing;
 mod proxy;
 mod resolve;
@@ -19,25 +16,23 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
-mod url;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::task::Poll;
 
 use thimble_core::hal::{self, ErrorType};
+pub use thimble_core::http::fault::{BodyFault, HeadFault, UrlFault};
+use thimble_core::http::url::Url;
 use thimble_core::http::{ContentRange, Head, Method, Request, Target};
 use thimble_core::time::{Duration, Instant};
 
-pub use self::error::{Activity, BodyFault, HeadFault, NetworkError, RedirectFault, SetupError, TlsFault};
+pub use self::error::{Activity, NetworkError, RedirectFault, SetupError, TlsFault};
 pub use self::proxy::{Proxies, ProxyFault};
-pub use self::url::UrlFault;
 
 use self::exchange::Exchange;
-use self::outgoing::Outgoing;
 use self::resolve::Resolver;
 use self::tls::TlsSetup;
-use self::url::Url;
 use crate::SharedLog;
 use crate::file_source::FileSource;
 use crate::wait::PollSet;
@@ -176,11 +171,7 @@ impl hal::Network for HttpNetwork {
                 let file = FileSource::open(Path::new(path), request.offset).map_err(NetworkError::File)?;
                 State::File(file, request.offset)
             }
-            Target::Url(url) => {
-                let url = Url::parse(url).map_err(NetworkError::Url)?;
-                let outgoing = Outgoing::new(request)?;
-                State::Http(Box::new(Exchange::start(&self.setup, now, url, outgoing)?))
-            }
+            Target::Url(url) => State::Http(Box::new(Exchange::start(&self.setup, now, url, request)?)),
         };
         Ok(())
     }

@@ -5,9 +5,9 @@ use std::io;
 use std::path::PathBuf;
 
 use thimble_core::hal::{self, Kind};
+use thimble_core::http::fault::{BodyFault, HeadFault, RequestFault, UrlFault};
 
 use super::proxy::ProxyFault;
-use super::url::UrlFault;
 use crate::file_source::FileError;
 use crate::paths::Word;
 
@@ -18,8 +18,8 @@ pub enum NetworkError {
     Url(UrlFault),
     /// An environment variable that configures the proxy of this request cannot be used.
     Proxy(ProxyFault),
-    /// The named value holds bytes that cannot be sent in a header.
-    Header(&'static str),
+    /// The request cannot be written.
+    Request(RequestFault),
     Idle,
     File(FileError),
     /// A request other than a download was made to a local file.
@@ -89,33 +89,6 @@ pub enum TlsFault {
     Other(rustls::Error),
 }
 
-/// What is wrong with the head of a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "`Display` says it")]
-pub enum HeadFault {
-    Syntax,
-    Status,
-    TooManyHeaders(usize),
-    HeaderName,
-    HeaderValue,
-    LineEnd,
-    TooLarge(usize),
-    BothLengths,
-    Length,
-    Coding,
-    Upgrade,
-    ProxySurplus,
-}
-
-/// What is wrong with the body of a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "`Display` says it")]
-pub enum BodyFault {
-    ChunkSize,
-    ChunkEnd,
-    Trailer,
-}
-
 /// Why a redirect was not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "`Display` says it")]
@@ -146,7 +119,7 @@ impl fmt::Display for NetworkError {
         match self {
             Self::Url(fault) => write!(f, "the URL cannot be used: {fault}"),
             Self::Proxy(fault) => fault.fmt(f),
-            Self::Header(name) => write!(f, "the {name} holds bytes that may not stand in a request"),
+            Self::Request(fault) => fault.fmt(f),
             Self::Idle => f.write_str("no request is under way"),
             Self::File(error) => error.fmt(f),
             Self::FileMethod => f.write_str("a file can only be read"),
@@ -176,7 +149,7 @@ impl fmt::Display for NetworkError {
 impl hal::Error for NetworkError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Url(_) | Self::Proxy(_) | Self::Header(_) | Self::FileMethod | Self::Redirect(..) => {
+            Self::Url(_) | Self::Proxy(_) | Self::Request(_) | Self::FileMethod | Self::Redirect(..) => {
                 Kind::Refused
             }
             Self::Idle => Kind::Other,
@@ -258,35 +231,6 @@ impl fmt::Display for TlsFault {
 }
 
 impl std::error::Error for TlsFault {}
-
-impl fmt::Display for HeadFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Syntax => f.write_str("not HTTP/1.1"),
-            Self::Status => f.write_str("its status is no number from 100 to 599"),
-            Self::TooManyHeaders(limit) => write!(f, "it has more than {limit} headers"),
-            Self::HeaderName => f.write_str("a line of its head does not begin with the name of a header"),
-            Self::HeaderValue => f.write_str("a header of it holds a byte that may not stand there"),
-            Self::LineEnd => f.write_str("a line of its head does not end where it should"),
-            Self::TooLarge(limit) => write!(f, "its head is longer than {limit} bytes"),
-            Self::BothLengths => f.write_str("its length is given more than once"),
-            Self::Length => f.write_str("its Content-Length is no number of bytes"),
-            Self::Coding => f.write_str("its body is coded in a way that was not asked for"),
-            Self::Upgrade => f.write_str("it changes to a protocol that was not asked for"),
-            Self::ProxySurplus => f.write_str("the proxy sent more than its answer"),
-        }
-    }
-}
-
-impl fmt::Display for BodyFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ChunkSize => "the size of a chunk is no number of bytes, or has too much behind it",
-            Self::ChunkEnd => "a chunk does not end where it should",
-            Self::Trailer => "what follows the last chunk is too long or no header",
-        })
-    }
-}
 
 impl fmt::Display for RedirectFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,24 +6,27 @@
 //!   +------------------------------ redirect of a download --------------------------------+
 //! ```
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::task::Poll;
 
 use thimble_core::hal::Level;
-use thimble_core::http::Head;
+use thimble_core::http::body::{Body, Framing, Next};
+use thimble_core::http::fault::HeadFault;
+use thimble_core::http::head::{Parsed, ResponseHead, parse};
+use thimble_core::http::url::{Joined, Url};
+use thimble_core::http::{Head, Request};
 use thimble_core::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
-use super::body::{Body, Framing, Next};
-use super::error::{Activity, HeadFault, NetworkError, RedirectFault};
-use super::head::{Parsed, ResponseHead, parse};
+use super::endpoint::Endpoint;
+use super::error::{Activity, NetworkError, RedirectFault};
 use super::outgoing::{Outgoing, connect_request};
 use super::proxy::Proxy;
 use super::resolve::{Lookup, Resolved, resolve};
 use super::stream::Stream;
 use super::tls::{Peer, fault_of};
-use super::url::{Authority, Url};
 use super::{Limits, Setup};
 use crate::wait::PollSet;
 
@@ -32,7 +35,9 @@ const PIECE: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct Exchange {
-    url: Url,
+    url: UrlText,
+    server: Endpoint,
+    is_https: bool,
     proxy: Option<Proxy>,
     outgoing: Outgoing,
     redirects: u8,
@@ -51,6 +56,21 @@ pub(super) struct Exchange {
     body: Body,
     head: Option<Head>,
     pub(super) etag: Option<String>,
+}
+
+/// The text of a URL, which was read once without a fault.
+struct UrlText(String);
+
+impl UrlText {
+    fn parse(&self) -> Result<Url<'_>, NetworkError> {
+        Url::parse(&self.0).map_err(NetworkError::Url)
+    }
+}
+
+impl fmt::Debug for UrlText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 #[derive(Debug)]
@@ -82,13 +102,16 @@ impl Exchange {
     pub(super) fn start(
         setup: &Setup,
         now: Instant,
-        url: Url,
-        outgoing: Outgoing,
+        text: &str,
+        request: &Request<'_>,
     ) -> Result<Self, NetworkError> {
+        let url = Url::parse(text).map_err(NetworkError::Url)?;
         let mut exchange = Self {
-            proxy: setup.proxies.of(&url).map_err(NetworkError::Proxy)?.cloned(),
-            url,
-            outgoing,
+            proxy: setup.proxies.of(&url.authority, url.is_https).map_err(NetworkError::Proxy)?.cloned(),
+            server: Endpoint::new(&url.authority),
+            is_https: url.is_https,
+            url: UrlText(text.to_owned()),
+            outgoing: Outgoing::new(request, &url).map_err(NetworkError::Request)?,
             redirects: 0,
             part: Part::Head,
             stream: None,
@@ -172,7 +195,7 @@ impl Exchange {
     fn step(&mut self, setup: &Setup, now: Instant) -> Advance {
         match &mut self.part {
             Part::Lookup(lookup) => {
-                let peer = self.proxy.as_ref().map_or(&self.url.authority, |proxy| &proxy.authority);
+                let peer = self.proxy.as_ref().map_or(&self.server, |proxy| &proxy.endpoint);
                 let Some(addresses) = lookup.poll(peer) else { return Ok(None) };
                 Ok(Some(connecting(&setup.limits, addresses?)))
             }
@@ -198,7 +221,7 @@ impl Exchange {
     }
 
     fn look_up(&self, setup: &Setup) -> Result<Part, NetworkError> {
-        let peer = self.proxy.as_ref().map_or(&self.url.authority, |proxy| &proxy.authority);
+        let peer = self.proxy.as_ref().map_or(&self.server, |proxy| &proxy.endpoint);
         Ok(match resolve(peer, setup.resolver)? {
             Resolved::Now(addresses) => connecting(&setup.limits, addresses),
             Resolved::Later(lookup) => Part::Lookup(lookup),
@@ -245,7 +268,7 @@ impl Exchange {
     fn connected(&mut self, setup: &Setup) -> Advance {
         match &self.proxy {
             Some(proxy) if proxy.is_https => {
-                let host = proxy.authority.host.clone();
+                let host = proxy.endpoint.host.clone();
                 self.secure(setup, &host, Peer::Proxy)?;
                 Ok(Some(Part::ProxyHandshake))
             }
@@ -256,8 +279,9 @@ impl Exchange {
     /// The connection to the proxy, or without a proxy to the server, is ready for requests.
     fn reached_first_hop(&mut self, setup: &Setup) -> Advance {
         match &self.proxy {
-            Some(proxy) if self.url.is_https => {
-                self.say(connect_request(&self.url, proxy));
+            Some(proxy) if self.is_https => {
+                let request = connect_request(&self.url.parse()?.authority, proxy);
+                self.say(request.map_err(NetworkError::Request)?);
                 Ok(Some(Part::TunnelSend))
             }
             Some(_) | None => self.reached_server(setup),
@@ -266,13 +290,13 @@ impl Exchange {
 
     /// The connection now leads to the server, or to a proxy that passes requests on to it.
     fn reached_server(&mut self, setup: &Setup) -> Advance {
-        if self.url.is_https {
-            let host = self.url.authority.host.clone();
+        if self.is_https {
+            let host = self.server.host.clone();
             self.secure(setup, &host, Peer::Server)?;
             return Ok(Some(Part::Handshake));
         }
-        let request = self.outgoing.to(&self.url, self.proxy.as_ref());
-        self.say(request);
+        let request = self.outgoing.to(&self.url.parse()?, self.proxy.as_ref());
+        self.say(request.map_err(NetworkError::Request)?);
         Ok(Some(Part::Send))
     }
 
@@ -298,8 +322,8 @@ impl Exchange {
         match stream.handshake() {
             Ok(()) if matches!(self.part, Part::ProxyHandshake) => self.reached_first_hop(setup),
             Ok(()) => {
-                let request = self.outgoing.to(&self.url, None);
-                self.say(request);
+                let request = self.outgoing.to(&self.url.parse()?, None);
+                self.say(request.map_err(NetworkError::Request)?);
                 Ok(Some(Part::Send))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -336,72 +360,86 @@ impl Exchange {
     }
 
     fn receive_head(&mut self, setup: &Setup) -> Advance {
+        let mut received = std::mem::take(&mut self.received);
         loop {
-            match parse(&self.received, (setup.tls.clock)()) {
+            match parse(&received, Some((setup.tls.clock)())) {
                 Ok(Parsed::Partial) => {}
                 Ok(Parsed::Interim(len)) => {
-                    self.received.drain(..len);
+                    received.drain(..len);
                     self.interim += len;
                     continue;
                 }
-                Ok(Parsed::Complete(len, head)) => return self.answered(setup, len, *head),
+                Ok(Parsed::Complete(len, head)) => {
+                    let advance = self.answered(setup, len < received.len(), &head)?;
+                    if matches!(advance, Some(Part::Body)) {
+                        self.used = len;
+                        self.received = received;
+                    }
+                    return Ok(advance);
+                }
                 Err(fault) => return Err(NetworkError::Head(self.peer().to_string(), fault)),
             }
-            let room = setup.limits.head_bytes.saturating_sub(self.interim + self.received.len()).min(PIECE);
+            let room = setup.limits.head_bytes.saturating_sub(self.interim + received.len()).min(PIECE);
             if room == 0 {
                 let fault = HeadFault::TooLarge(setup.limits.head_bytes);
                 return Err(NetworkError::Head(self.peer().to_string(), fault));
             }
-            if self.receive(room)?.is_none() {
+            self.received = received;
+            let more = self.receive(room)?;
+            if more.is_none() {
                 return Ok(None);
             }
+            received = std::mem::take(&mut self.received);
         }
     }
 
-    /// The head of a response is complete: the first `len` bytes of `received`.
-    fn answered(&mut self, setup: &Setup, len: usize, response: ResponseHead) -> Advance {
+    /// The head of a response is complete; `surplus`: more came with it.
+    fn answered(&mut self, setup: &Setup, surplus: bool, response: &ResponseHead<'_>) -> Advance {
         let status = response.head.status;
         let is_tunnel = matches!(self.part, Part::TunnelSend | Part::TunnelHead);
         // A 407 that comes through a tunnel is from the server, not from the proxy.
-        if let Some(proxy) = self.proxy.as_ref().filter(|_| status == 407 && is_tunnel == self.url.is_https) {
-            let variable = if self.url.is_https { "https_proxy" } else { "http_proxy" };
-            return Err(NetworkError::ProxyUser(proxy.authority.to_string(), variable));
+        if let Some(proxy) = self.proxy.as_ref().filter(|_| status == 407 && is_tunnel == self.is_https) {
+            let variable = if self.is_https { "https_proxy" } else { "http_proxy" };
+            return Err(NetworkError::ProxyUser(proxy.endpoint.to_string(), variable));
         }
         if is_tunnel {
             if status != 200 {
                 return Err(NetworkError::ProxyStatus(self.peer().to_string(), status));
             }
-            if len < self.received.len() {
+            if surplus {
                 return Err(NetworkError::Head(self.peer().to_string(), HeadFault::ProxySurplus));
             }
             return self.reached_server(setup);
         }
         if let Some(location) = response.location.filter(|_| self.outgoing.is_download && is_redirect(status))
         {
-            return self.redirect(setup, &location);
+            return self.redirect(setup, location);
         }
         self.out = Zeroizing::default();
-        self.used = len;
         self.body = Body::new(response.framing);
         self.head = Some(response.head);
-        self.etag = response.etag;
+        self.etag = response.etag.map(str::to_owned);
         Ok(Some(Part::Body))
     }
 
     fn redirect(&mut self, setup: &Setup, location: &str) -> Advance {
-        let refused = |fault| NetworkError::Redirect(self.url.authority.to_string(), fault);
+        let refused = |fault| NetworkError::Redirect(self.server.to_string(), fault);
         if self.redirects >= setup.limits.redirects {
             return Err(refused(RedirectFault::TooMany));
         }
-        let url = self.url.join(location).map_err(|fault| refused(RedirectFault::Url(fault)))?;
-        if self.url.is_https && !url.is_https {
+        let joined = self.url.parse()?.join(location).map_err(|fault| refused(RedirectFault::Url(fault)))?;
+        let Joined { kept, between, rest } = joined;
+        let text = format!("{}{between}{rest}", &self.url.0[..kept]);
+        let url = Url::parse(&text).map_err(|fault| refused(RedirectFault::Url(fault)))?;
+        if self.is_https && !url.is_https {
             return Err(refused(RedirectFault::Downgrade));
         }
         self.redirects += 1;
         self.stream = None;
         self.say(Zeroizing::default());
-        self.proxy = setup.proxies.of(&url).map_err(NetworkError::Proxy)?.cloned();
-        self.url = url;
+        self.proxy = setup.proxies.of(&url.authority, url.is_https).map_err(NetworkError::Proxy)?.cloned();
+        (self.server, self.is_https) = (Endpoint::new(&url.authority), url.is_https);
+        self.url = UrlText(text);
         self.look_up(setup).map(Some)
     }
 
@@ -420,7 +458,7 @@ impl Exchange {
                         self.used += 1;
                         self.body
                             .mark(byte)
-                            .map_err(|fault| NetworkError::Body(self.url.authority.to_string(), fault))?;
+                            .map_err(|fault| NetworkError::Body(self.server.to_string(), fault))?;
                     }
                     None => {
                         self.received.clear();
@@ -503,9 +541,9 @@ impl Exchange {
     }
 
     /// The peer at the other end of the current connection.
-    fn peer(&self) -> &Authority {
+    fn peer(&self) -> &Endpoint {
         match (&self.part, &self.proxy) {
-            (Part::Handshake | Part::Send | Part::Head | Part::Body, _) | (_, None) => &self.url.authority,
+            (Part::Handshake | Part::Send | Part::Head | Part::Body, _) | (_, None) => &self.server,
             (
                 Part::Lookup(_)
                 | Part::Connect(_)
@@ -513,7 +551,7 @@ impl Exchange {
                 | Part::TunnelSend
                 | Part::TunnelHead,
                 Some(proxy),
-            ) => &proxy.authority,
+            ) => &proxy.endpoint,
         }
     }
 

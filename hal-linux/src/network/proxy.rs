@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use thimble_core::http::fault::UrlFault;
+use thimble_core::http::url::{Authority, Host, default_port, strip_scheme};
 use zeroize::Zeroizing;
 
-use super::url::{Authority, Url, UrlFault, default_port, strip_scheme};
+use super::endpoint::Endpoint;
 
 /// The proxies from the environment. By default there are none.
 #[derive(Clone, Debug)]
@@ -28,16 +30,15 @@ type Variable = Result<Option<Proxy>, ProxyFault>;
 pub(super) struct Proxy {
     /// Whether the connection to the proxy itself uses TLS.
     pub(super) is_https: bool,
-    pub(super) authority: Authority,
-    /// The value of the header `Proxy-Authorization`.
-    pub(super) authorization: Option<Arc<Zeroizing<String>>>,
+    pub(super) endpoint: Endpoint,
+    authorization: Option<Arc<Zeroizing<String>>>,
 }
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_https { "https" } else { "http" };
         let user = if self.authorization.is_some() { "***@" } else { "" };
-        write!(f, "{scheme}://{user}{}", self.authority)
+        write!(f, "{scheme}://{user}{}", self.endpoint)
     }
 }
 
@@ -132,10 +133,10 @@ impl Proxies {
         }
     }
 
-    /// The proxy for a request to `url`; `None` for this machine itself and for the exceptions in `no_proxy`.
-    pub(super) fn of(&self, url: &Url) -> Result<Option<&Proxy>, ProxyFault> {
-        let (target, variable) = (&url.authority, if url.is_https { &self.https } else { &self.http });
-        if target.is_loopback() || matches!(variable, Ok(None)) {
+    /// The proxy for a request to `target`; `None` for this machine itself and for the exceptions in `no_proxy`.
+    pub(super) fn of(&self, target: &Authority<'_>, is_https: bool) -> Result<Option<&Proxy>, ProxyFault> {
+        let variable = if is_https { &self.https } else { &self.http };
+        if target.host.is_loopback() || matches!(variable, Ok(None)) {
             return Ok(None);
         }
         let exceptions = self.exceptions.as_ref().map_err(Clone::clone)?;
@@ -169,7 +170,12 @@ impl Proxy {
         let authority = Authority::parse(host, default_port(is_https))
             .map_err(|fault| ProxyFault::Address(name, fault))?;
         let authorization = user.map(|user| basic(name, user)).transpose()?.map(Arc::new);
-        Ok(Self { is_https, authority, authorization })
+        Ok(Self { is_https, endpoint: Endpoint::new(&authority), authorization })
+    }
+
+    /// The value of the header `Proxy-Authorization`.
+    pub(super) fn authorization(&self) -> Option<&str> {
+        self.authorization.as_ref().map(|value| value.as_str())
     }
 }
 
@@ -237,24 +243,34 @@ impl Exception {
         Self { hosts, port }
     }
 
-    fn covers(&self, target: &Authority) -> bool {
+    fn covers(&self, target: &Authority<'_>) -> bool {
         if self.port.is_some_and(|port| port != target.port) {
             return false;
         }
-        let address = target.address().map(|address| address.to_canonical());
-        let name = target.host.strip_suffix('.').unwrap_or(&target.host);
-        let is_below = |domain: &str| {
-            address.is_none() && name.strip_suffix(domain).is_some_and(|front| front.ends_with('.'))
-        };
-        match &self.hosts {
-            Hosts::All => true,
-            Hosts::Domain(domain) => name == domain || is_below(domain),
-            Hosts::Below(domain) => is_below(domain),
-            Hosts::Network(network, bits) => {
-                address.is_some_and(|address| begin_alike(*network, address, *bits))
+        match (target.host, &self.hosts) {
+            (_, Hosts::All) => true,
+            (Host::Address(address), Hosts::Network(network, bits)) => {
+                begin_alike(*network, address.to_canonical(), *bits)
+            }
+            (Host::Address(_), Hosts::Domain(_) | Hosts::Below(_)) | (Host::Name(_), Hosts::Network(..)) => {
+                false
+            }
+            (Host::Name(name), Hosts::Domain(domain)) => {
+                let name = name.strip_suffix('.').unwrap_or(name);
+                name.eq_ignore_ascii_case(domain) || is_below(name, domain)
+            }
+            (Host::Name(name), Hosts::Below(domain)) => {
+                is_below(name.strip_suffix('.').unwrap_or(name), domain)
             }
         }
     }
+}
+
+/// Whether the name ends with a dot and this domain.
+fn is_below(name: &str, domain: &str) -> bool {
+    let at = name.len().saturating_sub(domain.len());
+    name.split_at_checked(at)
+        .is_some_and(|(front, last)| front.ends_with('.') && last.eq_ignore_ascii_case(domain))
 }
 
 /// `10.0.0.0/8` or `fd00::/8`.
@@ -285,13 +301,15 @@ fn begin_alike(a: IpAddr, b: IpAddr, bits: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use thimble_core::http::url::Url;
 
     fn env(set: &[(&str, &str)]) -> Proxies {
         Proxies::from_env(|name| set.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(*v)))
     }
 
     fn chosen(proxies: &Proxies, url: &str) -> Result<Option<String>, ProxyFault> {
-        Ok(proxies.of(&Url::parse(url).unwrap())?.map(|proxy| proxy.authority.to_string()))
+        let url = Url::parse(url).unwrap();
+        Ok(proxies.of(&url.authority, url.is_https)?.map(|proxy| proxy.endpoint.to_string()))
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 
+use super::endpoint::Endpoint;
 use super::error::NetworkError;
-use super::url::Authority;
 
 /// Most addresses of one name that are tried.
 const ADDRESSES: usize = 8;
@@ -45,7 +45,7 @@ pub(super) fn system(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok((host, port).to_socket_addrs()?.take(ADDRESSES).collect())
 }
 
-pub(super) fn resolve(peer: &Authority, resolver: Resolver) -> Result<Resolved, NetworkError> {
+pub(super) fn resolve(peer: &Endpoint, resolver: Resolver) -> Result<Resolved, NetworkError> {
     if let Some(address) = peer.address() {
         return Ok(Resolved::Now(vec![SocketAddr::new(unmapped(address), peer.port)]));
     }
@@ -71,7 +71,7 @@ pub(super) fn resolve(peer: &Authority, resolver: Resolver) -> Result<Resolved, 
 
 impl Lookup {
     /// The answer, once it is there.
-    pub(super) fn poll(&mut self, peer: &Authority) -> Option<Result<Vec<SocketAddr>, NetworkError>> {
+    pub(super) fn poll(&mut self, peer: &Endpoint) -> Option<Result<Vec<SocketAddr>, NetworkError>> {
         let failed = |text: String| NetworkError::Lookup(peer.to_string(), text);
         match self.answer.try_recv() {
             Ok(Ok(addresses)) if addresses.is_empty() => Some(Err(failed("it has no address".into()))),

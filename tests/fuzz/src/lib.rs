@@ -2,6 +2,7 @@
 //! them made-up bytes. What needs the inside of the Linux side stands there, in files named `fuzz.rs`.
 
 pub mod artifact;
+pub mod http;
 mod recipe;
 pub mod records;
 pub mod texts;

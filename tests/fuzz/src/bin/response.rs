@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| thimble_hal_linux::network::fuzz::response(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| thimble_fuzz::http::response(bytes));

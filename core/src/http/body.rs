@@ -1,6 +1,6 @@
 //! Finds the end of a response's body: by its length, by chunks, or by the end of the connection.
 
-use super::error::BodyFault;
+use super::fault::BodyFault;
 
 /// Bytes of a line with the size of a chunk, extensions included (N26).
 const LINE: usize = 256;
@@ -10,9 +10,10 @@ const TRAILERS: usize = 8 * 1024;
 
 /// How the end of a body is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub enum Framing {
     /// The body has this many bytes.
     Length(u64),
+    /// The body is in chunks.
     Chunked,
     /// The body ends when the peer closes the connection.
     UntilClose,
@@ -20,7 +21,7 @@ pub(super) enum Framing {
 
 /// A body that is being read.
 #[derive(Debug)]
-pub(super) struct Body {
+pub struct Body {
     framing: Framing,
     chunks: Chunks,
     /// Bytes of the size line at hand, or of all trailers.
@@ -29,11 +30,12 @@ pub(super) struct Body {
 
 /// What comes next on the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub enum Next {
     /// Bytes of the body, at most this many.
     Data(u64),
     /// A byte between the chunks, for [`Body::mark`].
     Mark,
+    /// The body is complete.
     End,
 }
 
@@ -57,11 +59,15 @@ enum Chunks {
 }
 
 impl Body {
-    pub(super) const fn new(framing: Framing) -> Self {
+    /// Before its first byte.
+    #[must_use]
+    pub const fn new(framing: Framing) -> Self {
         Self { framing, chunks: Chunks::Size(0, 0), used: 0 }
     }
 
-    pub(super) const fn next(&self) -> Next {
+    /// What comes next; stays the same until [`Self::advance`] or [`Self::mark`].
+    #[must_use]
+    pub const fn next(&self) -> Next {
         match (&self.framing, &self.chunks) {
             (Framing::Length(0), _) | (Framing::Chunked, Chunks::End) => Next::End,
             (Framing::Length(left), _) | (Framing::Chunked, Chunks::Data(left)) => Next::Data(*left),
@@ -80,7 +86,7 @@ impl Body {
     }
 
     /// Notes that this many bytes of data were read.
-    pub(super) fn advance(&mut self, read: usize) {
+    pub fn advance(&mut self, read: usize) {
         let read = u64::try_from(read).unwrap_or(u64::MAX);
         match (&mut self.framing, &mut self.chunks) {
             (Framing::Length(left), _) => *left = left.saturating_sub(read),
@@ -95,15 +101,16 @@ impl Body {
     }
 
     /// Whether the body is complete if the peer closes the connection now.
-    pub(super) fn may_close(&self) -> bool {
+    #[must_use]
+    pub fn may_close(&self) -> bool {
         self.framing == Framing::UntilClose
     }
 
     /// Takes one byte of the chunked form that is not data.
-    pub(super) fn mark(&mut self, byte: u8) -> Result<(), BodyFault> {
+    pub fn mark(&mut self, byte: u8) -> Result<(), BodyFault> {
         let limit =
             if matches!(self.chunks, Chunks::Trailer(_) | Chunks::TrailerLf(_)) { TRAILERS } else { LINE };
-        self.used += 1;
+        self.used = self.used.saturating_add(1);
         self.chunks = match (&self.chunks, byte) {
             (Chunks::Trailer(_) | Chunks::TrailerLf(_), _) if self.used > limit => {
                 return Err(BodyFault::Trailer);
@@ -113,7 +120,7 @@ impl Body {
                 // 16 digits are all that a number of 64 bits has.
                 let digit =
                     char::from(byte).to_digit(16).filter(|_| *digits < 16).ok_or(BodyFault::ChunkSize)?;
-                Chunks::Size(digits + 1, size << 4 | u64::from(digit))
+                Chunks::Size(digits.saturating_add(1), size << 4 | u64::from(digit))
             }
             (Chunks::Size(1.., size), b'\r') | (Chunks::Extension(size), b'\r') => Chunks::SizeEnd(*size),
             (Chunks::Size(1.., size), b';') => Chunks::Extension(*size),
@@ -132,7 +139,7 @@ impl Body {
                 Chunks::Size(0, 0)
             }
             (Chunks::Trailer(len), b'\r') => Chunks::TrailerLf(*len),
-            (Chunks::Trailer(len), b'\t' | b' '..=b'~' | 0x80..) => Chunks::Trailer(len + 1),
+            (Chunks::Trailer(len), b'\t' | b' '..=b'~' | 0x80..) => Chunks::Trailer(len.saturating_add(1)),
             (Chunks::TrailerLf(0), b'\n') => Chunks::End,
             (Chunks::TrailerLf(_), b'\n') => Chunks::Trailer(0),
             (Chunks::Size(..) | Chunks::Extension(_) | Chunks::SizeEnd(_), _) => {
@@ -148,6 +155,9 @@ impl Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::format;
+    use std::vec;
+    use std::vec::Vec;
 
     /// The data of a chunked body and how many bytes lie behind it; `None` when it is not complete.
     fn chunked(mut bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, BodyFault> {

@@ -1,43 +1,45 @@
 //! Reads the heads of responses strictly: a head that two readers could understand differently is refused (N26).
 
 use httparse::{Header, ParserConfig, Status};
-use thimble_core::http::{ContentRange, Head, retry_after};
 
 use super::body::Framing;
-use super::error::HeadFault;
+use super::fault::HeadFault;
+use super::{ContentRange, Head, retry_after};
+use crate::limits;
 
 /// Most headers of one response; more are an error.
 const HEADERS: usize = 100;
-
-/// Longest `ETag` that is kept, in bytes; a longer one is ignored.
-const ETAG: usize = 256;
 
 /// 1 January 2025 in seconds since 1970. A clock that shows an earlier time was never set.
 const CLOCK_IS_SET: u64 = 1_735_689_600;
 
 /// A complete head.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct ResponseHead {
-    pub(super) head: Head,
-    pub(super) framing: Framing,
-    /// The entity tag, if it is a strong one.
-    pub(super) etag: Option<String>,
-    pub(super) location: Option<String>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponseHead<'h> {
+    /// What the client looks at.
+    pub head: Head,
+    /// How the end of the body is found.
+    pub framing: Framing,
+    /// The entity tag, if it is a strong one of at most [`limits::ETAG`] bytes.
+    pub etag: Option<&'h str>,
+    /// Where a redirect leads to.
+    pub location: Option<&'h str>,
 }
 
 /// What the bytes received so far begin with.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Parsed {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parsed<'h> {
     /// More bytes are needed.
     Partial,
     /// The head of an interim response (1xx) of this many bytes; another head follows.
     Interim(usize),
     /// A complete head of this many bytes.
-    Complete(usize, Box<ResponseHead>),
+    Complete(usize, ResponseHead<'h>),
 }
 
-/// Reads what `bytes` begins with. `unix_now` is for dates in `Retry-After`.
-pub(super) fn parse(bytes: &[u8], unix_now: u64) -> Result<Parsed, HeadFault> {
+/// Reads what `bytes` begins with. `unix_now` is the device's clock in seconds since 1970, for dates in `Retry-After`;
+/// without it, or when it shows that the clock was never set, dates are ignored.
+pub fn parse(bytes: &[u8], unix_now: Option<u64>) -> Result<Parsed<'_>, HeadFault> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut response = httparse::Response::new(&mut headers);
     let len = match ParserConfig::default().parse_response(&mut response, bytes) {
@@ -57,7 +59,7 @@ pub(super) fn parse(bytes: &[u8], unix_now: u64) -> Result<Parsed, HeadFault> {
     let headers = &*response.headers;
     let (framing, content_length) = framing(headers, status, minor)?;
     // Dates cannot be compared with a clock that was never set.
-    let clock = (unix_now >= CLOCK_IS_SET).then_some(unix_now);
+    let clock = unix_now.filter(|&now| now >= CLOCK_IS_SET);
     let head = Head {
         status,
         content_length,
@@ -66,9 +68,9 @@ pub(super) fn parse(bytes: &[u8], unix_now: u64) -> Result<Parsed, HeadFault> {
             .filter(|_| matches!(status, 429 | 503))
             .and_then(|value| retry_after(value, clock)),
     };
-    let etag = text(headers, "etag").filter(|etag| is_strong(etag)).map(str::to_owned);
-    let location = text(headers, "location").map(str::to_owned);
-    Ok(Parsed::Complete(len, Box::new(ResponseHead { head, framing, etag, location })))
+    let etag = text(headers, "etag").filter(|etag| is_strong(etag));
+    let location = text(headers, "location");
+    Ok(Parsed::Complete(len, ResponseHead { head, framing, etag, location }))
 }
 
 const fn fault_of(error: httparse::Error) -> HeadFault {
@@ -120,7 +122,8 @@ fn content_range(value: &str) -> Option<ContentRange> {
 
 fn is_strong(etag: &str) -> bool {
     let inner = etag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    etag.len() <= ETAG && inner.is_some_and(|inner| inner.bytes().all(|b| b.is_ascii_graphic() && b != b'"'))
+    etag.len() <= limits::ETAG
+        && inner.is_some_and(|inner| inner.bytes().all(|b| b.is_ascii_graphic() && b != b'"'))
 }
 
 /// Reads a number that consists of digits only and fits into 64 bits.
@@ -131,12 +134,12 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
-fn values<'a>(headers: &'a [Header<'a>], name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+fn values<'h>(headers: &[Header<'h>], name: &'static str) -> impl Iterator<Item = &'h [u8]> {
     headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
 }
 
 /// The value of a header that occurs exactly once and is text.
-fn text<'a>(headers: &'a [Header<'a>], name: &'static str) -> Option<&'a str> {
+fn text<'h>(headers: &[Header<'h>], name: &'static str) -> Option<&'h str> {
     let mut values = values(headers, name);
     let value = values.next().filter(|_| values.next().is_none())?;
     str::from_utf8(trim(value)).ok()
@@ -149,16 +152,19 @@ fn trim(value: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use thimble_core::http::RetryAfter;
+    use crate::http::RetryAfter;
+    use std::format;
+    use std::string::String;
 
-    const NOW: u64 = 1_800_000_000;
+    const NOW: Option<u64> = Some(1_800_000_000);
 
-    fn head(lines: &str) -> Result<ResponseHead, HeadFault> {
-        let text = format!("{}\r\n\r\n", lines.replace('\n', "\r\n"));
+    /// The head of these lines; lives as long as the tests.
+    fn head(lines: &str) -> Result<ResponseHead<'static>, HeadFault> {
+        let text: &'static str = String::leak(format!("{}\r\n\r\n", lines.replace('\n', "\r\n")));
         match parse(text.as_bytes(), NOW)? {
             Parsed::Complete(len, head) => {
                 assert_eq!(len, text.len());
-                Ok(*head)
+                Ok(head)
             }
             other @ (Parsed::Partial | Parsed::Interim(_)) => panic!("{lines}: {other:?}"),
         }
@@ -305,14 +311,14 @@ mod tests {
         assert_eq!(retry(429, "Sun, 06 Nov 1994 08:49:37 GMT"), seconds(1));
         // A clock that was never set would make years of it.
         let date = b"HTTP/1.1 429 X\r\nRetry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
-        let Ok(Parsed::Complete(_, head)) = parse(date, 0) else { panic!() };
+        let Ok(Parsed::Complete(_, head)) = parse(date, Some(0)) else { panic!() };
         assert_eq!(head.head.retry_after, None);
     }
 
     #[test]
     fn only_a_strong_etag_is_kept() {
         let etag = |value: &str| head(&format!("HTTP/1.1 200 X\nETag: {value}")).unwrap().etag;
-        assert_eq!(etag("\"abc\"").as_deref(), Some("\"abc\""));
+        assert_eq!(etag("\"abc\""), Some("\"abc\""));
         for weak in ["W/\"abc\"", "abc", "\"a\"b\"", "\"a b\"", "\"", "", &format!("\"{}\"", "x".repeat(300))]
         {
             assert_eq!(etag(weak), None, "{weak}");
