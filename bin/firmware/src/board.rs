@@ -1,0 +1,363 @@
+//! A made-up board: its flash is an array, its server a few lines. What a real one brings (a driver, a network stack, the
+//! arithmetic of a signature) is not here, so that what is measured is core.
+
+use core::fmt;
+use core::task::Poll;
+
+use thimble_core::artifact::Gzip;
+use thimble_core::config::Tier;
+use thimble_core::deployment::Call;
+use thimble_core::hal::{
+    Agent, Change, Clock, Error, ErrorType, Exit, Hal, Key, Kind, Level, Log, Network, PayloadSink, Platform,
+    ScriptRunner, Storage, System, TreeFacts, UpdateModule, Verifier,
+};
+use thimble_core::http::{Head, Request};
+use thimble_core::script::Transition;
+use thimble_core::time::{Duration, Instant};
+
+use crate::server::{Answer, Server};
+
+/// Longest record of this board, in bytes.
+const RECORD: usize = 4096;
+
+/// What outlives a reset: the records, and the server.
+pub struct World {
+    records: [Option<([u8; RECORD], usize)>; Key::ALL.len()],
+    /// The server.
+    pub server: Server,
+    /// Now.
+    pub now: Instant,
+    /// The board was asked to reset.
+    pub reset: bool,
+    /// Bytes of payload that were written.
+    pub written: usize,
+    /// The call of the module that ran last.
+    call: Option<Call>,
+}
+
+impl World {
+    /// A board on which `release-1` runs.
+    pub const fn new() -> Self {
+        Self {
+            records: [const { None }; Key::ALL.len()],
+            server: Server::new(),
+            now: Instant::ZERO,
+            reset: false,
+            written: 0,
+            call: None,
+        }
+    }
+
+    /// Puts a record in place.
+    pub fn put(&mut self, key: Key, bytes: &[u8]) -> Result<(), BoardError> {
+        let slot = self.records.get_mut(key as usize).ok_or(BoardError)?;
+        let (room, length) = slot.get_or_insert(([0; RECORD], 0));
+        room.get_mut(..bytes.len()).ok_or(BoardError)?.copy_from_slice(bytes);
+        *length = bytes.len();
+        Ok(())
+    }
+}
+
+/// What goes wrong on the board.
+#[derive(Debug)]
+pub struct BoardError;
+
+impl fmt::Display for BoardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("board")
+    }
+}
+
+impl Error for BoardError {
+    fn kind(&self) -> Kind {
+        Kind::Connection
+    }
+}
+
+/// One of the board's parts: each of them is a view of the whole.
+pub struct Part<'w>(&'w core::cell::RefCell<World>);
+
+/// The board.
+pub struct Board<'w>(core::marker::PhantomData<&'w ()>);
+
+/// One value for each trait.
+pub fn hal(world: &core::cell::RefCell<World>) -> Hal<Board<'_>> {
+    Hal {
+        storage: Part(world),
+        scripts: Part(world),
+        module: Part(world),
+        network: Part(world),
+        system: Part(world),
+        agent: Part(world),
+        policy: (),
+        clock: Part(world),
+        log: Part(world),
+        verifier: Part(world),
+        decompress: Gzip::default(),
+    }
+}
+
+impl<'w> Platform for Board<'w> {
+    type Storage = Part<'w>;
+    type Scripts = Part<'w>;
+    type Module = Part<'w>;
+    type Network = Part<'w>;
+    type System = Part<'w>;
+    type Agent = Part<'w>;
+    type Policy = ();
+    type Clock = Part<'w>;
+    type Log = Part<'w>;
+    type Verifier = Part<'w>;
+    type Decompress = Gzip;
+}
+
+impl ErrorType for Part<'_> {
+    type Error = BoardError;
+}
+
+impl Storage for Part<'_> {
+    fn read<'b>(&mut self, key: Key, buf: &'b mut [u8]) -> Result<Option<&'b [u8]>, BoardError> {
+        let world = self.0.borrow();
+        let Some(Some((bytes, length))) = world.records.get(key as usize) else { return Ok(None) };
+        let to = buf.get_mut(..*length).ok_or(BoardError)?;
+        to.copy_from_slice(bytes.get(..*length).ok_or(BoardError)?);
+        Ok(Some(to))
+    }
+
+    fn commit(&mut self, batch: &[Change<'_>]) -> Result<(), BoardError> {
+        let mut world = self.0.borrow_mut();
+        for change in batch {
+            match *change {
+                Change::Put(key, bytes) => world.put(key, bytes)?,
+                Change::Delete(key) => *world.records.get_mut(key as usize).ok_or(BoardError)? = None,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ScriptRunner for Part<'_> {
+    fn start(&mut self, _: Instant, _: Transition, _: u16) -> Result<bool, BoardError> {
+        Ok(false)
+    }
+
+    fn poll_exit(&mut self, _: Instant) -> Poll<Result<Exit, BoardError>> {
+        Poll::Ready(Ok(Exit::Code(0)))
+    }
+
+    fn kill(&mut self, _: Instant, _: Duration) {}
+
+    fn check_version(&mut self) -> Result<(), BoardError> {
+        Ok(())
+    }
+
+    fn discard(&mut self) -> Result<(), BoardError> {
+        Ok(())
+    }
+
+    fn stage(&mut self, _: &str, _: u64) -> Result<(), BoardError> {
+        Ok(())
+    }
+
+    fn stage_write(&mut self, _: &[u8]) -> Result<(), BoardError> {
+        Ok(())
+    }
+
+    fn publish(&mut self) -> Result<(), BoardError> {
+        Ok(())
+    }
+}
+
+impl PayloadSink for Part<'_> {
+    fn poll_begin(&mut self, _: Instant, _: &str, _: u64) -> Poll<Result<(), BoardError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(&mut self, _: Instant, bytes: &[u8]) -> Poll<Result<usize, BoardError>> {
+        self.0.borrow_mut().written += bytes.len();
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_end(&mut self, _: Instant) -> Poll<Result<(), BoardError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_finish(&mut self, _: Instant) -> Poll<Result<(), BoardError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn abort(&mut self) {}
+}
+
+impl UpdateModule for Part<'_> {
+    fn select(&mut self, _: &str) -> Result<(), BoardError> {
+        Ok(())
+    }
+
+    fn prepare(&mut self, _: &TreeFacts<'_>) -> Result<(), BoardError> {
+        Ok(())
+    }
+
+    fn start(&mut self, _: Instant, call: Call) -> Result<(), BoardError> {
+        self.0.borrow_mut().call = Some(call);
+        Ok(())
+    }
+
+    fn poll_exit(&mut self, _: Instant) -> Poll<Result<Exit, BoardError>> {
+        let world = self.0.borrow();
+        let fails = world.call == Some(Call::ArtifactInstall) && world.server.wants_failure();
+        Poll::Ready(Ok(Exit::Code(fails.into())))
+    }
+
+    fn answer(&self) -> &[u8] {
+        match self.0.borrow().call {
+            Some(Call::NeedsArtifactReboot) => b"Automatic",
+            Some(Call::SupportsRollback) => b"Yes",
+            _ => b"",
+        }
+    }
+
+    fn kill(&mut self, _: Instant, _: Duration) {}
+
+    fn is_clean(&mut self) -> bool {
+        false
+    }
+
+    fn remove(&mut self) -> Result<(), BoardError> {
+        Ok(())
+    }
+}
+
+impl Network for Part<'_> {
+    fn start(&mut self, _: Instant, request: &Request<'_>) -> Result<(), BoardError> {
+        self.0.borrow_mut().server.ask(request);
+        Ok(())
+    }
+
+    fn poll_head(&mut self, _: Instant) -> Poll<Result<Head, BoardError>> {
+        Poll::Ready(Ok(self.0.borrow().server.head()))
+    }
+
+    fn poll_read(&mut self, _: Instant, buf: &mut [u8]) -> Poll<Result<usize, BoardError>> {
+        Poll::Ready(match self.0.borrow_mut().server.read(buf) {
+            Answer::Bytes(count) => Ok(count),
+            Answer::Broken => Err(BoardError),
+        })
+    }
+
+    fn etag(&self) -> Option<&str> {
+        Some("\"one\"")
+    }
+
+    fn cancel(&mut self) {}
+}
+
+impl System for Part<'_> {
+    fn device_type<'b>(&mut self, buf: &'b mut [u8]) -> Result<&'b str, BoardError> {
+        let name = b"board";
+        let to = buf.get_mut(..name.len()).ok_or(BoardError)?;
+        to.copy_from_slice(name);
+        str::from_utf8(to).map_err(|_| BoardError)
+    }
+
+    fn start_reboot(&mut self, _: Instant) -> Result<(), BoardError> {
+        self.0.borrow_mut().reset = true;
+        Ok(())
+    }
+
+    fn poll_reboot(&mut self, _: Instant) -> Poll<Result<Exit, BoardError>> {
+        Poll::Pending
+    }
+}
+
+impl Agent for Part<'_> {
+    fn server(&self, index: usize) -> Option<&str> {
+        (index == 0).then_some("https://server.example")
+    }
+
+    fn tenant_token(&self) -> &str {
+        ""
+    }
+
+    fn tier(&self) -> Option<Tier> {
+        Some(Tier::Micro)
+    }
+
+    fn version(&self) -> &str {
+        "0"
+    }
+
+    fn start_identity(&mut self, _: Instant) -> Result<(), BoardError> {
+        Ok(())
+    }
+
+    fn poll_identity(&mut self, _: Instant, out: &mut [u8]) -> Poll<Result<usize, BoardError>> {
+        let text = b"serial=4711\n";
+        Poll::Ready(match out.get_mut(..text.len()) {
+            Some(to) => {
+                to.copy_from_slice(text);
+                Ok(text.len())
+            }
+            None => Err(BoardError),
+        })
+    }
+
+    fn public_key(&mut self) -> Result<&str, BoardError> {
+        Ok("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
+    }
+
+    fn sign<'o>(&mut self, body: &[u8], out: &'o mut [u8]) -> Result<&'o str, BoardError> {
+        let to = out.get_mut(..4).ok_or(BoardError)?;
+        to.copy_from_slice(if body.is_empty() { b"AAAA" } else { b"BBBB" });
+        str::from_utf8(to).map_err(|_| BoardError)
+    }
+
+    fn start_inventory(&mut self, _: Instant) -> Result<(), BoardError> {
+        Ok(())
+    }
+
+    fn poll_inventory(&mut self, _: Instant) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    fn inventory(&self, index: usize) -> Option<(&str, &[u8])> {
+        (index == 0).then_some(("board", b"ram_kb=64\nflash_kb=512\n"))
+    }
+
+    fn deployment_log(&mut self, _: &str) -> Result<&[u8], BoardError> {
+        Ok(br#"{"messages":[]}"#)
+    }
+
+    fn cancel(&mut self) {}
+}
+
+impl Clock for Part<'_> {
+    fn now(&mut self) -> Instant {
+        self.0.borrow().now
+    }
+}
+
+impl Log for Part<'_> {
+    /// A board that writes its log to a wire formats each line; this one forgets it.
+    fn log(&mut self, _: Level, message: fmt::Arguments<'_>) {
+        core::hint::black_box(message);
+    }
+}
+
+impl Verifier for Part<'_> {
+    fn has_keys(&self) -> bool {
+        true
+    }
+
+    fn reset(&mut self) {}
+
+    fn update(&mut self, manifest: &[u8]) -> bool {
+        core::hint::black_box(manifest);
+        true
+    }
+
+    fn verify(&mut self, signature: &[u8]) -> bool {
+        core::hint::black_box(signature);
+        true
+    }
+}

@@ -1,0 +1,132 @@
+//! The image of a board with core and all that it needs: how much flash, memory and stack that takes.
+//!
+//! Run in QEMU (`tests/tests/firmware.rs` does), it takes one deployment from its server to the commit, over a broken
+//! link and a reset, and another one to its failure. Then it says what it has used, a line each, and ends with 0:
+//!
+//! ```text
+//! client 26000    bytes of a `Client` without the state of the decompressor and what is lent
+//! start 5000      bytes of stack that `Client::start` took
+//! poll 6000       bytes of stack that `Client::poll` took at most
+//! ```
+#![no_std]
+#![no_main]
+
+mod board;
+mod server;
+mod stack;
+
+use core::cell::RefCell;
+use core::mem::size_of;
+use core::panic::PanicInfo;
+
+use cortex_m_rt::entry;
+use cortex_m_semihosting::{debug, syscall1};
+use thimble_core::artifact::{Gzip, ManifestEntry};
+use thimble_core::client::{Buffers, Client, Start};
+use thimble_core::config::Config;
+use thimble_core::hal::Key;
+use thimble_core::machine::{Run, StopSet};
+use thimble_core::time::Duration;
+
+use board::{Board, World};
+
+/// More than both deployments take.
+const POLLS: u32 = 100_000;
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    end(false)
+}
+
+fn end(good: bool) -> ! {
+    loop {
+        debug::exit(if good { debug::EXIT_SUCCESS } else { debug::EXIT_FAILURE });
+    }
+}
+
+#[entry]
+fn main() -> ! {
+    let world = RefCell::new(World::new());
+    let installed = br#"{"artifact_name":"release-1","board-revision":"3"}"#;
+    if world.borrow_mut().put(Key::Provides, installed).is_err() {
+        end(false);
+    }
+    let config = Config { resume_downloads: true, ..Config::default() };
+    let mut used = Used { start: 0, poll: 0 };
+    while world.borrow().server.over < 2 {
+        world.borrow_mut().reset = false;
+        if !until_reset(&world, &config, &mut used) {
+            end(false);
+        }
+    }
+    say("client ", size_of::<Client<'_, Board<'_>>>() - size_of::<Gzip>());
+    say("start ", used.start);
+    say("poll ", used.poll);
+    end(world.borrow().server.good == [true, false] && world.borrow().written > 0)
+}
+
+/// Stack, in bytes.
+struct Used {
+    start: usize,
+    poll: usize,
+}
+
+/// From one reset to the next, or to the end of all deployments; false: there was none.
+#[inline(never)]
+fn until_reset(world: &RefCell<World>, config: &Config, used: &mut Used) -> bool {
+    let buffers = Buffers {
+        chunk: &mut [0; 1024],
+        record: &mut [0; 4096],
+        out: &mut [0; 4096],
+        name: &mut [0; 1024],
+        header_info: &mut [0; 2048],
+        type_info: &mut [0; 2048],
+        meta_data: &mut [0; 1024],
+        files: &mut [ManifestEntry::default(); 2],
+        window: &mut [0; 32 * 1024],
+    };
+    let start = Start { config, run: Run::Daemon, stop_before: StopSet::default(), source: None };
+    let mut client = Client::new(board::hal(world), buffers);
+    let (started, taken) = stack::measure(|| client.start(start).is_ok());
+    used.start = used.start.max(taken);
+    if !started {
+        return false;
+    }
+    for _ in 0..POLLS {
+        let (wake, taken) = stack::measure(|| client.poll());
+        used.poll = used.poll.max(taken);
+        let mut world = world.borrow_mut();
+        if world.reset || world.server.over == 2 {
+            return true;
+        }
+        let now = world.now;
+        world.now = wake.map_or(now, |at| at.max(now)) + Duration::from_millis(1);
+    }
+    false
+}
+
+/// A line of the report.
+fn say(name: &str, number: usize) {
+    let mut digits = [0; 12];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    write(name.as_bytes());
+    write(&digits[at..]);
+    write(b"\n");
+}
+
+/// To the standard output of QEMU.
+fn write(bytes: &[u8]) {
+    for byte in bytes {
+        // SAFETY: the debugger reads one byte at the given address.
+        unsafe { syscall1!(WRITEC, core::ptr::from_ref(byte)) };
+    }
+}
