@@ -6,7 +6,10 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use thimble_tests::lab::{Lab, Package, Ran, has, is_root, thimble};
+use thimble_core::hal::Compression;
+use thimble_hal_sim::artifact_writer::ArtifactWriter;
+use thimble_tests::cuts::can_trace;
+use thimble_tests::lab::{DEVICE_TYPE, Lab, MODULE, Package, Ran, has, is_root, thimble};
 
 /// A file system of a few kilobytes on the datastore of a lab.
 struct SmallDisk(PathBuf);
@@ -187,6 +190,71 @@ fn n11_the_rest_of_a_file_with_another_etag_is_not_taken() {
         ran.status(status);
         assert_eq!(ran.stderr.contains("has changed on the server"), status == 1, "{ran:?}");
     }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip =
+        Command::new("gzip").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("gzip runs");
+    let mut input = gzip.stdin.take().expect("its input");
+    let bytes = bytes.to_owned();
+    let writer = std::thread::spawn(move || input.write_all(&bytes).expect("gzip reads"));
+    let output = gzip.wait_with_output().expect("gzip ends");
+    writer.join().expect("the writer");
+    output.stdout
+}
+
+/// Installs it, and counts the bytes that the client writes into files.
+fn install_counting(lab: &Lab, artifact: &[u8]) -> (Ran, usize) {
+    fs::write(lab.path("made.mender"), artifact).expect("a file");
+    let trace = lab.path("trace");
+    let mut command =
+        lab.command_of("strace", ["-f", "-y", "-s", "0", "-e", "trace=write,pwrite64,writev,pwritev"]);
+    command.arg("-o").arg(&trace).arg(thimble()).args(["install", "made.mender"]);
+    let ran = Ran::of(command.spawn().expect("strace runs"));
+    let store = lab.path("store");
+    let store = store.to_str().expect("text");
+    let trace = fs::read_to_string(trace).expect("the trace");
+    let writes = trace.lines().filter(|line| line.contains(store));
+    let bytes = writes.map(|line| line.rsplit_once("= ")?.1.parse().ok());
+    let bytes: Option<Vec<usize>> = bytes.collect();
+    (ran, bytes.expect("whole lines, and no failures").iter().sum())
+}
+
+#[test]
+fn a20_scripts_are_written_once_and_8_mib_of_them_at_most_before_the_header_is_verified() {
+    if !can_trace() {
+        return;
+    }
+    const MIB: usize = 1024 * 1024;
+    let with_scripts = |count: usize| {
+        (0..count).fold(
+            ArtifactWriter::new("many", MODULE, &[DEVICE_TYPE])
+                .file("payload", b"payload\n")
+                .compress(Compression::Gzip, gzip),
+            |writer, n| writer.script(&format!("ArtifactFailure_Enter_00_{n}"), &vec![0; MIB]),
+        )
+    };
+    let wrong = |manifest: &mut String| {
+        let (digest, _) = manifest.split_once("  header.tar.gz").expect("the header's line");
+        let at = digest.len() - 64;
+        manifest.replace_range(at..at + 64, &"0".repeat(64));
+    };
+    for (artifact, reason) in [
+        (with_scripts(56), "longer than 8 MiB"),
+        (with_scripts(8).edit_manifest(wrong), "checksum of \"header.tar\""),
+    ] {
+        let lab = Lab::new();
+        let artifact = artifact.build();
+        assert!(artifact.len() < MIB, "what is sent is short");
+        let (ran, bytes) = install_counting(&lab, &artifact);
+        ran.failed(reason);
+        assert!((8 * MIB..8 * MIB + 64 * 1024).contains(&bytes), "{bytes} bytes were written");
+        assert_eq!(lab.leftovers(), Vec::<String>::new());
+    }
+    let lab = Lab::new();
+    let (ran, bytes) = install_counting(&lab, &with_scripts(8).build());
+    ran.status(0);
+    assert!((8 * MIB..8 * MIB + 64 * 1024).contains(&bytes), "{bytes} bytes were written");
 }
 
 #[test]
