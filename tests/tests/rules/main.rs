@@ -1,5 +1,6 @@
 //! Every rule that the code, the tests and the pages name is written down in `docs/rules`, and only once.
 
+mod advisories;
 mod citations;
 mod comments;
 
