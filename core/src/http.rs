@@ -48,8 +48,9 @@ pub struct Request<'a> {
     pub token: Option<&'a str>,
     /// `X-MEN-Signature`.
     pub signature: Option<&'a str>,
-    /// JSON body; sent with `Content-Type: application/json`.
-    pub body: Option<&'a [u8]>,
+    /// Length of the JSON body in bytes, if there is one; sent with `Content-Type: application/json`. The bytes
+    /// themselves are no part of this value.
+    pub body: Option<usize>,
     /// First byte wanted. 0 sends no `Range` header; anything else `bytes=N-`, with `If-Range` when `etag`.
     pub offset: u64,
     /// The strong `ETag` seen earlier, for `If-Range`.

@@ -74,7 +74,8 @@ pub struct DeviceAgent<K> {
     /// Inventory programs that have not run yet, in reverse order: the next one is the last element.
     waiting: Vec<PathBuf>,
     outputs: Vec<(String, Vec<u8>)>,
-    deployment_log: Vec<u8>,
+    /// The log upload that was made last, and the deployment that it is about.
+    deployment_log: Option<(String, Vec<u8>)>,
 }
 
 /// The program that runs now.
@@ -96,7 +97,7 @@ impl<K> DeviceAgent<K> {
             running: None,
             waiting: Vec::new(),
             outputs: Vec::new(),
-            deployment_log: Vec::new(),
+            deployment_log: None,
         }
     }
 
@@ -238,8 +239,9 @@ impl<K: DeviceKey> Agent for DeviceAgent<K> {
     }
 
     fn deployment_log(&mut self, deployment: &str) -> Result<&[u8], AgentError> {
-        self.deployment_log = upload_body(&self.settings.deployment_logs, deployment);
-        Ok(&self.deployment_log)
+        let known = self.deployment_log.take().filter(|(id, _)| id == deployment);
+        let made = || (deployment.to_owned(), upload_body(&self.settings.deployment_logs, deployment));
+        Ok(&self.deployment_log.insert(known.unwrap_or_else(made)).1)
     }
 
     /// Also frees the memory of the outputs and of the deployment log.
@@ -247,7 +249,7 @@ impl<K: DeviceKey> Agent for DeviceAgent<K> {
         self.running = None;
         self.waiting = Vec::new();
         self.outputs = Vec::new();
-        self.deployment_log = Vec::new();
+        self.deployment_log = None;
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -176,6 +176,13 @@ impl hal::Network for HttpNetwork {
         Ok(())
     }
 
+    fn poll_send(&mut self, _: Instant, rest: &[u8]) -> Poll<Result<usize, NetworkError>> {
+        Poll::Ready(match &mut self.state {
+            State::Idle | State::File(..) => Err(NetworkError::Idle),
+            State::Http(exchange) => Ok(exchange.collect(rest)),
+        })
+    }
+
     fn poll_head(&mut self, now: Instant) -> Poll<Result<Head, NetworkError>> {
         let poll = match &mut self.state {
             State::Idle => Poll::Ready(Err(NetworkError::Idle)),

@@ -74,11 +74,18 @@ fn ask(hal: &mut Hal<Linux>, server: &str, body: &str) -> Result<(), Failure> {
         target: Target::Url(url),
         token: None,
         signature: Some(signature),
-        body: Some(body.as_bytes()),
+        body: Some(body.len()),
         offset: 0,
         etag: None,
     };
     hal.network.start(BootClock.now(), &request).map_err(Failure::new)?;
+    let mut rest = body.as_bytes();
+    while !rest.is_empty() {
+        match wait(hal, |hal, now| hal.network.poll_send(now, rest))?.map_err(Failure::new)? {
+            0 => break,
+            taken => rest = rest.get(taken..).unwrap_or_default(),
+        }
+    }
     let head = wait(hal, |hal, now| hal.network.poll_head(now))?.map_err(Failure::new)?;
     let mut answer = vec![0; limits::TOKEN + 1];
     let mut length = 0;

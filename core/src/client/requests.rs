@@ -13,9 +13,9 @@ use super::Client;
 use super::offer::Offered;
 use crate::api::inventory::Accepted;
 use crate::flow::Event;
-use crate::hal::{Agent, Clock, Error as _, Kind, Level, Log, Network, Platform};
+use crate::hal::{self, Agent, Clock, Kind, Level, Log, Network, Platform};
 use crate::limits;
-use crate::session::{self, Awaits};
+use crate::session::{self, Awaits, RequestKind};
 use crate::text::Text;
 use crate::time::Instant;
 
@@ -23,6 +23,8 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(super) struct Requests {
     token: Text<{ limits::TOKEN }>,
+    /// Bytes of the request's body that the network took; `None` when it has all, or wants no more.
+    sent: Option<usize>,
     /// The status report at hand has a substate.
     has_substate: bool,
     /// A report of this deployment had one. After a restart it counts as if one had.
@@ -44,6 +46,7 @@ impl Requests {
     pub(super) fn new() -> Self {
         Self {
             token: Text::new(),
+            sent: None,
             has_substate: false,
             had_substate: false,
             last_substate: Text::new(),
@@ -94,7 +97,7 @@ pub(super) fn servers<A: Agent>(agent: &A) -> Option<session::Config> {
 impl<P: Platform> Client<'_, P> {
     /// Moves the request at hand on, whoever asked; `Pending` when there is nothing to do before the platform wakes.
     pub(super) fn poll_request(&mut self, now: Instant) -> Poll<()> {
-        use session::Event::{Broken, Head, IdentityFailed, IdentityReady, InventoryFailed, InventoryReady};
+        use session::Event::{Head, IdentityFailed, IdentityReady, InventoryFailed, InventoryReady};
         let event = match self.flow.session().awaits() {
             Awaits::Nothing => return Poll::Pending,
             Awaits::Identity => match self.hal.agent.poll_identity(now, self.lent.free().0) {
@@ -115,14 +118,14 @@ impl<P: Platform> Client<'_, P> {
                     Err(Trouble) => Event::Request(InventoryFailed),
                 },
             },
-            Awaits::Head(kind) => match self.hal.network.poll_head(now) {
+            Awaits::Head(kind) => match self.poll_body(now, kind) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(head)) => Event::Request(Head(self.reply(kind, head))),
-                Poll::Ready(Err(error)) => {
-                    let lost = matches!(error.kind(), Kind::Connection | Kind::TimedOut);
-                    self.note_trouble(format_args!("{}: {error}", kind.name()));
-                    Event::Request(Broken { lost })
-                }
+                Poll::Ready(Err(broken)) => Event::Request(broken),
+                Poll::Ready(Ok(())) => match self.hal.network.poll_head(now) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(head)) => Event::Request(Head(self.reply(kind, head))),
+                    Poll::Ready(Err(error)) => Event::Request(self.request_broke(kind, &error)),
+                },
             },
             Awaits::Body(kind, server, reply) => {
                 let read = match self.lent.room() {
@@ -139,7 +142,7 @@ impl<P: Platform> Client<'_, P> {
                     None => self.read_answer(now, kind, server, reply, false),
                     Some(Poll::Ready(Err(error))) => {
                         self.note_trouble(format_args!("{}: the answer broke off: {error}", kind.name()));
-                        Event::Request(Broken { lost: true })
+                        Event::Request(session::Event::Broken { lost: true })
                     }
                 }
             }
@@ -148,6 +151,12 @@ impl<P: Platform> Client<'_, P> {
         let now = self.hal.clock.now();
         self.tell(now, event);
         Poll::Ready(())
+    }
+
+    /// The request failed before the head of its answer came.
+    fn request_broke(&mut self, kind: RequestKind, error: &impl hal::Error) -> session::Event {
+        self.note_trouble(format_args!("{}: {error}", kind.name()));
+        session::Event::Broken { lost: matches!(error.kind(), Kind::Connection | Kind::TimedOut) }
     }
 
     /// [`Task::CollectInventory`](crate::flow::Task::CollectInventory).

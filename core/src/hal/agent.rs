@@ -40,7 +40,8 @@ pub trait Agent: ErrorType {
     /// the last.
     fn inventory(&self, index: usize) -> Option<(&str, &[u8])>;
 
-    /// The body of the log upload, `{"messages":[...]}`, for this deployment; at most what the server takes.
+    /// The body of the log upload, `{"messages":[...]}`, for this deployment; at most what the server takes. It is asked
+    /// for again with every piece that is sent, and stays the same until [`Self::cancel`].
     fn deployment_log(&mut self, deployment: &str) -> Result<&[u8], Self::Error>;
 
     /// Ends what runs.

@@ -153,6 +153,10 @@ impl Exchange {
         }
     }
 
+    pub(super) fn collect(&mut self, bytes: &[u8]) -> usize {
+        self.outgoing.collect(bytes)
+    }
+
     pub(super) fn poll_read(
         &mut self,
         limits: &Limits,

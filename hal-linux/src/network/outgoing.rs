@@ -19,6 +19,7 @@ pub(super) struct Outgoing {
     token: Option<Zeroizing<String>>,
     signature: Option<Zeroizing<String>>,
     body: Option<Vec<u8>>,
+    length: Option<usize>,
     offset: u64,
     etag: Option<String>,
     /// Redirects are followed for downloads only.
@@ -39,10 +40,19 @@ impl Outgoing {
             method: request.method,
             token: request.token.map(|token| Zeroizing::new(token.to_owned())),
             signature: request.signature.map(|signature| Zeroizing::new(signature.to_owned())),
-            body: request.body.map(<[u8]>::to_vec),
+            body: request.body.map(Vec::with_capacity),
+            length: request.body,
             offset: request.offset,
             etag: request.etag.map(str::to_owned),
             is_download: write::is_download(request),
+        })
+    }
+
+    /// Keeps bytes of the body until all are there.
+    pub(super) fn collect(&mut self, bytes: &[u8]) -> usize {
+        self.body.as_mut().map_or(0, |body| {
+            body.extend_from_slice(bytes);
+            bytes.len()
         })
     }
 
@@ -59,7 +69,7 @@ impl Outgoing {
             target: Target::Url(""),
             token: self.token.as_ref().map(|token| token.as_str()),
             signature: self.signature.as_ref().map(|signature| signature.as_str()),
-            body: self.body.as_deref(),
+            body: self.length,
             offset: self.offset,
             etag: self.etag.as_deref(),
         };

@@ -121,7 +121,22 @@ fn proxies(variable: &'static str, value: String) -> Proxies {
 }
 
 fn head(network: &mut HttpNetwork, request: &Request<'_>) -> Result<Head, NetworkError> {
-    network.start(crate::testing::now(), request)?;
+    head_after(network, request, b"")
+}
+
+/// The head of the answer to a request with a body.
+fn head_after(
+    network: &mut HttpNetwork,
+    request: &Request<'_>,
+    mut body: &[u8],
+) -> Result<Head, NetworkError> {
+    network.start(crate::testing::now(), &Request { body: request.body.map(|_| body.len()), ..*request })?;
+    while !body.is_empty() {
+        match run(network, |network, now| network.poll_send(now, body))? {
+            0 => break,
+            taken => body = &body[taken..],
+        }
+    }
     run(network, |network, now| network.poll_head(now))
 }
 
@@ -138,6 +153,15 @@ fn body(network: &mut HttpNetwork) -> Result<Vec<u8>, NetworkError> {
 
 fn fetch(network: &mut HttpNetwork, request: &Request<'_>) -> Result<(Head, Vec<u8>), NetworkError> {
     let head = head(network, request)?;
+    Ok((head, body(network)?))
+}
+
+fn fetch_after(
+    network: &mut HttpNetwork,
+    request: &Request<'_>,
+    sent: &[u8],
+) -> Result<(Head, Vec<u8>), NetworkError> {
+    let head = head_after(network, request, sent)?;
     Ok((head, body(network)?))
 }
 

@@ -10,11 +10,25 @@ use crate::server::{self, Delivery};
 /// Reaches both.
 pub struct Net {
     bench: Handle,
+    /// The request whose body is still coming.
+    pending: Option<Pending>,
     answer: Option<server::Response>,
     at: usize,
     seen: bool,
     /// When the next byte of a slow answer comes.
     next: Instant,
+}
+
+/// A request, kept until its body is there.
+struct Pending {
+    method: Method,
+    url: String,
+    token: Option<String>,
+    signature: Option<String>,
+    length: Option<usize>,
+    body: Vec<u8>,
+    offset: u64,
+    etag: Option<String>,
 }
 
 /// Time between two bytes of a slow answer.
@@ -27,27 +41,28 @@ fn header<'a>(answer: &'a server::Response, name: &str) -> Option<&'a str> {
 
 impl Net {
     pub(super) fn new(bench: Handle) -> Self {
-        Self { bench, answer: None, at: 0, seen: false, next: Instant::ZERO }
+        Self { bench, pending: None, answer: None, at: 0, seen: false, next: Instant::ZERO }
     }
 
-    fn ask(&self, request: &Request<'_>, url: &str) -> Result<server::Response, Gone> {
+    fn ask(&self, request: &Pending) -> Result<server::Response, Gone> {
         let lost = || Gone("the connection broke", Kind::Connection);
-        let target = url.strip_prefix(SERVER).ok_or_else(lost)?;
+        let target = request.url.strip_prefix(SERVER).ok_or_else(lost)?;
         let method = match request.method {
             Method::Get => "GET",
             Method::Post => "POST",
             Method::Put => "PUT",
             Method::Patch => "PATCH",
         };
-        let bearer = request.token.map(|token| format!("Bearer {token}"));
+        let bearer = request.token.as_ref().map(|token| format!("Bearer {token}"));
         let range = (request.offset > 0).then(|| format!("bytes={}-", request.offset));
         let mut headers: Vec<(&str, &str)> = Vec::new();
         headers.extend(bearer.as_deref().map(|value| ("Authorization", value)));
-        headers.extend(request.signature.map(|value| ("X-MEN-Signature", value)));
-        headers.extend(request.body.map(|_| ("Content-Type", "application/json")));
+        headers.extend(request.signature.as_deref().map(|value| ("X-MEN-Signature", value)));
+        headers.extend(request.length.map(|_| ("Content-Type", "application/json")));
         headers.extend(range.as_deref().map(|value| ("Range", value)));
-        headers.extend(request.etag.filter(|_| request.offset > 0).map(|value| ("If-Range", value)));
-        let body = request.body.unwrap_or_default();
+        headers
+            .extend(request.etag.as_deref().filter(|_| request.offset > 0).map(|value| ("If-Range", value)));
+        let body = &request.body[..];
 
         let mut fate = Fate::Works;
         if target.ends_with("/status") {
@@ -86,6 +101,21 @@ impl Net {
     }
 }
 
+impl Net {
+    fn answer_whole_request(&mut self) {
+        let whole = |pending: &Pending| pending.length.is_none_or(|length| pending.body.len() >= length);
+        if let Some(pending) = self.pending.take_if(|pending| whole(pending)) {
+            // What breaks, breaks when the answer should come.
+            self.answer = Some(self.ask(&pending).unwrap_or(server::Response {
+                status: 0,
+                headers: Vec::new(),
+                body: Vec::new(),
+                delivery: Delivery::Lost,
+            }));
+        }
+    }
+}
+
 impl ErrorType for Net {
     type Error = Gone;
 }
@@ -95,22 +125,39 @@ impl Network for Net {
         self.at = 0;
         self.seen = false;
         self.next = Instant::ZERO;
-        self.answer = Some(match request.target {
-            Target::File(_) => server::Response {
-                status: 200,
-                headers: Vec::new(),
-                body: self.bench.0.borrow().file.to_vec(),
-                delivery: Delivery::Whole,
-            },
-            // What breaks, breaks when the answer should come.
-            Target::Url(url) => self.ask(request, url).unwrap_or(server::Response {
-                status: 0,
-                headers: Vec::new(),
-                body: Vec::new(),
-                delivery: Delivery::Lost,
-            }),
-        });
+        self.answer = None;
+        self.pending = None;
+        match request.target {
+            Target::File(_) => {
+                self.answer = Some(server::Response {
+                    status: 200,
+                    headers: Vec::new(),
+                    body: self.bench.0.borrow().file.to_vec(),
+                    delivery: Delivery::Whole,
+                });
+            }
+            Target::Url(url) => {
+                self.pending = Some(Pending {
+                    method: request.method,
+                    url: url.to_owned(),
+                    token: request.token.map(str::to_owned),
+                    signature: request.signature.map(str::to_owned),
+                    length: request.body,
+                    body: Vec::new(),
+                    offset: request.offset,
+                    etag: request.etag.map(str::to_owned),
+                });
+                self.answer_whole_request();
+            }
+        }
         Ok(())
+    }
+
+    fn poll_send(&mut self, _: Instant, rest: &[u8]) -> Poll<Result<usize, Gone>> {
+        let Some(pending) = &mut self.pending else { return Poll::Ready(Ok(0)) };
+        pending.body.extend_from_slice(rest);
+        self.answer_whole_request();
+        Poll::Ready(Ok(rest.len()))
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -175,6 +222,7 @@ impl Network for Net {
     }
 
     fn cancel(&mut self) {
+        self.pending = None;
         self.answer = None;
     }
 }

@@ -47,6 +47,7 @@ impl<P: Platform> Client<'_, P> {
     pub(in crate::client) fn ask_for_token(&mut self, now: Instant, server: u8) -> Result<(), Event> {
         let Self { hal, requests, lent, .. } = self;
         let body = lent.body();
+        requests.sent = Some(0);
         let mut signature = [0; limits::SIGNATURE];
         let signature = hal.agent.sign(body, &mut signature).map_err(|error| {
             requests.note(&mut hal.log, format_args!("the device's key: {error}"));
@@ -63,7 +64,7 @@ impl<P: Platform> Client<'_, P> {
             target: Target::Url(url),
             token: None,
             signature: Some(signature),
-            body: Some(body),
+            body: Some(body.len()),
             offset: 0,
             etag: None,
         };

@@ -1,5 +1,7 @@
 //! What is sent with the token: the endpoint and the body of each request.
 
+use core::task::Poll;
+
 use super::Trouble;
 use crate::api::inventory::Attributes;
 use crate::api::{Endpoint, deployments};
@@ -9,7 +11,7 @@ use crate::hal::{Agent, Error as _, Key, Kind, Level, Log, Network, Platform, St
 use crate::http::{Request, Target};
 use crate::json::Value;
 use crate::limits;
-use crate::session::RequestKind;
+use crate::session::{self, RequestKind};
 use crate::text::Text;
 use crate::time::Instant;
 
@@ -132,15 +134,21 @@ impl<P: Platform> Client<'_, P> {
             .map_err(|error| requests.note(&mut hal.log, format_args!("{}: {error}", kind.name())))?;
         let body = match kind {
             RequestKind::NextV1 | RequestKind::ControlMap => None,
-            RequestKind::Log => Some(hal.agent.deployment_log(deployment).map_err(|error| {
-                requests.note(&mut hal.log, format_args!("the deployment's log: {error}"))
-            })?),
+            RequestKind::Log => {
+                // One that was made for an earlier attempt.
+                hal.agent.cancel();
+                let log = hal.agent.deployment_log(deployment).map_err(|error| {
+                    requests.note(&mut hal.log, format_args!("the deployment's log: {error}"))
+                })?;
+                Some(log.len())
+            }
             RequestKind::Token
             | RequestKind::NextV2
             | RequestKind::Status(_)
             | RequestKind::StatusAlone(_)
-            | RequestKind::Inventory => Some(lent.body()),
+            | RequestKind::Inventory => Some(lent.body().len()),
         };
+        requests.sent = body.map(|_| 0);
         let request = Request {
             method: endpoint.method(),
             target: Target::Url(url),
@@ -153,6 +161,36 @@ impl<P: Platform> Client<'_, P> {
         hal.network
             .start(now, &request)
             .map_err(|error| requests.note(&mut hal.log, format_args!("{}: {error}", kind.name())))
+    }
+
+    /// Hands the body of the request to the network, piece by piece; ready when it has all, or wants no more.
+    pub(super) fn poll_body(&mut self, now: Instant, kind: RequestKind) -> Poll<Result<(), session::Event>> {
+        while let Some(sent) = self.requests.sent {
+            let Self { hal, requests, flow, lent, .. } = self;
+            let body = if kind == RequestKind::Log {
+                match hal.agent.deployment_log(flow.machine().reported()) {
+                    Ok(log) => log,
+                    Err(error) => {
+                        hal.network.cancel();
+                        requests.note(&mut hal.log, format_args!("the deployment's log: {error}"));
+                        return Poll::Ready(Err(session::Event::Broken { lost: false }));
+                    }
+                }
+            } else {
+                lent.body()
+            };
+            let rest = body.get(sent..).unwrap_or_default();
+            if rest.is_empty() {
+                requests.sent = None;
+                break;
+            }
+            match hal.network.poll_send(now, rest) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(taken)) => requests.sent = (taken > 0).then(|| sent.saturating_add(taken)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.request_broke(kind, &error))),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// What a status report says beside the status. The server keeps the last substate that it was sent: once there was

@@ -14,6 +14,10 @@ use thimble_core::time::Duration;
 fn hangs(network: &mut HttpNetwork, request: &Request<'_>, activity: Activity, limit: Duration) {
     for cancel in [false, true] {
         network.start(crate::testing::now(), request).unwrap();
+        if let Some(length) = request.body {
+            let body = vec![b'x'; length];
+            assert_eq!(run(network, |network, now| network.poll_send(now, &body)).unwrap(), length);
+        }
         poll_until(network, activity);
         let deadline = Network::deadline(network).unwrap();
         assert!(deadline.since(crate::testing::now()) <= limit);
@@ -58,9 +62,8 @@ fn n1_a_silent_server() {
     let limits = Limits::default();
     hangs(&mut network(), &get(&format!("http://{authority}/")), Activity::Head, limits.head);
     hangs(&mut network(), &get(&format!("https://{authority}/")), Activity::Handshake, limits.handshake);
-    let large = vec![b'x'; 32 << 20];
     let url = format!("http://{authority}/");
-    let call = Request { method: Method::Put, body: Some(&large), ..get(&url) };
+    let call = Request { method: Method::Put, body: Some(32 << 20), ..get(&url) };
     hangs(&mut network(), &call, Activity::Send, limits.write);
 }
 
