@@ -19,10 +19,10 @@ mod small {
         let mut half: u32 = 0;
         while let Some((first, behind)) = rest.split_first_mut() {
             let mut value = half;
-            let mut bit = 0;
+            let mut bit: u32 = 0;
             while bit < 4 {
                 value = if value & 1 == 1 { (value >> 1) ^ 0xedb8_8320 } else { value >> 1 };
-                bit += 1;
+                bit = bit.wrapping_add(1);
             }
             *first = value;
             half = half.wrapping_add(1);

@@ -4,37 +4,26 @@
 //! white space. After that, walking cannot fail. Nothing here recurses: depth costs no stack.
 
 pub(crate) mod counter;
+mod fault;
 mod keys;
 mod out;
 mod scan;
 
 use core::fmt::{self, Write};
 
+#[cfg(feature = "text")]
+use crate::message::Catalogue;
+use crate::message::{self, Coded};
+
 use counter::looked;
 use scan::{Scanner, skip};
 
-pub use keys::{CHOSEN, ENTRY, Index, KeysError};
+pub use fault::{Error, Fault};
+pub use keys::{ENTRY, Index, KeysError};
 pub use out::{Escape, Out, Overflow};
 
 /// How deep arrays and objects may nest: meta-data of artifacts may have 64 levels (ARTIFACT-55).
 pub const DEPTH: u32 = 64;
-
-/// Why a text is not JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Error {
-    /// Offset of the byte where it went wrong.
-    pub at: usize,
-    /// What was wrong there.
-    pub what: &'static str,
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not valid JSON: {} at byte {}", self.what, self.at)
-    }
-}
-
-impl core::error::Error for Error {}
 
 /// A member stands twice in one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,8 +36,8 @@ pub struct Value<'a>(&'a str);
 impl<'a> Value<'a> {
     /// The value that `text` consists of.
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
-        let text = str::from_utf8(text)
-            .map_err(|error| Error { at: error.valid_up_to(), what: "bytes that are not UTF-8" })?;
+        let text =
+            str::from_utf8(text).map_err(|error| Error { at: error.valid_up_to(), what: Fault::NotUtf8 })?;
         let mut scanner = Scanner::at(text, 0);
         scanner.space();
         let start = scanner.position();
@@ -57,7 +46,7 @@ impl<'a> Value<'a> {
         looked(end);
         scanner.space();
         if scanner.peek().is_some() {
-            return scanner.fail("something behind the value");
+            return scanner.fail(Fault::Behind);
         }
         Ok(Self(text.get(start..end).unwrap_or("")))
     }
@@ -205,6 +194,12 @@ impl<'a> Str<'a> {
     }
 }
 
+impl Coded for Str<'_> {
+    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        message::quote(f, self)
+    }
+}
+
 impl fmt::Display for Str<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.chars().try_for_each(|c| f.write_char(c))
@@ -244,6 +239,10 @@ impl<'a> Walk<'a> {
         self.text.get(start..self.at).map(Value)
     }
 }
+
+/// All texts here.
+#[cfg(feature = "text")]
+pub(crate) const TEXTS: &[&Catalogue] = &[&fault::FAULTS, &fault::ERRORS, &keys::ERRORS, &out::ERRORS];
 
 #[cfg(test)]
 mod tests;

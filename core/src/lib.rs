@@ -43,6 +43,7 @@ pub mod json;
 pub mod last_report;
 pub mod limits;
 pub mod machine;
+pub mod message;
 pub mod module;
 #[cfg(feature = "panel")]
 pub mod panel;
@@ -52,5 +53,7 @@ pub mod session;
 mod sort;
 pub mod state;
 pub mod text;
+#[cfg(feature = "text")]
+pub mod texts;
 pub mod time;
 pub mod transfer;

@@ -3,6 +3,10 @@
 use core::fmt::{self, Write};
 use core::hash::{Hash, Hasher};
 
+#[cfg(feature = "text")]
+use crate::message::Catalogue;
+use crate::message::{self, Coded, texts};
+
 /// What stands at the end of a text that was cut.
 pub const MARK: &str = "...";
 
@@ -20,9 +24,9 @@ pub struct TooLong {
     pub limit: usize,
 }
 
-impl fmt::Display for TooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "longer than {} bytes", self.limit)
+texts! {
+    ERRORS = 'X': TooLong {
+        1 Self { limit } => "longer than {limit} bytes",
     }
 }
 
@@ -146,6 +150,12 @@ impl<const N: usize> fmt::Display for Text<N> {
     }
 }
 
+impl<const N: usize> Coded for Text<N> {
+    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().code(f)
+    }
+}
+
 impl<const N: usize> TryFrom<&str> for Text<N> {
     type Error = TooLong;
 
@@ -229,6 +239,12 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+impl Coded for Shown<'_> {
+    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        message::quote(f, self)
+    }
+}
+
 impl<const N: usize> serde::Serialize for Text<N> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
@@ -241,6 +257,10 @@ impl<'de, const N: usize> serde::Deserialize<'de> for Text<N> {
         Self::copy(text).map_err(serde::de::Error::custom)
     }
 }
+
+/// All texts here.
+#[cfg(feature = "text")]
+pub(crate) const TEXTS: &[&Catalogue] = &[&ERRORS];
 
 #[cfg(test)]
 mod tests {

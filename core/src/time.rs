@@ -3,10 +3,12 @@
 //! Core never reads a clock. An [`Instant`] is not serializable on purpose: the clock it counts on starts
 //! anew at every boot, so no deadline may ever be saved.
 
-use core::fmt;
+use core::fmt::{self, Write};
 use core::ops::{Add, Sub};
 
 use serde::{Deserialize, Serialize};
+
+use crate::message::{self, Coded};
 
 /// A length of time in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -78,6 +80,16 @@ impl fmt::Display for Duration {
         }
     }
 }
+
+impl Coded for Duration {
+    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char(LETTER)?;
+        message::decimal(f, self.as_secs())
+    }
+}
+
+/// Stands before the seconds of a time in a code.
+pub(crate) const LETTER: char = 'T';
 
 /// A point on the monotonic clock of this boot, in milliseconds. Arithmetic saturates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,6 +2,7 @@
 
 mod fleet;
 mod serve;
+mod texts;
 
 use std::fs;
 use std::io::{self, Write};
@@ -22,6 +23,8 @@ Usage: thimble-sim run SCENARIO...
        thimble-sim serve --help
        thimble-sim fleet [--devices N] [--broken N] [--dies] [--json]
        thimble-sim fleet --help
+       thimble-sim texts [FILE]
+       thimble-sim texts --help
        thimble-sim --help | --version
 
 run       does what each scenario says and prints the timeline; exit status 1 if it is not the one that stands
@@ -30,6 +33,7 @@ explore   walks over everything that can happen to a deployment with at most so 
           power (0 to 3 each, 1 unless told), prints how much that was, and the shortest path to anything wrong
 serve     is a Mender server for a real client on this machine: deploys the artifacts and prints every request
 fleet     updates many devices that commit together, or not at all, and prints what happened when
+texts     prints the log of a board whose client is built without texts, with the codes in it as texts
 
 Examples:
   thimble-sim run tests/scenarios/daemon-26-power-loss-in-install.txt
@@ -59,6 +63,11 @@ fn main() -> ExitCode {
         },
         ["fleet", "--help" | "-h"] => write!(out, "{}", fleet::HELP).map(|()| true),
         ["fleet", options @ ..] => match fleet::start(&mut out, options) {
+            Ok(good) => Ok(good),
+            Err(error) => return refuse(&error),
+        },
+        ["texts", "--help" | "-h"] => write!(out, "{}", texts::HELP).map(|()| true),
+        ["texts", options @ ..] => match texts::run(&mut out, options) {
             Ok(good) => Ok(good),
             Err(error) => return refuse(&error),
         },

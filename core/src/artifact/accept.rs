@@ -8,13 +8,12 @@
 //! | was it offered to devices of this type? (R-8) | a deployment | [`NotAccepted::OtherDevice`] |
 //! | does the device's tier take such a payload? (A26) | a deployment with a payload | [`NotAccepted::Tier`] |
 
-use core::fmt;
-
 use super::Header;
 use super::depends::{self, DependsError};
 use super::provides::{self, MergeError};
 use crate::config::Tier;
 use crate::limits;
+use crate::message::texts;
 use crate::text::Text;
 
 /// What an artifact is held against.
@@ -63,19 +62,13 @@ pub enum NotAccepted {
     Tier(Text<{ limits::PAYLOAD_TYPE }>),
 }
 
-impl fmt::Display for NotAccepted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Depends(error) => error.fmt(f),
-            Self::Provides(error) => write!(f, "the new provides could not be stored: {error}"),
-            Self::OtherArtifact(offered) => {
-                write!(f, "the server offered artifact \"{offered}\", the link gives another")
-            }
-            Self::OtherDevice => f.write_str("the server's offer is not for this device type"),
-            Self::Tier(kind) => {
-                write!(f, "a device of the tier \"system\" does not take payloads of type {kind}")
-            }
-        }
+texts! {
+    ERRORS = 'A': NotAccepted {
+        50 Depends(error) => "{error}",
+        51 Provides(error) => "the new provides could not be stored: {error}",
+        52 OtherArtifact(offered) => "the server offered artifact \"{offered}\", the link gives another",
+        53 OtherDevice => "the server's offer is not for this device type",
+        54 Tier(kind) => "a device of the tier \"system\" does not take payloads of type {kind}",
     }
 }
 

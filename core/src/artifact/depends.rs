@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::Header;
 use crate::json::{Index, KeysError, Str, Value};
+use crate::message::texts;
 use crate::text::Text;
 
 /// What does not fit. Texts for people are cut where they are too long.
@@ -38,23 +39,16 @@ pub enum DependsError {
     Keys(KeysError),
 }
 
-impl fmt::Display for DependsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Provides => f.write_str("the record of what is installed is damaged"),
-            Self::DeviceType { wanted, present } => {
-                write!(f, "the artifact is for the device type {wanted}, and this device is a \"{present}\"")
-            }
-            Self::Missing { key, wanted } => write!(
-                f,
-                "the artifact depends on \"{key}\" being {wanted}, and what is installed provides no \"{key}\""
-            ),
-            Self::Mismatch { key, wanted, present } => write!(
-                f,
-                "the artifact depends on \"{key}\" being {wanted}, and what is installed provides \"{present}\""
-            ),
-            Self::Keys(error) => write!(f, "the artifact depends on {error}"),
-        }
+texts! {
+    ERRORS = 'A': DependsError {
+        41 Provides => "the record of what is installed is damaged",
+        42 DeviceType { wanted, present } =>
+            "the artifact is for the device type {wanted}, and this device is a \"{present}\"",
+        43 Missing { key, wanted } =>
+            "the artifact depends on \"{key}\" being {wanted}, and what is installed provides no \"{key}\"",
+        44 Mismatch { key, wanted, present } =>
+            "the artifact depends on \"{key}\" being {wanted}, and what is installed provides \"{present}\"",
+        45 Keys(error) => "the artifact depends on {error}",
     }
 }
 

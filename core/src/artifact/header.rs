@@ -1,6 +1,6 @@
 //! What the header says: `header-info` and `type-info` as a view over their bytes, checked once as a whole.
 
-use super::{Error, Trust};
+use super::{Error, Limited, Rule, Trust};
 use crate::json::{self, Index, KeysError, Str, Value};
 use crate::limits;
 
@@ -35,12 +35,12 @@ impl Checked {
         let most = limits::JSON_MEMBERS.min(scratch.len() / json::ENTRY);
         let info = Value::parse(header_info).map_err(Error::HeaderInfoJson)?;
         info.check_keys(most, scratch)
-            .map_err(|error| keys(error, "the number of keys in header-info", Error::BadHeaderInfo))?;
+            .map_err(|error| keys(error, Limited::HeaderInfoKeys, Error::BadHeaderInfo))?;
         check_header_info(info).map_err(Error::BadHeaderInfo)?;
         let type_ = Value::parse(type_info).map_err(Error::TypeInfoJson)?;
         type_
             .check_keys(most, scratch)
-            .map_err(|error| keys(error, "the number of keys in type-info", Error::BadTypeInfo))?;
+            .map_err(|error| keys(error, Limited::TypeInfoKeys, Error::BadTypeInfo))?;
         let header = Header { header_info, type_info, meta_data, info, type_ };
         header.check_payloads()?;
         check_type_info(type_, header.kind()).map_err(Error::BadTypeInfo)?;
@@ -51,11 +51,10 @@ impl Checked {
                 return Err(Error::BadMetaData);
             }
             let checked = value.check_keys(limits::JSON_KEYS, scratch);
-            checked
-                .map_err(|error| keys(error, "the number of keys in meta-data", |_| Error::BadMetaData))?;
+            checked.map_err(|error| keys(error, Limited::MetaDataKeys, |_| Error::BadMetaData))?;
         }
         if header.kind().is_none() && !meta_data.is_empty() {
-            return Err(Error::EmptyPayloadRule("it has meta-data"));
+            return Err(Error::EmptyPayloadRule(Rule::HasMetaData));
         }
         let objects = [(header_info, info), (type_info, type_)].map(|(text, value)| {
             let begins = text.len().saturating_sub(text.trim_ascii_start().len());
@@ -81,10 +80,10 @@ impl Checked {
 }
 
 /// Why keys are refused; `what` names their number.
-fn keys(error: KeysError, what: &'static str, bad: impl FnOnce(&'static str) -> Error) -> Error {
+fn keys(error: KeysError, what: Limited, bad: impl FnOnce(Rule) -> Error) -> Error {
     match error {
-        KeysError::Repeated => bad("an object has a key twice"),
-        KeysError::Chosen => bad(json::CHOSEN),
+        KeysError::Repeated => bad(Rule::RepeatedKey),
+        KeysError::Chosen => bad(Rule::ChosenKeys),
         KeysError::TooMany(limit) => Error::TooLarge { what, limit },
     }
 }
@@ -96,14 +95,14 @@ impl<'a> Header<'a> {
             return Ok(());
         }
         if self.kind().is_some() {
-            return Err(Error::Bootstrap("its payload type is not null"));
+            return Err(Error::Bootstrap(Rule::HasPayload));
         }
         if self.provides().and_then(Value::members).is_none_or(|mut members| members.next().is_none()) {
-            return Err(Error::Bootstrap("it provides nothing"));
+            return Err(Error::Bootstrap(Rule::ProvidesNothing));
         }
         let mut depends = self.depends().into_iter().flatten().filter_map(Value::members).flatten();
         if depends.any(|(key, _)| !key.is("device_type")) {
-            return Err(Error::Bootstrap("it depends on more than the device type"));
+            return Err(Error::Bootstrap(Rule::DependsOnMore));
         }
         Ok(())
     }
@@ -202,14 +201,14 @@ impl<'a> Header<'a> {
     fn check_overlap(&self, scratch: &mut [u8]) -> Result<(), Error> {
         let [first, second] = self.depends();
         let known = Index::of(first, scratch)
-            .map_err(|error| keys(error, "the number of keys in header-info", Error::BadTypeInfo))?;
+            .map_err(|error| keys(error, Limited::HeaderInfoKeys, Error::BadTypeInfo))?;
         let mut second = second.and_then(Value::members).into_iter().flatten();
         if second.any(|(key, _)| key.is("device_type") || known.find(key).is_some()) {
-            return Err(Error::BadTypeInfo("artifact_depends repeats a key of header-info's"));
+            return Err(Error::BadTypeInfo(Rule::DependsRepeat));
         }
         let mut provides = self.provides().and_then(Value::members).into_iter().flatten();
         if provides.any(|(key, _)| key.is("artifact_name") || key.is("artifact_group")) {
-            return Err(Error::BadTypeInfo("artifact_provides repeats the name or group of header-info"));
+            return Err(Error::BadTypeInfo(Rule::ProvidesRepeat));
         }
         Ok(())
     }
@@ -229,70 +228,69 @@ fn child<'a>(value: Value<'a>, name: &str) -> Option<Value<'a>> {
     value.members()?.find(|(key, _)| key.is(name)).map(|(_, value)| value)
 }
 
-fn check_object(value: Value<'_>) -> Result<(), &'static str> {
+fn check_object(value: Value<'_>) -> Result<(), Rule> {
     if value.members().is_none() {
-        return Err("an object is missing or is something else");
+        return Err(Rule::Object);
     }
     Ok(())
 }
 
 /// A text that goes into names, files and requests.
-fn check_text(text: Option<Str<'_>>, most: usize) -> Result<(), &'static str> {
-    let text = text.ok_or("a string is missing or is something else")?;
+fn check_text(text: Option<Str<'_>>, most: usize) -> Result<(), Rule> {
+    let text = text.ok_or(Rule::String)?;
     if text.len() > most {
-        return Err("a string is too long");
+        return Err(Rule::StringTooLong);
     }
     if text.chars().any(char::is_control) {
-        return Err("a string has control characters");
+        return Err(Rule::ControlCharacter);
     }
     Ok(())
 }
 
-fn check_list(list: Value<'_>) -> Result<(), &'static str> {
+fn check_list(list: Value<'_>) -> Result<(), Rule> {
     let mut count: usize = 0;
-    for item in list.items().ok_or("a list is something else")? {
+    for item in list.items().ok_or(Rule::List)? {
         check_text(item.as_str(), limits::JSON_STRING)?;
         count = count.saturating_add(1);
     }
     if count == 0 || count > limits::JSON_MEMBERS {
-        return Err("a list is empty or too long");
+        return Err(Rule::ListLength);
     }
     Ok(())
 }
 
-fn check_header_info(info: Value<'_>) -> Result<(), &'static str> {
+fn check_header_info(info: Value<'_>) -> Result<(), Rule> {
     check_object(info)?;
-    let payloads =
-        child(info, "payloads").and_then(Value::items).ok_or("'payloads' is missing or not a list")?;
+    let payloads = child(info, "payloads").and_then(Value::items).ok_or(Rule::Payloads)?;
     for payload in payloads {
         check_object(payload)?;
-        let kind = child(payload, "type").ok_or("a payload has no 'type'")?;
+        let kind = child(payload, "type").ok_or(Rule::NoPayloadType)?;
         if !kind.is_null() && kind.as_str().is_none_or(Str::is_empty) {
-            return Err("a payload's 'type' is neither a name nor null");
+            return Err(Rule::PayloadType);
         }
     }
-    let provides = child(info, "artifact_provides").ok_or("'artifact_provides' is missing")?;
+    let provides = child(info, "artifact_provides").ok_or(Rule::NoProvides)?;
     check_object(provides)?;
-    let name = child(provides, "artifact_name").ok_or("'artifact_name' is missing")?;
+    let name = child(provides, "artifact_name").ok_or(Rule::NoName)?;
     check_text(name.as_str(), limits::NAME)?;
     if name.as_str().is_none_or(Str::is_empty) {
-        return Err("'artifact_name' is empty");
+        return Err(Rule::EmptyName);
     }
     if let Some(group) = child(provides, "artifact_group") {
         check_text(group.as_str(), limits::NAME)?;
     }
-    let depends = child(info, "artifact_depends").ok_or("'artifact_depends' is missing")?;
+    let depends = child(info, "artifact_depends").ok_or(Rule::NoDepends)?;
     check_object(depends)?;
-    check_list(child(depends, "device_type").ok_or("'device_type' is missing")?)?;
+    check_list(child(depends, "device_type").ok_or(Rule::NoDeviceType)?)?;
     for (_, list) in depends.members().into_iter().flatten() {
         check_list(list)?;
     }
     Ok(())
 }
 
-fn check_type_info(info: Value<'_>, kind: Option<Str<'_>>) -> Result<(), &'static str> {
+fn check_type_info(info: Value<'_>, kind: Option<Str<'_>>) -> Result<(), Rule> {
     check_object(info)?;
-    let type_ = child(info, "type").ok_or("'type' is missing")?;
+    let type_ = child(info, "type").ok_or(Rule::NoType)?;
     let same = match (type_.as_str(), kind) {
         (None, None) => type_.is_null(),
         // Old writers left it empty for root filesystems.
@@ -302,7 +300,7 @@ fn check_type_info(info: Value<'_>, kind: Option<Str<'_>>) -> Result<(), &'stati
         (Some(_), None) | (None, Some(_)) => false,
     };
     if !same {
-        return Err("'type' is not that of header-info");
+        return Err(Rule::OtherType);
     }
     if let Some(provides) = child(info, "artifact_provides") {
         check_object(provides)?;
@@ -325,7 +323,7 @@ fn check_type_info(info: Value<'_>, kind: Option<Str<'_>>) -> Result<(), &'stati
             .items()
             .is_none_or(|mut items| items.any(|item| check_text(item.as_str(), limits::JSON_STRING).is_err()))
     {
-        return Err("'clears_artifact_provides' is not a list of patterns");
+        return Err(Rule::Clears);
     }
     Ok(())
 }

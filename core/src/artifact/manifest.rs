@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Error, ManifestEntry, Sum};
+use super::{Error, Limited, ManifestEntry, Rule, Sum};
 use crate::hal::Compression;
 use crate::limits;
 
@@ -32,7 +32,7 @@ impl Manifest {
                 self.line_done(files)?;
                 self.len = 0;
             } else {
-                let room = self.line.get_mut(self.len).ok_or(Error::BadManifest("a line is too long"))?;
+                let room = self.line.get_mut(self.len).ok_or(Error::BadManifest(Rule::LineTooLong))?;
                 *room = byte;
                 self.len = self.len.saturating_add(1);
             }
@@ -43,13 +43,13 @@ impl Manifest {
     /// The manifest has ended.
     pub(super) const fn finish(&self) -> Result<(), Error> {
         if self.len != 0 {
-            return Err(Error::BadManifest("the last line has no end"));
+            return Err(Error::BadManifest(Rule::NoLineEnd));
         }
         if self.version.is_none() {
-            return Err(Error::BadManifest("'version' is not listed"));
+            return Err(Error::BadManifest(Rule::VersionNotListed));
         }
         if self.header.is_none() {
-            return Err(Error::BadManifest("the header is not listed"));
+            return Err(Error::BadManifest(Rule::HeaderNotListed));
         }
         Ok(())
     }
@@ -57,10 +57,10 @@ impl Manifest {
     fn line_done(&mut self, files: &mut [ManifestEntry]) -> Result<(), Error> {
         let line = self.line;
         let line = line.get(..self.len).unwrap_or_default();
-        let (digits, name) = line.split_at_checked(64).ok_or(Error::BadManifest("a line is too short"))?;
-        let sum = from_hex(digits).ok_or(Error::BadManifest("a checksum is not 64 lower-case hex digits"))?;
-        let name = name.strip_prefix(b"  ").ok_or(Error::BadManifest("no two blanks behind a checksum"))?;
-        const TWICE: Error = Error::BadManifest("a name is listed twice");
+        let (digits, name) = line.split_at_checked(64).ok_or(Error::BadManifest(Rule::LineTooShort))?;
+        let sum = from_hex(digits).ok_or(Error::BadManifest(Rule::Checksum))?;
+        let name = name.strip_prefix(b"  ").ok_or(Error::BadManifest(Rule::Blanks))?;
+        const TWICE: Error = Error::BadManifest(Rule::ListedTwice);
         match name {
             b"version" => match self.version.replace(sum) {
                 Some(_) => Err(TWICE),
@@ -70,9 +70,8 @@ impl Manifest {
                 if let Some(file) = name.strip_prefix(b"data/0000/") {
                     return self.file(file, sum, files);
                 }
-                let compression = Compression::of(name, "header.tar").ok_or(Error::BadManifest(
-                    "a name is neither 'version', the header nor a payload file's",
-                ))?;
+                let compression =
+                    Compression::of(name, "header.tar").ok_or(Error::BadManifest(Rule::UnknownName))?;
                 match self.header.replace((compression, sum)) {
                     Some(_) => Err(TWICE),
                     None => Ok(()),
@@ -89,9 +88,9 @@ impl Manifest {
         let (listed, free) = files.split_at_mut_checked(self.files).unwrap_or_default();
         let name = digest(name);
         if listed.iter().any(|entry| entry.name == name) {
-            return Err(Error::BadManifest("a payload file is listed twice"));
+            return Err(Error::BadManifest(Rule::FileListedTwice));
         }
-        let entry = free.first_mut().ok_or(Error::TooLarge { what: "the number of payload files", limit })?;
+        let entry = free.first_mut().ok_or(Error::TooLarge { what: Limited::Files, limit })?;
         *entry = ManifestEntry { name, sum, seen: false };
         self.files = self.files.saturating_add(1);
         Ok(())

@@ -10,12 +10,14 @@ mod foreign;
 mod gzip;
 mod header;
 mod manifest;
+mod named;
 mod parser;
 pub mod provides;
 mod tar;
 
 pub use gzip::Gzip;
 pub use header::{Header, is_payload_type};
+pub use named::{Foreign, Limited, Rule};
 pub use parser::Parser;
 pub(crate) use tar::BLOCK;
 
@@ -23,6 +25,9 @@ use core::fmt;
 
 use crate::hal::{Compression, DecompressError};
 use crate::json;
+#[cfg(feature = "text")]
+use crate::message::Catalogue;
+use crate::message::{self, Coded, texts};
 use crate::text::{Shown, Text};
 
 /// A SHA-256 digest. There is no value that means "none".
@@ -68,7 +73,7 @@ pub enum Error {
     /// `version` is not that of format 3.
     BadVersion,
     /// The manifest breaks a rule.
-    BadManifest(&'static str),
+    BadManifest(Rule),
     /// Verify keys are configured and the artifact is not signed.
     Unsigned,
     /// The signature is not by any of the configured keys, or not of a form that is known.
@@ -76,7 +81,7 @@ pub enum Error {
     /// A digest is not the one in the manifest.
     ChecksumMismatch(WrongSum),
     /// The first bytes are those of something else.
-    Foreign(&'static str),
+    Foreign(Foreign),
     /// This platform cannot decompress it.
     UnsupportedCompression(Compression),
     /// The compressed stream is damaged, or needs more memory than the platform lends.
@@ -84,11 +89,11 @@ pub enum Error {
     /// `header-info` is not JSON.
     HeaderInfoJson(json::Error),
     /// `header-info` breaks a rule.
-    BadHeaderInfo(&'static str),
+    BadHeaderInfo(Rule),
     /// `type-info` is not JSON.
     TypeInfoJson(json::Error),
     /// `type-info` breaks a rule.
-    BadTypeInfo(&'static str),
+    BadTypeInfo(Rule),
     /// `meta-data` is not a JSON object, or an object in it has a key twice.
     BadMetaData,
     /// A state script's name breaks the grammar.
@@ -100,9 +105,9 @@ pub enum Error {
     /// The payload type is no plain name.
     BadPayloadType,
     /// An artifact without payload breaks a rule.
-    EmptyPayloadRule(&'static str),
+    EmptyPayloadRule(Rule),
     /// The bootstrap artifact breaks a rule.
-    Bootstrap(&'static str),
+    Bootstrap(Rule),
     /// A payload file's name is not a plain name.
     BadFileName(Text<64>),
     /// A payload file that the manifest does not list.
@@ -122,7 +127,7 @@ pub enum Error {
     /// A limit was reached.
     TooLarge {
         /// Of what.
-        what: &'static str,
+        what: Limited,
         /// The limit, in bytes or pieces.
         limit: usize,
     },
@@ -165,47 +170,41 @@ pub(crate) fn shown(name: &[u8]) -> Text<64> {
     Text::cut(format_args!("{}", Shown(name)))
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnexpectedMember(name) => write!(f, "unexpected member \"{name}\""),
-            Self::Augmented => f.write_str("it is augmented, and augmented artifacts are not supported: their added parts are not signed"),
-            Self::BadVersion => f.write_str("its format version is not 3; write it with format version 3"),
-            Self::BadManifest(rule) => write!(f, "bad manifest: {rule}"),
-            Self::Unsigned => f.write_str("it is not signed, and verify keys are configured"),
-            Self::BadSignature => f.write_str("its signature is not by any of the configured verify keys"),
-            Self::ChecksumMismatch(WrongSum { name, wanted, found }) => write!(
-                f,
-                "the checksum of \"{name}\" is {}, and the manifest says {}: it is damaged, or was changed",
-                Hex(found),
-                Hex(wanted)
-            ),
-            Self::Foreign(what) => write!(f, "it is {what} and no Mender artifact"),
-            Self::UnsupportedCompression(kind) => write!(f, "this client cannot decompress {}", kind.name()),
-            Self::Decompress(kind, error) => write!(f, "its {} stream {error}", kind.name()),
-            Self::HeaderInfoJson(error) => write!(f, "bad header-info: {error}"),
-            Self::BadHeaderInfo(rule) => write!(f, "bad header-info: {rule}"),
-            Self::TypeInfoJson(error) => write!(f, "bad type-info: {error}"),
-            Self::BadTypeInfo(rule) => write!(f, "bad type-info: {rule}"),
-            Self::BadMetaData => {
-                f.write_str("its meta-data is not a JSON object, or an object in it has a key twice")
-            }
-            Self::BadScriptName(name) => write!(f, "bad state script name \"{name}\""),
-            Self::ScriptsNotAllowed => f.write_str("it has state scripts where none may be"),
-            Self::PayloadCount => f.write_str("it has not exactly one payload"),
-            Self::BadPayloadType => f.write_str("its payload type is not a plain name"),
-            Self::EmptyPayloadRule(rule) => write!(f, "its payload type is null, but {rule}"),
-            Self::Bootstrap(rule) => write!(f, "it cannot be a bootstrap artifact: {rule}"),
-            Self::BadFileName(name) => write!(f, "bad payload file name \"{name}\""),
-            Self::UnlistedFile(name) => write!(f, "payload file \"{name}\" is not listed in the manifest"),
-            Self::DuplicateFile(name) => write!(f, "payload file \"{name}\" comes twice"),
-            Self::MissingFile => f.write_str("a payload file that the manifest lists is missing"),
-            Self::TrailingData => f.write_str("something follows behind its end"),
-            Self::UnexpectedEof => f.write_str("it ends too early"),
-            Self::BadTar => f.write_str("a tar header in it is damaged, or it is no artifact at all"),
-            Self::BadEntryType(kind) => write!(f, "a tar entry of type '{}' is not a regular file", Shown(&[*kind])),
-            Self::TooLarge { what, limit } => write!(f, "{what} is over the limit of {limit}"),
-        }
+texts! {
+    ERRORS = 'A': Error {
+        1 UnexpectedMember(name) => "unexpected member \"{name}\"",
+        2 Augmented =>
+            "it is augmented, and augmented artifacts are not supported: their added parts are not signed",
+        3 BadVersion => "its format version is not 3; write it with format version 3",
+        4 BadManifest(rule) => "bad manifest: {rule}",
+        5 Unsigned => "it is not signed, and verify keys are configured",
+        6 BadSignature => "its signature is not by any of the configured verify keys",
+        7 ChecksumMismatch(sum) with (name = sum.name, found = Hex(&sum.found), wanted = Hex(&sum.wanted)) =>
+            "the checksum of \"{name}\" is {found}, and the manifest says {wanted}: it is damaged, or was changed",
+        8 Foreign(what) => "it is {what} and no Mender artifact",
+        9 UnsupportedCompression(kind) with (kind = kind.name()) => "this client cannot decompress {kind}",
+        10 Decompress(kind, error) with (kind = kind.name(), error = error) => "its {kind} stream {error}",
+        11 HeaderInfoJson(error) => "bad header-info: {error}",
+        12 BadHeaderInfo(rule) => "bad header-info: {rule}",
+        13 TypeInfoJson(error) => "bad type-info: {error}",
+        14 BadTypeInfo(rule) => "bad type-info: {rule}",
+        15 BadMetaData => "its meta-data is not a JSON object, or an object in it has a key twice",
+        16 BadScriptName(name) => "bad state script name \"{name}\"",
+        17 ScriptsNotAllowed => "it has state scripts where none may be",
+        18 PayloadCount => "it has not exactly one payload",
+        19 BadPayloadType => "its payload type is not a plain name",
+        20 EmptyPayloadRule(rule) => "its payload type is null, but {rule}",
+        21 Bootstrap(rule) => "it cannot be a bootstrap artifact: {rule}",
+        22 BadFileName(name) => "bad payload file name \"{name}\"",
+        23 UnlistedFile(name) => "payload file \"{name}\" is not listed in the manifest",
+        24 DuplicateFile(name) => "payload file \"{name}\" comes twice",
+        25 MissingFile => "a payload file that the manifest lists is missing",
+        26 TrailingData => "something follows behind its end",
+        27 UnexpectedEof => "it ends too early",
+        28 BadTar => "a tar header in it is damaged, or it is no artifact at all",
+        29 BadEntryType(kind) with (kind = Shown(core::slice::from_ref(kind))) =>
+            "a tar entry of type '{kind}' is not a regular file",
+        30 TooLarge { what, limit } => "{what} is over the limit of {limit}",
     }
 }
 
@@ -213,6 +212,12 @@ impl core::error::Error for Error {}
 
 /// A digest as text.
 struct Hex<'a>(&'a Sum);
+
+impl Coded for Hex<'_> {
+    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        message::quote(f, self)
+    }
+}
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -278,6 +283,18 @@ pub struct ManifestEntry {
     sum: Sum,
     seen: bool,
 }
+
+/// All texts here.
+#[cfg(feature = "text")]
+pub(crate) const TEXTS: &[&Catalogue] = &[
+    &ERRORS,
+    &named::RULES,
+    &named::LIMITED,
+    &named::FOREIGN,
+    &depends::ERRORS,
+    &provides::ERRORS,
+    &accept::ERRORS,
+];
 
 #[cfg(test)]
 mod work_tests;

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::header::Checked;
 use super::manifest::Manifest;
 use super::tar::{Step, Tar};
-use super::{Error, Header, Parsed, Trust, Workspace, foreign};
+use super::{Error, Foreign, Header, Limited, Parsed, Rule, Trust, Workspace, foreign};
 use crate::hal::{Compression, Decompress, DecompressError, Verifier};
 use crate::json::Value;
 use crate::limits;
@@ -359,7 +359,7 @@ impl<'b> Parser<'b> {
         if self.position != Position::Before(Member::Version) {
             return None;
         }
-        let image = (self.outer.has_ended()).then_some(foreign::IMAGE);
+        let image = (self.outer.has_ended()).then_some(Foreign::Image);
         image.or_else(|| foreign::named(self.outer.header_bytes())).map(Error::Foreign)
     }
 
@@ -398,19 +398,19 @@ impl<'b> Parser<'b> {
         match member {
             Member::Version => {
                 self.stored = Sha256::new();
-                limit(size, limits::VERSION as u64, "'version'")?;
+                limit(size, limits::VERSION as u64, Limited::Version)?;
             }
             Member::Manifest => {
                 verifier.reset();
-                limit(size, limits::MANIFEST, "'manifest'")?;
+                limit(size, limits::MANIFEST, Limited::Manifest)?;
             }
-            Member::Signature => limit(size, limits::SIGNATURE as u64, "'manifest.sig'")?,
+            Member::Signature => limit(size, limits::SIGNATURE as u64, Limited::Signature)?,
             Member::Header | Member::Payload => {
                 if member == Member::Header {
                     self.stored = Sha256::new();
                     // The suffix is part of the name that is signed.
                     if self.manifest.header.is_none_or(|(compression, _)| compression != self.compression) {
-                        return Err(Error::BadManifest("the header is listed under another name"));
+                        return Err(Error::BadManifest(Rule::OtherHeader));
                     }
                 }
                 self.inner = Tar::new();
@@ -446,7 +446,7 @@ impl<'b> Parser<'b> {
             Member::Version | Member::Signature => {
                 self.stored.update(data);
                 let end = self.small_len.saturating_add(data.len());
-                let what = if member == Member::Version { "'version'" } else { "'manifest.sig'" };
+                let what = if member == Member::Version { Limited::Version } else { Limited::Signature };
                 let limit = self.small.len();
                 let room = self.small.get_mut(self.small_len..end).ok_or(Error::TooLarge { what, limit })?;
                 room.copy_from_slice(data);
@@ -456,7 +456,7 @@ impl<'b> Parser<'b> {
             Member::Manifest => {
                 if self.trust == Trust::Signed && !verifier.update(data) {
                     let limit = usize::try_from(limits::MANIFEST).unwrap_or(usize::MAX);
-                    return Err(Error::TooLarge { what: "a signed 'manifest'", limit });
+                    return Err(Error::TooLarge { what: Limited::SignedManifest, limit });
                 }
                 self.manifest.push(data, self.workspace.files)?;
                 Ok((data.len(), None))
@@ -602,14 +602,14 @@ impl<'b> Parser<'b> {
             return Err(Error::wrong_sum(b"header.tar", expected, sum));
         }
         if self.part.is_none() {
-            return Err(Error::BadHeaderInfo("it is missing"));
+            return Err(Error::BadHeaderInfo(Rule::Missing));
         }
         if matches!(self.part, Some(Part::HeaderInfo | Part::Script)) {
             return Err(Error::PayloadCount);
         }
         let checked = self.check_header()?;
         self.header = Some(checked);
-        let header = self.header().ok_or(Error::BadHeaderInfo("it is missing"))?;
+        let header = self.header().ok_or(Error::BadHeaderInfo(Rule::Missing))?;
         let ruled = header.check_trust(self.trust);
         let empty = header.payload_type(&mut [0; limits::PAYLOAD_TYPE]).is_none();
         if let Err(error) = ruled {
@@ -621,7 +621,7 @@ impl<'b> Parser<'b> {
     }
 }
 
-fn limit(size: u64, limit: u64, what: &'static str) -> Result<(), Error> {
+fn limit(size: u64, limit: u64, what: Limited) -> Result<(), Error> {
     if size > limit {
         return Err(Error::TooLarge { what, limit: usize::try_from(limit).unwrap_or(usize::MAX) });
     }

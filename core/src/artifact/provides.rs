@@ -8,6 +8,7 @@ use super::Header;
 use crate::deployment::Naming;
 use crate::json::{Index, KeysError, Out, Overflow, Str, Value};
 use crate::limits;
+use crate::message::texts;
 
 /// What the client appends to the name of an artifact that is neither installed nor rolled back.
 pub const INCONSISTENT: &str = "_INCONSISTENT";
@@ -27,19 +28,14 @@ pub enum MergeError {
     Keys(KeysError),
 }
 
-impl fmt::Display for MergeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stored => f.write_str("the record of what is installed is damaged"),
-            Self::TooLarge(overflow) => write!(f, "they have more than {} bytes", overflow.limit),
-            Self::Clears => write!(
-                f,
-                "clears_artifact_provides has too many patterns for the provides on record: comparing them takes more \
-                 than {} bytes of work; use fewer or shorter patterns",
-                limits::CLEARS
-            ),
-            Self::Keys(error) => write!(f, "the artifact provides {error}"),
-        }
+texts! {
+    ERRORS = 'A': MergeError {
+        46 Stored => "the record of what is installed is damaged",
+        47 TooLarge(overflow) with (limit = overflow.limit) => "they have more than {limit} bytes",
+        48 Clears with (limit = limits::CLEARS) =>
+            "clears_artifact_provides has too many patterns for the provides on record: comparing them takes more \
+             than {limit} bytes of work; use fewer or shorter patterns",
+        49 Keys(error) => "the artifact provides {error}",
     }
 }
 

@@ -1,7 +1,7 @@
 //! A tar reader that is fed bytes: POSIX and GNU magic, PAX `path` and `size`, GNU long names, sizes as octal or
 //! base-256. Everything that is not a regular file is refused.
 
-use super::Error;
+use super::{Error, Limited};
 use crate::limits;
 
 pub(crate) const BLOCK: usize = 512;
@@ -167,7 +167,7 @@ impl Tar {
                         let limit = scratch.len();
                         let room = scratch
                             .get_mut(self.extension_len..end)
-                            .ok_or(Error::TooLarge { what: "a tar entry's name", limit })?;
+                            .ok_or(Error::TooLarge { what: Limited::TarName, limit })?;
                         room.copy_from_slice(rest.get(..n).unwrap_or_default());
                         self.extension_len = end;
                     }
@@ -220,11 +220,11 @@ impl Tar {
             }
             b'x' | b'L' | b'g' => {
                 if size > scratch as u64 {
-                    return Err(Error::TooLarge { what: "a tar entry's name", limit: scratch });
+                    return Err(Error::TooLarge { what: Limited::TarName, limit: scratch });
                 }
                 self.extensions = self.extensions.saturating_add(1);
                 if self.extensions > limits::TAR_EXTENSIONS {
-                    let what = "the number of a tar entry's extensions";
+                    let what = Limited::TarExtensions;
                     return Err(Error::TooLarge { what, limit: limits::TAR_EXTENSIONS });
                 }
                 self.extension_len = 0;
@@ -252,7 +252,7 @@ impl Tar {
     fn set_name(&mut self, name: &[u8]) -> Result<(), Error> {
         let limit = self.name.len();
         let room =
-            self.name.get_mut(..name.len()).ok_or(Error::TooLarge { what: "a tar entry's name", limit })?;
+            self.name.get_mut(..name.len()).ok_or(Error::TooLarge { what: Limited::TarName, limit })?;
         room.copy_from_slice(name);
         self.name_len = name.len();
         self.long_name = true;
@@ -333,7 +333,7 @@ impl Header<'_> {
         let limit = buf.len();
         for part in [prefix, separator, name] {
             let end = len.saturating_add(part.len());
-            let room = buf.get_mut(len..end).ok_or(Error::TooLarge { what: "a tar entry's name", limit })?;
+            let room = buf.get_mut(len..end).ok_or(Error::TooLarge { what: Limited::TarName, limit })?;
             room.copy_from_slice(part);
             len = end;
         }

@@ -1,4 +1,4 @@
-use core::fmt;
+use crate::message::texts;
 
 /// Compressions an artifact can name by the suffix of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,12 +74,10 @@ pub trait Decompress {
     ) -> Result<Decompressed, DecompressError>;
 }
 
-impl fmt::Display for DecompressError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unsupported => "is of a kind this client does not know",
-            Self::Corrupt => "is damaged",
-            Self::Memory => "needs more memory than this client lends",
-        })
+texts! {
+    ERRORS = 'H': DecompressError {
+        21 Unsupported => "is of a kind this client does not know",
+        22 Corrupt => "is damaged",
+        23 Memory => "needs more memory than this client lends",
     }
 }

@@ -42,6 +42,9 @@ pub use verifier::Verifier;
 
 pub use core::task::Poll;
 
+#[cfg(feature = "text")]
+use crate::message::Catalogue;
+
 /// The error type of a trait's operations, as `embedded-io` does it.
 pub trait ErrorType {
     /// What its operations fail with.
@@ -151,3 +154,7 @@ pub struct Hal<P: Platform> {
     pub verifier: P::Verifier,
     pub decompress: P::Decompress,
 }
+
+/// All texts here.
+#[cfg(feature = "text")]
+pub(crate) const TEXTS: &[&Catalogue] = &[&decompress::ERRORS];

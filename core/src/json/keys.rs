@@ -4,12 +4,11 @@
 //! comparisons, and the keys themselves are compared only within a group of one hash. A group of more than [`GROUP`] never
 //! comes by chance and is refused, so that nobody can choose keys that take long.
 
-use core::fmt;
-
 use super::counter::looked;
 use super::scan::skip_string;
 use super::{DEPTH, Str, Value, Walk};
 use crate::limits;
+use crate::message::texts;
 use crate::sort::sort;
 
 /// Bytes of lent memory for a key.
@@ -34,20 +33,15 @@ pub enum KeysError {
     Chosen,
 }
 
-impl fmt::Display for KeysError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Repeated => f.write_str("an object has a key twice"),
-            Self::TooMany(limit) => write!(f, "more than {limit} keys"),
-            Self::Chosen => write!(f, "{CHOSEN}"),
-        }
+texts! {
+    ERRORS = 'J': KeysError {
+        16 Repeated => "an object has a key twice",
+        17 TooMany(limit) => "more than {limit} keys",
+        18 Chosen => "it has keys that were chosen to be slow to tell apart",
     }
 }
 
 impl core::error::Error for KeysError {}
-
-/// What is wrong with a text whose keys are [`KeysError::Chosen`].
-pub const CHOSEN: &str = "it has keys that were chosen to be slow to tell apart";
 
 impl Value<'_> {
     /// Checks that no object, at any depth, has two keys that are the same but for the case of ASCII letters: two readers

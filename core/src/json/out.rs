@@ -2,6 +2,8 @@
 
 use core::fmt::{self, Write};
 
+use crate::message::texts;
+
 /// What was to be written does not fit in the lent buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Overflow {
@@ -9,13 +11,10 @@ pub struct Overflow {
     pub limit: usize,
 }
 
-impl fmt::Display for Overflow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "a request has more than {} bytes, for which there is room: make what the device tells the server shorter",
-            self.limit
-        )
+texts! {
+    ERRORS = 'J': Overflow {
+        19 Self { limit } =>
+            "a request has more than {limit} bytes, for which there is room: make what the device tells the server shorter",
     }
 }
 

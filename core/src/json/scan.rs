@@ -1,6 +1,6 @@
 //! Finding the end of values: in a text that is checked on the way, and, faster, in one that was.
 
-use super::{DEPTH, Error};
+use super::{DEPTH, Error, Fault};
 
 /// Length of the value at the front of `text`, which stands in a valid text.
 pub(super) fn skip(text: &[u8]) -> usize {
@@ -77,7 +77,7 @@ impl<'a> Scanner<'a> {
             match self.peek() {
                 Some(bracket @ (b'{' | b'[')) => {
                     if depth == DEPTH {
-                        return self.fail("too many levels");
+                        return self.fail(Fault::TooDeep);
                     }
                     let is_object = bracket == b'{';
                     open = open << 1 | u64::from(is_object);
@@ -97,8 +97,8 @@ impl<'a> Scanner<'a> {
                 Some(b't') => self.word(b"true")?,
                 Some(b'f') => self.word(b"false")?,
                 Some(b'n') => self.word(b"null")?,
-                Some(_) => return self.fail("no value"),
-                None => return self.fail("it ends"),
+                Some(_) => return self.fail(Fault::NoValue),
+                None => return self.fail(Fault::Ends),
             }
             // Behind a value: levels end until one goes on.
             loop {
@@ -121,8 +121,8 @@ impl<'a> Scanner<'a> {
                         open >>= 1;
                         depth = depth.saturating_sub(1);
                     }
-                    (Some(_), _) => return self.fail("neither a comma nor an end"),
-                    (None, _) => return self.fail("it ends"),
+                    (Some(_), _) => return self.fail(Fault::NoEnd),
+                    (None, _) => return self.fail(Fault::Ends),
                 }
             }
         }
@@ -130,12 +130,12 @@ impl<'a> Scanner<'a> {
 
     fn key(&mut self) -> Result<(), Error> {
         if self.peek() != Some(b'"') {
-            return self.fail("no key");
+            return self.fail(Fault::NoKey);
         }
         self.string()?;
         self.space();
         if self.peek() != Some(b':') {
-            return self.fail("no colon");
+            return self.fail(Fault::NoColon);
         }
         self.step();
         Ok(())
@@ -154,44 +154,43 @@ impl<'a> Scanner<'a> {
                     match self.peek() {
                         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.step(),
                         Some(b'u') => self.unicode()?,
-                        _ => return self.fail("an unknown escape"),
+                        _ => return self.fail(Fault::Escape),
                     }
                 }
-                Some(0..0x20) => return self.fail("a control character"),
+                Some(0..0x20) => return self.fail(Fault::Control),
                 Some(_) => self.step(),
-                None => return self.fail("it ends"),
+                None => return self.fail(Fault::Ends),
             }
         }
     }
 
     /// Behind a backslash: `uXXXX`, or two of them when they are the halves of a pair.
     fn unicode(&mut self) -> Result<(), Error> {
-        const LONE: &str = "half a surrogate pair";
         match self.unit()? {
             0xd800..0xdc00 => {
                 if self.peek() != Some(b'\\') {
-                    return self.fail(LONE);
+                    return self.fail(Fault::LoneSurrogate);
                 }
                 self.step();
                 match self.unit()? {
                     0xdc00..0xe000 => Ok(()),
-                    _ => self.fail(LONE),
+                    _ => self.fail(Fault::LoneSurrogate),
                 }
             }
-            0xdc00..0xe000 => self.fail(LONE),
+            0xdc00..0xe000 => self.fail(Fault::LoneSurrogate),
             _ => Ok(()),
         }
     }
 
     fn unit(&mut self) -> Result<u32, Error> {
         if self.peek() != Some(b'u') {
-            return self.fail("no second half of a surrogate pair");
+            return self.fail(Fault::Surrogate);
         }
         self.step();
         let mut unit = 0;
         for _ in 0..4 {
             let Some(digit) = self.peek().and_then(|b| char::from(b).to_digit(16)) else {
-                return self.fail("no hexadecimal digit");
+                return self.fail(Fault::NoHexDigit);
             };
             unit = unit << 4 | digit;
             self.step();
@@ -227,13 +226,13 @@ impl<'a> Scanner<'a> {
         while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.step();
         }
-        if self.at == start { self.fail("no digit") } else { Ok(()) }
+        if self.at == start { self.fail(Fault::NoDigit) } else { Ok(()) }
     }
 
     fn word(&mut self, word: &'static [u8]) -> Result<(), Error> {
         let end = self.at.saturating_add(word.len());
         if self.text.get(self.at..end) != Some(word) {
-            return self.fail("no value");
+            return self.fail(Fault::NoValue);
         }
         self.at = end;
         Ok(())
@@ -253,7 +252,7 @@ impl<'a> Scanner<'a> {
         self.at = self.at.saturating_add(1);
     }
 
-    pub(super) const fn fail<T>(&self, what: &'static str) -> Result<T, Error> {
+    pub(super) const fn fail<T>(&self, what: Fault) -> Result<T, Error> {
         Err(Error { at: self.at, what })
     }
 }

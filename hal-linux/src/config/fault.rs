@@ -1,8 +1,9 @@
 //! Says where a configuration file is not JSON, and why, as somebody needs it who has to mend the file.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use thimble_core::json;
+use thimble_core::json::{self, Fault};
 
 /// Where and why a text is not JSON. Never holds a part of the text but one character: it may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +13,7 @@ pub struct NotJson {
     /// Number of the character in that line, from 1.
     pub column: usize,
     /// What is wrong there.
-    pub cause: &'static str,
+    pub cause: Cow<'static, str>,
 }
 
 impl NotJson {
@@ -40,28 +41,27 @@ pub(super) fn shown(word: &str) -> String {
 }
 
 /// What is wrong before `rest`, behind the byte `before`.
-fn cause(before: Option<u8>, rest: &[u8], what: &'static str) -> &'static str {
-    match (before, rest.first(), what) {
-        (_, None, "it ends") => "the file ends, and an object, a list or a string in it does not",
+fn cause(before: Option<u8>, rest: &[u8], what: Fault) -> Cow<'static, str> {
+    let cause = match (before, rest.first(), what) {
+        (_, None, Fault::Ends) => "the file ends, and an object, a list or a string in it does not",
         (Some(b','), Some(b'}'), _) => "a comma before `}`; remove it",
         (Some(b','), Some(b']'), _) => "a comma before `]`; remove it",
         (_, Some(b'#'), _) => "`#`; JSON has no comments",
         (_, Some(b'/'), _) if rest.starts_with(b"//") || rest.starts_with(b"/*") => "JSON has no comments",
         (_, Some(b'\''), _) => "a single quote; JSON has double quotes only",
-        (_, Some(b'}' | b']'), "something behind the value") => "a closing bracket too many",
-        (_, Some(_), "something behind the value") => "something behind the end of the object",
-        (_, Some(_), "neither a comma nor an end") => "a comma is missing before this",
-        (_, Some(_), "no key") => "the name of a key is missing here, in double quotes",
-        (_, Some(_), "no colon") => "a colon is missing between a key and its value",
-        (_, Some(b'}' | b']' | b','), "no value") => "a value is missing here",
-        (_, Some(_), "no value") => {
+        (_, Some(b'}' | b']'), Fault::Behind) => "a closing bracket too many",
+        (_, Some(_), Fault::Behind) => "something behind the end of the object",
+        (_, Some(_), Fault::NoEnd) => "a comma is missing before this",
+        (_, Some(_), Fault::NoKey) => "the name of a key is missing here, in double quotes",
+        (_, Some(_), Fault::NoColon) => "a colon is missing between a key and its value",
+        (_, Some(b'}' | b']' | b','), Fault::NoValue) => "a value is missing here",
+        (_, Some(_), Fault::NoValue) => {
             "no value: texts stand in double quotes, others are numbers, true, false and null"
         }
-        (_, Some(_), "a control character") => {
-            "a line or tab inside a string; is the quote at its end missing?"
-        }
-        _ => what,
-    }
+        (_, Some(_), Fault::Control) => "a line or tab inside a string; is the quote at its end missing?",
+        _ => return what.to_string().into(),
+    };
+    cause.into()
 }
 
 #[cfg(test)]

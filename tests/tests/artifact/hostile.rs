@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::harness::{Seen, Signer, gzip, parse, parse_as};
-use thimble_core::artifact::{Error, Trust, is_payload_type};
+use thimble_core::artifact::{Error, Limited, Trust, is_payload_type};
 use thimble_core::hal::{Compression, DecompressError};
 use thimble_hal_sim::artifact_writer::{ArtifactWriter, Member, NameAs, Patch, SizeAs, hex};
 
@@ -100,13 +100,13 @@ fn script_names_in_any_script_are_taken() {
 }
 
 /// The error that says what stands in the place of an artifact, whatever the chunks.
-fn foreign(bytes: &[u8]) -> &'static str {
+fn foreign(bytes: &[u8]) -> String {
     let mut memory = crate::harness::Memory::new();
     let mut keys = crate::harness::Keys::default();
     let mut parser = memory.parser();
     let mut run =
         |chunk| match crate::harness::run(&mut parser, bytes, Trust::Unsigned, &mut keys, || chunk).1 {
-            Err(Error::Foreign(what)) => what,
+            Err(Error::Foreign(what)) => what.to_string(),
             other => panic!("{other:?}"),
         };
     let (one, all) = (run(1), run(usize::MAX >> 1));
@@ -444,7 +444,7 @@ fn a21_more_keys_than_can_be_compared_are_refused_with_their_limit() {
     assert!(parse(&good().meta_data(object(3000).as_bytes()).build()).is_ok());
     let limit = 6 * (32 << 10) / thimble_core::json::ENTRY;
     assert!(parse(&good().meta_data(object(limit).as_bytes()).build()).is_ok());
-    let what = "the number of keys in meta-data";
+    let what = Limited::MetaDataKeys;
     assert_eq!(refused(good().meta_data(object(limit + 1).as_bytes())), Error::TooLarge { what, limit });
 }
 

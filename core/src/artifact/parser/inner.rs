@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Happened, Member, Parser, Place, limit};
 use crate::artifact::tar::Step;
-use crate::artifact::{Error, Sum, manifest, shown};
+use crate::artifact::{Error, Limited, Rule, Sum, manifest, shown};
 use crate::limits;
 use crate::script;
 
@@ -29,7 +29,7 @@ impl Parser<'_> {
         let header = member == Member::Header;
         if header {
             self.header_bytes = self.header_bytes.saturating_add(skipped as u64);
-            limit(self.header_bytes, limits::HEADER, "the header")?;
+            limit(self.header_bytes, limits::HEADER, Limited::Header)?;
         }
         match step {
             Step::Need => Ok((skipped, None)),
@@ -47,7 +47,7 @@ impl Parser<'_> {
                 };
                 let happened = if header {
                     self.header_bytes = self.header_bytes.saturating_add(available as u64);
-                    limit(self.header_bytes, limits::HEADER, "the header")?;
+                    limit(self.header_bytes, limits::HEADER, Limited::Header)?;
                     self.part_data(bytes)?.then_some(Happened::ScriptData(place))
                 } else {
                     self.file.update(bytes);
@@ -85,9 +85,9 @@ impl Parser<'_> {
             return Err(Error::unexpected_member(name));
         }
         let (buf, what) = match part {
-            Part::HeaderInfo => (&self.workspace.header_info, "header-info"),
-            Part::TypeInfo => (&self.workspace.type_info, "type-info"),
-            Part::MetaData => (&self.workspace.meta_data, "meta-data"),
+            Part::HeaderInfo => (&self.workspace.header_info, Limited::HeaderInfo),
+            Part::TypeInfo => (&self.workspace.type_info, Limited::TypeInfo),
+            Part::MetaData => (&self.workspace.meta_data, Limited::MetaData),
             Part::Script => {
                 let script = name.strip_prefix(b"scripts/").unwrap_or_default();
                 if !str::from_utf8(script).is_ok_and(script::is_artifact_name) {
@@ -96,9 +96,9 @@ impl Parser<'_> {
                 if !self.allow_scripts {
                     return Err(Error::ScriptsNotAllowed);
                 }
-                limit(size, limits::SCRIPT_SIZE, "a state script")?;
+                limit(size, limits::SCRIPT_SIZE, Limited::Script)?;
                 self.scripts = self.scripts.saturating_add(1);
-                limit(u64::from(self.scripts), u64::from(limits::SCRIPTS), "the number of state scripts")?;
+                limit(u64::from(self.scripts), u64::from(limits::SCRIPTS), Limited::Scripts)?;
                 self.part = Some(part);
                 return Ok(Some(Happened::Script(size)));
             }
@@ -112,9 +112,9 @@ impl Parser<'_> {
     fn part_data(&mut self, bytes: &[u8]) -> Result<bool, Error> {
         let [header_info, type_info, meta_data] = &mut self.lengths;
         let (buf, len, what): (&mut [u8], _, _) = match self.part {
-            Some(Part::HeaderInfo) => (self.workspace.header_info, header_info, "header-info"),
-            Some(Part::TypeInfo) => (self.workspace.type_info, type_info, "type-info"),
-            Some(Part::MetaData) => (self.workspace.meta_data, meta_data, "meta-data"),
+            Some(Part::HeaderInfo) => (self.workspace.header_info, header_info, Limited::HeaderInfo),
+            Some(Part::TypeInfo) => (self.workspace.type_info, type_info, Limited::TypeInfo),
+            Some(Part::MetaData) => (self.workspace.meta_data, meta_data, Limited::MetaData),
             Some(Part::Script) => return Ok(true),
             None => return Err(Error::BadTar),
         };
@@ -131,7 +131,7 @@ impl Parser<'_> {
             return Err(Error::bad_file_name(name));
         }
         if self.empty {
-            return Err(Error::EmptyPayloadRule("it has a payload file"));
+            return Err(Error::EmptyPayloadRule(Rule::HasFile));
         }
         let digest = manifest::digest(name);
         let listed = self.workspace.files.get_mut(..self.manifest.files).unwrap_or_default();

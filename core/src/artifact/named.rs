@@ -1,0 +1,168 @@
+//! What is named in an error about an artifact.
+
+use crate::message::texts;
+
+/// A rule of the format that an artifact breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the texts below say it")]
+pub enum Rule {
+    LineTooLong,
+    LineTooShort,
+    NoLineEnd,
+    Checksum,
+    Blanks,
+    ListedTwice,
+    FileListedTwice,
+    UnknownName,
+    VersionNotListed,
+    HeaderNotListed,
+    OtherHeader,
+    Missing,
+    RepeatedKey,
+    ChosenKeys,
+    Object,
+    String,
+    StringTooLong,
+    ControlCharacter,
+    List,
+    ListLength,
+    Payloads,
+    NoPayloadType,
+    PayloadType,
+    NoProvides,
+    NoName,
+    EmptyName,
+    NoDepends,
+    NoDeviceType,
+    NoType,
+    OtherType,
+    Clears,
+    DependsRepeat,
+    ProvidesRepeat,
+    HasMetaData,
+    HasFile,
+    HasPayload,
+    ProvidesNothing,
+    DependsOnMore,
+}
+
+/// What has a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the texts below say it")]
+pub enum Limited {
+    Version,
+    Manifest,
+    SignedManifest,
+    Signature,
+    Header,
+    HeaderInfo,
+    TypeInfo,
+    MetaData,
+    Script,
+    Scripts,
+    Files,
+    HeaderInfoKeys,
+    TypeInfoKeys,
+    MetaDataKeys,
+    TarName,
+    TarExtensions,
+}
+
+/// What somebody gave in the place of an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the texts below say it")]
+pub enum Foreign {
+    Gzip,
+    Xz,
+    Zstd,
+    Bzip2,
+    Zip,
+    SquashFs,
+    Ubi,
+    Jffs2,
+    Program,
+    Ar,
+    Script,
+    Html,
+    Json,
+    Image,
+}
+
+texts! {
+    RULES = 'A': Rule {
+        101 LineTooLong => "a line is too long",
+        102 LineTooShort => "a line is too short",
+        103 NoLineEnd => "the last line has no end",
+        104 Checksum => "a checksum is not 64 lower-case hex digits",
+        105 Blanks => "no two blanks behind a checksum",
+        106 ListedTwice => "a name is listed twice",
+        107 FileListedTwice => "a payload file is listed twice",
+        108 UnknownName => "a name is neither 'version', the header nor a payload file's",
+        109 VersionNotListed => "'version' is not listed",
+        110 HeaderNotListed => "the header is not listed",
+        111 OtherHeader => "the header is listed under another name",
+        112 Missing => "it is missing",
+        113 RepeatedKey => "an object has a key twice",
+        114 ChosenKeys => "it has keys that were chosen to be slow to tell apart",
+        115 Object => "an object is missing or is something else",
+        116 String => "a string is missing or is something else",
+        117 StringTooLong => "a string is too long",
+        118 ControlCharacter => "a string has control characters",
+        119 List => "a list is something else",
+        120 ListLength => "a list is empty or too long",
+        121 Payloads => "'payloads' is missing or not a list",
+        122 NoPayloadType => "a payload has no 'type'",
+        123 PayloadType => "a payload's 'type' is neither a name nor null",
+        124 NoProvides => "'artifact_provides' is missing",
+        125 NoName => "'artifact_name' is missing",
+        126 EmptyName => "'artifact_name' is empty",
+        127 NoDepends => "'artifact_depends' is missing",
+        128 NoDeviceType => "'device_type' is missing",
+        129 NoType => "'type' is missing",
+        130 OtherType => "'type' is not that of header-info",
+        131 Clears => "'clears_artifact_provides' is not a list of patterns",
+        132 DependsRepeat => "artifact_depends repeats a key of header-info's",
+        133 ProvidesRepeat => "artifact_provides repeats the name or group of header-info",
+        134 HasMetaData => "it has meta-data",
+        135 HasFile => "it has a payload file",
+        136 HasPayload => "its payload type is not null",
+        137 ProvidesNothing => "it provides nothing",
+        138 DependsOnMore => "it depends on more than the device type",
+    }
+
+    LIMITED = 'A': Limited {
+        151 Version => "'version'",
+        152 Manifest => "'manifest'",
+        153 SignedManifest => "a signed 'manifest'",
+        154 Signature => "'manifest.sig'",
+        155 Header => "the header",
+        156 HeaderInfo => "header-info",
+        157 TypeInfo => "type-info",
+        158 MetaData => "meta-data",
+        159 Script => "a state script",
+        160 Scripts => "the number of state scripts",
+        161 Files => "the number of payload files",
+        162 HeaderInfoKeys => "the number of keys in header-info",
+        163 TypeInfoKeys => "the number of keys in type-info",
+        164 MetaDataKeys => "the number of keys in meta-data",
+        165 TarName => "a tar entry's name",
+        166 TarExtensions => "the number of a tar entry's extensions",
+    }
+
+    FOREIGN = 'A': Foreign {
+        171 Gzip => "a file packed with gzip",
+        172 Xz => "a file packed with xz",
+        173 Zstd => "a file packed with zstd",
+        174 Bzip2 => "a file packed with bzip2",
+        175 Zip => "a zip archive",
+        176 SquashFs => "a raw SquashFS image",
+        177 Ubi => "a raw UBI image",
+        178 Jffs2 => "a raw JFFS2 image",
+        179 Program => "a program",
+        180 Ar => "a package or library (ar)",
+        181 Script => "a script",
+        182 Html => "an HTML page",
+        183 Json => "a JSON text",
+        184 Image => "a raw image of a disk or file system",
+    }
+}

@@ -1,0 +1,217 @@
+//! What core says to people: each text has a number that is never given to another, and a short code made of it.
+//!
+//! With feature `text`, [`Display`](fmt::Display) of an error or a message is its text. Without it, the texts are not
+//! linked, and `Display` is the code behind a `~`: `~A31('a.img')`. [`texts::decode`](crate::texts::decode) of a build
+//! with the feature, on a host, turns it into the same text.
+//!
+//! ```text
+//! code      = letter number [ "(" argument { "," argument } ")" ]       letter: the catalogue; number: the text in it
+//! argument  = [ "-" ] digits                                            a number
+//!           | "'" text "'"                                              a text; a "\" before each "'" and "\"
+//!           | '"' line '"'                                              a text that may hold codes, likewise
+//!           | code                                                      another text, without "~"
+//! ```
+//!
+//! A new text gets the next number of its catalogue, and a line in `texts/golden.txt`. The number of a text that is not
+//! needed any more stays unused.
+
+use core::fmt::{self, Write};
+
+/// What has a text for people and a code. [`Display`](fmt::Display) shows the text with feature `text`, and the code behind
+/// a `~` without.
+pub trait Coded: fmt::Display {
+    /// Writes the code, without the `~`.
+    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+/// Shows the code of something, with feature `text` as well.
+pub struct Code<'a>(pub &'a dyn Coded);
+
+impl fmt::Display for Code<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char(MARK)?;
+        self.0.code(f)
+    }
+}
+
+/// Stands before a code that is no argument.
+pub(crate) const MARK: char = '~';
+
+/// Gives each text of one or more types its number: implements [`Coded`] and [`Display`](fmt::Display), and makes the
+/// [`Catalogue`] by which codes are decoded.
+///
+/// ```text
+/// texts! {
+///     FAULTS = 'F': Fault {                       the catalogue, its letter, the type
+///         1 Gone => "it is gone",
+///         2 TooLong(limit) => "longer than {limit} bytes",
+///         3 Wrong { slot } with (other = slot.other()) => "slot {other} is wanted",     arguments other than the fields
+///     }
+/// }
+/// ```
+///
+/// A struct has one row, and `Self` in place of the variant. Bounds of type parameters follow as `where [E: Error]`.
+macro_rules! texts {
+    ($(
+        $catalogue:ident = $letter:literal: $type:ty $(where [$($generics:tt)*])? {
+            $(
+                $number:literal $variant:ident $(($($t:ident),+))? $({ $($f:ident),+ })?
+                    $(with ($($name:ident = $value:expr),+ $(,)?))? => $text:literal
+            ),+ $(,)?
+        }
+    )+) => {$(
+        impl$(<$($generics)*>)? $crate::message::Coded for $type {
+            #[allow(unused_variables, reason = "a row may have other arguments than its fields")]
+            fn code(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                match self {$(
+                    $crate::message::texts!(@pattern $variant $(($($t),+))? $({ $($f),+ })?) => {
+                        $($(let $name = &$value;)+)?
+                        $crate::message::write(
+                            f, $letter, $number,
+                            $crate::message::texts!(@arguments [$($($name)+)?] [$($($t)+)? $($($f)+)?]),
+                        )
+                    }
+                )+}
+            }
+        }
+
+        impl$(<$($generics)*>)? core::fmt::Display for $type {
+            #[cfg(feature = "text")]
+            #[allow(unused_variables, reason = "a row may have other arguments than its fields")]
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                match self {$(
+                    $crate::message::texts!(@pattern $variant $(($($t),+))? $({ $($f),+ })?) => {
+                        $($(let $name = &$value;)+)?
+                        core::write!(f, $text)
+                    }
+                )+}
+            }
+
+            #[cfg(not(feature = "text"))]
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                core::fmt::Display::fmt(&$crate::message::Code(self), f)
+            }
+        }
+
+        #[cfg(feature = "text")]
+        pub(crate) const $catalogue: $crate::message::Catalogue = $crate::message::Catalogue {
+            letter: $letter,
+            rows: &[$($crate::message::Row {
+                number: $number,
+                text: $text,
+                arguments: $crate::message::texts!(@names [$($($name)+)?] [$($($t)+)? $($($f)+)?]),
+            }),+],
+        };
+    )+};
+    (@pattern Self $($fields:tt)*) => { Self $($fields)* };
+    (@pattern $variant:ident $($fields:tt)*) => { Self::$variant $($fields)* };
+    (@arguments [] [$($x:ident)*]) => { &[$($x),*] };
+    (@arguments [$($x:ident)+] [$($field:ident)*]) => { &[$($x),+] };
+    (@names [] [$($x:ident)*]) => { &[$(core::stringify!($x)),*] };
+    (@names [$($x:ident)+] [$($field:ident)*]) => { &[$(core::stringify!($x)),+] };
+}
+pub(crate) use texts;
+
+/// The texts of one type.
+#[cfg(feature = "text")]
+pub(crate) struct Catalogue {
+    /// Some catalogues share one, and then no number.
+    pub(crate) letter: char,
+    pub(crate) rows: &'static [Row],
+}
+
+/// A text.
+#[cfg(feature = "text")]
+pub(crate) struct Row {
+    pub(crate) number: u16,
+    /// With the names of its arguments in braces.
+    pub(crate) text: &'static str,
+    /// Their names, in the order in which they are in the code.
+    pub(crate) arguments: &'static [&'static str],
+}
+
+/// Writes a code.
+pub(crate) fn write(
+    f: &mut fmt::Formatter<'_>,
+    letter: char,
+    number: u16,
+    arguments: &[&dyn Coded],
+) -> fmt::Result {
+    f.write_char(letter)?;
+    decimal(f, number.into())?;
+    let mut before = '(';
+    for argument in arguments {
+        f.write_char(before)?;
+        argument.code(f)?;
+        before = ',';
+    }
+    if before == ',' { f.write_char(')') } else { Ok(()) }
+}
+
+/// The digits of a number, without what `core::fmt` has for every other format.
+pub(crate) fn decimal(f: &mut fmt::Formatter<'_>, number: u64) -> fmt::Result {
+    if number >= 10 {
+        decimal(f, number / 10)?;
+    }
+    f.write_char(char::from_digit((number % 10) as u32, 10).unwrap_or_default())
+}
+
+macro_rules! numbers {
+    ($($type:ty)+) => {$(
+        impl Coded for $type {
+            fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                decimal(f, *self as u64)
+            }
+        }
+    )+};
+}
+
+numbers!(u8 u16 u32 u64 usize);
+
+impl Coded for i8 {
+    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self < 0 {
+            f.write_char('-')?;
+        }
+        decimal(f, self.unsigned_abs().into())
+    }
+}
+
+impl Coded for str {
+    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        quote(f, &self)
+    }
+}
+
+impl<T: Coded + ?Sized> Coded for &T {
+    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).code(f)
+    }
+}
+
+/// Writes a text as an argument.
+pub(crate) fn quote(f: &mut fmt::Formatter<'_>, text: &dyn fmt::Display) -> fmt::Result {
+    quote_with(f, '\'', text)
+}
+
+fn quote_with(f: &mut fmt::Formatter<'_>, quote: char, text: &dyn fmt::Display) -> fmt::Result {
+    f.write_char(quote)?;
+    core::write!(Quoted { f, quote }, "{text}")?;
+    f.write_char(quote)
+}
+
+struct Quoted<'f, 'b> {
+    f: &'f mut fmt::Formatter<'b>,
+    quote: char,
+}
+
+impl Write for Quoted<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| {
+            if c == self.quote || c == '\\' {
+                self.f.write_char('\\')?;
+            }
+            self.f.write_char(c)
+        })
+    }
+}
