@@ -4,14 +4,15 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::task::Poll;
 
 use thimble_core::artifact::ManifestEntry;
 use thimble_core::client::Buffers;
-use thimble_core::hal::{Hal, Level, Log, Platform};
+use thimble_core::hal::{DeviceKey, ErrorType, Hal, Level, Log, Platform};
 use thimble_core::time::{Instant, earliest};
 
 use crate::SharedLog;
-use crate::agent::{self, DeviceAgent};
+use crate::agent::{DeploymentLogs, DeviceIdentity, DeviceInventory};
 use crate::bootloader::{self, LinuxBootloader};
 use crate::clock::BootClock;
 use crate::decompress::Decompressor;
@@ -40,7 +41,10 @@ impl Platform for Linux {
     type Module = Handlers;
     type Network = HttpNetwork;
     type System = Device;
-    type Agent = DeviceAgent<AuthKey>;
+    type Identity = DeviceIdentity;
+    type DeviceKey = AuthKey;
+    type Inventory = DeviceInventory;
+    type DeploymentLog = DeploymentLogs;
     type Policy = Policies;
     type Clock = BootClock;
     type Log = LogHandle;
@@ -60,8 +64,8 @@ pub struct Parts<'a> {
     pub network: HttpNetwork,
     /// Verifies the signatures of artifacts.
     pub verifier: KeyVerifier,
-    /// What the device tells its server.
-    pub agent: agent::Settings,
+    /// The directory with the logs of deployments.
+    pub deployment_logs: PathBuf,
     /// The key of the device.
     pub key: AuthKey,
     /// The boot loader, and the two root file systems.
@@ -87,7 +91,7 @@ pub fn hal(parts: Parts<'_>) -> io::Result<Hal<Linux>> {
         storage,
         network,
         verifier,
-        agent,
+        deployment_logs,
         key,
         boot,
         slots,
@@ -105,7 +109,10 @@ pub fn hal(parts: Parts<'_>) -> io::Result<Hal<Linux>> {
         module: Handlers::new(modules, rootfs),
         network,
         system: Device::new(device_type, log.clone()),
-        agent: DeviceAgent::new(agent, key, log.clone()),
+        identity: DeviceIdentity::new(paths.data(), log.clone()),
+        device_key: key,
+        inventory: DeviceInventory::new(paths.data(), log.clone()),
+        deployment_log: DeploymentLogs::new(deployment_logs),
         policy: Policies::new(policies, log.clone()),
         clock: BootClock,
         log: LogHandle(log),
@@ -120,7 +127,8 @@ pub fn wants<'fd>(hal: &'fd Hal<Linux>, set: &mut PollSet<'fd>) {
     hal.module.wants(set);
     hal.network.wants(set);
     hal.system.wants(set);
-    hal.agent.wants(set);
+    hal.identity.wants(set);
+    hal.inventory.wants(set);
     hal.policy.wants(set);
 }
 
@@ -173,14 +181,6 @@ impl AuthKey {
         // `self.key` was set just above.
         self.key.as_ref().ok_or_else(|| KeyError::Io(self.path.clone(), io::ErrorKind::NotFound.into()))
     }
-}
-
-impl agent::DeviceKey for AuthKey {
-    type Error = KeyError;
-
-    fn public_key(&mut self) -> Result<&str, KeyError> {
-        self.load().map(keys::DeviceKey::public_pem)
-    }
 
     fn sign<'o>(&mut self, body: &[u8], out: &'o mut [u8]) -> Result<&'o str, KeyError> {
         let signature = self.load()?.sign(body)?;
@@ -190,6 +190,26 @@ impl agent::DeviceKey for AuthKey {
         room.copy_from_slice(signature.as_bytes());
         // These bytes came from a `str`.
         Ok(std::str::from_utf8(room).unwrap_or_default())
+    }
+}
+
+impl ErrorType for AuthKey {
+    type Error = KeyError;
+}
+
+/// The key is read, made or used at once.
+impl DeviceKey for AuthKey {
+    fn poll_public_key(&mut self, _: Instant) -> Poll<Result<&str, KeyError>> {
+        Poll::Ready(self.load().map(keys::DeviceKey::public_pem))
+    }
+
+    fn poll_sign<'o>(
+        &mut self,
+        _: Instant,
+        body: &[u8],
+        out: &'o mut [u8],
+    ) -> Poll<Result<&'o str, KeyError>> {
+        Poll::Ready(self.sign(body, out))
     }
 }
 

@@ -13,7 +13,7 @@ use thimble_core::time::Instant;
 
 use crate::check::Trouble;
 use crate::server::{Artifact, Deployment, Server};
-use crate::sim::{DEVICE_TYPE, Down, Durable, Handle, Rule, SERVER, Sim};
+use crate::sim::{CLIENT, DEVICE_TYPE, Down, Durable, Handle, Rule, SERVER, Sim};
 use crate::world::{Content, Device, NEW, OLD, Profile, SUFFIX, World, provides};
 
 /// The id of the deployment.
@@ -129,7 +129,7 @@ impl<'b> Process<'b> {
         config.policies = bench.0.borrow().policies.iter().any(|rule| *rule != Rule::None);
         let source = (run == Run::Install).then_some(Target::File("new.mender"));
         let start = Start { config: &config, run, stop_before, source };
-        let mut client = Client::new(bench.hal(), memory.lend());
+        let mut client = Client::new(bench.hal(), CLIENT, memory.lend());
         match client.start(start) {
             Ok(()) => Ok(Self { client, bench: bench.clone(), wake: None, idle: 0 }),
             Err(StartError::Refused(refusal)) => Err(End::NotStarted(format!("{refusal:?}"))),

@@ -323,7 +323,7 @@ mod tests {
 
     use super::*;
     use crate::runner::Memory;
-    use crate::sim::Smooth;
+    use crate::sim::{CLIENT, Smooth};
 
     #[test]
     fn a_request_under_way_tells_two_configurations_apart() {
@@ -333,7 +333,7 @@ mod tests {
         let config = Config::default();
         let start =
             Start { config: &config, run: Run::Daemon, stop_before: StopSet::default(), source: None };
-        let mut client = Client::new(bench.hal(), memory.lend());
+        let mut client = Client::new(bench.hal(), CLIENT, memory.lend());
         client.start(start).unwrap();
         let mut prints = Fingerprints::default();
         let machine = client.machine().clone();

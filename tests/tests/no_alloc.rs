@@ -32,6 +32,18 @@ fn core_links_without_an_allocator_and_runs() {
     assert!(size <= TEXT_LIMIT, "core has grown to {size} bytes");
 }
 
+/// What a board without anything of its own beside flash, network, clock, key and reset has to bring, in methods.
+const METHODS: usize = 15;
+
+#[test]
+fn a_board_has_few_methods_to_write() {
+    let board = Path::new(env!("CARGO_MANIFEST_DIR")).join("no_alloc/src/board.rs");
+    let board = std::fs::read_to_string(board).expect("the board can be read");
+    let methods: Vec<&str> = board.lines().filter(|line| line.starts_with("    fn ")).collect();
+    println!("a board's methods:\n{}", methods.join("\n"));
+    assert!((1..=METHODS).contains(&methods.len()), "{} methods", methods.len());
+}
+
 /// Bytes of an ELF file's loaded segments that are not writable.
 fn text_size(elf: &[u8]) -> u64 {
     let u16_at = |at: usize| u64::from(u16::from_le_bytes([elf[at], elf[at + 1]]));

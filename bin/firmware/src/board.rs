@@ -5,11 +5,10 @@ use core::fmt;
 use core::task::Poll;
 
 use thimble_core::artifact::Gzip;
-use thimble_core::config::Tier;
 use thimble_core::deployment::Call;
 use thimble_core::hal::{
-    Agent, Change, Clock, Error, ErrorType, Exit, Hal, Key, Kind, Level, Log, Network, PayloadSink, Platform,
-    ScriptRunner, Storage, System, TreeFacts, UpdateModule, Verifier,
+    Change, Clock, DeploymentLog, DeviceKey, Error, ErrorType, Exit, Fixed, Hal, Inventory, Key, Kind, Level,
+    Log, Network, PayloadSink, Platform, ScriptRunner, Storage, System, TreeFacts, UpdateModule, Verifier,
 };
 use thimble_core::http::{Head, Request};
 use thimble_core::script::Transition;
@@ -19,6 +18,9 @@ use crate::server::{Answer, Server};
 
 /// Longest record of this board, in bytes.
 const RECORD: usize = 4096;
+
+/// The log of every deployment.
+const LOG: &[u8] = br#"{"messages":[]}"#;
 
 /// What outlives a reset: the records, and the server.
 pub struct World {
@@ -88,7 +90,10 @@ pub fn hal(world: &core::cell::RefCell<World>) -> Hal<Board<'_>> {
         module: Part(world),
         network: Part(world),
         system: Part(world),
-        agent: Part(world),
+        identity: Fixed("serial=4711\n"),
+        device_key: Part(world),
+        inventory: Part(world),
+        deployment_log: Part(world),
         policy: (),
         clock: Part(world),
         log: Part(world),
@@ -103,7 +108,10 @@ impl<'w> Platform for Board<'w> {
     type Module = Part<'w>;
     type Network = Part<'w>;
     type System = Part<'w>;
-    type Agent = Part<'w>;
+    type Identity = Fixed<'static>;
+    type DeviceKey = Part<'w>;
+    type Inventory = Part<'w>;
+    type DeploymentLog = Part<'w>;
     type Policy = ();
     type Clock = Part<'w>;
     type Log = Part<'w>;
@@ -234,6 +242,11 @@ impl Network for Part<'_> {
         Ok(())
     }
 
+    fn poll_send(&mut self, _: Instant, rest: &[u8]) -> Poll<Result<usize, BoardError>> {
+        self.0.borrow_mut().server.hear(rest);
+        Poll::Ready(Ok(rest.len()))
+    }
+
     fn poll_head(&mut self, _: Instant) -> Poll<Result<Head, BoardError>> {
         Poll::Ready(Ok(self.0.borrow().server.head()))
     }
@@ -264,71 +277,52 @@ impl System for Part<'_> {
         self.0.borrow_mut().reset = true;
         Ok(())
     }
-
-    fn poll_reboot(&mut self, _: Instant) -> Poll<Result<Exit, BoardError>> {
-        Poll::Pending
-    }
 }
 
-impl Agent for Part<'_> {
-    fn server(&self, index: usize) -> Option<&str> {
-        (index == 0).then_some("https://server.example")
+impl DeviceKey for Part<'_> {
+    fn poll_public_key(&mut self, _: Instant) -> Poll<Result<&str, BoardError>> {
+        Poll::Ready(Ok("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"))
     }
 
-    fn tenant_token(&self) -> &str {
-        ""
-    }
-
-    fn tier(&self) -> Option<Tier> {
-        Some(Tier::Micro)
-    }
-
-    fn version(&self) -> &str {
-        "0"
-    }
-
-    fn start_identity(&mut self, _: Instant) -> Result<(), BoardError> {
-        Ok(())
-    }
-
-    fn poll_identity(&mut self, _: Instant, out: &mut [u8]) -> Poll<Result<usize, BoardError>> {
-        let text = b"serial=4711\n";
+    fn poll_sign<'o>(
+        &mut self,
+        _: Instant,
+        body: &[u8],
+        out: &'o mut [u8],
+    ) -> Poll<Result<&'o str, BoardError>> {
+        let text = if body.is_empty() { "AAAA" } else { "BBBB" };
         Poll::Ready(match out.get_mut(..text.len()) {
             Some(to) => {
-                to.copy_from_slice(text);
-                Ok(text.len())
+                to.copy_from_slice(text.as_bytes());
+                Ok(text)
             }
             None => Err(BoardError),
         })
     }
+}
 
-    fn public_key(&mut self) -> Result<&str, BoardError> {
-        Ok("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
-    }
-
-    fn sign<'o>(&mut self, body: &[u8], out: &'o mut [u8]) -> Result<&'o str, BoardError> {
-        let to = out.get_mut(..4).ok_or(BoardError)?;
-        to.copy_from_slice(if body.is_empty() { b"AAAA" } else { b"BBBB" });
-        str::from_utf8(to).map_err(|_| BoardError)
-    }
-
-    fn start_inventory(&mut self, _: Instant) -> Result<(), BoardError> {
+impl Inventory for Part<'_> {
+    fn start(&mut self, _: Instant) -> Result<(), BoardError> {
         Ok(())
     }
 
-    fn poll_inventory(&mut self, _: Instant) -> Poll<()> {
+    fn poll(&mut self, _: Instant) -> Poll<()> {
         Poll::Ready(())
     }
 
-    fn inventory(&self, index: usize) -> Option<(&str, &[u8])> {
+    fn output(&self, index: usize) -> Option<(&str, &[u8])> {
         (index == 0).then_some(("board", b"ram_kb=64\nflash_kb=512\n"))
     }
+}
 
-    fn deployment_log(&mut self, _: &str) -> Result<&[u8], BoardError> {
-        Ok(br#"{"messages":[]}"#)
+impl DeploymentLog for Part<'_> {
+    fn open(&mut self, _: &str) -> Result<usize, BoardError> {
+        Ok(LOG.len())
     }
 
-    fn cancel(&mut self) {}
+    fn read(&mut self, at: usize) -> Result<&[u8], BoardError> {
+        Ok(LOG.get(at..).unwrap_or_default())
+    }
 }
 
 impl Clock for Part<'_> {

@@ -22,8 +22,8 @@ use core::panic::PanicInfo;
 use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, syscall1};
 use thimble_core::artifact::{Gzip, ManifestEntry};
-use thimble_core::client::{Buffers, Client, Start};
-use thimble_core::config::Config;
+use thimble_core::client::{Buffers, Client, Device, Start};
+use thimble_core::config::{Config, Tier};
 use thimble_core::hal::Key;
 use thimble_core::machine::{Run, StopSet};
 use thimble_core::time::Duration;
@@ -86,7 +86,13 @@ fn until_reset(world: &RefCell<World>, config: &Config, used: &mut Used) -> bool
         window: &mut [0; 32 * 1024],
     };
     let start = Start { config, run: Run::Daemon, stop_before: StopSet::default(), source: None };
-    let mut client = Client::new(board::hal(world), buffers);
+    let device = Device {
+        servers: &["https://server.example"],
+        tenant_token: "",
+        tier: Some(Tier::Micro),
+        version: "0",
+    };
+    let mut client = Client::new(board::hal(world), device, buffers);
     let (started, taken) = stack::measure(|| client.start(start).is_ok());
     used.start = used.start.max(taken);
     if !started {

@@ -4,9 +4,9 @@ use std::fs;
 use std::io;
 use std::task::Poll;
 
-use thimble_core::api::auth::{self, AuthRequest, Identity};
+use thimble_core::api::auth::{self, AuthRequest};
 use thimble_core::api::{Endpoint, Reply, error_text};
-use thimble_core::hal::{Agent, Clock, Hal, Level, Network};
+use thimble_core::hal::{Clock, DeviceKey, Hal, Identity, Level, Network};
 use thimble_core::http::{Request, Target};
 use thimble_core::limits;
 use thimble_core::time::{Instant, earliest};
@@ -33,12 +33,10 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     }
     let storage = device.store()?;
     let mut hal = device.hal(storage, invocation.verb, Some(&lock))?;
-    hal.agent.public_key().map_err(Failure::new)?;
-    let body = body(&mut hal)?;
-    let mut index = 0;
+    let body = body(&device, &mut hal)?;
     let mut last = Failure::new("no server is configured: set ServerURL");
-    while let Some(server) = hal.agent.server(index).map(str::to_owned) {
-        match ask(&mut hal, &server, &body) {
+    for server in device.servers() {
+        match ask(&mut hal, server, &body) {
             Ok(()) => {
                 tell("The server accepts this device.");
                 return Ok(SUCCESS);
@@ -48,27 +46,34 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
                 last = failure;
             }
         }
-        index += 1;
     }
     Err(last)
 }
 
 /// The body of the request: who this device is.
-fn body(hal: &mut Hal<Linux>) -> Result<String, Failure> {
+fn body(device: &Device, hal: &mut Hal<Linux>) -> Result<String, Failure> {
+    // The key first: whatever else is wrong, it is made.
+    let pubkey = wait(hal, |hal, now| hal.device_key.poll_public_key(now).map_ok(str::to_owned))?;
+    let pubkey = pubkey.map_err(Failure::new)?;
     let mut identity = vec![0; limits::IDENTITY];
-    hal.agent.start_identity(BootClock.now()).map_err(Failure::new)?;
-    let length = wait(hal, |hal, now| hal.agent.poll_identity(now, &mut identity))?.map_err(Failure::new)?;
-    let identity = Identity::parse(identity.get(..length).unwrap_or_default()).map_err(Failure::new)?;
+    hal.identity.start(BootClock.now()).map_err(Failure::new)?;
+    let length = wait(hal, |hal, now| hal.identity.poll(now, &mut identity))?.map_err(Failure::new)?;
+    let identity = auth::Identity::parse(identity.get(..length).unwrap_or_default()).map_err(Failure::new)?;
     let mut buf = vec![0; 64 * 1024];
-    let request = AuthRequest::begin(&mut buf, identity, hal.agent.tenant_token(), hal.agent.tier());
-    let pubkey = hal.agent.public_key().map_err(Failure::new)?;
-    request.finish(pubkey).map(str::to_owned).map_err(Failure::new)
+    let servers = device.servers();
+    let about = device.about(&servers);
+    let request = AuthRequest::begin(&mut buf, identity, about.tenant_token, about.tier);
+    request.finish(&pubkey).map(str::to_owned).map_err(Failure::new)
 }
 
 fn ask(hal: &mut Hal<Linux>, server: &str, body: &str) -> Result<(), Failure> {
     let (mut url, mut signature) = (vec![0; limits::URL], vec![0; limits::SIGNATURE]);
     let url = Endpoint::Auth.url(server, &mut url).map_err(Failure::new)?;
-    let signature = hal.agent.sign(body.as_bytes(), &mut signature).map_err(Failure::new)?;
+    let length = wait(hal, |hal, now| {
+        hal.device_key.poll_sign(now, body.as_bytes(), &mut signature).map_ok(str::len)
+    })?;
+    let signature = signature.get(..length.map_err(Failure::new)?).unwrap_or_default();
+    let signature = str::from_utf8(signature).map_err(Failure::new)?;
     let request = Request {
         method: Endpoint::Auth.method(),
         target: Target::Url(url),
@@ -124,7 +129,7 @@ fn wait<T>(
         if let Poll::Ready(value) = poll(hal, now) {
             return Ok(value);
         }
-        let until = earliest(hal.agent.deadline(), hal.network.deadline());
+        let until = earliest(hal.identity.deadline(), hal.network.deadline());
         let mut set = PollSet::new();
         platform::wants(hal, &mut set);
         set.wait(now, until).map_err(Failure::new)?;

@@ -79,7 +79,8 @@ fn install(device: &Device, signals: &mut Signals) -> Result<(), String> {
         .store()
         .and_then(|storage| device.hal(storage, VerbName::ShowArtifact, None))
         .map_err(|failure| failure.to_string())?;
-    let mut client = Client::new(hal, memory.lend());
+    let servers = device.servers();
+    let mut client = Client::new(hal, device.about(&servers), memory.lend());
     client.start(start).map_err(|error| error.to_string())?;
     drive(&mut client, signals, |_| {}).map_err(|failure| failure.to_string())?;
     match client.report() {

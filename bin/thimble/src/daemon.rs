@@ -50,7 +50,8 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let config = device.conf.core_config();
     let start = Start { config: &config, run: Run::Daemon, stop_before: StopSet::default(), source: None };
     let hal = device.hal(storage, invocation.verb, Some(&lock))?;
-    let mut client = Client::new(hal, memory.lend());
+    let servers = device.servers();
+    let mut client = Client::new(hal, device.about(&servers), memory.lend());
     client.start(start).map_err(Failure::new)?;
     device.log(Level::Info, format_args!("thimble {} begins", env!("CARGO_PKG_VERSION")));
     let mut daemon = Daemon {

@@ -6,9 +6,9 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use thimble_core::client;
 use thimble_core::hal::{Hal, Level, Log};
 use thimble_hal_linux::SharedLog;
-use thimble_hal_linux::agent::Settings;
 use thimble_hal_linux::bootloader;
 use thimble_hal_linux::config::{MenderConf, Source};
 use thimble_hal_linux::lock::Lock;
@@ -173,20 +173,8 @@ impl Device {
             };
         }
         let network = HttpNetwork::new(network, self.log.clone()).map_err(Failure::new)?;
-        let agent = Settings {
-            servers: conf.servers.clone(),
-            tenant_token: conf
-                .tenant_token
-                .as_ref()
-                .map_or_else(String::new, |token| token.expose().to_owned()),
-            tier: conf.device_tier,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            data: self.paths.data().to_owned(),
-            deployment_logs: conf
-                .update_log_path
-                .clone()
-                .unwrap_or_else(|| self.paths.deployment_logs().to_owned()),
-        };
+        let deployment_logs =
+            conf.update_log_path.clone().unwrap_or_else(|| self.paths.deployment_logs().to_owned());
         let key = match &conf.auth_private_key {
             Some(path) => AuthKey::new(path.expose().into(), false, self.log.clone()),
             None => AuthKey::new(self.paths.agent_key(), true, self.log.clone()),
@@ -197,7 +185,7 @@ impl Device {
             storage,
             network,
             verifier,
-            agent,
+            deployment_logs,
             key,
             boot: self.boot_settings(),
             slots: rootfs::Options { verify: conf.rootfs_verify },
@@ -210,6 +198,21 @@ impl Device {
             hal.scripts.warn_of_near_misses();
         }
         Ok(hal)
+    }
+
+    /// The base URLs of the servers.
+    pub(crate) fn servers(&self) -> Vec<&str> {
+        self.conf.servers.iter().map(String::as_str).collect()
+    }
+
+    /// What a client says of this device, to these servers ([`Self::servers`]).
+    pub(crate) fn about<'a>(&'a self, servers: &'a [&'a str]) -> client::Device<'a> {
+        client::Device {
+            servers,
+            tenant_token: self.conf.tenant_token.as_ref().map_or("", |token| token.expose()),
+            tier: self.conf.device_tier,
+            version: env!("CARGO_PKG_VERSION"),
+        }
     }
 
     /// The boot loader and the two slots, as they are configured.

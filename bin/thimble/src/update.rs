@@ -35,7 +35,9 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     };
     let start =
         Start { config: &config, run: run_of(invocation.verb), stop_before: invocation.stop_before, source };
-    let mut client = Client::new(device.hal(storage, invocation.verb, Some(&lock))?, memory.lend());
+    let servers = device.servers();
+    let hal = device.hal(storage, invocation.verb, Some(&lock))?;
+    let mut client = Client::new(hal, device.about(&servers), memory.lend());
     client.start(start).map_err(|error| refused(invocation, error))?;
 
     let mut screen =

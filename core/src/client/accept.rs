@@ -7,8 +7,7 @@ use super::reason::{Noted, note};
 use crate::artifact::{accept, provides};
 use crate::flow::Event;
 use crate::hal::{
-    Agent, Error as _, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, System, TreeFacts,
-    UpdateModule,
+    Error as _, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, System, TreeFacts, UpdateModule,
 };
 use crate::limits;
 use crate::machine::Run;
@@ -41,7 +40,7 @@ impl<P: Platform> Client<'_, P> {
         let deployment = (run == Run::Daemon).then(|| accept::Deployment {
             artifact_name: self.requests.offered.artifact_name(),
             fits_device: self.requests.offered.fits_device(),
-            tier: self.hal.agent.tier(),
+            tier: self.device.tier,
         });
         let facts = accept::Facts { device_type, installed, deployment };
         let payload =

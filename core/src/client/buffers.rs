@@ -5,10 +5,31 @@ use core::fmt;
 use super::Client;
 use crate::artifact::{BLOCK, ManifestEntry, Sum, Workspace};
 use crate::checkpoint;
+use crate::config::Tier;
 use crate::deployment::Status;
 use crate::hal::{Decompress, Platform};
 use crate::json::ENTRY;
 use crate::limits;
+
+/// What a client says of its device, and to whom. Fixed while the client lives; only the daemon looks at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Device<'b> {
+    /// The base URLs of the servers, in the order they are tried: at most [`limits::SERVERS`].
+    pub servers: &'b [&'b str],
+    /// `TenantToken`; empty if there is none.
+    pub tenant_token: &'b str,
+    /// `DeviceTier`, if it is configured.
+    pub tier: Option<Tier>,
+    /// The client's version as the inventory shows it.
+    pub version: &'b str,
+}
+
+impl<'b> Device<'b> {
+    /// The base URL of a server.
+    pub(super) fn server(&self, number: u8) -> Option<&'b str> {
+        self.servers.get(usize::from(number)).copied()
+    }
+}
 
 /// Memory the platform lends to the client for its life. The lengths are limits: reaching one is an error that names it.
 /// A client does not start with less than the least lengths.

@@ -2,7 +2,7 @@
 //!
 //! | | `out` | `record` |
 //! |---|---|---|
-//! | a request is written and sent | its body, in the front | what the body is made of |
+//! | a request is written and sent | its body, in the front, and the signature of a request for a token behind it | what the body is made of |
 //! | its answer comes | its body | what came of the answer, in the front |
 //! | anything else | free | free |
 //!
@@ -16,13 +16,15 @@ pub(super) struct Lent<'b> {
     out: &'b mut [u8],
     /// Length of the body in the front of `out`.
     body: usize,
+    /// Length of the signature behind the body.
+    signature: usize,
     /// Length of what came of the answer, in the front of `record`.
     answer: usize,
 }
 
 impl<'b> Lent<'b> {
     pub(super) const fn new(record: &'b mut [u8], out: &'b mut [u8]) -> Self {
-        Self { record, out, body: 0, answer: 0 }
+        Self { record, out, body: 0, signature: 0, answer: 0 }
     }
 
     /// The lengths of both, `record` first.
@@ -33,6 +35,7 @@ impl<'b> Lent<'b> {
     /// Both, `record` first, for something that is done at once. For the body of a request: [`Self::wrote`] follows.
     pub(super) const fn free(&mut self) -> (&mut [u8], &mut [u8]) {
         self.body = 0;
+        self.signature = 0;
         self.answer = 0;
         (self.record, self.out)
     }
@@ -45,6 +48,23 @@ impl<'b> Lent<'b> {
     /// The body that was written last.
     pub(super) fn body(&self) -> &[u8] {
         self.out.get(..self.body).unwrap_or_default()
+    }
+
+    /// The body, and room behind it for its signature: [`Self::signed`] follows.
+    pub(super) fn signing(&mut self) -> (&[u8], &mut [u8]) {
+        let (body, room) = self.out.split_at_mut_checked(self.body).unwrap_or_default();
+        (body, room)
+    }
+
+    /// The signature was written, to the front of that room.
+    pub(super) const fn signed(&mut self, bytes: usize) {
+        self.signature = bytes;
+    }
+
+    /// The signature of the body.
+    pub(super) fn signature(&self) -> &str {
+        let signature = self.out.get(self.body..).and_then(|rest| rest.get(..self.signature));
+        str::from_utf8(signature.unwrap_or_default()).unwrap_or_default()
     }
 
     /// An answer comes.

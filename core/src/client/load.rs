@@ -3,19 +3,16 @@
 use core::fmt;
 
 use super::offer::{Offered, SavedOffer};
-use super::{Client, StartError, Started};
+use super::{Client, Device, StartError, Started};
 use crate::api::check_url;
 use crate::checkpoint::{Checkpoint, Newer, Tag, Unusable};
 use crate::config::Config;
 use crate::control::Pool;
 use crate::deployment::{Mode, Verdict};
 use crate::flow::Event;
-use crate::hal::{
-    Agent, Error as _, Hal, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, UpdateModule,
-};
+use crate::hal::{Error as _, Hal, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, UpdateModule};
 use crate::http::Target;
 use crate::last_report::{Ended, LastReport, mark};
-use crate::limits;
 use crate::machine::Run;
 use crate::text::Text;
 use crate::time::Instant;
@@ -120,7 +117,7 @@ impl<P: Platform> Client<'_, P> {
     /// Reads what an earlier process had still to report, and the number of the server that made the offer. What cannot be
     /// read is not reported.
     pub(super) fn load_last_report(&mut self) -> Option<(Ended, Option<u8>)> {
-        let Self { hal: Hal { storage, agent, log, .. }, lent, requests, .. } = self;
+        let Self { hal: Hal { storage, log, .. }, device, lent, requests, .. } = self;
         let mut lost = |why: fmt::Arguments<'_>| {
             log.log(
                 Level::Error,
@@ -133,7 +130,7 @@ impl<P: Platform> Client<'_, P> {
             Ok(Some(record)) => match LastReport::decode(record) {
                 Some(LastReport { ended, substate, server }) => {
                     requests.last_substate = Text::cut(format_args!("{substate}"));
-                    Some((ended, server.and_then(|server| number_of(agent, server))))
+                    Some((ended, server.and_then(|server| number_of(device, server))))
                 }
                 None => lost(format_args!("is damaged")),
             },
@@ -239,8 +236,6 @@ impl<P: Platform> Client<'_, P> {
 }
 
 /// The number of the server that is known by this mark on record, if it is still configured.
-fn number_of<A: Agent>(agent: &A, server: u32) -> Option<u8> {
-    let mut numbers = 0..limits::SERVERS;
-    let number = numbers.find(|&number| agent.server(number).is_some_and(|url| mark(url) == server))?;
-    u8::try_from(number).ok()
+fn number_of(device: &Device<'_>, server: u32) -> Option<u8> {
+    u8::try_from(device.servers.iter().position(|url| mark(url) == server)?).ok()
 }

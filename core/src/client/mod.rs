@@ -16,7 +16,7 @@ mod start;
 mod summary;
 mod token;
 
-pub use buffers::{BufferError, Buffers};
+pub use buffers::{BufferError, Buffers, Device};
 pub use control::{MapNotTaken, OPERATOR, OrderNotTaken, WhyHeld};
 pub use download::DownloadProgress;
 pub use load::{LoadError, saved_checkpoint};
@@ -27,7 +27,10 @@ use core::task::Poll;
 use crate::artifact::Parser;
 use crate::checkpoint::Newer;
 use crate::flow::{Due, Event, Flow, Step, Task};
-use crate::hal::{Agent, Clock, Hal, Level, Log, Network, Platform, Policy, ScriptRunner, UpdateModule};
+use crate::hal::{
+    Clock, DeploymentLog, DeviceKey, Hal, Identity, Inventory, Level, Log, Network, Platform, Policy,
+    ScriptRunner, UpdateModule,
+};
 use crate::limits;
 use crate::machine::{Check, Machine, Report, Run};
 use crate::session::{self, Awaits, RequestKind};
@@ -51,6 +54,7 @@ const SLICE: Duration = Duration::from_millis(10);
 /// come; spurious calls are harmless.
 pub struct Client<'b, P: Platform> {
     hal: Hal<P>,
+    device: Device<'b>,
     /// Decides.
     flow: Flow,
     /// What is polled for the operation that is outstanding.
@@ -275,8 +279,7 @@ impl<'b, P: Platform> Client<'b, P> {
             self.work = Work::None;
         }
         if drop {
-            self.hal.network.cancel();
-            self.hal.agent.cancel();
+            self.drop_request();
         }
         match task {
             Task::Wait => None,
@@ -318,6 +321,15 @@ impl<'b, P: Platform> Client<'b, P> {
         }
     }
 
+    fn drop_request(&mut self) {
+        let Hal { network, identity, device_key, inventory, deployment_log, .. } = &mut self.hal;
+        network.cancel();
+        identity.cancel();
+        device_key.cancel();
+        inventory.cancel();
+        deployment_log.forget();
+    }
+
     fn wake_at(&self) -> Option<Instant> {
         let work = match self.work {
             Work::None | Work::Ended(_) | Work::Reboot { .. } => None,
@@ -328,7 +340,8 @@ impl<'b, P: Platform> Client<'b, P> {
         };
         let request = match self.flow.session().awaits() {
             Awaits::Nothing => None,
-            Awaits::Identity | Awaits::Inventory => self.hal.agent.deadline(),
+            Awaits::Identity => earliest(self.hal.identity.deadline(), self.hal.device_key.deadline()),
+            Awaits::Inventory => self.hal.inventory.deadline(),
             Awaits::Head(_) | Awaits::Body(..) => self.hal.network.deadline(),
         };
         earliest(earliest(work, request), self.flow.deadline())

@@ -9,7 +9,7 @@ use crate::artifact::provides;
 use crate::checkpoint;
 use crate::deployment::{Mode, Naming};
 use crate::flow::Beside;
-use crate::hal::{Agent, Change, ErrorType, Key, Level, Log, Platform, Storage};
+use crate::hal::{Change, ErrorType, Key, Level, Log, Platform, Storage};
 use crate::last_report::{self, LastReport, mark};
 use crate::limits;
 use crate::machine::{Machine, Run};
@@ -60,7 +60,7 @@ impl<P: Platform> Client<'_, P> {
         let report = LastReport {
             ended: self.machine().last_report()?,
             substate: self.requests.last_substate.as_str(),
-            server: by.and_then(|by| self.hal.agent.server(by.into())).map(mark),
+            server: by.and_then(|by| self.device.server(by)).map(mark),
         };
         report.encode(buf)
     }

@@ -9,15 +9,17 @@ mod sending;
 use core::fmt;
 use core::task::Poll;
 
-use super::Client;
 use super::offer::Offered;
+use super::{Client, Device};
 use crate::api::inventory::Accepted;
 use crate::flow::Event;
-use crate::hal::{self, Agent, Clock, Kind, Level, Log, Network, Platform};
+use crate::hal::{self, Clock, Inventory, Kind, Level, Log, Network, Platform};
 use crate::limits;
 use crate::session::{self, Awaits, RequestKind};
 use crate::text::Text;
 use crate::time::Instant;
+
+use authentication::Asking;
 
 /// What belongs to requests and is no decision.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(super) struct Requests {
     pub(super) last_substate: Text<{ limits::SUBSTATE }>,
     /// Authentications that have ended.
     authentications: u32,
+    /// What is waited for while the request for a token is made.
+    asking: Asking,
     accepted: Accepted,
     pub(super) offered: Offered,
     /// Why the last request failed.
@@ -51,6 +55,7 @@ impl Requests {
             had_substate: false,
             last_substate: Text::new(),
             authentications: 0,
+            asking: Asking::Identity,
             accepted: Accepted::new(),
             offered: Offered::default(),
             trouble: Text::new(),
@@ -88,8 +93,8 @@ impl Requests {
 }
 
 /// How many servers there are; `None`: more than the session can keep apart.
-pub(super) fn servers<A: Agent>(agent: &A) -> Option<session::Config> {
-    let count = (0..=limits::SERVERS).take_while(|&index| agent.server(index).is_some()).count();
+pub(super) fn servers(device: &Device<'_>) -> Option<session::Config> {
+    let count = device.servers.len();
     let servers = u8::try_from(count).ok().filter(|_| count <= limits::SERVERS)?;
     Some(session::Config { servers })
 }
@@ -100,18 +105,12 @@ impl<P: Platform> Client<'_, P> {
         use session::Event::{Head, IdentityFailed, IdentityReady, InventoryFailed, InventoryReady};
         let event = match self.flow.session().awaits() {
             Awaits::Nothing => return Poll::Pending,
-            Awaits::Identity => match self.hal.agent.poll_identity(now, self.lent.free().0) {
+            Awaits::Identity => match self.poll_token_request(now) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(length)) => match self.write_token_request(length) {
-                    Ok(()) => Event::Request(IdentityReady),
-                    Err(Trouble) => Event::Request(IdentityFailed),
-                },
-                Poll::Ready(Err(error)) => {
-                    self.note_trouble(format_args!("the device's identity: {error}"));
-                    Event::Request(IdentityFailed)
-                }
+                Poll::Ready(Ok(())) => Event::Request(IdentityReady),
+                Poll::Ready(Err(Trouble)) => Event::Request(IdentityFailed),
             },
-            Awaits::Inventory => match self.hal.agent.poll_inventory(now) {
+            Awaits::Inventory => match self.hal.inventory.poll(now) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(()) => match self.write_inventory() {
                     Ok(same_as_accepted) => Event::Request(InventoryReady { same_as_accepted }),
@@ -162,8 +161,8 @@ impl<P: Platform> Client<'_, P> {
     /// [`Task::CollectInventory`](crate::flow::Task::CollectInventory).
     pub(super) fn collect_inventory(&mut self, now: Instant) -> Result<(), Trouble> {
         self.hal
-            .agent
-            .start_inventory(now)
+            .inventory
+            .start(now)
             .map_err(|error| self.requests.note(&mut self.hal.log, format_args!("inventory: {error}")))
     }
 

@@ -7,7 +7,7 @@ use super::lent::Lent;
 use super::operation::Work;
 use super::reason::Story;
 use super::requests::{self, Requests};
-use super::{BufferError, Buffers, Client};
+use super::{BufferError, Buffers, Client, Device};
 use crate::artifact::{Parser, Workspace};
 use crate::checkpoint::Newer;
 use crate::config::{Config, ConfigError};
@@ -88,10 +88,11 @@ impl<E: fmt::Display> fmt::Display for StartError<E> {
 impl<'b, P: Platform> Client<'b, P> {
     /// A client in this memory. Nothing runs before [`Self::start`]: until then it is as one whose run is over.
     #[must_use]
-    pub fn new(hal: Hal<P>, buffers: Buffers<'b>) -> Self {
+    pub fn new(hal: Hal<P>, device: Device<'b>, buffers: Buffers<'b>) -> Self {
         let Buffers { chunk, record, out, name, header_info, type_info, meta_data, files, window } = buffers;
         Self {
             hal,
+            device,
             flow: Flow::over(),
             work: Work::None,
             parser: Parser::new(Workspace { name, header_info, type_info, meta_data, files, window }),
@@ -115,7 +116,7 @@ impl<'b, P: Platform> Client<'b, P> {
         let now = self.hal.clock.now();
         let servers = match start.run {
             Run::Daemon | Run::NoUpdates(_) => {
-                requests::servers(&self.hal.agent).ok_or(StartError::TooManyServers)?
+                requests::servers(&self.device).ok_or(StartError::TooManyServers)?
             }
             // No server is asked.
             Run::Install | Run::Continue(_) | Run::Bootstrap => session::Config { servers: 0 },

@@ -7,14 +7,14 @@
 
 use super::Client;
 use crate::flow::Event;
-use crate::hal::{Agent, Clock, Platform};
+use crate::hal::{Clock, Platform};
 
 impl<P: Platform> Client<'_, P> {
     /// The token that requests are sent with, and the URL of the server that gave it. `None` while there is none; no
     /// network activity.
     #[must_use]
     pub fn token(&self) -> Option<(&str, &str)> {
-        let server = self.hal.agent.server(self.flow.session().server()?.into())?;
+        let server = self.device.server(self.flow.session().server()?)?;
         Some((self.requests.token(), server))
     }
 

@@ -95,3 +95,25 @@ pub trait Bootloader: ErrorType {
         None
     }
 }
+
+impl<T: Bootloader + ?Sized> Bootloader for &mut T {
+    fn running(&mut self) -> Result<Slot, Self::Error> {
+        T::running(self)
+    }
+
+    fn start(&mut self, now: Instant, call: BootCall) -> Result<(), Self::Error> {
+        T::start(self, now, call)
+    }
+
+    fn poll(&mut self, now: Instant) -> Poll<Result<BootStatus, Self::Error>> {
+        T::poll(self, now)
+    }
+
+    fn stop(&mut self, now: Instant, grace: Duration) {
+        T::stop(self, now, grace);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        T::deadline(self)
+    }
+}

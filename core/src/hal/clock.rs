@@ -5,3 +5,9 @@ pub trait Clock {
     /// Now, in milliseconds since some point before this boot's first call.
     fn now(&mut self) -> Instant;
 }
+
+impl<T: Clock + ?Sized> Clock for &mut T {
+    fn now(&mut self) -> Instant {
+        T::now(self)
+    }
+}

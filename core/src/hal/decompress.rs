@@ -74,6 +74,40 @@ pub trait Decompress {
     ) -> Result<Decompressed, DecompressError>;
 }
 
+impl<T: Decompress + ?Sized> Decompress for &mut T {
+    fn window(&self) -> usize {
+        T::window(self)
+    }
+
+    fn begin(&mut self, kind: Compression) -> Result<(), DecompressError> {
+        T::begin(self, kind)
+    }
+
+    fn end(&mut self) {
+        T::end(self);
+    }
+
+    fn decompress(
+        &mut self,
+        input: &[u8],
+        window: &mut [u8],
+        at: usize,
+    ) -> Result<Decompressed, DecompressError> {
+        T::decompress(self, input, window, at)
+    }
+}
+
+/// Takes artifacts that are not compressed.
+impl Decompress for () {
+    fn begin(&mut self, _: Compression) -> Result<(), DecompressError> {
+        Err(DecompressError::Unsupported)
+    }
+
+    fn decompress(&mut self, _: &[u8], _: &mut [u8], _: usize) -> Result<Decompressed, DecompressError> {
+        Err(DecompressError::Unsupported)
+    }
+}
+
 texts! {
     ERRORS = 'H': DecompressError {
         21 Unsupported => "is of a kind this client does not know",

@@ -28,6 +28,8 @@ impl Level {
 }
 
 /// Where log lines go. Never fails: a log that cannot be written must not stop an update.
+///
+/// `()` forgets them.
 pub trait Log {
     /// Writes one line. `message` may hold text from scripts or the network: the log escapes it.
     fn log(&mut self, level: Level, message: fmt::Arguments<'_>);
@@ -37,4 +39,22 @@ pub trait Log {
 
     /// The deployment is over: its log is closed.
     fn close_deployment(&mut self) {}
+}
+
+impl Log for () {
+    fn log(&mut self, _: Level, _: fmt::Arguments<'_>) {}
+}
+
+impl<T: Log + ?Sized> Log for &mut T {
+    fn log(&mut self, level: Level, message: fmt::Arguments<'_>) {
+        T::log(self, level, message);
+    }
+
+    fn open_deployment(&mut self, id: &str) {
+        T::open_deployment(self, id);
+    }
+
+    fn close_deployment(&mut self) {
+        T::close_deployment(self);
+    }
 }

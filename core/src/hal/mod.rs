@@ -10,10 +10,13 @@
 //! * Errors carry text for people (`Display`, one line, no trailing full stop: what was wrong, where, what to
 //!   do) and a [`Kind`] for the driver; nothing generic enters the machine.
 
-mod agent;
 mod bootloader;
 mod clock;
 mod decompress;
+mod deployment_log;
+mod device_key;
+mod identity;
+mod inventory;
 mod log;
 mod module;
 mod network;
@@ -25,15 +28,18 @@ mod storage;
 mod system;
 mod verifier;
 
-pub use agent::Agent;
 pub use bootloader::{BootCall, BootStatus, Bootloader, Slot};
 pub use clock::Clock;
 pub use decompress::{Compression, Decompress, DecompressError, Decompressed};
+pub use deployment_log::DeploymentLog;
+pub use device_key::DeviceKey;
+pub use identity::{Fixed, Identity, TooLongIdentity};
+pub use inventory::Inventory;
 pub use log::{Level, Log};
 pub use module::{TreeFacts, UpdateModule};
 pub use network::Network;
 pub use policy::{Permit, Policy};
-pub use script_runner::ScriptRunner;
+pub use script_runner::{NoScripts, ScriptRunner, ScriptsRefused};
 pub use sink::{PayloadSink, Stored};
 pub use slots::Slots;
 pub use storage::{Change, Key, Storage};
@@ -49,6 +55,15 @@ use crate::message::Catalogue;
 pub trait ErrorType {
     /// What its operations fail with.
     type Error: Error;
+}
+
+impl<T: ErrorType + ?Sized> ErrorType for &mut T {
+    type Error = T::Error;
+}
+
+/// `()` stands for a part that a device does not have, where a trait says what that means.
+impl ErrorType for () {
+    type Error = core::convert::Infallible;
 }
 
 /// A platform's error: text for people, a kind for the driver.
@@ -125,8 +140,14 @@ pub trait Platform {
     type Network: Network;
     /// Facts about the device, and its reboot.
     type System: System;
-    /// What the server gets to know of the device.
-    type Agent: Agent;
+    /// Who the device is.
+    type Identity: Identity;
+    /// Its key.
+    type DeviceKey: DeviceKey;
+    /// What it tells of itself.
+    type Inventory: Inventory;
+    /// What it tells of a deployment that failed.
+    type DeploymentLog: DeploymentLog;
     /// When updates are welcome.
     type Policy: Policy;
     /// The monotonic clock.
@@ -147,7 +168,10 @@ pub struct Hal<P: Platform> {
     pub module: P::Module,
     pub network: P::Network,
     pub system: P::System,
-    pub agent: P::Agent,
+    pub identity: P::Identity,
+    pub device_key: P::DeviceKey,
+    pub inventory: P::Inventory,
+    pub deployment_log: P::DeploymentLog,
     pub policy: P::Policy,
     pub clock: P::Clock,
     pub log: P::Log,

@@ -36,3 +36,33 @@ pub trait Network: ErrorType {
         None
     }
 }
+
+impl<T: Network + ?Sized> Network for &mut T {
+    fn start(&mut self, now: Instant, request: &Request<'_>) -> Result<(), Self::Error> {
+        T::start(self, now, request)
+    }
+
+    fn poll_send(&mut self, now: Instant, rest: &[u8]) -> Poll<Result<usize, Self::Error>> {
+        T::poll_send(self, now, rest)
+    }
+
+    fn poll_head(&mut self, now: Instant) -> Poll<Result<Head, Self::Error>> {
+        T::poll_head(self, now)
+    }
+
+    fn poll_read(&mut self, now: Instant, buf: &mut [u8]) -> Poll<Result<usize, Self::Error>> {
+        T::poll_read(self, now, buf)
+    }
+
+    fn etag(&self) -> Option<&str> {
+        T::etag(self)
+    }
+
+    fn cancel(&mut self) {
+        T::cancel(self);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        T::deadline(self)
+    }
+}

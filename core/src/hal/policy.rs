@@ -50,3 +50,25 @@ impl Policy for () {
         ""
     }
 }
+
+impl<T: Policy + ?Sized> Policy for &mut T {
+    fn start(&mut self, now: Instant, point: Point, since: Instant) {
+        T::start(self, now, point, since);
+    }
+
+    fn poll(&mut self, now: Instant) -> Poll<Permit> {
+        T::poll(self, now)
+    }
+
+    fn kill(&mut self) {
+        T::kill(self);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        T::deadline(self)
+    }
+
+    fn reason(&self) -> &str {
+        T::reason(self)
+    }
+}

@@ -3,6 +3,8 @@ use crate::script::Transition;
 use crate::time::{Duration, Instant};
 
 /// Runs state scripts (`docs/rules/state-scripts.md`) and stages those of an artifact.
+///
+/// [`NoScripts`] is that of a device which runs none.
 pub trait ScriptRunner: ErrorType {
     /// Starts the script number `index` (bytewise order of names) of `transition`.
     ///
@@ -44,4 +46,103 @@ pub trait ScriptRunner: ErrorType {
     /// The header is verified: what was staged becomes the artifact's scripts, durable on return. Power loss
     /// leaves either nothing or all.
     fn publish(&mut self) -> Result<(), Self::Error>;
+}
+
+impl<T: ScriptRunner + ?Sized> ScriptRunner for &mut T {
+    fn start(&mut self, now: Instant, transition: Transition, index: u16) -> Result<bool, Self::Error> {
+        T::start(self, now, transition, index)
+    }
+
+    fn poll_exit(&mut self, now: Instant) -> Poll<Result<Exit, Self::Error>> {
+        T::poll_exit(self, now)
+    }
+
+    fn kill(&mut self, now: Instant, grace: Duration) {
+        T::kill(self, now, grace);
+    }
+
+    fn name(&self) -> &str {
+        T::name(self)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        T::deadline(self)
+    }
+
+    fn check_version(&mut self) -> Result<(), Self::Error> {
+        T::check_version(self)
+    }
+
+    fn discard(&mut self) -> Result<(), Self::Error> {
+        T::discard(self)
+    }
+
+    fn stage(&mut self, name: &str, size: u64) -> Result<(), Self::Error> {
+        T::stage(self, name, size)
+    }
+
+    fn stage_write(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
+        T::stage_write(self, bytes)
+    }
+
+    fn publish(&mut self) -> Result<(), Self::Error> {
+        T::publish(self)
+    }
+}
+
+/// A device that runs no state scripts. An artifact that brings some is refused: what they were to see to would not be
+/// done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoScripts;
+
+/// An artifact brings state scripts, and this device runs none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScriptsRefused;
+
+impl core::fmt::Display for ScriptsRefused {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("this device runs no state scripts: make the artifact without them")
+    }
+}
+
+impl super::Error for ScriptsRefused {
+    fn kind(&self) -> super::Kind {
+        super::Kind::Refused
+    }
+}
+
+impl ErrorType for NoScripts {
+    type Error = ScriptsRefused;
+}
+
+impl ScriptRunner for NoScripts {
+    fn start(&mut self, _: Instant, _: Transition, _: u16) -> Result<bool, ScriptsRefused> {
+        Ok(false)
+    }
+
+    fn poll_exit(&mut self, _: Instant) -> Poll<Result<Exit, ScriptsRefused>> {
+        Poll::Ready(Ok(Exit::Code(0)))
+    }
+
+    fn kill(&mut self, _: Instant, _: Duration) {}
+
+    fn check_version(&mut self) -> Result<(), ScriptsRefused> {
+        Ok(())
+    }
+
+    fn discard(&mut self) -> Result<(), ScriptsRefused> {
+        Ok(())
+    }
+
+    fn stage(&mut self, _: &str, _: u64) -> Result<(), ScriptsRefused> {
+        Err(ScriptsRefused)
+    }
+
+    fn stage_write(&mut self, _: &[u8]) -> Result<(), ScriptsRefused> {
+        Err(ScriptsRefused)
+    }
+
+    fn publish(&mut self) -> Result<(), ScriptsRefused> {
+        Ok(())
+    }
 }

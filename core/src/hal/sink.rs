@@ -24,17 +24,26 @@ pub trait PayloadSink: ErrorType {
     }
 
     /// A file begins. `name` is a plain, checked file name; `size` its exact length in bytes.
-    fn poll_begin(&mut self, now: Instant, name: &str, size: u64) -> Poll<Result<(), Self::Error>>;
+    fn poll_begin(&mut self, now: Instant, name: &str, size: u64) -> Poll<Result<(), Self::Error>> {
+        let _ = (now, name, size);
+        Poll::Ready(Ok(()))
+    }
 
     /// Takes some of `bytes` (never none of a non-empty slice) and says how many.
     fn poll_write(&mut self, now: Instant, bytes: &[u8]) -> Poll<Result<usize, Self::Error>>;
 
     /// The file is complete and its checksum was right.
-    fn poll_end(&mut self, now: Instant) -> Poll<Result<(), Self::Error>>;
+    fn poll_end(&mut self, now: Instant) -> Poll<Result<(), Self::Error>> {
+        let _ = now;
+        Poll::Ready(Ok(()))
+    }
 
     /// The artifact is complete and every checksum was right. Ready when all is stored durably and, for an
     /// update module, when the module has ended its `Download` call with success.
-    fn poll_finish(&mut self, now: Instant) -> Poll<Result<(), Self::Error>>;
+    fn poll_finish(&mut self, now: Instant) -> Poll<Result<(), Self::Error>> {
+        let _ = now;
+        Poll::Ready(Ok(()))
+    }
 
     /// After how many bytes of a file [`Self::mark`] is to be called, and again; 0: never. Few marks, or flash wears.
     fn mark_every(&self) -> u64 {
@@ -68,5 +77,51 @@ pub trait PayloadSink: ErrorType {
     }
 
     /// Nothing more will come. Does not wait; a running module is ended by [`super::UpdateModule::kill`].
-    fn abort(&mut self);
+    fn abort(&mut self) {}
+}
+
+impl<T: PayloadSink + ?Sized> PayloadSink for &mut T {
+    fn expect(&mut self, sha256: &[u8; 32]) {
+        T::expect(self, sha256);
+    }
+
+    fn poll_begin(&mut self, now: Instant, name: &str, size: u64) -> Poll<Result<(), Self::Error>> {
+        T::poll_begin(self, now, name, size)
+    }
+
+    fn poll_write(&mut self, now: Instant, bytes: &[u8]) -> Poll<Result<usize, Self::Error>> {
+        T::poll_write(self, now, bytes)
+    }
+
+    fn poll_end(&mut self, now: Instant) -> Poll<Result<(), Self::Error>> {
+        T::poll_end(self, now)
+    }
+
+    fn poll_finish(&mut self, now: Instant) -> Poll<Result<(), Self::Error>> {
+        T::poll_finish(self, now)
+    }
+
+    fn mark_every(&self) -> u64 {
+        T::mark_every(self)
+    }
+
+    fn mark(&mut self, sha256: &[u8; 32]) -> Result<(), Self::Error> {
+        T::mark(self, sha256)
+    }
+
+    fn stored(&mut self) -> Option<Stored> {
+        T::stored(self)
+    }
+
+    fn read_stored(&mut self, to: &mut [u8]) -> Result<usize, Self::Error> {
+        T::read_stored(self, to)
+    }
+
+    fn forget_stored(&mut self) -> Result<(), Self::Error> {
+        T::forget_stored(self)
+    }
+
+    fn abort(&mut self) {
+        T::abort(self);
+    }
 }

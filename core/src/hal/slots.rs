@@ -46,3 +46,53 @@ pub trait Slots: PayloadSink {
     /// Something that people should know of and that stops nothing.
     fn warn(&mut self, message: fmt::Arguments<'_>);
 }
+
+impl<T: Slots + ?Sized> Slots for &mut T {
+    fn aim(&mut self, slot: Slot) -> Result<(), Self::Error> {
+        T::aim(self, slot)
+    }
+
+    fn check(&mut self, slot: Slot) -> Result<(), Self::Error> {
+        T::check(self, slot)
+    }
+
+    fn poll_idle(&mut self, now: Instant) -> Poll<()> {
+        T::poll_idle(self, now)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        T::deadline(self)
+    }
+
+    fn prepare(&mut self, facts: &TreeFacts<'_>) -> Result<(), Self::Error> {
+        T::prepare(self, facts)
+    }
+
+    fn prepare_again(&mut self, facts: &TreeFacts<'_>) -> Result<(), Self::Error> {
+        T::prepare_again(self, facts)
+    }
+
+    fn remember(&mut self, running: Slot) -> Result<(), Self::Error> {
+        T::remember(self, running)
+    }
+
+    fn remembered(&mut self) -> Result<Option<Slot>, Self::Error> {
+        T::remembered(self)
+    }
+
+    fn is_clean(&mut self) -> bool {
+        T::is_clean(self)
+    }
+
+    fn has_tree(&mut self) -> bool {
+        T::has_tree(self)
+    }
+
+    fn remove(&mut self) -> Result<(), Self::Error> {
+        T::remove(self)
+    }
+
+    fn warn(&mut self, message: fmt::Arguments<'_>) {
+        T::warn(self, message);
+    }
+}

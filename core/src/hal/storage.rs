@@ -59,3 +59,13 @@ pub trait Storage: ErrorType {
     /// writes nothing. Blocks for the time of one flush.
     fn commit(&mut self, batch: &[Change<'_>]) -> Result<(), Self::Error>;
 }
+
+impl<T: Storage + ?Sized> Storage for &mut T {
+    fn read<'b>(&mut self, key: Key, buf: &'b mut [u8]) -> Result<Option<&'b [u8]>, Self::Error> {
+        T::read(self, key, buf)
+    }
+
+    fn commit(&mut self, batch: &[Change<'_>]) -> Result<(), Self::Error> {
+        T::commit(self, batch)
+    }
+}

@@ -2,39 +2,38 @@ use std::cell::RefCell;
 use std::os::unix::fs::chown;
 use std::rc::Rc;
 
-use thimble_core::hal::Error as _;
+use std::fs;
+
+use thimble_core::hal::{Error as _, Identity, Inventory};
 
 use super::*;
 use crate::testing::{self, TestLog, Waits, executable, is_alive, now, run, script};
 
-impl Waits for DeviceAgent<Key> {
+impl Waits for DeviceIdentity {
     fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
-        DeviceAgent::wants(self, set);
+        DeviceIdentity::wants(self, set);
     }
 
     fn deadline(&self) -> Option<Instant> {
-        Agent::deadline(self)
+        Identity::deadline(self)
     }
 }
 
-struct Key;
-
-impl DeviceKey for Key {
-    type Error = AgentError;
-
-    fn public_key(&mut self) -> Result<&str, AgentError> {
-        Ok("pem\n")
+impl Waits for DeviceInventory {
+    fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+        DeviceInventory::wants(self, set);
     }
 
-    fn sign<'o>(&mut self, _body: &[u8], _out: &'o mut [u8]) -> Result<&'o str, AgentError> {
-        Err(AgentError::NothingRuns)
+    fn deadline(&self) -> Option<Instant> {
+        Inventory::deadline(self)
     }
 }
 
 struct Lab {
     dir: tempfile::TempDir,
     lines: Rc<RefCell<TestLog>>,
-    agent: DeviceAgent<Key>,
+    identity: DeviceIdentity,
+    inventory: DeviceInventory,
 }
 
 impl Lab {
@@ -43,8 +42,12 @@ impl Lab {
         fs::create_dir(dir.path().join("identity")).unwrap();
         fs::create_dir(dir.path().join("inventory")).unwrap();
         let (lines, log) = testing::log();
-        let settings = Settings { data: dir.path().into(), ..Settings::default() };
-        Self { agent: DeviceAgent::new(settings, Key, log), dir, lines }
+        Self {
+            identity: DeviceIdentity::new(dir.path(), log.clone()),
+            inventory: DeviceInventory::new(dir.path(), log),
+            dir,
+            lines,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -60,16 +63,16 @@ impl Lab {
     }
 
     fn identity(&mut self, start: Instant) -> Result<String, AgentError> {
-        self.agent.start_identity(start)?;
+        self.identity.start(start)?;
         let mut out = [0; 8192];
-        let length = run(&mut self.agent, |agent, now| agent.poll_identity(now, &mut out))?;
+        let length = run(&mut self.identity, |identity, now| identity.poll(now, &mut out))?;
         Ok(String::from_utf8(out[..length].to_vec()).unwrap())
     }
 
     fn inventory(&mut self, start: Instant) -> Vec<String> {
-        self.agent.start_inventory(start).unwrap();
-        run(&mut self.agent, |agent, now| agent.poll_inventory(now));
-        let outputs = (0..).map_while(|index| self.agent.inventory(index));
+        self.inventory.start(start).unwrap();
+        run(&mut self.inventory, |inventory, now| inventory.poll(now));
+        let outputs = (0..).map_while(|index| self.inventory.output(index));
         outputs.map(|(_, output)| String::from_utf8(output.to_vec()).unwrap()).collect()
     }
 
@@ -101,22 +104,22 @@ fn an_identity_script_that_fails_is_no_identity() {
 fn what_cannot_be_read_is_neither_identity_nor_inventory() {
     let mut lab = Lab::new();
     lab.identity_script("echo mac=1");
-    lab.agent.start_identity(now()).unwrap();
-    lab.agent.running.as_mut().unwrap().process.break_output();
+    lab.identity.start(now()).unwrap();
+    lab.identity.program.running.as_mut().unwrap().process.break_output();
     let mut out = [0; 64];
-    let ended = run(&mut lab.agent, |agent, now| agent.poll_identity(now, &mut out));
+    let ended = run(&mut lab.identity, |identity, now| identity.poll(now, &mut out));
     assert!(matches!(ended, Err(AgentError::Output(..))), "{ended:?}");
     let go = lab.path("go");
     lab.inventory_script(
         "mender-inventory-a",
         &format!("while [ ! -e {} ]; do sleep 0.01; done", go.display()),
     );
-    lab.agent.start_inventory(now()).unwrap();
-    assert!(lab.agent.poll_inventory(now()).is_pending());
-    lab.agent.running.as_mut().unwrap().process.break_output();
+    lab.inventory.start(now()).unwrap();
+    assert!(lab.inventory.poll(now()).is_pending());
+    lab.inventory.program.running.as_mut().unwrap().process.break_output();
     fs::write(go, "").unwrap();
-    run(&mut lab.agent, |agent, now| agent.poll_inventory(now));
-    assert_eq!(lab.agent.inventory(0), None);
+    run(&mut lab.inventory, |inventory, now| inventory.poll(now));
+    assert_eq!(lab.inventory.output(0), None);
     assert!(lab.log().contains("what mender-inventory-a printed cannot be read"), "{}", lab.log());
 }
 
@@ -135,13 +138,13 @@ fn l13_a_script_that_hangs_is_ended_with_its_group() {
     let pids = lab.path("pids");
     // A start long ago: its ten seconds are over, however fast this machine is.
     lab.identity_script(&format!("sleep 1000 & echo $! $$ > {}; wait", pids.display()));
-    lab.agent.start_identity(now()).unwrap();
+    lab.identity.start(now()).unwrap();
     while fs::read_to_string(&pids).map_or(true, |text| !text.ends_with('\n')) {
         std::thread::yield_now();
     }
-    lab.agent.running.as_mut().unwrap().until = Instant::ZERO;
+    lab.identity.program.running.as_mut().unwrap().until = Instant::ZERO;
     let mut out = [0; 64];
-    let result = run(&mut lab.agent, |agent, now| agent.poll_identity(now, &mut out));
+    let result = run(&mut lab.identity, |identity, now| identity.poll(now, &mut out));
     assert_eq!(result.unwrap_err().to_string(), "mender-device-identity took longer than 10 s");
     for pid in fs::read_to_string(&pids).unwrap().split_whitespace() {
         assert!(!is_alive(pid), "{pid}");
@@ -153,13 +156,13 @@ fn l13_a_hanging_inventory_script_does_not_keep_the_others_away() {
     let mut lab = Lab::new();
     lab.inventory_script("mender-inventory-a", "sleep 1000");
     lab.inventory_script("mender-inventory-b", "echo b=1");
-    lab.agent.start_inventory(now()).unwrap();
-    assert!(lab.agent.poll_inventory(now()).is_pending());
-    assert!(Agent::deadline(&lab.agent).is_some_and(|at| at <= now() + TIME));
-    lab.agent.running.as_mut().unwrap().until = Instant::ZERO;
-    run(&mut lab.agent, |agent, now| agent.poll_inventory(now));
-    assert_eq!(lab.agent.inventory(0), Some(("mender-inventory-b", &b"b=1\n"[..])));
-    assert_eq!(lab.agent.inventory(1), None);
+    lab.inventory.start(now()).unwrap();
+    assert!(lab.inventory.poll(now()).is_pending());
+    assert!(Inventory::deadline(&lab.inventory).is_some_and(|at| at <= now() + TIME));
+    lab.inventory.program.running.as_mut().unwrap().until = Instant::ZERO;
+    run(&mut lab.inventory, |inventory, now| inventory.poll(now));
+    assert_eq!(lab.inventory.output(0), Some(("mender-inventory-b", &b"b=1\n"[..])));
+    assert_eq!(lab.inventory.output(1), None);
     assert!(lab.log().contains("mender-inventory-a took longer than 10 s"), "{}", lab.log());
 }
 
@@ -218,18 +221,21 @@ fn cancel_ends_what_runs() {
     let mut lab = Lab::new();
     let pid = lab.path("pid");
     lab.identity_script(&format!("echo $$ > {}; exec sleep 1000", pid.display()));
-    lab.agent.start_identity(now()).unwrap();
+    lab.identity.start(now()).unwrap();
     while fs::read_to_string(&pid).map_or(true, |text| !text.ends_with('\n')) {
         std::thread::yield_now();
     }
-    lab.agent.cancel();
+    lab.identity.cancel();
     assert!(!is_alive(&fs::read_to_string(&pid).unwrap()));
-    assert!(matches!(lab.agent.poll_identity(now(), &mut []), Poll::Ready(Err(AgentError::NothingRuns))));
+    assert!(matches!(lab.identity.poll(now(), &mut []), Poll::Ready(Err(AgentError::NothingRuns))));
 }
 
 #[test]
 fn there_is_always_a_body_for_the_log() {
-    let mut lab = Lab::new();
-    let body = lab.agent.deployment_log("d-1").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut logs = DeploymentLogs::new(dir.path().into());
+    let length = logs.open("d-1").unwrap();
+    let body = logs.read(0).unwrap();
+    assert_eq!(body.len(), length);
     assert!(body.starts_with(b"{\"messages\":[{") && body.ends_with(b"}]}"));
 }

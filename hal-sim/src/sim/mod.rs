@@ -15,11 +15,12 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use thimble_core::client;
 use thimble_core::config::Config;
 use thimble_core::deployment::Call;
 use thimble_core::hal::{
     self, Change, Clock, Compression, Decompress, DecompressError, Decompressed, ErrorType, Hal, Key, Kind,
-    Level, Log, Platform, Storage, Verifier,
+    Level, Log, Platform, Storage,
 };
 use thimble_core::script::Transition;
 use thimble_core::time::Instant;
@@ -28,12 +29,15 @@ pub use self::module::Module;
 pub use self::network::Net;
 pub use self::policy::{Doorkeeper, Rule};
 pub use self::scripts::Scripts;
-pub use self::system::{Identity, Sys};
+pub use self::system::{OneLine, Sys, Who};
 use crate::server::Server;
 use crate::world::Device;
 
 /// The base URL of the simulated server.
 pub const SERVER: &str = "https://server";
+/// What the client says of itself, and to whom.
+pub const CLIENT: client::Device<'static> =
+    client::Device { servers: &[SERVER], tenant_token: "", tier: None, version: "simulated" };
 /// The device's type.
 pub const DEVICE_TYPE: &str = "board";
 
@@ -203,11 +207,14 @@ impl Handle {
             module: Module::new(self.clone()),
             network: Net::new(self.clone()),
             system: Sys::new(self.clone()),
-            agent: Identity(self.clone()),
+            identity: Who(self.clone()),
+            device_key: Who(self.clone()),
+            inventory: (),
+            deployment_log: OneLine,
             policy: Doorkeeper::new(self.clone()),
             clock: self.clone(),
             log: self.clone(),
-            verifier: NoKeys,
+            verifier: (),
             decompress: Plain,
         }
     }
@@ -276,11 +283,14 @@ impl Platform for Sim {
     type Module = Module;
     type Network = Net;
     type System = Sys;
-    type Agent = Identity;
+    type Identity = Who;
+    type DeviceKey = Who;
+    type Inventory = ();
+    type DeploymentLog = OneLine;
     type Policy = Doorkeeper;
     type Clock = Handle;
     type Log = Handle;
-    type Verifier = NoKeys;
+    type Verifier = ();
     type Decompress = Plain;
 }
 
@@ -341,25 +351,6 @@ impl Storage for Handle {
             return Err(Gone::down());
         }
         Ok(())
-    }
-}
-
-/// No verify keys.
-pub struct NoKeys;
-
-impl Verifier for NoKeys {
-    fn has_keys(&self) -> bool {
-        false
-    }
-
-    fn reset(&mut self) {}
-
-    fn update(&mut self, _: &[u8]) -> bool {
-        true
-    }
-
-    fn verify(&mut self, _: &[u8]) -> bool {
-        false
     }
 }
 

@@ -1,10 +1,9 @@
 //! The machine around the client, and who it is.
 
-use thimble_core::config::Tier;
-use thimble_core::hal::{Agent, ErrorType, Exit, Kind, Poll, System};
+use thimble_core::hal::{DeploymentLog, DeviceKey, ErrorType, Exit, Identity, Kind, Poll, System};
 use thimble_core::time::Instant;
 
-use super::{DEVICE_TYPE, Down, Effect, Fate, Gone, Handle, SERVER};
+use super::{DEVICE_TYPE, Down, Effect, Fate, Gone, Handle};
 
 /// The machine around the client.
 pub struct Sys {
@@ -45,34 +44,14 @@ impl System for Sys {
 }
 
 /// Who the device is.
-pub struct Identity(pub(super) Handle);
+pub struct Who(pub(super) Handle);
 
-impl ErrorType for Identity {
+impl ErrorType for Who {
     type Error = Gone;
 }
 
-impl Agent for Identity {
-    fn server(&self, index: usize) -> Option<&str> {
-        (index == 0).then_some(SERVER)
-    }
-
-    fn tenant_token(&self) -> &'static str {
-        ""
-    }
-
-    fn tier(&self) -> Option<Tier> {
-        None
-    }
-
-    fn version(&self) -> &'static str {
-        "simulated"
-    }
-
-    fn start_identity(&mut self, _: Instant) -> Result<(), Gone> {
-        Ok(())
-    }
-
-    fn poll_identity(&mut self, _: Instant, out: &mut [u8]) -> Poll<Result<usize, Gone>> {
+impl Identity for Who {
+    fn poll(&mut self, _: Instant, out: &mut [u8]) -> Poll<Result<usize, Gone>> {
         let text = format!("mac=02:00:00:00:00:{:02}\n", self.0.0.borrow().number);
         let Some(room) = out.get_mut(..text.len()) else {
             return Poll::Ready(Err(Gone("the buffer is too short", Kind::TooLarge)));
@@ -80,34 +59,40 @@ impl Agent for Identity {
         room.copy_from_slice(text.as_bytes());
         Poll::Ready(Ok(text.len()))
     }
+}
 
-    fn public_key(&mut self) -> Result<&str, Gone> {
-        Ok(
+impl DeviceKey for Who {
+    fn poll_public_key(&mut self, _: Instant) -> Poll<Result<&str, Gone>> {
+        Poll::Ready(Ok(
             "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n",
-        )
+        ))
     }
 
-    fn sign<'o>(&mut self, _: &[u8], out: &'o mut [u8]) -> Result<&'o str, Gone> {
-        let room = out.get_mut(..4).ok_or(Gone("the buffer is too short", Kind::TooLarge))?;
-        room.copy_from_slice(b"c2ln");
-        core::str::from_utf8(room).map_err(|_| Gone("not text", Kind::Corrupt))
+    fn poll_sign<'o>(&mut self, _: Instant, _: &[u8], out: &'o mut [u8]) -> Poll<Result<&'o str, Gone>> {
+        let room = out.get_mut(..4).ok_or(Gone("the buffer is too short", Kind::TooLarge));
+        Poll::Ready(room.and_then(|room| {
+            room.copy_from_slice(b"c2ln");
+            core::str::from_utf8(room).map_err(|_| Gone("not text", Kind::Corrupt))
+        }))
+    }
+}
+
+const ONE_LINE: &[u8] =
+    br#"{"messages":[{"timestamp":"2026-01-01T00:00:00Z","level":"INFO","message":"simulated"}]}"#;
+
+/// One line for the log of each deployment.
+pub struct OneLine;
+
+impl ErrorType for OneLine {
+    type Error = Gone;
+}
+
+impl DeploymentLog for OneLine {
+    fn open(&mut self, _: &str) -> Result<usize, Gone> {
+        Ok(ONE_LINE.len())
     }
 
-    fn start_inventory(&mut self, _: Instant) -> Result<(), Gone> {
-        Ok(())
+    fn read(&mut self, at: usize) -> Result<&[u8], Gone> {
+        Ok(ONE_LINE.get(at..).unwrap_or_default())
     }
-
-    fn poll_inventory(&mut self, _: Instant) -> Poll<()> {
-        Poll::Ready(())
-    }
-
-    fn inventory(&self, _: usize) -> Option<(&str, &[u8])> {
-        None
-    }
-
-    fn deployment_log(&mut self, _: &str) -> Result<&[u8], Gone> {
-        Ok(br#"{"messages":[{"timestamp":"2026-01-01T00:00:00Z","level":"INFO","message":"simulated"}]}"#)
-    }
-
-    fn cancel(&mut self) {}
 }

@@ -14,7 +14,7 @@ use core::hint::black_box;
 use core::panic::PanicInfo;
 
 use thimble_core::artifact::ManifestEntry;
-use thimble_core::client::{Buffers, Client, Start};
+use thimble_core::client::{Buffers, Client, Device, Start};
 use thimble_core::config::Config;
 use thimble_core::http::Target;
 use thimble_core::machine::{Run, StopSet};
@@ -46,7 +46,8 @@ pub extern "C" fn main() -> i32 {
         window: &mut [0; 32 * 1024],
     };
     let start = Start { config: &config, run, stop_before: StopSet::default(), source };
-    let mut client = Client::new(board::hal(), buffers);
+    let device = Device { servers: &["http://127.0.0.1"], tenant_token: "", tier: None, version: "0" };
+    let mut client = Client::new(board::hal(), black_box(device), buffers);
     if client.start(start).is_err() {
         return 1;
     }

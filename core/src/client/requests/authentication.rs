@@ -1,59 +1,102 @@
 //! The request for a token: who the device is, signed.
 
+use core::task::Poll;
+
 use super::Trouble;
 use super::sending::API_URL;
 use crate::api::Endpoint;
-use crate::api::auth::{AuthRequest, Identity};
+use crate::api::auth::{self, AuthRequest};
 use crate::client::Client;
-use crate::hal::{Agent, Network, Platform};
+use crate::hal::{DeviceKey, Identity, Network, Platform};
 use crate::http::{Request, Target};
-use crate::limits;
 use crate::session::Event;
 use crate::time::Instant;
+
+/// What is waited for while the request for a token is made. Each may take its time.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asking {
+    /// The identity.
+    Identity,
+    /// The public key. The identity, of this length, stands in the front of what the body is made of.
+    PublicKey { identity: usize },
+    /// The signature of the body.
+    Signature,
+}
 
 impl<P: Platform> Client<'_, P> {
     /// [`Task::FindIdentity`](crate::flow::Task::FindIdentity).
     pub(in crate::client) fn find_identity(&mut self, now: Instant) -> Result<(), Trouble> {
-        if self.hal.agent.server(0).is_none() {
+        if self.device.servers.is_empty() {
             return Err(self.note_trouble(format_args!("no server is configured: set ServerURL")));
         }
-        match self.hal.agent.start_identity(now) {
+        self.requests.asking = Asking::Identity;
+        match self.hal.identity.start(now) {
             Ok(()) => Ok(()),
             Err(error) => Err(self.note_trouble(format_args!("the device's identity: {error}"))),
         }
     }
 
-    /// The body. The identity, of this length, stands in the front of what it is made of.
-    pub(super) fn write_token_request(&mut self, identity: usize) -> Result<(), Trouble> {
-        let Self { hal, requests, lent, .. } = self;
+    /// Ready when the body and its signature are written.
+    pub(super) fn poll_token_request(&mut self, now: Instant) -> Poll<Result<(), Trouble>> {
+        let Self { hal, device, requests, lent, .. } = self;
         let log = &mut hal.log;
-        let (record, out) = lent.free();
-        let identity = Identity::parse(record.get(..identity).unwrap_or_default());
-        let identity = identity.map_err(|error| requests.note(log, format_args!("{error}")))?;
-        let request = AuthRequest::begin(out, identity, hal.agent.tenant_token(), hal.agent.tier());
-        let pubkey = hal
-            .agent
-            .public_key()
-            .map_err(|error| requests.note(log, format_args!("the device's key: {error}")))?;
-        let body = match request.finish(pubkey) {
-            Ok(body) => body.len(),
-            Err(error) => return Err(requests.note(log, format_args!("{error}"))),
-        };
-        lent.wrote(body);
-        Ok(())
+        loop {
+            match requests.asking {
+                Asking::Identity => match hal.identity.poll(now, lent.free().0) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(identity)) => requests.asking = Asking::PublicKey { identity },
+                    Poll::Ready(Err(error)) => {
+                        return Poll::Ready(Err(
+                            requests.note(log, format_args!("the device's identity: {error}"))
+                        ));
+                    }
+                },
+                Asking::PublicKey { identity } => {
+                    let (record, out) = lent.free();
+                    let identity = match auth::Identity::parse(record.get(..identity).unwrap_or_default()) {
+                        Ok(identity) => identity,
+                        Err(error) => return Poll::Ready(Err(requests.note(log, format_args!("{error}")))),
+                    };
+                    let pubkey = match hal.device_key.poll_public_key(now) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Ok(pubkey)) => pubkey,
+                        Poll::Ready(Err(error)) => {
+                            return Poll::Ready(Err(
+                                requests.note(log, format_args!("the device's key: {error}"))
+                            ));
+                        }
+                    };
+                    let request = AuthRequest::begin(out, identity, device.tenant_token, device.tier);
+                    let body = match request.finish(pubkey) {
+                        Ok(body) => body.len(),
+                        Err(error) => return Poll::Ready(Err(requests.note(log, format_args!("{error}")))),
+                    };
+                    lent.wrote(body);
+                    requests.asking = Asking::Signature;
+                }
+                Asking::Signature => {
+                    let (body, room) = lent.signing();
+                    let signed = match hal.device_key.poll_sign(now, body, room) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(signed) => signed.map(str::len),
+                    };
+                    return Poll::Ready(match signed {
+                        Ok(length) => {
+                            lent.signed(length);
+                            Ok(())
+                        }
+                        Err(error) => Err(requests.note(log, format_args!("the device's key: {error}"))),
+                    });
+                }
+            }
+        }
     }
 
-    /// Signs the body and sends it to this server; else what happened.
+    /// Sends the body to this server; else what happened.
     pub(in crate::client) fn ask_for_token(&mut self, now: Instant, server: u8) -> Result<(), Event> {
-        let Self { hal, requests, lent, .. } = self;
-        let body = lent.body();
+        let Self { hal, device, requests, lent, .. } = self;
         requests.sent = Some(0);
-        let mut signature = [0; limits::SIGNATURE];
-        let signature = hal.agent.sign(body, &mut signature).map_err(|error| {
-            requests.note(&mut hal.log, format_args!("the device's key: {error}"));
-            Event::IdentityFailed
-        })?;
-        let base = hal.agent.server(server.into()).unwrap_or_default();
+        let base = device.server(server).unwrap_or_default();
         let mut url = [0; API_URL];
         let url = Endpoint::Auth.url(base, &mut url).map_err(|error| {
             requests.note(&mut hal.log, format_args!("authentication: {error}"));
@@ -63,8 +106,8 @@ impl<P: Platform> Client<'_, P> {
             method: Endpoint::Auth.method(),
             target: Target::Url(url),
             token: None,
-            signature: Some(signature),
-            body: Some(body.len()),
+            signature: Some(lent.signature()),
+            body: Some(lent.body().len()),
             offset: 0,
             etag: None,
         };

@@ -8,7 +8,7 @@ use crate::client::offer::Offered;
 use crate::client::reason::Story;
 use crate::control::{Map, MapError};
 use crate::flow::{self, Event};
-use crate::hal::{Agent, Level, Log, Platform, System, Verifier};
+use crate::hal::{Level, Log, Platform, System, Verifier};
 use crate::limits;
 use crate::machine::OfferedMap;
 use crate::session::Content;
@@ -75,7 +75,7 @@ impl<P: Platform> Client<'_, P> {
     /// How secure a link from this server has to be. Where artifacts are verified, it does not matter how they come
     ///
     fn least_scheme(&mut self, server: u8) -> Result<Scheme, Trouble> {
-        let base = self.hal.agent.server(server.into()).unwrap_or_default();
+        let base = self.device.server(server).unwrap_or_default();
         match check_url(base) {
             Ok(_) if self.hal.verifier.has_keys() => Ok(Scheme::Http),
             Ok(scheme) => Ok(scheme),

@@ -7,7 +7,9 @@ use crate::api::inventory::Attributes;
 use crate::api::{Endpoint, deployments};
 use crate::client::Client;
 use crate::deployment::Status;
-use crate::hal::{Agent, Error as _, Key, Kind, Level, Log, Network, Platform, Storage, System};
+use crate::hal::{
+    DeploymentLog, Error as _, Inventory, Key, Kind, Level, Log, Network, Platform, Storage, System,
+};
 use crate::http::{Request, Target};
 use crate::json::Value;
 use crate::limits;
@@ -21,7 +23,7 @@ pub(super) const API_URL: usize = limits::SERVER_URL + 3 * (limits::STORED_NAME 
 impl<P: Platform> Client<'_, P> {
     /// The inventory scripts have ended: their output becomes the body. True: a server has accepted the same.
     pub(super) fn write_inventory(&mut self) -> Result<bool, Trouble> {
-        let Self { hal, requests, lent, .. } = self;
+        let Self { hal, device, requests, lent, .. } = self;
         let log = &mut hal.log;
         let (record, out) = lent.free();
         let mut device_type = [0; limits::DEVICE_TYPE];
@@ -43,11 +45,11 @@ impl<P: Platform> Client<'_, P> {
         if let Some(device_type) = device_type {
             own = own.and_then(|()| attributes.own("device_type", device_type));
         }
-        own = own.and_then(|()| attributes.own("mender_client_version", hal.agent.version()));
+        own = own.and_then(|()| attributes.own("mender_client_version", device.version));
         own = own.and_then(|()| attributes.own_provides(provides));
         own.map_err(|error| requests.note(log, format_args!("inventory: {error}")))?;
         let mut index: usize = 0;
-        while let Some((script, output)) = hal.agent.inventory(index) {
+        while let Some((script, output)) = hal.inventory.output(index) {
             attributes.begin_script();
             attributes.push(output);
             match attributes.end_script(true) {
@@ -116,7 +118,7 @@ impl<P: Platform> Client<'_, P> {
             RequestKind::Token | RequestKind::Log | RequestKind::Inventory | RequestKind::ControlMap => {}
         }
 
-        let Self { hal, requests, flow, lent, .. } = self;
+        let Self { hal, device: about, requests, flow, lent, .. } = self;
         let deployment = flow.machine().reported();
         let endpoint = match kind {
             RequestKind::Token => Endpoint::Auth,
@@ -127,7 +129,7 @@ impl<P: Platform> Client<'_, P> {
             RequestKind::Inventory => Endpoint::Inventory,
             RequestKind::ControlMap => Endpoint::ControlMap(deployment),
         };
-        let base = hal.agent.server(server.into()).unwrap_or_default();
+        let base = about.server(server).unwrap_or_default();
         let mut url = [0; API_URL];
         let url = endpoint
             .url(base, &mut url)
@@ -136,11 +138,11 @@ impl<P: Platform> Client<'_, P> {
             RequestKind::NextV1 | RequestKind::ControlMap => None,
             RequestKind::Log => {
                 // One that was made for an earlier attempt.
-                hal.agent.cancel();
-                let log = hal.agent.deployment_log(deployment).map_err(|error| {
+                hal.deployment_log.forget();
+                let length = hal.deployment_log.open(deployment).map_err(|error| {
                     requests.note(&mut hal.log, format_args!("the deployment's log: {error}"))
                 })?;
-                Some(log.len())
+                Some(length)
             }
             RequestKind::Token
             | RequestKind::NextV2
@@ -166,10 +168,10 @@ impl<P: Platform> Client<'_, P> {
     /// Hands the body of the request to the network, piece by piece; ready when it has all, or wants no more.
     pub(super) fn poll_body(&mut self, now: Instant, kind: RequestKind) -> Poll<Result<(), session::Event>> {
         while let Some(sent) = self.requests.sent {
-            let Self { hal, requests, flow, lent, .. } = self;
-            let body = if kind == RequestKind::Log {
-                match hal.agent.deployment_log(flow.machine().reported()) {
-                    Ok(log) => log,
+            let Self { hal, requests, lent, .. } = self;
+            let rest = if kind == RequestKind::Log {
+                match hal.deployment_log.read(sent) {
+                    Ok(rest) => rest,
                     Err(error) => {
                         hal.network.cancel();
                         requests.note(&mut hal.log, format_args!("the deployment's log: {error}"));
@@ -177,9 +179,8 @@ impl<P: Platform> Client<'_, P> {
                     }
                 }
             } else {
-                lent.body()
+                lent.body().get(sent..).unwrap_or_default()
             };
-            let rest = body.get(sent..).unwrap_or_default();
             if rest.is_empty() {
                 requests.sent = None;
                 break;
