@@ -32,7 +32,24 @@ pub(super) fn named(first: &[u8]) -> Option<Foreign> {
         return Some(Foreign::Json);
     }
     // The signature of a boot sector, which disk images and FAT file systems have.
-    first.get(510..512).is_some_and(|end| end == [0x55, 0xaa]).then_some(Foreign::Image)
+    if first.get(510..512).is_some_and(|end| end == [0x55, 0xaa]) {
+        return Some(Foreign::Image);
+    }
+    // As it begins, an artifact is a text as well.
+    (is_text(first) && !b"version".starts_with(first)).then_some(Foreign::Text)
+}
+
+/// Whether these bytes are the beginning of a text in UTF-8.
+fn is_text(bytes: &[u8]) -> bool {
+    let whole = match str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_some() => return false,
+        // The last character is cut.
+        Err(error) => {
+            bytes.get(..error.valid_up_to()).and_then(|whole| str::from_utf8(whole).ok()).unwrap_or("")
+        }
+    };
+    !whole.is_empty() && !whole.chars().any(|c| c.is_control() && !c.is_ascii_whitespace())
 }
 
 #[cfg(test)]
@@ -50,6 +67,18 @@ mod tests {
             (b"{\"error\":\"not found\"}", "JSON"),
         ] {
             assert!(named(first).is_some_and(|foreign| foreign.to_string().contains(part)), "{part}");
+        }
+        for (first, is_text) in [
+            (&b"404 not found"[..], true),
+            ("gr\u{f6}\u{df}e".as_bytes(), true),
+            (b"gr\xc3", true),
+            (b"ver", false),
+            (b"versions", true),
+            (b"a\0b", false),
+            (b"a\xffb", false),
+            (b"\xc3", false),
+        ] {
+            assert_eq!(named(first) == Some(Foreign::Text), is_text, "{first:?}");
         }
         let mut sector = [7; 512];
         assert_eq!(named(&sector), None);

@@ -86,6 +86,8 @@ pub enum Foreign {
     Html,
     Json,
     Image,
+    Text,
+    Empty,
 }
 
 texts! {
@@ -164,5 +166,7 @@ texts! {
         182 Html => "an HTML page",
         183 Json => "a JSON text",
         184 Image => "a raw image of a disk or file system",
+        185 Text => "a text",
+        186 Empty => "an empty file",
     }
 }

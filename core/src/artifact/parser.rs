@@ -243,7 +243,8 @@ impl<'b> Parser<'b> {
             | Position::In(_) => false,
         };
         let ended = if !complete {
-            Err(self.foreign().unwrap_or(Error::UnexpectedEof))
+            let empty = self.outer.is_untouched().then_some(Error::Foreign(Foreign::Empty));
+            Err(empty.or_else(|| self.foreign()).unwrap_or(Error::UnexpectedEof))
         } else if self.listed().iter().any(|entry| !entry.seen) {
             Err(Error::MissingFile)
         } else {

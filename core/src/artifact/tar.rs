@@ -82,6 +82,15 @@ impl Tar {
         self.block.get(..length).unwrap_or_default()
     }
 
+    /// True as long as nothing came.
+    pub(super) const fn is_untouched(&self) -> bool {
+        matches!(self.state, State::Header)
+            && self.filled == 0
+            && self.name_len == 0
+            && self.extensions == 0
+            && self.zeros == 0
+    }
+
     /// True at a boundary where an archive may end.
     pub(super) const fn is_complete(&self) -> bool {
         match self.state {

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::harness::{Seen, Signer, gzip, parse, parse_as};
-use thimble_core::artifact::{Error, Limited, Trust, is_payload_type};
+use thimble_core::artifact::{Error, Foreign, Limited, Trust, is_payload_type};
 use thimble_core::hal::{Compression, DecompressError};
 use thimble_hal_sim::artifact_writer::{ArtifactWriter, Member, NameAs, Patch, SizeAs, hex};
 
@@ -128,6 +128,9 @@ fn what_is_given_in_the_place_of_an_artifact_is_named() {
     }
     assert_eq!(foreign(b"{\"error\": \"not found\"}"), "a JSON text");
     assert_eq!(foreign(&gzip(&[7; 5000])), "a file packed with gzip");
+    assert_eq!(foreign(b""), "an empty file");
+    assert_eq!(foreign("404 nicht möglich\n".as_bytes()), "a text");
+    assert_eq!(foreign("größe\n".repeat(500).as_bytes()), "a text");
 }
 
 #[test]
@@ -625,9 +628,13 @@ fn a24_an_error_is_final_until_a_new_artifact_begins() {
     let mut parser = memory.parser();
     for len in 0..600 {
         // `run` asserts that everything behind the error gives the same error again.
-        let bytes = vec![b'x'; len];
+        let bytes = vec![1; len];
         let (_, result) = crate::harness::run(&mut parser, &bytes, Trust::Unsigned, &mut keys, || 100);
-        let expected = if len < 512 { Error::UnexpectedEof } else { Error::BadTar };
+        let expected = match len {
+            0 => Error::Foreign(Foreign::Empty),
+            1..512 => Error::UnexpectedEof,
+            _ => Error::BadTar,
+        };
         assert_eq!(result, Err(expected), "{len}");
         let good = good().build();
         assert_eq!(crate::harness::run(&mut parser, &good, Trust::Unsigned, &mut keys, || 4096).1, Ok(()));
