@@ -364,10 +364,8 @@ fn r26_a_hundred_attributes_are_sent_and_one_warning_says_how_many_are_not() {
 fn status_says_what_goes_on() {
     let managed = Managed::new();
     managed.lab.run(["status"]).failed("no daemon is running");
-    assert_eq!(
-        managed.lab.run(["status", "--json"]).status(1).stdout,
-        "{\"running\":false,\"boot_loader\":null}\n"
-    );
+    let ran = managed.lab.run(["status", "--json"]);
+    assert_eq!(ran.failed("no daemon is running").stdout, "{\"running\":false,\"boot_loader\":null}\n");
     managed.configure(r#","UpdatePollIntervalSeconds":3600"#);
     managed.lab.on("ArtifactInstall", "exit 1");
     managed.deploy(&Package::new("release-2"));

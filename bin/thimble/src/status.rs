@@ -16,7 +16,7 @@ use thimble_hal_linux::wait::PollSet;
 use crate::args::Invocation;
 use crate::device::Device;
 use crate::json::{member, number};
-use crate::output::{FAILURE, Failure, SUCCESS, one_line, print};
+use crate::output::{Failure, SUCCESS, one_line, print};
 use crate::roots::{self, Roots};
 use crate::socket::{self, Socket};
 
@@ -268,18 +268,18 @@ pub(crate) fn show(invocation: &Invocation) -> Result<u8, Failure> {
     let answer = ask(&device);
     let roots = Roots::look(&device);
     if invocation.json {
-        let status = if answer.is_some() { SUCCESS } else { FAILURE };
         let answer = answer.as_deref().unwrap_or("{\"running\":false}").trim_end();
         let mut out = answer.strip_suffix('}').unwrap_or(answer).to_owned();
         roots::members(roots.as_ref(), &mut out);
         out.push_str("}\n");
-        return print(&out).map(|_| status);
+        print(&out)?;
+    } else {
+        let mut text = answer.as_deref().map_or(Some(String::new()), lines);
+        if let (Some(text), Some(roots)) = (&mut text, &roots) {
+            roots.lines(text);
+        }
+        print(&text.ok_or_else(|| Failure::new("the daemon's answer makes no sense"))?)?;
     }
-    let mut text = answer.as_deref().map_or(Some(String::new()), lines);
-    if let (Some(text), Some(roots)) = (&mut text, &roots) {
-        roots.lines(text);
-    }
-    print(&text.ok_or_else(|| Failure::new("the daemon's answer makes no sense"))?)?;
     answer.map(|_| SUCCESS).ok_or_else(|| device.no_daemon("no daemon is running in this datastore"))
 }
 
