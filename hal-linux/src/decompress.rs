@@ -140,7 +140,8 @@ fn xz_error(error: XzError) -> DecompressError {
         reason = "the library's; whatever else is wrong, the stream is no good"
     )]
     match error {
-        XzError::Mem | XzError::MemLimit => DecompressError::Memory,
+        XzError::Mem => DecompressError::Memory,
+        XzError::MemLimit => DecompressError::Limit(XZ_MEMORY),
         XzError::UnsupportedCheck | XzError::Options => DecompressError::Unsupported,
         _ => DecompressError::Corrupt,
     }
@@ -149,7 +150,7 @@ fn xz_error(error: XzError) -> DecompressError {
 fn zstd_error(code: zstd_safe::ErrorCode) -> DecompressError {
     // libzstd returns an error code as a negative number cast to an unsigned one.
     if code.wrapping_neg() == ZSTD_WINDOW_TOO_LARGE {
-        DecompressError::Memory
+        DecompressError::Limit(1 << ZSTD_WINDOW_LOG)
     } else {
         DecompressError::Corrupt
     }
@@ -267,12 +268,12 @@ mod tests {
     #[test]
     fn a20_a_stream_that_wants_too_much_memory_is_refused() {
         let stream = packed("xz", "--lzma2=dict=128MiB", b"x");
-        assert_eq!(unpack(Compression::Xz, &stream, 4096), Err(DecompressError::Memory));
+        assert_eq!(unpack(Compression::Xz, &stream, 4096), Err(DecompressError::Limit(96 << 20)));
         let stream = packed("xz", "--lzma2=dict=64MiB", b"x");
         assert_eq!(unpack(Compression::Xz, &stream, 4096), Ok((b"x".to_vec(), 0)));
         // Window descriptors: 16 MiB, 8 MiB; then one raw block of one byte.
         let frame = |window: u8| [&[0x28, 0xb5, 0x2f, 0xfd, 0, window][..], &[9, 0, 0], b"x"].concat();
-        assert_eq!(unpack(Compression::Zstd, &frame(14 << 3), 4096), Err(DecompressError::Memory));
+        assert_eq!(unpack(Compression::Zstd, &frame(14 << 3), 4096), Err(DecompressError::Limit(8 << 20)));
         assert_eq!(unpack(Compression::Zstd, &frame(13 << 3), 4096), Ok((b"x".to_vec(), 0)));
     }
 

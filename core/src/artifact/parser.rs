@@ -430,7 +430,9 @@ impl<'b> Parser<'b> {
     fn decompress_error(&self, error: DecompressError) -> Error {
         match error {
             DecompressError::Unsupported => Error::UnsupportedCompression(self.compression),
-            DecompressError::Corrupt | DecompressError::Memory => Error::Decompress(self.compression, error),
+            DecompressError::Corrupt | DecompressError::Memory | DecompressError::Limit(_) => {
+                Error::Decompress(self.compression, error)
+            }
         }
     }
 

@@ -43,8 +43,10 @@ pub enum DecompressError {
     Unsupported,
     /// The stream is damaged.
     Corrupt,
-    /// The stream needs more memory than the platform lends.
+    /// The platform has no memory left for it.
     Memory,
+    /// The stream needs more memory than the platform lends to any, in bytes.
+    Limit(u64),
 }
 
 /// A streaming decompressor. One stream at a time.
@@ -113,5 +115,6 @@ texts! {
         21 Unsupported => "is of a kind this client does not know",
         22 Corrupt => "is damaged",
         23 Memory => "needs more memory than this client lends",
+        24 Limit(limit) => "needs more than the {limit} bytes of memory that this client lends: pack it at a lower level",
     }
 }
