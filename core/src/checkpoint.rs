@@ -18,12 +18,13 @@
 //! - **A newer format is left alone.** `decode` gives [`Unusable::Newer`]; the client then begins no update and writes
 //!   nothing, so that the newer version finds everything as it left it.
 
-use core::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::deployment::{Mode, Verdict};
 use crate::limits;
+#[cfg(feature = "text")]
+use crate::message::Catalogue;
+use crate::message::texts;
 use crate::text::Text;
 
 /// How a record is written: the number in its first byte.
@@ -91,23 +92,24 @@ pub enum Tag {
     Report,
 }
 
-/// For people.
-impl fmt::Display for Tag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Store => "the download has begun",
-            Self::BeforeInstall => "downloaded and not installed",
-            Self::Install => "the install has begun",
-            Self::Reboot | Self::AfterReboot => "the reboot has begun",
-            Self::BeforeCommit => "installed and not committed",
-            Self::Commit => "the commit has begun",
-            Self::BeforeCommitLeave | Self::AfterCommit => "committed, and not at its end",
-            Self::Rollback => "the rollback has begun",
-            Self::RollbackReboot | Self::AfterRollbackReboot => "the reboot of the rollback has begun",
-            Self::Failure => "failed, and not at its end",
-            Self::Cleanup => "only the clean-up is left",
-            Self::Report => "only its report to the server is left",
-        })
+// For people.
+texts! {
+    TAGS = 'K': Tag {
+        1 Store => "the download has begun",
+        2 BeforeInstall => "downloaded and not installed",
+        3 Install => "the install has begun",
+        4 Reboot => "the reboot has begun",
+        5 AfterReboot => "the reboot has begun",
+        6 BeforeCommit => "installed and not committed",
+        7 Commit => "the commit has begun",
+        8 BeforeCommitLeave => "committed, and not at its end",
+        9 AfterCommit => "committed, and not at its end",
+        10 Rollback => "the rollback has begun",
+        11 RollbackReboot => "the reboot of the rollback has begun",
+        12 AfterRollbackReboot => "the reboot of the rollback has begun",
+        13 Failure => "failed, and not at its end",
+        14 Cleanup => "only the clean-up is left",
+        15 Report => "only its report to the server is left",
     }
 }
 
@@ -174,26 +176,19 @@ pub enum Newer {
     Storage,
 }
 
-impl fmt::Display for Newer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Checkpoint(format) => write!(
-                f,
-                "the update in progress was begun by a newer version of the client (its record has format {format}, this version reads up to {})",
-                Format::NEWEST.number()
-            )?,
-            Self::Storage => f.write_str("what is stored was written by a newer version of the client")?,
-        }
-        f.write_str(": start the image with the newer version, which goes on from there")
+texts! {
+    NEWER = 'K': Newer {
+        21 Checkpoint(format) with (format = format, newest = Format::NEWEST.number()) =>
+            "the update in progress was begun by a newer version of the client (its record has format {format}, this \
+             version reads up to {newest}): start the image with the newer version, which goes on from there",
+        22 Storage =>
+            "what is stored was written by a newer version of the client: start the image with the newer version, \
+             which goes on from there",
     }
-}
 
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Corrupt => f.write_str("the record of the update in progress is damaged"),
-            Self::Newer(newer) => newer.fmt(f),
-        }
+    UNUSABLE = 'K': Unusable {
+        23 Corrupt => "the record of the update in progress is damaged",
+        24 Newer(newer) => "{newer}",
     }
 }
 
@@ -202,11 +197,15 @@ impl fmt::Display for Unusable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DoesNotFit;
 
-impl fmt::Display for DoesNotFit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the record of the update in progress has more than {MAX_LEN} bytes")
+texts! {
+    DOES_NOT_FIT = 'K': DoesNotFit {
+        25 Self with (limit = MAX_LEN) => "the record of the update in progress has more than {limit} bytes",
     }
 }
+
+/// All texts here.
+#[cfg(feature = "text")]
+pub(crate) const TEXTS: &[&Catalogue] = &[&TAGS, &NEWER, &UNUSABLE, &DOES_NOT_FIT];
 
 impl Checkpoint {
     /// The record's bytes, in the front of `buf`.

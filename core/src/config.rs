@@ -1,7 +1,8 @@
 //! What is configured, and the fixed times.
 
-use core::fmt;
-
+#[cfg(feature = "text")]
+use crate::message::Catalogue;
+use crate::message::texts;
 use crate::time::Duration;
 
 /// The shortest interval or time limit: nothing is repeated sooner (N13).
@@ -52,15 +53,16 @@ pub struct ConfigError {
     pub field: &'static str,
 }
 
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (field, least) = (self.field, SHORTEST.as_secs());
-        write!(
-            f,
-            "the setting `{field}` is shorter than {least} s: set it to {least} s or more, or leave its default"
-        )
+texts! {
+    ERRORS = 'G': ConfigError {
+        31 Self { field } with (field = field, least = SHORTEST.as_secs()) =>
+            "the setting `{field}` is shorter than {least} s: set it to {least} s or more, or leave its default",
     }
 }
+
+/// All texts here.
+#[cfg(feature = "text")]
+pub(crate) const TEXTS: &[&Catalogue] = &[&ERRORS];
 
 impl core::error::Error for ConfigError {}
 

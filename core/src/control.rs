@@ -11,6 +11,9 @@ pub use map_json::{LoadError, MapError};
 pub use pool::{Answer, Decision, Full, Holder, Lifetime, Order, OrderError, Pool, PoolRecord};
 
 use crate::deployment::Point;
+#[cfg(feature = "text")]
+use crate::message::Catalogue;
+use crate::message::{self, Coded};
 
 /// A set of [`Point`]s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -159,6 +162,12 @@ pub fn parse_id(text: &str) -> Option<u128> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Id(pub u128);
 
+impl Coded for Id {
+    fn code(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        message::quote(f, self)
+    }
+}
+
 impl core::fmt::Display for Id {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let part = |shift: u32, bits: u32| {
@@ -175,6 +184,11 @@ impl core::fmt::Display for Id {
         )
     }
 }
+
+/// All texts here.
+#[cfg(feature = "text")]
+pub(crate) const TEXTS: &[&Catalogue] =
+    &[&map_json::MAP_ERRORS, &map_json::LOAD_ERRORS, &pool::ORDER_ERRORS, &pool::LIFETIMES, &pool::FULL];
 
 #[cfg(test)]
 mod tests {

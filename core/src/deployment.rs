@@ -1,5 +1,6 @@
 //! What is known of the update, and how it stands.
 
+use crate::message::Coded;
 use serde::{Deserialize, Serialize};
 
 /// Who asked for the update.
@@ -57,6 +58,12 @@ impl Call {
     #[must_use]
     pub const fn is_query(self) -> bool {
         matches!(self, Self::ProvidePayloadFileSizes | Self::NeedsArtifactReboot | Self::SupportsRollback)
+    }
+}
+
+impl Coded for Call {
+    fn code(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.name().code(f)
     }
 }
 

@@ -25,6 +25,8 @@ use crate::control::{Map, Pool};
 use crate::deployment::{Mode, Verdict};
 use crate::http::RetryAfter;
 use crate::limits;
+#[cfg(feature = "text")]
+use crate::message::Catalogue;
 use crate::retry::Backoff;
 use crate::state::{self, Entry, Outcome, Phase, Place, State, Unsaved};
 use crate::text::Text;
@@ -599,3 +601,7 @@ fn blank(mode: Mode, format: Format) -> Checkpoint {
 
 /// The maps of the command line: it has none.
 static NO_MAPS: Pool = Pool::new();
+
+/// All texts here.
+#[cfg(feature = "text")]
+pub(crate) const TEXTS: &[&Catalogue] = &[&words::OPS, &words::API_CALLS];

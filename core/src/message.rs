@@ -56,7 +56,7 @@ macro_rules! texts {
         $catalogue:ident = $letter:literal: $type:ty $(where [$($generics:tt)*])? {
             $(
                 $number:literal $variant:ident $(($($t:ident),+))? $({ $($f:ident),+ })?
-                    $(with ($($name:ident = $value:expr),+ $(,)?))? => $text:literal
+                    $(with ($($name:ident = $value:expr),* $(,)?))? => $text:literal
             ),+ $(,)?
         }
     )+) => {$(
@@ -65,10 +65,10 @@ macro_rules! texts {
             fn code(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 match self {$(
                     $crate::message::texts!(@pattern $variant $(($($t),+))? $({ $($f),+ })?) => {
-                        $($(let $name = &$value;)+)?
+                        $($(let $name = &$value;)*)?
                         $crate::message::write(
                             f, $letter, $number,
-                            $crate::message::texts!(@arguments [$($($name)+)?] [$($($t)+)? $($($f)+)?]),
+                            $crate::message::texts!(@arguments [$(with $($name)*)?] [$($($t)+)? $($($f)+)?]),
                         )
                     }
                 )+}
@@ -81,7 +81,7 @@ macro_rules! texts {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 match self {$(
                     $crate::message::texts!(@pattern $variant $(($($t),+))? $({ $($f),+ })?) => {
-                        $($(let $name = &$value;)+)?
+                        $($(let $name = &$value;)*)?
                         core::write!(f, $text)
                     }
                 )+}
@@ -99,18 +99,40 @@ macro_rules! texts {
             rows: &[$($crate::message::Row {
                 number: $number,
                 text: $text,
-                arguments: $crate::message::texts!(@names [$($($name)+)?] [$($($t)+)? $($($f)+)?]),
+                arguments: $crate::message::texts!(@names [$(with $($name)*)?] [$($($t)+)? $($($f)+)?]),
             }),+],
         };
     )+};
     (@pattern Self $($fields:tt)*) => { Self $($fields)* };
     (@pattern $variant:ident $($fields:tt)*) => { Self::$variant $($fields)* };
     (@arguments [] [$($x:ident)*]) => { &[$($x),*] };
-    (@arguments [$($x:ident)+] [$($field:ident)*]) => { &[$($x),+] };
+    (@arguments [with $($x:ident)*] [$($field:ident)*]) => { &[$($x),*] };
     (@names [] [$($x:ident)*]) => { &[$(core::stringify!($x)),*] };
-    (@names [$($x:ident)+] [$($field:ident)*]) => { &[$(core::stringify!($x)),+] };
+    (@names [with $($x:ident)*] [$($field:ident)*]) => { &[$(core::stringify!($x)),*] };
 }
 pub(crate) use texts;
+
+/// An enum of messages and their [`texts`] in one: `3 Gone { name: &'a str } => "{name} is gone"`.
+macro_rules! messages {
+    (
+        $(#[$meta:meta])*
+        $vis:vis enum $enum:ident$(<$life:lifetime>)?, $catalogue:ident = $letter:literal {
+            $($number:literal $variant:ident $({ $($field:ident: $type:ty),+ })? => $text:literal),+ $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        $vis enum $enum$(<$life>)? {
+            $($variant $({ $($field: $type),+ })?),+
+        }
+
+        $crate::message::texts! {
+            $catalogue = $letter: $enum$(<$life>)? $(where [$life])? {
+                $($number $variant $({ $($field),+ })? => $text),+
+            }
+        }
+    };
+}
+pub(crate) use messages;
 
 /// The texts of one type.
 #[cfg(feature = "text")]
@@ -186,6 +208,22 @@ impl Coded for str {
 impl<T: Coded + ?Sized> Coded for &T {
     fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).code(f)
+    }
+}
+
+/// A text that was made earlier, and may hold codes.
+#[derive(Clone, Copy)]
+pub(crate) struct Earlier<'a>(pub(crate) &'a dyn fmt::Display);
+
+impl Coded for Earlier<'_> {
+    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        quote_with(f, '"', self.0)
+    }
+}
+
+impl fmt::Display for Earlier<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

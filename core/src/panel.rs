@@ -13,11 +13,12 @@
 //! loop { if panel.poll(now, client.machine())? { client.approve(); } /* wait until panel.deadline(now) */ }
 //! ```
 
-use core::fmt;
-
 use embedded_hal::digital::{InputPin, OutputPin};
 
 use crate::machine::Machine;
+#[cfg(feature = "text")]
+use crate::message::Catalogue;
+use crate::message::texts;
 use crate::state::State;
 use crate::time::{Duration, Instant, earliest};
 
@@ -130,14 +131,16 @@ pub enum PanelError {
     Light,
 }
 
-impl fmt::Display for PanelError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Button => "the update button cannot be read",
-            Self::Light => "the update light cannot be set",
-        })
+texts! {
+    ERRORS = 'P': PanelError {
+        1 Button => "the update button cannot be read",
+        2 Light => "the update light cannot be set",
     }
 }
+
+/// All texts here.
+#[cfg(feature = "text")]
+pub(crate) const TEXTS: &[&Catalogue] = &[&ERRORS];
 
 impl core::error::Error for PanelError {}
 

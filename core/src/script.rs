@@ -1,6 +1,7 @@
 //! State-script names, order and exit codes (pure).
 
 use crate::limits;
+use crate::message::{self, Coded};
 
 /// The nine states that have scripts, in Mender's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,6 +82,12 @@ impl ScriptAction {
 pub struct Transition {
     pub state: ScriptState,
     pub action: ScriptAction,
+}
+
+impl Coded for Transition {
+    fn code(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        message::quote(f, self)
+    }
 }
 
 impl core::fmt::Display for Transition {

@@ -43,6 +43,7 @@ mod words;
 
 #[cfg(test)]
 mod tests;
+
 #[cfg(test)]
 mod walk;
 
@@ -50,6 +51,8 @@ pub use words::{Action, Awaits, Config, Content, Event, RequestKind};
 
 use crate::api::Reply;
 use crate::machine::ApiCall;
+#[cfg(feature = "text")]
+use crate::message::Catalogue;
 use crate::state::Outcome;
 use crate::time::Instant;
 
@@ -526,3 +529,7 @@ const fn outcome(kind: RequestKind, reply: Reply, content: Content, may_refuse: 
         Reply::Unauthorized | Reply::NotFound | Reply::SubstateRefused | Reply::Failed(_) => Outcome::Failure,
     }
 }
+
+/// All texts here.
+#[cfg(feature = "text")]
+pub(crate) const TEXTS: &[&Catalogue] = &[&words::REQUESTS];

@@ -45,6 +45,7 @@
 mod attempts;
 mod payload;
 mod source;
+
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -53,6 +54,8 @@ mod words;
 pub use attempts::Downloader;
 pub use words::{Accepted, Action, Begin, End, Etag, Event, Failure, Found, Link, Place, Stream};
 
+#[cfg(feature = "text")]
+use crate::message::Catalogue;
 use crate::time::Instant;
 use attempts::Attempts;
 use payload::Payload;
@@ -361,3 +364,7 @@ impl Span {
         }
     }
 }
+
+/// All texts here.
+#[cfg(feature = "text")]
+pub(crate) const TEXTS: &[&Catalogue] = &[&words::FAILURES];

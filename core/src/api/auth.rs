@@ -6,6 +6,7 @@ use super::pairs::{lines, next_key, write_string, write_values};
 use crate::config::Tier;
 use crate::json::{Out, Overflow};
 use crate::limits;
+use crate::message::texts;
 
 /// Why the identity script's output is no identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,14 +19,11 @@ pub enum IdentityError {
     Empty,
 }
 
-impl fmt::Display for IdentityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("output of the identity script: ")?;
-        match self {
-            Self::TooLong => write!(f, "longer than {} bytes", limits::IDENTITY),
-            Self::BadLine(number) => write!(f, "line {number} is no key=value"),
-            Self::Empty => f.write_str("no key=value in it"),
-        }
+texts! {
+    IDENTITY_ERRORS = 'N': IdentityError {
+        21 TooLong with (limit = limits::IDENTITY) => "output of the identity script: longer than {limit} bytes",
+        22 BadLine(number) => "output of the identity script: line {number} is no key=value",
+        23 Empty => "output of the identity script: no key=value in it",
     }
 }
 
@@ -115,14 +113,12 @@ pub enum TokenError {
     Character,
 }
 
-impl fmt::Display for TokenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the server's token cannot be used: ")?;
-        match self {
-            Self::Empty => f.write_str("it is empty"),
-            Self::TooLong => write!(f, "longer than {} bytes", limits::TOKEN),
-            Self::Character => f.write_str("it has a character other than letters, digits and ._=-"),
-        }
+texts! {
+    TOKEN_ERRORS = 'N': TokenError {
+        24 Empty => "the server's token cannot be used: it is empty",
+        25 TooLong with (limit = limits::TOKEN) => "the server's token cannot be used: longer than {limit} bytes",
+        26 Character =>
+            "the server's token cannot be used: it has a character other than letters, digits and ._=-",
     }
 }
 

@@ -6,6 +6,7 @@ use super::url::{Scheme, UrlError, check_url};
 use crate::deployment::Status;
 use crate::json::{self, Out, Overflow, Str, Value};
 use crate::limits;
+use crate::message::texts;
 use crate::text::Text;
 
 /// The name sent when none is on record: the server refuses an empty one.
@@ -75,17 +76,14 @@ pub enum BadAnswer {
     Id,
 }
 
-impl fmt::Display for BadAnswer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the server's answer: ")?;
-        match self {
-            Self::Json(error) => error.fmt(f),
-            Self::Missing(field) => write!(f, "`{field}` is missing"),
-            Self::Type(field) => write!(f, "`{field}` has the wrong type"),
-            Self::Repeated(field) => write!(f, "`{field}` stands there twice"),
-            Self::Length(field) => write!(f, "`{field}` is empty or too long"),
-            Self::Id => f.write_str("`id` has a character other than letters, digits and -"),
-        }
+texts! {
+    ERRORS = 'N': BadAnswer {
+        51 Json(error) => "the server's answer: {error}",
+        52 Missing(field) => "the server's answer: `{field}` is missing",
+        53 Type(field) => "the server's answer: `{field}` has the wrong type",
+        54 Repeated(field) => "the server's answer: `{field}` stands there twice",
+        55 Length(field) => "the server's answer: `{field}` is empty or too long",
+        56 Id => "the server's answer: `id` has a character other than letters, digits and -",
     }
 }
 

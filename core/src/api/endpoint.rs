@@ -3,6 +3,7 @@ use core::fmt::{self, Write};
 use super::url::Percent;
 use crate::http::{Method, RetryAfter};
 use crate::json::{Out, Overflow, Value};
+use crate::message::texts;
 use crate::text::Text;
 
 /// A request of the device API. Ids are those of deployments.
@@ -54,24 +55,19 @@ pub enum Reply {
     Failed(u16),
 }
 
-impl fmt::Display for Reply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Done => f.write_str("accepted"),
-            Self::Nothing => f.write_str("nothing to do"),
-            Self::Unauthorized => f.write_str("not authorized (status 401)"),
-            Self::NotFound => f.write_str("not found (status 404)"),
-            Self::Aborted => f.write_str("the server aborted the deployment"),
-            Self::TooLarge => f.write_str("the request was too large (status 413)"),
-            Self::Later(None) => f.write_str("too many requests (status 429)"),
-            Self::Later(Some(seconds)) => {
-                write!(f, "too many requests (status 429), again in {seconds} seconds")
-            }
-            Self::SubstateRefused | Self::Failed(_) => {
-                let status = if let Self::Failed(status) = self { *status } else { 400 };
-                write!(f, "the server answered with status {status}")
-            }
-        }
+texts! {
+    REPLIES = 'N': Reply {
+        31 Done => "accepted",
+        32 Nothing => "nothing to do",
+        33 Unauthorized => "not authorized (status 401)",
+        34 NotFound => "not found (status 404)",
+        35 SubstateRefused => "the server answered with status 400",
+        36 Aborted => "the server aborted the deployment",
+        37 TooLarge => "the request was too large (status 413)",
+        38 Later(None) with () => "too many requests (status 429)",
+        39 Later(seconds) with (seconds = seconds.unwrap_or_default()) =>
+            "too many requests (status 429), again in {seconds} seconds",
+        40 Failed(status) => "the server answered with status {status}",
     }
 }
 

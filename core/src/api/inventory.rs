@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::pairs::{Line, Pair, lines, write_string, write_values};
 use crate::json::{Out, Overflow, Value};
 use crate::limits;
+use crate::message::texts;
 use crate::sort::sort;
 
 /// Collects attributes in lent memory, as lines of `key=value`.
@@ -65,25 +66,35 @@ pub struct NotSent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TooLong(pub usize);
 
-impl fmt::Display for TooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it printed more than {} bytes and is left out", self.0)
+texts! {
+    TOO_LONG = 'N': TooLong {
+        1 Self(limit) => "it printed more than {limit} bytes and is left out",
+    }
+
+    NOT_SENT = 'N': NotSent {
+        2 Self { names, or_more } with (names = Names::of(*names, *or_more), limit = limits::ATTRIBUTES) =>
+            "{names} attributes are left out of the inventory: the server takes {limit}, and a request has its length",
+    }
+
+    NAMES = 'N': Names {
+        3 Exactly(count) => "{count}",
+        4 OrMore(count) => "{count} or more",
+    }
+}
+
+/// How many names.
+enum Names {
+    Exactly(usize),
+    OrMore(usize),
+}
+
+impl Names {
+    const fn of(count: usize, or_more: bool) -> Self {
+        if or_more { Self::OrMore(count) } else { Self::Exactly(count) }
     }
 }
 
 impl core::error::Error for TooLong {}
-
-impl fmt::Display for NotSent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { names, or_more } = self;
-        let or_more = if *or_more { " or more" } else { "" };
-        write!(
-            f,
-            "{names}{or_more} attributes are left out of the inventory: the server takes {}, and a request has its length",
-            limits::ATTRIBUTES
-        )
-    }
-}
 
 impl<'b> Attributes<'b> {
     /// No attributes yet. At most 4 GiB of `buf` are used.

@@ -12,3 +12,19 @@ mod url;
 
 pub use endpoint::{Endpoint, Reply, error_text};
 pub use url::{Percent, Scheme, UrlError, check_url};
+
+#[cfg(feature = "text")]
+use crate::message::Catalogue;
+
+/// All texts here.
+#[cfg(feature = "text")]
+pub(crate) const TEXTS: &[&Catalogue] = &[
+    &auth::IDENTITY_ERRORS,
+    &auth::TOKEN_ERRORS,
+    &deployments::ERRORS,
+    &endpoint::REPLIES,
+    &inventory::TOO_LONG,
+    &inventory::NOT_SENT,
+    &inventory::NAMES,
+    &url::ERRORS,
+];

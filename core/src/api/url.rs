@@ -1,6 +1,7 @@
 use core::fmt;
 
 use crate::limits;
+use crate::message::texts;
 
 /// How a server is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,18 +28,14 @@ pub enum UrlError {
     UserInfo,
 }
 
-impl fmt::Display for UrlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong => write!(f, "URL longer than {} bytes", limits::URL),
-            Self::Scheme => f.write_str("URL is neither http:// nor https://"),
-            Self::NotHttps => {
-                f.write_str("URL is http://, the server https://: set ArtifactVerifyKeys or use https")
-            }
-            Self::Character => f.write_str("URL has a blank, a control character or one beyond ASCII"),
-            Self::Host => f.write_str("URL has no host"),
-            Self::UserInfo => f.write_str("URL has a user name before its host"),
-        }
+texts! {
+    ERRORS = 'N': UrlError {
+        11 TooLong with (limit = limits::URL) => "URL longer than {limit} bytes",
+        12 Scheme => "URL is neither http:// nor https://",
+        13 NotHttps => "URL is http://, the server https://: set ArtifactVerifyKeys or use https",
+        14 Character => "URL has a blank, a control character or one beyond ASCII",
+        15 Host => "URL has no host",
+        16 UserInfo => "URL has a user name before its host",
     }
 }
 

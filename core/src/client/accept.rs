@@ -1,16 +1,16 @@
 //! An artifact whose header is verified: whether it may be installed here, and what is made ready for it.
 
-use core::fmt;
-
 use super::Client;
+use super::messages::{RecordText, say};
 use super::reason::{Noted, note};
 use crate::artifact::{accept, provides};
 use crate::flow::Event;
 use crate::hal::{
-    Error as _, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, System, TreeFacts, UpdateModule,
+    Cause, Error as _, Key, Kind, Level, Platform, ScriptRunner, Storage, System, TreeFacts, UpdateModule,
 };
 use crate::limits;
 use crate::machine::Run;
+use crate::message::Coded;
 use crate::text::Text;
 use crate::transfer::Accepted;
 
@@ -19,23 +19,21 @@ impl<P: Platform> Client<'_, P> {
     /// published, its module selected and the work tree built. `again`: it is the artifact that an earlier process
     /// downloaded from, as far as the server says.
     pub(super) fn accept(&mut self, again: bool) -> Result<Event, Noted> {
-        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.story.reason, &mut self.hal.log, reason);
+        let mut noted = |reason: &dyn Coded| note(&mut self.story.reason, &mut self.hal.log, reason);
         let run = self.flow.machine().run();
         let mut device_type = [0; limits::DEVICE_TYPE];
         let device_type = match self.hal.system.device_type(&mut device_type) {
             Ok(device_type) => Some(device_type),
             // The bootstrap artifact may come before the device type does.
             Err(error) if run == Run::Bootstrap && error.kind() == Kind::NotFound => None,
-            Err(error) => return Err(noted(format_args!("{error}"))),
+            Err(error) => return Err(noted(&Cause::of(&error))),
         };
-        let (header, scratch) = self
-            .parser
-            .header_and_scratch()
-            .ok_or_else(|| noted(format_args!("the artifact has no header")))?;
+        let (header, scratch) =
+            self.parser.header_and_scratch().ok_or_else(|| noted(&RecordText::NoHeader))?;
         let (record, out) = self.lent.free();
         let installed = self.hal.storage.read(Key::Provides, record);
         let installed =
-            installed.map_err(|error| noted(format_args!("what is installed cannot be read: {error}")))?;
+            installed.map_err(|error| noted(&RecordText::Installed { error: Cause::of(&error) }))?;
         let installed = installed.unwrap_or(b"{}");
         let deployment = (run == Run::Daemon).then(|| accept::Deployment {
             artifact_name: self.requests.offered.artifact_name(),
@@ -43,14 +41,13 @@ impl<P: Platform> Client<'_, P> {
             tier: self.device.tier,
         });
         let facts = accept::Facts { device_type, installed, deployment };
-        let payload =
-            accept::judge(&header, &facts, out, scratch).map_err(|error| noted(format_args!("{error}")))?;
-        let header = self.parser.header().ok_or_else(|| noted(format_args!("the artifact has no header")))?;
+        let payload = accept::judge(&header, &facts, out, scratch).map_err(|error| noted(&error))?;
+        let header = self.parser.header().ok_or_else(|| noted(&RecordText::NoHeader))?;
         let (mut name, mut kind) = ([0; limits::NAME], [0; limits::PAYLOAD_TYPE]);
         let name = header.artifact_name(&mut name);
-        self.hal.log.log(Level::Info, format_args!("artifact \"{name}\" is for this device"));
+        say(&mut self.hal.log, Level::Info, &RecordText::ForThisDevice { name });
 
-        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.story.reason, &mut self.hal.log, reason);
+        let mut noted = |reason: &dyn Coded| note(&mut self.story.reason, &mut self.hal.log, reason);
         let kind = match payload {
             accept::Payload::ForModule => header.payload_type(&mut kind).unwrap_or_default(),
             accept::Payload::None => {
@@ -61,16 +58,14 @@ impl<P: Platform> Client<'_, P> {
             }
         };
         let selected = self.hal.module.select(kind);
-        selected.map_err(|error| noted(format_args!("payload type {kind}: {error}")))?;
+        selected.map_err(|error| noted(&RecordText::PayloadType { kind, error: Cause::of(&error) }))?;
         let mut is_stored = |key, fresh: &[u8]| matches!(self.hal.storage.read(key, out), Ok(Some(stored)) if stored == fresh);
         let same_header = self.flow.header_is_stored(true)
             && is_stored(Key::HeaderInfo, header.header_info())
             && is_stored(Key::TypeInfo, header.type_info());
         // The artifact's scripts take their place; nothing of an unverified artifact ever does.
         let published = self.hal.scripts.publish();
-        published.map_err(|error| {
-            noted(format_args!("the artifact's state scripts could not be stored: {error}"))
-        })?;
+        published.map_err(|error| noted(&RecordText::ScriptsNotStored { error: Cause::of(&error) }))?;
 
         let mut group = [0; limits::NAME];
         let mut current_name = [0; limits::STORED_NAME];
@@ -91,7 +86,7 @@ impl<P: Platform> Client<'_, P> {
         let module = &mut self.hal.module;
         let prepared = if kept { module.prepare_again(&facts) } else { module.prepare(&facts) };
         if let Err(error) = prepared {
-            let failed = noted(format_args!("the work tree could not be built: {error}"));
+            let failed = noted(&RecordText::NoTree { error: Cause::of(&error) });
             // Nobody calls `Cleanup` for an update that did not begin.
             self.remove_tree();
             return Err(failed);

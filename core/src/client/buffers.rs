@@ -1,7 +1,5 @@
 //! The memory that a platform lends to a client, and how much of it is the least.
 
-use core::fmt;
-
 use super::Client;
 use crate::artifact::{BLOCK, ManifestEntry, Sum, Workspace};
 use crate::checkpoint;
@@ -10,6 +8,7 @@ use crate::deployment::Status;
 use crate::hal::{Decompress, Platform};
 use crate::json::ENTRY;
 use crate::limits;
+use crate::message::texts;
 
 /// What a client says of its device, and to whom. Fixed while the client lives; only the daemon looks at it.
 #[derive(Clone, Copy, Debug)]
@@ -73,16 +72,11 @@ pub enum BufferError {
     },
 }
 
-impl fmt::Display for BufferError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooShort { buffer, length, least } => {
-                write!(f, "the lent buffer `{buffer}` has a length of {length} and needs at least {least}")
-            }
-            Self::Window { length } => {
-                write!(f, "the lent buffer `window` has a length of {length} and needs a power of two")
-            }
-        }
+texts! {
+    ERRORS = 'G': BufferError {
+        21 TooShort { buffer, length, least } =>
+            "the lent buffer `{buffer}` has a length of {length} and needs at least {least}",
+        22 Window { length } => "the lent buffer `window` has a length of {length} and needs a power of two",
     }
 }
 

@@ -1,23 +1,19 @@
 //! Who may hold an update back, and let it go on: programs by control maps, people by orders, policies by themselves.
 
-use core::fmt;
-
 use super::Client;
+use super::messages::{UpdateText, WhyFailed, WhyHeld, say};
 use super::operation::Work;
 use super::reason::{Noted, note};
 use crate::checkpoint::Newer;
-use crate::control::{Full, Holder, Id, Lifetime, Map, MapError, Order, OrderError, Points};
+use crate::control::{Full, Holder, Lifetime, Map, MapError, Order, OrderError, Points};
 use crate::deployment::Point;
 use crate::flow::Event;
-use crate::hal::{Clock, Hal, Level, Log, Platform, Policy};
+use crate::hal::{Clock, Hal, Level, Platform, Policy};
 use crate::limits;
 use crate::machine::{DoorNote, Held};
+use crate::message::texts;
 use crate::state::Outcome;
 use crate::text::floor_char_boundary;
-
-/// The name under which people at the device give their orders unless they choose another. Nobody else's words weigh
-/// more.
-pub const OPERATOR: Holder = Holder { id: 0x7468_696d_626c_4065_8000_6f70_6572_6174, priority: 10 };
 
 /// Why an update control map is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,15 +30,21 @@ pub enum MapNotTaken {
     NotStored,
 }
 
-impl fmt::Display for MapNotTaken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoUpdates(newer) => write!(f, "no updates: {newer}"),
-            Self::Map(error) => error.fmt(f),
-            Self::Null => f.write_str("null is no update control map"),
-            Self::Full(full) => full.fmt(f),
-            Self::NotStored => f.write_str(NOT_STORED),
-        }
+texts! {
+    MAP_ERRORS = 'C': MapNotTaken {
+        41 NoUpdates(newer) => "no updates: {newer}",
+        42 Map(error) => "{error}",
+        43 Null => "null is no update control map",
+        44 Full(full) => "{full}",
+        45 NotStored =>
+            "it counts until the client is started again, but could not be stored: see the log, then say it again",
+    }
+
+    ORDER_ERRORS = 'C': OrderNotTaken {
+        46 NoUpdates(newer) => "no updates: {newer}",
+        47 Order(error) => "{error}",
+        48 NotStored =>
+            "it counts until the client is started again, but could not be stored: see the log, then say it again",
     }
 }
 
@@ -59,38 +61,7 @@ pub enum OrderNotTaken {
     NotStored,
 }
 
-impl fmt::Display for OrderNotTaken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoUpdates(newer) => write!(f, "no updates: {newer}"),
-            Self::Order(error) => error.fmt(f),
-            Self::NotStored => f.write_str(NOT_STORED),
-        }
-    }
-}
-
 impl core::error::Error for OrderNotTaken {}
-
-const NOT_STORED: &str =
-    "it counts until the client is started again, but could not be stored: see the log, then say it again";
-
-/// What holds an update back, for people: one line of at most [`limits::REASON`] bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct WhyHeld<'a> {
-    held: Held,
-    /// What the policy says.
-    policy: &'a str,
-}
-
-impl fmt::Display for WhyHeld<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.held {
-            Held::Map(holder) => write!(f, "{} said pause", By(holder)),
-            Held::Policy => f.write_str(self.policy),
-            Held::Server => f.write_str(NO_ANSWER),
-        }
-    }
-}
 
 impl<P: Platform> Client<'_, P> {
     /// A program on the device sets an update control map, as JSON. Returns after how many seconds it should be
@@ -162,22 +133,19 @@ impl<P: Platform> Client<'_, P> {
             DoorNote::Waits(point, held) => {
                 let Hal { log, policy, .. } = &mut self.hal;
                 let why = why_held(held, policy.reason());
-                log.log(Level::Info, format_args!("the update waits before {}: {why}", point.name()));
+                say(log, Level::Info, &UpdateText::Waits { point: point.name(), why });
             }
             DoorNote::Approved(point) => {
-                self.hal.log.log(Level::Info, format_args!("somebody let the update pass {}", point.name()));
+                say(&mut self.hal.log, Level::Info, &UpdateText::Passes { point: point.name() });
             }
             DoorNote::NoRoom => {
-                self.fail(format_args!("the server's update control map: {Full}"));
+                self.fail(&UpdateText::MapsFull { error: Full });
             }
             DoorNote::Fails(point, held) => {
                 let Hal { log, policy, .. } = &mut self.hal;
-                let why = WhyFailed { held, policy: policy.reason() };
-                let Noted { .. } = note(
-                    &mut self.story.reason,
-                    log,
-                    format_args!("not allowed to go on before {}: {why}", point.name()),
-                );
+                let why = WhyFailed::of(held, policy.reason());
+                let reason = UpdateText::Forbidden { point: point.name(), why };
+                let Noted { .. } = note(&mut self.story.reason, log, &reason);
             }
         }
     }
@@ -185,37 +153,5 @@ impl<P: Platform> Client<'_, P> {
 
 fn why_held(held: Held, policy: &str) -> WhyHeld<'_> {
     let (policy, _) = policy.split_at(floor_char_boundary(policy, limits::REASON));
-    WhyHeld { held, policy }
-}
-
-/// Why an update fails at a door.
-struct WhyFailed<'a> {
-    held: Option<Held>,
-    policy: &'a str,
-}
-
-impl fmt::Display for WhyFailed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.held {
-            Some(Held::Map(holder)) => write!(f, "{} said fail", By(holder)),
-            Some(Held::Policy) => f.write_str(self.policy),
-            Some(Held::Server) => f.write_str(NO_ANSWER),
-            None => f.write_str("the saved update control maps cannot be read"),
-        }
-    }
-}
-
-/// What holds an update back at a door whose server cannot be asked.
-const NO_ANSWER: &str = "the server does not say whether its update control map still holds";
-
-/// Whose word it was.
-struct By(Holder);
-
-impl fmt::Display for By {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == OPERATOR {
-            return f.write_str("an operator at the device");
-        }
-        write!(f, "update control map {} of priority {}", Id(self.0.id), self.0.priority)
-    }
+    WhyHeld::of(held, policy)
 }

@@ -7,6 +7,7 @@ mod store;
 use core::task::Poll;
 
 use super::Client;
+use super::messages::{DownloadText, UpdateText, say};
 use super::operation::{Polled, Work};
 use super::reason::Noted;
 use crate::api::UrlError;
@@ -15,7 +16,7 @@ use crate::config;
 use crate::deployment::Call;
 use crate::flow;
 use crate::hal::{
-    Error as _, Level, Log, Network, PayloadSink, Platform, ScriptRunner, Stored, UpdateModule, Verifier,
+    Cause, Error as _, Level, Network, PayloadSink, Platform, ScriptRunner, Stored, UpdateModule, Verifier,
 };
 use crate::http::Target;
 use crate::limits;
@@ -130,16 +131,12 @@ impl<P: Platform> Client<'_, P> {
     /// [`crate::machine::Op::Prepare`]: nothing is left of an artifact before.
     pub(super) fn prepare_transfer(&mut self) -> Result<(), Noted> {
         if let Err(error) = self.hal.scripts.discard() {
-            return Err(self.noted(format_args!(
-                "the state scripts of the artifact before could not be removed: {error}"
-            )));
+            return Err(self.noted(&DownloadText::OldScripts { error: Cause::of(&error) }));
         }
         let trust = self.trust();
         let bootstrap = self.machine().run() == Run::Bootstrap;
         if trust == Trust::Unsigned && !bootstrap {
-            self.hal
-                .log
-                .log(Level::Warning, format_args!("no verify key is configured: any artifact is accepted"));
+            say(&mut self.hal.log, Level::Warning, &DownloadText::NoKeys);
         }
         self.parser.reset(trust, !bootstrap);
         if !self.flow.goes_on() {
@@ -168,7 +165,7 @@ impl<P: Platform> Client<'_, P> {
         match self.hal.module.start(now, call) {
             Ok(()) => flow::Event::ModuleStarted { mark_every: self.hal.module.mark_every() },
             Err(error) => {
-                self.fail(format_args!("{call}: {error}"));
+                self.fail(&UpdateText::Call { call, error: Cause::of(&error) });
                 flow::Event::ModuleNotStarted
             }
         }
@@ -180,10 +177,7 @@ impl<P: Platform> Client<'_, P> {
         match action {
             Action::AskForLink => {
                 self.work = Work::Transfer(Action::AwaitLink);
-                self.hal.log.log(
-                    Level::Info,
-                    format_args!("the link to the artifact has expired: asking for another"),
-                );
+                say(&mut self.hal.log, Level::Info, &DownloadText::AsksForLink);
             }
             Action::GiveUp { why, module } => self.give_up(now, why, module),
             Action::Wait
@@ -231,7 +225,7 @@ impl<P: Platform> Client<'_, P> {
                 Poll::Ready(Err(error)) => self.broken(
                     now,
                     arrive::may_help(error.kind()),
-                    format_args!("the artifact could not be downloaded: {error}"),
+                    &DownloadText::NotDownloaded { error: Cause::of(&error) },
                 ),
             },
             Action::Receive => match self.hal.network.poll_read(now, self.chunk) {
@@ -243,8 +237,8 @@ impl<P: Platform> Client<'_, P> {
                 }
                 Poll::Ready(Err(error)) => {
                     let at = self.flow.transfer().received();
-                    let reason = format_args!("the download broke off at byte {at}: {error}");
-                    self.broken(now, arrive::may_help(error.kind()), reason);
+                    let reason = DownloadText::BrokeOff { at, error: Cause::of(&error) };
+                    self.broken(now, arrive::may_help(error.kind()), &reason);
                 }
             },
             Action::Parse { from, to } => {
@@ -289,10 +283,8 @@ impl<P: Platform> Client<'_, P> {
             Action::ReadBack(most) => self.read_back(now, most),
             Action::Compare => self.compare(now),
             Action::ForgetStored(bytes) => {
-                let file = &self.download.file;
-                let line =
-                    format_args!("what was stored of payload file {file} is damaged: from its beginning");
-                self.hal.log.log(Level::Warning, line);
+                let line = DownloadText::StoredDamaged { file: self.download.file.as_str() };
+                say(&mut self.hal.log, Level::Warning, &line);
                 self.parser.restart_file(bytes);
                 let forgotten = self.hal.module.forget_stored();
                 return self.sink_answered(now, Poll::Ready(forgotten.map(|()| Event::Done)));
@@ -315,7 +307,7 @@ impl<P: Platform> Client<'_, P> {
 
     fn give_up(&mut self, now: Instant, why: Failure, module: bool) {
         if !why.is_told() {
-            self.fail(format_args!("{why}"));
+            self.fail(&why);
         }
         if module {
             self.hal.module.abort();

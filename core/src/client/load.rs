@@ -1,7 +1,6 @@
 //! What an earlier process has left on record: read once, at the start.
 
-use core::fmt;
-
+use super::messages::{Interrupted, RecordText, say};
 use super::offer::{Offered, SavedOffer};
 use super::{Client, Device, StartError, Started};
 use crate::api::check_url;
@@ -10,7 +9,9 @@ use crate::config::Config;
 use crate::control::Pool;
 use crate::deployment::{Mode, Verdict};
 use crate::flow::Event;
-use crate::hal::{Error as _, Hal, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, UpdateModule};
+use crate::hal::{
+    Cause, Error as _, Hal, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, UpdateModule,
+};
 use crate::http::Target;
 use crate::last_report::{Ended, LastReport, mark};
 use crate::machine::Run;
@@ -51,11 +52,11 @@ impl<P: Platform> Client<'_, P> {
         let mut saved = match saved_checkpoint(storage, self.lent.free().0) {
             Ok(saved) => saved,
             Err(LoadError::Unusable(Unusable::Corrupt)) => {
-                log.log(Level::Error, format_args!("{}: starting without it", Unusable::Corrupt));
+                say(log, Level::Error, &RecordText::WithoutIt { unusable: Unusable::Corrupt });
                 None
             }
             Err(LoadError::Unusable(Unusable::Newer(newer))) if run == Run::Daemon => {
-                log.log(Level::Error, format_args!("no updates: {newer}"));
+                say(log, Level::Error, &RecordText::NoUpdates { newer });
                 return Ok((Run::NoUpdates(newer), None));
             }
             Err(LoadError::Unusable(Unusable::Newer(newer))) => return Err(StartError::Newer(newer)),
@@ -65,12 +66,7 @@ impl<P: Platform> Client<'_, P> {
             && run == Run::Daemon
         {
             if saved.mode == Mode::Standalone {
-                log.log(
-                    Level::Warning,
-                    format_args!(
-                        "an update installed by hand was neither committed nor rolled back; the next deployment takes its place"
-                    ),
-                );
+                say(log, Level::Warning, &RecordText::ByHand);
             }
             saved.offer = config.resume_downloads && self.load_offer(saved).is_some();
         }
@@ -85,7 +81,9 @@ impl<P: Platform> Client<'_, P> {
         }
         let Self { hal: Hal { storage, log, .. }, lent, download, requests, .. } = self;
         let record = storage.read(Key::Offer, lent.free().0);
-        let record = record.map_err(|error| log.log(Level::Error, format_args!("the saved offer: {error}")));
+        let record = record.map_err(|error| {
+            say(log, Level::Error, &RecordText::Offer { error: Cause::of(&error) });
+        });
         let offer = SavedOffer::decode(record.ok()??)?;
         if saved.deployment != *offer.id {
             return None;
@@ -99,16 +97,13 @@ impl<P: Platform> Client<'_, P> {
     /// Reads the control maps on record; `None` when they cannot be read, which is logged.
     pub(super) fn load_maps(&mut self, now: Instant, config: &Config) -> Option<Pool> {
         let Hal { storage, log, .. } = &mut self.hal;
-        let mut lost = |why: fmt::Arguments<'_>| {
-            log.log(Level::Error, format_args!("{why}: an update in progress fails at its next door"));
-        };
         match storage.read(Key::ControlMaps, self.lent.free().0) {
             Ok(None) => Some(Pool::new()),
             Ok(Some(record)) => Pool::load(record, now, config.update_control_map_boot_expiration)
-                .map_err(|error| lost(format_args!("{error}")))
+                .map_err(|error| say(log, Level::Error, &RecordText::BadMaps { error: &error }))
                 .ok(),
             Err(error) => {
-                lost(format_args!("saved update control maps: {error}"));
+                say(log, Level::Error, &RecordText::Maps { error: Cause::of(&error) });
                 None
             }
         }
@@ -118,11 +113,8 @@ impl<P: Platform> Client<'_, P> {
     /// read is not reported.
     pub(super) fn load_last_report(&mut self) -> Option<(Ended, Option<u8>)> {
         let Self { hal: Hal { storage, log, .. }, device, lent, requests, .. } = self;
-        let mut lost = |why: fmt::Arguments<'_>| {
-            log.log(
-                Level::Error,
-                format_args!("the record of the last report {why}: the server is not told"),
-            );
+        let mut lost = |line: &RecordText<'_>| {
+            say(log, Level::Error, line);
             None
         };
         match storage.read(Key::Report, lent.free().0) {
@@ -132,9 +124,9 @@ impl<P: Platform> Client<'_, P> {
                     requests.last_substate = Text::cut(format_args!("{substate}"));
                     Some((ended, server.and_then(|server| number_of(device, server))))
                 }
-                None => lost(format_args!("is damaged")),
+                None => lost(&RecordText::BadReport),
             },
-            Err(error) => lost(format_args!("cannot be read: {error}")),
+            Err(error) => lost(&RecordText::Report { error: Cause::of(&error) }),
         }
     }
 
@@ -148,9 +140,8 @@ impl<P: Platform> Client<'_, P> {
         if !deployment.is_empty() {
             self.requests.had_substate = true;
             self.hal.log.open_deployment(deployment.as_str());
-            self.hal
-                .log
-                .log(Level::Info, format_args!("going on with deployment {deployment} after a restart"));
+            let line = RecordText::GoesOn { deployment: deployment.as_str() };
+            say(&mut self.hal.log, Level::Info, &line);
         }
         self.restore_reason(deployment.as_str());
         self.explain_restart(tag);
@@ -158,9 +149,8 @@ impl<P: Platform> Client<'_, P> {
             // Power may have been lost before the record knew of them. No module and no script of them has run.
             self.remove_tree();
             if let Err(error) = self.hal.scripts.discard() {
-                self.hal
-                    .log
-                    .log(Level::Error, format_args!("the artifact's scripts cannot be removed: {error}"));
+                let line = RecordText::ScriptsStay { error: Cause::of(&error) };
+                say(&mut self.hal.log, Level::Error, &line);
             }
         }
         let mut restored = (false, false);
@@ -176,18 +166,18 @@ impl<P: Platform> Client<'_, P> {
             Ok((header_info, type_info)) => match self.parser.restore(header_info, type_info) {
                 Ok(()) => restored.0 = true,
                 Err(error) => {
-                    self.fail(format_args!("the stored header of the artifact: {error}"));
+                    self.fail(&RecordText::BadHeader { error: &error });
                 }
             },
             Err(error) => {
-                self.fail(format_args!("the stored header of the artifact cannot be read: {error}"));
+                self.fail(&RecordText::Header { error: Cause::of(&error) });
             }
         }
         if has_module && let Some(kind) = self.payload_type() {
             match self.hal.module.select(kind.as_str()) {
                 Ok(()) => restored.1 = true,
                 Err(error) => {
-                    self.fail(format_args!("payload type {kind}: {error}"));
+                    self.fail(&RecordText::PayloadType { kind: kind.as_str(), error: Cause::of(&error) });
                 }
             }
         }
@@ -214,10 +204,10 @@ impl<P: Platform> Client<'_, P> {
     /// The restart itself is why the update failed, where nothing was before.
     fn explain_restart(&mut self, tag: Tag) {
         let at = match tag {
-            Tag::Store | Tag::BeforeInstall => "before ArtifactInstall",
-            Tag::Install => "in ArtifactInstall",
-            Tag::AfterReboot | Tag::BeforeCommit => "before ArtifactCommit",
-            Tag::Commit => "in ArtifactCommit",
+            Tag::Store | Tag::BeforeInstall => Interrupted::BeforeInstall,
+            Tag::Install => Interrupted::InInstall,
+            Tag::AfterReboot | Tag::BeforeCommit => Interrupted::BeforeCommit,
+            Tag::Commit => Interrupted::InCommit,
             Tag::Reboot
             | Tag::BeforeCommitLeave
             | Tag::AfterCommit
@@ -230,7 +220,7 @@ impl<P: Platform> Client<'_, P> {
         };
         let failed = self.flow.machine().run() == Run::Daemon && self.machine().verdict() != Verdict::Good;
         if failed && self.story.reason.is_empty() {
-            self.fail(format_args!("interrupted {at}: the client was started again, or power was lost"));
+            self.fail(&RecordText::Restarted { at });
         }
     }
 }

@@ -7,6 +7,7 @@ mod control;
 mod download;
 mod lent;
 mod load;
+mod messages;
 mod offer;
 mod operation;
 mod reason;
@@ -17,9 +18,10 @@ mod summary;
 mod token;
 
 pub use buffers::{BufferError, Buffers, Device};
-pub use control::{MapNotTaken, OPERATOR, OrderNotTaken, WhyHeld};
+pub use control::{MapNotTaken, OrderNotTaken};
 pub use download::DownloadProgress;
 pub use load::{LoadError, saved_checkpoint};
+pub use messages::{By, OPERATOR, WhyHeld};
 pub use start::{Start, StartError, Started};
 
 use core::task::Poll;
@@ -28,11 +30,14 @@ use crate::artifact::Parser;
 use crate::checkpoint::Newer;
 use crate::flow::{Due, Event, Flow, Step, Task};
 use crate::hal::{
-    Clock, DeploymentLog, DeviceKey, Hal, Identity, Inventory, Level, Log, Network, Platform, Policy,
+    Clock, DeploymentLog, DeviceKey, Hal, Identity, Inventory, Level, Network, Platform, Policy,
     ScriptRunner, UpdateModule,
 };
 use crate::limits;
 use crate::machine::{Check, Machine, Report, Run};
+#[cfg(feature = "text")]
+use crate::message::Catalogue;
+use crate::message::Earlier;
 use crate::session::{self, Awaits, RequestKind};
 use crate::state::Outcome;
 use crate::time::{Duration, Instant, earliest};
@@ -40,6 +45,7 @@ use crate::transfer::Action;
 
 use download::Download;
 use lent::Lent;
+use messages::{DownloadText, RequestText, ScriptFault, UpdateText, say};
 use operation::{Polled, Work};
 use reason::Story;
 use requests::{Requests, Trouble};
@@ -175,7 +181,7 @@ impl<'b, P: Platform> Client<'b, P> {
         }
         let now = self.hal.clock.now();
         if let (Check::Update, Some(newer)) = (check, self.no_updates()) {
-            self.hal.log.log(Level::Warning, format_args!("not asked for a deployment: {newer}"));
+            say(&mut self.hal.log, Level::Warning, &UpdateText::NoUpdates { newer });
         }
         self.tell(now, Event::Check(check));
     }
@@ -214,8 +220,7 @@ impl<'b, P: Platform> Client<'b, P> {
         if let (Due::Session, Awaits::Head(kind) | Awaits::Body(kind, ..)) =
             (due, self.flow.session().awaits())
         {
-            let (name, limit) = (kind.name(), kind.limit());
-            self.note_trouble(format_args!("{name}: no whole answer within {limit}"));
+            self.note_trouble(&RequestText::TooSlow { request: kind, limit: kind.limit() });
         }
         let step = self.step(now, Event::Tick);
         self.follow(now, step);
@@ -237,10 +242,7 @@ impl<'b, P: Platform> Client<'b, P> {
             self.requests.count_authentication();
         }
         if self.work == Work::Transfer(Action::AwaitLink) {
-            self.say_broken(
-                &step,
-                format_args!("the link to the artifact has expired, and the server gave no other"),
-            );
+            self.say_broken(&step, &DownloadText::NoOtherLink);
         }
         // What a map or a policy said comes first: it is the reason then.
         if let Some(note) = step.door {
@@ -248,18 +250,15 @@ impl<'b, P: Platform> Client<'b, P> {
         }
         if step.asked_too_long {
             let limit = self.machine().config().state_script_retry_timeout;
-            self.fail_script(
-                place,
-                format_args!("still asked to be run later after {limit} (StateScriptRetryTimeoutSeconds)"),
-            );
+            self.fail_script(place, ScriptFault::LaterTooLong { limit });
         }
         if let Some(outcome) = step.ended {
             self.explain(place.0, outcome);
         }
         if step.report_given_up {
             let trouble = self.requests.trouble();
-            let reason = format_args!("how the deployment ended is not reported any more: {trouble}");
-            self.hal.log.log(Level::Error, reason);
+            let line = UpdateText::ReportGivenUp { why: Earlier(&trouble) };
+            say(&mut self.hal.log, Level::Error, &line);
         }
         step
     }
@@ -304,9 +303,7 @@ impl<'b, P: Platform> Client<'b, P> {
                 None
             }
             Task::PutOff(seconds) => {
-                self.note_trouble(format_args!(
-                    "authentication: the server asked to wait for {seconds} s more"
-                ));
+                self.note_trouble(&RequestText::PutOff { seconds });
                 None
             }
             Task::Transfer(action) => self.begin_action(now, action),
@@ -347,3 +344,17 @@ impl<'b, P: Platform> Client<'b, P> {
         earliest(earliest(work, request), self.flow.deadline())
     }
 }
+
+/// All texts here.
+#[cfg(feature = "text")]
+pub(crate) const TEXTS: &[&[&Catalogue]] = &[
+    messages::TEXTS,
+    &[
+        &buffers::ERRORS,
+        &control::MAP_ERRORS,
+        &control::ORDER_ERRORS,
+        &start::START_ERRORS,
+        &start::REFUSALS,
+        &summary::PIECES,
+    ],
+];

@@ -1,16 +1,19 @@
 //! Beginning operations, and polling those that take time.
 
-use core::fmt;
 use core::task::Poll;
 
 use super::Client;
+use super::messages::{ScriptFault, ScriptName, UpdateText, say};
 use super::reason::{Noted, note};
 use crate::config;
 use crate::deployment::{Call, Naming};
 use crate::flow::Event;
-use crate::hal::{Exit, Hal, Level, Log, Permit, Platform, Policy, ScriptRunner, System, UpdateModule};
+use crate::hal::{
+    Cause, Exit, Hal, Level, Log, Permit, Platform, Policy, ScriptRunner, System, UpdateModule,
+};
 use crate::machine::Op;
-use crate::script::{RETRY_LATER, Transition};
+use crate::message::Earlier;
+use crate::script::RETRY_LATER;
 use crate::state::{Outcome, Place, transition};
 use crate::text::Shown;
 use crate::time::Instant;
@@ -59,14 +62,14 @@ impl From<Poll<Outcome>> for Polled {
 impl<P: Platform> Client<'_, P> {
     /// Begins an operation; what happened, if something did at once.
     pub(super) fn begin(&mut self, now: Instant, op: Op) -> Option<Event> {
-        self.hal.log.log(Level::Debug, format_args!("next: {op}"));
+        say(&mut self.hal.log, Level::Debug, &UpdateText::Next { op });
         self.work = match op {
             Op::Save => Work::Ended(self.save()),
             Op::SaveReport => Work::Ended(self.save_last_report()),
             Op::SaveMaps => Work::Ended(self.save_maps()),
             Op::SaveProvides(naming) => {
                 if naming == Naming::Loop && self.story.reason.is_empty() {
-                    self.fail(format_args!("interrupted again and again: given up"));
+                    self.fail(&UpdateText::Loop);
                 }
                 Work::Ended(self.save_provides(naming))
             }
@@ -75,18 +78,18 @@ impl<P: Platform> Client<'_, P> {
             Op::RunScript(transition, index) => match self.hal.scripts.start(now, transition, index) {
                 Ok(true) => {
                     self.story.summary.script_starts(now);
-                    self.hal.log.log(Level::Debug, format_args!("running script {index} of {transition}"));
+                    say(&mut self.hal.log, Level::Debug, &UpdateText::RunsScript { index, transition });
                     Work::Script
                 }
                 Ok(false) => Work::Ended(Outcome::Nothing),
                 Err(error) => {
-                    self.fail(format_args!("{transition} scripts: {error}"));
+                    self.fail(&UpdateText::Scripts { transition, error: Cause::of(&error) });
                     Work::Ended(Outcome::Refused)
                 }
             },
             Op::CheckVersion => Work::Ended(match self.hal.scripts.check_version() {
                 Ok(()) => Outcome::Success,
-                Err(error) => self.fail(format_args!("before ArtifactCommit: {error}")),
+                Err(error) => self.fail(&UpdateText::BeforeCommit { error: Cause::of(&error) }),
             }),
             Op::CheckRunning => self.check_running(now),
             Op::CallModule(call) => self.call_module(now, call),
@@ -97,7 +100,7 @@ impl<P: Platform> Client<'_, P> {
             Op::Stream(call) => return Some(self.start_module(now, call)),
             Op::Reboot => match self.hal.system.start_reboot(now) {
                 Ok(()) => Work::Reboot { asked: false },
-                Err(error) => Work::Ended(self.fail(format_args!("reboot: {error}"))),
+                Err(error) => Work::Ended(self.fail(&UpdateText::Reboot { error: Cause::of(&error) })),
             },
             Op::Request(_) => {
                 self.work = Work::None;
@@ -114,7 +117,7 @@ impl<P: Platform> Client<'_, P> {
                 let machine = flow.machine();
                 if machine.checkpoint().stores > 0 {
                     let (deployment, line) = (machine.deployment(), story.line(machine.verdict()));
-                    hal.log.log(Level::Info, format_args!("deployment {deployment}: {line}"));
+                    say(&mut hal.log, Level::Info, &UpdateText::Ended { deployment, line: Earlier(&line) });
                 }
                 hal.log.close_deployment();
                 Work::Ended(Outcome::Success)
@@ -129,13 +132,16 @@ impl<P: Platform> Client<'_, P> {
             return Work::Ended(Outcome::Success);
         }
         let started = if self.flow.has_module() {
-            self.hal.module.start(now, call).map_err(|error| self.fail(format_args!("{call}: {error}")))
+            self.hal
+                .module
+                .start(now, call)
+                .map_err(|error| self.fail(&UpdateText::Call { call, error: Cause::of(&error) }))
         } else {
-            Err(self.fail(format_args!("{call}: the update module of this artifact is not there any more")))
+            Err(self.fail(&UpdateText::NoModule { call }))
         };
         match started {
             Ok(()) => {
-                self.hal.log.log(Level::Debug, format_args!("calling the update module: {call}"));
+                say(&mut self.hal.log, Level::Debug, &UpdateText::Calls { call });
                 Work::Module(call)
             }
             Err(outcome) => {
@@ -160,14 +166,14 @@ impl<P: Platform> Client<'_, P> {
             if exit.is_err() || self.hal.module.answer() != b"No" {
                 return Outcome::Success;
             }
-            self.fail(format_args!("it does not run yet: reboot, then commit"));
+            self.fail(&UpdateText::NotRunning);
             Outcome::Refused
         })
     }
 
     pub(super) fn remove_tree(&mut self) {
         if let Err(error) = self.hal.module.remove() {
-            self.hal.log.log(Level::Error, format_args!("the work tree cannot be removed: {error}"));
+            say(&mut self.hal.log, Level::Error, &UpdateText::TreeStays { error: Cause::of(&error) });
         }
     }
 
@@ -188,7 +194,7 @@ impl<P: Platform> Client<'_, P> {
     fn poll_script(&mut self, now: Instant) -> Poll<Outcome> {
         self.hal.scripts.poll_exit(now).map(|exit| match exit {
             Ok(exit) => self.script_ended(now, exit),
-            Err(error) => self.fail(format_args!("state script: {error}")),
+            Err(error) => self.fail(&UpdateText::Script { error: Cause::of(&error) }),
         })
     }
 
@@ -197,7 +203,7 @@ impl<P: Platform> Client<'_, P> {
             let outcome = match exit {
                 Ok(exit) => self.call_ended(call, exit),
                 Err(error) => {
-                    let failed = self.fail(format_args!("{call}: {error}"));
+                    let failed = self.fail(&UpdateText::Call { call, error: Cause::of(&error) });
                     self.once_more(call).unwrap_or(failed)
                 }
             };
@@ -222,30 +228,30 @@ impl<P: Platform> Client<'_, P> {
                 let (state, phase) = self.machine().place();
                 let transition = transition(state, phase);
                 let Hal { scripts, log, .. } = &mut self.hal;
-                let script = ScriptName { name: scripts.name(), transition };
-                log.log(Level::Info, format_args!("{script} asks to be run again later"));
+                let script = ScriptName::of(scripts.name(), transition);
+                say(log, Level::Info, &UpdateText::ScriptLater { script });
                 if let Some(transition) = transition {
                     self.story.summary.script_waits(transition, now);
                 }
                 Outcome::Later(None)
             }
             Exit::Code(_) | Exit::Signal(_) => {
-                self.fail_script(self.machine().place(), format_args!("ended with {exit}"))
+                self.fail_script(self.machine().place(), ScriptFault::Ended { exit })
             }
         }
     }
 
     /// The script last started, which ran at this place, has failed.
-    pub(super) fn fail_script(&mut self, (state, phase): Place, how: fmt::Arguments<'_>) -> Outcome {
+    pub(super) fn fail_script(&mut self, (state, phase): Place, how: ScriptFault) -> Outcome {
         let Hal { scripts, log, .. } = &mut self.hal;
-        let script = ScriptName { name: scripts.name(), transition: transition(state, phase) };
-        let Noted { .. } = note(&mut self.story.reason, log, format_args!("{script} {how}"));
+        let script = ScriptName::of(scripts.name(), transition(state, phase));
+        let Noted { .. } = note(&mut self.story.reason, log, &UpdateText::ScriptFailed { script, how });
         Outcome::Failure
     }
 
     fn call_ended(&mut self, call: Call, exit: Exit) -> Outcome {
         if !exit.is_success() {
-            return self.fail(format_args!("the update module ended {call} with {exit}"));
+            return self.fail(&UpdateText::CallEnded { call, exit });
         }
         if !call.is_query() {
             return Outcome::Success;
@@ -254,12 +260,9 @@ impl<P: Platform> Client<'_, P> {
             Some(outcome) => outcome,
             None => {
                 let Self { hal, story, .. } = self;
-                let shown = Shown(line(hal.module.answer()));
-                let Noted { .. } = note(
-                    &mut story.reason,
-                    &mut hal.log,
-                    format_args!("the update module's answer to {call} makes no sense: \"{shown}\""),
-                );
+                let answer = Shown(line(hal.module.answer()));
+                let reason = UpdateText::BadAnswer { call, answer };
+                let Noted { .. } = note(&mut story.reason, &mut hal.log, &reason);
                 Outcome::Failure
             }
         }
@@ -272,18 +275,10 @@ impl<P: Platform> Client<'_, P> {
         match self.work {
             Work::Script => {
                 let place = self.machine().place();
-                self.fail_script(
-                    place,
-                    format_args!("did not end within {script} (StateScriptTimeoutSeconds)"),
-                )
+                self.fail_script(place, ScriptFault::TooSlow { limit: script })
             }
-            Work::Module(call) => self.fail(format_args!(
-                "the update module did not end {call} within {module} (ModuleTimeoutSeconds)"
-            )),
-            Work::Reboot { .. } => self.fail(format_args!(
-                "the device is still running {} after the reboot command",
-                config::REBOOT_WAIT
-            )),
+            Work::Module(call) => self.fail(&UpdateText::CallTooSlow { call, limit: module }),
+            Work::Reboot { .. } => self.fail(&UpdateText::StillRunning { time: config::REBOOT_WAIT }),
             Work::None | Work::Ended(_) | Work::Transfer(_) | Work::Policy | Work::CheckRunning => {
                 Outcome::Failure
             }
@@ -322,27 +317,10 @@ impl<P: Platform> Client<'_, P> {
                 self.work = Work::Reboot { asked: true };
                 Poll::Pending
             }
-            Poll::Ready(Ok(exit)) => {
-                Poll::Ready(self.fail(format_args!("the reboot command ended with {exit}")))
+            Poll::Ready(Ok(exit)) => Poll::Ready(self.fail(&UpdateText::RebootEnded { exit })),
+            Poll::Ready(Err(error)) => {
+                Poll::Ready(self.fail(&UpdateText::Reboot { error: Cause::of(&error) }))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(self.fail(format_args!("reboot: {error}"))),
-        }
-    }
-}
-
-/// A state script in a sentence.
-struct ScriptName<'a> {
-    /// Empty: its name is not known.
-    name: &'a str,
-    transition: Option<Transition>,
-}
-
-impl fmt::Display for ScriptName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.name, self.transition) {
-            ("", Some(transition)) => write!(f, "a state script of {transition}"),
-            ("", None) => f.write_str("a state script"),
-            (name, _) => write!(f, "state script {name}"),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! What people are told of an update: the first reason of a failure, and what the update went through.
 
-use core::fmt;
-
 use super::Client;
+use super::messages::{UpdateText, say};
 use super::summary::{Summary, SummaryLine};
 use crate::deployment::Verdict;
 use crate::hal::{Level, Log, Platform};
 use crate::limits;
+use crate::message::{Coded, Earlier};
 use crate::state::{Outcome, State};
 use crate::text::Text;
 
@@ -34,27 +34,23 @@ impl Story {
 pub(super) struct Noted(());
 
 /// Logs why something failed, and keeps it in `first` if that is empty.
-pub(super) fn note(
-    first: &mut Text<{ limits::REASON }>,
-    log: &mut impl Log,
-    reason: fmt::Arguments<'_>,
-) -> Noted {
-    log.log(Level::Error, reason);
+pub(super) fn note(first: &mut Text<{ limits::REASON }>, log: &mut impl Log, reason: &dyn Coded) -> Noted {
+    say(log, Level::Error, reason);
     if first.is_empty() {
-        *first = Text::cut(reason);
+        *first = Text::cut(format_args!("{reason}"));
     }
     Noted(())
 }
 
 impl<P: Platform> Client<'_, P> {
     /// Notes the first reason of a failure, and logs it.
-    pub(super) fn fail(&mut self, reason: fmt::Arguments<'_>) -> Outcome {
+    pub(super) fn fail(&mut self, reason: &dyn Coded) -> Outcome {
         let Noted { .. } = self.noted(reason);
         Outcome::Failure
     }
 
     /// The same, where the failure is passed on.
-    pub(super) fn noted(&mut self, reason: fmt::Arguments<'_>) -> Noted {
+    pub(super) fn noted(&mut self, reason: &dyn Coded) -> Noted {
         note(&mut self.story.reason, &mut self.hal.log, reason)
     }
 
@@ -70,15 +66,15 @@ impl<P: Platform> Client<'_, P> {
         let Self { requests, story, hal, .. } = self;
         let why = requests.trouble();
         let is_door = matches!(state, State::InstallDoor | State::RebootDoor | State::CommitDoor);
-        let mut fail = |why: fmt::Arguments<'_>| {
-            let Noted { .. } = note(&mut story.reason, &mut hal.log, why);
+        let mut fail = |why: UpdateText<'_>| {
+            let Noted { .. } = note(&mut story.reason, &mut hal.log, &why);
         };
         if outcome == Outcome::Aborted {
-            fail(format_args!("the server aborted the deployment"));
+            fail(UpdateText::Aborted);
         } else if state == State::ReportCommit {
-            fail(format_args!("the server could not be asked before the commit: {why}"));
+            fail(UpdateText::NotAsked { why: Earlier(&why) });
         } else if is_door && !why.is_empty() {
-            fail(format_args!("the update control map could not be had anew: {why}"));
+            fail(UpdateText::MapNotRefreshed { why: Earlier(&why) });
         }
     }
 }

@@ -1,18 +1,18 @@
 //! What the client keeps: the record of the update, those beside it, and the provides.
 
-use core::fmt;
-
 use super::Client;
+use super::messages::{RecordText, say};
 use super::offer::SavedOffer;
 use super::reason::{Noted, note};
 use crate::artifact::provides;
 use crate::checkpoint;
 use crate::deployment::{Mode, Naming};
 use crate::flow::Beside;
-use crate::hal::{Change, ErrorType, Key, Level, Log, Platform, Storage};
+use crate::hal::{Cause, Change, ErrorType, Key, Level, Log, Platform, Storage};
 use crate::last_report::{self, LastReport, mark};
 use crate::limits;
 use crate::machine::{Machine, Run};
+use crate::message::Coded;
 use crate::state::Outcome;
 use crate::text::Text;
 
@@ -49,8 +49,8 @@ impl<P: Platform> Client<'_, P> {
             self.replace_record(report.map(|report| Change::Put(Key::Report, report)))
         };
         committed.map_err(|error| {
-            let reason = format_args!("the end of the update could not be saved: {error}");
-            note(&mut self.story.reason, &mut self.hal.log, reason)
+            let reason = RecordText::EndNotSaved { error: Cause::of(&error) };
+            note(&mut self.story.reason, &mut self.hal.log, &reason)
         })
     }
 
@@ -88,8 +88,8 @@ impl<P: Platform> Client<'_, P> {
         match self.hal.storage.commit(&[Change::Delete(Key::Report)]) {
             Ok(()) => Outcome::Success,
             Err(error) => {
-                let reason = format_args!("the record of the last report cannot be deleted: {error}");
-                self.hal.log.log(Level::Error, reason);
+                let line = RecordText::ReportStays { error: Cause::of(&error) };
+                say(&mut self.hal.log, Level::Error, &line);
                 Outcome::Failure
             }
         }
@@ -102,7 +102,7 @@ impl<P: Platform> Client<'_, P> {
         let checkpoint = self.flow.machine().checkpoint();
         let record = checkpoint
             .encode(&mut buf)
-            .map_err(|error| note(&mut self.story.reason, &mut self.hal.log, format_args!("{error}")))?;
+            .map_err(|error| note(&mut self.story.reason, &mut self.hal.log, &error))?;
         let mut maps = [0; limits::MAPS_RECORD];
         let maps = maps_change(self.flow.machine(), &mut maps, &mut self.hal.log);
         let reason: Text<{ limits::DEPLOYMENT_ID + 1 + limits::REASON }> =
@@ -121,10 +121,7 @@ impl<P: Platform> Client<'_, P> {
         };
         let offer = if link.is_some() { offer.encode(self.lent.free().1) } else { None };
         if link.is_some() && offer.is_none() {
-            self.hal.log.log(
-                Level::Warning,
-                format_args!("the server's offer is too long to be stored: a restart will end the download"),
-            );
+            say(&mut self.hal.log, Level::Warning, &RecordText::OfferTooLong);
         }
         let batch = Batch::of([
             Some(Change::Put(Key::Checkpoint, record)),
@@ -135,8 +132,8 @@ impl<P: Platform> Client<'_, P> {
             offer.map(|offer| Change::Put(Key::Offer, offer)),
         ]);
         self.hal.storage.commit(batch.changes()).map_err(|error| {
-            let reason = format_args!("the state of the update could not be saved: {error}");
-            note(&mut self.story.reason, &mut self.hal.log, reason)
+            let reason = RecordText::NotSaved { error: Cause::of(&error) };
+            note(&mut self.story.reason, &mut self.hal.log, &reason)
         })?;
         self.story.reason_stored |= checkpoint.mode == Mode::Managed && !self.story.reason.is_empty();
         Ok(())
@@ -151,25 +148,21 @@ impl<P: Platform> Client<'_, P> {
     }
 
     fn write_provides(&mut self, naming: Naming) -> Result<(), Noted> {
-        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.story.reason, &mut self.hal.log, reason);
+        let mut noted = |reason: &dyn Coded| note(&mut self.story.reason, &mut self.hal.log, reason);
         let Some((header, scratch)) = self.parser.header_and_scratch() else {
             // A loop before any artifact was accepted leaves the device as it was.
-            return if naming == Naming::Loop {
-                Ok(())
-            } else {
-                Err(noted(format_args!("the artifact's header is lost")))
-            };
+            return if naming == Naming::Loop { Ok(()) } else { Err(noted(&RecordText::HeaderLost)) };
         };
         let (record, out) = self.lent.free();
         let installed = self.hal.storage.read(Key::Provides, record);
         let installed =
-            installed.map_err(|error| noted(format_args!("what is installed cannot be read: {error}")))?;
+            installed.map_err(|error| noted(&RecordText::Installed { error: Cause::of(&error) }))?;
         let merged = provides::merge(installed.unwrap_or(b"{}"), &header, naming, out, scratch)
-            .map_err(|error| noted(format_args!("the new provides could not be stored: {error}")))?;
+            .map_err(|error| noted(&RecordText::BadProvides { error }))?;
         let mut buf = [0; checkpoint::MAX_LEN];
         let checkpoint = self.flow.machine().checkpoint();
         let provides = Change::Put(Key::Provides, merged);
-        let record = checkpoint.encode(&mut buf).map_err(|error| noted(format_args!("{error}")))?;
+        let record = checkpoint.encode(&mut buf).map_err(|error| noted(&error))?;
         let committed = match checkpoint.mode {
             Mode::Managed => self.hal.storage.commit(&[provides, Change::Put(Key::Checkpoint, record)]),
             // Bootstrap never wrote a record, and must not delete one either.
@@ -184,8 +177,7 @@ impl<P: Platform> Client<'_, P> {
                 Change::Delete(Key::Offer),
             ]),
         };
-        committed
-            .map_err(|error| noted(format_args!("the new name and provides could not be stored: {error}")))
+        committed.map_err(|error| noted(&RecordText::NameNotStored { error: Cause::of(&error) }))
     }
 
     /// [`crate::machine::Op::SaveMaps`].
@@ -202,9 +194,8 @@ impl<P: Platform> Client<'_, P> {
         match self.hal.storage.commit(&[change]) {
             Ok(()) => Outcome::Success,
             Err(error) => {
-                self.hal
-                    .log
-                    .log(Level::Error, format_args!("the update control maps cannot be saved: {error}"));
+                let line = RecordText::MapsNotSaved { error: Cause::of(&error) };
+                say(&mut self.hal.log, Level::Error, &line);
                 Outcome::Failure
             }
         }
@@ -228,7 +219,7 @@ impl<P: Platform> Client<'_, P> {
                 self.story.reason_stored = false;
                 Outcome::Success
             }
-            Err(error) => self.fail(format_args!("the record of the update cannot be deleted: {error}")),
+            Err(error) => self.fail(&RecordText::RecordStays { error: Cause::of(&error) }),
         }
     }
 }
@@ -266,13 +257,7 @@ fn maps_change<'b>(
         Ok(Some(record)) => Some(Change::Put(Key::ControlMaps, record.as_bytes())),
         Ok(None) => Some(Change::Delete(Key::ControlMaps)),
         Err(overflow) => {
-            log.log(
-                Level::Error,
-                format_args!(
-                    "the update control maps need more than the {} bytes of their record: it stays as it was",
-                    overflow.limit
-                ),
-            );
+            say(log, Level::Error, &RecordText::MapsTooLong { limit: overflow.limit });
             None
         }
     }

@@ -6,15 +6,16 @@ mod authentication;
 mod offers;
 mod sending;
 
-use core::fmt;
 use core::task::Poll;
 
+use super::messages::{RequestText, say};
 use super::offer::Offered;
 use super::{Client, Device};
 use crate::api::inventory::Accepted;
 use crate::flow::Event;
-use crate::hal::{self, Clock, Inventory, Kind, Level, Log, Network, Platform};
+use crate::hal::{self, Cause, Clock, Inventory, Kind, Level, Log, Network, Platform};
 use crate::limits;
+use crate::message::Coded;
 use crate::session::{self, Awaits, RequestKind};
 use crate::text::Text;
 use crate::time::Instant;
@@ -85,9 +86,9 @@ impl Requests {
 
     /// Logs what is wrong and keeps it for those who ask. A request that failed is no failure of the update by itself:
     /// the machine decides.
-    fn note<L: Log>(&mut self, log: &mut L, reason: fmt::Arguments<'_>) -> Trouble {
-        log.log(Level::Warning, reason);
-        self.trouble = Text::cut(reason);
+    fn note<L: Log>(&mut self, log: &mut L, reason: &dyn Coded) -> Trouble {
+        say(log, Level::Warning, reason);
+        self.trouble = Text::cut(format_args!("{reason}"));
         Trouble
     }
 }
@@ -140,7 +141,7 @@ impl<P: Platform> Client<'_, P> {
                     Some(Poll::Ready(Ok(0))) => self.read_answer(now, kind, server, reply, true),
                     None => self.read_answer(now, kind, server, reply, false),
                     Some(Poll::Ready(Err(error))) => {
-                        self.note_trouble(format_args!("{}: the answer broke off: {error}", kind.name()));
+                        self.note_trouble(&RequestText::BrokeOff { request: kind, error: Cause::of(&error) });
                         Event::Request(session::Event::Broken { lost: true })
                     }
                 }
@@ -154,19 +155,18 @@ impl<P: Platform> Client<'_, P> {
 
     /// The request failed before the head of its answer came.
     fn request_broke(&mut self, kind: RequestKind, error: &impl hal::Error) -> session::Event {
-        self.note_trouble(format_args!("{}: {error}", kind.name()));
+        self.note_trouble(&RequestText::Failed { request: kind, error: &Cause::of(error) });
         session::Event::Broken { lost: matches!(error.kind(), Kind::Connection | Kind::TimedOut) }
     }
 
     /// [`Task::CollectInventory`](crate::flow::Task::CollectInventory).
     pub(super) fn collect_inventory(&mut self, now: Instant) -> Result<(), Trouble> {
-        self.hal
-            .inventory
-            .start(now)
-            .map_err(|error| self.requests.note(&mut self.hal.log, format_args!("inventory: {error}")))
+        self.hal.inventory.start(now).map_err(|error| {
+            self.requests.note(&mut self.hal.log, &RequestText::Inventory { error: &Cause::of(&error) })
+        })
     }
 
-    pub(super) fn note_trouble(&mut self, reason: fmt::Arguments<'_>) -> Trouble {
+    pub(super) fn note_trouble(&mut self, reason: &dyn Coded) -> Trouble {
         self.requests.note(&mut self.hal.log, reason)
     }
 }

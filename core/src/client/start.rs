@@ -14,11 +14,13 @@ use crate::config::{Config, ConfigError};
 use crate::control::Pool;
 use crate::deployment::Mode;
 use crate::flow::Flow;
-use crate::hal::{Clock, ErrorType, Hal, Platform};
+use crate::hal::{Cause, Clock, Error, ErrorType, Hal, Platform};
 use crate::http::Target;
 use crate::limits;
 use crate::machine::{Refusal, Run, Saved, StopSet};
+use crate::message::{self, Coded, texts};
 use crate::session;
+use crate::state::Verb;
 use crate::text::TooLong;
 
 /// What a client is started for.
@@ -56,32 +58,44 @@ pub enum StartError<E> {
 /// What comes of a start.
 pub type Started<P, T = ()> = Result<T, StartError<<<P as Platform>::Storage as ErrorType>::Error>>;
 
-impl<E: fmt::Display> fmt::Display for StartError<E> {
+texts! {
+    START_ERRORS = 'G': StartError<E> where [E: Error] {
+        1 Refused(refusal) => "{refusal}",
+        2 Records(error) with (error = Cause::of(error)) => "{error}",
+        3 Newer(newer) => "{newer}",
+        4 SourceTooLong with (limit = limits::URL) => "the name of the artifact is longer than {limit} bytes",
+        5 TooManyServers with (limit = limits::SERVERS) => "more than {limit} servers",
+        6 Config(error) => "{error}",
+        7 Buffer(error) => "{error}",
+    }
+
+    REFUSALS = 'G': Refusal {
+        8 NoUpdate => "no update in progress",
+        9 InProgress(verbs) with (verbs = Verbs(verbs)) =>
+            "an update is in progress already: finish it first with {verbs}",
+        10 Deployment =>
+            "the update in progress is a deployment of the server's, and only the daemon goes on with it",
+        11 WrongState(tag) => "not possible at this point of the update ({tag}): try 'resume'",
+    }
+}
+
+/// Verbs of which one is wanted.
+struct Verbs<'a>(&'a [Option<Verb>]);
+
+impl fmt::Display for Verbs<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(Refusal::NoUpdate) => f.write_str("no update in progress"),
-            Self::Refused(Refusal::InProgress(verbs)) => {
-                f.write_str("an update is in progress already: finish it first with ")?;
-                let mut separator = "";
-                for verb in verbs.iter().flatten() {
-                    write!(f, "{separator}'{}'", verb.word())?;
-                    separator = " or ";
-                }
-                Ok(())
-            }
-            Self::Refused(Refusal::Deployment) => f.write_str(
-                "the update in progress is a deployment of the server's, and only the daemon goes on with it",
-            ),
-            Self::Refused(Refusal::WrongState(tag)) => {
-                write!(f, "not possible at this point of the update ({tag}): try 'resume'")
-            }
-            Self::Records(error) => error.fmt(f),
-            Self::Newer(newer) => newer.fmt(f),
-            Self::SourceTooLong => write!(f, "the name of the artifact is longer than {} bytes", limits::URL),
-            Self::TooManyServers => write!(f, "more than {} servers", limits::SERVERS),
-            Self::Config(error) => error.fmt(f),
-            Self::Buffer(error) => error.fmt(f),
+        let mut separator = "";
+        for verb in self.0.iter().flatten() {
+            write!(f, "{separator}'{}'", verb.word())?;
+            separator = " or ";
         }
+        Ok(())
+    }
+}
+
+impl Coded for Verbs<'_> {
+    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        message::quote(f, self)
     }
 }
 

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::deployment::Verdict;
+use crate::message::messages;
 use crate::script::Transition;
 use crate::time::{Duration, Instant};
 
@@ -57,28 +58,44 @@ pub(super) struct SummaryLine<'a> {
 
 impl fmt::Display for SummaryLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.verdict {
-            Verdict::Good => "installed",
-            Verdict::Failed => "failed and not rolled back",
-            Verdict::RolledBack => "failed, the device is what it was",
-            Verdict::RollbackFailed => "failed, and so did the way back",
-        })?;
+        let ending = match self.verdict {
+            Verdict::Good => Piece::Installed,
+            Verdict::Failed => Piece::Failed,
+            Verdict::RolledBack => Piece::RolledBack,
+            Verdict::RollbackFailed => Piece::RollbackFailed,
+        };
+        ending.fmt(f)?;
         if !self.reason.is_empty() {
-            write!(f, ": {}", self.reason)?;
+            f.write_str(": ")?;
+            f.write_str(self.reason)?;
         }
-        let Summary { received, breaks, waited, waiting: _ } = self.summary;
-        if *received > 0 {
-            write!(f, "; downloaded {received} bytes")?;
+        let Summary { received, breaks, waited, waiting: _ } = *self.summary;
+        if received > 0 {
+            Piece::Downloaded { received }.fmt(f)?;
         }
         match breaks {
             0 => {}
-            1 => f.write_str(", the link broke once")?,
-            times => write!(f, ", the link broke {times} times")?,
+            1 => Piece::BrokeOnce.fmt(f)?,
+            times => Piece::Broke { times }.fmt(f)?,
         }
-        if let Some((transition, time)) = waited {
-            write!(f, "; {transition} asked for {time}")?;
+        match waited {
+            Some((transition, time)) => Piece::AskedFor { transition, time }.fmt(f),
+            None => Ok(()),
         }
-        Ok(())
+    }
+}
+
+messages! {
+    /// Pieces of the line, each a code of its own.
+    enum Piece, PIECES = 'S' {
+        1 Installed => "installed",
+        2 Failed => "failed and not rolled back",
+        3 RolledBack => "failed, the device is what it was",
+        4 RollbackFailed => "failed, and so did the way back",
+        5 Downloaded { received: u64 } => "; downloaded {received} bytes",
+        6 BrokeOnce => ", the link broke once",
+        7 Broke { times: u32 } => ", the link broke {times} times",
+        8 AskedFor { transition: Transition, time: Duration } => "; {transition} asked for {time}",
     }
 }
 

@@ -1,10 +1,11 @@
-use core::fmt::{self, Write};
+use core::fmt::Write;
 
 use super::pool::{Entry, Lifetime, PoolRecord};
 use super::{Full, Id, Map, Pool, Rule, Rules, Vote, parse_id};
 use crate::deployment::Point;
 use crate::json::{self, Out, Overflow, Str, Value};
 use crate::limits;
+use crate::message::texts;
 use crate::text::{Shown, Text};
 use crate::time::{Duration, Instant};
 
@@ -34,20 +35,25 @@ pub enum MapError {
     OtherDeployment,
 }
 
-impl fmt::Display for MapError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("update control map refused: ")?;
-        match self {
-            Self::TooLong => write!(f, "longer than {} bytes", limits::MAP),
-            Self::Json(error) => error.fmt(f),
-            Self::Type(key) => write!(f, "`{key}` has the wrong type"),
-            Self::UnknownKey(key) => write!(f, "unknown key \"{}\"", Shown(key.as_str().as_bytes())),
-            Self::RepeatedKey(key) => write!(f, "`{key}` stands there twice"),
-            Self::Id => f.write_str("`id` must be a UUID of 36 characters"),
-            Self::Priority => f.write_str("`priority` must be an integer from -10 to 10"),
-            Self::Action(key) => write!(f, "`{key}` has a value that it cannot have"),
-            Self::OtherDeployment => f.write_str("`id` is not that of the deployment"),
-        }
+texts! {
+    MAP_ERRORS = 'C': MapError {
+        1 TooLong with (limit = limits::MAP) => "update control map refused: longer than {limit} bytes",
+        2 Json(error) => "update control map refused: {error}",
+        3 Type(key) => "update control map refused: `{key}` has the wrong type",
+        4 UnknownKey(key) with (key = Shown(key.as_str().as_bytes())) =>
+            "update control map refused: unknown key \"{key}\"",
+        5 RepeatedKey(key) => "update control map refused: `{key}` stands there twice",
+        6 Id => "update control map refused: `id` must be a UUID of 36 characters",
+        7 Priority => "update control map refused: `priority` must be an integer from -10 to 10",
+        8 Action(key) => "update control map refused: `{key}` has a value that it cannot have",
+        9 OtherDeployment => "update control map refused: `id` is not that of the deployment",
+    }
+
+    LOAD_ERRORS = 'C': LoadError {
+        11 Json(error) => "saved update control maps are unreadable: {error}",
+        12 Shape => "saved update control maps are unreadable: not an object of `active` and `expired`",
+        13 Map(error) => "saved update control maps are unreadable: {error}",
+        14 Full with (full = Full) => "saved update control maps are unreadable: {full}",
     }
 }
 
@@ -64,18 +70,6 @@ pub enum LoadError {
     Map(MapError),
     /// More of them than there is room for.
     Full,
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("saved update control maps are unreadable: ")?;
-        match self {
-            Self::Json(error) => error.fmt(f),
-            Self::Shape => f.write_str("not an object of `active` and `expired`"),
-            Self::Map(error) => error.fmt(f),
-            Self::Full => Full.fmt(f),
-        }
-    }
 }
 
 impl core::error::Error for LoadError {}

@@ -1,10 +1,10 @@
 use core::cmp::Reverse;
-use core::fmt;
 use core::hash::{Hash, Hasher};
 
 use super::{Map, Points, Rule, Rules, Vote};
 use crate::deployment::Point;
 use crate::limits;
+use crate::message::texts;
 use crate::retry::SHORTEST;
 use crate::sort::sort;
 use crate::time::{Duration, Instant, earliest};
@@ -88,19 +88,22 @@ pub enum OrderError {
     Lifetime(Lifetime),
 }
 
-impl fmt::Display for OrderError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let before = match self {
-            Self::Full => return Full.fmt(f),
-            Self::Lifetime(before) => before,
-        };
-        f.write_str("what was said before in this name about another point counts ")?;
-        match before {
-            Lifetime::For(time) => write!(f, "for {time}")?,
-            Lifetime::Unlimited => f.write_str("until it is taken back")?,
-            Lifetime::Renewed => f.write_str("until it expires")?,
-        }
-        f.write_str(": say the same time, use another name (--id), or take it back first")
+texts! {
+    ORDER_ERRORS = 'C': OrderError {
+        21 Full with (full = Full) => "{full}",
+        22 Lifetime(before) =>
+            "what was said before in this name about another point counts {before}: say the same time, use another name \
+             (--id), or take it back first",
+    }
+
+    LIFETIMES = 'C': Lifetime {
+        23 For(time) => "for {time}",
+        24 Unlimited => "until it is taken back",
+        25 Renewed => "until it expires",
+    }
+
+    FULL = 'C': Full {
+        26 Self with (limit = limits::MAPS) => "there are already {limit} update control maps; delete one first",
     }
 }
 
@@ -109,12 +112,6 @@ impl core::error::Error for OrderError {}
 /// The pool holds [`limits::MAPS`] maps and none of them is the one to be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Full;
-
-impl fmt::Display for Full {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "there are already {} update control maps; delete one first", limits::MAPS)
-    }
-}
 
 impl core::error::Error for Full {}
 

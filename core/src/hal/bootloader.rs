@@ -1,4 +1,5 @@
 use super::{ErrorType, Poll};
+use crate::message::Coded;
 use crate::time::{Duration, Instant};
 
 /// One of the two root file systems of a device.
@@ -26,6 +27,12 @@ impl Slot {
             Self::A => "A",
             Self::B => "B",
         }
+    }
+}
+
+impl Coded for Slot {
+    fn code(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.name().code(f)
     }
 }
 

@@ -11,6 +11,7 @@
 //!   do) and a [`Kind`] for the driver; nothing generic enters the machine.
 
 mod bootloader;
+mod cause;
 mod clock;
 mod decompress;
 mod deployment_log;
@@ -48,8 +49,13 @@ pub use verifier::Verifier;
 
 pub use core::task::Poll;
 
+use core::fmt;
+
 #[cfg(feature = "text")]
 use crate::message::Catalogue;
+use crate::message::{Coded as _, texts};
+
+pub(crate) use cause::Cause;
 
 /// The error type of a trait's operations, as `embedded-io` does it.
 pub trait ErrorType {
@@ -67,9 +73,18 @@ impl ErrorType for () {
 }
 
 /// A platform's error: text for people, a kind for the driver.
-pub trait Error: core::fmt::Debug + core::fmt::Display {
+pub trait Error: fmt::Debug + fmt::Display {
     /// What the driver may want to tell apart.
     fn kind(&self) -> Kind;
+
+    /// Writes what a build without feature `text` shows of it, as an argument of a code ([`crate::message`]): its kind.
+    /// What core itself knows more of writes that.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    fn write_code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind().code(f)
+    }
 }
 
 impl Error for core::convert::Infallible {
@@ -119,12 +134,22 @@ impl Exit {
     }
 }
 
-impl core::fmt::Display for Exit {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Code(code) => write!(f, "exit status {code}"),
-            Self::Signal(signal) => write!(f, "signal {signal}"),
-        }
+texts! {
+    KINDS = 'H': Kind {
+        1 Other => "an error of no known kind",
+        2 NotFound => "not found",
+        3 TooLarge => "a limit was reached",
+        4 NoSpace => "no space is left",
+        5 Connection => "the connection broke, or could not be made",
+        6 TimedOut => "no answer in time",
+        7 Corrupt => "damaged",
+        8 Refused => "not allowed",
+        9 Newer => "written by a newer version of the client",
+    }
+
+    EXITS = 'H': Exit {
+        11 Code(code) => "exit status {code}",
+        12 Signal(signal) => "signal {signal}",
     }
 }
 
@@ -181,4 +206,4 @@ pub struct Hal<P: Platform> {
 
 /// All texts here.
 #[cfg(feature = "text")]
-pub(crate) const TEXTS: &[&Catalogue] = &[&decompress::ERRORS];
+pub(crate) const TEXTS: &[&Catalogue] = &[&KINDS, &EXITS, &decompress::ERRORS];

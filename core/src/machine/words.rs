@@ -1,13 +1,12 @@
 //! What goes into the machine and what comes out of it.
 
-use core::fmt;
-
 use super::apart::Apart;
 use crate::checkpoint::{Checkpoint, Newer, RebootKind, Tag};
 use crate::control::{Holder, Lifetime, Map, Order, Points, Pool};
 use crate::deployment::{Call, Mode, Naming, Point, Status, Verdict};
 use crate::last_report::Ended;
 use crate::limits;
+use crate::message::texts;
 use crate::script::Transition;
 use crate::state::{Outcome, Place, Reached, Verb};
 use crate::text::Text;
@@ -163,32 +162,33 @@ pub enum Op {
     End,
 }
 
-/// For the log.
-impl fmt::Display for Op {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::RunScript(transition, index) => {
-                return write!(f, "script {index} of {transition}, if there is one");
-            }
-            Self::CallModule(call) | Self::Stream(call) => return write!(f, "{call} of the update module"),
-            Self::Save => "saving the record of the update",
-            Self::SaveReport => "saving how the deployment ended",
-            Self::ForgetReport => "deleting the record of how the deployment ended",
-            Self::SaveProvides(_) => "saving the name and the provides of the artifact",
-            Self::ClearData => "deleting the record of the update",
-            Self::CheckRunning => "finding out whether the new root file system runs",
-            Self::CheckVersion => "checking the version of the state scripts",
-            Self::Prepare => "reading the header of the artifact",
-            Self::Reboot => "the reboot",
-            Self::Request(ApiCall::Inventory) => "sending the inventory",
-            Self::Request(ApiCall::Next) => "asking for a deployment",
-            Self::Request(ApiCall::Status { .. }) => "reporting the status",
-            Self::Request(ApiCall::Log) => "sending the log of the deployment",
-            Self::Request(ApiCall::ControlMap) => "asking for the control map",
-            Self::SaveMaps => "saving the control maps",
-            Self::AskPolicy(_) => "asking the policies of the device",
-            Self::End => "closing the log of the deployment",
-        })
+// For the log.
+texts! {
+    OPS = 'M': Op {
+        1 Save => "saving the record of the update",
+        2 SaveReport => "saving how the deployment ended",
+        3 ForgetReport => "deleting the record of how the deployment ended",
+        4 SaveProvides(naming) with () => "saving the name and the provides of the artifact",
+        5 ClearData => "deleting the record of the update",
+        6 RunScript(transition, index) => "script {index} of {transition}, if there is one",
+        7 CheckVersion => "checking the version of the state scripts",
+        8 CheckRunning => "finding out whether the new root file system runs",
+        9 CallModule(call) => "{call} of the update module",
+        10 Prepare => "reading the header of the artifact",
+        11 Stream(call) => "{call} of the update module",
+        12 Reboot => "the reboot",
+        13 Request(call) => "{call}",
+        14 SaveMaps => "saving the control maps",
+        15 AskPolicy(point) with () => "asking the policies of the device",
+        16 End => "closing the log of the deployment",
+    }
+
+    API_CALLS = 'M': ApiCall {
+        21 Inventory => "sending the inventory",
+        22 Next => "asking for a deployment",
+        23 Status { status, fresh_token } with () => "reporting the status",
+        24 Log => "sending the log of the deployment",
+        25 ControlMap => "asking for the control map",
     }
 }
 

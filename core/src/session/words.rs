@@ -4,6 +4,7 @@ use crate::api::Reply;
 use crate::config::{ANSWER_WAIT, LOG_WAIT};
 use crate::deployment::Status;
 use crate::machine::ApiCall;
+use crate::message::texts;
 use crate::state::Outcome;
 use crate::time::Duration;
 
@@ -163,19 +164,6 @@ pub(super) enum Goal {
 }
 
 impl RequestKind {
-    /// What the client does, for messages.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Token => "authentication",
-            Self::NextV2 | Self::NextV1 => "asking for a deployment",
-            Self::Status(_) | Self::StatusAlone(_) => "reporting the status",
-            Self::Log => "sending the deployment's log",
-            Self::Inventory => "sending the inventory",
-            Self::ControlMap => "asking for the control map",
-        }
-    }
-
     pub(super) const fn is_token(self) -> bool {
         match self {
             Self::Token => true,
@@ -229,6 +217,19 @@ impl RequestKind {
             | Self::Inventory
             | Self::ControlMap => ANSWER_WAIT,
         }
+    }
+}
+
+texts! {
+    REQUESTS = 'Q': RequestKind {
+        41 Token => "authentication",
+        42 NextV2 => "asking for a deployment",
+        43 NextV1 => "asking for a deployment",
+        44 Status(status) with () => "reporting the status",
+        45 StatusAlone(status) with () => "reporting the status",
+        46 Log => "sending the deployment's log",
+        47 Inventory => "sending the inventory",
+        48 ControlMap => "asking for the control map",
     }
 }
 

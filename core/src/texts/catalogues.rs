@@ -1,13 +1,36 @@
 //! Every catalogue of core.
 
 use crate::message::{Catalogue, Row};
-use crate::{artifact, hal, json, text};
+use crate::{
+    api, artifact, checkpoint, client, config, control, hal, json, machine, session, text, transfer,
+};
 
 /// By room.
-pub(super) const ALL: &[&[&Catalogue]] = &[artifact::TEXTS, hal::TEXTS, json::TEXTS, text::TEXTS];
+const ROOMS: &[&[&[&Catalogue]]] = &[
+    client::TEXTS,
+    &[
+        api::TEXTS,
+        artifact::TEXTS,
+        checkpoint::TEXTS,
+        config::TEXTS,
+        control::TEXTS,
+        hal::TEXTS,
+        json::TEXTS,
+        machine::TEXTS,
+        #[cfg(feature = "panel")]
+        crate::panel::TEXTS,
+        session::TEXTS,
+        text::TEXTS,
+        transfer::TEXTS,
+    ],
+];
+
+pub(super) fn all() -> impl Iterator<Item = &'static Catalogue> {
+    ROOMS.iter().copied().flatten().copied().flatten().copied()
+}
 
 /// The text of this number.
 pub(super) fn row(letter: char, number: u16) -> Option<&'static Row> {
-    let catalogues = ALL.iter().copied().flatten().filter(|catalogue| catalogue.letter == letter);
-    catalogues.flat_map(|catalogue| catalogue.rows).find(|row| row.number == number)
+    let rows = all().filter(|catalogue| catalogue.letter == letter).flat_map(|catalogue| catalogue.rows);
+    rows.into_iter().find(|row| row.number == number)
 }

@@ -1,6 +1,6 @@
 use super::*;
 use std::string::{String, ToString};
-use std::{format, vec::Vec};
+use std::{format, vec, vec::Vec};
 
 use crate::message::{Code, Coded};
 
@@ -19,16 +19,19 @@ fn same(samples: &[&dyn Coded]) {
     }
 }
 
-/// Every text with its code.
-fn catalogue() -> String {
-    let mut all: Vec<_> = catalogues::ALL
-        .iter()
-        .copied()
-        .flatten()
+/// Every text, in the order of letters and numbers.
+fn rows() -> Vec<(char, &'static Row)> {
+    let mut all: Vec<_> = catalogues::all()
         .flat_map(|catalogue| catalogue.rows.iter().map(|row| (catalogue.letter, row)))
         .collect();
     all.sort_by_key(|(letter, row)| (*letter, row.number));
-    all.iter()
+    all
+}
+
+/// Every text with its code.
+fn catalogue() -> String {
+    rows()
+        .iter()
         .map(|(letter, Row { number, text, arguments })| {
             let arguments =
                 if arguments.is_empty() { String::new() } else { format!("({})", arguments.join(",")) };
@@ -55,12 +58,31 @@ fn no_number_is_given_twice_and_every_argument_is_in_its_text() {
     for pair in codes.windows(2) {
         assert_ne!(pair[0], pair[1]);
     }
-    for row in catalogues::ALL.iter().copied().flatten().flat_map(|catalogue| catalogue.rows) {
+    for (_, row) in rows() {
         assert!(row.arguments.len() <= ARGUMENTS, "{}", row.text);
         for name in row.arguments {
             assert!(row.text.contains(&format!("{{{name}}}")), "{name}: {}", row.text);
         }
         assert_eq!(row.text.matches('{').count(), row.text.matches('}').count());
+    }
+}
+
+/// Every text, with a number, a text or another text as each of its arguments.
+#[test]
+fn every_code_is_decoded() {
+    for (letter, row) in rows() {
+        for (code, text) in
+            [("17", "17"), ("'a\\'b'", "a'b"), ("T90", "90 s"), ("\"~T90, ~T91\"", "90 s, 91 s")]
+        {
+            let arguments = vec![code; row.arguments.len()].join(",");
+            let arguments = if arguments.is_empty() { arguments } else { format!("({arguments})") };
+            let mut expected = row.text.to_string();
+            for name in row.arguments {
+                expected = expected.replace(&format!("{{{name}}}"), text);
+            }
+            let line = format!("~{letter}{}{arguments} and so on", row.number);
+            assert_eq!(decoded(&line), format!("{expected} and so on"), "{line}");
+        }
     }
 }
 

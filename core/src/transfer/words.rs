@@ -1,9 +1,8 @@
 //! What goes into the transfer machine and what comes out of it.
 
-use core::fmt;
-
 use super::Downloader;
 use crate::http::{Head, RetryAfter};
+use crate::message::texts;
 use crate::time::Duration;
 
 /// What the driver has to do next. One at a time: it is done when its event has been given to
@@ -326,38 +325,22 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Told => f.write_str("the transfer of the artifact failed"),
-            Self::Stopped => f.write_str("the transfer of the artifact was stopped"),
-            Self::Broken => f.write_str("the artifact could not be downloaded"),
-            Self::NoAttempts => f.write_str("no attempts are left"),
-            Self::Refused(status) => {
-                write!(f, "the server answered {status} to the request for the artifact")
-            }
-            Self::RestRefused(status) => {
-                write!(f, "the server answered {status} to the request for the rest of the artifact")
-            }
-            Self::Changed => f.write_str("the artifact has changed on the server while it was downloaded"),
-            Self::NoRest => {
-                f.write_str("the artifact has changed on the server, or the server cannot resume")
-            }
-            Self::WrongRange(offset) => {
-                write!(f, "the server's Content-Range is not from byte {offset} to the artifact's end")
-            }
-            Self::LinkRefused => f.write_str("the server answered 403 to a fresh link to the artifact"),
-            Self::LinkExpired => {
-                f.write_str("the link to the artifact has expired, and no attempts are left for another")
-            }
-            Self::NotOffered => f.write_str(
-                "the link to the artifact has expired, and the deployment is not offered any more",
-            ),
-            Self::PayloadMissing => f.write_str("the artifact ended before its payload"),
-            Self::ModuleTooSlow(time) => {
-                write!(f, "the update module did not take the payload within {time}")
-            }
-            Self::OutOfOrder => f.write_str("the parts of the artifact are out of order"),
-        }
+texts! {
+    FAILURES = 'F': Failure {
+        1 Told => "the transfer of the artifact failed",
+        2 Stopped => "the transfer of the artifact was stopped",
+        3 Broken => "the artifact could not be downloaded",
+        4 NoAttempts => "no attempts are left",
+        5 Refused(status) => "the server answered {status} to the request for the artifact",
+        6 RestRefused(status) => "the server answered {status} to the request for the rest of the artifact",
+        7 Changed => "the artifact has changed on the server while it was downloaded",
+        8 NoRest => "the artifact has changed on the server, or the server cannot resume",
+        9 WrongRange(offset) => "the server's Content-Range is not from byte {offset} to the artifact's end",
+        10 LinkRefused => "the server answered 403 to a fresh link to the artifact",
+        11 LinkExpired => "the link to the artifact has expired, and no attempts are left for another",
+        12 NotOffered => "the link to the artifact has expired, and the deployment is not offered any more",
+        13 PayloadMissing => "the artifact ended before its payload",
+        14 ModuleTooSlow(time) => "the update module did not take the payload within {time}",
+        15 OutOfOrder => "the parts of the artifact are out of order",
     }
 }

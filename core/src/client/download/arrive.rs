@@ -1,13 +1,13 @@
 //! What comes from the network or a file: requests for the artifact, their answers, and what broke.
 
-use core::fmt;
-
 use crate::client::Client;
+use crate::client::messages::{DownloadText, say};
 use crate::client::reason::{Noted, note};
 use crate::flow::{self, Step, Task};
-use crate::hal::{Kind, Level, Log, Network, Platform};
+use crate::hal::{Cause, Kind, Level, Network, Platform};
 use crate::http::{Head, Method, Request};
 use crate::limits;
+use crate::message::Coded;
 use crate::text::Text;
 use crate::time::Instant;
 use crate::transfer::{Action, Etag, Event, Failure};
@@ -15,14 +15,13 @@ use crate::transfer::{Action, Etag, Event, Failure};
 impl<P: Platform> Client<'_, P> {
     pub(super) fn send_request(&mut self, now: Instant, offset: u64, again: bool) {
         if again {
-            self.hal.log.log(Level::Info, format_args!("going on with the download at byte {offset}"));
+            say(&mut self.hal.log, Level::Info, &DownloadText::GoesOn { at: offset });
         }
         let target = match self.download.source.target() {
             Ok(target) => target,
             Err(why) => {
-                let why: &dyn fmt::Display = why.as_ref().map_or(&"there is none", |why| why);
-                let reason = format_args!("the server's link to the artifact cannot be used: {why}");
-                let Noted { .. } = note(&mut self.story.reason, &mut self.hal.log, reason);
+                let reason = why.map_or(DownloadText::NoLink, |why| DownloadText::BadLink { why });
+                let Noted { .. } = note(&mut self.story.reason, &mut self.hal.log, &reason);
                 return self.tell_transfer(now, Event::Failed);
             }
         };
@@ -39,7 +38,7 @@ impl<P: Platform> Client<'_, P> {
         match self.hal.network.start(now, &request) {
             Ok(()) => self.tell_transfer(now, Event::Done),
             Err(error) => {
-                self.broken(now, true, format_args!("the artifact could not be opened: {error}"));
+                self.broken(now, true, &DownloadText::NotOpened { error: Cause::of(&error) });
             }
         }
     }
@@ -59,9 +58,10 @@ impl<P: Platform> Client<'_, P> {
         if step.task == Task::ReceiveFirst {
             self.download.etag = etag;
         }
-        let what = if is_whole { "the artifact" } else { "the rest of the artifact" };
-        let reason = format_args!("the server answered {} to the request for {what}", head.status);
-        self.say_broken(&step, reason);
+        let status = head.status;
+        let reason =
+            if is_whole { DownloadText::Refused { status } } else { DownloadText::RestRefused { status } };
+        self.say_broken(&step, &reason);
         self.follow(now, step);
     }
 
@@ -71,7 +71,7 @@ impl<P: Platform> Client<'_, P> {
         let event = match self.parser.finish() {
             Ok(()) => Event::Complete,
             Err(error) => {
-                self.fail(format_args!("the artifact is not acceptable: {error}"));
+                self.fail(&DownloadText::NotAcceptable { error: &error });
                 Event::Failed
             }
         };
@@ -79,21 +79,21 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// The source broke.
-    pub(super) fn broken(&mut self, now: Instant, again: bool, reason: fmt::Arguments<'_>) {
+    pub(super) fn broken(&mut self, now: Instant, again: bool, reason: &dyn Coded) {
         let step = self.step(now, flow::Event::Transfer(Event::Broken { again }));
         self.say_broken(&step, reason);
         self.follow(now, step);
     }
 
     /// Says what broke and what follows, if what the flow was told last is taken as a break.
-    pub(in crate::client) fn say_broken(&mut self, step: &Step, reason: fmt::Arguments<'_>) {
+    pub(in crate::client) fn say_broken(&mut self, step: &Step, reason: &dyn Coded) {
         let Task::Transfer(action) = step.task else { return };
         if let Action::Pause(wait) = action {
             self.story.summary.link_broke();
-            self.hal.log.log(Level::Warning, format_args!("{reason}; next attempt in {wait}"));
+            say(&mut self.hal.log, Level::Warning, &DownloadText::NextAttempt { reason, wait });
         } else if let Action::GiveUp { why: Failure::NoAttempts, .. } = action {
             self.story.summary.link_broke();
-            self.fail(format_args!("{reason}; {}", Failure::NoAttempts));
+            self.fail(&DownloadText::GivenUp { reason, why: Failure::NoAttempts });
         } else if let Action::GiveUp { why: Failure::Broken, .. } = action {
             self.fail(reason);
         }

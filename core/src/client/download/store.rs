@@ -1,13 +1,14 @@
 //! What becomes of the bytes: parsed, staged, handed to the module; and what an earlier process stored of them.
 
-use core::fmt;
 use core::task::Poll;
 
 use crate::artifact::Parsed;
 use crate::client::Client;
+use crate::client::messages::{DownloadText, say};
 use crate::client::reason::{Noted, note};
-use crate::hal::{ErrorType, Level, Log, PayloadSink, Platform, ScriptRunner, Stored};
+use crate::hal::{Cause, ErrorType, Level, PayloadSink, Platform, ScriptRunner, Stored};
 use crate::limits;
+use crate::message::Coded;
 use crate::text::Text;
 use crate::time::Instant;
 use crate::transfer::{Event, Found, Place};
@@ -18,14 +19,14 @@ impl<P: Platform> Client<'_, P> {
         // What is compressed may cost far more than its length.
         let most = if self.parser.payload_is_plain() { to } else { from.saturating_add(limits::PACKED) };
         let input = self.chunk.get(from..to.min(most)).unwrap_or_default();
-        let mut noted = |reason: fmt::Arguments<'_>| note(&mut self.story.reason, &mut self.hal.log, reason);
+        let mut noted = |reason: &dyn Coded| note(&mut self.story.reason, &mut self.hal.log, reason);
         let (taken, part) = self
             .parser
             .push(input, &mut self.hal.verifier, &mut self.hal.decompress)
-            .map_err(|error| noted(format_args!("the artifact is not acceptable: {error}")))?;
+            .map_err(|error| noted(&DownloadText::NotAcceptable { error: &error }))?;
         let mut staged = |staged: Result<(), <P::Scripts as ErrorType>::Error>| match staged {
             Ok(()) => Ok(Found::Nothing),
-            Err(error) => Err(noted(format_args!("a state script could not be stored: {error}"))),
+            Err(error) => Err(noted(&DownloadText::ScriptNotStored { error: Cause::of(&error) })),
         };
         let found = match part {
             Parsed::NeedInput => Found::Nothing,
@@ -33,8 +34,7 @@ impl<P: Platform> Client<'_, P> {
             Parsed::ScriptData(bytes) => staged(self.hal.scripts.stage_write(bytes))?,
             Parsed::Header => Found::Header,
             Parsed::FileBegin { name, size } => {
-                self.download.file =
-                    Text::copy(name).map_err(|_| noted(format_args!("a payload file's name is too long")))?;
+                self.download.file = Text::copy(name).map_err(|_| noted(&DownloadText::NameTooLong))?;
                 Found::File { size, plain: self.parser.payload_is_plain() }
             }
             Parsed::FileData(bytes) => {
@@ -57,10 +57,12 @@ impl<P: Platform> Client<'_, P> {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(event)) => event,
             Poll::Ready(Err(error)) => {
-                let file = &self.download.file;
-                let (name, blank) = if file.is_empty() { ("", "") } else { (" file ", file.as_str()) };
-                let reason = format_args!("payload{name}{blank} could not be stored: {error}");
-                let Noted { .. } = note(&mut self.story.reason, &mut self.hal.log, reason);
+                let error = Cause::of(&error);
+                let reason = match self.download.file.as_str() {
+                    "" => DownloadText::NotStored { error },
+                    file => DownloadText::FileNotStored { file, error },
+                };
+                let Noted { .. } = note(&mut self.story.reason, &mut self.hal.log, &reason);
                 Event::Failed
             }
         };
@@ -73,8 +75,9 @@ impl<P: Platform> Client<'_, P> {
         let room = usize::try_from(most).unwrap_or(usize::MAX).min(self.chunk.len());
         let read = self.hal.module.read_stored(self.chunk.get_mut(..room).unwrap_or_default());
         let read = read.unwrap_or_else(|error| {
-            let file = &self.download.file;
-            self.hal.log.log(Level::Warning, format_args!("payload file {file}: {error}"));
+            let file = self.download.file.as_str();
+            let line = DownloadText::NotReadBack { file, error: Cause::of(&error) };
+            say(&mut self.hal.log, Level::Warning, &line);
             0
         });
         self.tell_transfer(now, Event::ReadBack(read));
@@ -84,9 +87,8 @@ impl<P: Platform> Client<'_, P> {
         let Stored { length, sum } = self.download.stored;
         let same = self.parser.sum_so_far() == sum;
         if same {
-            let file = &self.download.file;
-            let line = format_args!("{length} bytes of payload file {file} were stored before the restart");
-            self.hal.log.log(Level::Info, line);
+            let line = DownloadText::StoredBefore { length, file: self.download.file.as_str() };
+            say(&mut self.hal.log, Level::Info, &line);
         }
         self.tell_transfer(now, Event::Compared { same });
     }

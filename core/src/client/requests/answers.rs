@@ -3,9 +3,10 @@
 use super::Trouble;
 use crate::api::{Endpoint, Reply, auth, deployments, error_text};
 use crate::client::Client;
+use crate::client::messages::{RequestText, say};
 use crate::control::Map;
 use crate::flow::{Event, Offer};
-use crate::hal::{Level, Log, Platform};
+use crate::hal::{Level, Platform};
 use crate::http::Head;
 use crate::session::{Content, RequestKind};
 use crate::time::Instant;
@@ -28,7 +29,7 @@ impl<P: Platform> Client<'_, P> {
             return Reply::SubstateRefused;
         }
         if reply == Reply::Unauthorized && kind != RequestKind::Token {
-            self.hal.log.log(Level::Info, format_args!("{}: the server refused the token", kind.name()));
+            say(&mut self.hal.log, Level::Info, &RequestText::TokenRefused { request: kind });
         }
         reply
     }
@@ -45,8 +46,8 @@ impl<P: Platform> Client<'_, P> {
     ) -> Event {
         let content = match reply {
             Reply::Done if !whole && kind.reads_answer() => {
-                let (name, length) = (kind.name(), self.lent.answer().len());
-                self.note_trouble(format_args!("{name}: the answer is longer than {length} bytes"));
+                let length = self.lent.answer().len();
+                self.note_trouble(&RequestText::AnswerTooLong { request: kind, length });
                 Content::Unusable
             }
             Reply::Done => {
@@ -68,10 +69,13 @@ impl<P: Platform> Client<'_, P> {
             | Reply::Later(_)
             | Reply::Failed(_) => {
                 let text = error_text(self.lent.answer()).unwrap_or_default();
-                let colon = if text.is_empty() { "" } else { ": " };
                 // A 404 without the API's own error comes from something in between.
                 let is_meant = reply != Reply::NotFound || !text.is_empty();
-                self.requests.note(&mut self.hal.log, format_args!("{}: {reply}{colon}{text}", kind.name()));
+                let reason = match text.as_str() {
+                    "" => RequestText::Refused { request: kind, reply },
+                    text => RequestText::RefusedWith { request: kind, reply, text },
+                };
+                self.requests.note(&mut self.hal.log, &reason);
                 if is_meant { Content::Good } else { Content::Unusable }
             }
         };
@@ -87,7 +91,7 @@ impl<P: Platform> Client<'_, P> {
                 match auth::token(lent.answer()) {
                     // It has at most as many bytes. Written in its place: it may be long.
                     Ok(token) => requests.token.push(token).unwrap_or_default(),
-                    Err(error) => return Err(self.note_trouble(format_args!("{error}"))),
+                    Err(error) => return Err(self.note_trouble(&error)),
                 }
                 Ok((Content::Good, Offer::Nothing))
             }
@@ -104,7 +108,7 @@ impl<P: Platform> Client<'_, P> {
                 let raw = match deployments::control_map(self.lent.answer()) {
                     Ok(raw) => raw,
                     Err(error) => {
-                        return Err(self.requests.note(&mut self.hal.log, format_args!("{error}")));
+                        return Err(self.requests.note(&mut self.hal.log, &error));
                     }
                 };
                 let map = Map::from_server(Some(raw), self.machine().deployment());

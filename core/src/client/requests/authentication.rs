@@ -7,9 +7,10 @@ use super::sending::API_URL;
 use crate::api::Endpoint;
 use crate::api::auth::{self, AuthRequest};
 use crate::client::Client;
-use crate::hal::{DeviceKey, Identity, Network, Platform};
+use crate::client::messages::RequestText;
+use crate::hal::{Cause, DeviceKey, Identity, Network, Platform};
 use crate::http::{Request, Target};
-use crate::session::Event;
+use crate::session::{Event, RequestKind};
 use crate::time::Instant;
 
 /// What is waited for while the request for a token is made. Each may take its time.
@@ -27,12 +28,12 @@ impl<P: Platform> Client<'_, P> {
     /// [`Task::FindIdentity`](crate::flow::Task::FindIdentity).
     pub(in crate::client) fn find_identity(&mut self, now: Instant) -> Result<(), Trouble> {
         if self.device.servers.is_empty() {
-            return Err(self.note_trouble(format_args!("no server is configured: set ServerURL")));
+            return Err(self.note_trouble(&RequestText::NoServer));
         }
         self.requests.asking = Asking::Identity;
         match self.hal.identity.start(now) {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.note_trouble(format_args!("the device's identity: {error}"))),
+            Err(error) => Err(self.note_trouble(&RequestText::Identity { error: Cause::of(&error) })),
         }
     }
 
@@ -47,7 +48,7 @@ impl<P: Platform> Client<'_, P> {
                     Poll::Ready(Ok(identity)) => requests.asking = Asking::PublicKey { identity },
                     Poll::Ready(Err(error)) => {
                         return Poll::Ready(Err(
-                            requests.note(log, format_args!("the device's identity: {error}"))
+                            requests.note(log, &RequestText::Identity { error: Cause::of(&error) })
                         ));
                     }
                 },
@@ -55,21 +56,21 @@ impl<P: Platform> Client<'_, P> {
                     let (record, out) = lent.free();
                     let identity = match auth::Identity::parse(record.get(..identity).unwrap_or_default()) {
                         Ok(identity) => identity,
-                        Err(error) => return Poll::Ready(Err(requests.note(log, format_args!("{error}")))),
+                        Err(error) => return Poll::Ready(Err(requests.note(log, &error))),
                     };
                     let pubkey = match hal.device_key.poll_public_key(now) {
                         Poll::Pending => return Poll::Pending,
                         Poll::Ready(Ok(pubkey)) => pubkey,
                         Poll::Ready(Err(error)) => {
                             return Poll::Ready(Err(
-                                requests.note(log, format_args!("the device's key: {error}"))
+                                requests.note(log, &RequestText::Key { error: Cause::of(&error) })
                             ));
                         }
                     };
                     let request = AuthRequest::begin(out, identity, device.tenant_token, device.tier);
                     let body = match request.finish(pubkey) {
                         Ok(body) => body.len(),
-                        Err(error) => return Poll::Ready(Err(requests.note(log, format_args!("{error}")))),
+                        Err(error) => return Poll::Ready(Err(requests.note(log, &error))),
                     };
                     lent.wrote(body);
                     requests.asking = Asking::Signature;
@@ -85,7 +86,7 @@ impl<P: Platform> Client<'_, P> {
                             lent.signed(length);
                             Ok(())
                         }
-                        Err(error) => Err(requests.note(log, format_args!("the device's key: {error}"))),
+                        Err(error) => Err(requests.note(log, &RequestText::Key { error: Cause::of(&error) })),
                     });
                 }
             }
@@ -99,7 +100,7 @@ impl<P: Platform> Client<'_, P> {
         let base = device.server(server).unwrap_or_default();
         let mut url = [0; API_URL];
         let url = Endpoint::Auth.url(base, &mut url).map_err(|error| {
-            requests.note(&mut hal.log, format_args!("authentication: {error}"));
+            requests.note(&mut hal.log, &RequestText::Failed { request: RequestKind::Token, error: &error });
             Event::NotSent
         })?;
         let request = Request {
@@ -112,7 +113,10 @@ impl<P: Platform> Client<'_, P> {
             etag: None,
         };
         hal.network.start(now, &request).map_err(|error| {
-            requests.note(&mut hal.log, format_args!("authentication: {error}"));
+            requests.note(
+                &mut hal.log,
+                &RequestText::Failed { request: RequestKind::Token, error: &Cause::of(&error) },
+            );
             Event::NotSent
         })
     }

@@ -4,6 +4,7 @@ use super::Trouble;
 use crate::api::deployments::Offer;
 use crate::api::{Scheme, check_url};
 use crate::client::Client;
+use crate::client::messages::{RequestText, say};
 use crate::client::offer::Offered;
 use crate::client::reason::Story;
 use crate::control::{Map, MapError};
@@ -20,7 +21,7 @@ impl<P: Platform> Client<'_, P> {
         let least = self.least_scheme(server)?;
         let offer = match Offer::parse(self.lent.answer()) {
             Ok(offer) => offer,
-            Err(error) => return Err(self.requests.note(&mut self.hal.log, format_args!("{error}"))),
+            Err(error) => return Err(self.requests.note(&mut self.hal.log, &error)),
         };
         let mut device_type = [0; limits::DEVICE_TYPE];
         let device_type = self.hal.system.device_type(&mut device_type).unwrap_or_default();
@@ -32,7 +33,7 @@ impl<P: Platform> Client<'_, P> {
         self.story = Story::default();
         self.hal.log.open_deployment(offer.id.as_str());
         let name = self.requests.offered.artifact_name();
-        self.hal.log.log(Level::Info, format_args!("deployment {} of artifact \"{name}\" begins", offer.id));
+        say(&mut self.hal.log, Level::Info, &RequestText::Begins { deployment: offer.id.as_str(), name });
         let map = Map::from_server(offer.control_map, offer.id.as_str());
         let id = offer.id;
         let map = match self.usable(map) {
@@ -48,7 +49,7 @@ impl<P: Platform> Client<'_, P> {
         let least = self.least_scheme(server)?;
         let offer = match Offer::parse(self.lent.answer()) {
             Ok(offer) => offer,
-            Err(error) => return Err(self.requests.note(&mut self.hal.log, format_args!("{error}"))),
+            Err(error) => return Err(self.requests.note(&mut self.hal.log, &error)),
         };
         let mut device_type = [0; limits::DEVICE_TYPE];
         let device_type = self.hal.system.device_type(&mut device_type).unwrap_or_default();
@@ -59,12 +60,12 @@ impl<P: Platform> Client<'_, P> {
         }
         let map = Map::from_server(offer.control_map, offer.id.as_str()).map_err(|error| {
             let log = &mut self.hal.log;
-            self.requests.note(log, format_args!("the server's update control map: {error}"))
+            self.requests.note(log, &RequestText::ServerMap { error: &error })
         })?;
         self.download
             .source
             .set_url(|link| offer.link(least, link))
-            .map_err(|error| self.requests.note(&mut self.hal.log, format_args!("{error}")))?;
+            .map_err(|error| self.requests.note(&mut self.hal.log, &error))?;
         // An answer without one may be that of a server which knows none: the doors ask for it.
         if let Some(map) = map {
             self.tell(now, Event::ServerMap(map));
@@ -79,12 +80,12 @@ impl<P: Platform> Client<'_, P> {
         match check_url(base) {
             Ok(_) if self.hal.verifier.has_keys() => Ok(Scheme::Http),
             Ok(scheme) => Ok(scheme),
-            Err(error) => Err(self.note_trouble(format_args!("ServerURL: {error}"))),
+            Err(error) => Err(self.note_trouble(&RequestText::ServerUrl { error: &error })),
         }
     }
 
     /// What the server says about holding the deployment back; `None`, and the reason is noted, when it cannot be used.
     pub(super) fn usable(&mut self, map: Result<Option<Map>, MapError>) -> Option<Option<Map>> {
-        map.map_err(|error| self.fail(format_args!("the server's update control map: {error}"))).ok()
+        map.map_err(|error| self.fail(&RequestText::ServerMap { error: &error })).ok()
     }
 }

@@ -6,9 +6,10 @@ use super::Trouble;
 use crate::api::inventory::Attributes;
 use crate::api::{Endpoint, deployments};
 use crate::client::Client;
+use crate::client::messages::{RecordText, RequestText, say};
 use crate::deployment::Status;
 use crate::hal::{
-    DeploymentLog, Error as _, Inventory, Key, Kind, Level, Log, Network, Platform, Storage, System,
+    Cause, DeploymentLog, Error as _, Inventory, Key, Kind, Level, Network, Platform, Storage, System,
 };
 use crate::http::{Request, Target};
 use crate::json::Value;
@@ -33,11 +34,11 @@ impl<P: Platform> Client<'_, P> {
             // Nothing is said of what nobody here can read.
             Err(error) if error.kind() == Kind::Newer => None,
             Err(error) => {
-                return Err(requests.note(log, format_args!("what is installed cannot be read: {error}")));
+                return Err(requests.note(log, &RecordText::Installed { error: Cause::of(&error) }));
             }
         };
         let provides = Value::parse(provides.unwrap_or(b"{}"))
-            .map_err(|error| requests.note(log, format_args!("what is installed: {error}")))?;
+            .map_err(|error| requests.note(log, &RequestText::Installed { error }))?;
         let mut attributes = Attributes::new(record);
         // In the order in which they are kept, should there be too many.
         let name = deployments::artifact_name(provides);
@@ -47,33 +48,28 @@ impl<P: Platform> Client<'_, P> {
         }
         own = own.and_then(|()| attributes.own("mender_client_version", device.version));
         own = own.and_then(|()| attributes.own_provides(provides));
-        own.map_err(|error| requests.note(log, format_args!("inventory: {error}")))?;
+        own.map_err(|error| requests.note(log, &RequestText::Inventory { error: &error }))?;
         let mut index: usize = 0;
         while let Some((script, output)) = hal.inventory.output(index) {
             attributes.begin_script();
             attributes.push(output);
             match attributes.end_script(true) {
                 Ok(0) => {}
-                Ok(left_out) => log.log(
-                    Level::Warning,
-                    format_args!(
-                        "{script}: lines without key=value in UTF-8, or with too long a key, are left out: {left_out}"
-                    ),
-                ),
-                Err(error) => log.log(Level::Warning, format_args!("{script}: {error}")),
+                Ok(count) => say(log, Level::Warning, &RequestText::LinesLeftOut { script, count }),
+                Err(error) => say(log, Level::Warning, &RequestText::Script { script, error: &error }),
             }
             index = index.saturating_add(1);
         }
         match attributes.write(out) {
             Ok((body, not_sent)) => {
                 if not_sent.names > 0 {
-                    log.log(Level::Warning, format_args!("{not_sent}"));
+                    say(log, Level::Warning, &not_sent);
                 }
                 let (length, is_accepted) = (body.len(), requests.accepted.is(body));
                 lent.wrote(length);
                 Ok(is_accepted)
             }
-            Err(error) => Err(requests.note(log, format_args!("inventory: {error}"))),
+            Err(error) => Err(requests.note(log, &RequestText::Inventory { error: &error })),
         }
     }
 
@@ -94,18 +90,18 @@ impl<P: Platform> Client<'_, P> {
                 device = hal
                     .system
                     .device_type(&mut device_type)
-                    .map_err(|error| requests.note(log, format_args!("{error}")))?;
+                    .map_err(|error| requests.note(log, &Cause::of(&error)))?;
                 let provides = hal.storage.read(Key::Provides, record).map_err(|error| {
-                    requests.note(log, format_args!("what is installed cannot be read: {error}"))
+                    requests.note(log, &RecordText::Installed { error: Cause::of(&error) })
                 })?;
                 let provides = Value::parse(provides.unwrap_or(b"{}"))
-                    .map_err(|error| requests.note(log, format_args!("what is installed: {error}")))?;
+                    .map_err(|error| requests.note(log, &RequestText::Installed { error }))?;
                 if let Some(installed) = deployments::artifact_name(provides) {
                     artifact_name = installed.unescape(&mut name).unwrap_or(deployments::UNKNOWN_NAME);
                 }
                 if kind == RequestKind::NextV2 {
                     let body = deployments::next_v2(device, provides, out)
-                        .map_err(|error| requests.note(log, format_args!("{error}")))?
+                        .map_err(|error| requests.note(log, &error))?
                         .len();
                     lent.wrote(body);
                 }
@@ -131,16 +127,16 @@ impl<P: Platform> Client<'_, P> {
         };
         let base = about.server(server).unwrap_or_default();
         let mut url = [0; API_URL];
-        let url = endpoint
-            .url(base, &mut url)
-            .map_err(|error| requests.note(&mut hal.log, format_args!("{}: {error}", kind.name())))?;
+        let url = endpoint.url(base, &mut url).map_err(|error| {
+            requests.note(&mut hal.log, &RequestText::Failed { request: kind, error: &error })
+        })?;
         let body = match kind {
             RequestKind::NextV1 | RequestKind::ControlMap => None,
             RequestKind::Log => {
                 // One that was made for an earlier attempt.
                 hal.deployment_log.forget();
                 let length = hal.deployment_log.open(deployment).map_err(|error| {
-                    requests.note(&mut hal.log, format_args!("the deployment's log: {error}"))
+                    requests.note(&mut hal.log, &RequestText::Log { error: Cause::of(&error) })
                 })?;
                 Some(length)
             }
@@ -160,9 +156,9 @@ impl<P: Platform> Client<'_, P> {
             offset: 0,
             etag: None,
         };
-        hal.network
-            .start(now, &request)
-            .map_err(|error| requests.note(&mut hal.log, format_args!("{}: {error}", kind.name())))
+        hal.network.start(now, &request).map_err(|error| {
+            requests.note(&mut hal.log, &RequestText::Failed { request: kind, error: &Cause::of(&error) })
+        })
     }
 
     /// Hands the body of the request to the network, piece by piece; ready when it has all, or wants no more.
@@ -174,7 +170,7 @@ impl<P: Platform> Client<'_, P> {
                     Ok(rest) => rest,
                     Err(error) => {
                         hal.network.cancel();
-                        requests.note(&mut hal.log, format_args!("the deployment's log: {error}"));
+                        requests.note(&mut hal.log, &RequestText::Log { error: Cause::of(&error) });
                         return Poll::Ready(Err(session::Event::Broken { lost: false }));
                     }
                 }
@@ -220,7 +216,7 @@ impl<P: Platform> Client<'_, P> {
                 self.requests.had_substate |= self.requests.has_substate;
                 Ok(())
             }
-            Err(error) => Err(self.requests.note(&mut self.hal.log, format_args!("{error}"))),
+            Err(error) => Err(self.requests.note(&mut self.hal.log, &error)),
         }
     }
 }
