@@ -2,10 +2,13 @@
 //! they look at, and the dates in it.
 //!
 //! With the feature `http`, also HTTP/1.1 itself, without input, output or heap: [`url`], the [heads of requests](write),
-//! the [heads of answers](head), and where their [bodies](body) end.
+//! the [heads of answers](head), where their [bodies](body) end, and a whole
+//! [exchange] of both.
 
 #[cfg(feature = "http")]
 pub mod body;
+#[cfg(feature = "http")]
+pub mod exchange;
 #[cfg(feature = "http")]
 pub mod fault;
 #[cfg(feature = "http")]

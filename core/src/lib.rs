@@ -45,6 +45,8 @@ pub mod limits;
 pub mod machine;
 pub mod message;
 pub mod module;
+#[cfg(feature = "http")]
+pub mod network;
 #[cfg(feature = "panel")]
 pub mod panel;
 pub mod retry;

@@ -1,15 +1,15 @@
-//! HTTP/1.1 and TLS over non-blocking sockets, and files read as if they were responses: SERVER-70
-//! to SERVER-84, and the rules of the network in `docs/rules/hardening.md`.
+//! Core's HTTP/1.1 over TLS and non-blocking sockets, and files read as if they were responses: SERVER-70 to SERVER-84,
+//! and the rules of the network in `docs/rules/hardening.md`.
 //!
 //! One request at a time. Each has connections of its own, which are closed when it ends, so that no byte of one
 //! response can reach the next (N4, N5, N28). Memory is bounded whatever the peer sends: a head has 16 KiB at most, and
 //! a body goes straight into the caller's buffer. No call blocks; name lookups, which would, run in a thread.
 
 mod authority;
+mod connector;
 mod endpoint;
 mod error;
-mod exchange;
-mod outgoing;
+mod limits;
 mod proxy;
 mod resolve;
 mod stream;
@@ -17,21 +17,23 @@ mod stream;
 mod tests;
 mod tls;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::task::Poll;
 
-use thimble_core::hal::{self, ErrorType};
-pub use thimble_core::http::fault::{BodyFault, HeadFault, UrlFault};
+use thimble_core::hal::{ErrorType, Network};
+use thimble_core::http::fault::Fault;
+pub use thimble_core::http::fault::UrlFault;
 use thimble_core::http::url::Url;
 use thimble_core::http::{ContentRange, Head, Method, Request, Target};
-use thimble_core::time::{Duration, Instant};
+use thimble_core::network::{self, Http};
+use thimble_core::time::Instant;
 
-pub use self::error::{Activity, NetworkError, RedirectFault, SetupError, TlsFault};
+pub use self::error::{Activity, NetworkError, SetupError, TlsFault};
+pub use self::limits::Limits;
 pub use self::proxy::{Proxies, ProxyFault};
 
-use self::exchange::Exchange;
-use self::resolve::Resolver;
+use self::connector::{Connector, Setup};
+use self::endpoint::Endpoint;
 use self::tls::TlsSetup;
 use crate::SharedLog;
 use crate::file_source::FileSource;
@@ -54,106 +56,61 @@ pub struct NetworkConfig {
     pub proxies: Proxies,
 }
 
-/// How long, and how much, at most (SERVER-70 to SERVER-73).
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Time to look up a name.
-    pub lookup: Duration,
-    /// Time to connect, for all addresses of a name together.
-    pub connect: Duration,
-    /// Time for a TLS handshake.
-    pub handshake: Duration,
-    /// Time between two bytes that the peer takes of a request.
-    pub write: Duration,
-    /// Time from the end of the request to the end of the response's head, however slowly its bytes come.
-    pub head: Duration,
-    /// Time between two bytes of a body.
-    pub body_idle: Duration,
-    /// Longest head of a response in bytes, the heads of interim responses included.
-    pub head_bytes: usize,
-    /// Most redirects of one download.
-    pub redirects: u8,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            lookup: Duration::from_secs(30),
-            connect: Duration::from_secs(30),
-            handshake: Duration::from_secs(30),
-            write: Duration::from_secs(60),
-            head: Duration::from_secs(60),
-            body_idle: Duration::from_secs(300),
-            head_bytes: 16 * 1024,
-            redirects: 3,
-        }
-    }
-}
+/// Longest head of a request: a URL, the longest token and signature, and what stands around them. The head of an answer
+/// has 16 KiB at most.
+const HEAD: usize = 24 * 1024;
 
 /// The network of a Linux machine.
 #[derive(Debug)]
 pub struct HttpNetwork {
-    setup: Setup,
-    state: State,
-    etag: Option<String>,
-}
-
-/// What does not change from request to request.
-struct Setup {
-    limits: Limits,
-    proxies: Proxies,
-    tls: TlsSetup,
-    resolver: Resolver,
-    log: SharedLog,
-}
-
-impl fmt::Debug for Setup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Setup")
-            .field("proxies", &self.proxies)
-            .field("tls", &self.tls)
-            .finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug)]
-enum State {
-    Idle,
-    /// A local file, and the offset that it is read from.
-    File(FileSource, u64),
-    Http(Box<Exchange>),
+    http: Http<Connector, Box<[u8]>>,
+    /// The local file that is read, and the offset that it is read from.
+    file: Option<(FileSource, u64)>,
 }
 
 impl HttpNetwork {
     /// Reads the configured certificates once: one that is missing, empty, garbage or without its key is an error
     /// now, not at the first request (N22).
     pub fn new(config: NetworkConfig, log: SharedLog) -> Result<Self, SetupError> {
-        Self::with_limits(config, log, Limits::default())
-    }
-
-    /// As [`HttpNetwork::new`], with other limits than those of the specification.
-    pub fn with_limits(config: NetworkConfig, log: SharedLog, limits: Limits) -> Result<Self, SetupError> {
         let tls = TlsSetup::new(&config)?;
+        let limits = Limits::default();
         let setup = Setup { limits, proxies: config.proxies, tls, resolver: resolve::system, log };
-        Ok(Self { setup, state: State::Idle, etag: None })
+        let memory = vec![0; thimble_core::limits::URL + HEAD].into_boxed_slice();
+        Ok(Self { http: Http::new(Connector::new(setup), memory, limits.http), file: None })
     }
 
     /// Adds the descriptor that the current request waits for. Adds nothing while received bytes are waiting for the
     /// caller to read them.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
-        match &self.state {
-            State::Idle => {}
-            State::File(file, _) => file.wants(set),
-            State::Http(exchange) => exchange.wants(set),
+        match &self.file {
+            Some((file, _)) => file.wants(set),
+            None => self.http.connector().wants(set),
         }
     }
 
-    /// Ends the request when it has failed: nothing more can come of it.
-    fn end_on_error<T>(&mut self, poll: Poll<Result<T, NetworkError>>) -> Poll<Result<T, NetworkError>> {
-        if matches!(poll, Poll::Ready(Err(_))) {
-            self.state = State::Idle;
+    /// The same with the name of the server, for people.
+    fn explained(&self, error: <Http<Connector, Box<[u8]>> as ErrorType>::Error) -> NetworkError {
+        let peer = || self.http.peer().map(|peer| Endpoint::new(&peer).to_string()).unwrap_or_default();
+        match error {
+            network::Error::Open(error) => error,
+            network::Error::Lost(activity, error) => tls::lost(peer(), activity.into(), error.0),
+            network::Error::Fault(Fault::TimedOut(activity)) => {
+                NetworkError::TimedOut(peer(), activity.into())
+            }
+            network::Error::Fault(Fault::Closed(activity)) => NetworkError::Closed(peer(), activity.into()),
+            network::Error::Fault(Fault::ProxyUser) => {
+                let proxies = &self.http.connector().setup.proxies;
+                let proxy = self.http.peer().and_then(|peer| proxies.of(&peer, false).ok().flatten());
+                let proxy = proxy.map(|proxy| proxy.endpoint.to_string()).unwrap_or_default();
+                NetworkError::ProxyUser(proxy, "http_proxy")
+            }
+            network::Error::Fault(fault @ (Fault::Head(_) | Fault::Body(_) | Fault::Redirect(_))) => {
+                NetworkError::Http(Some(peer()), fault)
+            }
+            network::Error::Fault(fault @ (Fault::Url(_) | Fault::Request(_) | Fault::Idle)) => {
+                NetworkError::Http(None, fault)
+            }
         }
-        poll
     }
 }
 
@@ -161,63 +118,56 @@ impl ErrorType for HttpNetwork {
     type Error = NetworkError;
 }
 
-impl hal::Network for HttpNetwork {
+impl Network for HttpNetwork {
     fn start(&mut self, now: Instant, request: &Request<'_>) -> Result<(), NetworkError> {
         self.cancel();
-        self.etag = None;
-        self.state = match request.target {
-            Target::File(_) if request.method != Method::Get => return Err(NetworkError::FileMethod),
+        match request.target {
+            Target::File(_) if request.method != Method::Get => Err(NetworkError::FileMethod),
             Target::File(path) => {
                 let file = FileSource::open(Path::new(path), request.offset).map_err(NetworkError::File)?;
-                State::File(file, request.offset)
+                self.file = Some((file, request.offset));
+                Ok(())
             }
-            Target::Url(url) => State::Http(Box::new(Exchange::start(&self.setup, now, url, request)?)),
-        };
-        Ok(())
+            Target::Url(_) => self.http.start(now, request).map_err(|error| self.explained(error)),
+        }
     }
 
-    fn poll_send(&mut self, _: Instant, rest: &[u8]) -> Poll<Result<usize, NetworkError>> {
-        Poll::Ready(match &mut self.state {
-            State::Idle | State::File(..) => Err(NetworkError::Idle),
-            State::Http(exchange) => Ok(exchange.collect(rest)),
-        })
+    fn poll_send(&mut self, now: Instant, rest: &[u8]) -> Poll<Result<usize, NetworkError>> {
+        self.http.poll_send(now, rest).map_err(|error| self.explained(error))
     }
 
     fn poll_head(&mut self, now: Instant) -> Poll<Result<Head, NetworkError>> {
-        let poll = match &mut self.state {
-            State::Idle => Poll::Ready(Err(NetworkError::Idle)),
-            State::File(file, offset) => Poll::Ready(Ok(file_head(file, *offset))),
-            State::Http(exchange) => exchange.poll_head(&self.setup, now),
-        };
-        if let (Poll::Ready(Ok(_)), State::Http(exchange)) = (&poll, &mut self.state) {
-            self.etag = exchange.etag.take().or(self.etag.take());
+        match &self.file {
+            Some((file, offset)) => Poll::Ready(Ok(file_head(file, *offset))),
+            None => self.http.poll_head(now).map_err(|error| self.explained(error)),
         }
-        self.end_on_error(poll)
     }
 
     fn poll_read(&mut self, now: Instant, buf: &mut [u8]) -> Poll<Result<usize, NetworkError>> {
-        let limits = &self.setup.limits;
-        let poll = match &mut self.state {
-            State::Idle => Poll::Ready(Err(NetworkError::Idle)),
-            State::File(file, _) => file.poll_read(limits.body_idle, now, buf).map_err(NetworkError::File),
-            State::Http(exchange) => exchange.poll_read(limits, now, buf),
+        let Some((file, _)) = &mut self.file else {
+            return self.http.poll_read(now, buf).map_err(|error| self.explained(error));
         };
-        self.end_on_error(poll)
+        let patience = self.http.connector().setup.limits.http.body_idle;
+        let poll = file.poll_read(patience, now, buf).map_err(NetworkError::File);
+        if matches!(poll, Poll::Ready(Err(_))) {
+            self.file = None;
+        }
+        poll
     }
 
     fn etag(&self) -> Option<&str> {
-        self.etag.as_deref()
+        self.http.etag()
     }
 
     fn cancel(&mut self) {
-        self.state = State::Idle;
+        self.file = None;
+        self.http.cancel();
     }
 
     fn deadline(&self) -> Option<Instant> {
-        match &self.state {
-            State::Idle => None,
-            State::File(file, _) => file.deadline(),
-            State::Http(exchange) => exchange.deadline(),
+        match &self.file {
+            Some((file, _)) => file.deadline(),
+            None => self.http.deadline(),
         }
     }
 }

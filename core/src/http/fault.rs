@@ -4,6 +4,40 @@ use core::fmt;
 
 use crate::limits;
 
+/// Why a request came to nothing. Texts never hold a path, a query, a token or a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "`Display` says it")]
+pub enum Fault {
+    Url(UrlFault),
+    Request(RequestFault),
+    Idle,
+    TimedOut(Activity),
+    Closed(Activity),
+    Head(HeadFault),
+    Body(BodyFault),
+    Redirect(RedirectFault),
+    ProxyUser,
+}
+
+/// What the client was doing when the request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "`Display` says it")]
+pub enum Activity {
+    Open,
+    Send,
+    Head,
+    Body,
+}
+
+/// Why a redirect was not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "`Display` says it")]
+pub enum RedirectFault {
+    TooMany,
+    Downgrade,
+    Url(UrlFault),
+}
+
 /// Why a text is not a URL that the client can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "`Display` says it")]
@@ -51,6 +85,47 @@ pub enum RequestFault {
     /// The head does not fit into the memory that was lent for it, which has so many bytes.
     TooLong(usize),
 }
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(fault) => write!(f, "the URL cannot be used: {fault}"),
+            Self::Request(fault) => fault.fmt(f),
+            Self::Idle => f.write_str("no request is under way"),
+            Self::TimedOut(activity) => write!(f, "timed out {activity}"),
+            Self::Closed(activity) => write!(f, "closed the connection {activity}"),
+            Self::Head(fault) => write!(f, "bad answer: {fault}"),
+            Self::Body(fault) => write!(f, "bad answer: {fault}"),
+            Self::Redirect(fault) => write!(f, "redirect not followed: {fault}"),
+            Self::ProxyUser => f.write_str("the proxy wants a user name and a password"),
+        }
+    }
+}
+
+impl core::error::Error for Fault {}
+
+impl fmt::Display for Activity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "while connecting",
+            Self::Send => "while sending the request",
+            Self::Head => "before the head of the answer was complete",
+            Self::Body => "before the body of the answer was complete",
+        })
+    }
+}
+
+impl fmt::Display for RedirectFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany => f.write_str("there were too many before it"),
+            Self::Downgrade => f.write_str("it leads from https to http"),
+            Self::Url(fault) => write!(f, "the URL it leads to cannot be used: {fault}"),
+        }
+    }
+}
+
+impl core::error::Error for RedirectFault {}
 
 impl fmt::Display for UrlFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -168,6 +168,12 @@ impl<'t> Url<'t> {
         Ok(Joined { kept: before_path.saturating_add(kept), between: slash, rest })
     }
 
+    /// As it was written, without the fragment.
+    #[must_use]
+    pub const fn as_str(&self) -> &'t str {
+        self.text
+    }
+
     /// The whole of it, as a proxy wants it in the request line.
     #[must_use]
     pub fn absolute_form(&self) -> impl fmt::Display + use<'t> {

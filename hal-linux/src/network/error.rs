@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use thimble_core::hal::{self, Kind};
-use thimble_core::http::fault::{BodyFault, HeadFault, RequestFault, UrlFault};
+use thimble_core::http::fault::{self, Fault};
 
 use super::proxy::ProxyFault;
 use crate::file_source::FileError;
@@ -15,12 +15,10 @@ use crate::paths::Word;
 #[derive(Debug)]
 #[expect(missing_docs, reason = "`Display` says it")]
 pub enum NetworkError {
-    Url(UrlFault),
+    /// The request or its answer is at fault; with the peer, if the answer is.
+    Http(Option<String>, Fault),
     /// An environment variable that configures the proxy of this request cannot be used.
     Proxy(ProxyFault),
-    /// The request cannot be written.
-    Request(RequestFault),
-    Idle,
     File(FileError),
     /// A request other than a download was made to a local file.
     FileMethod,
@@ -34,9 +32,6 @@ pub enum NetworkError {
     ProxyStatus(String, u16),
     /// The proxy asks for a user name; with the environment variable that configures the proxy.
     ProxyUser(String, &'static str),
-    Head(String, HeadFault),
-    Body(String, BodyFault),
-    Redirect(String, RedirectFault),
 }
 
 /// What the client was doing when the request failed.
@@ -50,6 +45,17 @@ pub enum Activity {
     Send,
     Head,
     Body,
+}
+
+impl From<fault::Activity> for Activity {
+    fn from(activity: fault::Activity) -> Self {
+        match activity {
+            fault::Activity::Open => Self::Connect,
+            fault::Activity::Send => Self::Send,
+            fault::Activity::Head => Self::Head,
+            fault::Activity::Body => Self::Body,
+        }
+    }
 }
 
 /// Why there is no TLS connection.
@@ -89,15 +95,6 @@ pub enum TlsFault {
     Other(rustls::Error),
 }
 
-/// Why a redirect was not followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "`Display` says it")]
-pub enum RedirectFault {
-    TooMany,
-    Downgrade,
-    Url(UrlFault),
-}
-
 /// Why the network cannot be set up as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "`Display` says it")]
@@ -117,10 +114,9 @@ pub enum SetupError {
 impl fmt::Display for NetworkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(fault) => write!(f, "the URL cannot be used: {fault}"),
+            Self::Http(Some(peer), fault) => write!(f, "{peer}: {fault}"),
+            Self::Http(None, fault) => fault.fmt(f),
             Self::Proxy(fault) => fault.fmt(f),
-            Self::Request(fault) => fault.fmt(f),
-            Self::Idle => f.write_str("no request is under way"),
             Self::File(error) => error.fmt(f),
             Self::FileMethod => f.write_str("a file can only be read"),
             Self::Lookup(peer, text) => write!(f, "{peer}: the name cannot be looked up: {text}"),
@@ -139,9 +135,6 @@ impl fmt::Display for NetworkError {
             Self::ProxyStatus(peer, status) => {
                 write!(f, "the proxy {peer} refuses to connect: HTTP status {status}")
             }
-            Self::Head(peer, fault) => write!(f, "{peer}: bad answer: {fault}"),
-            Self::Body(peer, fault) => write!(f, "{peer}: bad answer: {fault}"),
-            Self::Redirect(peer, fault) => write!(f, "{peer}: redirect not followed: {fault}"),
         }
     }
 }
@@ -149,18 +142,14 @@ impl fmt::Display for NetworkError {
 impl hal::Error for NetworkError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Url(_) | Self::Proxy(_) | Self::Request(_) | Self::FileMethod | Self::Redirect(..) => {
-                Kind::Refused
-            }
-            Self::Idle => Kind::Other,
+            Self::Http(_, fault) => hal::Error::kind(fault),
+            Self::Proxy(_) | Self::FileMethod => Kind::Refused,
             Self::File(error) => error.kind(),
             Self::Lookup(..) | Self::LookupsStuck | Self::Connect(..) | Self::Lost(..) | Self::Closed(..) => {
                 Kind::Connection
             }
             Self::TimedOut(..) => Kind::TimedOut,
             Self::Tls(..) | Self::ProxyStatus(..) | Self::ProxyUser(..) => Kind::Connection,
-            Self::Head(_, HeadFault::TooLarge(_)) => Kind::TooLarge,
-            Self::Head(..) | Self::Body(..) => Kind::Corrupt,
         }
     }
 }
@@ -174,9 +163,9 @@ impl fmt::Display for Activity {
             Self::Connect => "while connecting",
             Self::Handshake => "in the TLS handshake",
             Self::Proxy => "before the proxy answered",
-            Self::Send => "while sending the request",
-            Self::Head => "before the head of the answer was complete",
-            Self::Body => "before the body of the answer was complete",
+            Self::Send => return fault::Activity::Send.fmt(f),
+            Self::Head => return fault::Activity::Head.fmt(f),
+            Self::Body => return fault::Activity::Body.fmt(f),
         })
     }
 }
@@ -231,16 +220,6 @@ impl fmt::Display for TlsFault {
 }
 
 impl std::error::Error for TlsFault {}
-
-impl fmt::Display for RedirectFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooMany => f.write_str("there were too many before it"),
-            Self::Downgrade => f.write_str("it leads from https to http"),
-            Self::Url(fault) => write!(f, "the URL it leads to cannot be used: {fault}"),
-        }
-    }
-}
 
 impl fmt::Display for SetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,10 +1,14 @@
 //! A non-blocking connection to a peer: TCP, with TLS over it as often as needed (a request through a TLS proxy to an
 //! `https` server is TLS inside TLS).
+//!
+//! While it is being opened, it is read from and written to as the standard library does it: `WouldBlock` says that there
+//! is nothing. Core asks first (`read_ready`, `write_ready`): both do what can be done without waiting.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use embedded_io::ErrorKind;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
 use rustls::ClientConnection;
@@ -15,7 +19,7 @@ use crate::wait::PollSet;
 /// without end must not keep the client from its other work.
 const TURN: usize = 16;
 
-/// A connection. `read` and `write` answer `WouldBlock` instead of waiting, and [`Stream::wants`] then knows for what.
+/// A connection. What cannot go on is noted, and [`Stream::wants`] then knows what is waited for.
 pub(super) enum Stream {
     Tcp(Tcp),
     Tls(Box<Tls>),
@@ -50,8 +54,7 @@ impl Stream {
     /// Whether the connection has been made.
     pub(super) fn poll_connected(&mut self) -> io::Result<bool> {
         let tcp = self.tcp();
-        let mut fds = [PollFd::new(&tcp.socket, PollFlags::OUT)];
-        let ready = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0;
+        let ready = tcp.is_ready(PollFlags::OUT)?;
         tcp.wants_write = !ready;
         if ready {
             sockopt::socket_error(&tcp.socket)??;
@@ -92,6 +95,22 @@ impl Stream {
         }
     }
 
+    /// `Ok` when the next read has bytes, the end or an error.
+    fn poll_read(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(tcp) => note(tcp.poll(PollFlags::IN), &mut tcp.wants_read),
+            Self::Tls(tls) => tls.poll_read(),
+        }
+    }
+
+    /// `Ok` when the next write takes bytes, and everything written before has left this process.
+    fn poll_write(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(tcp) => note(tcp.poll(PollFlags::OUT), &mut tcp.wants_write),
+            Self::Tls(tls) => tls.flush(),
+        }
+    }
+
     /// Whether to go on at once, after the client's other work: nothing is waited for.
     pub(super) fn goes_on_at_once(&self) -> bool {
         match self {
@@ -120,6 +139,74 @@ impl Stream {
             Self::Tcp(tcp) => tcp,
             Self::Tls(tls) => tls.below.tcp(),
         }
+    }
+}
+
+/// Why a connection broke.
+#[derive(Debug)]
+pub(super) struct StreamError(pub(super) io::Error);
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for StreamError {}
+
+impl embedded_io::Error for StreamError {
+    /// [`ErrorKind::ConnectionAborted`]: TLS ended without the message that says so.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the standard library's own, and open")]
+    fn kind(&self) -> ErrorKind {
+        match self.0.kind() {
+            io::ErrorKind::UnexpectedEof => ErrorKind::ConnectionAborted,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => ErrorKind::ConnectionReset,
+            io::ErrorKind::InvalidData => ErrorKind::InvalidData,
+            _ => ErrorKind::Other,
+        }
+    }
+}
+
+impl embedded_io::ErrorType for Stream {
+    type Error = StreamError;
+}
+
+impl embedded_io::ReadReady for Stream {
+    fn read_ready(&mut self) -> Result<bool, StreamError> {
+        ready(self.poll_read())
+    }
+}
+
+impl embedded_io::Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, StreamError> {
+        let read = Read::read(self, buf).map_err(StreamError)?;
+        // The caller may take any time over these bytes.
+        self.rest();
+        Ok(read)
+    }
+}
+
+impl embedded_io::WriteReady for Stream {
+    fn write_ready(&mut self) -> Result<bool, StreamError> {
+        ready(self.poll_write())
+    }
+}
+
+impl embedded_io::Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> Result<usize, StreamError> {
+        Write::write(self, buf).map_err(StreamError)
+    }
+
+    fn flush(&mut self) -> Result<(), StreamError> {
+        Write::flush(self).map_err(StreamError)
+    }
+}
+
+fn ready(done: io::Result<()>) -> Result<bool, StreamError> {
+    match done {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(StreamError(error)),
     }
 }
 
@@ -158,8 +245,26 @@ impl Write for Stream {
     }
 }
 
+impl Tcp {
+    fn poll(&self, direction: PollFlags) -> io::Result<()> {
+        if self.is_ready(direction)? { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+    }
+
+    fn is_ready(&self, direction: PollFlags) -> io::Result<bool> {
+        let mut fds = [PollFd::new(&self.socket, direction)];
+        Ok(retry(|| Ok(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?))? > 0)
+    }
+}
+
 impl Tls {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.poll_read()?;
+        self.connection.reader().read(buf)
+    }
+
+    /// Decrypts what has arrived, until there is something to read.
+    fn poll_read(&mut self) -> io::Result<()> {
+        self.is_turn_over = false;
         for _ in 0..TURN {
             match self.flush() {
                 // Messages of TLS itself, such as the answer to a key update, are sent when there is room; reading does
@@ -167,10 +272,10 @@ impl Tls {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => done?,
             }
-            match self.connection.reader().read(buf) {
+            match self.connection.reader().fill_buf() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // Nothing means that the peer has properly closed; without that it is an error.
-                done => return done,
+                done => return done.map(drop),
             }
             self.receive()?;
         }

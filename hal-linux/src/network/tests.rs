@@ -16,7 +16,8 @@ use thimble_core::hal::Network;
 use thimble_core::http::{Head, Method, Request, Target};
 use thimble_core::time::Instant;
 
-use super::{HttpNetwork, NetworkConfig, NetworkError, Proxies};
+use super::connector::Setup;
+use super::{Activity, HttpNetwork, NetworkConfig, NetworkError, Proxies};
 use crate::testing::{Waits, log, run};
 use crate::wait::PollSet;
 
@@ -166,18 +167,35 @@ fn fetch_after(
 }
 
 /// Polls until the request is in `activity` and waits there.
-fn poll_until(network: &mut HttpNetwork, activity: super::Activity) {
+fn poll_until(network: &mut HttpNetwork, mut body: &[u8], activity: Activity) {
     run(network, |network, now| {
-        let super::State::Http(exchange) = &mut network.state else { panic!("no request") };
         loop {
-            let waits = if exchange.activity() == super::Activity::Body {
-                exchange.poll_read(&network.setup.limits, now, &mut [0; 64]).map_ok(|_| ()).is_pending()
+            let waits = if !body.is_empty() {
+                match network.poll_send(now, body) {
+                    Poll::Ready(taken) => {
+                        body = &body[taken.unwrap()..];
+                        false
+                    }
+                    Poll::Pending => true,
+                }
+            } else if network.activity() == Activity::Body {
+                network.poll_read(now, &mut [0; 64]).map_ok(|_| ()).is_pending()
             } else {
-                exchange.poll_head(&network.setup, now).map_ok(|_| ()).is_pending()
+                network.poll_head(now).map_ok(|_| ()).is_pending()
             };
             if waits {
-                return if exchange.activity() == activity { Poll::Ready(()) } else { Poll::Pending };
+                return if network.activity() == activity { Poll::Ready(()) } else { Poll::Pending };
             }
         }
     });
+}
+
+impl HttpNetwork {
+    fn setup(&mut self) -> &mut Setup {
+        &mut self.http.connector_mut().setup
+    }
+
+    fn activity(&self) -> Activity {
+        self.http.connector().activity().unwrap_or(self.http.exchange().activity().into())
+    }
 }

@@ -22,7 +22,7 @@ use rustls::{
 
 use super::NetworkConfig;
 use super::authority::{Authorities, Own};
-use super::error::{SetupError, TlsFault};
+use super::error::{Activity, NetworkError, SetupError, TlsFault};
 use crate::fsat::open_regular;
 use crate::trust::{Untrusted, check_file};
 
@@ -173,8 +173,17 @@ impl TlsSetup {
     }
 }
 
+/// Why the connection to this peer broke, from the error of its stream.
+pub(super) fn lost(peer: String, activity: Activity, error: io::Error) -> NetworkError {
+    match fault_of(&error) {
+        Some(fault) => NetworkError::Tls(peer, fault),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => NetworkError::Closed(peer, activity),
+        None => NetworkError::Lost(peer, activity, error),
+    }
+}
+
 /// The TLS fault inside an error that a stream returned, if it is one.
-pub(super) fn fault_of(error: &io::Error) -> Option<TlsFault> {
+fn fault_of(error: &io::Error) -> Option<TlsFault> {
     let error = error.get_ref()?.downcast_ref::<Error>()?;
     let Error::InvalidCertificate(fault) = error else { return Some(TlsFault::Other(error.clone())) };
     #[expect(clippy::wildcard_enum_match_arm, reason = "rustls' own, and open: the rest speaks for itself")]

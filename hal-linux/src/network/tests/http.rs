@@ -1,10 +1,10 @@
 //! Requests and responses.
 
 use super::*;
-use crate::network::{BodyFault, HeadFault, RedirectFault};
 use std::fs;
 use thimble_core::hal::{Error as _, Kind};
 use thimble_core::http::ContentRange;
+use thimble_core::http::fault::{BodyFault, Fault, HeadFault, RedirectFault};
 
 #[test]
 fn a_request_and_its_response() {
@@ -211,7 +211,7 @@ fn n18_a_download_follows_three_redirects_and_not_a_fourth() {
     }
     let server = Server::replying(vec!["HTTP/1.1 302 X\r\nLocation: /\r\n\r\n"; 4]);
     let error = head(&mut network(), &get(&server.url("/"))).unwrap_err();
-    assert!(matches!(error, NetworkError::Redirect(_, RedirectFault::TooMany)), "{error}");
+    assert!(matches!(error, NetworkError::Http(_, Fault::Redirect(RedirectFault::TooMany))), "{error}");
 }
 
 #[test]
@@ -220,7 +220,10 @@ fn a_redirect_to_nowhere() {
     for location in bad {
         let server = Server::replying(vec![format!("HTTP/1.1 302 X\r\nLocation: {location}\r\n\r\n")]);
         let error = head(&mut network(), &get(&server.url("/"))).unwrap_err();
-        assert!(matches!(error, NetworkError::Redirect(_, RedirectFault::Url(_))), "{location}: {error}");
+        assert!(
+            matches!(error, NetworkError::Http(_, Fault::Redirect(RedirectFault::Url(_)))),
+            "{location}: {error}"
+        );
     }
     let server = Server::replying(vec!["HTTP/1.1 302 X\r\nContent-Length: 0\r\n\r\n"]);
     assert_eq!(head(&mut network(), &get(&server.url("/"))).unwrap().status, 302, "no Location");
@@ -234,7 +237,7 @@ fn n26_n27_a_bad_or_endless_head_is_an_error() {
     for (reply, too_large) in [(&many, false), (&long, true), (&interim, true), (&"\0".repeat(99), false)] {
         let server = Server::replying(vec![reply.clone()]);
         let error = head(&mut network(), &get(&server.url("/"))).unwrap_err();
-        let NetworkError::Head(_, fault) = &error else { panic!("{error}") };
+        let NetworkError::Http(_, Fault::Head(fault)) = &error else { panic!("{error}") };
         assert_eq!(matches!(fault, HeadFault::TooLarge(16_384)), too_large, "{error}");
     }
     for reply in ["", "HTTP/1.1 200 OK\r\nContent-Le", "HTTP/1.1 100 Continue\r\n\r\n"] {
@@ -262,9 +265,12 @@ fn n26_a_bad_or_cut_chunk_is_an_error_after_the_data_before_it() {
         let error = body(&mut network).unwrap_err();
         assert_eq!(error.kind(), kind, "{rest:?}: {error}");
         if kind == Kind::Corrupt {
-            assert!(matches!(error, NetworkError::Body(_, BodyFault::ChunkSize)));
+            assert!(matches!(error, NetworkError::Http(_, Fault::Body(BodyFault::ChunkSize))));
         }
-        assert!(matches!(network.poll_read(Instant::ZERO, &mut buf), Poll::Ready(Err(NetworkError::Idle))));
+        assert!(matches!(
+            network.poll_read(Instant::ZERO, &mut buf),
+            Poll::Ready(Err(NetworkError::Http(None, Fault::Idle)))
+        ));
     }
 }
 
@@ -282,13 +288,16 @@ fn n28_an_answer_to_a_cancelled_request_reaches_nobody() {
     let mut network = network();
     let url = server.url("/");
     network.start(crate::testing::now(), &get(&url)).unwrap();
-    poll_until(&mut network, crate::network::Activity::Head);
+    poll_until(&mut network, b"", Activity::Head);
     network.start(crate::testing::now(), &get(&url)).unwrap();
     go.send(()).unwrap();
     let head = run(&mut network, |network, now| network.poll_head(now)).unwrap();
     assert_eq!(head.status, 201);
     network.cancel();
-    assert!(matches!(network.poll_head(Instant::ZERO), Poll::Ready(Err(NetworkError::Idle))));
+    assert!(matches!(
+        network.poll_head(Instant::ZERO),
+        Poll::Ready(Err(NetworkError::Http(None, Fault::Idle)))
+    ));
     assert_eq!(Network::deadline(&network), None);
 }
 
@@ -297,7 +306,7 @@ fn a_name_is_looked_up_and_every_address_tried() {
     let server = Server::replying(vec!["HTTP/1.1 200 OK\r\n\r\n"]);
     let mut network = network();
     // Nobody listens at 127.0.0.2 on this port.
-    network.setup.resolver = |host, port| {
+    network.setup().resolver = |host, port| {
         assert_eq!(host, "device.example");
         Ok(vec![SocketAddr::from(([127, 0, 0, 2], port)), SocketAddr::from(([127, 0, 0, 1], port))])
     };
@@ -305,15 +314,15 @@ fn a_name_is_looked_up_and_every_address_tried() {
     assert_eq!(fetch(&mut network, &get(&url)).unwrap().0.status, 200);
     assert!(server.request().contains("Host: device.example:"));
 
-    network.setup.resolver = |_, _| Ok(vec![]);
+    network.setup().resolver = |_, _| Ok(vec![]);
     assert!(matches!(head(&mut network, &get(&url)), Err(NetworkError::Lookup(..))));
-    network.setup.resolver = |_, _| Err(std::io::Error::other("no such name"));
+    network.setup().resolver = |_, _| Err(std::io::Error::other("no such name"));
     let error = head(&mut network, &get(&url)).unwrap_err();
     assert!(
         error.to_string().contains("device.example") && error.to_string().contains("no such name"),
         "{error}"
     );
-    network.setup.resolver = crate::network::resolve::system;
+    network.setup().resolver = crate::network::resolve::system;
     // Not closed: a child that another test has just forked would hold it open for a moment.
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
     rustix::net::shutdown(&nobody, rustix::net::Shutdown::Both).unwrap();

@@ -14,11 +14,8 @@ use thimble_core::time::Duration;
 fn hangs(network: &mut HttpNetwork, request: &Request<'_>, activity: Activity, limit: Duration) {
     for cancel in [false, true] {
         network.start(crate::testing::now(), request).unwrap();
-        if let Some(length) = request.body {
-            let body = vec![b'x'; length];
-            assert_eq!(run(network, |network, now| network.poll_send(now, &body)).unwrap(), length);
-        }
-        poll_until(network, activity);
+        let body = vec![b'x'; request.body.unwrap_or_default()];
+        poll_until(network, &body, activity);
         let deadline = Network::deadline(network).unwrap();
         assert!(deadline.since(crate::testing::now()) <= limit);
         if cancel {
@@ -42,8 +39,7 @@ fn hangs(network: &mut HttpNetwork, request: &Request<'_>, activity: Activity, l
 }
 
 fn poll(network: &mut HttpNetwork, now: Instant) -> Poll<Result<(), NetworkError>> {
-    let super::super::State::Http(exchange) = &network.state else { panic!("no request") };
-    if exchange.activity() == Activity::Body {
+    if network.activity() == Activity::Body {
         network.poll_read(now, &mut [0; 64]).map_ok(|_| ())
     } else {
         network.poll_head(now).map_ok(|_| ())
@@ -60,11 +56,11 @@ fn silent() -> (TcpListener, String) {
 fn n1_a_silent_server() {
     let (_listener, authority) = silent();
     let limits = Limits::default();
-    hangs(&mut network(), &get(&format!("http://{authority}/")), Activity::Head, limits.head);
+    hangs(&mut network(), &get(&format!("http://{authority}/")), Activity::Head, limits.http.head);
     hangs(&mut network(), &get(&format!("https://{authority}/")), Activity::Handshake, limits.handshake);
     let url = format!("http://{authority}/");
     let call = Request { method: Method::Put, body: Some(32 << 20), ..get(&url) };
-    hangs(&mut network(), &call, Activity::Send, limits.write);
+    hangs(&mut network(), &call, Activity::Send, limits.http.write);
 }
 
 #[test]
@@ -72,7 +68,7 @@ fn n1_a_silent_proxy() {
     let (_listener, authority) = silent();
     let limits = Limits::default();
     for (scheme, activity, limit) in
-        [("http", Activity::Proxy, limits.head), ("https", Activity::Handshake, limits.handshake)]
+        [("http", Activity::Proxy, limits.http.head), ("https", Activity::Handshake, limits.handshake)]
     {
         let proxies = proxies("https_proxy", format!("{scheme}://{authority}"));
         let mut network = network_with(NetworkConfig { proxies, ..NetworkConfig::default() });
@@ -91,7 +87,7 @@ fn n1_a_body_that_stops() {
         Box::leak(Box::new(hold));
         request
     });
-    hangs(&mut network(), &get(&server.url("/")), Activity::Body, Limits::default().body_idle);
+    hangs(&mut network(), &get(&server.url("/")), Activity::Body, Limits::default().http.body_idle);
     drop((sender, over));
 }
 
@@ -99,7 +95,7 @@ fn n1_a_body_that_stops() {
 fn n1_a_lookup_that_hangs() {
     static RELEASED: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
     let mut network = network();
-    network.setup.resolver = |_, port| {
+    network.setup().resolver = |_, port| {
         let (released, wake) = &RELEASED;
         let guard = released.lock().unwrap();
         let _unused = wake.wait_timeout_while(guard, FORGOTTEN, |released| !*released).unwrap();
@@ -136,14 +132,13 @@ fn n27_a_head_that_drips_has_no_more_time_than_any_other() {
     });
     let mut network = network();
     network.start(crate::testing::now(), &get(&server.url("/"))).unwrap();
-    poll_until(&mut network, Activity::Head);
+    poll_until(&mut network, b"", Activity::Head);
     let deadline = Network::deadline(&network).unwrap();
     for (number, &byte) in HEAD.iter().enumerate() {
         drip.send(byte).unwrap();
         run(&mut network, |network, now| {
             assert!(network.poll_head(now).is_pending());
-            let super::super::State::Http(exchange) = &network.state else { panic!("no request") };
-            if exchange.received() > number { Poll::Ready(()) } else { Poll::Pending }
+            if network.http.exchange().received() > number { Poll::Ready(()) } else { Poll::Pending }
         });
         assert_eq!(Network::deadline(&network), Some(deadline), "a byte gives no more time");
     }

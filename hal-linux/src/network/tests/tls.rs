@@ -18,10 +18,11 @@ use rustls::{
 };
 
 use super::*;
-use crate::network::{Activity, RedirectFault, SetupError, TlsFault};
+use crate::network::{Activity, SetupError, TlsFault};
 use crate::testing::{TestLog, openssl};
 use std::cell::RefCell;
 use std::rc::Rc;
+use thimble_core::http::fault::{Fault, RedirectFault};
 
 const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret";
 
@@ -162,7 +163,7 @@ fn a_name_is_sent_and_checked() {
     let identity = authority.issue(&params(&["device.example"]));
     let server = serve(identity.server(), vec![REPLY.to_vec(); 3], true);
     let mut network = network_with(authority.config());
-    network.setup.resolver = |_, port| Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]);
+    network.setup().resolver = |_, port| Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]);
     let port = server.address.port();
     fetch(&mut network, &get(&format!("https://device.example:{port}/"))).unwrap();
     for other in ["other.example", "127.0.0.1"] {
@@ -212,7 +213,7 @@ fn the_roots_of_the_system_are_read_when_they_are_needed() {
     let identity = authority.issue(&params(&["127.0.0.1"]));
     let server = serve(identity.server(), vec![REPLY.to_vec(); 2], true);
     let mut network = network();
-    network.setup.tls.bundle = Some(authority.lab.path().join("roots.pem"));
+    network.setup().tls.bundle = Some(authority.lab.path().join("roots.pem"));
     assert_eq!(fault(&mut network, &https(&server)), TlsFault::NoRoots);
     // Installed meanwhile, with one among them that is no good.
     let other = pem::encode(&pem::Pem::new("CERTIFICATE", [0x30, 3, 2, 1, 0]));
@@ -239,7 +240,7 @@ fn the_configured_certificate_may_be_the_servers_own() {
         let server = serve(identity.server(), vec![REPLY.to_vec(); 2], true);
         let mut network = network_with(config(&identity));
         fetch(&mut network, &get(&https(&server))).unwrap();
-        network.setup.resolver = |_, port| Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]);
+        network.setup().resolver = |_, port| Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]);
         let elsewhere = format!("https://device.example:{}/", server.address.port());
         assert_eq!(fault(&mut network, &elsewhere), TlsFault::Name, "is_ca {is_ca}");
         // Its dates count, and another certificate of the same form is another.
@@ -269,7 +270,7 @@ fn the_configured_certificate_may_be_one_that_somebody_else_signed() {
     let server = serve(identity.server(), vec![REPLY.to_vec(); 2], true);
     let mut network = network_with(config(&identity));
     fetch(&mut network, &get(&https(&server))).unwrap();
-    network.setup.resolver = |_, port| Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]);
+    network.setup().resolver = |_, port| Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]);
     let elsewhere = format!("https://device.example:{}/", server.address.port());
     assert_eq!(fault(&mut network, &elsewhere), TlsFault::Name);
     let server = serve(with_dates(2090).server(), vec![REPLY.to_vec()], true);
@@ -319,7 +320,7 @@ fn judged(pem: &str, server: ServerConfig, clock: fn() -> u64) -> Result<(), Tls
     fs::write(&path, pem).unwrap();
     let config = NetworkConfig { server_certificate: Some(path), ..NetworkConfig::default() };
     let mut network = network_with(config);
-    network.setup.tls.clock = clock;
+    network.setup().tls.clock = clock;
     let server = serve(server, vec![REPLY.to_vec()], true);
     match head(&mut network, &get(&https(&server))) {
         Ok(_) => Ok(()),
@@ -470,12 +471,12 @@ fn n24_a_clock_that_was_never_set_is_told_apart() {
     (dated.not_before, dated.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2090, 1, 1));
     let server = serve(authority.issue(&dated).server(), vec![REPLY.to_vec(); 2], true);
     let mut network = network_with(authority.config());
-    network.setup.tls.clock = || 0;
+    network.setup().tls.clock = || 0;
     let error = head(&mut network, &get(&https(&server))).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, NetworkError::Tls(_, TlsFault::NotYetValid { clock: 0, .. })), "{text}");
     assert!(text.contains("from 2020-01-01") && text.contains("clock says 1970-01-01"), "{text}");
-    network.setup.tls.clock = || 4_102_444_800;
+    network.setup().tls.clock = || 4_102_444_800;
     let text = head(&mut network, &get(&https(&server))).unwrap_err().to_string();
     assert!(text.contains("expired 2090-01-01") && text.contains("clock says 2100-01-01"), "{text}");
 }
@@ -657,7 +658,7 @@ fn n19_no_redirect_leads_out_of_tls() {
     let server = serve(identity.server(), vec![down, to(https(&target))], true);
     let mut network = network_with(authority.config());
     let error = head(&mut network, &get(&https(&server))).unwrap_err();
-    assert!(matches!(error, NetworkError::Redirect(_, RedirectFault::Downgrade)), "{error}");
+    assert!(matches!(error, NetworkError::Http(_, Fault::Redirect(RedirectFault::Downgrade))), "{error}");
     assert!(plain.accept().is_err());
     assert_eq!(fetch(&mut network, &get(&https(&server))).unwrap().1, b"secret");
 }
