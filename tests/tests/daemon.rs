@@ -1,11 +1,13 @@
 //! Whole deployments of the real daemon against the model of Mender's server, over real connections.
 
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::process::Command;
+use std::thread;
 
 use thimble_hal_sim::listen::Security;
 use thimble_hal_sim::server::{Endpoint, Fault};
-use thimble_tests::lab::{Package, thimble};
+use thimble_tests::lab::{Lab, Package, thimble};
 use thimble_tests::managed::{Daemon, ID, Managed};
 
 const SUCCESS: [&str; 4] = ["downloading", "installing", "installing", "success"];
@@ -361,6 +363,21 @@ fn r26_a_hundred_attributes_are_sent_and_one_warning_says_how_many_are_not() {
 }
 
 #[test]
+fn a_daemon_that_does_not_answer_is_not_called_absent() {
+    let lab = Lab::new();
+    for name in ["mender-update.sock", "mender-update.control"] {
+        let listener = UnixListener::bind(lab.path("store").join(name)).expect("a socket");
+        thread::spawn(move || listener.incoming().for_each(drop));
+    }
+    for args in [&["status"][..], &["control", "show"], &["control", "pause"]] {
+        assert_eq!(lab.run(args).failed("the daemon does not answer").stdout, "");
+    }
+    let json = lab.run(["status", "--json"]);
+    json.failed("the daemon does not answer");
+    assert!(json.stdout.starts_with("{\"running\":true,"), "{}", json.stdout);
+}
+
+#[test]
 fn status_says_what_goes_on() {
     let managed = Managed::new();
     managed.lab.run(["status"]).failed("no daemon is running");
@@ -405,7 +422,7 @@ fn sigterm_ends_the_daemon_and_its_children_and_the_update_goes_on_later() {
     let end = std::time::Instant::now() + thimble_tests::managed::LIMIT;
     while fs::read_to_string(&pid).map_or(true, |text| !text.ends_with('\n')) {
         assert!(std::time::Instant::now() < end, "{}", managed.story());
-        std::thread::yield_now();
+        thread::yield_now();
     }
     let module = fs::read_to_string(&pid).unwrap();
     // What a person is told at each step leads on: nothing that is refused is advised.

@@ -1,10 +1,11 @@
 //! Sockets of the daemon in its datastore, which only root reaches.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration as StdDuration;
 
 use thimble_core::hal::Level;
 use thimble_core::time::{Duration, Instant};
@@ -13,6 +14,13 @@ use thimble_hal_linux::storage::DataDirectory;
 use thimble_hal_linux::wait::PollSet;
 
 use crate::device::Device;
+use crate::output::Failure;
+
+/// The daemon answers within a turn of its loop; a store that is being written may take longer.
+const PATIENCE: StdDuration = StdDuration::from_secs(10);
+
+/// Longest answer that is read, in bytes.
+const ANSWER: u64 = 64 * 1024;
 
 /// How long the socket rests after a connection could not be accepted.
 const REST: Duration = Duration::from_secs(1);
@@ -104,10 +112,43 @@ fn listen(datastore: &Path, name: &str) -> io::Result<(UnixListener, PathBuf)> {
     Ok((listener, path))
 }
 
-/// Reaches the daemon that listens under `name`; `None` when there is none.
-pub(crate) fn connect(datastore: &Path, name: &str) -> Option<UnixStream> {
-    let directory = DataDirectory::open(datastore).ok()?;
-    UnixStream::connect(short(&directory, name)).ok()
+/// Why nothing was heard of a daemon.
+pub(crate) enum Silence {
+    /// Nobody listens.
+    NoDaemon,
+    /// Somebody listens, and does not answer.
+    NoAnswer,
+}
+
+impl Silence {
+    pub(crate) fn failure(self, device: &Device) -> Failure {
+        match self {
+            Self::NoDaemon => device.no_daemon("no daemon is running in this datastore"),
+            Self::NoAnswer => Failure::new(
+                "the daemon does not answer: perhaps it waits for a disk; try again, or start the daemon anew",
+            ),
+        }
+    }
+}
+
+/// Asks the daemon that listens under `name` for something.
+pub(crate) fn ask(datastore: &Path, name: &str, question: &str) -> Result<String, Silence> {
+    let stream = DataDirectory::open(datastore)
+        .and_then(|directory| UnixStream::connect(short(&directory, name)))
+        .map_err(|_| Silence::NoDaemon)?;
+    match answer(stream, question) {
+        Ok(answer) if !answer.is_empty() => Ok(answer),
+        Ok(_) | Err(_) => Err(Silence::NoAnswer),
+    }
+}
+
+fn answer(mut stream: UnixStream, question: &str) -> io::Result<String> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(question.as_bytes())?;
+    let mut answer = String::new();
+    stream.take(ANSWER).read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// A path of the socket that is short enough, however long the path of the datastore is.

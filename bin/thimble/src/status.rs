@@ -2,8 +2,7 @@
 //! the flash for it, and no answer is older than the question.
 
 use std::fmt::{self, Write as _};
-use std::io::{Read, Write};
-use std::time::Duration as StdDuration;
+use std::io::Write;
 
 use thimble_core::client::Client;
 use thimble_core::deployment::{Point, Verdict};
@@ -18,16 +17,10 @@ use crate::device::Device;
 use crate::json::{member, number};
 use crate::output::{Failure, SUCCESS, one_line, print};
 use crate::roots::{self, Roots};
-use crate::socket::{self, Socket};
+use crate::socket::{self, Silence, Socket};
 
 /// The socket's name in the datastore.
 const SOCKET: &str = "mender-update.sock";
-
-/// The daemon answers within a turn of its loop; a store that is being written may take longer.
-const PATIENCE: StdDuration = StdDuration::from_secs(10);
-
-/// Longest answer that is read, in bytes.
-const ANSWER: u64 = 64 * 1024;
 
 /// What is remembered about deployments for the answer.
 #[derive(Default)]
@@ -265,30 +258,26 @@ impl Answerer {
 /// The verb.
 pub(crate) fn show(invocation: &Invocation) -> Result<u8, Failure> {
     let device = Device::open(invocation)?;
-    let answer = ask(&device);
+    let answer = socket::ask(device.paths.datastore(), SOCKET, "");
     let roots = Roots::look(&device);
     if invocation.json {
-        let answer = answer.as_deref().unwrap_or("{\"running\":false}").trim_end();
+        let answer = match &answer {
+            Ok(answer) => answer.trim_end(),
+            Err(Silence::NoDaemon) => "{\"running\":false}",
+            Err(Silence::NoAnswer) => "{\"running\":true}",
+        };
         let mut out = answer.strip_suffix('}').unwrap_or(answer).to_owned();
         roots::members(roots.as_ref(), &mut out);
         out.push_str("}\n");
         print(&out)?;
     } else {
-        let mut text = answer.as_deref().map_or(Some(String::new()), lines);
+        let mut text = answer.as_deref().map_or_else(|_| Some(String::new()), lines);
         if let (Some(text), Some(roots)) = (&mut text, &roots) {
             roots.lines(text);
         }
         print(&text.ok_or_else(|| Failure::new("the daemon's answer makes no sense"))?)?;
     }
-    answer.map(|_| SUCCESS).ok_or_else(|| device.no_daemon("no daemon is running in this datastore"))
-}
-
-fn ask(device: &Device) -> Option<String> {
-    let stream = socket::connect(device.paths.datastore(), SOCKET)?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    let mut answer = String::new();
-    stream.take(ANSWER).read_to_string(&mut answer).ok()?;
-    (!answer.is_empty()).then_some(answer)
+    answer.map(|_| SUCCESS).map_err(|silence| silence.failure(&device))
 }
 
 /// The answer for people.

@@ -5,15 +5,13 @@ mod server;
 pub(crate) use server::Controller;
 
 use std::fmt::Write as _;
-use std::io::{Read, Write};
-use std::time::Duration as StdDuration;
 
 use thimble_core::deployment::Point;
 use thimble_core::json::Value;
 use thimble_core::time::Duration;
 
 use crate::args::Invocation;
-use crate::control_request::{Act, ControlRequest};
+use crate::control_request::Act;
 use crate::device::Device;
 use crate::output::{Failure, SUCCESS, one_line, print};
 use crate::socket;
@@ -21,18 +19,12 @@ use crate::socket;
 /// The socket's name in the datastore.
 const SOCKET: &str = "mender-update.control";
 
-/// The daemon answers within a turn of its loop; a store that is being written may take longer.
-const PATIENCE: StdDuration = StdDuration::from_secs(10);
-
-/// Longest answer that is read, in bytes.
-const ANSWER: u64 = 64 * 1024;
-
 /// The verb.
 pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let Some(request) = &invocation.control else { return Err(Failure::new("control what?")) };
     let device = Device::open(invocation)?;
-    let answer = ask(&device, request)
-        .ok_or_else(|| device.no_daemon("no daemon is running in this datastore, or it does not answer"))?;
+    let answer = socket::ask(device.paths.datastore(), SOCKET, &format!("{}\n", request.json()))
+        .map_err(|silence| silence.failure(&device))?;
     let nonsense = || Failure::new("the daemon's answer makes no sense");
     let value = Value::parse(answer.as_bytes()).map_err(|_| nonsense())?;
     let text = |name: &str| Some(one_line(&value.member(name).ok()??.as_str()?.to_string()));
@@ -48,16 +40,6 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     }
     let said = text("said").ok_or_else(nonsense)?;
     print(&format!("{said}\n")).map(|_| SUCCESS)
-}
-
-fn ask(device: &Device, request: &ControlRequest) -> Option<String> {
-    let mut stream = socket::connect(device.paths.datastore(), SOCKET)?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    stream.set_write_timeout(Some(PATIENCE)).ok()?;
-    stream.write_all(format!("{}\n", request.json()).as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.take(ANSWER).read_to_string(&mut answer).ok()?;
-    (!answer.is_empty()).then_some(answer)
 }
 
 /// The answer of `show` for people.
