@@ -46,12 +46,10 @@ impl Checked {
         check_type_info(type_, header.kind()).map_err(Error::BadTypeInfo)?;
         header.check_overlap(scratch)?;
         if !meta_data.is_empty() {
-            let value = Value::parse(meta_data).map_err(|_| Error::BadMetaData)?;
-            if value.members().is_none() {
-                return Err(Error::BadMetaData);
-            }
+            let value = Value::parse(meta_data).map_err(Error::MetaDataJson)?;
+            check_object(value).map_err(Error::BadMetaData)?;
             let checked = value.check_keys(limits::JSON_KEYS, scratch);
-            checked.map_err(|error| keys(error, Limited::MetaDataKeys, |_| Error::BadMetaData))?;
+            checked.map_err(|error| keys(error, Limited::MetaDataKeys, Error::BadMetaData))?;
         }
         if header.kind().is_none() && !meta_data.is_empty() {
             return Err(Error::EmptyPayloadRule(Rule::HasMetaData));
@@ -239,7 +237,7 @@ fn check_object(value: Value<'_>) -> Result<(), Rule> {
 fn check_text(text: Option<Str<'_>>, most: usize) -> Result<(), Rule> {
     let text = text.ok_or(Rule::String)?;
     if text.len() > most {
-        return Err(Rule::StringTooLong);
+        return Err(Rule::StringOver(most));
     }
     if text.chars().any(char::is_control) {
         return Err(Rule::ControlCharacter);
@@ -254,7 +252,7 @@ fn check_list(list: Value<'_>) -> Result<(), Rule> {
         count = count.saturating_add(1);
     }
     if count == 0 || count > limits::JSON_MEMBERS {
-        return Err(Rule::ListLength);
+        return Err(Rule::ListLength(limits::JSON_MEMBERS));
     }
     Ok(())
 }

@@ -94,8 +94,10 @@ pub enum Error {
     TypeInfoJson(json::Error),
     /// `type-info` breaks a rule.
     BadTypeInfo(Rule),
-    /// `meta-data` is not a JSON object, or an object in it has a key twice.
-    BadMetaData,
+    /// `meta-data` is not JSON.
+    MetaDataJson(json::Error),
+    /// `meta-data` is no object, or breaks a rule.
+    BadMetaData(Rule),
     /// A state script's name breaks the grammar.
     BadScriptName(Text<64>),
     /// Scripts stand where none may be.
@@ -188,7 +190,8 @@ texts! {
         12 BadHeaderInfo(rule) => "bad header-info: {rule}",
         13 TypeInfoJson(error) => "bad type-info: {error}",
         14 BadTypeInfo(rule) => "bad type-info: {rule}",
-        15 BadMetaData => "its meta-data is not a JSON object, or an object in it has a key twice",
+        31 MetaDataJson(error) => "bad meta-data: {error}",
+        32 BadMetaData(rule) => "bad meta-data: {rule}",
         16 BadScriptName(name) => "bad state script name \"{name}\"",
         17 ScriptsNotAllowed => "it has state scripts where none may be",
         18 PayloadCount => "it has not exactly one payload",

@@ -22,10 +22,10 @@ pub enum Rule {
     ChosenKeys,
     Object,
     String,
-    StringTooLong,
+    StringOver(usize),
     ControlCharacter,
     List,
-    ListLength,
+    ListLength(usize),
     Payloads,
     NoPayloadType,
     PayloadType,
@@ -108,10 +108,8 @@ texts! {
         114 ChosenKeys => "it has keys that were chosen to be slow to tell apart",
         115 Object => "an object is missing or is something else",
         116 String => "a string is missing or is something else",
-        117 StringTooLong => "a string is too long",
         118 ControlCharacter => "a string has control characters",
         119 List => "a list is something else",
-        120 ListLength => "a list is empty or too long",
         121 Payloads => "'payloads' is missing or not a list",
         122 NoPayloadType => "a payload has no 'type'",
         123 PayloadType => "a payload's 'type' is neither a name nor null",
@@ -130,6 +128,8 @@ texts! {
         136 HasPayload => "its payload type is not null",
         137 ProvidesNothing => "it provides nothing",
         138 DependsOnMore => "it depends on more than the device type",
+        139 StringOver(limit) => "a string has more than {limit} bytes",
+        140 ListLength(limit) => "a list is empty or has more than {limit} items",
     }
 
     LIMITED = 'A': Limited {

@@ -53,7 +53,7 @@ texts! {
         3 NoKey => "no key",
         4 NoColon => "no colon",
         5 NoEnd => "neither a comma nor an end",
-        6 TooDeep => "too many levels",
+        6 TooDeep => "more than 64 levels",
         7 Escape => "an unknown escape",
         8 Control => "a control character",
         9 Surrogate => "no second half of a surrogate pair",

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::harness::{Seen, Signer, gzip, parse, parse_as};
-use thimble_core::artifact::{Error, Foreign, Limited, Trust, is_payload_type};
+use thimble_core::artifact::{Error, Foreign, Limited, Rule, Trust, is_payload_type};
 use thimble_core::hal::{Compression, DecompressError};
 use thimble_hal_sim::artifact_writer::{ArtifactWriter, Member, NameAs, Patch, SizeAs, hex};
 
@@ -422,7 +422,8 @@ fn a21_keys_that_two_readers_read_differently_are_refused() {
     }
     assert_eq!(refused(good().version(br#"{"format":"mender","version":3,"Version":2}"#)), Error::BadVersion);
     for bad in [r#"{"a":1,"A":2}"#, r#"{"x":[{"a":1,"a":2}]}"#] {
-        assert_eq!(refused(good().meta_data(bad.as_bytes())), Error::BadMetaData, "{bad}");
+        let repeated = Error::BadMetaData(Rule::RepeatedKey);
+        assert_eq!(refused(good().meta_data(bad.as_bytes())), repeated, "{bad}");
     }
 }
 
@@ -452,9 +453,28 @@ fn a21_more_keys_than_can_be_compared_are_refused_with_their_limit() {
 }
 
 #[test]
+fn strings_and_lists_over_a_limit_are_told_the_limit() {
+    let told = |writer: ArtifactWriter<'_>| refused(writer).to_string();
+    let long = "n".repeat(257);
+    let named = ArtifactWriter::new(&long, "t", &["d"]).file("f", b"f");
+    assert_eq!(told(named), "bad header-info: a string has more than 256 bytes");
+    assert_eq!(
+        told(good().provides("k", &"v".repeat(1025))),
+        "bad type-info: a string has more than 1024 bytes"
+    );
+    let many: Vec<_> = (0..1025).map(|n| n.to_string()).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    assert_eq!(
+        told(good().depends("k", &many)),
+        "bad type-info: a list is empty or has more than 1024 items"
+    );
+}
+
+#[test]
 fn a22_deep_nesting_is_refused() {
     for deep in ["[".repeat(1_000_000), "{\"a\":".repeat(100_000)] {
-        assert_eq!(refused(good().meta_data(deep.as_bytes())), Error::BadMetaData);
+        let told = refused(good().meta_data(deep.as_bytes())).to_string();
+        assert!(told.starts_with("bad meta-data: not valid JSON: more than 64 levels"), "{told}");
         let deep = &deep[..60_000];
         assert!(matches!(refused(good().header_info(deep.as_bytes())), Error::HeaderInfoJson(_)));
         assert!(matches!(refused(good().type_info(deep.as_bytes())), Error::TypeInfoJson(_)));
@@ -467,7 +487,11 @@ fn json_that_is_none_is_refused() {
         ["", "[]", "null", "{\"a\":\"\\ud800\"}", "{\"a\":1}x", "{\"a\":\"\u{1}\"}", "{\"a\":01}", "{'a':1}"]
     {
         if !bad.is_empty() {
-            assert_eq!(refused(good().meta_data(bad.as_bytes())), Error::BadMetaData, "{bad}");
+            let error = refused(good().meta_data(bad.as_bytes()));
+            assert!(
+                matches!(error, Error::MetaDataJson(_) | Error::BadMetaData(Rule::Object)),
+                "{bad}: {error}"
+            );
         }
         assert!(matches!(
             refused(good().header_info(bad.as_bytes())),
