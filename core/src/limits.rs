@@ -36,8 +36,9 @@ pub const SERVER_URL: usize = 1024;
 /// Longest device type, in bytes (server limit).
 pub const DEVICE_TYPE: usize = 256;
 
-/// Longest text of a failure reason kept for the user, in bytes; longer reasons are cut with a mark.
-pub const REASON: usize = 480;
+/// Longest text of a failure reason kept for the user, in bytes; longer reasons are cut with a mark. Codes are shorter than
+/// the texts they stand for.
+pub const REASON: usize = if cfg!(feature = "text") { 480 } else { SUBSTATE };
 
 /// Longest answer of a module query that is looked at, in bytes: the longest valid word has 9.
 pub const QUERY_ANSWER: usize = 64;

@@ -175,6 +175,50 @@ impl<const N: usize> Write for Text<N> {
     }
 }
 
+/// At most as much UTF-8 as the lent memory has bytes.
+#[derive(Debug)]
+pub struct Lent<'b> {
+    bytes: &'b mut [u8],
+    len: usize,
+}
+
+impl<'b> Lent<'b> {
+    /// No text, in this memory.
+    pub const fn new(bytes: &'b mut [u8]) -> Self {
+        Self { bytes, len: 0 }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        as_str(self.bytes, self.len)
+    }
+
+    /// The most bytes that it may have.
+    #[must_use]
+    pub const fn limit(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Takes all text away.
+    pub const fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Becomes `text`; empty where that does not fit.
+    pub fn set(&mut self, text: &str) -> Result<(), TooLong> {
+        self.clear();
+        self.write_str(text).map_err(|fmt::Error| TooLong { limit: self.limit() })
+    }
+}
+
+/// Fails on what does not fit; the pieces before it stay.
+impl Write for Lent<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        Front { bytes: self.bytes, len: &mut self.len }.write_str(text)
+    }
+}
+
 /// A [`Text`] of any capacity, so that the code of writing is there once.
 struct Front<'t> {
     bytes: &'t mut [u8],

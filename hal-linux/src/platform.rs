@@ -9,6 +9,7 @@ use std::task::Poll;
 use thimble_core::artifact::ManifestEntry;
 use thimble_core::client::Buffers;
 use thimble_core::hal::{DeviceKey, ErrorType, Hal, Level, Log, Platform};
+use thimble_core::limits;
 use thimble_core::time::{Instant, earliest};
 
 use crate::SharedLog;
@@ -216,8 +217,19 @@ impl DeviceKey for AuthKey {
 const KIB: usize = 1024;
 
 /// The lengths of [`Buffers`] in their order, but for the files of the manifest: the limits of ARTIFACT-50 to ARTIFACT-58.
-const LENGTHS: [usize; 8] =
-    [128 * KIB, 64 * KIB, 64 * KIB, 4 * KIB, 64 * KIB, 64 * KIB, 1024 * KIB, 128 * KIB];
+const LENGTHS: [usize; 11] = [
+    128 * KIB,
+    64 * KIB,
+    64 * KIB,
+    limits::TOKEN,
+    limits::URL,
+    limits::MAPS_RECORD,
+    4 * KIB,
+    64 * KIB,
+    64 * KIB,
+    1024 * KIB,
+    128 * KIB,
+];
 
 /// The memory that is lent to a client on Linux. It is allocated in one piece at the lengths of the limits, which are
 /// rarely reached: the operating system provides a page only when it is first used.
@@ -236,12 +248,15 @@ impl Memory {
     /// Lends all of the memory to a client.
     pub fn lend(&mut self) -> Buffers<'_> {
         let mut rest = self.bytes.as_mut_slice();
-        let [chunk, record, out, name, header_info, type_info, meta_data, window] =
+        let [chunk, record, out, token, link, maps, name, header_info, type_info, meta_data, window] =
             LENGTHS.map(|length| rest.split_off_mut(..length).unwrap_or_default());
         Buffers {
             chunk,
             record,
             out,
+            token,
+            link,
+            maps,
             name,
             header_info,
             type_info,

@@ -74,6 +74,9 @@ pub struct Memory {
     pub chunk: Vec<u8>,
     pub record: Vec<u8>,
     pub out: Vec<u8>,
+    pub token: Vec<u8>,
+    pub link: Vec<u8>,
+    pub maps: Vec<u8>,
     pub name: Vec<u8>,
     pub header_info: Vec<u8>,
     pub type_info: Vec<u8>,
@@ -88,6 +91,9 @@ impl Default for Memory {
             chunk: vec![0; 4096],
             record: vec![0; 4096],
             out: vec![0; 4096],
+            token: vec![0; 512],
+            link: vec![0; 512],
+            maps: vec![0; 4096],
             name: vec![0; 512],
             header_info: vec![0; 2048],
             type_info: vec![0; 2048],
@@ -100,8 +106,34 @@ impl Default for Memory {
 
 impl Memory {
     pub(crate) fn lend(&mut self) -> Buffers<'_> {
-        let Self { chunk, record, out, name, header_info, type_info, meta_data, files, window } = self;
-        Buffers { chunk, record, out, name, header_info, type_info, meta_data, files, window }
+        let Self {
+            chunk,
+            record,
+            out,
+            token,
+            link,
+            maps,
+            name,
+            header_info,
+            type_info,
+            meta_data,
+            files,
+            window,
+        } = self;
+        Buffers {
+            chunk,
+            record,
+            out,
+            token,
+            link,
+            maps,
+            name,
+            header_info,
+            type_info,
+            meta_data,
+            files,
+            window,
+        }
     }
 }
 

@@ -76,6 +76,9 @@ fn least() -> Memory {
         chunk: vec![0; Buffers::LEAST_CHUNK],
         record: vec![0; Buffers::LEAST_RECORD],
         out: vec![0; Buffers::LEAST_OUT],
+        token: vec![0; Buffers::LEAST_TOKEN],
+        link: vec![0; Buffers::LEAST_LINK],
+        maps: vec![0; Buffers::LEAST_MAPS],
         name: vec![0; Buffers::LEAST_NAME],
         header_info: vec![0; Buffers::LEAST_HEADER_INFO],
         type_info: vec![0; Buffers::LEAST_TYPE_INFO],
@@ -109,10 +112,13 @@ fn an_update_works_in_the_least_memory() {
 #[test]
 fn a_buffer_that_is_too_short_is_named_at_the_start() {
     type Bytes = fn(&mut Memory) -> &mut Vec<u8>;
-    let buffers: [(&str, Bytes); 7] = [
+    let buffers: [(&str, Bytes); 10] = [
         ("chunk", |memory| &mut memory.chunk),
         ("record", |memory| &mut memory.record),
         ("out", |memory| &mut memory.out),
+        ("token", |memory| &mut memory.token),
+        ("link", |memory| &mut memory.link),
+        ("maps", |memory| &mut memory.maps),
         ("name", |memory| &mut memory.name),
         ("header_info", |memory| &mut memory.header_info),
         ("type_info", |memory| &mut memory.type_info),

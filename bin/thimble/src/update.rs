@@ -125,7 +125,7 @@ fn refused(invocation: &Invocation, error: StartError<StorageError>) -> Failure 
         }
         StartError::Refused(Refusal::InProgress(_))
         | StartError::Records(_)
-        | StartError::SourceTooLong
+        | StartError::SourceTooLong(_)
         | StartError::TooManyServers
         | StartError::Config(_)
         | StartError::Buffer(_) => Failure::new(error),

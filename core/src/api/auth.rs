@@ -107,8 +107,8 @@ impl<'b> AuthRequest<'b> {
 pub enum TokenError {
     /// Nothing but white space.
     Empty,
-    /// More than [`limits::TOKEN`] bytes.
-    TooLong,
+    /// More than so many bytes: [`limits::TOKEN`], or what is lent for it.
+    TooLong(usize),
     /// A character that no token has: it would go into a header.
     Character,
 }
@@ -116,7 +116,7 @@ pub enum TokenError {
 texts! {
     TOKEN_ERRORS = 'N': TokenError {
         24 Empty => "the server's token cannot be used: it is empty",
-        25 TooLong with (limit = limits::TOKEN) => "the server's token cannot be used: longer than {limit} bytes",
+        25 TooLong(limit) => "the server's token cannot be used: longer than {limit} bytes",
         26 Character =>
             "the server's token cannot be used: it has a character other than letters, digits and ._=-",
     }
@@ -131,7 +131,7 @@ pub fn token(body: &[u8]) -> Result<&str, TokenError> {
         return Err(TokenError::Empty);
     }
     if token.len() > limits::TOKEN {
-        return Err(TokenError::TooLong);
+        return Err(TokenError::TooLong(limits::TOKEN));
     }
     let is_allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'=' | b'-');
     match str::from_utf8(token) {
@@ -225,6 +225,6 @@ mod tests {
         }
         let long = [b'a'; limits::TOKEN + 1];
         assert!(token(&long[1..]).is_ok());
-        assert_eq!(token(&long), Err(TokenError::TooLong));
+        assert_eq!(token(&long), Err(TokenError::TooLong(limits::TOKEN)));
     }
 }

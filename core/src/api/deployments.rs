@@ -7,7 +7,7 @@ use crate::deployment::Status;
 use crate::json::{self, Out, Overflow, Str, Value};
 use crate::limits;
 use crate::message::texts;
-use crate::text::Text;
+use crate::text::{Lent, Text};
 
 /// The name sent when none is on record: the server refuses an empty one.
 pub const UNKNOWN_NAME: &str = "unknown";
@@ -133,9 +133,9 @@ impl<'a> Offer<'a> {
     /// # Errors
     /// The link cannot be used; what `link` is then means nothing. That is no bad answer: the deployment begins and fails
     /// in Download (R-7).
-    pub fn link(&self, least: Scheme, link: &mut Text<{ limits::URL }>) -> Result<(), UrlError> {
+    pub fn link(&self, least: Scheme, link: &mut Lent<'_>) -> Result<(), UrlError> {
         link.clear();
-        write!(link, "{}", self.uri).map_err(|fmt::Error| UrlError::TooLong)?;
+        write!(link, "{}", self.uri).map_err(|fmt::Error| UrlError::TooLong(link.limit()))?;
         match (check_url(link.as_str())?, least) {
             (Scheme::Http, Scheme::Https) => Err(UrlError::NotHttps),
             (Scheme::Http, Scheme::Http) | (Scheme::Https, Scheme::Http | Scheme::Https) => Ok(()),
@@ -219,16 +219,19 @@ mod tests {
 
     fn uri(uri: &str, server: Scheme) -> Result<String, UrlError> {
         let body = ANSWER.replace(r"https://h/f?a=1\u0026b=%20", uri);
-        let mut link = Text::new();
-        offer(&body).link(server, &mut link).map(|()| link.to_string())
+        let mut room = [0; limits::URL];
+        let mut link = Lent::new(&mut room);
+        offer(&body).link(server, &mut link).map(|()| link.as_str().to_string())
     }
 
     #[test]
     fn reads_an_offer_with_escapes_undone() {
-        let (offer, mut link) = (offer(ANSWER), Text::copy("what was there").unwrap());
+        let (offer, mut room) = (offer(ANSWER), [0; 64]);
+        let mut link = Lent::new(&mut room);
+        link.set("what was there").unwrap();
         assert_eq!(offer.id, "w81s4fae-7dec-11d0-a765-00a0c91e6bf6");
         assert_eq!(offer.link(Scheme::Https, &mut link), Ok(()));
-        assert_eq!(link, "https://h/f?a=1&b=%20");
+        assert_eq!(link.as_str(), "https://h/f?a=1&b=%20");
         assert_eq!(offer.artifact_name, "my-app-0.1");
         assert!(offer.is_for("rspi") && offer.is_for("rspi2") && !offer.is_for("rsp"));
         assert_eq!(offer.control_map, Some(r#"{"id":"x"}"#));
@@ -298,7 +301,7 @@ mod tests {
         assert_eq!(uri("https://h/\\u0000", Scheme::Https), Err(UrlError::Character));
         let long = format!("https://h/{}", "a".repeat(limits::URL));
         assert_eq!(uri(&long[..limits::URL], Scheme::Https).unwrap(), &long[..limits::URL]);
-        assert_eq!(uri(&long, Scheme::Https), Err(UrlError::TooLong));
+        assert_eq!(uri(&long, Scheme::Https), Err(UrlError::TooLong(limits::URL)));
     }
 
     #[test]

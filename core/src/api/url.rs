@@ -14,8 +14,8 @@ pub enum Scheme {
 /// Why a URL cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UrlError {
-    /// More than [`limits::URL`] bytes.
-    TooLong,
+    /// More than so many bytes: [`limits::URL`], or what is lent for it.
+    TooLong(usize),
     /// Neither `http://` nor `https://`.
     Scheme,
     /// `http://` where the server itself is reached by `https://`, and artifacts are not verified.
@@ -30,7 +30,7 @@ pub enum UrlError {
 
 texts! {
     ERRORS = 'N': UrlError {
-        11 TooLong with (limit = limits::URL) => "URL longer than {limit} bytes",
+        11 TooLong(limit) => "URL longer than {limit} bytes",
         12 Scheme => "URL is neither http:// nor https://",
         13 NotHttps => "URL is http://, the server https://: set ArtifactVerifyKeys or use https",
         14 Character => "URL has a blank, a control character or one beyond ASCII",
@@ -45,7 +45,7 @@ impl core::error::Error for UrlError {}
 /// sent as it is.
 pub fn check_url(url: &str) -> Result<Scheme, UrlError> {
     if url.len() > limits::URL {
-        return Err(UrlError::TooLong);
+        return Err(UrlError::TooLong(limits::URL));
     }
     let (name, rest) = url.split_once("://").ok_or(UrlError::Scheme)?;
     let scheme = match name {
@@ -123,7 +123,7 @@ mod tests {
         }
         let long = format!("https://h/{}", "a".repeat(limits::URL));
         assert_eq!(check_url(&long[..limits::URL]), Ok(Scheme::Https));
-        assert_eq!(check_url(&long[..=limits::URL]), Err(UrlError::TooLong));
+        assert_eq!(check_url(&long[..=limits::URL]), Err(UrlError::TooLong(limits::URL)));
     }
 
     #[test]

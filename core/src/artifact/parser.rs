@@ -49,8 +49,7 @@ pub struct Parser<'b> {
     position: Position,
     outer: Tar,
     inner: Tar,
-    /// `version` and `manifest.sig`.
-    small: [u8; limits::SIGNATURE],
+    /// Length of `version` or `manifest.sig` in the front of the workspace's `header_info`, which is not there yet.
     small_len: usize,
     /// Digest of the member at hand as stored (`version`, header).
     stored: Sha256,
@@ -106,7 +105,6 @@ impl<'b> Parser<'b> {
             position: Position::Failed(Error::UnexpectedEof),
             outer: Tar::new(),
             inner: Tar::new(),
-            small: [0; limits::SIGNATURE],
             small_len: 0,
             stored: Sha256::new(),
             version: [0; 32],
@@ -450,8 +448,9 @@ impl<'b> Parser<'b> {
                 self.stored.update(data);
                 let end = self.small_len.saturating_add(data.len());
                 let what = if member == Member::Version { Limited::Version } else { Limited::Signature };
-                let limit = self.small.len();
-                let room = self.small.get_mut(self.small_len..end).ok_or(Error::TooLarge { what, limit })?;
+                let small = &mut self.workspace.header_info;
+                let limit = small.len();
+                let room = small.get_mut(self.small_len..end).ok_or(Error::TooLarge { what, limit })?;
                 room.copy_from_slice(data);
                 self.small_len = end;
                 Ok((data.len(), None))
@@ -532,7 +531,7 @@ impl<'b> Parser<'b> {
     /// A member of the outer archive has ended; true when the header is verified with it.
     fn member_ends(&mut self, verifier: &mut impl Verifier) -> Result<bool, Error> {
         let Position::In(member) = self.position else { return Err(Error::BadTar) };
-        let small = self.small.get(..self.small_len).unwrap_or_default();
+        let small = self.workspace.header_info.get(..self.small_len).unwrap_or_default();
         let next = match member {
             Member::Version => {
                 check_version(small)?;
@@ -548,8 +547,9 @@ impl<'b> Parser<'b> {
             }
             Member::Signature => {
                 if self.trust == Trust::Signed {
-                    let mut signature = [0; limits::SIGNATURE];
-                    let length = STANDARD.decode_slice(small, &mut signature);
+                    // As long as `type-info` is not there yet.
+                    let signature = &mut *self.workspace.type_info;
+                    let length = STANDARD.decode_slice(small, signature);
                     let length = length.map_err(|_| Error::BadSignature)?;
                     if !verifier.verify(signature.get(..length).unwrap_or_default()) {
                         return Err(Error::BadSignature);

@@ -18,6 +18,7 @@ impl<P: Platform> Client<'_, P> {
     /// The header is verified: is this artifact for this device, and can it be installed? Then its scripts are
     /// published, its module selected and the work tree built. `again`: it is the artifact that an earlier process
     /// downloaded from, as far as the server says.
+    #[inline(never)]
     pub(super) fn accept(&mut self, again: bool) -> Result<Event, Noted> {
         let mut noted = |reason: &dyn Coded| note(&mut self.story.reason, &mut self.hal.log, reason);
         let run = self.flow.machine().run();

@@ -1,6 +1,7 @@
 //! The memory that a platform lends to a client, and how much of it is the least.
 
 use super::Client;
+use super::requests::API_URL;
 use crate::artifact::{BLOCK, ManifestEntry, Sum, Workspace};
 use crate::checkpoint;
 use crate::config::Tier;
@@ -39,6 +40,15 @@ pub struct Buffers<'b> {
     pub record: &'b mut [u8],
     /// New provides, the body of a request: as `record`.
     pub out: &'b mut [u8],
+    /// The token that requests are sent with, at most [`limits::TOKEN`] bytes: a token of Mender's server has some 800, with
+    /// long names of tenants and users more. 1 KiB on a board, the limit on Linux.
+    pub token: &'b mut [u8],
+    /// Where the artifact comes from, at most [`limits::URL`] bytes: signed links of object stores reach 2 KiB. 2 KiB on a
+    /// board, the limit on Linux.
+    pub link: &'b mut [u8],
+    /// The record of the control maps while it is written: 512 bytes for each that is kept at a time, at most
+    /// [`limits::MAPS_RECORD`]. With less the record stays as it was when there are too many, and the log says so.
+    pub maps: &'b mut [u8],
     /// Names of members and files of an artifact: see [`Workspace::name`].
     pub name: &'b mut [u8],
     /// See [`Workspace::header_info`].
@@ -98,6 +108,15 @@ impl Buffers<'_> {
             + quoted(limits::DEVICE_TYPE)
             + quoted(limits::STORED_NAME) + quoted(limits::NAME),
     );
+
+    /// Least `token`: the shortest that servers give, signed with the shortest of keys.
+    pub const LEAST_TOKEN: usize = 512;
+
+    /// Least `link`: a path on the device.
+    pub const LEAST_LINK: usize = limits::FILE_NAME;
+
+    /// Least `maps`: the longest of the server's.
+    pub const LEAST_MAPS: usize = limits::MAPS_RECORD / limits::MAPS;
 
     /// Least `name`: a PAX header with the longest file name, a size and three times.
     pub const LEAST_NAME: usize =
@@ -159,6 +178,9 @@ const fn room(bytes: usize) -> usize {
 /// What else is put into the shortest buffers without a further look: it has room there.
 const _: () = {
     assert!(Buffers::LEAST_RECORD >= Buffers::LEAST_OUT, "what is written is read back");
+    assert!(Buffers::LEAST_HEADER_INFO >= limits::SIGNATURE, "a signature, before the header comes");
+    assert!(Buffers::LEAST_TYPE_INFO >= limits::SIGNATURE / 4 * 3, "the same without its base64");
+    assert!(Buffers::LEAST_RECORD >= API_URL, "the URL of a request");
     assert!(Buffers::LEAST_RECORD >= checkpoint::MAX_LEN, "the record of an update");
     assert!(Buffers::LEAST_RECORD > limits::DEPLOYMENT_ID + limits::REASON, "the reason on record");
     assert!(
@@ -182,6 +204,9 @@ impl<P: Platform> Client<'_, P> {
             // What is written in `out`, the new provides, is read back in `record`.
             ("record", record, max(Buffers::LEAST_RECORD, out)),
             ("out", out, Buffers::LEAST_OUT),
+            ("token", self.token.limit(), Buffers::LEAST_TOKEN),
+            ("link", self.download.source.limit(), Buffers::LEAST_LINK),
+            ("maps", self.maps.len(), Buffers::LEAST_MAPS),
             ("name", name.len(), Buffers::LEAST_NAME),
             ("header_info", header_info.len(), Buffers::LEAST_HEADER_INFO),
             ("type_info", type_info.len(), Buffers::LEAST_TYPE_INFO),

@@ -21,7 +21,7 @@ use crate::hal::{
 use crate::http::Target;
 use crate::limits;
 use crate::machine::Run;
-use crate::text::{Text, TooLong};
+use crate::text::{Lent, Text, TooLong};
 use crate::time::Instant;
 use crate::transfer::{Action, Event, Failure, Place};
 
@@ -36,9 +36,9 @@ pub struct DownloadProgress {
 
 /// Where the artifact comes from. The name may be long: it is written in its place.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct Source<'b> {
     kind: SourceKind,
-    name: Text<{ limits::URL }>,
+    name: Lent<'b>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,9 +49,9 @@ enum SourceKind {
     Url,
 }
 
-impl Source {
-    const fn unknown() -> Self {
-        Self { kind: SourceKind::Unknown(None), name: Text::new() }
+impl<'b> Source<'b> {
+    const fn unknown(room: &'b mut [u8]) -> Self {
+        Self { kind: SourceKind::Unknown(None), name: Lent::new(room) }
     }
 
     /// What the command line says.
@@ -60,8 +60,7 @@ impl Source {
             Target::File(name) => (SourceKind::File, name),
             Target::Url(name) => (SourceKind::Url, name),
         };
-        self.name.clear();
-        self.name.push(name)?;
+        self.name.set(name)?;
         self.kind = kind;
         Ok(())
     }
@@ -69,7 +68,7 @@ impl Source {
     /// A link that this writes. One that cannot be used is as unknown as one that nobody has said.
     pub(super) fn set_url(
         &mut self,
-        write: impl FnOnce(&mut Text<{ limits::URL }>) -> Result<(), UrlError>,
+        write: impl FnOnce(&mut Lent<'b>) -> Result<(), UrlError>,
     ) -> Result<(), UrlError> {
         let written = write(&mut self.name);
         self.kind = match written {
@@ -88,6 +87,11 @@ impl Source {
         }
     }
 
+    /// The most bytes that its name may have.
+    pub(super) const fn limit(&self) -> usize {
+        self.name.limit()
+    }
+
     /// The link, if it is one.
     pub(super) fn link(&self) -> Option<&str> {
         match self.target() {
@@ -99,8 +103,8 @@ impl Source {
 
 /// What a download needs and no machine sees.
 #[derive(Debug)]
-pub(super) struct Download {
-    pub(super) source: Source,
+pub(super) struct Download<'b> {
+    pub(super) source: Source<'b>,
     /// The `ETag` of the last answer that gave the artifact from its first byte on, in this process or an earlier one.
     pub(super) etag: Text<{ limits::ETAG }>,
     /// The name of the payload file that began last.
@@ -111,10 +115,16 @@ pub(super) struct Download {
     pub(super) moved: usize,
 }
 
-impl Download {
-    /// Before the first transfer.
-    pub(super) const fn new() -> Self {
-        Self { source: Source::unknown(), etag: Text::new(), file: Text::new(), stored: NOTHING, moved: 0 }
+impl<'b> Download<'b> {
+    /// Before the first transfer. In `link` there is room for where artifacts come from.
+    pub(super) const fn new(link: &'b mut [u8]) -> Self {
+        Self {
+            source: Source::unknown(link),
+            etag: Text::new(),
+            file: Text::new(),
+            stored: NOTHING,
+            moved: 0,
+        }
     }
 
     /// Before the first transfer of a deployment.
@@ -129,6 +139,7 @@ const NOTHING: Stored = Stored { length: 0, sum: [0; 32] };
 
 impl<P: Platform> Client<'_, P> {
     /// [`crate::machine::Op::Prepare`]: nothing is left of an artifact before.
+    #[inline(never)]
     pub(super) fn prepare_transfer(&mut self) -> Result<(), Noted> {
         if let Err(error) = self.hal.scripts.discard() {
             return Err(self.noted(&DownloadText::OldScripts { error: Cause::of(&error) }));
@@ -305,6 +316,7 @@ impl<P: Platform> Client<'_, P> {
         Poll::Ready(())
     }
 
+    #[inline(never)]
     fn give_up(&mut self, now: Instant, why: Failure, module: bool) {
         if !why.is_told() {
             self.fail(&why);

@@ -50,6 +50,14 @@ impl<'b> Lent<'b> {
         self.out.get(..self.body).unwrap_or_default()
     }
 
+    /// The length of the body, its signature, and room for what else goes with a request: what the body was made of is not
+    /// needed any more.
+    pub(super) fn sending(&mut self) -> (usize, &str, &mut [u8]) {
+        let signature = self.out.get(self.body..).and_then(|rest| rest.get(..self.signature));
+        let signature = str::from_utf8(signature.unwrap_or_default()).unwrap_or_default();
+        (self.body, signature, self.record)
+    }
+
     /// The body, and room behind it for its signature: [`Self::signed`] follows.
     pub(super) fn signing(&mut self) -> (&[u8], &mut [u8]) {
         let (body, room) = self.out.split_at_mut_checked(self.body).unwrap_or_default();
@@ -59,12 +67,6 @@ impl<'b> Lent<'b> {
     /// The signature was written, to the front of that room.
     pub(super) const fn signed(&mut self, bytes: usize) {
         self.signature = bytes;
-    }
-
-    /// The signature of the body.
-    pub(super) fn signature(&self) -> &str {
-        let signature = self.out.get(self.body..).and_then(|rest| rest.get(..self.signature));
-        str::from_utf8(signature.unwrap_or_default()).unwrap_or_default()
     }
 
     /// An answer comes.

@@ -1,5 +1,8 @@
 //! The driver: the only place that calls the traits. It performs on a [`Hal`] what the [flow](crate::flow) says, and
 //! tells the flow what came of it. It decides nothing; it keeps the buffers, and the texts for people.
+//!
+//! What needs much stack for itself is never inlined: a caller would have to have the room of all that it may call, at
+//! once, and a board's stack is short (`tests/tests/firmware.rs`).
 
 mod accept;
 mod buffers;
@@ -40,6 +43,7 @@ use crate::message::Catalogue;
 use crate::message::Earlier;
 use crate::session::{self, Awaits, RequestKind};
 use crate::state::Outcome;
+use crate::text::Lent as Held;
 use crate::time::{Duration, Instant, earliest};
 use crate::transfer::Action;
 
@@ -66,9 +70,14 @@ pub struct Client<'b, P: Platform> {
     /// What is polled for the operation that is outstanding.
     work: Work,
     parser: Parser<'b>,
+    /// The token that requests are sent with.
+    token: Held<'b>,
+    /// The record of the control maps while it is written. Of its own: a map may come while the others hold a request
+    /// that is under way.
+    maps: &'b mut [u8],
     chunk: &'b mut [u8],
     lent: Lent<'b>,
-    download: Download,
+    download: Download<'b>,
     requests: Requests,
     story: Story,
     report: Option<Report>,
@@ -216,6 +225,7 @@ impl<'b, P: Platform> Client<'b, P> {
     }
 
     /// Time has come for this; false: nothing followed from it.
+    #[inline(never)]
     fn tick(&mut self, now: Instant, due: Due) -> bool {
         if let (Due::Session, Awaits::Head(kind) | Awaits::Body(kind, ..)) =
             (due, self.flow.session().awaits())
@@ -234,6 +244,7 @@ impl<'b, P: Platform> Client<'b, P> {
     }
 
     /// One step of the flow. What it means for people is said.
+    #[inline(never)]
     fn step(&mut self, now: Instant, event: Event) -> Step {
         let place = self.machine().place();
         let authenticated = self.is_authenticating();
@@ -272,6 +283,7 @@ impl<'b, P: Platform> Client<'b, P> {
     }
 
     /// Does what the flow says. The one place where anything begins.
+    #[inline(never)]
     fn perform(&mut self, now: Instant, step: Step) -> Option<Event> {
         let Step { ended, door: _, asked_too_long: _, report_given_up: _, drop, task } = step;
         if ended.is_some() {

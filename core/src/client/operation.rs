@@ -61,6 +61,7 @@ impl From<Poll<Outcome>> for Polled {
 
 impl<P: Platform> Client<'_, P> {
     /// Begins an operation; what happened, if something did at once.
+    #[inline(never)]
     pub(super) fn begin(&mut self, now: Instant, op: Op) -> Option<Event> {
         say(&mut self.hal.log, Level::Debug, &UpdateText::Next { op });
         self.work = match op {
@@ -161,6 +162,7 @@ impl<P: Platform> Client<'_, P> {
         }
     }
 
+    #[inline(never)]
     fn poll_check_running(&mut self, now: Instant) -> Poll<Outcome> {
         self.hal.module.poll_exit(now).map(|exit| {
             if exit.is_err() || self.hal.module.answer() != b"No" {
@@ -178,6 +180,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// Polls what runs.
+    #[inline(never)]
     pub(super) fn poll_work(&mut self, now: Instant) -> Polled {
         match self.work {
             Work::None => Polled::Pending,
@@ -221,6 +224,7 @@ impl<P: Platform> Client<'_, P> {
         waits.then_some(Outcome::Later(None))
     }
 
+    #[inline(never)]
     fn script_ended(&mut self, now: Instant, exit: Exit) -> Outcome {
         match exit {
             Exit::Code(0) => Outcome::Success,
@@ -242,6 +246,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// The script last started, which ran at this place, has failed.
+    #[inline(never)]
     pub(super) fn fail_script(&mut self, (state, phase): Place, how: ScriptFault) -> Outcome {
         let Hal { scripts, log, .. } = &mut self.hal;
         let script = ScriptName::of(scripts.name(), transition(state, phase));
@@ -249,6 +254,7 @@ impl<P: Platform> Client<'_, P> {
         Outcome::Failure
     }
 
+    #[inline(never)]
     fn call_ended(&mut self, call: Call, exit: Exit) -> Outcome {
         if !exit.is_success() {
             return self.fail(&UpdateText::CallEnded { call, exit });
@@ -269,6 +275,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// The running operation has used up its time: says which, and how much it had.
+    #[inline(never)]
     fn out_of_time(&mut self) {
         let config = self.machine().config();
         let (script, module) = (config.state_script_timeout, config.module_timeout);

@@ -34,6 +34,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// The record of the last report takes the place of that of the update; or it is there, and changes.
+    #[inline(never)]
     fn write_last_report(&mut self) -> Result<(), Noted> {
         let mut buf = [0; last_report::MAX_LEN];
         let committed = if self.machine().is_late() {
@@ -70,7 +71,6 @@ impl<P: Platform> Client<'_, P> {
         &mut self,
         instead: Option<Change<'_>>,
     ) -> Result<(), <P::Storage as ErrorType>::Error> {
-        let mut maps = [0; limits::MAPS_RECORD];
         let batch = Batch::of([
             Some(Change::Delete(Key::Checkpoint)),
             Some(Change::Delete(Key::HeaderInfo)),
@@ -78,7 +78,7 @@ impl<P: Platform> Client<'_, P> {
             Some(Change::Delete(Key::Offer)),
             Some(Change::Delete(Key::Reason)),
             instead,
-            maps_change(self.flow.machine(), &mut maps, &mut self.hal.log),
+            maps_change(self.flow.machine(), self.maps, &mut self.hal.log),
         ]);
         self.hal.storage.commit(batch.changes())
     }
@@ -103,8 +103,7 @@ impl<P: Platform> Client<'_, P> {
         let record = checkpoint
             .encode(&mut buf)
             .map_err(|error| note(&mut self.story.reason, &mut self.hal.log, &error))?;
-        let mut maps = [0; limits::MAPS_RECORD];
-        let maps = maps_change(self.flow.machine(), &mut maps, &mut self.hal.log);
+        let maps = maps_change(self.flow.machine(), self.maps, &mut self.hal.log);
         let reason: Text<{ limits::DEPLOYMENT_ID + 1 + limits::REASON }> =
             Text::cut(format_args!("{}\n{}", checkpoint.deployment, self.story.reason));
         let has_news =
@@ -147,6 +146,7 @@ impl<P: Platform> Client<'_, P> {
         }
     }
 
+    #[inline(never)]
     fn write_provides(&mut self, naming: Naming) -> Result<(), Noted> {
         let mut noted = |reason: &dyn Coded| note(&mut self.story.reason, &mut self.hal.log, reason);
         let Some((header, scratch)) = self.parser.header_and_scratch() else {
@@ -182,9 +182,7 @@ impl<P: Platform> Client<'_, P> {
 
     /// [`crate::machine::Op::SaveMaps`].
     pub(super) fn save_maps(&mut self) -> Outcome {
-        // Not in a lent buffer: a map may come while these hold a request that is under way.
-        let mut buf = [0; limits::MAPS_RECORD];
-        let Some(change) = maps_change(self.flow.machine(), &mut buf, &mut self.hal.log) else {
+        let Some(change) = maps_change(self.flow.machine(), self.maps, &mut self.hal.log) else {
             return if self.flow.machine().maps_to_save().is_some() {
                 Outcome::Failure
             } else {
@@ -202,6 +200,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// [`crate::machine::Op::ClearData`].
+    #[inline(never)]
     pub(super) fn clear_data(&mut self) -> Outcome {
         if self.flow.machine().run() == Run::Bootstrap {
             return Outcome::Success;
@@ -248,11 +247,7 @@ impl<'a, const N: usize> Batch<'a, N> {
 
 /// What makes the record of the control maps what the maps are; `None` when it is. Maps that cannot be written leave
 /// their record as it was: an older record holds back more than none, and the log says so.
-fn maps_change<'b>(
-    machine: &Machine,
-    buf: &'b mut [u8; limits::MAPS_RECORD],
-    log: &mut impl Log,
-) -> Option<Change<'b>> {
+fn maps_change<'b>(machine: &Machine, buf: &'b mut [u8], log: &mut impl Log) -> Option<Change<'b>> {
     match machine.maps_to_save()?.write(buf) {
         Ok(Some(record)) => Some(Change::Put(Key::ControlMaps, record.as_bytes())),
         Ok(None) => Some(Change::Delete(Key::ControlMaps)),

@@ -21,11 +21,11 @@ use crate::text::Text;
 use crate::time::Instant;
 
 use authentication::Asking;
+pub(super) use sending::API_URL;
 
 /// What belongs to requests and is no decision.
 #[derive(Debug)]
 pub(super) struct Requests {
-    token: Text<{ limits::TOKEN }>,
     /// Bytes of the request's body that the network took; `None` when it has all, or wants no more.
     sent: Option<usize>,
     /// The status report at hand has a substate.
@@ -50,7 +50,6 @@ pub(super) struct Trouble;
 impl Requests {
     pub(super) fn new() -> Self {
         Self {
-            token: Text::new(),
             sent: None,
             has_substate: false,
             had_substate: false,
@@ -65,10 +64,6 @@ impl Requests {
 
     pub(super) fn trouble(&self) -> &str {
         self.trouble.as_str()
-    }
-
-    pub(super) fn token(&self) -> &str {
-        self.token.as_str()
     }
 
     /// The authentications after this number are not counted.
@@ -102,6 +97,7 @@ pub(super) fn servers(device: &Device<'_>) -> Option<session::Config> {
 
 impl<P: Platform> Client<'_, P> {
     /// Moves the request at hand on, whoever asked; `Pending` when there is nothing to do before the platform wakes.
+    #[inline(never)]
     pub(super) fn poll_request(&mut self, now: Instant) -> Poll<()> {
         use session::Event::{Head, IdentityFailed, IdentityReady, InventoryFailed, InventoryReady};
         let event = match self.flow.session().awaits() {

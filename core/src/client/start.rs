@@ -21,7 +21,7 @@ use crate::machine::{Refusal, Run, Saved, StopSet};
 use crate::message::{self, Coded, texts};
 use crate::session;
 use crate::state::Verb;
-use crate::text::TooLong;
+use crate::text::{Lent as Held, TooLong};
 
 /// What a client is started for.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +45,8 @@ pub enum StartError<E> {
     Records(E),
     /// A newer version has left what this one must not touch. Never for [`Run::Daemon`].
     Newer(Newer),
-    /// The name of the artifact is longer than [`limits::URL`].
-    SourceTooLong,
+    /// The name of the artifact is longer than so many bytes, which are lent for it ([`Buffers::link`]).
+    SourceTooLong(usize),
     /// There are more than [`limits::SERVERS`] servers.
     TooManyServers,
     /// A setting that cannot be used.
@@ -63,7 +63,7 @@ texts! {
         1 Refused(refusal) => "{refusal}",
         2 Records(error) with (error = Cause::of(error)) => "{error}",
         3 Newer(newer) => "{newer}",
-        4 SourceTooLong with (limit = limits::URL) => "the name of the artifact is longer than {limit} bytes",
+        4 SourceTooLong(limit) => "the name of the artifact is longer than {limit} bytes",
         5 TooManyServers with (limit = limits::SERVERS) => "more than {limit} servers",
         6 Config(error) => "{error}",
         7 Buffer(error) => "{error}",
@@ -103,16 +103,31 @@ impl<'b, P: Platform> Client<'b, P> {
     /// A client in this memory. Nothing runs before [`Self::start`]: until then it is as one whose run is over.
     #[must_use]
     pub fn new(hal: Hal<P>, device: Device<'b>, buffers: Buffers<'b>) -> Self {
-        let Buffers { chunk, record, out, name, header_info, type_info, meta_data, files, window } = buffers;
+        let Buffers {
+            chunk,
+            record,
+            out,
+            token,
+            link,
+            maps,
+            name,
+            header_info,
+            type_info,
+            meta_data,
+            files,
+            window,
+        } = buffers;
         Self {
             hal,
             device,
             flow: Flow::over(),
             work: Work::None,
             parser: Parser::new(Workspace { name, header_info, type_info, meta_data, files, window }),
+            token: Held::new(token),
+            maps,
             chunk,
             lent: Lent::new(record, out),
-            download: Download::new(),
+            download: Download::new(link),
             requests: Requests::new(),
             story: Story::default(),
             report: None,
@@ -136,7 +151,7 @@ impl<'b, P: Platform> Client<'b, P> {
             Run::Install | Run::Continue(_) | Run::Bootstrap => session::Config { servers: 0 },
         };
         if let Some(source) = start.source {
-            self.download.source.set(source).map_err(|TooLong { .. }| StartError::SourceTooLong)?;
+            self.download.source.set(source).map_err(|TooLong { limit }| StartError::SourceTooLong(limit))?;
         }
         let (run, update) = self.load_update(start.run, start.config)?;
         let maps = match run {

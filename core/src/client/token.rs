@@ -15,7 +15,7 @@ impl<P: Platform> Client<'_, P> {
     #[must_use]
     pub fn token(&self) -> Option<(&str, &str)> {
         let server = self.device.server(self.flow.session().server()?)?;
-        Some((self.requests.token(), server))
+        Some((self.token.as_str(), server))
     }
 
     /// How many authentications have ended since the start, wrapping: whenever the number has changed, [`Self::token`]

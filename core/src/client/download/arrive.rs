@@ -13,6 +13,7 @@ use crate::time::Instant;
 use crate::transfer::{Action, Etag, Event, Failure};
 
 impl<P: Platform> Client<'_, P> {
+    #[inline(never)]
     pub(super) fn send_request(&mut self, now: Instant, offset: u64, again: bool) {
         if again {
             say(&mut self.hal.log, Level::Info, &DownloadText::GoesOn { at: offset });
@@ -44,6 +45,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// The head of an answer came.
+    #[inline(never)]
     pub(super) fn head(&mut self, now: Instant, head: Head) {
         let etag: Text<{ limits::ETAG }> =
             self.hal.network.etag().and_then(|etag| Text::copy(etag).ok()).unwrap_or_default();
@@ -66,6 +68,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// The source has ended: the artifact must be complete now.
+    #[inline(never)]
     pub(super) fn source_ended(&mut self, now: Instant) {
         self.hal.network.cancel();
         let event = match self.parser.finish() {
@@ -86,6 +89,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// Says what broke and what follows, if what the flow was told last is taken as a break.
+    #[inline(never)]
     pub(in crate::client) fn say_broken(&mut self, step: &Step, reason: &dyn Coded) {
         let Task::Transfer(action) = step.task else { return };
         if let Action::Pause(wait) = action {

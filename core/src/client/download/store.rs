@@ -15,6 +15,7 @@ use crate::transfer::{Event, Found, Place};
 
 impl<P: Platform> Client<'_, P> {
     /// Parses bytes of the chunk up to the first thing found in them. Scripts go to their staging place.
+    #[inline(never)]
     pub(super) fn parse(&mut self, from: usize, to: usize) -> Result<(usize, Found), Noted> {
         // What is compressed may cost far more than its length.
         let most = if self.parser.payload_is_plain() { to } else { from.saturating_add(limits::PACKED) };
@@ -48,6 +49,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// The sink answered, or has not yet.
+    #[inline(never)]
     pub(super) fn sink_answered(
         &mut self,
         now: Instant,
@@ -71,6 +73,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// Reads back what an earlier process stored of the file, in place of the network's bytes.
+    #[inline(never)]
     pub(super) fn read_back(&mut self, now: Instant, most: u64) {
         let room = usize::try_from(most).unwrap_or(usize::MAX).min(self.chunk.len());
         let read = self.hal.module.read_stored(self.chunk.get_mut(..room).unwrap_or_default());
@@ -83,6 +86,7 @@ impl<P: Platform> Client<'_, P> {
         self.tell_transfer(now, Event::ReadBack(read));
     }
 
+    #[inline(never)]
     pub(super) fn compare(&mut self, now: Instant) {
         let Stored { length, sum } = self.download.stored;
         let same = self.parser.sum_so_far() == sum;

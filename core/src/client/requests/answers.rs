@@ -1,7 +1,8 @@
 //! Answers: what their heads mean, and what their bodies say.
 
 use super::Trouble;
-use crate::api::{Endpoint, Reply, auth, deployments, error_text};
+use crate::api::auth::{self, TokenError};
+use crate::api::{Endpoint, Reply, deployments, error_text};
 use crate::client::Client;
 use crate::client::messages::{RequestText, say};
 use crate::control::Map;
@@ -9,6 +10,7 @@ use crate::flow::{Event, Offer};
 use crate::hal::{Level, Platform};
 use crate::http::Head;
 use crate::session::{Content, RequestKind};
+use crate::text::TooLong;
 use crate::time::Instant;
 
 impl<P: Platform> Client<'_, P> {
@@ -86,11 +88,12 @@ impl<P: Platform> Client<'_, P> {
     fn take(&mut self, now: Instant, kind: RequestKind, server: u8) -> Result<(Content, Offer), Trouble> {
         match kind {
             RequestKind::Token => {
-                let Self { requests, lent, .. } = self;
-                requests.token.clear();
-                match auth::token(lent.answer()) {
-                    // It has at most as many bytes. Written in its place: it may be long.
-                    Ok(token) => requests.token.push(token).unwrap_or_default(),
+                let Self { token, lent, .. } = self;
+                token.clear();
+                let taken = auth::token(lent.answer())
+                    .and_then(|new| token.set(new).map_err(|TooLong { limit }| TokenError::TooLong(limit)));
+                match taken {
+                    Ok(()) => {}
                     Err(error) => return Err(self.note_trouble(&error)),
                 }
                 Ok((Content::Good, Offer::Nothing))

@@ -3,7 +3,6 @@
 use core::task::Poll;
 
 use super::Trouble;
-use super::sending::API_URL;
 use crate::api::Endpoint;
 use crate::api::auth::{self, AuthRequest};
 use crate::client::Client;
@@ -38,6 +37,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// Ready when the body and its signature are written.
+    #[inline(never)]
     pub(super) fn poll_token_request(&mut self, now: Instant) -> Poll<Result<(), Trouble>> {
         let Self { hal, device, requests, lent, .. } = self;
         let log = &mut hal.log;
@@ -94,12 +94,13 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// Sends the body to this server; else what happened.
+    #[inline(never)]
     pub(in crate::client) fn ask_for_token(&mut self, now: Instant, server: u8) -> Result<(), Event> {
         let Self { hal, device, requests, lent, .. } = self;
         requests.sent = Some(0);
         let base = device.server(server).unwrap_or_default();
-        let mut url = [0; API_URL];
-        let url = Endpoint::Auth.url(base, &mut url).map_err(|error| {
+        let (body, signature, room) = lent.sending();
+        let url = Endpoint::Auth.url(base, room).map_err(|error| {
             requests.note(&mut hal.log, &RequestText::Failed { request: RequestKind::Token, error: &error });
             Event::NotSent
         })?;
@@ -107,8 +108,8 @@ impl<P: Platform> Client<'_, P> {
             method: Endpoint::Auth.method(),
             target: Target::Url(url),
             token: None,
-            signature: Some(lent.signature()),
-            body: Some(lent.body().len()),
+            signature: Some(signature),
+            body: Some(body),
             offset: 0,
             etag: None,
         };

@@ -17,6 +17,7 @@ use crate::time::Instant;
 
 impl<P: Platform> Client<'_, P> {
     /// Takes the offer of a deployment from the answer.
+    #[inline(never)]
     pub(super) fn take_offer(&mut self, server: u8) -> Result<flow::Offer, Trouble> {
         let least = self.least_scheme(server)?;
         let offer = match Offer::parse(self.lent.answer()) {
@@ -45,6 +46,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// Takes a fresh link to the artifact of the deployment in progress from the answer.
+    #[inline(never)]
     pub(super) fn take_link(&mut self, now: Instant, server: u8) -> Result<Content, Trouble> {
         let least = self.least_scheme(server)?;
         let offer = match Offer::parse(self.lent.answer()) {

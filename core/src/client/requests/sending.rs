@@ -18,11 +18,13 @@ use crate::session::{self, RequestKind};
 use crate::text::Text;
 use crate::time::Instant;
 
-/// Room for a URL of the device API: a server's, a path, two names of which each byte may be written as three.
-pub(super) const API_URL: usize = limits::SERVER_URL + 3 * (limits::STORED_NAME + limits::DEVICE_TYPE) + 128;
+/// The longest URL of the device API: a server's, a path, two names of which each byte may be written as three.
+pub(in crate::client) const API_URL: usize =
+    limits::SERVER_URL + 3 * (limits::STORED_NAME + limits::DEVICE_TYPE) + 128;
 
 impl<P: Platform> Client<'_, P> {
     /// The inventory scripts have ended: their output becomes the body. True: a server has accepted the same.
+    #[inline(never)]
     pub(super) fn write_inventory(&mut self) -> Result<bool, Trouble> {
         let Self { hal, device, requests, lent, .. } = self;
         let log = &mut hal.log;
@@ -74,6 +76,7 @@ impl<P: Platform> Client<'_, P> {
     }
 
     /// Sends a request with the token.
+    #[inline(never)]
     pub(in crate::client) fn send(
         &mut self,
         now: Instant,
@@ -114,7 +117,7 @@ impl<P: Platform> Client<'_, P> {
             RequestKind::Token | RequestKind::Log | RequestKind::Inventory | RequestKind::ControlMap => {}
         }
 
-        let Self { hal, device: about, requests, flow, lent, .. } = self;
+        let Self { hal, device: about, requests, flow, lent, token, .. } = self;
         let deployment = flow.machine().reported();
         let endpoint = match kind {
             RequestKind::Token => Endpoint::Auth,
@@ -126,8 +129,8 @@ impl<P: Platform> Client<'_, P> {
             RequestKind::ControlMap => Endpoint::ControlMap(deployment),
         };
         let base = about.server(server).unwrap_or_default();
-        let mut url = [0; API_URL];
-        let url = endpoint.url(base, &mut url).map_err(|error| {
+        let (length, _, room) = lent.sending();
+        let url = endpoint.url(base, room).map_err(|error| {
             requests.note(&mut hal.log, &RequestText::Failed { request: kind, error: &error })
         })?;
         let body = match kind {
@@ -144,13 +147,13 @@ impl<P: Platform> Client<'_, P> {
             | RequestKind::NextV2
             | RequestKind::Status(_)
             | RequestKind::StatusAlone(_)
-            | RequestKind::Inventory => Some(lent.body().len()),
+            | RequestKind::Inventory => Some(length),
         };
         requests.sent = body.map(|_| 0);
         let request = Request {
             method: endpoint.method(),
             target: Target::Url(url),
-            token: Some(requests.token.as_str()),
+            token: Some(token.as_str()),
             signature: None,
             body,
             offset: 0,
@@ -192,6 +195,7 @@ impl<P: Platform> Client<'_, P> {
 
     /// What a status report says beside the status. The server keeps the last substate that it was sent: once there was
     /// one, each later report has one, or the old one would stand beside the new status.
+    #[inline(never)]
     fn substate(&self, status: Status) -> Text<{ limits::REASON }> {
         if self.machine().is_late() {
             return Text::cut(format_args!("{}", self.requests.last_substate));
