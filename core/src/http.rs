@@ -9,7 +9,6 @@
 pub mod body;
 #[cfg(feature = "http")]
 pub mod exchange;
-#[cfg(feature = "http")]
 pub mod fault;
 #[cfg(feature = "http")]
 pub mod head;
@@ -123,8 +122,8 @@ fn http_date(text: &str) -> Option<u64> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-    let (_weekday, rest) = text.strip_suffix(" GMT")?.split_once(", ")?;
-    let mut parts = rest.split(' ');
+    let (_weekday, rest) = text.strip_suffix(" GMT")?.split_once(',')?;
+    let mut parts = rest.strip_prefix(' ')?.split(' ');
     let day = decimal(parts.next()?)?;
     let month = parts.next()?;
     let month = u64::try_from(MONTHS.iter().position(|m| *m == month)?).ok()?.checked_add(1)?;

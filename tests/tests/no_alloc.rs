@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Code and constants of core with everything a board needs (client, parser, gzip, device API), built for size on the
+/// Code and constants of core with everything a board needs (client, parser, gzip, device API, HTTP), built for size on the
 /// host, in bytes. Instruction sets differ; what it guards is growth by accident.
-const TEXT_LIMIT: u64 = 256 * 1024;
+const TEXT_LIMIT: u64 = 288 * 1024;
 
 fn build() -> PathBuf {
     let manifest_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("no_alloc");
@@ -32,7 +32,7 @@ fn core_links_without_an_allocator_and_runs() {
     assert!(size <= TEXT_LIMIT, "core has grown to {size} bytes");
 }
 
-/// What a board without anything of its own beside flash, network, clock, key and reset has to bring, in methods.
+/// What a board without anything of its own beside flash, a byte stream, clock, key and reset has to bring, in methods.
 const METHODS: usize = 15;
 
 #[test]

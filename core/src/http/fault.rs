@@ -3,10 +3,13 @@
 use core::fmt;
 
 use crate::limits;
+#[cfg(feature = "text")]
+use crate::message::Catalogue;
+use crate::message::{Coded, quote, texts};
 
 /// Why a request came to nothing. Texts never hold a path, a query, a token or a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "`Display` says it")]
+#[expect(missing_docs, reason = "the texts below say it")]
 pub enum Fault {
     Url(UrlFault),
     Request(RequestFault),
@@ -21,7 +24,7 @@ pub enum Fault {
 
 /// What the client was doing when the request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "`Display` says it")]
+#[expect(missing_docs, reason = "the texts below say it")]
 pub enum Activity {
     Open,
     Send,
@@ -31,7 +34,7 @@ pub enum Activity {
 
 /// Why a redirect was not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "`Display` says it")]
+#[expect(missing_docs, reason = "the texts below say it")]
 pub enum RedirectFault {
     TooMany,
     Downgrade,
@@ -40,7 +43,7 @@ pub enum RedirectFault {
 
 /// Why a text is not a URL that the client can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "`Display` says it")]
+#[expect(missing_docs, reason = "the texts below say it")]
 pub enum UrlFault {
     TooLong,
     Byte(u8),
@@ -52,7 +55,7 @@ pub enum UrlFault {
 
 /// What is wrong with the head of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "`Display` says it")]
+#[expect(missing_docs, reason = "the texts below say it")]
 pub enum HeadFault {
     Syntax,
     Status,
@@ -70,7 +73,7 @@ pub enum HeadFault {
 
 /// What is wrong with the body of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "`Display` says it")]
+#[expect(missing_docs, reason = "the texts below say it")]
 pub enum BodyFault {
     ChunkSize,
     ChunkEnd,
@@ -86,104 +89,99 @@ pub enum RequestFault {
     TooLong(usize),
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url(fault) => write!(f, "the URL cannot be used: {fault}"),
-            Self::Request(fault) => fault.fmt(f),
-            Self::Idle => f.write_str("no request is under way"),
-            Self::TimedOut(activity) => write!(f, "timed out {activity}"),
-            Self::Closed(activity) => write!(f, "closed the connection {activity}"),
-            Self::Head(fault) => write!(f, "bad answer: {fault}"),
-            Self::Body(fault) => write!(f, "bad answer: {fault}"),
-            Self::Redirect(fault) => write!(f, "redirect not followed: {fault}"),
-            Self::ProxyUser => f.write_str("the proxy wants a user name and a password"),
-        }
+/// The connection broke; why comes behind it, in the words of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost(pub Activity);
+
+texts! {
+    FAULTS = 'W': Fault {
+        1 Url(fault) => "the URL cannot be used: {fault}",
+        2 Request(fault) => "{fault}",
+        3 Idle => "no request is under way",
+        4 TimedOut(activity) => "timed out {activity}",
+        5 Closed(activity) => "closed the connection {activity}",
+        6 Head(fault) => "bad answer: {fault}",
+        7 Body(fault) => "bad answer: {fault}",
+        8 Redirect(fault) => "redirect not followed: {fault}",
+        9 ProxyUser => "the proxy wants a user name and a password",
+    }
+
+    LOST = 'W': Lost {
+        10 Self(activity) => "connection lost {activity}",
+    }
+
+    ACTIVITIES = 'W': Activity {
+        11 Open => "while connecting",
+        12 Send => "while sending the request",
+        13 Head => "before the head of the answer was complete",
+        14 Body => "before the body of the answer was complete",
+    }
+
+    REDIRECTS = 'W': RedirectFault {
+        21 TooMany => "there were too many before it",
+        22 Downgrade => "it leads from https to http",
+        23 Url(fault) => "the URL it leads to cannot be used: {fault}",
+    }
+
+    URLS = 'W': UrlFault {
+        31 TooLong with (limit = limits::URL) => "it is longer than {limit} bytes",
+        32 Byte(byte) with (hex = Hex(*byte)) => "it holds the byte {hex}; percent-encode it",
+        33 Scheme => "it does not begin with http:// or https://",
+        34 UserInfo => "it holds a user name or password before an @, which is not supported",
+        35 Host => "its host is neither a name nor an address (IPv6 goes in brackets)",
+        36 Port => "its port is no number from 1 to 65535",
+    }
+
+    HEADS = 'W': HeadFault {
+        41 Syntax => "not HTTP/1.1",
+        42 Status => "its status is no number from 100 to 599",
+        43 TooManyHeaders(limit) => "it has more than {limit} headers",
+        44 HeaderName => "a line of its head does not begin with the name of a header",
+        45 HeaderValue => "a header of it holds a byte that may not stand there",
+        46 LineEnd => "a line of its head does not end where it should",
+        47 TooLarge(limit) => "its head is longer than {limit} bytes",
+        48 BothLengths => "its length is given more than once",
+        49 Length => "its Content-Length is no number of bytes",
+        50 Coding => "its body is coded in a way that was not asked for",
+        51 Upgrade => "it changes to a protocol that was not asked for",
+        52 ProxySurplus => "the proxy sent more than its answer",
+    }
+
+    BODIES = 'W': BodyFault {
+        61 ChunkSize => "the size of a chunk is no number of bytes, or has too much behind it",
+        62 ChunkEnd => "a chunk does not end where it should",
+        63 Trailer => "what follows the last chunk is too long or no header",
+    }
+
+    REQUESTS = 'W': RequestFault {
+        71 Header(name) => "the {name} holds bytes that may not stand in a request",
+        72 TooLong(limit) => "the head of the request is longer than {limit} bytes",
     }
 }
+
+/// What core says about HTTP.
+#[cfg(feature = "text")]
+pub(crate) const TEXTS: &[&Catalogue] =
+    &[&FAULTS, &LOST, &ACTIVITIES, &REDIRECTS, &URLS, &HEADS, &BODIES, &REQUESTS];
 
 impl core::error::Error for Fault {}
-
-impl fmt::Display for Activity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Open => "while connecting",
-            Self::Send => "while sending the request",
-            Self::Head => "before the head of the answer was complete",
-            Self::Body => "before the body of the answer was complete",
-        })
-    }
-}
-
-impl fmt::Display for RedirectFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooMany => f.write_str("there were too many before it"),
-            Self::Downgrade => f.write_str("it leads from https to http"),
-            Self::Url(fault) => write!(f, "the URL it leads to cannot be used: {fault}"),
-        }
-    }
-}
-
 impl core::error::Error for RedirectFault {}
-
-impl fmt::Display for UrlFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong => write!(f, "it is longer than {} bytes", limits::URL),
-            Self::Byte(byte) => write!(f, "it holds the byte {byte:#04x}; percent-encode it"),
-            Self::Scheme => f.write_str("it does not begin with http:// or https://"),
-            Self::UserInfo => {
-                f.write_str("it holds a user name or password before an @, which is not supported")
-            }
-            Self::Host => f.write_str("its host is neither a name nor an address (IPv6 goes in brackets)"),
-            Self::Port => f.write_str("its port is no number from 1 to 65535"),
-        }
-    }
-}
-
 impl core::error::Error for UrlFault {}
-
-impl fmt::Display for HeadFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Syntax => f.write_str("not HTTP/1.1"),
-            Self::Status => f.write_str("its status is no number from 100 to 599"),
-            Self::TooManyHeaders(limit) => write!(f, "it has more than {limit} headers"),
-            Self::HeaderName => f.write_str("a line of its head does not begin with the name of a header"),
-            Self::HeaderValue => f.write_str("a header of it holds a byte that may not stand there"),
-            Self::LineEnd => f.write_str("a line of its head does not end where it should"),
-            Self::TooLarge(limit) => write!(f, "its head is longer than {limit} bytes"),
-            Self::BothLengths => f.write_str("its length is given more than once"),
-            Self::Length => f.write_str("its Content-Length is no number of bytes"),
-            Self::Coding => f.write_str("its body is coded in a way that was not asked for"),
-            Self::Upgrade => f.write_str("it changes to a protocol that was not asked for"),
-            Self::ProxySurplus => f.write_str("the proxy sent more than its answer"),
-        }
-    }
-}
-
 impl core::error::Error for HeadFault {}
-
-impl fmt::Display for BodyFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ChunkSize => "the size of a chunk is no number of bytes, or has too much behind it",
-            Self::ChunkEnd => "a chunk does not end where it should",
-            Self::Trailer => "what follows the last chunk is too long or no header",
-        })
-    }
-}
-
 impl core::error::Error for BodyFault {}
+impl core::error::Error for RequestFault {}
 
-impl fmt::Display for RequestFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Header(name) => write!(f, "the {name} holds bytes that may not stand in a request"),
-            Self::TooLong(limit) => write!(f, "the head of the request is longer than {limit} bytes"),
-        }
+/// A byte as URLs write it.
+struct Hex(u8);
+
+impl Coded for Hex {
+    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        quote(f, self)
     }
 }
 
-impl core::error::Error for RequestFault {}
+impl fmt::Display for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#04x}", self.0)
+    }
+}

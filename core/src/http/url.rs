@@ -154,7 +154,7 @@ impl<'t> Url<'t> {
         }
         let before_path = self.text.len().saturating_sub(self.path.len());
         if location.starts_with("//") {
-            let kept = self.text.find("//").unwrap_or(0);
+            let kept = scheme(self.is_https).len().saturating_add(1);
             return Ok(Joined { kept, between: "", rest });
         }
         let directories = self.path.split('?').next().unwrap_or_default();
@@ -276,7 +276,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= LONGEST_NAME
         && !text.starts_with(['.', '-'])
-        && !text.contains("..")
+        && !text.as_bytes().windows(2).any(|pair| pair == b"..")
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
 }
 

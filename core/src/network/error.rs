@@ -1,7 +1,8 @@
 use core::fmt;
 
 use crate::hal::{self, Kind};
-use crate::http::fault::{Activity, Fault, HeadFault};
+use crate::http::fault::{Activity, Fault, HeadFault, Lost};
+use crate::message::Coded as _;
 
 /// Why a request of [`Http`](super::Http) failed: `O` is the error of opening a connection, `S` that of a stream. The text
 /// does not say which server it was: [`Http::peer`](super::Http::peer) does.
@@ -26,7 +27,7 @@ impl<O: fmt::Display, S: fmt::Display> fmt::Display for Error<O, S> {
         match self {
             Self::Fault(fault) => fault.fmt(f),
             Self::Open(error) => error.fmt(f),
-            Self::Lost(activity, error) => write!(f, "connection lost {activity}: {error}"),
+            Self::Lost(activity, error) => write!(f, "{}: {error}", Lost(*activity)),
         }
     }
 }
@@ -37,6 +38,14 @@ impl<O: hal::Error, S: fmt::Debug + fmt::Display> hal::Error for Error<O, S> {
             Self::Fault(fault) => fault.kind(),
             Self::Open(error) => error.kind(),
             Self::Lost(..) => Kind::Connection,
+        }
+    }
+
+    fn write_code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fault(fault) => fault.write_code(f),
+            Self::Open(error) => error.write_code(f),
+            Self::Lost(activity, _) => Lost(*activity).code(f),
         }
     }
 }
@@ -51,5 +60,9 @@ impl hal::Error for Fault {
             Self::Head(HeadFault::TooLarge(_)) => Kind::TooLarge,
             Self::Head(_) | Self::Body(_) => Kind::Corrupt,
         }
+    }
+
+    fn write_code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.code(f)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::message::{Catalogue, Row};
 use crate::{
-    api, artifact, checkpoint, client, config, control, hal, json, machine, session, text, transfer,
+    api, artifact, checkpoint, client, config, control, hal, http, json, machine, session, text, transfer,
 };
 
 /// By room.
@@ -15,6 +15,7 @@ const ROOMS: &[&[&[&Catalogue]]] = &[
         config::TEXTS,
         control::TEXTS,
         hal::TEXTS,
+        http::fault::TEXTS,
         json::TEXTS,
         machine::TEXTS,
         #[cfg(feature = "panel")]

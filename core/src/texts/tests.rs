@@ -121,6 +121,21 @@ fn codes_of_artifacts_are_decoded() {
 }
 
 #[test]
+fn codes_of_http_are_decoded() {
+    use crate::http::fault::{Activity, Fault, HeadFault, Lost, RedirectFault, RequestFault, UrlFault};
+
+    same(&[
+        &Fault::Url(UrlFault::Byte(b'\n')),
+        &Fault::Url(UrlFault::TooLong),
+        &Fault::Request(RequestFault::Header("ETag")),
+        &Fault::TimedOut(Activity::Head),
+        &Fault::Head(HeadFault::TooLarge(16_384)),
+        &Fault::Redirect(RedirectFault::Url(UrlFault::Port)),
+        &Lost(Activity::Body),
+    ]);
+}
+
+#[test]
 fn what_is_no_code_passes_unchanged() {
     for line in [
         "",

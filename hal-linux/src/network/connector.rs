@@ -61,7 +61,6 @@ pub(super) struct Connector {
 }
 
 /// A connection that is being opened, or is open.
-#[derive(Debug)]
 struct Connection {
     server: Endpoint,
     is_https: bool,
@@ -76,6 +75,18 @@ struct Connection {
     /// The proxy's answer so far, and the total length of its interim answers before.
     received: Vec<u8>,
     interim: usize,
+}
+
+/// Without what is sent to a proxy: a password may be in it.
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { server, proxy, part, .. } = self;
+        f.debug_struct("Connection")
+            .field("server", server)
+            .field("proxy", proxy)
+            .field("part", part)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The smallest board: it updates itself over a network, and has no scripts, no inventory, no log, no policies and no keys
+//! The smallest board: it updates itself over byte streams, and has no scripts, no inventory, no log, no policies and no keys
 //! to verify artifacts with. What is here is all that a porter has to write. There is nothing behind it: values come through
 //! `black_box`, so that no branch of core can be left out as dead.
 
@@ -9,29 +9,39 @@ use core::task::Poll;
 use thimble_core::artifact::Gzip;
 use thimble_core::deployment::Call;
 use thimble_core::hal::{
-    Change, Clock, DeviceKey, ErrorType, Fixed, Hal, Key, Network, NoScripts, PayloadSink, Platform, Storage,
-    System, UpdateModule,
+    Change, Clock, DeviceKey, ErrorType, Fixed, Hal, Key, NoScripts, PayloadSink, Platform, Storage, System,
+    UpdateModule,
 };
-use thimble_core::http::{Head, Request};
+use thimble_core::http::exchange::Limits;
+use thimble_core::http::url::Authority;
+use thimble_core::network::{Connect, Http};
 use thimble_core::time::Instant;
 
-/// What the board has: flash, a network, a clock, a key, a reset.
-pub struct Board;
+use crate::stream::Stream;
+
+/// What the board has: flash, a byte stream, a clock, a key, a reset.
+#[derive(Default)]
+pub struct Board {
+    stream: Option<Stream>,
+}
+
+/// The longest URL and head that this board takes, together.
+type Heads = [u8; 4096];
 
 /// The board's platform.
 pub fn hal() -> Hal<Board> {
     Hal {
-        storage: Board,
+        storage: Board::default(),
         scripts: NoScripts,
-        module: Board,
-        network: Board,
-        system: Board,
+        module: Board::default(),
+        network: Http::new(Board::default(), [0; 4096], Limits::default()),
+        system: Board::default(),
         identity: Fixed("serial=4711"),
-        device_key: Board,
+        device_key: Board::default(),
         inventory: (),
         deployment_log: (),
         policy: (),
-        clock: Board,
+        clock: Board::default(),
         log: (),
         verifier: (),
         decompress: Gzip::default(),
@@ -42,7 +52,7 @@ impl Platform for Board {
     type Storage = Self;
     type Scripts = NoScripts;
     type Module = Self;
-    type Network = Self;
+    type Network = Http<Self, Heads>;
     type System = Self;
     type Identity = Fixed<'static>;
     type DeviceKey = Self;
@@ -88,27 +98,27 @@ impl UpdateModule for Board {
     }
 }
 
-impl Network for Board {
-    fn start(&mut self, _: Instant, request: &Request<'_>) -> Result<(), Infallible> {
-        black_box(request);
+impl Connect for Board {
+    type Stream = Stream;
+    type Error = Infallible;
+
+    fn open(&mut self, _: Instant, server: &Authority<'_>, is_https: bool) -> Result<(), Infallible> {
+        black_box((server.port, is_https));
+        self.stream = Some(Stream::default());
         Ok(())
     }
 
-    fn poll_send(&mut self, _: Instant, rest: &[u8]) -> Poll<Result<usize, Infallible>> {
-        black_box(Poll::Ready(Ok(rest.len())))
+    fn poll(&mut self, _: Instant) -> Poll<Result<(), Infallible>> {
+        black_box(Poll::Ready(Ok(())))
     }
 
-    fn poll_head(&mut self, _: Instant) -> Poll<Result<Head, Infallible>> {
-        let head = Head { status: 200, content_length: Some(0), content_range: None, retry_after: None };
-        black_box(Poll::Ready(Ok(head)))
+    fn stream(&mut self) -> Option<&mut Stream> {
+        self.stream.as_mut()
     }
 
-    fn poll_read(&mut self, _: Instant, buf: &mut [u8]) -> Poll<Result<usize, Infallible>> {
-        black_box(buf);
-        black_box(Poll::Ready(Ok(0)))
+    fn close(&mut self) {
+        self.stream = None;
     }
-
-    fn cancel(&mut self) {}
 }
 
 impl System for Board {

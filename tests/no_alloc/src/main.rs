@@ -1,7 +1,7 @@
 //! The proof that core needs no heap and no operating system.
 //!
-//! This binary has no standard library, no allocator and no `main` of Rust's. It instantiates the client, the parser
-//! and the gzip decoder for a made-up board. Were anything in them, or in what they depend on, to allocate, the
+//! This binary has no standard library, no allocator and no `main` of Rust's. It instantiates the client, the parser,
+//! the gzip decoder and HTTP for a made-up board. Were anything in them, or in what they depend on, to allocate, the
 //! compiler would stop with "no global memory allocator found".
 //!
 //! Run, it drives the client until the board refuses its (empty) artifact, and exits with 0.
@@ -9,6 +9,7 @@
 #![no_main]
 
 mod board;
+mod stream;
 
 use core::hint::black_box;
 use core::panic::PanicInfo;
