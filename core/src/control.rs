@@ -10,10 +10,13 @@ mod pool;
 pub use map_json::{LoadError, MapError};
 pub use pool::{Answer, Decision, Full, Holder, Lifetime, Order, OrderError, Pool, PoolRecord};
 
+use core::fmt::Write;
+
 use crate::deployment::Point;
 #[cfg(feature = "text")]
 use crate::message::Catalogue;
 use crate::message::{self, Coded};
+use crate::text;
 
 /// A set of [`Point`]s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -170,18 +173,12 @@ impl Coded for Id {
 
 impl core::fmt::Display for Id {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let part = |shift: u32, bits: u32| {
-            self.0.wrapping_shr(shift) & u128::MAX.wrapping_shr(128_u32.wrapping_sub(bits))
-        };
-        write!(
-            f,
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            part(96, 32),
-            part(80, 16),
-            part(64, 16),
-            part(48, 16),
-            part(0, 48)
-        )
+        (0..).zip(self.0.to_be_bytes()).try_for_each(|(at, byte)| {
+            if matches!(at, 4 | 6 | 8 | 10) {
+                f.write_char('-')?;
+            }
+            text::hex(f, byte)
+        })
     }
 }
 

@@ -17,11 +17,38 @@
 
 use core::fmt::{self, Write};
 
-/// What has a text for people and a code. [`Display`](fmt::Display) shows the text with feature `text`, and the code behind
-/// a `~` without.
-pub trait Coded: fmt::Display {
+/// What has a code, and a text for people: [`Say`] shows the text with feature `text`, and the code behind a `~` without.
+pub trait Coded: Text {
     /// Writes the code, without the `~`.
     fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+/// What has a text in this build: [`Display`](fmt::Display) with feature `text`, anything without, so that `Display` is not
+/// linked where only a code is shown.
+#[cfg(feature = "text")]
+pub use core::fmt::Display as Text;
+
+/// What has a text in this build: `Display` with feature `text`, anything without, so that `Display` is not linked where only
+/// a code is shown.
+#[cfg(not(feature = "text"))]
+pub trait Text {}
+
+#[cfg(not(feature = "text"))]
+impl<T: ?Sized> Text for T {}
+
+/// Shows the text of something, or its code where there are no texts.
+pub struct Say<'a>(pub &'a dyn Coded);
+
+impl fmt::Display for Say<'_> {
+    #[cfg(feature = "text")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+
+    #[cfg(not(feature = "text"))]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Code(self.0).fmt(f)
+    }
 }
 
 /// Shows the code of something, with feature `text` as well.
@@ -221,6 +248,7 @@ impl Coded for Earlier<'_> {
     }
 }
 
+#[cfg(feature = "text")]
 impl fmt::Display for Earlier<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -75,7 +75,11 @@ impl fmt::Display for Percent<'_> {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
                 fmt::Write::write_char(f, char::from(b))
             }
-            _ => write!(f, "%{b:02X}"),
+            _ => {
+                let half =
+                    |half: u8| char::from_digit(half.into(), 16).unwrap_or_default().to_ascii_uppercase();
+                ['%', half(b >> 4), half(b & 15)].into_iter().try_for_each(|c| fmt::Write::write_char(f, c))
+            }
         })
     }
 }

@@ -28,7 +28,7 @@ use crate::json;
 #[cfg(feature = "text")]
 use crate::message::Catalogue;
 use crate::message::{self, Coded, texts};
-use crate::text::{Shown, Text};
+use crate::text::{self, Shown, Text};
 
 /// A SHA-256 digest. There is no value that means "none".
 pub type Sum = [u8; 32];
@@ -224,7 +224,7 @@ impl Coded for Hex<'_> {
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0.iter().try_for_each(|&byte| text::hex(f, byte))
     }
 }
 

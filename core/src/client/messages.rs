@@ -16,11 +16,11 @@ pub(super) use update::{ScriptFault, ScriptName, UpdateText};
 use crate::hal::{Level, Log};
 #[cfg(feature = "text")]
 use crate::message::Catalogue;
-use crate::message::Coded;
+use crate::message::{Coded, Say};
 
 /// Writes a line to the log.
 pub(super) fn say(log: &mut impl Log, level: Level, line: &dyn Coded) {
-    log.log(level, format_args!("{line}"));
+    log.log(level, format_args!("{}", Say(line)));
 }
 
 /// All texts here.

@@ -6,7 +6,7 @@ use super::summary::{Summary, SummaryLine};
 use crate::deployment::Verdict;
 use crate::hal::{Level, Log, Platform};
 use crate::limits;
-use crate::message::{Coded, Earlier};
+use crate::message::{Coded, Earlier, Say};
 use crate::state::{Outcome, State};
 use crate::text::Text;
 
@@ -37,7 +37,7 @@ pub(super) struct Noted(());
 pub(super) fn note(first: &mut Text<{ limits::REASON }>, log: &mut impl Log, reason: &dyn Coded) -> Noted {
     say(log, Level::Error, reason);
     if first.is_empty() {
-        *first = Text::cut(format_args!("{reason}"));
+        *first = Text::cut(format_args!("{}", Say(reason)));
     }
     Noted(())
 }

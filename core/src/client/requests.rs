@@ -15,7 +15,7 @@ use crate::api::inventory::Accepted;
 use crate::flow::Event;
 use crate::hal::{self, Cause, Clock, Inventory, Kind, Level, Log, Network, Platform};
 use crate::limits;
-use crate::message::Coded;
+use crate::message::{Coded, Say};
 use crate::session::{self, Awaits, RequestKind};
 use crate::text::Text;
 use crate::time::Instant;
@@ -83,7 +83,7 @@ impl Requests {
     /// the machine decides.
     fn note<L: Log>(&mut self, log: &mut L, reason: &dyn Coded) -> Trouble {
         say(log, Level::Warning, reason);
-        self.trouble = Text::cut(format_args!("{reason}"));
+        self.trouble = Text::cut(format_args!("{}", Say(reason)));
         Trouble
     }
 }

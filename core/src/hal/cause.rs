@@ -3,8 +3,6 @@
 use core::fmt;
 
 use super::Error;
-#[cfg(not(feature = "text"))]
-use crate::message::Code;
 use crate::message::Coded;
 
 /// A platform's error as an argument of a text: with feature `text` its own text, without what [`Error::write_code`]
@@ -43,14 +41,9 @@ impl Coded for Cause<'_> {
     }
 }
 
+#[cfg(feature = "text")]
 impl fmt::Display for Cause<'_> {
-    #[cfg(feature = "text")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.text(f)
-    }
-
-    #[cfg(not(feature = "text"))]
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Code(self).fmt(f)
     }
 }

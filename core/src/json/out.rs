@@ -3,6 +3,7 @@
 use core::fmt::{self, Write};
 
 use crate::message::texts;
+use crate::text;
 
 /// What was to be written does not fit in the lent buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,7 +99,12 @@ impl Write for Escape<'_> {
                 Some('\n') => self.0.write_str("\\n")?,
                 Some('\r') => self.0.write_str("\\r")?,
                 Some('\t') => self.0.write_str("\\t")?,
-                Some(control) => write!(self.0, "\\u{:04x}", u32::from(control))?,
+                Some(control) => {
+                    let [.., high, low] = u32::from(control).to_be_bytes();
+                    self.0.write_str("\\u")?;
+                    text::hex(self.0, high)?;
+                    text::hex(self.0, low)?;
+                }
                 None => {}
             }
             plain = chars.as_str();
