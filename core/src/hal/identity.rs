@@ -1,4 +1,7 @@
+use core::fmt;
+
 use super::{ErrorType, Poll};
+use crate::message::{Coded as _, texts};
 use crate::time::Instant;
 
 /// Who the device is, for its servers (SERVER-12, SERVER-54): lines of `key=value`, of which the server makes the device's identity.
@@ -32,15 +35,19 @@ pub struct Fixed<'a>(pub &'a str);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLongIdentity;
 
-impl core::fmt::Display for TooLongIdentity {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("it is longer than the buffer that was lent for it")
+texts! {
+    ERRORS = 'H': TooLongIdentity {
+        31 Self => "it is longer than the buffer that was lent for it",
     }
 }
 
 impl super::Error for TooLongIdentity {
     fn kind(&self) -> super::Kind {
         super::Kind::TooLarge
+    }
+
+    fn write_code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.code(f)
     }
 }
 

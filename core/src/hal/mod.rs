@@ -206,4 +206,5 @@ pub struct Hal<P: Platform> {
 
 /// All texts here.
 #[cfg(feature = "text")]
-pub(crate) const TEXTS: &[&Catalogue] = &[&KINDS, &EXITS, &decompress::ERRORS];
+pub(crate) const TEXTS: &[&Catalogue] =
+    &[&KINDS, &EXITS, &decompress::ERRORS, &identity::ERRORS, &script_runner::ERRORS];

@@ -1,4 +1,7 @@
+use core::fmt;
+
 use super::{ErrorType, Exit, Poll};
+use crate::message::{Coded as _, texts};
 use crate::script::Transition;
 use crate::time::{Duration, Instant};
 
@@ -99,15 +102,19 @@ pub struct NoScripts;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScriptsRefused;
 
-impl core::fmt::Display for ScriptsRefused {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("this device runs no state scripts: make the artifact without them")
+texts! {
+    ERRORS = 'H': ScriptsRefused {
+        32 Self => "this device runs no state scripts: make the artifact without them",
     }
 }
 
 impl super::Error for ScriptsRefused {
     fn kind(&self) -> super::Kind {
         super::Kind::Refused
+    }
+
+    fn write_code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.code(f)
     }
 }
 

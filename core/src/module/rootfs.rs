@@ -17,9 +17,12 @@ use core::task::{Poll, ready};
 
 use crate::deployment::Call;
 use crate::hal::{
-    BootCall, BootStatus, Bootloader, Error, ErrorType, Exit, Kind, PayloadSink, Slot, Slots, Stored,
+    BootCall, BootStatus, Bootloader, Cause, Error, ErrorType, Exit, Kind, PayloadSink, Slot, Slots, Stored,
     TreeFacts, UpdateModule,
 };
+#[cfg(feature = "text")]
+use crate::message::Catalogue;
+use crate::message::{Coded, Say, messages, texts};
 use crate::time::{Duration, Instant, earliest};
 
 /// The payload type this handles.
@@ -161,12 +164,12 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
             (Tell::Forward, Err(error)) => return Err(RootfsError::Boot(error)),
             (Tell::Back { running, to, trial: _ }, Ok(_)) => {
                 if running != to {
-                    self.slots.warn(format_args!("slot {running} runs until the reboot, then slot {to}"));
+                    self.warn(&Warning::UntilReboot { running, to });
                 }
             }
-            (Tell::Back { running, to, trial: true }, Err(error)) if running != to => self
-                .slots
-                .warn(format_args!("the boot loader is left to go back to slot {to} by itself: {error}")),
+            (Tell::Back { running, to, trial: true }, Err(error)) if running != to => {
+                self.warn(&Warning::LeftToGoBack { to, error: Cause::of(&error) });
+            }
             (Tell::Back { .. }, Err(error)) => return Err(RootfsError::StillSelected(error)),
         }
         Ok(Run::Done)
@@ -197,6 +200,10 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
                 Err(fault) => return Poll::Ready(Err(self.failed(fault))),
             };
         }
+    }
+
+    fn warn(&mut self, warning: &dyn Coded) {
+        self.slots.warn(format_args!("{}", Say(warning)));
     }
 
     fn failed(&mut self, fault: Fault<B, S>) -> Fault<B, S> {
@@ -250,7 +257,7 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
         match self.slots.remembered() {
             Ok(remembered) => remembered == Some(slot),
             Err(error) => {
-                self.slots.warn(format_args!("the slot before the update is not known: {error}"));
+                self.warn(&Warning::NotRemembered { error: Cause::of(&error) });
                 false
             }
         }
@@ -278,7 +285,7 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
         let remembered = match self.slots.remembered() {
             Ok(remembered) => remembered,
             Err(error) if trial => {
-                self.slots.warn(format_args!("the slot before the update is not known: {error}"));
+                self.warn(&Warning::NotRemembered { error: Cause::of(&error) });
                 None
             }
             Err(error) => return Err(RootfsError::Slots(error)),
@@ -293,10 +300,7 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
         let other = selected.other();
         let to = if running == other { other } else { remembered.unwrap_or(other) };
         if let Some(slot) = remembered.filter(|&slot| slot != other) {
-            self.slots.warn(format_args!(
-                "slot {slot} was remembered as the one before the update, but slot {slot} is on trial; going back to \
-                 slot {to}"
-            ));
+            self.warn(&Warning::WrongMemo { slot, to });
         }
         self.tell(now, BootCall::Permanent(to), Tell::Back { running, to, trial })
     }
@@ -306,15 +310,11 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
         match (self.slots.remembered(), self.boot.running()) {
             // It is remembered before the boot loader is told of the new slot.
             (Ok(None), _) => {
-                self.slots.warn(format_args!(
-                    "the boot loader cannot be asked, but this update has not told it anything: {error}"
-                ));
+                self.warn(&Warning::NothingTold { error: Cause::of(&error) });
                 Ok(Run::Done)
             }
             (Ok(Some(before)), Ok(running)) if running != before => {
-                self.slots.warn(format_args!(
-                    "the boot loader cannot be asked, it is left to go back by itself: {error}"
-                ));
+                self.warn(&Warning::LeftAlone { error: Cause::of(&error) });
                 Ok(Run::Done)
             }
             (Ok(Some(_)) | Err(_), Ok(_) | Err(_)) => Err(RootfsError::StillSelected(error)),
@@ -569,58 +569,72 @@ pub enum RootfsError<B, S> {
     Order,
 }
 
-impl<B: fmt::Display, S: fmt::Display> fmt::Display for RootfsError<B, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Boot(error) => error.fmt(f),
-            Self::StillSelected(error) => {
-                write!(f, "not rolled back, the next boot may start the new image: {error}")
-            }
-            Self::Slots(error) => error.fmt(f),
-            Self::PayloadType => write!(f, "only payloads of type {PAYLOAD_TYPE} are handled here"),
-            Self::SizesNeeded => f.write_str("a root file system is only written when its size is known"),
-            Self::Files => write!(f, "a {PAYLOAD_TYPE} payload has exactly one file"),
-            Self::Empty => f.write_str("the image is empty"),
-            Self::NoTree(call) => {
-                write!(
-                    f,
-                    "cannot call {call}: the work tree is missing, and the update cannot go on. On the command line, \
-                     'install' begins anew; the daemon reports the failure, and the server may deploy again"
-                )
-            }
-            Self::Uncommitted(BootStatus { selected, .. }) => write!(
-                f,
-                "slot {selected} is on trial from an earlier update that was neither committed nor rolled back: \
-                 reboot until the boot loader has gone back, or set its records right"
-            ),
-            Self::Inconsistent(BootStatus { running, selected, .. }) => write!(
-                f,
-                "slot {running} runs but the boot loader would start slot {selected} next: reboot, or correct \
-                 the boot environment"
-            ),
-            Self::NotRebooted(BootStatus { running, selected, .. }) => {
-                write!(
-                    f,
-                    "slot {running} still runs, not the new slot {selected}: on the command line, reboot before the \
-                     commit; the daemon goes back to slot {running} and reports the failure"
-                )
-            }
-            Self::NotNew(BootStatus { running, .. }) => {
-                write!(f, "slot {running} ran before the update and runs now: the new slot was not started")
-            }
-            Self::Reverted(BootStatus { running, .. }) => write!(
-                f,
-                "the update was reverted: the boot loader is not in a trial any more, and slot {running} runs"
-            ),
-            Self::NotRolledBack(BootStatus { running, selected, trial }) => write!(
-                f,
-                "not rolled back: slot {running} runs and slot {selected} is selected{}",
-                if *trial { " for a trial" } else { "" }
-            ),
-            Self::Order => f.write_str("no call or payload file is open for this"),
-        }
+texts! {
+    ERRORS = 'B': RootfsError<B, S> where [B: Error, S: Error] {
+        1 Boot(error) with (error = Cause::of(error)) => "{error}",
+        2 StillSelected(error) with (error = Cause::of(error)) =>
+            "not rolled back, the next boot may start the new image: {error}",
+        3 Slots(error) with (error = Cause::of(error)) => "{error}",
+        4 PayloadType with (only = PAYLOAD_TYPE) => "only payloads of type {only} are handled here",
+        5 SizesNeeded => "a root file system is only written when its size is known",
+        6 Files with (kind = PAYLOAD_TYPE) => "a {kind} payload has exactly one file",
+        7 Empty => "the image is empty",
+        8 NoTree(call) =>
+            "cannot call {call}: the work tree is missing, and the update cannot go on. On the command line, \
+             'install' begins anew; the daemon reports the failure, and the server may deploy again",
+        9 Uncommitted(status) with (selected = status.selected) =>
+            "slot {selected} is on trial from an earlier update that was neither committed nor rolled back: \
+             reboot until the boot loader has gone back, or set its records right",
+        10 Inconsistent(status) with (running = status.running, selected = status.selected) =>
+            "slot {running} runs but the boot loader would start slot {selected} next: reboot, or correct \
+             the boot environment",
+        11 NotRebooted(status) with (running = status.running, selected = status.selected) =>
+            "slot {running} still runs, not the new slot {selected}: on the command line, reboot before the \
+             commit; the daemon goes back to slot {running} and reports the failure",
+        12 NotNew(status) with (running = status.running) =>
+            "slot {running} ran before the update and runs now: the new slot was not started",
+        13 Reverted(status) with (running = status.running) =>
+            "the update was reverted: the boot loader is not in a trial any more, and slot {running} runs",
+        14 NotRolledBack(status) with (selection = Selection::of(*status), running = status.running) =>
+            "not rolled back: slot {running} runs and slot {selection}",
+        15 Order => "no call or payload file is open for this",
     }
 }
+
+messages! {
+    /// Which slot is selected.
+    enum Selection, SELECTIONS = 'B' {
+        21 Kept { slot: Slot } => "{slot} is selected",
+        22 Trial { slot: Slot } => "{slot} is selected for a trial",
+    }
+}
+
+impl Selection {
+    const fn of(BootStatus { selected: slot, trial, .. }: BootStatus) -> Self {
+        if trial { Self::Trial { slot } } else { Self::Kept { slot } }
+    }
+}
+
+messages! {
+    /// What people should know of and what stops nothing.
+    enum Warning<'a>, WARNINGS = 'B' {
+        31 UntilReboot { running: Slot, to: Slot } => "slot {running} runs until the reboot, then slot {to}",
+        32 LeftToGoBack { to: Slot, error: Cause<'a> } =>
+            "the boot loader is left to go back to slot {to} by itself: {error}",
+        33 NotRemembered { error: Cause<'a> } => "the slot before the update is not known: {error}",
+        34 WrongMemo { slot: Slot, to: Slot } =>
+            "slot {slot} was remembered as the one before the update, but slot {slot} is on trial; going back to \
+             slot {to}",
+        35 NothingTold { error: Cause<'a> } =>
+            "the boot loader cannot be asked, but this update has not told it anything: {error}",
+        36 LeftAlone { error: Cause<'a> } =>
+            "the boot loader cannot be asked, it is left to go back by itself: {error}",
+    }
+}
+
+/// All texts here.
+#[cfg(feature = "text")]
+pub(crate) const TEXTS: &[&Catalogue] = &[&ERRORS, &SELECTIONS, &WARNINGS];
 
 impl<B: Error, S: Error> Error for RootfsError<B, S> {
     fn kind(&self) -> Kind {
@@ -640,6 +654,10 @@ impl<B: Error, S: Error> Error for RootfsError<B, S> {
             | Self::NotRolledBack(_)
             | Self::Order => Kind::Other,
         }
+    }
+
+    fn write_code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.code(f)
     }
 }
 

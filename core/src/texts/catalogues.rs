@@ -2,7 +2,8 @@
 
 use crate::message::{Catalogue, Row};
 use crate::{
-    api, artifact, checkpoint, client, config, control, hal, http, json, machine, session, text, transfer,
+    api, artifact, checkpoint, client, config, control, hal, http, json, machine, module, session, text,
+    transfer,
 };
 
 /// By room.
@@ -18,6 +19,7 @@ const ROOMS: &[&[&[&Catalogue]]] = &[
         http::fault::TEXTS,
         json::TEXTS,
         machine::TEXTS,
+        module::rootfs::TEXTS,
         #[cfg(feature = "panel")]
         crate::panel::TEXTS,
         session::TEXTS,
