@@ -62,6 +62,21 @@ fn no_crate_uses_one_beside_or_above_it() {
     }
 }
 
+/// In a board's image, Rust's notation of a value brings the names of all its fields, and is nothing for people.
+#[test]
+fn core_shows_nothing_in_rusts_notation() {
+    let mut files = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src"), "", &mut files);
+    for (file, text) in
+        files.iter().filter(|(file, _)| !file.ends_with("tests.rs") && !file.ends_with("/walk.rs"))
+    {
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for (number, line) in (1..).zip(code.lines()) {
+            assert!(!line.contains(":?}") && !line.contains(":#?}"), "core/src/{file}:{number}: {line}");
+        }
+    }
+}
+
 #[test]
 fn circles_are_found_across_reexports_and_through_others() {
     let sources = Sources::of(&[

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use thimble_core::texts::decode;
+
 /// Code and constants of core with everything a board needs (client, parser, gzip, device API, HTTP), built for size on the
 /// host, in bytes. Instruction sets differ; what it guards is growth by accident.
 const TEXT_LIMIT: u64 = 288 * 1024;
@@ -24,12 +26,39 @@ fn build() -> PathBuf {
 #[test]
 fn core_links_without_an_allocator_and_runs() {
     let binary = build();
-    let status = Command::new(&binary).status().expect("the proof can be run");
-    assert_eq!(status.code(), Some(0), "the client did not come to its end on the made-up board");
+    let output = Command::new(&binary).output().expect("the proof can be run");
+    assert_eq!(output.status.code(), Some(0), "the client did not come to its end on the made-up board");
+    let code = String::from_utf8(output.stdout).expect("a code is ASCII");
+    let mut reason = String::new();
+    decode(&code, &mut reason).expect("a String takes everything");
+    assert!(
+        code.starts_with("~D") && reason == REASON,
+        "{code} is not the code of {REASON:?}, but {reason:?}"
+    );
 
-    let size = text_size(&std::fs::read(&binary).expect("the proof can be read"));
+    let binary = std::fs::read(&binary).expect("the proof can be read");
+    has_no_sentence(&binary);
+    let size = text_size(&binary);
     println!("core's code and constants: {size} bytes (limit {TEXT_LIMIT})");
     assert!(size <= TEXT_LIMIT, "core has grown to {size} bytes");
+}
+
+/// Why the empty artifact is refused.
+const REASON: &str = "the artifact is not acceptable: it is an empty file and no Mender artifact";
+
+/// No part of a text that core has for people is linked: only their codes are.
+fn has_no_sentence(binary: &[u8]) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src/texts/golden.txt");
+    let golden = std::fs::read_to_string(golden).expect("the list of texts can be read");
+    let mut parts = 0;
+    for (_, text) in golden.lines().filter_map(|line| line.split_once(' ')) {
+        for part in text.split(['{', '}']).step_by(2).filter(|part| part.len() >= 12 && part.contains(' ')) {
+            let is_linked = binary.windows(part.len()).any(|at| at == part.as_bytes());
+            assert!(!is_linked, "{part:?} is in a build without texts");
+            parts += 1;
+        }
+    }
+    assert!(parts > 300, "{parts}");
 }
 
 /// What a board without anything of its own beside flash, a byte stream, clock, key and reset has to bring, in methods.

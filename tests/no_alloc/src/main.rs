@@ -4,7 +4,8 @@
 //! the gzip decoder and HTTP for a made-up board. Were anything in them, or in what they depend on, to allocate, the
 //! compiler would stop with "no global memory allocator found".
 //!
-//! Run, it drives the client until the board refuses its (empty) artifact, and exits with 0.
+//! Run, it drives the client until the board refuses its (empty) artifact, prints why, and exits with 0. It is built without
+//! texts: what it prints is a code.
 #![no_std]
 #![no_main]
 
@@ -22,7 +23,15 @@ use thimble_core::machine::{Run, StopSet};
 
 // memcpy and its siblings, which on a board come from the compiler's own library.
 #[link(name = "c")]
-unsafe extern "C" {}
+unsafe extern "C" {
+    fn write(file: i32, bytes: *const u8, count: usize) -> isize;
+}
+
+/// Writes to standard output.
+fn print(text: &str) {
+    // SAFETY: the bytes are those of `text`, which outlives the call; the kernel only reads them.
+    unsafe { write(1, text.as_ptr(), text.len()) };
+}
 
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
@@ -58,6 +67,7 @@ pub extern "C" fn main() -> i32 {
     for _ in 0..1000 {
         client.poll();
         if client.report().is_some() {
+            print(client.reason());
             return 0;
         }
     }
