@@ -13,10 +13,10 @@ pub use pool::{Answer, Decision, Full, Holder, Lifetime, Order, OrderError, Pool
 use core::fmt::Write;
 
 use crate::deployment::Point;
+use crate::digits;
 #[cfg(feature = "text")]
 use crate::message::Catalogue;
 use crate::message::{self, Coded};
-use crate::text;
 
 /// A set of [`Point`]s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -177,7 +177,7 @@ impl core::fmt::Display for Id {
             if matches!(at, 4 | 6 | 8 | 10) {
                 f.write_char('-')?;
             }
-            text::hex(f, byte)
+            digits::hex(f, byte)
         })
     }
 }

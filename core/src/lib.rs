@@ -36,6 +36,7 @@ pub mod config;
 pub mod control;
 mod crc;
 pub mod deployment;
+mod digits;
 pub mod flow;
 pub mod hal;
 pub mod http;

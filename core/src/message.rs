@@ -17,8 +17,10 @@
 
 use core::fmt::{self, Write};
 
+use crate::digits::decimal;
+
 /// What has a code, and a text for people: [`Say`] shows the text with feature `text`, and the code behind a `~` without.
-pub trait Coded: Text {
+pub trait Coded: HasText {
     /// Writes the code, without the `~`.
     fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
@@ -26,15 +28,15 @@ pub trait Coded: Text {
 /// What has a text in this build: [`Display`](fmt::Display) with feature `text`, anything without, so that `Display` is not
 /// linked where only a code is shown.
 #[cfg(feature = "text")]
-pub use core::fmt::Display as Text;
+pub use core::fmt::Display as HasText;
 
 /// What has a text in this build: `Display` with feature `text`, anything without, so that `Display` is not linked where only
 /// a code is shown.
 #[cfg(not(feature = "text"))]
-pub trait Text {}
+pub trait HasText {}
 
 #[cfg(not(feature = "text"))]
-impl<T: ?Sized> Text for T {}
+impl<T: ?Sized> HasText for T {}
 
 /// Shows the text of something, or its code where there are no texts.
 pub struct Say<'a>(pub &'a dyn Coded);
@@ -195,14 +197,6 @@ pub(crate) fn write(
         before = ',';
     }
     if before == ',' { f.write_char(')') } else { Ok(()) }
-}
-
-/// The digits of a number, without what `core::fmt` has for every other format.
-pub(crate) fn decimal(f: &mut fmt::Formatter<'_>, number: u64) -> fmt::Result {
-    if number >= 10 {
-        decimal(f, number / 10)?;
-    }
-    f.write_char(char::from_digit((number % 10) as u32, 10).unwrap_or_default())
 }
 
 macro_rules! numbers {

@@ -271,13 +271,6 @@ impl Write for Cutting<'_> {
     }
 }
 
-/// Writes the two hexadecimal digits of a byte, without what `core::fmt` has for every other format.
-pub(crate) fn hex(to: &mut (impl Write + ?Sized), byte: u8) -> fmt::Result {
-    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
-    to.write_char(digit(byte >> 4))?;
-    to.write_char(digit(byte & 15))
-}
-
 /// Untrusted bytes in a line of a log or a message: what is not printable ASCII is shown as `?`.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'a>(pub &'a [u8]);

@@ -8,7 +8,8 @@ use core::ops::{Add, Sub};
 
 use serde::{Deserialize, Serialize};
 
-use crate::message::{self, Coded};
+use crate::digits;
+use crate::message::Coded;
 
 /// A length of time in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -84,7 +85,7 @@ impl fmt::Display for Duration {
 impl Coded for Duration {
     fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char(LETTER)?;
-        message::decimal(f, self.as_secs())
+        digits::decimal(f, self.as_secs())
     }
 }
 

@@ -1,5 +1,6 @@
 use core::fmt;
 
+use crate::digits;
 use crate::limits;
 use crate::message::texts;
 
@@ -76,9 +77,8 @@ impl fmt::Display for Percent<'_> {
                 fmt::Write::write_char(f, char::from(b))
             }
             _ => {
-                let half =
-                    |half: u8| char::from_digit(half.into(), 16).unwrap_or_default().to_ascii_uppercase();
-                ['%', half(b >> 4), half(b & 15)].into_iter().try_for_each(|c| fmt::Write::write_char(f, c))
+                f.write_str("%")?;
+                digits::hex_upper(f, b)
             }
         })
     }

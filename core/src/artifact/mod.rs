@@ -23,12 +23,13 @@ pub(crate) use tar::BLOCK;
 
 use core::fmt;
 
+use crate::digits;
 use crate::hal::{Compression, DecompressError};
 use crate::json;
 #[cfg(feature = "text")]
 use crate::message::Catalogue;
 use crate::message::{self, Coded, texts};
-use crate::text::{self, Shown, Text};
+use crate::text::{Shown, Text};
 
 /// A SHA-256 digest. There is no value that means "none".
 pub type Sum = [u8; 32];
@@ -224,7 +225,7 @@ impl Coded for Hex<'_> {
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|&byte| text::hex(f, byte))
+        self.0.iter().try_for_each(|&byte| digits::hex(f, byte))
     }
 }
 

@@ -3,6 +3,7 @@ use core::fmt::Write;
 use super::pool::{Entry, Lifetime, PoolRecord};
 use super::{Full, Id, Map, Pool, Rule, Rules, Vote, parse_id};
 use crate::deployment::Point;
+use crate::digits::decimal;
 use crate::json::{self, Out, Overflow, Str, Value};
 use crate::limits;
 use crate::message::texts;
@@ -248,7 +249,10 @@ fn write_maps(out: &mut Out<'_>, record: PoolRecord<'_>, expired: bool) {
 fn write_map(out: &mut Out<'_>, entry: &Entry) {
     let map = &entry.map;
     // A failure is remembered by `out` itself.
-    let _ = write!(out, "{{\"id\":\"{}\",\"priority\":{},\"states\":{{", Id(map.id), map.priority);
+    let _ =
+        write!(out, "{{\"id\":\"{}\",\"priority\":{}", Id(map.id), if map.priority < 0 { "-" } else { "" });
+    let _ = decimal(out, map.priority.unsigned_abs().into());
+    out.raw(",\"states\":{");
     let mut comma = "";
     for point in Point::ALL {
         let rule = map.rules.at(point);
@@ -266,11 +270,14 @@ fn write_map(out: &mut Out<'_>, entry: &Entry) {
             rule.on_action_executed.name(),
         );
     }
-    let _ = match entry.lifetime {
-        Lifetime::Renewed => out.write_str("}}"),
-        Lifetime::For(time) => write!(out, "}},\"{HOLD}\":{}}}", time.as_secs().max(1)),
-        Lifetime::Unlimited => write!(out, "}},\"{HOLD}\":0}}"),
+    let seconds = match entry.lifetime {
+        Lifetime::Renewed => return out.raw("}}"),
+        Lifetime::For(time) => time.as_secs().max(1),
+        Lifetime::Unlimited => 0,
     };
+    let _ = write!(out, "}},\"{HOLD}\":");
+    let _ = decimal(out, seconds);
+    out.raw("}");
 }
 
 #[cfg(test)]

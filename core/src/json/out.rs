@@ -2,8 +2,8 @@
 
 use core::fmt::{self, Write};
 
+use crate::digits;
 use crate::message::texts;
-use crate::text;
 
 /// What was to be written does not fit in the lent buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,8 +102,8 @@ impl Write for Escape<'_> {
                 Some(control) => {
                     let [.., high, low] = u32::from(control).to_be_bytes();
                     self.0.write_str("\\u")?;
-                    text::hex(self.0, high)?;
-                    text::hex(self.0, low)?;
+                    digits::hex(self.0, high)?;
+                    digits::hex(self.0, low)?;
                 }
                 None => {}
             }
