@@ -3,7 +3,7 @@
 
 mod catalogues;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use core::fmt::{self, Write};
 

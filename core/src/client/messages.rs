@@ -37,3 +37,6 @@ pub(super) const TEXTS: &[&Catalogue] = &[
     &update::SCRIPT_NAMES,
     &update::SCRIPT_FAULTS,
 ];
+
+#[cfg(test)]
+mod tests;

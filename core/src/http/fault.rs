@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::digits;
 use crate::limits;
 #[cfg(feature = "text")]
 use crate::message::Catalogue;
@@ -182,6 +183,7 @@ impl Coded for Hex {
 
 impl fmt::Display for Hex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#04x}", self.0)
+        f.write_str("0x")?;
+        digits::hex(f, self.0)
     }
 }

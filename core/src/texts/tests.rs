@@ -4,7 +4,7 @@ use std::{format, vec, vec::Vec};
 
 use crate::message::{Code, Coded};
 
-fn decoded(line: &str) -> String {
+pub(crate) fn decoded(line: &str) -> String {
     let mut text = String::new();
     decode(line, &mut text).unwrap();
     text
@@ -12,7 +12,7 @@ fn decoded(line: &str) -> String {
 
 /// The code of each is decoded to its text.
 #[track_caller]
-fn same(samples: &[&dyn Coded]) {
+pub(crate) fn same(samples: &[&dyn Coded]) {
     for sample in samples {
         let code = Code(*sample).to_string();
         assert_eq!(decoded(&code), sample.to_string(), "{code}");
