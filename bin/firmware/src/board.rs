@@ -1,26 +1,34 @@
 //! A made-up board: its flash is an array, its server a few lines. What a real one brings (a driver, a network stack, the
 //! arithmetic of a signature) is not here, so that what is measured is core.
+//!
+//! Here is what every board has; `full` and `small` say what of the rest is there.
 
+#[cfg(feature = "full")]
+mod full;
+#[cfg(not(feature = "full"))]
+mod small;
+
+use core::cell::RefCell;
 use core::fmt;
 use core::task::Poll;
 
-use thimble_core::artifact::Gzip;
 use thimble_core::deployment::Call;
 use thimble_core::hal::{
-    Change, Clock, DeploymentLog, DeviceKey, Error, ErrorType, Exit, Fixed, Hal, Inventory, Key, Kind, Level,
-    Log, Network, PayloadSink, Platform, ScriptRunner, Storage, System, TreeFacts, UpdateModule, Verifier,
+    Change, Clock, DeviceKey, Error, ErrorType, Exit, Key, Kind, Network, PayloadSink, Storage, System,
+    TreeFacts, UpdateModule,
 };
 use thimble_core::http::{Head, Request};
-use thimble_core::script::Transition;
 use thimble_core::time::{Duration, Instant};
 
 use crate::server::{Answer, Server};
 
+#[cfg(feature = "full")]
+pub use full::{Board, hal};
+#[cfg(not(feature = "full"))]
+pub use small::{Board, hal};
+
 /// Longest record of this board, in bytes.
 const RECORD: usize = 4096;
-
-/// The log of every deployment.
-const LOG: &[u8] = br#"{"messages":[]}"#;
 
 /// What outlives a reset: the records, and the server.
 pub struct World {
@@ -77,47 +85,7 @@ impl Error for BoardError {
 }
 
 /// One of the board's parts: each of them is a view of the whole.
-pub struct Part<'w>(&'w core::cell::RefCell<World>);
-
-/// The board.
-pub struct Board<'w>(core::marker::PhantomData<&'w ()>);
-
-/// One value for each trait.
-pub fn hal(world: &core::cell::RefCell<World>) -> Hal<Board<'_>> {
-    Hal {
-        storage: Part(world),
-        scripts: Part(world),
-        module: Part(world),
-        network: Part(world),
-        system: Part(world),
-        identity: Fixed("serial=4711\n"),
-        device_key: Part(world),
-        inventory: Part(world),
-        deployment_log: Part(world),
-        policy: (),
-        clock: Part(world),
-        log: Part(world),
-        verifier: Part(world),
-        decompress: Gzip::default(),
-    }
-}
-
-impl<'w> Platform for Board<'w> {
-    type Storage = Part<'w>;
-    type Scripts = Part<'w>;
-    type Module = Part<'w>;
-    type Network = Part<'w>;
-    type System = Part<'w>;
-    type Identity = Fixed<'static>;
-    type DeviceKey = Part<'w>;
-    type Inventory = Part<'w>;
-    type DeploymentLog = Part<'w>;
-    type Policy = ();
-    type Clock = Part<'w>;
-    type Log = Part<'w>;
-    type Verifier = Part<'w>;
-    type Decompress = Gzip;
-}
+pub struct Part<'w>(&'w RefCell<World>);
 
 impl ErrorType for Part<'_> {
     type Error = BoardError;
@@ -140,38 +108,6 @@ impl Storage for Part<'_> {
                 Change::Delete(key) => *world.records.get_mut(key as usize).ok_or(BoardError)? = None,
             }
         }
-        Ok(())
-    }
-}
-
-impl ScriptRunner for Part<'_> {
-    fn start(&mut self, _: Instant, _: Transition, _: u16) -> Result<bool, BoardError> {
-        Ok(false)
-    }
-
-    fn poll_exit(&mut self, _: Instant) -> Poll<Result<Exit, BoardError>> {
-        Poll::Ready(Ok(Exit::Code(0)))
-    }
-
-    fn kill(&mut self, _: Instant, _: Duration) {}
-
-    fn check_version(&mut self) -> Result<(), BoardError> {
-        Ok(())
-    }
-
-    fn discard(&mut self) -> Result<(), BoardError> {
-        Ok(())
-    }
-
-    fn stage(&mut self, _: &str, _: u64) -> Result<(), BoardError> {
-        Ok(())
-    }
-
-    fn stage_write(&mut self, _: &[u8]) -> Result<(), BoardError> {
-        Ok(())
-    }
-
-    fn publish(&mut self) -> Result<(), BoardError> {
         Ok(())
     }
 }
@@ -301,57 +237,8 @@ impl DeviceKey for Part<'_> {
     }
 }
 
-impl Inventory for Part<'_> {
-    fn start(&mut self, _: Instant) -> Result<(), BoardError> {
-        Ok(())
-    }
-
-    fn poll(&mut self, _: Instant) -> Poll<()> {
-        Poll::Ready(())
-    }
-
-    fn output(&self, index: usize) -> Option<(&str, &[u8])> {
-        (index == 0).then_some(("board", b"ram_kb=64\nflash_kb=512\n"))
-    }
-}
-
-impl DeploymentLog for Part<'_> {
-    fn open(&mut self, _: &str) -> Result<usize, BoardError> {
-        Ok(LOG.len())
-    }
-
-    fn read(&mut self, at: usize) -> Result<&[u8], BoardError> {
-        Ok(LOG.get(at..).unwrap_or_default())
-    }
-}
-
 impl Clock for Part<'_> {
     fn now(&mut self) -> Instant {
         self.0.borrow().now
-    }
-}
-
-impl Log for Part<'_> {
-    /// A board that writes its log to a wire formats each line; this one forgets it.
-    fn log(&mut self, _: Level, message: fmt::Arguments<'_>) {
-        core::hint::black_box(message);
-    }
-}
-
-impl Verifier for Part<'_> {
-    fn has_keys(&self) -> bool {
-        true
-    }
-
-    fn reset(&mut self) {}
-
-    fn update(&mut self, manifest: &[u8]) -> bool {
-        core::hint::black_box(manifest);
-        true
-    }
-
-    fn verify(&mut self, signature: &[u8]) -> bool {
-        core::hint::black_box(signature);
-        true
     }
 }

@@ -1,4 +1,5 @@
-//! The image of a board with core and all that it needs: how much flash, memory and stack that takes.
+//! The image of a board with core and all that it needs: how much flash, memory and stack that takes. Feature `full` (the
+//! default) has all that core can do; without it the board does without what a small client does without.
 //!
 //! Run in QEMU (`tests/tests/firmware.rs` does), it takes one deployment from its server to the commit, over a broken
 //! link and a reset, and another one to its failure. Then it says what it has used, a line each, and ends with 0:
@@ -21,14 +22,17 @@ use core::panic::PanicInfo;
 
 use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, syscall1};
-use thimble_core::artifact::{Gzip, ManifestEntry};
+use thimble_core::artifact::ManifestEntry;
 use thimble_core::client::{Buffers, Client, Device, Start};
 use thimble_core::config::{Config, Tier};
-use thimble_core::hal::Key;
+use thimble_core::hal::{Key, Platform};
 use thimble_core::machine::{Run, StopSet};
 use thimble_core::time::Duration;
 
 use board::{Board, World};
+
+/// What the board decompresses with.
+type Decompress = <Board<'static> as Platform>::Decompress;
 
 /// More than both deployments take.
 const POLLS: u32 = 100_000;
@@ -51,7 +55,7 @@ fn main() -> ! {
     if world.borrow_mut().put(Key::Provides, installed).is_err() {
         end(false);
     }
-    let config = Config { resume_downloads: true, ..Config::default() };
+    let config = Config { resume_downloads: cfg!(feature = "full"), ..Config::default() };
     let mut used = Used { start: 0, poll: 0 };
     while world.borrow().server.over < 2 {
         world.borrow_mut().reset = false;
@@ -59,7 +63,7 @@ fn main() -> ! {
             end(false);
         }
     }
-    say("client ", size_of::<Client<'_, Board<'_>>>() - size_of::<Gzip>());
+    say("client ", size_of::<Client<'_, Board<'_>>>() - size_of::<Decompress>());
     say("start ", used.start);
     say("poll ", used.poll);
     end(world.borrow().server.good == [true, false] && world.borrow().written > 0)

@@ -3,11 +3,18 @@
 
 use thimble_core::http::{ContentRange, Head, Method, Request, Target};
 
-/// The artifact: `mender-artifact write module-image -T flash -n release-2 -t board -t other-board --compression gzip
-/// --depends board-revision:3 --provides flash.version:2 --software-name app`, with a signature, meta-data, a state
-/// script and a file of some kilobytes.
+/// The artifact of the full board: `mender-artifact write module-image -T flash -n release-2 -t board -t other-board
+/// --compression gzip --depends board-revision:3 --provides flash.version:2 --software-name app`, with a signature,
+/// meta-data, a state script and a file of some kilobytes.
+#[cfg(feature = "full")]
 #[unsafe(link_section = ".peer")]
 static ARTIFACT: [u8; include_bytes!("../update.mender").len()] = *include_bytes!("../update.mender");
+
+/// The artifact of the small board: `mender-artifact write module-image -T flash -n release-2 -t board --compression none
+/// -f app`, where `app` is what `seq 1 500` writes.
+#[cfg(not(feature = "full"))]
+#[unsafe(link_section = ".peer")]
+static ARTIFACT: [u8; include_bytes!("../small.mender").len()] = *include_bytes!("../small.mender");
 
 /// Where the first download breaks off.
 const BREAK: usize = 3000;
