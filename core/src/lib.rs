@@ -60,3 +60,5 @@ pub mod text;
 pub mod texts;
 pub mod time;
 pub mod transfer;
+
+pub use embedded_io;

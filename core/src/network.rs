@@ -1,5 +1,5 @@
 //! [`Network`](crate::hal::Network) over any byte stream of `embedded-io`: what a platform without an HTTP client brings is
-//! a [`Connect`], which opens connections. Their streams are those of [`embedded_io`], which is passed on here.
+//! a [`Connect`], which opens connections. Their streams are those of [`embedded_io`].
 
 mod connect;
 mod error;
@@ -8,6 +8,5 @@ mod http;
 mod tests;
 
 pub use connect::Connect;
-pub use embedded_io;
 pub use error::Error;
 pub use http::Http;

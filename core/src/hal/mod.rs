@@ -18,6 +18,7 @@ mod deployment_log;
 mod device_key;
 mod identity;
 mod inventory;
+mod kind;
 mod log;
 mod module;
 mod network;
@@ -36,6 +37,7 @@ pub use deployment_log::DeploymentLog;
 pub use device_key::DeviceKey;
 pub use identity::{Fixed, Identity, TooLongIdentity};
 pub use inventory::Inventory;
+pub use kind::Kind;
 pub use log::{Level, Log};
 pub use module::{TreeFacts, UpdateModule};
 pub use network::Network;
@@ -87,34 +89,12 @@ pub trait Error: fmt::Debug + fmt::Display {
     }
 }
 
-impl Error for core::convert::Infallible {
+/// Every error of `embedded-io` is one here too, so that the error of a stream, a socket or a flash driver needs no second
+/// type. A type with kinds that `embedded-io` lacks ([`Kind`]) implements this trait instead of that one.
+impl<E: embedded_io::Error> Error for E {
     fn kind(&self) -> Kind {
-        match *self {}
+        embedded_io::Error::kind(self).into()
     }
-}
-
-/// Kinds of platform errors that lead to different reactions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Kind {
-    /// Anything without a kind of its own.
-    Other,
-    /// The thing asked for does not exist.
-    NotFound,
-    /// A limit was reached; the text names it.
-    TooLarge,
-    /// No space left, or a device is full.
-    NoSpace,
-    /// The connection broke, or was never made; trying again may help.
-    Connection,
-    /// The wait for a peer or a process had no more time.
-    TimedOut,
-    /// What was read is damaged or makes no sense.
-    Corrupt,
-    /// Not allowed by policy (permissions, unsafe owner, scheme).
-    Refused,
-    /// Written by a newer version of the client, in a format this one does not know.
-    Newer,
 }
 
 /// How a script or module process ended.
@@ -135,18 +115,6 @@ impl Exit {
 }
 
 texts! {
-    KINDS = 'H': Kind {
-        1 Other => "an error of no known kind",
-        2 NotFound => "not found",
-        3 TooLarge => "a limit was reached",
-        4 NoSpace => "no space is left",
-        5 Connection => "the connection broke, or could not be made",
-        6 TimedOut => "no answer in time",
-        7 Corrupt => "damaged",
-        8 Refused => "not allowed",
-        9 Newer => "written by a newer version of the client",
-    }
-
     EXITS = 'H': Exit {
         11 Code(code) => "exit status {code}",
         12 Signal(signal) => "signal {signal}",
@@ -207,4 +175,4 @@ pub struct Hal<P: Platform> {
 /// All texts here.
 #[cfg(feature = "text")]
 pub(crate) const TEXTS: &[&Catalogue] =
-    &[&KINDS, &EXITS, &decompress::ERRORS, &identity::ERRORS, &script_runner::ERRORS];
+    &[&kind::KINDS, &EXITS, &decompress::ERRORS, &identity::ERRORS, &script_runner::ERRORS];

@@ -90,9 +90,13 @@ pub enum RequestFault {
     TooLong(usize),
 }
 
-/// The connection broke; why comes behind it, in the words of the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost(pub Activity);
+/// The connection broke.
+pub struct Lost<'a> {
+    /// What the client was doing.
+    pub activity: Activity,
+    /// Why, in the words of the stream.
+    pub cause: &'a dyn Coded,
+}
 
 texts! {
     FAULTS = 'W': Fault {
@@ -107,8 +111,8 @@ texts! {
         9 ProxyUser => "the proxy wants a user name and a password",
     }
 
-    LOST = 'W': Lost {
-        10 Self(activity) => "connection lost {activity}",
+    LOST = 'W': Lost<'_> {
+        15 Self { activity, cause } => "connection lost {activity}: {cause}",
     }
 
     ACTIVITIES = 'W': Activity {

@@ -1,6 +1,6 @@
 use core::fmt;
 
-use crate::hal::{self, Kind};
+use crate::hal::{self, Cause, Kind};
 use crate::http::fault::{Activity, Fault, HeadFault, Lost};
 use crate::message::Coded as _;
 
@@ -22,21 +22,22 @@ impl<O, S> From<Fault> for Error<O, S> {
     }
 }
 
-impl<O: fmt::Display, S: fmt::Display> fmt::Display for Error<O, S> {
+impl<O: fmt::Display, S: embedded_io::Error> fmt::Display for Error<O, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fault(fault) => fault.fmt(f),
             Self::Open(error) => error.fmt(f),
-            Self::Lost(activity, error) => write!(f, "{}: {error}", Lost(*activity)),
+            Self::Lost(activity, error) => Lost { activity: *activity, cause: &Cause::of(error) }.fmt(f),
         }
     }
 }
 
-impl<O: hal::Error, S: fmt::Debug + fmt::Display> hal::Error for Error<O, S> {
+impl<O: hal::Error, S: embedded_io::Error> hal::Error for Error<O, S> {
     fn kind(&self) -> Kind {
         match self {
             Self::Fault(fault) => fault.kind(),
             Self::Open(error) => error.kind(),
+            // Whatever a stream fails with, its connection is broken.
             Self::Lost(..) => Kind::Connection,
         }
     }
@@ -45,7 +46,7 @@ impl<O: hal::Error, S: fmt::Debug + fmt::Display> hal::Error for Error<O, S> {
         match self {
             Self::Fault(fault) => fault.write_code(f),
             Self::Open(error) => error.write_code(f),
-            Self::Lost(activity, _) => Lost(*activity).code(f),
+            Self::Lost(activity, error) => Lost { activity: *activity, cause: &Cause::of(error) }.code(f),
         }
     }
 }

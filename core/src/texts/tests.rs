@@ -122,7 +122,9 @@ fn codes_of_artifacts_are_decoded() {
 
 #[test]
 fn codes_of_http_are_decoded() {
+    use crate::hal::Cause;
     use crate::http::fault::{Activity, Fault, HeadFault, Lost, RedirectFault, RequestFault, UrlFault};
+    use embedded_io::ErrorKind;
 
     same(&[
         &Fault::Url(UrlFault::Byte(b'\n')),
@@ -131,8 +133,15 @@ fn codes_of_http_are_decoded() {
         &Fault::TimedOut(Activity::Head),
         &Fault::Head(HeadFault::TooLarge(16_384)),
         &Fault::Redirect(RedirectFault::Url(UrlFault::Port)),
-        &Lost(Activity::Body),
     ]);
+    // Of a stream's error, a code says the kind; the text is the stream's own.
+    let lost = Lost { activity: Activity::Send, cause: &Cause::of(&ErrorKind::BrokenPipe) };
+    assert_eq!(lost.to_string(), "connection lost while sending the request: BrokenPipe");
+    assert_eq!(Code(&lost).to_string(), "~W15(W12,H5)");
+    assert_eq!(
+        decoded("~W15(W12,H5)"),
+        "connection lost while sending the request: the connection broke, or could not be made"
+    );
 }
 
 #[test]

@@ -2,12 +2,12 @@
 //! to verify artifacts with. What is here is all that a porter has to write. There is nothing behind it: values come through
 //! `black_box`, so that no branch of core can be left out as dead.
 
-use core::convert::Infallible;
 use core::hint::black_box;
 use core::task::Poll;
 
 use thimble_core::artifact::Gzip;
 use thimble_core::deployment::Call;
+use thimble_core::embedded_io::ErrorKind;
 use thimble_core::hal::{
     Change, Clock, DeviceKey, ErrorType, Fixed, Hal, Key, NoScripts, PayloadSink, Platform, Storage, System,
     UpdateModule,
@@ -66,33 +66,33 @@ impl Platform for Board {
 }
 
 impl ErrorType for Board {
-    type Error = Infallible;
+    type Error = ErrorKind;
 }
 
 impl Storage for Board {
-    fn read<'b>(&mut self, _: Key, _: &'b mut [u8]) -> Result<Option<&'b [u8]>, Infallible> {
+    fn read<'b>(&mut self, _: Key, _: &'b mut [u8]) -> Result<Option<&'b [u8]>, ErrorKind> {
         Ok(black_box(None))
     }
 
-    fn commit(&mut self, batch: &[Change<'_>]) -> Result<(), Infallible> {
+    fn commit(&mut self, batch: &[Change<'_>]) -> Result<(), ErrorKind> {
         black_box(batch);
         Ok(())
     }
 }
 
 impl PayloadSink for Board {
-    fn poll_write(&mut self, _: Instant, bytes: &[u8]) -> Poll<Result<usize, Infallible>> {
+    fn poll_write(&mut self, _: Instant, bytes: &[u8]) -> Poll<Result<usize, ErrorKind>> {
         black_box(Poll::Ready(Ok(bytes.len())))
     }
 }
 
 impl UpdateModule for Board {
-    fn select(&mut self, payload_type: &str) -> Result<(), Infallible> {
+    fn select(&mut self, payload_type: &str) -> Result<(), ErrorKind> {
         black_box(payload_type);
         Ok(())
     }
 
-    fn start(&mut self, _: Instant, call: Call) -> Result<(), Infallible> {
+    fn start(&mut self, _: Instant, call: Call) -> Result<(), ErrorKind> {
         black_box(call);
         Ok(())
     }
@@ -100,15 +100,15 @@ impl UpdateModule for Board {
 
 impl Connect for Board {
     type Stream = Stream;
-    type Error = Infallible;
+    type Error = ErrorKind;
 
-    fn open(&mut self, _: Instant, server: &Authority<'_>, is_https: bool) -> Result<(), Infallible> {
+    fn open(&mut self, _: Instant, server: &Authority<'_>, is_https: bool) -> Result<(), ErrorKind> {
         black_box((server.port, is_https));
         self.stream = Some(Stream::default());
         Ok(())
     }
 
-    fn poll(&mut self, _: Instant) -> Poll<Result<(), Infallible>> {
+    fn poll(&mut self, _: Instant) -> Poll<Result<(), ErrorKind>> {
         black_box(Poll::Ready(Ok(())))
     }
 
@@ -122,17 +122,17 @@ impl Connect for Board {
 }
 
 impl System for Board {
-    fn device_type<'b>(&mut self, _: &'b mut [u8]) -> Result<&'b str, Infallible> {
+    fn device_type<'b>(&mut self, _: &'b mut [u8]) -> Result<&'b str, ErrorKind> {
         Ok(black_box("board"))
     }
 
-    fn start_reboot(&mut self, _: Instant) -> Result<(), Infallible> {
+    fn start_reboot(&mut self, _: Instant) -> Result<(), ErrorKind> {
         Ok(())
     }
 }
 
 impl DeviceKey for Board {
-    fn poll_public_key(&mut self, _: Instant) -> Poll<Result<&str, Infallible>> {
+    fn poll_public_key(&mut self, _: Instant) -> Poll<Result<&str, ErrorKind>> {
         Poll::Ready(Ok(black_box("")))
     }
 
@@ -141,7 +141,7 @@ impl DeviceKey for Board {
         _: Instant,
         body: &[u8],
         out: &'o mut [u8],
-    ) -> Poll<Result<&'o str, Infallible>> {
+    ) -> Poll<Result<&'o str, ErrorKind>> {
         black_box((body, out));
         Poll::Ready(Ok(black_box("")))
     }

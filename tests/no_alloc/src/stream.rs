@@ -2,7 +2,7 @@
 
 use core::hint::black_box;
 
-use thimble_core::network::embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
+use thimble_core::embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 
 /// What its peer says, whatever it is asked.
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
