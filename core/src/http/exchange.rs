@@ -276,7 +276,8 @@ impl<M: AsRef<[u8]> + AsMut<[u8]>> Exchange<M> {
         self.body_left = 0;
     }
 
-    /// Where the next received bytes go: never empty. An error when the head is longer than it may be.
+    /// Where the next received bytes go: never empty. An error when the head is longer than it may be. To be asked for only
+    /// when [`Self::to_send`] is empty, or after [`Self::give_up_sending`]: both heads have the same place.
     pub fn room(&mut self) -> Result<&mut [u8], Fault> {
         let area = self.memory.as_mut().get_mut(self.url..).unwrap_or_default();
         let longest = self.limits.head_bytes.min(area.len());

@@ -1,12 +1,127 @@
 //! What holds for whatever a server sends, and for any URL: panics where it does not.
 
+use std::convert::Infallible;
+use std::task::Poll;
+
+use thimble_core::hal::{Error as _, Kind, Network};
 use thimble_core::http::body::{Body, Next};
+use thimble_core::http::exchange::Limits;
 use thimble_core::http::head::{Parsed, parse};
-use thimble_core::http::url::{Joined, Url};
+use thimble_core::http::url::{Authority, Joined, Url};
+use thimble_core::http::{Method, Request, Target};
+use thimble_core::network::embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
+use thimble_core::network::{Connect, Http};
+use thimble_core::time::Instant;
 
 /// A response: head, then body. Reading ends, never takes more than there is, and what is a head stays one with more
-/// bytes behind it.
+/// bytes behind it. A download that gets it, also from wherever it leads to, ends in the same way in whatever pieces it
+/// comes.
 pub fn response(bytes: &[u8]) {
+    parts(bytes);
+    let whole = download(bytes, usize::MAX);
+    for piece in [1, 7] {
+        assert_eq!(download(bytes, piece), whole, "in pieces of {piece}");
+    }
+}
+
+/// Status and body of a download, or the kind of its failure. Each server that it comes to answers the same.
+fn download(bytes: &[u8], piece: usize) -> Result<(u16, Vec<u8>), Kind> {
+    let mut http = Http::new(Server { answer: bytes, piece, open: None }, [0; 32 * 1024], Limits::default());
+    let request = Request {
+        method: Method::Get,
+        target: Target::Url("http://host:8080/path/file?query"),
+        token: None,
+        signature: None,
+        body: None,
+        offset: 0,
+        etag: None,
+    };
+    http.start(Instant::ZERO, &request).map_err(|error| error.kind())?;
+    let Poll::Ready(head) = http.poll_head(Instant::ZERO) else { panic!("a head does not end") };
+    let status = head.map_err(|error| error.kind())?.status;
+    let (mut body, mut buf) = (Vec::new(), [0; 64]);
+    loop {
+        let Poll::Ready(read) = http.poll_read(Instant::ZERO, &mut buf) else {
+            panic!("a body does not end")
+        };
+        match read.map_err(|error| error.kind())? {
+            0 => return Ok((status, body)),
+            read => body.extend_from_slice(&buf[..read]),
+        }
+        assert!(body.len() <= bytes.len(), "a body of {} bytes", body.len());
+    }
+}
+
+/// Says the same on every connection.
+struct Server<'a> {
+    answer: &'a [u8],
+    piece: usize,
+    open: Option<Stream<'a>>,
+}
+
+struct Stream<'a> {
+    rest: &'a [u8],
+    piece: usize,
+}
+
+impl<'a> Connect for Server<'a> {
+    type Stream = Stream<'a>;
+    type Error = Infallible;
+
+    fn open(&mut self, _: Instant, _: &Authority<'_>, _: bool) -> Result<(), Infallible> {
+        self.open = Some(Stream { rest: self.answer, piece: self.piece });
+        Ok(())
+    }
+
+    fn poll(&mut self, _: Instant) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn stream(&mut self) -> Option<&mut Stream<'a>> {
+        self.open.as_mut()
+    }
+
+    fn close(&mut self) {
+        self.open = None;
+    }
+}
+
+impl ErrorType for Stream<'_> {
+    type Error = ErrorKind;
+}
+
+impl ReadReady for Stream<'_> {
+    fn read_ready(&mut self) -> Result<bool, ErrorKind> {
+        Ok(true)
+    }
+}
+
+impl Read for Stream<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, ErrorKind> {
+        let (read, rest) = self.rest.split_at(buf.len().min(self.piece).min(self.rest.len()));
+        buf[..read.len()].copy_from_slice(read);
+        self.rest = rest;
+        Ok(read.len())
+    }
+}
+
+impl WriteReady for Stream<'_> {
+    fn write_ready(&mut self) -> Result<bool, ErrorKind> {
+        Ok(true)
+    }
+}
+
+impl Write for Stream<'_> {
+    fn write(&mut self, buf: &[u8]) -> Result<usize, ErrorKind> {
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> Result<(), ErrorKind> {
+        Ok(())
+    }
+}
+
+fn parts(bytes: &[u8]) {
     const NOW: Option<u64> = Some(1_800_000_000);
     let mut rest = bytes;
     loop {
