@@ -59,15 +59,19 @@ pub const DOWNLOAD_STORES: u8 = STORES / 2;
 /// Longest `ETag` kept to go on with a download, in bytes; a longer one counts as none.
 pub const ETAG: usize = 128;
 
-/// Update control maps at a time: one per program that may hold updates up, and the server's.
-pub const MAPS: usize = 8;
+/// Update control maps at a time: one per program that may hold updates up, and the server's. None without feature
+/// `control-maps`.
+pub const MAPS: usize = if cfg!(feature = "control-maps") { 8 } else { 0 };
 
 /// Longest update control map as it is received, in bytes: the largest useful one has about 600
 /// (CONTROL-3).
 pub const MAP: usize = 4096;
 
-/// Longest record of all update control maps, in bytes: a written map has at most 480.
-pub const MAPS_RECORD: usize = 512 * MAPS;
+/// Longest record of one update control map, in bytes: a written map has at most 480.
+pub const MAP_RECORD: usize = 512;
+
+/// Longest record of all update control maps, in bytes.
+pub const MAPS_RECORD: usize = MAP_RECORD * MAPS;
 
 /// Longest output of the identity script, in bytes (SERVER-54).
 pub const IDENTITY: usize = 4096;

@@ -105,7 +105,10 @@ enum Begin {
 
 /// Whose update it is, and what only that one needs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::large_enum_variant, reason = "no heap: the machine is built in place")]
+#[cfg_attr(
+    feature = "control-maps",
+    expect(clippy::large_enum_variant, reason = "no heap: the machine is built in place")
+)]
 enum Owner {
     Daemon(Daemon),
     CommandLine(CommandLine),

@@ -42,6 +42,8 @@ pub struct Server {
     pub over: usize,
     /// How they ended: `success`, then `failure`.
     pub good: [bool; 2],
+    /// Whether control maps were asked for.
+    pub maps: bool,
     status: u16,
     body: &'static [u8],
     at: usize,
@@ -55,6 +57,7 @@ impl Server {
         Self {
             over: 0,
             good: [false; 2],
+            maps: false,
             status: 0,
             body: &[],
             at: 0,
@@ -72,7 +75,7 @@ impl Server {
     pub fn ask(&mut self, request: &Request<'_>) {
         let Target::Url(url) = request.target else { return };
         (self.status, self.body, self.at, self.is_status) = (204, &[], 0, false);
-        if url.contains("store.example") {
+        if url.starts_with("https://store.example/") {
             let from = usize::try_from(request.offset).unwrap_or(0);
             (self.status, self.body, self.at) = (if from == 0 { 200 } else { 206 }, &ARTIFACT, from);
         } else if url.ends_with("/auth_requests") {
@@ -97,6 +100,7 @@ impl Server {
     /// The body of the request, whole: no body is longer than the buffer it is made in.
     pub fn hear(&mut self, body: &[u8]) {
         let says = |word: &[u8]| body.windows(word.len()).any(|at| at == word);
+        self.maps |= says(b"update_control_map");
         let good = says(br#""success""#);
         if self.is_status && (good || says(br#""failure""#)) {
             if let Some(end) = self.good.get_mut(self.over) {

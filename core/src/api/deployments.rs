@@ -32,7 +32,7 @@ pub fn next_v2<'b>(device_type: &str, provides: Value<'_>, buf: &'b mut [u8]) ->
             out.string(value);
         }
     }
-    out.raw("},\"update_control_map\":true}");
+    out.raw(if limits::MAPS == 0 { "}}" } else { "},\"update_control_map\":true}" });
     out.finish()
 }
 

@@ -115,8 +115,8 @@ impl Buffers<'_> {
     /// Least `link`: a path on the device.
     pub const LEAST_LINK: usize = limits::FILE_NAME;
 
-    /// Least `maps`: the longest of the server's.
-    pub const LEAST_MAPS: usize = limits::MAPS_RECORD / limits::MAPS;
+    /// Least `maps`: the longest of the server's. Nothing without feature `control-maps`.
+    pub const LEAST_MAPS: usize = if limits::MAPS == 0 { 0 } else { limits::MAP_RECORD };
 
     /// Least `name`: a PAX header with the longest file name, a size and three times.
     pub const LEAST_NAME: usize =

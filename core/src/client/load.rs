@@ -14,6 +14,7 @@ use crate::hal::{
 };
 use crate::http::Target;
 use crate::last_report::{Ended, LastReport, mark};
+use crate::limits;
 use crate::machine::Run;
 use crate::text::Text;
 use crate::time::Instant;
@@ -94,8 +95,12 @@ impl<P: Platform> Client<'_, P> {
         download.source.set(Target::Url(offer.link)).ok()
     }
 
-    /// Reads the control maps on record; `None` when they cannot be read, which is logged.
+    /// Reads the control maps on record; `None` when they cannot be read, which is logged. Without feature `control-maps`,
+    /// the record that another build has left stays as it is.
     pub(super) fn load_maps(&mut self, now: Instant, config: &Config) -> Option<Pool> {
+        if limits::MAPS == 0 {
+            return Some(Pool::new());
+        }
         let Hal { storage, log, .. } = &mut self.hal;
         match storage.read(Key::ControlMaps, self.lent.free().0) {
             Ok(None) => Some(Pool::new()),

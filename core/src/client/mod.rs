@@ -10,6 +10,8 @@ mod control;
 mod download;
 mod lent;
 mod load;
+#[cfg(feature = "control-maps")]
+mod maps;
 mod messages;
 mod offer;
 mod operation;
@@ -21,9 +23,10 @@ mod summary;
 mod token;
 
 pub use buffers::{BufferError, Buffers, Device};
-pub use control::{MapNotTaken, OrderNotTaken};
 pub use download::DownloadProgress;
 pub use load::{LoadError, saved_checkpoint};
+#[cfg(feature = "control-maps")]
+pub use maps::{MapNotTaken, OrderNotTaken};
 pub use messages::{By, OPERATOR, WhyHeld};
 pub use start::{Start, StartError, Started};
 
@@ -363,8 +366,10 @@ pub(crate) const TEXTS: &[&[&Catalogue]] = &[
     messages::TEXTS,
     &[
         &buffers::ERRORS,
-        &control::MAP_ERRORS,
-        &control::ORDER_ERRORS,
+        #[cfg(feature = "control-maps")]
+        &maps::MAP_ERRORS,
+        #[cfg(feature = "control-maps")]
+        &maps::ORDER_ERRORS,
         &start::START_ERRORS,
         &start::REFUSALS,
         &summary::PIECES,

@@ -86,8 +86,12 @@ impl Map {
     }
 
     /// The map in an answer of the server, which must be that of the deployment. `None` when there is none (absent
-    /// or `null`): then [`Pool::remove`] is called for the deployment. An error fails the deployment.
+    /// or `null`): then [`Pool::remove`] is called for the deployment. An error fails the deployment. Without feature
+    /// `control-maps`, the server was not asked for one, and what it sends all the same is none.
     pub fn from_server(raw: Option<&str>, deployment: &str) -> Result<Option<Self>, MapError> {
+        if limits::MAPS == 0 {
+            return Ok(None);
+        }
         let Some(map) = raw.map(|raw| Self::parse(raw.as_bytes())).transpose()?.flatten() else {
             return Ok(None);
         };

@@ -5,6 +5,7 @@ use super::Op;
 use super::words::{Action, OfferedMap};
 use super::{Apart, Doing, DoorNote, Machine, NO_MAPS, Owner, Shift};
 use crate::control::{Full, Holder, Lifetime, Map, Order, OrderError, Points, Pool, PoolRecord, parse_id};
+use crate::limits;
 use crate::state::{Outcome, State};
 use crate::time::{Duration, Instant};
 
@@ -118,6 +119,9 @@ impl Machine {
     #[must_use]
     pub const fn maps_to_save(&self) -> Option<PoolRecord<'_>> {
         let Owner::Daemon(daemon) = &self.owner else { return None };
+        if limits::MAPS == 0 {
+            return None;
+        }
         let maps = &daemon.maps;
         match maps.record {
             Record::Older | Record::Written => Some(maps.pool.record(true)),
