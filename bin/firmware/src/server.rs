@@ -42,8 +42,8 @@ pub struct Server {
     pub over: usize,
     /// How they ended: `success`, then `failure`.
     pub good: [bool; 2],
-    /// Whether control maps were asked for.
-    pub maps: bool,
+    /// Whether control maps were asked for, and whether an inventory came.
+    pub extras: [bool; 2],
     status: u16,
     body: &'static [u8],
     at: usize,
@@ -57,7 +57,7 @@ impl Server {
         Self {
             over: 0,
             good: [false; 2],
-            maps: false,
+            extras: [false; 2],
             status: 0,
             body: &[],
             at: 0,
@@ -89,7 +89,9 @@ impl Server {
         } else if url.ends_with("/status") {
             self.is_status = true;
         } else if request.method == Method::Patch || request.method == Method::Put {
-            self.status = if url.ends_with("/attributes") { 200 } else { 204 };
+            let is_inventory = url.ends_with("/attributes");
+            self.extras[1] |= is_inventory;
+            self.status = if is_inventory { 200 } else { 204 };
         }
         self.end = self.body.len();
         if self.status == 200 && self.body.len() == ARTIFACT.len() && !self.broke {
@@ -100,7 +102,7 @@ impl Server {
     /// The body of the request, whole: no body is longer than the buffer it is made in.
     pub fn hear(&mut self, body: &[u8]) {
         let says = |word: &[u8]| body.windows(word.len()).any(|at| at == word);
-        self.maps |= says(b"update_control_map");
+        self.extras[0] |= says(b"update_control_map");
         let good = says(br#""success""#);
         if self.is_status && (good || says(br#""failure""#)) {
             if let Some(end) = self.good.get_mut(self.over) {

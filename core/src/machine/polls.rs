@@ -5,6 +5,9 @@ use crate::config::Config;
 use crate::retry::{Backoff, Purpose, SHORTEST, Schedule};
 use crate::time::{Duration, Instant, earliest};
 
+/// Without feature `inventory` none is ever due.
+const SENDS_INVENTORY: bool = cfg!(feature = "inventory");
+
 /// What is due, and what comes next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Polls {
@@ -43,7 +46,7 @@ impl Polls {
 
     /// Of what is due.
     const fn inventory_is_next(&self) -> bool {
-        self.inventory_due && !(self.update_due && self.poll_goes_first)
+        SENDS_INVENTORY && self.inventory_due && !(self.update_due && self.poll_goes_first)
     }
 
     /// Idle: on with what is due, or wait.
@@ -82,7 +85,7 @@ impl Polls {
                 self.update_backoff.reset();
                 // The server lets the device in: an inventory it has not got need not wait for its own timer, but
                 // for what the server asked for, and no request is repeated at once (N13).
-                if !self.inventory_accepted {
+                if SENDS_INVENTORY && !self.inventory_accepted {
                     let soonest = self.no_inventory_before.map_or(now, |at| at.max(now));
                     self.next_inventory = earliest(self.next_inventory, Some(soonest));
                 }
@@ -127,6 +130,9 @@ impl Polls {
 
     /// What is installed has changed: the inventory is due now, or when the server wants it.
     pub(super) fn deployment_over(&mut self) {
+        if !SENDS_INVENTORY {
+            return;
+        }
         let soonest = self.no_inventory_before.unwrap_or(Instant::ZERO);
         self.next_inventory = earliest(self.next_inventory, Some(soonest));
     }

@@ -23,9 +23,13 @@ pub(in crate::client) const API_URL: usize =
     limits::SERVER_URL + 3 * (limits::STORED_NAME + limits::DEVICE_TYPE) + 128;
 
 impl<P: Platform> Client<'_, P> {
-    /// The inventory scripts have ended: their output becomes the body. True: a server has accepted the same.
+    /// The inventory scripts have ended: their output becomes the body. True: a server has accepted the same. Without feature
+    /// `inventory`, nobody asks for it.
     #[inline(never)]
     pub(super) fn write_inventory(&mut self) -> Result<bool, Trouble> {
+        if !cfg!(feature = "inventory") {
+            return Ok(true);
+        }
         let Self { hal, device, requests, lent, .. } = self;
         let log = &mut hal.log;
         let (record, out) = lent.free();
