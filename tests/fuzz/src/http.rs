@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 use std::task::Poll;
 
+use thimble_core::embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 use thimble_core::hal::{Error as _, Kind, Network};
 use thimble_core::http::body::{Body, Next};
 use thimble_core::http::exchange::Limits;
 use thimble_core::http::head::{Parsed, parse};
 use thimble_core::http::url::{Authority, Joined, Url};
 use thimble_core::http::{Method, Request, Target};
-use thimble_core::network::embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 use thimble_core::network::{Connect, Http};
 use thimble_core::time::Instant;
 
