@@ -28,6 +28,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod apart;
 pub mod api;
 pub mod artifact;
 pub mod checkpoint;

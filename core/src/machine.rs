@@ -4,7 +4,6 @@
 //! its end comes back as [`Event::Done`]. No clock, no I/O, no traits: the machine can be cloned, compared, hashed
 //! and walked through every path.
 
-mod apart;
 mod doors;
 mod enter;
 mod late;
@@ -19,6 +18,7 @@ pub use crate::state::{Reached, Stop, StopSet};
 pub use doors::{DoorNote, Held};
 pub use words::{Action, ApiCall, Check, Event, OfferedMap, Op, OpId, Refusal, Report, Run, Saved};
 
+use crate::apart::Apart;
 use crate::checkpoint::{Checkpoint, Format, RebootKind, Tag};
 use crate::config::Config;
 use crate::control::{Map, Pool};
@@ -32,7 +32,6 @@ use crate::state::{self, Entry, Outcome, Phase, Place, State, Unsaved};
 use crate::text::Text;
 use crate::time::Instant;
 
-use apart::Apart;
 use doors::{Door, Word};
 use late::Unheard;
 use maps::Maps;

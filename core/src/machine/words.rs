@@ -1,6 +1,6 @@
 //! What goes into the machine and what comes out of it.
 
-use super::apart::Apart;
+use crate::apart::Apart;
 use crate::checkpoint::{Checkpoint, Newer, RebootKind, Tag};
 use crate::control::{Holder, Lifetime, Map, Order, Points, Pool};
 use crate::deployment::{Call, Mode, Naming, Point, Status, Verdict};

@@ -6,7 +6,7 @@ use core::ops::Deref;
 /// A value that has no part in what the machine does next, as far as two machines are compared: always equal, never
 /// hashed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Apart<T>(pub(super) T);
+pub(crate) struct Apart<T>(pub(crate) T);
 
 impl<T> PartialEq for Apart<T> {
     fn eq(&self, _: &Self) -> bool {
