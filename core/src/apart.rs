@@ -3,9 +3,11 @@
 use core::hash::{Hash, Hasher};
 use core::ops::Deref;
 
+use serde::{Deserialize, Serialize};
+
 /// A value that has no part in what the machine does next, as far as two machines are compared: always equal, never
 /// hashed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Apart<T>(pub(crate) T);
 
 impl<T> PartialEq for Apart<T> {

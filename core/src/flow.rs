@@ -261,6 +261,7 @@ impl Flow {
                 Op::Save
                 | Op::SaveReport
                 | Op::ForgetReport
+                | Op::SaveBegun
                 | Op::SaveProvides(_)
                 | Op::ClearData
                 | Op::CheckVersion

@@ -31,6 +31,7 @@ extern crate std;
 mod apart;
 pub mod api;
 pub mod artifact;
+pub mod begun;
 pub mod checkpoint;
 pub mod client;
 pub mod config;

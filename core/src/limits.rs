@@ -56,6 +56,13 @@ pub const STORES: u8 = 28;
 /// half of [`STORES`], so that enough writes are left for the rest of the deployment, a rollback with its reboot included.
 pub const DOWNLOAD_STORES: u8 = STORES / 2;
 
+/// Deployments of which the client remembers how often they began, and whether the server refused to hear how they ended
+/// a server has a device do one after the other.
+pub const BEGUN: usize = 4;
+
+/// How often one deployment begins within a day, however often the server offers it.
+pub const BEGINNINGS: u8 = 5;
+
 /// Longest `ETag` kept to go on with a download, in bytes; a longer one counts as none.
 pub const ETAG: usize = 128;
 

@@ -4,6 +4,7 @@
 //! its end comes back as [`Event::Done`]. No clock, no I/O, no traits: the machine can be cloned, compared, hashed
 //! and walked through every path.
 
+mod again;
 mod doors;
 mod enter;
 mod late;
@@ -32,6 +33,7 @@ use crate::state::{self, Entry, Outcome, Phase, Place, State, Unsaved};
 use crate::text::Text;
 use crate::time::Instant;
 
+use again::Again;
 use doors::{Door, Word};
 use late::Unheard;
 use maps::Maps;
@@ -129,6 +131,8 @@ struct Daemon {
     unknown: bool,
     /// The server has not heard how this deployment ended.
     unheard: Option<Unheard>,
+    /// The deployments that began here.
+    again: Again,
 }
 
 /// What only the command line needs.
@@ -144,8 +148,8 @@ struct CommandLine {
 /// The state machine of one client. See the module's documentation.
 ///
 /// Machines of one configuration are equal when they do the same from now on. What is only for the log or for people
-/// (notes, since when a door is shut), the configuration itself and the number of the operation do not count. Times
-/// do: see [`Machine::rebase`].
+/// (notes, since when a door is shut), the configuration itself and the number of the operation do not count; nor does how
+/// long ago deployments began, which matters after a day. Other times do: see [`Machine::rebase`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Machine {
     config: Apart<Config>,
@@ -270,6 +274,7 @@ impl Machine {
             if let Some(unheard) = &mut daemon.unheard {
                 unheard.rebase(shift);
             }
+            daemon.again.rebase(shift);
         }
     }
 
@@ -392,6 +397,7 @@ impl Machine {
             Op::Save | Op::SaveMaps | Op::ClearData => true,
             Op::SaveReport => !self.is_late(),
             Op::SaveProvides(_)
+            | Op::SaveBegun
             | Op::ForgetReport
             | Op::RunScript(..)
             | Op::CheckVersion
@@ -444,7 +450,10 @@ impl Machine {
     fn checked(&mut self, now: Instant, check: Check) -> Action {
         let Some(daemon) = self.daemon() else { return Action::Wait };
         match check {
-            Check::Update => daemon.polls.update_due |= daemon.run.asks_for_updates(),
+            Check::Update => {
+                daemon.polls.update_due |= daemon.run.asks_for_updates();
+                daemon.again.person_asks();
+            }
             Check::Inventory => daemon.polls.inventory_due = true,
         }
         self.tick(now)
@@ -452,7 +461,8 @@ impl Machine {
 
     /// The outcome of an operation that brought no answer: a request that is answered in full has an event of its own.
     fn without_answer(&self, outcome: Outcome) -> Outcome {
-        if outcome == Outcome::Success && self.place() == (State::Poll, Phase::Main) && !self.is_late() {
+        let asks = self.place() == (State::Poll, Phase::Main) && !self.is_late() && !self.is_turning_down();
+        if outcome == Outcome::Success && asks {
             return Outcome::Nothing;
         }
         if outcome == Outcome::Success && self.point().is_some() && self.phase == Phase::Enter {
@@ -461,12 +471,15 @@ impl Machine {
         outcome
     }
 
-    /// The server has a deployment: its record begins.
+    /// The server has a deployment: its record begins, unless the deployment is turned down.
     fn offered(&mut self, now: Instant, id: Text<{ limits::DEPLOYMENT_ID }>, map: OfferedMap) -> Action {
         if self.place() != (State::Poll, Phase::Main) {
             return self.done(now, Outcome::Failure);
         }
         if self.doing != Doing::Work(Limit::Killed) {
+            if self.turns_down(now, id.as_str()).is_some() {
+                return self.turn_down(now);
+            }
             let offer = self.config.resume_downloads;
             let blank = blank(self.mode(), self.checkpoint.format);
             self.checkpoint = Checkpoint { deployment: id, offer, ..blank };
@@ -475,6 +488,7 @@ impl Machine {
             self.file_sizes = false;
             if let Some(daemon) = self.daemon() {
                 daemon.unknown = false;
+                daemon.again.offered();
             }
             self.open_doors(now, map);
         }
@@ -503,6 +517,7 @@ impl Machine {
         match core::mem::replace(&mut self.doing, Doing::Waiting) {
             Doing::Saving if saved => {
                 self.saved = Some(self.checkpoint.clone());
+                self.begun_is_written();
                 self.begin_or_go_on(now)
             }
             Doing::Saving => {
@@ -537,7 +552,7 @@ impl Machine {
     }
 
     fn go_on(&mut self, now: Instant, outcome: Outcome) -> Action {
-        match self.leave(outcome) {
+        match self.leave(now, outcome) {
             Ok(place) => self.enter(now, place, false),
             Err(action) => action,
         }

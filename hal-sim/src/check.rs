@@ -36,6 +36,7 @@ impl Trouble {
             }
             Op::ClearData | Op::ForgetReport => self.clear = !written,
             Op::SaveMaps
+            | Op::SaveBegun
             | Op::AskPolicy(_)
             | Op::RunScript(..)
             | Op::CheckVersion
@@ -127,6 +128,7 @@ pub fn before(
         | Op::SaveProvides(_)
         | Op::ClearData
         | Op::ForgetReport
+        | Op::SaveBegun
         | Op::SaveReport
         | Op::CheckVersion
         | Op::CheckRunning
@@ -170,6 +172,7 @@ pub fn before(
         | Op::SaveProvides(_)
         | Op::ClearData
         | Op::ForgetReport
+        | Op::SaveBegun
         | Op::SaveReport
         | Op::CheckVersion
         | Op::CheckRunning

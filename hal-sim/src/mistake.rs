@@ -61,6 +61,8 @@ pub enum Mistake {
     EndIsIgnored,
     /// There is never room for a program's wish for a token.
     WishIsForgotten,
+    /// That the server refuses to hear how a deployment ended is taken for a person's wish to begin it once more.
+    RefusalIsAWish,
     /// The parser goes on from one deployment to the next.
     ParserIsKept,
 }

@@ -247,7 +247,9 @@ impl Simulation {
             }
             // One script everywhere.
             Op::RunScript(_, index) => yes(index == 0),
-            Op::CheckVersion | Op::CheckRunning | Op::AskPolicy(_) | Op::End => Outcome::Success,
+            Op::CheckVersion | Op::CheckRunning | Op::SaveBegun | Op::AskPolicy(_) | Op::End => {
+                Outcome::Success
+            }
             Op::CallModule(Call::ProvidePayloadFileSizes) => Outcome::Nothing,
             Op::CallModule(Call::NeedsArtifactReboot) => match profile.reboot {
                 Reboot::No => Outcome::Nothing,
@@ -450,7 +452,7 @@ impl Simulation {
                 visit(" cannot be read", plain.clone(), Outcome::Refused);
                 visit(" asks for later, for ever", plain, Outcome::Later(None));
             }
-            Op::SaveMaps => visit(" cannot be written", plain, failed),
+            Op::SaveMaps | Op::SaveBegun => visit(" cannot be written", plain, failed),
             Op::RunScript(..) | Op::End => {}
             Op::AskPolicy(_) => visit(" says no", plain, failed),
             Op::CheckVersion | Op::CheckRunning => visit(" fails", plain, failed),
@@ -657,6 +659,7 @@ pub fn describe(op: Op) -> String {
         Op::SaveReport => "save the last report".into(),
         Op::ClearData => "delete the record".into(),
         Op::ForgetReport => "delete the record of the report".into(),
+        Op::SaveBegun => "save how often deployments began".into(),
         Op::RunScript(transition, index) => format!("[{transition}] {index}"),
         Op::CheckVersion => "check the scripts' version".into(),
         Op::CheckRunning => "check what runs".into(),

@@ -320,7 +320,8 @@ pub fn check(durable: &Durable, trouble: Trouble) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::sample;
-    use crate::sim::{Effect, Fate, Plan};
+    use crate::sim::{Effect, Fate, Plan, Smooth};
+    use thimble_core::begun::{self, Begun};
     use thimble_core::deployment::Call;
 
     /// Power is lost in the first `Download`.
@@ -363,6 +364,28 @@ mod tests {
             offer[body..].copy_from_slice(&crc);
         };
         assert_eq!(status(other), "failure");
+    }
+
+    #[test]
+    fn r48_a_damaged_record_of_what_began_keeps_no_update_away() {
+        let mut buf = [0; begun::MAX_LEN];
+        let record = begun::Record { begun: Begun::nothing(), server: Some(5) };
+        let record = record.encode(&mut buf).unwrap();
+        for damaged in [&record[1..], &record[..1], &[2; 9], &[], record] {
+            let artifact = sample::fitting(true);
+            let bench = Handle::new(durable(Profile::FILES, &artifact), artifact, Box::new(Smooth));
+            bench.0.borrow_mut().durable.records.insert(Key::Begun, damaged.to_vec());
+            let end = daemon(&bench, &mut |_, _| Then::GoOn);
+            assert!(matches!(end, End::Idle), "{end:?}");
+            let bench = bench.0.borrow();
+            assert_eq!(bench.durable.server.deployments[DEPLOYMENT].status(), "success");
+            let told =
+                bench.log.iter().any(|(_, line)| line.contains("deployments that began here is damaged"));
+            assert_eq!(told, damaged != record, "{:?}", bench.log);
+            // The deployment of now is on record.
+            let record = begun::Record::decode(&bench.durable.records[&Key::Begun]);
+            assert!(record.is_some_and(|record| record.begun.is_last(DEPLOYMENT)));
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //!
 //! When the first deployment is over, the daemon goes on, and the server has a second one: with one failure at most and
 //! without a loss of power, on a device that runs the old content again. What can be left over from the first is in the
-//! process, in the records and in the work tree, and that stays.
+//! process, in the records and in the work tree, and that stays. A server that did not want to hear how the first one ended
+//! offers that one once more before: it must not begin again.
 
 mod artifact;
 mod check;
@@ -20,6 +21,7 @@ mod wrong;
 
 use std::fmt;
 
+use thimble_core::begun::Begun;
 use thimble_core::checkpoint::{Checkpoint, Tag};
 use thimble_core::config::Config;
 use thimble_core::control::Vote;
@@ -47,6 +49,8 @@ const NOW: Instant = Instant::from_millis(1 << 40);
 struct Setup {
     standalone: bool,
     resume_downloads: bool,
+    /// Which server offered the deployment is on record.
+    keeps_server: bool,
     mistake: Option<Mistake>,
 }
 
@@ -92,16 +96,24 @@ impl Whole {
         resume_downloads: bool,
         mistake: Option<Mistake>,
     ) -> Self {
-        let setup = Setup { standalone: false, resume_downloads, mistake };
+        let setup = Setup { standalone: false, resume_downloads, keeps_server: false, mistake };
         Self::new(profile, budget, setup, StopSet::default())
     }
 
     /// A user who calls `install` with a link, and then whatever verb is taken.
     #[must_use]
     pub fn command_line(profile: Profile, budget: Budget, stop_before: Option<Stop>) -> Self {
-        let setup = Setup { standalone: true, resume_downloads: false, mistake: None };
+        let setup = Setup { standalone: true, resume_downloads: false, keeps_server: false, mistake: None };
         let stops = stop_before.map_or(StopSet::default(), |stop| StopSet::default().with(stop));
         Self::new(profile, budget, setup, stops)
+    }
+
+    /// The same, where a restart does not forget which server offered the deployment. Else it does, as where that server is
+    /// not configured any more: so much less is to be walked.
+    #[must_use]
+    pub fn that_keeps_its_server(mut self) -> Self {
+        self.setup.keeps_server = true;
+        self
     }
 
     /// The same, while a program on the device asks for a token, at most so often.
@@ -124,7 +136,8 @@ impl Whole {
     }
 
     fn new(profile: Profile, budget: Budget, setup: Setup, stop_before: StopSet) -> Self {
-        let records = Records { update: None, report: None, offer: None, name: Name::Old, maps: None };
+        let begun = (Begun::nothing(), None);
+        let records = Records { update: None, report: None, offer: None, name: Name::Old, maps: None, begun };
         let outside = Outside { device: Device::new(profile), partial: None, records, server: Server::new() };
         let mut new = Self {
             setup,
@@ -165,9 +178,10 @@ impl Whole {
             report: records.report.clone().filter(|_| run == Run::Daemon && records.update.is_none()),
             offer,
             payload: self.payload(),
-            deployment: self.outside.server.deployment,
+            deployment: self.outside.server.offers(),
             mistake: self.setup.mistake,
             maps: records.maps.clone(),
+            begun: records.begun.clone(),
         };
         let client = Client::start(NOW, start)?;
         self.trouble.started();
@@ -339,7 +353,10 @@ impl Whole {
         let Budget { failures, .. } = self.budget;
         self.budget = Budget { failures: failures.min(1), losses: 0 };
         if let Process::Runs(client) = &mut self.process {
-            client.deployment = self.outside.server.deployment;
+            client.deployment = self.outside.server.offers();
+            if self.setup.mistake == Some(Mistake::RefusalIsAWish) && self.outside.server.offers_before {
+                client.check(NOW);
+            }
         }
     }
 

@@ -64,7 +64,8 @@ fn daemon_gives_programs_their_token_over_a_failure_and_a_loss() {
 fn daemon_is_held_back_by_its_server_over_a_failure_and_a_loss() {
     for (name, profile) in PROFILES {
         for point in Point::ALL {
-            let start = Whole::daemon(profile, ONE_OF_EACH, false, None).held_back(point);
+            let start =
+                Whole::daemon(profile, ONE_OF_EACH, false, None).held_back(point).that_keeps_its_server();
             walk(&format!("daemon held back before {}, {name}", point.name()), start);
         }
     }
@@ -104,6 +105,7 @@ fn every_built_in_mistake_is_found() {
         (Mistake::TreeIsLeft, Profile::FILES, false, "work tree is still there"),
         (Mistake::PartialIsLeft, Profile::FILES, true, "of its payload is still there"),
         (Mistake::ParserIsKept, Profile::FILES, false, "at another byte than the next one"),
+        (Mistake::RefusalIsAWish, Profile::EMPTY, false, "begins again though the server refused"),
         (Mistake::EndIsIgnored, Profile::EMPTY, false, "was told to end"),
         (Mistake::PausesAreApproved, Profile::FILES, false, "though the server holds it back"),
         (Mistake::RefreshIsDeaf, Profile::FILES, false, "it never ends"),

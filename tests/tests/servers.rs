@@ -2,6 +2,7 @@
 
 use thimble_hal_sim::listen::{Listener, Security, Wire};
 use thimble_hal_sim::server::{Acceptance, Endpoint, Fault, Server};
+use thimble_tests::lab::Package;
 use thimble_tests::managed::{LIMIT, Managed};
 
 /// A device whose second server accepts it; `first` is the URL of the first one.
@@ -64,6 +65,25 @@ fn a_server_that_asked_to_wait_is_left_alone_and_the_other_is_asked() {
     );
     assert_eq!(managed.server.with(|server| server.count(Endpoint::Auth)), 1);
     daemon.stop();
+}
+
+#[test]
+fn r23_another_server_than_the_one_that_made_the_offer_does_not_end_it_after_a_reboot_either() {
+    let (managed, second) = device(|managed| managed.server.url());
+    managed.lab.on("NeedsArtifactReboot", "echo Automatic");
+    managed.deploy(&Package::new("release-2"));
+    let mut daemon = managed.start();
+    assert!(!managed.wait_while(&mut daemon, |_, _| false), "{}", managed.story());
+    // Only the second one, which does not know the deployment, lets the device in.
+    managed.server.with(|server| server.disturb(Endpoint::Auth, 0, 1000, Fault::Unreachable));
+    let daemon = managed.start();
+    // Before the commit, and how it ended.
+    assert!(second.wait_until(LIMIT, |server, _| server.count(Endpoint::Status) >= 2), "{}", managed.story());
+    managed.server.with(Server::calm);
+    // At once, before the next poll.
+    drop(daemon);
+    assert_eq!(managed.finish(), "success", "{}", managed.story());
+    assert_eq!(managed.lab.name(), "release-2");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::messages::{Interrupted, RecordText, say};
 use super::offer::{Offered, SavedOffer};
 use super::{Client, Device, StartError, Started};
 use crate::api::check_url;
+use crate::begun::{self, Begun};
 use crate::checkpoint::{Checkpoint, Newer, Tag, Unusable};
 use crate::config::Config;
 use crate::control::Pool;
@@ -133,6 +134,31 @@ impl<P: Platform> Client<'_, P> {
             },
             Err(error) => lost(&RecordText::Report { error: Cause::of(&error) }),
         }
+    }
+
+    /// Reads which deployments began here last, and the number of the server that offered the one in progress. What cannot be
+    /// read has never begun: it must not keep the device from its updates.
+    pub(super) fn load_begun(&mut self, in_progress: &str) -> (Begun, Option<u8>) {
+        let Self { hal: Hal { storage, log, .. }, lent, device, .. } = self;
+        let mut lost = |line: &RecordText<'_>| say(log, Level::Error, line);
+        let record = match storage.read(Key::Begun, lent.free().0) {
+            Ok(None) => None,
+            Ok(Some(bytes)) => {
+                let record = begun::Record::decode(bytes);
+                if record.is_none() {
+                    lost(&RecordText::BadBegun);
+                }
+                record
+            }
+            Err(error) => {
+                lost(&RecordText::Begun { error: Cause::of(&error) });
+                None
+            }
+        };
+        let Some(begun::Record { begun, server }) = record else { return (Begun::nothing(), None) };
+        let server =
+            server.filter(|_| begun.is_last(in_progress)).and_then(|server| number_of(device, server));
+        (begun, server)
     }
 
     /// After a restart in the middle of an update: its header comes back from storage, its module is selected again

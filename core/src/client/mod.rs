@@ -218,7 +218,7 @@ impl<'b, P: Platform> Client<'b, P> {
             Polled::Moved => return Poll::Ready(()),
             Polled::Pending => {}
         }
-        if self.poll_request(now).is_ready() {
+        if self.poll_request().is_ready() {
             return Poll::Ready(());
         }
         match due {

@@ -76,6 +76,7 @@ impl<P: Platform> Client<'_, P> {
             }
             Op::ClearData => Work::Ended(self.clear_data()),
             Op::ForgetReport => Work::Ended(self.forget_report()),
+            Op::SaveBegun => Work::Ended(self.save_begun()),
             Op::RunScript(transition, index) => match self.hal.scripts.start(now, transition, index) {
                 Ok(true) => {
                     self.story.summary.script_starts(now);

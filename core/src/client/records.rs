@@ -5,6 +5,7 @@ use super::messages::{RecordText, say};
 use super::offer::SavedOffer;
 use super::reason::{Noted, note};
 use crate::artifact::provides;
+use crate::begun;
 use crate::checkpoint;
 use crate::deployment::{Mode, Naming};
 use crate::flow::Beside;
@@ -57,13 +58,25 @@ impl<P: Platform> Client<'_, P> {
 
     /// The record of the last report, as it is to be; `None`: there is none.
     fn last_report<'r>(&self, buf: &'r mut [u8; last_report::MAX_LEN]) -> Option<&'r [u8]> {
-        let by = self.flow.session().offered_by();
         let report = LastReport {
             ended: self.machine().last_report()?,
             substate: self.requests.last_substate.as_str(),
-            server: by.and_then(|by| self.device.server(by)).map(mark),
+            server: self.offered_by(),
         };
         report.encode(buf)
+    }
+
+    /// What the server is known by that made the last offer, if it is known.
+    fn offered_by(&self) -> Option<u32> {
+        let by = self.flow.session().offered_by()?;
+        self.device.server(by).map(mark)
+    }
+
+    /// What makes the record of the deployments that began here what it should be; `None` when it is.
+    fn begun<'r>(&self, buf: &'r mut [u8; begun::MAX_LEN]) -> Option<Change<'r>> {
+        let begun = self.machine().begun_to_save()?.clone();
+        let record = begun::Record { begun, server: self.offered_by() };
+        record.encode(buf).map(|record| Change::Put(Key::Begun, record))
     }
 
     /// The update has no record any more, but what is to be there instead. Control maps in the same batch.
@@ -71,6 +84,7 @@ impl<P: Platform> Client<'_, P> {
         &mut self,
         instead: Option<Change<'_>>,
     ) -> Result<(), <P::Storage as ErrorType>::Error> {
+        let mut begun = [0; begun::MAX_LEN];
         let batch = Batch::of([
             Some(Change::Delete(Key::Checkpoint)),
             Some(Change::Delete(Key::HeaderInfo)),
@@ -78,6 +92,7 @@ impl<P: Platform> Client<'_, P> {
             Some(Change::Delete(Key::Offer)),
             Some(Change::Delete(Key::Reason)),
             instead,
+            self.begun(&mut begun),
             maps_change(self.flow.machine(), self.maps, &mut self.hal.log),
         ]);
         self.hal.storage.commit(batch.changes())
@@ -85,7 +100,9 @@ impl<P: Platform> Client<'_, P> {
 
     /// [`crate::machine::Op::ForgetReport`].
     pub(super) fn forget_report(&mut self) -> Outcome {
-        match self.hal.storage.commit(&[Change::Delete(Key::Report)]) {
+        let mut begun = [0; begun::MAX_LEN];
+        let batch = Batch::of([Some(Change::Delete(Key::Report)), self.begun(&mut begun)]);
+        match self.hal.storage.commit(batch.changes()) {
             Ok(()) => Outcome::Success,
             Err(error) => {
                 let line = RecordText::ReportStays { error: Cause::of(&error) };
@@ -95,9 +112,25 @@ impl<P: Platform> Client<'_, P> {
         }
     }
 
+    /// [`crate::machine::Op::SaveBegun`].
+    pub(super) fn save_begun(&mut self) -> Outcome {
+        let mut begun = [0; begun::MAX_LEN];
+        let batch = Batch::of([self.begun(&mut begun)]);
+        match self.hal.storage.commit(batch.changes()) {
+            Ok(()) => Outcome::Success,
+            Err(error) => {
+                let line = RecordText::BegunNotSaved { error: Cause::of(&error) };
+                say(&mut self.hal.log, Level::Error, &line);
+                Outcome::Failure
+            }
+        }
+    }
+
     /// The record and, in the same batch, those beside it that are not stored yet: control maps among them, so that
     /// the server's word about a deployment is on record exactly when the deployment is.
     pub(super) fn write_record(&mut self, beside: Beside) -> Result<(), Noted> {
+        let mut begun = [0; begun::MAX_LEN];
+        let begun = self.begun(&mut begun);
         let mut buf = [0; checkpoint::MAX_LEN];
         let checkpoint = self.flow.machine().checkpoint();
         let record = checkpoint
@@ -124,6 +157,7 @@ impl<P: Platform> Client<'_, P> {
         }
         let batch = Batch::of([
             Some(Change::Put(Key::Checkpoint, record)),
+            begun,
             maps,
             has_news.then_some(Change::Put(Key::Reason, reason.as_str().as_bytes())),
             header.as_ref().map(|header| Change::Put(Key::HeaderInfo, header.header_info())),

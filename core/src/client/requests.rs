@@ -98,8 +98,11 @@ pub(super) fn servers(device: &Device<'_>) -> Option<session::Config> {
 impl<P: Platform> Client<'_, P> {
     /// Moves the request at hand on, whoever asked; `Pending` when there is nothing to do before the platform wakes.
     #[inline(never)]
-    pub(super) fn poll_request(&mut self, now: Instant) -> Poll<()> {
+    pub(super) fn poll_request(&mut self) -> Poll<()> {
         use session::Event::{Head, IdentityFailed, IdentityReady, InventoryFailed, InventoryReady};
+        // Waits are counted from the answer, which may come a while after this turn began. Whether an offer is turned down
+        // is asked and told with the same time.
+        let now = self.hal.clock.now();
         let event = match self.flow.session().awaits() {
             Awaits::Nothing => return Poll::Pending,
             Awaits::Identity => match self.poll_token_request(now) {
@@ -143,8 +146,6 @@ impl<P: Platform> Client<'_, P> {
                 }
             }
         };
-        // Waits are counted from the answer, which may have come a while after this turn began.
-        let now = self.hal.clock.now();
         self.tell(now, event);
         Poll::Ready(())
     }

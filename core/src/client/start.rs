@@ -9,6 +9,7 @@ use super::reason::Story;
 use super::requests::{self, Requests};
 use super::{BufferError, Buffers, Client, Device};
 use crate::artifact::{Parser, Workspace};
+use crate::begun::Begun;
 use crate::checkpoint::Newer;
 use crate::config::{Config, ConfigError};
 use crate::control::Pool;
@@ -160,8 +161,16 @@ impl<'b, P: Platform> Client<'b, P> {
         };
         let is_free = update.as_ref().is_none_or(|update| update.mode == Mode::Standalone);
         let report = if run == Run::Daemon && is_free { self.load_last_report() } else { None };
-        let (report, offered_by) = report.unzip();
-        let saved = Saved { update, report, offered_by: offered_by.flatten(), maps };
+        let (report, reported_to) = report.unzip();
+        let (begun, offered_by) = match run {
+            Run::Daemon => {
+                let id = update.as_ref().map(|update| update.deployment.clone()).unwrap_or_default();
+                self.load_begun(id.as_str())
+            }
+            Run::NoUpdates(_) | Run::Install | Run::Continue(_) | Run::Bootstrap => (Begun::nothing(), None),
+        };
+        let offered_by = reported_to.flatten().or(offered_by);
+        let saved = Saved { update, report, offered_by, maps, begun };
         let (flow, first) = Flow::start(now, start.config, servers, run, start.stop_before, saved)
             .map_err(StartError::Refused)?;
         self.flow = flow;

@@ -156,6 +156,7 @@ impl Flow {
             Op::Request(_)
             | Op::SaveReport
             | Op::ForgetReport
+            | Op::SaveBegun
             | Op::SaveMaps
             | Op::AskPolicy(_)
             | Op::RunScript(..)
@@ -295,6 +296,7 @@ impl Flow {
                 op @ (Op::Save
                 | Op::SaveReport
                 | Op::ForgetReport
+                | Op::SaveBegun
                 | Op::SaveMaps
                 | Op::SaveProvides(_)
                 | Op::ClearData

@@ -20,11 +20,13 @@ pub enum Key {
     Reason = 6,
     /// The end of a deployment that the server has not heard of yet ([`crate::last_report::LastReport`]).
     Report = 7,
+    /// The deployments that began here last ([`crate::begun::Record`]).
+    Begun = 8,
 }
 
 impl Key {
     /// All keys, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Checkpoint,
         Self::Provides,
         Self::HeaderInfo,
@@ -33,6 +35,7 @@ impl Key {
         Self::ControlMaps,
         Self::Reason,
         Self::Report,
+        Self::Begun,
     ];
 }
 

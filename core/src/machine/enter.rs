@@ -41,6 +41,7 @@ impl Machine {
             let outcome = match self.record() {
                 Record::Save => {
                     self.doing = Doing::Saving;
+                    self.count_beginning(now);
                     let is_report = self.checkpoint.tag == Tag::Report;
                     return self.start_op(if is_report { Op::SaveReport } else { Op::Save });
                 }
@@ -50,7 +51,7 @@ impl Machine {
                     Err(outcome) => outcome,
                 },
             };
-            place = match self.leave(outcome) {
+            place = match self.leave(now, outcome) {
                 Ok(next) => next,
                 Err(action) => return action,
             };
@@ -183,6 +184,7 @@ impl Machine {
             Op::RunScript(..)
             | Op::Save
             | Op::SaveReport
+            | Op::SaveBegun
             | Op::SaveMaps
             | Op::SaveProvides(_)
             | Op::ClearData

@@ -176,7 +176,13 @@ impl Machine {
                 let before = unheard.ended.owed;
                 if unheard.is_over(now, outcome) {
                     unheard.step = Some(Step::Forget);
-                    self.report_given_up = Apart(!matches!(outcome, Outcome::Success | Outcome::Automatic));
+                    let is_given_up = !matches!(outcome, Outcome::Success | Outcome::Automatic);
+                    // Else the status was accepted, and only the log was not.
+                    let status = (before == Owed::Status).then(|| unheard.ended.id.clone());
+                    self.report_given_up = Apart(is_given_up);
+                    if let Some(id) = status.filter(|_| is_given_up) {
+                        self.end_is_refused(now, id.as_str());
+                    }
                     Op::ForgetReport
                 } else if unheard.ended.owed != before {
                     Op::Request(unheard.request())
@@ -194,6 +200,9 @@ impl Machine {
                 return self.poll_failed(now, ended);
             }
             Some(Step::Forget) | None => {
+                if outcome == Outcome::Success {
+                    self.begun_is_written();
+                }
                 if let Some(daemon) = self.daemon() {
                     daemon.unheard = None;
                 }

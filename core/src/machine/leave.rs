@@ -13,10 +13,18 @@ impl Machine {
     pub(super) fn main_done(&mut self, now: Instant, outcome: Outcome) -> Action {
         let outcome = match self.state {
             State::Poll if self.is_late() => return self.reported_late(now, outcome),
-            State::Poll => match &mut self.owner {
-                Owner::Daemon(daemon) => daemon.polls.polled(now, &self.config, outcome),
-                Owner::CommandLine(_) => outcome,
-            },
+            State::Poll => {
+                let outcome = self.turned_down(outcome);
+                match &mut self.owner {
+                    Owner::Daemon(daemon) => {
+                        if outcome == Outcome::Nothing {
+                            daemon.again.answered();
+                        }
+                        daemon.polls.polled(now, &self.config, outcome)
+                    }
+                    Owner::CommandLine(_) => outcome,
+                }
+            }
             State::Inventory => match &mut self.owner {
                 Owner::Daemon(daemon) => daemon.polls.inventory_sent(now, &self.config, outcome),
                 Owner::CommandLine(_) => outcome,
@@ -102,6 +110,7 @@ impl Machine {
             State::ClearData => {
                 if outcome == Outcome::Success {
                     self.saved = None;
+                    self.begun_is_written();
                 }
                 outcome
             }
@@ -167,12 +176,16 @@ impl Machine {
     }
 
     /// Leaves a place with its outcome: the verdict, the timers, then where to go. `Err`: the run is over.
-    pub(super) fn leave(&mut self, outcome: Outcome) -> Result<Place, Action> {
+    pub(super) fn leave(&mut self, now: Instant, outcome: Outcome) -> Result<Place, Action> {
         let (mode, state, phase) = (self.mode(), self.state, self.phase);
         let outcome = match &mut self.owner {
             Owner::Daemon(daemon) if (state, phase) == (State::Idle, Phase::Leave) => daemon.polls.take(),
             Owner::Daemon(_) | Owner::CommandLine(_) => outcome,
         };
+        if state == State::ReportFinal && is_refused(outcome) {
+            let id = self.checkpoint.deployment.clone();
+            self.end_is_refused(now, id.as_str());
+        }
         self.verdict = state::effect(mode, state, phase, outcome).on(self.verdict);
         match &mut self.owner {
             Owner::CommandLine(line) => {
@@ -218,6 +231,15 @@ impl Machine {
             // The daemon's table has no way out.
             None => Action::Wait,
         }
+    }
+}
+
+/// Whether the server has refused for good to hear how a deployment ended. Not known to the server, and over before, are
+/// that too: a server that offers the deployment again all the same would do so for ever.
+const fn is_refused(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Refused | Outcome::Nothing | Outcome::Aborted => true,
+        Outcome::Success | Outcome::Automatic | Outcome::Failure | Outcome::Later(_) => false,
     }
 }
 

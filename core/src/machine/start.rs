@@ -1,7 +1,9 @@
 //! The start of a run, from what is on record: first boot, reboot, crash and power loss are one path.
 
 use super::words::{Action, Op, Refusal, Report, Run, Saved};
-use super::{Apart, CommandLine, Daemon, Doing, Machine, Maps, OpId, Owner, Polls, StopSet, Unheard, blank};
+use super::{
+    Again, Apart, CommandLine, Daemon, Doing, Machine, Maps, OpId, Owner, Polls, StopSet, Unheard, blank,
+};
 use crate::checkpoint::{Checkpoint, Format, RebootKind, Tag};
 use crate::config::Config;
 use crate::deployment::{Mode, Verdict};
@@ -22,7 +24,7 @@ impl Machine {
         stop_before: StopSet,
         saved: Saved,
     ) -> Result<(Self, Action), Refusal> {
-        let Saved { update, report, offered_by: _, maps } = saved;
+        let Saved { update, report, offered_by: _, maps, begun } = saved;
         let update =
             update.map(|record| Checkpoint { offer: record.offer && config.resume_downloads, ..record });
         let (place, verdict) = first_place(run, update.as_ref())?;
@@ -40,6 +42,7 @@ impl Machine {
                 repeats: false,
                 unknown: false,
                 unheard: report.map(Unheard::new),
+                again: Again::start(now, begun, saved.is_some()),
             }),
             Run::Install | Run::Continue(_) | Run::Bootstrap => {
                 let failed_at = saved.as_ref().and_then(|record| failed_before(run, place, record));

@@ -1,6 +1,7 @@
 //! What goes into the machine and what comes out of it.
 
 use crate::apart::Apart;
+use crate::begun::Begun;
 use crate::checkpoint::{Checkpoint, Newer, RebootKind, Tag};
 use crate::control::{Holder, Lifetime, Map, Order, Points, Pool};
 use crate::deployment::{Call, Mode, Naming, Point, Status, Verdict};
@@ -63,13 +64,21 @@ pub struct Saved {
     pub offered_by: Option<u8>,
     /// The control maps; `None` when their record cannot be read. Only the daemon looks at them.
     pub maps: Option<Pool>,
+    /// The deployments that began here last. Only the daemon looks at them.
+    pub begun: Begun,
 }
 
 impl Saved {
     /// No record at all: the first start.
     #[must_use]
     pub fn nothing() -> Self {
-        Self { update: None, report: None, offered_by: None, maps: Some(Pool::new()) }
+        Self {
+            update: None,
+            report: None,
+            offered_by: None,
+            maps: Some(Pool::new()),
+            begun: Begun::nothing(),
+        }
     }
 }
 
@@ -134,6 +143,8 @@ pub enum Op {
     ClearData,
     /// Delete the record of the last report.
     ForgetReport,
+    /// Make [`Machine::begun_to_save`](super::Machine::begun_to_save) durable, before an offer is turned down.
+    SaveBegun,
     /// Run script number `index` of the transition. [`Outcome::Nothing`]: there is none of that number.
     /// [`Outcome::Later`]: exit status 21. [`Outcome::Refused`]: the scripts cannot be run at all.
     RunScript(Transition, u16),
@@ -181,6 +192,7 @@ texts! {
         14 SaveMaps => "saving the control maps",
         15 AskPolicy(point) with () => "asking the policies of the device",
         16 End => "closing the log of the deployment",
+        17 SaveBegun => "saving how often deployments began",
     }
 
     API_CALLS = 'M': ApiCall {

@@ -2,6 +2,7 @@
 //! left to do outside, one thing at a time. What follows from what is decided by the flow, as in the real client.
 
 use thimble_core::api::Reply;
+use thimble_core::begun::Begun;
 use thimble_core::checkpoint::Checkpoint;
 use thimble_core::config::Config;
 use thimble_core::control::Map;
@@ -94,7 +95,7 @@ pub(super) struct Client {
     pub(super) mixed: bool,
     /// The artifact has a payload.
     payload: bool,
-    /// The number of the deployment that the server has.
+    /// The number of the deployment that the server offers.
     pub(super) deployment: u8,
     /// The map that comes with the answer at hand.
     pub(super) map: Option<Map>,
@@ -139,6 +140,8 @@ pub(super) struct Start<'a> {
     pub(super) mistake: Option<Mistake>,
     /// The record of the control maps.
     pub(super) maps: Option<Vec<u8>>,
+    /// The deployments on record that began, and the server that offered the last of them.
+    pub(super) begun: (Begun, Option<u8>),
 }
 
 impl Todo {
@@ -151,14 +154,28 @@ impl Todo {
 impl Client {
     /// Starts at `now`, up to the first thing that is to be done outside.
     pub(super) fn start(now: Instant, start: Start<'_>) -> Result<Self, Refusal> {
-        let Start { config, run, stop_before, update, report, offer, payload, deployment, mistake, maps } =
-            start;
+        let Start {
+            config,
+            run,
+            stop_before,
+            update,
+            report,
+            offer,
+            payload,
+            deployment,
+            mistake,
+            maps,
+            begun,
+        } = start;
         let update = update.map(|update| Checkpoint { offer: offer.is_some(), ..update });
         let (header, module) =
             update.as_ref().map_or((false, false), |update| (update.header, update.module));
-        let (report, offered_by) = report.unzip();
+        let (report, reported_to) = report.unzip();
+        let (begun, by) = begun;
+        let goes_on = update.as_ref().is_some_and(|update| begun.is_last(update.deployment.as_str()));
+        let offered_by = reported_to.flatten().or(by.filter(|_| goes_on));
         let maps_on_record = Doors::maps(maps.as_deref());
-        let saved = Saved { update, report, offered_by: offered_by.flatten(), maps: maps_on_record };
+        let saved = Saved { update, report, offered_by, maps: maps_on_record, begun };
         let servers = session::Config { servers: SERVERS };
         let (flow, first) = Flow::start(now, config, servers, run, stop_before, saved)?;
         let etag = offer.and_then(|(etag, _)| etag).filter(|_| flow.goes_on());
@@ -278,6 +295,11 @@ impl Client {
         self.tell(now, Event::Approved);
     }
 
+    /// Somebody at the device asks for updates.
+    pub(super) fn check(&mut self, now: Instant) {
+        self.tell(now, Event::Check(Check::Update));
+    }
+
     /// A program on the device wants a token.
     pub(super) fn fetch_token(&mut self, now: Instant) {
         self.tell(now, Event::FetchToken);
@@ -306,10 +328,14 @@ impl Client {
         let Todo::Read(RequestKind::NextV2 | RequestKind::NextV1, _, Reply::Done) = todo else {
             return Offer::Nothing;
         };
+        let number = usize::from(self.deployment);
+        let id = DEPLOYMENTS.get(number).copied().unwrap_or_default();
+        let is_poll = self.flow.op() == Some(Op::Request(ApiCall::Next));
+        if is_poll && self.machine().turns_down(now, id).is_some() {
+            return Offer::Deployment(Text::copy(id).unwrap_or_default(), OfferedMap::Absent);
+        }
         self.link = Some(true);
-        if self.flow.op() == Some(Op::Request(ApiCall::Next)) {
-            let number = usize::from(self.deployment);
-            let id = DEPLOYMENTS.get(number).copied().unwrap_or_default();
+        if is_poll {
             let map = map.map_or(OfferedMap::Absent, OfferedMap::Map);
             Offer::Deployment(Text::copy(id).unwrap_or_default(), map)
         } else {

@@ -1,5 +1,6 @@
 //! What is outside of the client's process: the device with its records, the server and the network before it.
 
+use thimble_core::begun::Begun;
 use thimble_core::checkpoint::Checkpoint;
 use thimble_core::control::{Map, Vote};
 use thimble_core::deployment::{Point, Status};
@@ -32,6 +33,8 @@ pub(super) struct Records {
     pub(super) name: Name,
     /// The control maps, as they are written.
     pub(super) maps: Option<Vec<u8>>,
+    /// The deployments that began, and the server that offered the last of them.
+    pub(super) begun: (Begun, Option<u8>),
 }
 
 /// The server, or rather two that share what they know.
@@ -49,6 +52,10 @@ pub(super) struct Server {
     pub(super) forgot: bool,
     /// It has refused to hear how the deployment ended.
     pub(super) refused: bool,
+    /// The same of the deployment before.
+    refused_before: bool,
+    /// It offers the deployment before once more, whose end it has refused to hear.
+    pub(super) offers_before: bool,
     /// Cannot be reached, one by one, until the client turns to something else.
     pub(super) down: [bool; SERVERS as usize],
     /// Does not know the second version of the question for a deployment.
@@ -70,6 +77,8 @@ impl Server {
             aborted: false,
             forgot: false,
             refused: false,
+            refused_before: false,
+            offers_before: false,
             down: [false; SERVERS as usize],
             old: false,
             map: None,
@@ -90,7 +99,9 @@ impl Server {
 
     /// The next deployment takes the place of this one.
     pub(super) fn go_on(&mut self) {
-        *self = Self { deployment: self.deployment + 1, old: self.old, wrong: self.wrong, ..Self::new() };
+        let Self { deployment, old, wrong, refused, .. } = *self;
+        let (refused_before, offers_before) = (refused, refused);
+        *self = Self { deployment: deployment + 1, old, wrong, refused_before, offers_before, ..Self::new() };
     }
 
     /// Its control map as it is handed out now; after some answers it holds nothing back any more.
@@ -115,8 +126,16 @@ impl Server {
         self.down.get(usize::from(server)).copied().unwrap_or(true)
     }
 
-    /// Asked for a deployment; true: it hands out the one it has.
+    /// The number of the deployment that it hands out next.
+    pub(super) const fn offers(&self) -> u8 {
+        if self.offers_before { self.deployment - 1 } else { self.deployment }
+    }
+
+    /// Asked for a deployment; true: it hands out [`Self::offers`].
     pub(super) fn hand_out(&mut self, name: Name) -> bool {
+        if self.offers_before {
+            return true;
+        }
         if self.is_over() {
             return false;
         }
@@ -130,12 +149,17 @@ impl Server {
     /// Hears a status; false: 409. `empty`: the artifact has no payload, so that nothing is installed.
     pub(super) fn hear(&mut self, status: Status, of: &str, empty: bool, excused: bool) -> bool {
         if of != self.id() {
-            self.wrong.get_or_insert("a status of another deployment than the one that was handed out");
+            self.wrong.get_or_insert(if self.refused_before {
+                "a deployment begins again though the server refused to hear how it ended"
+            } else {
+                "a status of another deployment than the one that was handed out"
+            });
         }
         if self.aborted {
             return false;
         }
         let before = self.status.replace(status);
+        self.refused &= !matches!(status, Status::Success | Status::Failure);
         if let (Some(wrong), false) = (follows(before, status, empty), excused) {
             self.wrong.get_or_insert(wrong);
         }

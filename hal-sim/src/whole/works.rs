@@ -42,6 +42,7 @@ impl Whole {
                     client.write_maps();
                     outside.records.maps.clone_from(&client.maps);
                 }
+                save_begun(*setup, &mut outside.records, client, op);
                 let outcome = operation(*setup, outside, client, op, *trouble);
                 trouble.wrote(op, true);
                 Answer::Op(outcome)
@@ -60,11 +61,8 @@ impl Whole {
                     RequestKind::Token => Reply::Done,
                     RequestKind::NextV2 if server.old => Reply::NotFound,
                     RequestKind::NextV2 | RequestKind::NextV1 => {
-                        if server.hand_out(records.name) {
-                            Reply::Done
-                        } else {
-                            Reply::Nothing
-                        }
+                        client.deployment = server.offers();
+                        if server.hand_out(records.name) { Reply::Done } else { Reply::Nothing }
                     }
                     RequestKind::Status(_) | RequestKind::StatusAlone(_) | RequestKind::Log
                         if server.forgot =>
@@ -98,6 +96,7 @@ impl Whole {
                     && (client.place().0, reply) == (State::Poll, Reply::Done)
                 {
                     memory.offered(number);
+                    server.offers_before = false;
                 }
                 if (kind, reply) == (RequestKind::Token, Reply::Done) {
                     let kept = mistake(Mistake::TokenIsKept);
@@ -251,7 +250,7 @@ fn operation(setup: Setup, outside: &mut Outside, client: &Client, op: Op, troub
         }
         // One script everywhere.
         Op::RunScript(_, index) => yes(index == 0),
-        Op::CheckVersion | Op::SaveMaps | Op::AskPolicy(_) | Op::End => Outcome::Success,
+        Op::CheckVersion | Op::SaveMaps | Op::SaveBegun | Op::AskPolicy(_) | Op::End => Outcome::Success,
         // Slots are the built-in handler's, which knows whether the new one runs.
         Op::CheckRunning if device.trial && device.running != device.next => Outcome::Refused,
         Op::CheckRunning => Outcome::Success,
@@ -305,6 +304,31 @@ fn clear(records: &mut Records, client: &Client) {
     save_report(records, client);
     records.update = None;
     records.offer = None;
+}
+
+/// The record of the deployments that began is what the client says, where that is written.
+fn save_begun(setup: Setup, records: &mut Records, client: &Client, op: Op) {
+    let machine = client.machine();
+    let is_written = match op {
+        Op::Save | Op::ClearData | Op::ForgetReport | Op::SaveBegun => true,
+        Op::SaveReport => !machine.is_late(),
+        Op::SaveProvides(_)
+        | Op::SaveMaps
+        | Op::RunScript(..)
+        | Op::CheckVersion
+        | Op::CheckRunning
+        | Op::CallModule(_)
+        | Op::Prepare
+        | Op::Stream(_)
+        | Op::Reboot
+        | Op::Request(_)
+        | Op::AskPolicy(_)
+        | Op::End => false,
+    };
+    if let (true, Some(begun)) = (is_written, machine.begun_to_save()) {
+        let by = client.flow().session().offered_by().filter(|_| setup.keeps_server);
+        records.begun = (begun.clone(), by);
+    }
 }
 
 /// The record of the last report is what the client says.

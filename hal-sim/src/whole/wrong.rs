@@ -74,7 +74,12 @@ impl Whole {
     fn operation_goes_wrong(mut self, op: Op, visit: Wrong<'_>) {
         let failed = Answer::Op(Outcome::Failure);
         match op {
-            Op::Save | Op::SaveReport | Op::SaveProvides(_) | Op::ClearData | Op::ForgetReport => {
+            Op::Save
+            | Op::SaveReport
+            | Op::SaveProvides(_)
+            | Op::ClearData
+            | Op::ForgetReport
+            | Op::SaveBegun => {
                 self.trouble.wrote(op, false);
                 visit(" cannot be written", &mut self, failed);
             }

@@ -44,6 +44,12 @@ messages! {
         28 ScriptsNotStored { error: Cause<'a> } =>
             "the artifact's state scripts could not be stored: {error}",
         29 NoTree { error: Cause<'a> } => "the work tree could not be built: {error}",
+        30 BadBegun => "the record of the deployments that began here is damaged: \
+            they count as new if a server offers them again",
+        31 Begun { error: Cause<'a> } => "the record of the deployments that began here cannot be read: {error}: \
+            they count as new if a server offers them again",
+        32 BegunNotSaved { error: Cause<'a> } =>
+            "how long ago deployments began cannot be saved, a restart forgets it: {error}",
     }
 }
 

@@ -31,5 +31,11 @@ messages! {
             "{script}: lines without key=value in UTF-8, or with too long a key, are left out: {count}",
         18 Script { script: &'a str, error: &'a dyn Coded } => "{script}: {error}",
         19 Log { error: Cause<'a> } => "the deployment's log: {error}",
+        20 EndWasRefused { deployment: &'a str, left: Duration } =>
+            "deployment {deployment} is offered again and does not begin: the server refused to hear how it ended; \
+            'check-update' lets it begin now, or it may begin in {left}",
+        21 BeganTooOften { deployment: &'a str, times: u8, left: Duration } =>
+            "deployment {deployment} is offered again and does not begin: it has begun {times} times within a day; \
+            'check-update' lets it begin now, or it may begin in {left}",
     }
 }

@@ -101,7 +101,7 @@ impl<P: Platform> Client<'_, P> {
             RequestKind::NextV2 | RequestKind::NextV1 if self.flow.session().is_for_link() => {
                 Ok((self.take_link(now, server)?, Offer::Nothing))
             }
-            RequestKind::NextV2 | RequestKind::NextV1 => Ok((Content::Good, self.take_offer(server)?)),
+            RequestKind::NextV2 | RequestKind::NextV1 => Ok((Content::Good, self.take_offer(now, server)?)),
             RequestKind::Inventory => {
                 let body = str::from_utf8(self.lent.body());
                 self.requests.accepted.remember(body.unwrap_or_default());

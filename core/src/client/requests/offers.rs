@@ -3,6 +3,7 @@
 use super::Trouble;
 use crate::api::deployments::Offer;
 use crate::api::{Scheme, check_url};
+use crate::begun::TurnDown;
 use crate::client::Client;
 use crate::client::messages::{RequestText, say};
 use crate::client::offer::Offered;
@@ -16,14 +17,19 @@ use crate::session::Content;
 use crate::time::Instant;
 
 impl<P: Platform> Client<'_, P> {
-    /// Takes the offer of a deployment from the answer.
+    /// Takes the offer of a deployment from the answer. One that the machine turns down leaves nothing behind.
     #[inline(never)]
-    pub(super) fn take_offer(&mut self, server: u8) -> Result<flow::Offer, Trouble> {
+    pub(super) fn take_offer(&mut self, now: Instant, server: u8) -> Result<flow::Offer, Trouble> {
         let least = self.least_scheme(server)?;
         let offer = match Offer::parse(self.lent.answer()) {
             Ok(offer) => offer,
             Err(error) => return Err(self.requests.note(&mut self.hal.log, &error)),
         };
+        if let Some(why) = self.machine().turns_down(now, offer.id.as_str()) {
+            let id = offer.id;
+            self.say_turned_down(id.as_str(), why);
+            return Ok(flow::Offer::Deployment(id, OfferedMap::Absent));
+        }
         let mut device_type = [0; limits::DEVICE_TYPE];
         let device_type = self.hal.system.device_type(&mut device_type).unwrap_or_default();
         self.requests.offered = Offered::new(offer.artifact_name.clone(), offer.is_for(device_type));
@@ -43,6 +49,17 @@ impl<P: Platform> Client<'_, P> {
             None => OfferedMap::Unusable,
         };
         Ok(flow::Offer::Deployment(id, map))
+    }
+
+    /// The machine takes an offer for none.
+    fn say_turned_down(&mut self, deployment: &str, why: TurnDown) {
+        let line = match why {
+            TurnDown::Refused(left) => RequestText::EndWasRefused { deployment, left },
+            TurnDown::TooOften(left) => {
+                RequestText::BeganTooOften { deployment, times: limits::BEGINNINGS, left }
+            }
+        };
+        say(&mut self.hal.log, Level::Warning, &line);
     }
 
     /// Takes a fresh link to the artifact of the deployment in progress from the answer.
