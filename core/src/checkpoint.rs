@@ -254,6 +254,7 @@ impl Checkpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::TextExt;
 
     fn sample() -> Checkpoint {
         Checkpoint {

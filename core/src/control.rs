@@ -190,7 +190,7 @@ pub(crate) const TEXTS: &[&Catalogue] =
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::Text;
+    use crate::text::{Text, TextExt};
 
     #[test]
     fn ids_are_printed_as_they_are_read() {

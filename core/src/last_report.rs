@@ -84,6 +84,7 @@ impl<'a> LastReport<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::TextExt;
 
     fn sample() -> LastReport<'static> {
         let id = Text::copy("d-1").unwrap();

@@ -1,7 +1,8 @@
 //! Text of a fixed capacity: what the core keeps of names, ids and reasons without a heap.
 
 use core::fmt::{self, Write};
-use core::hash::{Hash, Hasher};
+
+use heapless::string::StringView;
 
 #[cfg(feature = "text")]
 use crate::message::Catalogue;
@@ -11,11 +12,7 @@ use crate::message::{self, Coded, texts};
 pub const MARK: &str = "...";
 
 /// At most `N` bytes of UTF-8. Compares, hashes and prints as the text it holds.
-#[derive(Clone)]
-pub struct Text<const N: usize> {
-    bytes: [u8; N],
-    len: usize,
-}
+pub type Text<const N: usize> = heapless::String<N, u16>;
 
 /// A text did not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,70 +29,40 @@ texts! {
 
 impl core::error::Error for TooLong {}
 
-impl<const N: usize> Text<N> {
-    /// No text.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { bytes: [0; N], len: 0 }
-    }
-
+/// What core does with a [`Text`] beside what any string of a fixed capacity can.
+pub trait TextExt: Sized {
     /// Exactly `text`.
-    pub fn copy(text: &str) -> Result<Self, TooLong> {
-        let mut new = Self::new();
-        new.push(text)?;
-        Ok(new)
-    }
+    ///
+    /// # Errors
+    /// It does not fit.
+    fn copy(text: &str) -> Result<Self, TooLong>;
 
-    /// The whole of `args`, or an error: `Text::format(format_args!(...))`.
-    pub fn format(args: fmt::Arguments<'_>) -> Result<Self, TooLong> {
-        let mut new = Self::new();
-        new.front().write_fmt(args).map_err(|fmt::Error| TooLong { limit: N })?;
-        Ok(new)
-    }
+    /// The whole of `args`: `Text::format(format_args!(...))`.
+    ///
+    /// # Errors
+    /// It does not fit.
+    fn format(args: fmt::Arguments<'_>) -> Result<Self, TooLong>;
 
     /// As much of `args` as fits; what was cut, between two characters, ends in [`MARK`] (as much of it as fits).
     #[must_use]
-    pub fn cut(args: fmt::Arguments<'_>) -> Self {
+    fn cut(args: fmt::Arguments<'_>) -> Self;
+}
+
+impl<const N: usize> TextExt for Text<N> {
+    fn copy(text: &str) -> Result<Self, TooLong> {
+        Self::try_from(text).map_err(|_too_long| TooLong { limit: N })
+    }
+
+    fn format(args: fmt::Arguments<'_>) -> Result<Self, TooLong> {
         let mut new = Self::new();
-        cut(new.front(), args);
+        new.write_fmt(args).map_err(|fmt::Error| TooLong { limit: N })?;
+        Ok(new)
+    }
+
+    fn cut(args: fmt::Arguments<'_>) -> Self {
+        let mut new = Self::new();
+        cut(new.as_mut_view(), args);
         new
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        as_str(&self.bytes, self.len)
-    }
-
-    /// Length in bytes.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// True when there is no text.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Takes all text away.
-    pub fn clear(&mut self) {
-        self.len = 0;
-    }
-
-    /// Appends all of `text`, or nothing.
-    pub fn push(&mut self, text: &str) -> Result<(), TooLong> {
-        self.front().write_str(text).map_err(|fmt::Error| TooLong { limit: N })
-    }
-
-    /// Keeps at most the first `len` bytes, fewer where that would split a character.
-    pub fn truncate(&mut self, len: usize) {
-        self.len = floor_char_boundary(self.as_str(), len);
-    }
-
-    const fn front(&mut self) -> Front<'_> {
-        Front { bytes: &mut self.bytes, len: &mut self.len }
     }
 }
 
@@ -106,72 +73,9 @@ pub fn floor_char_boundary(text: &str, at: usize) -> usize {
     (0..=at).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
 }
 
-impl<const N: usize> Default for Text<N> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<const N: usize> PartialEq for Text<N> {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl<const N: usize> Eq for Text<N> {}
-
-impl<const N: usize> PartialEq<str> for Text<N> {
-    fn eq(&self, other: &str) -> bool {
-        self.as_str() == other
-    }
-}
-
-impl<const N: usize> PartialEq<&str> for Text<N> {
-    fn eq(&self, other: &&str) -> bool {
-        self.as_str() == *other
-    }
-}
-
-impl<const N: usize> Hash for Text<N> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
-    }
-}
-
-impl<const N: usize> fmt::Debug for Text<N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
-    }
-}
-
-impl<const N: usize> fmt::Display for Text<N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
 impl<const N: usize> Coded for Text<N> {
     fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_str().code(f)
-    }
-}
-
-impl<const N: usize> TryFrom<&str> for Text<N> {
-    type Error = TooLong;
-
-    fn try_from(text: &str) -> Result<Self, TooLong> {
-        Self::copy(text)
-    }
-}
-
-/// Fails on what does not fit; the pieces before it stay. [`Text::format`] has no such half state.
-impl<const N: usize> Write for Text<N> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.front().write_str(text)
-    }
-
-    fn write_fmt(&mut self, args: fmt::Arguments<'_>) -> fmt::Result {
-        self.front().write_fmt(args)
     }
 }
 
@@ -191,7 +95,8 @@ impl<'b> Lent<'b> {
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        as_str(self.bytes, self.len)
+        // Only whole characters are ever written, so this is always UTF-8.
+        self.bytes.get(..self.len).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or("")
     }
 
     /// The most bytes that it may have.
@@ -212,60 +117,42 @@ impl<'b> Lent<'b> {
     }
 }
 
-/// Fails on what does not fit; the pieces before it stay.
+/// All of a piece, or nothing of it and an error; the pieces before it stay.
 impl Write for Lent<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        Front { bytes: self.bytes, len: &mut self.len }.write_str(text)
-    }
-}
-
-/// A [`Text`] of any capacity, so that the code of writing is there once.
-struct Front<'t> {
-    bytes: &'t mut [u8],
-    len: &'t mut usize,
-}
-
-/// All of a piece, or nothing of it and an error.
-impl Write for Front<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
         let end = self.len.checked_add(text.len()).ok_or(fmt::Error)?;
-        self.bytes.get_mut(*self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        *self.len = end;
+        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len = end;
         Ok(())
     }
 }
 
-fn as_str(bytes: &[u8], len: usize) -> &str {
-    // Only whole characters are ever written, so this is always UTF-8.
-    bytes.get(..len).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or("")
-}
-
-fn cut(front: Front<'_>, args: fmt::Arguments<'_>) {
-    let mut cutting = Cutting { text: front, cut: false };
+fn cut(text: &mut StringView<u16>, args: fmt::Arguments<'_>) {
+    let mut cutting = Cutting { text, cut: false };
     // `Cutting` takes everything; only a `Display` of its own can fail, and then its text simply ends.
     let _ = cutting.write_fmt(args);
-    let Cutting { mut text, cut } = cutting;
+    let Cutting { text, cut } = cutting;
     if cut {
-        let mark = MARK.get(..text.bytes.len().min(MARK.len())).unwrap_or("");
-        let room = text.bytes.len().saturating_sub(mark.len());
-        *text.len = floor_char_boundary(as_str(text.bytes, *text.len), room);
-        let _ = text.write_str(mark);
+        let mark = MARK.get(..text.capacity().min(MARK.len())).unwrap_or("");
+        let room = text.capacity().saturating_sub(mark.len());
+        text.truncate(floor_char_boundary(text.as_str(), room));
+        let _ = text.push_str(mark);
     }
 }
 
 /// Takes any amount of text and keeps its beginning.
 struct Cutting<'t> {
-    text: Front<'t>,
+    text: &'t mut StringView<u16>,
     cut: bool,
 }
 
 impl Write for Cutting<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if !self.cut && self.text.write_str(text).is_err() {
+        if !self.cut && self.text.push_str(text).is_err() {
             self.cut = true;
-            let room = self.text.bytes.len().saturating_sub(*self.text.len);
+            let room = self.text.capacity().saturating_sub(self.text.len());
             let end = floor_char_boundary(text, room);
-            let _ = self.text.write_str(text.get(..end).unwrap_or(""));
+            let _ = self.text.push_str(text.get(..end).unwrap_or(""));
         }
         Ok(())
     }
@@ -289,19 +176,6 @@ impl Coded for Shown<'_> {
     }
 }
 
-impl<const N: usize> serde::Serialize for Text<N> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de, const N: usize> serde::Deserialize<'de> for Text<N> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <&str>::deserialize(deserializer)?;
-        Self::copy(text).map_err(serde::de::Error::custom)
-    }
-}
-
 /// All texts here.
 #[cfg(feature = "text")]
 pub(crate) const TEXTS: &[&Catalogue] = &[&ERRORS];
@@ -309,8 +183,6 @@ pub(crate) const TEXTS: &[&Catalogue] = &[&ERRORS];
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::hash_map::DefaultHasher;
-    use std::format;
     use std::string::{String, ToString};
 
     #[test]
@@ -318,33 +190,6 @@ mod tests {
         assert_eq!(Text::<3>::copy("abc").unwrap(), "abc");
         assert_eq!(Text::<3>::copy("abcd"), Err(TooLong { limit: 3 }));
         assert_eq!(Text::<0>::copy("").unwrap().as_str(), "");
-    }
-
-    #[test]
-    fn push_takes_all_or_nothing() {
-        let mut text = Text::<4>::copy("ab").unwrap();
-        assert_eq!(text.push("cde"), Err(TooLong { limit: 4 }));
-        assert_eq!(text, "ab");
-        text.push("cd").unwrap();
-        assert_eq!(text, "abcd");
-        assert!(write!(text, "{}", 1).is_err());
-        assert_eq!(text, "abcd");
-    }
-
-    #[test]
-    fn equality_and_hash_ignore_what_stood_there_before() {
-        let mut used = Text::<8>::copy("longer").unwrap();
-        used.clear();
-        used.push("ab").unwrap();
-        let fresh = Text::<8>::copy("ab").unwrap();
-        assert_eq!(used, fresh);
-        let hash = |text: &Text<8>| {
-            let mut hasher = DefaultHasher::new();
-            text.hash(&mut hasher);
-            hasher.finish()
-        };
-        assert_eq!(hash(&used), hash(&fresh));
-        assert_eq!(format!("{used:?} {used:>4}"), "\"ab\"   ab");
     }
 
     #[test]

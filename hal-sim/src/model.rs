@@ -13,7 +13,7 @@ use thimble_core::last_report::{self, LastReport};
 use thimble_core::limits;
 use thimble_core::machine::{Action, ApiCall, Event, Machine, Op, OpId, Refusal, Run, Saved, StopSet};
 use thimble_core::state::{Outcome, Place, State};
-use thimble_core::text::Text;
+use thimble_core::text::{Text, TextExt};
 use thimble_core::time::Instant;
 
 use crate::check::{self, Trouble};

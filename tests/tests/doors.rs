@@ -11,7 +11,7 @@ use thimble_core::machine::{
     Action, ApiCall, DoorNote, Event, Held, Machine, OfferedMap, Op, OpId, Run, Saved, StopSet,
 };
 use thimble_core::state::Outcome;
-use thimble_core::text::Text;
+use thimble_core::text::{Text, TextExt};
 use thimble_core::time::{Duration, Instant};
 
 const ID: &str = "01234567-89ab-cdef-0123-456789abcdef";

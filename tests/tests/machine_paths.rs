@@ -15,7 +15,7 @@ use thimble_core::machine::{
 };
 use thimble_core::script::Transition;
 use thimble_core::state::{Outcome, Phase, State, Verb};
-use thimble_core::text::Text;
+use thimble_core::text::{Text, TextExt};
 use thimble_core::time::{Duration, Instant};
 use thimble_hal_sim::model::describe;
 

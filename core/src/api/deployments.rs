@@ -7,7 +7,7 @@ use crate::deployment::Status;
 use crate::json::{self, Out, Overflow, Str, Value};
 use crate::limits;
 use crate::message::texts;
-use crate::text::{Lent, Text};
+use crate::text::{Lent, Text, TextExt};
 
 /// The name sent when none is on record: the server refuses an empty one.
 pub const UNKNOWN_NAME: &str = "unknown";

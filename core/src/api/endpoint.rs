@@ -4,7 +4,7 @@ use super::url::Percent;
 use crate::http::{Method, RetryAfter};
 use crate::json::{Out, Overflow, Value};
 use crate::message::texts;
-use crate::text::Text;
+use crate::text::{Text, TextExt};
 
 /// A request of the device API. Ids are those of deployments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use super::provides::{self, MergeError};
 use crate::config::Tier;
 use crate::limits;
 use crate::message::texts;
-use crate::text::Text;
+use crate::text::{Text, TextExt};
 
 /// What an artifact is held against.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use core::fmt;
 use super::Header;
 use crate::json::{Index, KeysError, Str, Value};
 use crate::message::texts;
-use crate::text::Text;
+use crate::text::{Text, TextExt};
 
 /// What does not fit. Texts for people are cut where they are too long.
 #[derive(Clone, Debug, PartialEq, Eq)]

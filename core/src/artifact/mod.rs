@@ -29,7 +29,7 @@ use crate::json;
 #[cfg(feature = "text")]
 use crate::message::Catalogue;
 use crate::message::{self, Coded, texts};
-use crate::text::{Shown, Text};
+use crate::text::{Shown, Text, TextExt};
 
 /// A SHA-256 digest. There is no value that means "none".
 pub type Sum = [u8; 32];

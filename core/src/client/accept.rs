@@ -11,7 +11,7 @@ use crate::hal::{
 use crate::limits;
 use crate::machine::Run;
 use crate::message::Coded;
-use crate::text::Text;
+use crate::text::{Text, TextExt};
 use crate::transfer::Accepted;
 
 impl<P: Platform> Client<'_, P> {

@@ -8,7 +8,7 @@ use crate::hal::{Level, Log, Platform};
 use crate::limits;
 use crate::message::{Coded, Earlier, Say};
 use crate::state::{Outcome, State};
-use crate::text::Text;
+use crate::text::{Text, TextExt};
 
 /// What there is to tell of the update at hand.
 #[derive(Debug, Default)]

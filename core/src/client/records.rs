@@ -1,5 +1,7 @@
 //! What the client keeps: the record of the update, those beside it, and the provides.
 
+use heapless::Vec;
+
 use super::Client;
 use super::messages::{RecordText, say};
 use super::offer::SavedOffer;
@@ -15,7 +17,7 @@ use crate::limits;
 use crate::machine::{Machine, Run};
 use crate::message::Coded;
 use crate::state::Outcome;
-use crate::text::Text;
+use crate::text::{Text, TextExt};
 
 impl<P: Platform> Client<'_, P> {
     /// [`crate::machine::Op::Save`].
@@ -85,7 +87,7 @@ impl<P: Platform> Client<'_, P> {
         instead: Option<Change<'_>>,
     ) -> Result<(), <P::Storage as ErrorType>::Error> {
         let mut begun = [0; begun::MAX_LEN];
-        let batch = Batch::of([
+        let batch = batch([
             Some(Change::Delete(Key::Checkpoint)),
             Some(Change::Delete(Key::HeaderInfo)),
             Some(Change::Delete(Key::TypeInfo)),
@@ -95,13 +97,13 @@ impl<P: Platform> Client<'_, P> {
             self.begun(&mut begun),
             maps_change(self.flow.machine(), self.maps, &mut self.hal.log),
         ]);
-        self.hal.storage.commit(batch.changes())
+        self.hal.storage.commit(&batch)
     }
 
     /// [`crate::machine::Op::ForgetReport`].
     pub(super) fn forget_report(&mut self) -> Outcome {
         let mut begun = [0; begun::MAX_LEN];
-        let batch = Batch::of([Some(Change::Delete(Key::Report)), self.begun(&mut begun)]);
+        let batch = batch([Some(Change::Delete(Key::Report)), self.begun(&mut begun)]);
         match self.hal.storage.commit(batch.changes()) {
             Ok(()) => Outcome::Success,
             Err(error) => {
@@ -115,7 +117,7 @@ impl<P: Platform> Client<'_, P> {
     /// [`crate::machine::Op::SaveBegun`].
     pub(super) fn save_begun(&mut self) -> Outcome {
         let mut begun = [0; begun::MAX_LEN];
-        let batch = Batch::of([self.begun(&mut begun)]);
+        let batch = batch([self.begun(&mut begun)]);
         match self.hal.storage.commit(batch.changes()) {
             Ok(()) => Outcome::Success,
             Err(error) => {
@@ -155,7 +157,7 @@ impl<P: Platform> Client<'_, P> {
         if link.is_some() && offer.is_none() {
             say(&mut self.hal.log, Level::Warning, &RecordText::OfferTooLong);
         }
-        let batch = Batch::of([
+        let batch = batch([
             Some(Change::Put(Key::Checkpoint, record)),
             begun,
             maps,
@@ -164,7 +166,7 @@ impl<P: Platform> Client<'_, P> {
             header.as_ref().map(|header| Change::Put(Key::TypeInfo, header.type_info())),
             offer.map(|offer| Change::Put(Key::Offer, offer)),
         ]);
-        self.hal.storage.commit(batch.changes()).map_err(|error| {
+        self.hal.storage.commit(&batch).map_err(|error| {
             let reason = RecordText::NotSaved { error: Cause::of(&error) };
             note(&mut self.story.reason, &mut self.hal.log, &reason)
         })?;
@@ -257,26 +259,14 @@ impl<P: Platform> Client<'_, P> {
     }
 }
 
-/// Changes that are made durable together. It has room for every change that it may be made of: none is ever dropped.
-struct Batch<'a, const N: usize> {
-    changes: [Change<'a>; N],
-    length: usize,
-}
-
-impl<'a, const N: usize> Batch<'a, N> {
-    /// Those of the changes that there are.
-    fn of(changes: [Option<Change<'a>>; N]) -> Self {
-        let mut batch = Self { changes: [Change::Delete(Key::Checkpoint); N], length: 0 };
-        for (room, change) in batch.changes.iter_mut().zip(changes.into_iter().flatten()) {
-            *room = change;
-            batch.length = batch.length.saturating_add(1);
-        }
-        batch
+/// Those of the changes that there are, to be made durable together.
+fn batch<'a, const N: usize>(changes: [Option<Change<'a>>; N]) -> Vec<Change<'a>, N> {
+    let mut batch = Vec::new();
+    for change in changes.into_iter().flatten() {
+        // It has room for all of them.
+        let _ = batch.push(change);
     }
-
-    fn changes(&self) -> &[Change<'a>] {
-        self.changes.get(..self.length).unwrap_or_default()
-    }
+    batch
 }
 
 /// What makes the record of the control maps what the maps are; `None` when it is. Maps that cannot be written leave

@@ -17,7 +17,7 @@ use crate::hal::{self, Cause, Clock, Inventory, Kind, Level, Log, Network, Platf
 use crate::limits;
 use crate::message::{Coded, Say};
 use crate::session::{self, Awaits, RequestKind};
-use crate::text::Text;
+use crate::text::{Text, TextExt};
 use crate::time::Instant;
 
 use authentication::Asking;

@@ -7,7 +7,7 @@ use crate::digits::decimal;
 use crate::json::{self, Out, Overflow, Str, Value};
 use crate::limits;
 use crate::message::texts;
-use crate::text::{Shown, Text};
+use crate::text::{Shown, Text, TextExt};
 use crate::time::{Duration, Instant};
 
 /// How long an order of a person's counts, in seconds; 0: until it is lifted. Only in saved maps.

@@ -10,7 +10,7 @@ use crate::machine::{ApiCall, Check, OfferedMap};
 use crate::script::{ScriptAction, ScriptState, Transition};
 use crate::session::{Content, RequestKind};
 use crate::state::Outcome;
-use crate::text::Text;
+use crate::text::{Text, TextExt};
 use crate::time::Duration;
 use crate::transfer::{Accepted, Action, Etag, Failure, Found};
 use std::format;

@@ -24,7 +24,7 @@ use super::url::Url;
 use super::write::{self, Relay};
 use super::{Head, Method, Request, Target};
 use crate::limits;
-use crate::text::Text;
+use crate::text::{Text, TextExt};
 use crate::time::{Duration, Instant};
 
 /// How long, and how much, at most (SERVER-70 to SERVER-73).
@@ -171,7 +171,7 @@ impl<M: AsRef<[u8]> + AsMut<[u8]>> Exchange<M> {
         self.url = text.len();
         self.head = write::request(request, url, relay, area).map_err(Fault::Request)?;
         if let Some(etag) = request.etag.filter(|_| request.offset > 0) {
-            self.etag.push(etag).map_err(|_| Fault::Request(RequestFault::Header("ETag")))?;
+            self.etag.push_str(etag).map_err(|_| Fault::Request(RequestFault::Header("ETag")))?;
         }
         self.offset = request.offset;
         self.body_left = request.body.unwrap_or_default();

@@ -3,6 +3,7 @@ use std::string::{String, ToString};
 use std::{format, vec, vec::Vec};
 
 use crate::message::{Code, Coded};
+use crate::text::TextExt;
 
 pub(crate) fn decoded(line: &str) -> String {
     let mut text = String::new();

@@ -13,7 +13,7 @@ use thimble_core::limits;
 use thimble_core::machine::{ApiCall, Check, Machine, OfferedMap, Op, Refusal, Report, Run, Saved, StopSet};
 use thimble_core::session::{self, Content, RequestKind, Session};
 use thimble_core::state::{Outcome, Place};
-use thimble_core::text::Text;
+use thimble_core::text::{Text, TextExt};
 use thimble_core::time::Instant;
 use thimble_core::transfer;
 

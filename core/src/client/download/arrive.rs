@@ -8,7 +8,7 @@ use crate::hal::{Cause, Kind, Level, Network, Platform};
 use crate::http::{Head, Method, Request};
 use crate::limits;
 use crate::message::Coded;
-use crate::text::Text;
+use crate::text::{Text, TextExt};
 use crate::time::Instant;
 use crate::transfer::{Action, Etag, Event, Failure};
 

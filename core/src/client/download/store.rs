@@ -9,7 +9,7 @@ use crate::client::reason::{Noted, note};
 use crate::hal::{Cause, ErrorType, Level, PayloadSink, Platform, ScriptRunner, Stored};
 use crate::limits;
 use crate::message::Coded;
-use crate::text::Text;
+use crate::text::{Text, TextExt};
 use crate::time::Instant;
 use crate::transfer::{Event, Found, Place};
 

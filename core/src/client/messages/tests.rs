@@ -19,6 +19,7 @@ use crate::script::{ScriptAction, ScriptState, Transition};
 use crate::session::RequestKind;
 use crate::state::Verb;
 use crate::text::Shown;
+use crate::text::{Text, TextExt};
 use crate::texts::tests::{decoded, same};
 use crate::time::Duration;
 use crate::transfer::Failure;
@@ -48,7 +49,7 @@ fn what_the_driver_says_is_decoded_to_the_same_text() {
     let error = Cause::of(&gone);
     let broken = DownloadText::BrokeOff { at: u64::MAX, error };
     let script = ScriptName::of("it's \"one\"", Some(ENTER));
-    let map = MapError::UnknownKey(crate::text::Text::copy("k'y").unwrap());
+    let map = MapError::UnknownKey(Text::copy("k'y").unwrap());
     let holder = Holder { id: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef, priority: -10 };
     let why = WhyHeld::of(Held::Map(holder), "");
     same(&[
