@@ -104,7 +104,7 @@ impl<P: Platform> Client<'_, P> {
     pub(super) fn forget_report(&mut self) -> Outcome {
         let mut begun = [0; begun::MAX_LEN];
         let batch = batch([Some(Change::Delete(Key::Report)), self.begun(&mut begun)]);
-        match self.hal.storage.commit(batch.changes()) {
+        match self.hal.storage.commit(&batch) {
             Ok(()) => Outcome::Success,
             Err(error) => {
                 let line = RecordText::ReportStays { error: Cause::of(&error) };
@@ -118,7 +118,7 @@ impl<P: Platform> Client<'_, P> {
     pub(super) fn save_begun(&mut self) -> Outcome {
         let mut begun = [0; begun::MAX_LEN];
         let batch = batch([self.begun(&mut begun)]);
-        match self.hal.storage.commit(batch.changes()) {
+        match self.hal.storage.commit(&batch) {
             Ok(()) => Outcome::Success,
             Err(error) => {
                 let line = RecordText::BegunNotSaved { error: Cause::of(&error) };

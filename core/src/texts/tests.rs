@@ -49,7 +49,10 @@ fn numbers_stay_what_they_are() {
     if std::env::var_os("THIMBLE_GOLDEN").is_some() {
         std::fs::write(path, catalogue()).unwrap();
     }
-    assert_eq!(catalogue(), std::fs::read_to_string(path).unwrap());
+    let golden = std::fs::read_to_string(path).unwrap();
+    // What only a feature says is there when the feature is.
+    let is_built = |line: &&str| cfg!(feature = "panel") || !line.starts_with('P');
+    assert!(catalogue().lines().eq(golden.lines().filter(is_built)), "golden.txt is not\n{}", catalogue());
 }
 
 #[test]
