@@ -40,14 +40,14 @@ const IMAGES: [Image; 2] = [
         what: "everything: scripts, signatures, gzip, control maps, resumed downloads, inventory, log",
         features: &[],
         goal: Sizes { flash: 72 * 1024, client: 6 * 1024, stack: 6 * 1024 },
-        ceiling: Sizes { flash: 133_500, client: 6 * 1024, stack: 6 * 1024 },
+        ceiling: Sizes { flash: 138_000, client: 6 * 1024, stack: 6 * 1024 },
     },
     Image {
         name: "small",
         what: "without scripts, signatures, gzip, control maps, resumed downloads, inventory and log",
         features: &["--no-default-features"],
         goal: Sizes { flash: 33 * 1024, client: 4 * 1024, stack: 4 * 1024 },
-        ceiling: Sizes { flash: 108_000, client: 5300, stack: 5000 },
+        ceiling: Sizes { flash: 114_500, client: 5400, stack: 5000 },
     },
 ];
 

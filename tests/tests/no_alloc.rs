@@ -7,7 +7,7 @@ use thimble_core::texts::decode;
 
 /// Code and constants of core with everything a board needs (client, parser, gzip, device API, HTTP), built for size on the
 /// host, in bytes. Instruction sets differ; what it guards is growth by accident.
-const TEXT_LIMIT: u64 = 280 * 1024;
+const TEXT_LIMIT: u64 = 288 * 1024;
 
 fn build() -> PathBuf {
     let manifest_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("no_alloc");
