@@ -136,6 +136,8 @@ impl Begun {
         }
         for deployment in self.0.iter_mut().flatten().filter(|deployment| deployment.mark == mark) {
             deployment.refused = true;
+            // A day of its own begins, and what a person lets begin in it is the first of its times.
+            deployment.times = 0;
             deployment.age = Apart(Duration::ZERO);
         }
     }
@@ -204,7 +206,7 @@ mod tests {
         let record = sample();
         let bytes = record.encode(&mut buf).unwrap();
         let second = b"\x01\x01\x22\x20\x7c\xf4\x36\x5d\x2f\x3f\x02\x00\xe8\x07";
-        let first = b"\x01\x07\x41\xa3\x20\xe6\x13\xba\xac\x01\x01\xe8\x07";
+        let first = b"\x01\x07\x41\xa3\x20\xe6\x13\xba\xac\x00\x01\xe8\x07";
         assert_eq!(bytes[..bytes.len() - 4], [&second[..], first, b"\x00\x00\x01\x05"].concat());
         let read = Record::decode(bytes).unwrap();
         assert_eq!(ages(&read.begun), ages(&record.begun));
@@ -266,9 +268,18 @@ mod tests {
         begun.is_refused("d-1");
         assert_eq!(begun.turns_down("d-1", HOUR), Some(TurnDown::Refused(DAY.minus(HOUR))));
         assert_eq!(begun.turns_down("d-1", DAY), None);
-        // A person let it begin.
+        // A person let it begin: it may as often as any other.
+        for _ in 0..5 {
+            begun.begins("d-1");
+        }
+        assert!(matches!(begun.turns_down("d-1", HOUR), Some(TurnDown::TooOften(_))));
+        let mut begun = Begun::nothing();
+        for _ in 0..4 {
+            begun.begins("d-1");
+        }
+        begun.is_refused("d-1");
         begun.begins("d-1");
-        assert_eq!(begun.turns_down("d-1", HOUR), None);
+        assert_eq!(begun.turns_down("d-1", HOUR), None, "the times before the refusal do not count");
         // Its beginning is not on record.
         begun.is_refused("d-2");
         assert_eq!(begun.turns_down("d-2", HOUR), Some(TurnDown::Refused(DAY.minus(HOUR))));

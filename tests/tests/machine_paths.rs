@@ -1356,6 +1356,19 @@ fn r48_a_person_lets_it_begin_once_more() {
 }
 
 #[test]
+fn r48_a_poll_that_was_under_way_is_not_the_one_that_a_person_asks_for() {
+    let mut path = Path::start(Run::Daemon, None, None).finish(refuses).run_for(50, refuses);
+    path.check();
+    let mut path = path.run(good, is_poll);
+    // It is asked for while the poll is under way, which finds nothing: the next one goes out at once.
+    let _ = path.machine.step(path.now, Event::Check(Check::Update));
+    let (id, op) = path.op().unwrap();
+    path.action = path.machine.step(path.now, ended(id, op, Nothing));
+    let path = path.run_for(60, refuses);
+    assert_eq!(path.begun(), 2, "{:?}", path.did);
+}
+
+#[test]
 fn r48_what_a_person_asked_for_before_the_end_was_refused_does_not_count() {
     let mut path = Path::start(Run::Daemon, None, None).run(refuses, is_last_report);
     let _ = path.machine.step(path.now, Event::Check(Check::Update));

@@ -17,7 +17,8 @@ impl Machine {
                 let outcome = self.turned_down(outcome);
                 match &mut self.owner {
                     Owner::Daemon(daemon) => {
-                        if outcome == Outcome::Nothing {
+                        // A poll that a person wanted while this one was under way is still to come.
+                        if outcome == Outcome::Nothing && !daemon.polls.update_due {
                             daemon.again.answered();
                         }
                         daemon.polls.polled(now, &self.config, outcome)
