@@ -46,8 +46,8 @@ pub struct Buffers<'b> {
     /// Where the artifact comes from, at most [`limits::URL`] bytes: signed links of object stores reach 2 KiB. 2 KiB on a
     /// board, the limit on Linux.
     pub link: &'b mut [u8],
-    /// The record of the control maps while it is written: 512 bytes for each that is kept at a time, at most
-    /// [`limits::MAPS_RECORD`]. With less the record stays as it was when there are too many, and the log says so.
+    /// The record of the control maps while it is written: [`limits::MAPS_RECORD`] bytes, none without feature
+    /// `control-maps`. With less a map that the server sent could count as stored, and would be lost by a restart.
     pub maps: &'b mut [u8],
     /// Names of members and files of an artifact: see [`Workspace::name`].
     pub name: &'b mut [u8],
@@ -115,8 +115,8 @@ impl Buffers<'_> {
     /// Least `link`: a path on the device.
     pub const LEAST_LINK: usize = limits::FILE_NAME;
 
-    /// Least `maps`: the longest of the server's. Nothing without feature `control-maps`.
-    pub const LEAST_MAPS: usize = if limits::MAPS == 0 { 0 } else { limits::MAP_RECORD };
+    /// Least `maps`: all that can be kept at a time.
+    pub const LEAST_MAPS: usize = limits::MAPS_RECORD;
 
     /// Least `name`: a PAX header with the longest file name, a size and three times.
     pub const LEAST_NAME: usize =

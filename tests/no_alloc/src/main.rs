@@ -50,7 +50,7 @@ pub extern "C" fn main() -> i32 {
         out: &mut [0; 4096],
         token: &mut [0; 1024],
         link: &mut [0; 2048],
-        maps: &mut [0; 1024],
+        maps: &mut [0; Buffers::LEAST_MAPS],
         name: &mut [0; 1024],
         header_info: &mut [0; 4096],
         type_info: &mut [0; 4096],
