@@ -169,7 +169,14 @@ impl<M: AsRef<[u8]> + AsMut<[u8]>> Exchange<M> {
         let (front, area) = memory.split_at_mut_checked(text.len()).ok_or(Fault::Url(UrlFault::TooLong))?;
         front.copy_from_slice(text);
         self.url = text.len();
-        self.head = write::request(request, url, relay, area).map_err(Fault::Request)?;
+        self.head = match write::request(request, url, relay, &mut *area) {
+            Ok(length) => length,
+            Err(fault) => {
+                // It may have come as far as the token.
+                area.fill(0);
+                return Err(Fault::Request(fault));
+            }
+        };
         if let Some(etag) = request.etag.filter(|_| request.offset > 0) {
             self.etag.push_str(etag).map_err(|_| Fault::Request(RequestFault::Header("ETag")))?;
         }
