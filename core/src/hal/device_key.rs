@@ -5,10 +5,12 @@ use crate::time::Instant;
 pub trait DeviceKey: ErrorType {
     /// Ready with the public key: PEM (SubjectPublicKeyInfo) with LF line ends and a final one. A key is made, and durable
     /// before it is used, when none exists; never when one cannot be read. Pending while it is made: called again then.
+    /// Ends by itself: the client has no limit for it.
     fn poll_public_key(&mut self, now: Instant) -> Poll<Result<&str, Self::Error>>;
 
     /// Ready with the signature of `body` in standard base64, in the front of `out`
-    /// ([`crate::limits::SIGNATURE`] bytes). Pending while it is made: called again with the same arguments then.
+    /// ([`crate::limits::SIGNATURE`] bytes). Pending while it is made: called again with the same arguments then. Ends by
+    /// itself: the client has no limit for it.
     fn poll_sign<'o>(
         &mut self,
         now: Instant,
