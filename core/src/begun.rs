@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 
 use crate::apart::Apart;
 use crate::limits;
+use crate::sealed;
 use crate::time::Duration;
 
 /// The format this version writes, and the only one it reads: what it cannot read has never begun.
@@ -160,24 +161,13 @@ pub struct Record {
 impl Record {
     /// The record's bytes, in the front of `buf`; `None` when they do not fit, which nothing of its size leads to.
     pub fn encode<'b>(&self, buf: &'b mut [u8; MAX_LEN]) -> Option<&'b [u8]> {
-        let [format, rest @ ..] = buf;
-        *format = FORMAT;
-        let body = postcard::to_slice(self, rest).ok()?.len().checked_add(1)?;
-        let crc = crate::crc::hash(buf.get(..body)?).to_le_bytes();
-        let end = body.checked_add(crc.len())?;
-        buf.get_mut(body..end)?.copy_from_slice(&crc);
-        buf.get(..end)
+        sealed::seal(FORMAT, self, buf)
     }
 
     /// Reads a record; any bytes are either a whole one or none.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (body, crc) = bytes.split_last_chunk::<4>()?;
-        let (FORMAT, record) = body.split_first().map(|(&format, record)| (format, record))? else {
-            return None;
-        };
-        let (record, rest) = postcard::take_from_bytes::<Self>(record).ok()?;
-        (crate::crc::hash(body).to_le_bytes() == *crc && rest.is_empty()).then_some(record)
+        sealed::open(FORMAT, bytes)
     }
 }
 

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
+use crate::sealed;
 use crate::text::Text;
 use crate::time::Duration;
 
@@ -59,25 +60,13 @@ pub fn mark(url: &str) -> u32 {
 impl<'a> LastReport<'a> {
     /// The record's bytes, in the front of `buf`; `None` when they do not fit, which nothing of its size leads to.
     pub fn encode<'b>(&self, buf: &'b mut [u8; MAX_LEN]) -> Option<&'b [u8]> {
-        let [format, rest @ ..] = buf;
-        *format = FORMAT;
-        let body = postcard::to_slice(self, rest).ok()?.len().checked_add(1)?;
-        let crc = crate::crc::hash(buf.get(..body)?).to_le_bytes();
-        let end = body.checked_add(crc.len())?;
-        buf.get_mut(body..end)?.copy_from_slice(&crc);
-        buf.get(..end)
+        sealed::seal(FORMAT, self, buf)
     }
 
     /// Reads a record; any bytes are either a whole one or none.
     #[must_use]
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
-        let (body, crc) = bytes.split_last_chunk::<4>()?;
-        let (FORMAT, record) = body.split_first().map(|(&format, record)| (format, record))? else {
-            return None;
-        };
-        let (report, rest) = postcard::take_from_bytes::<Self>(record).ok()?;
-        let whole = crate::crc::hash(body).to_le_bytes() == *crc && rest.is_empty();
-        (whole && !report.ended.id.is_empty()).then_some(report)
+        sealed::open(FORMAT, bytes).filter(|report: &Self| !report.ended.id.is_empty())
     }
 }
 

@@ -54,6 +54,7 @@ pub mod network;
 pub mod panel;
 pub mod retry;
 pub mod script;
+mod sealed;
 pub mod session;
 mod sort;
 pub mod state;

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
+use crate::sealed;
 use crate::text::Text;
 
 /// The format this version writes, and the only one it reads: without an offer it can use, a restart in Download ends
@@ -31,24 +32,12 @@ pub(super) struct SavedOffer<'a> {
 impl<'a> SavedOffer<'a> {
     /// The record's bytes, in the front of `buf`; `None` when they do not fit.
     pub(super) fn encode<'b>(&self, buf: &'b mut [u8]) -> Option<&'b [u8]> {
-        let (format, rest) = buf.split_first_mut()?;
-        *format = FORMAT;
-        let body = postcard::to_slice(self, rest).ok()?.len().checked_add(1)?;
-        let crc = crate::crc::hash(buf.get(..body)?).to_le_bytes();
-        let end = body.checked_add(crc.len())?;
-        buf.get_mut(body..end)?.copy_from_slice(&crc);
-        buf.get(..end)
+        sealed::seal(FORMAT, self, buf)
     }
 
     /// Reads a record; any bytes are either a whole one or none.
     pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
-        let (body, crc) = bytes.split_last_chunk::<4>()?;
-        let (FORMAT, record) = body.split_first().map(|(&format, record)| (format, record))? else {
-            return None;
-        };
-        let (offer, rest) = postcard::take_from_bytes::<Self>(record).ok()?;
-        let whole = crate::crc::hash(body).to_le_bytes() == *crc && rest.is_empty();
-        (whole && !offer.id.is_empty() && !offer.link.is_empty()).then_some(offer)
+        sealed::open(FORMAT, bytes).filter(|offer: &Self| !offer.id.is_empty() && !offer.link.is_empty())
     }
 }
 
