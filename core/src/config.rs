@@ -24,9 +24,9 @@ pub const SCRIPT_KILL_GRACE: Duration = Duration::from_secs(10);
 /// Between SIGTERM and SIGKILL for a module (U-4).
 pub const MODULE_KILL_GRACE: Duration = Duration::from_secs(60);
 
-/// The settings of `mender.conf` that steer the machine (CONFIG-10 to CONFIG-20).
+/// The settings that steer the machine (CONFIG-10 to CONFIG-20).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the keys of mender.conf")]
+#[expect(missing_docs, reason = "the names say it, and CONFIG-10 to CONFIG-20")]
 pub struct Config {
     pub update_poll_interval: Duration,
     pub inventory_poll_interval: Duration,

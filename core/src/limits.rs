@@ -80,7 +80,7 @@ pub const MAP_RECORD: usize = 512;
 /// Longest record of all update control maps, in bytes.
 pub const MAPS_RECORD: usize = MAP_RECORD * MAPS;
 
-/// Longest output of the identity script, in bytes (SERVER-54).
+/// Longest identity of a device, as lines of `key=value`, in bytes (SERVER-54).
 pub const IDENTITY: usize = 4096;
 
 /// Longest output of one inventory script, in bytes (SERVER-54).

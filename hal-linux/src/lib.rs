@@ -10,6 +10,7 @@ pub mod file_source;
 #[cfg(feature = "gpio")]
 pub mod gpio;
 pub mod handler;
+pub mod hints;
 pub mod keys;
 pub mod lock;
 pub mod log;

@@ -10,6 +10,7 @@ use thimble_core::artifact::ManifestEntry;
 use thimble_core::client::Buffers;
 use thimble_core::hal::{DeviceKey, ErrorType, Hal, Level, Log, Platform};
 use thimble_core::limits;
+use thimble_core::message::Coded;
 use thimble_core::time::{Instant, earliest};
 
 use crate::SharedLog;
@@ -18,6 +19,7 @@ use crate::bootloader::{self, LinuxBootloader};
 use crate::clock::BootClock;
 use crate::decompress::Decompressor;
 use crate::handler::{Handlers, Rootfs};
+use crate::hints;
 use crate::keys::{self, KeyError};
 use crate::module::Modules;
 use crate::network::HttpNetwork;
@@ -146,6 +148,10 @@ pub struct LogHandle(pub SharedLog);
 impl Log for LogHandle {
     fn log(&mut self, level: Level, message: fmt::Arguments<'_>) {
         self.0.borrow_mut().log(level, message);
+    }
+
+    fn hint(&self, said: &dyn Coded) -> &'static str {
+        hints::hint(said)
     }
 
     fn open_deployment(&mut self, id: &str) {

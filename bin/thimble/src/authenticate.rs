@@ -11,6 +11,7 @@ use thimble_core::http::{Request, Target};
 use thimble_core::limits;
 use thimble_core::time::{Instant, earliest};
 use thimble_hal_linux::clock::BootClock;
+use thimble_hal_linux::hints::with_hint;
 use thimble_hal_linux::platform::{self, Linux};
 use thimble_hal_linux::wait::PollSet;
 
@@ -58,7 +59,8 @@ fn body(device: &Device, hal: &mut Hal<Linux>) -> Result<String, Failure> {
     let mut identity = vec![0; limits::IDENTITY];
     hal.identity.start(BootClock.now()).map_err(Failure::new)?;
     let length = wait(hal, |hal, now| hal.identity.poll(now, &mut identity))?.map_err(Failure::new)?;
-    let identity = auth::Identity::parse(identity.get(..length).unwrap_or_default()).map_err(Failure::new)?;
+    let identity = auth::Identity::parse(identity.get(..length).unwrap_or_default())
+        .map_err(|error| Failure::new(with_hint(&error)))?;
     let mut buf = vec![0; 64 * 1024];
     let servers = device.servers();
     let about = device.about(&servers);

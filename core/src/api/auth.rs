@@ -8,7 +8,7 @@ use crate::json::{Out, Overflow};
 use crate::limits;
 use crate::message::texts;
 
-/// Why the identity script's output is no identity.
+/// Why what the device tells of itself is no identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IdentityError {
     /// More than [`limits::IDENTITY`] bytes.
@@ -21,9 +21,9 @@ pub enum IdentityError {
 
 texts! {
     IDENTITY_ERRORS = 'N': IdentityError {
-        21 TooLong with (limit = limits::IDENTITY) => "output of the identity script: longer than {limit} bytes",
-        22 BadLine(number) => "output of the identity script: line {number} is no key=value",
-        23 Empty => "output of the identity script: no key=value in it",
+        21 TooLong with (limit = limits::IDENTITY) => "the device's identity: longer than {limit} bytes",
+        22 BadLine(number) => "the device's identity: line {number} is no key=value",
+        23 Empty => "the device's identity: no key=value in it",
     }
 }
 

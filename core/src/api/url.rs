@@ -33,7 +33,7 @@ texts! {
     ERRORS = 'N': UrlError {
         11 TooLong(limit) => "URL longer than {limit} bytes",
         12 Scheme => "URL is neither http:// nor https://",
-        13 NotHttps => "URL is http://, the server https://: set ArtifactVerifyKeys or use https",
+        13 NotHttps => "URL is http://, the server https://: configure a verify key or use https",
         14 Character => "URL has a blank, a control character or one beyond ASCII",
         15 Host => "URL has no host",
         16 UserInfo => "URL has a user name before its host",

@@ -1,12 +1,12 @@
 //! What people are told of an update: the first reason of a failure, and what the update went through.
 
 use super::Client;
-use super::messages::{UpdateText, say};
+use super::messages::{Hinted, UpdateText, say};
 use super::summary::{Summary, SummaryLine};
 use crate::deployment::Verdict;
 use crate::hal::{Level, Log, Platform};
 use crate::limits;
-use crate::message::{Coded, Earlier, Say};
+use crate::message::{Coded, Earlier};
 use crate::state::{Outcome, State};
 use crate::text::{Text, TextExt};
 
@@ -37,7 +37,7 @@ pub(super) struct Noted(());
 pub(super) fn note(first: &mut Text<{ limits::REASON }>, log: &mut impl Log, reason: &dyn Coded) -> Noted {
     say(log, Level::Error, reason);
     if first.is_empty() {
-        *first = Text::cut(format_args!("{}", Say(reason)));
+        *first = Text::cut(format_args!("{}", Hinted::of(reason, log)));
     }
     Noted(())
 }

@@ -8,14 +8,14 @@ mod sending;
 
 use core::task::Poll;
 
-use super::messages::{RequestText, say};
+use super::messages::{Hinted, RequestText, say};
 use super::offer::Offered;
 use super::{Client, Device};
 use crate::api::inventory::Accepted;
 use crate::flow::Event;
 use crate::hal::{self, Cause, Clock, Inventory, Kind, Level, Log, Network, Platform};
 use crate::limits;
-use crate::message::{Coded, Say};
+use crate::message::Coded;
 use crate::session::{self, Awaits, RequestKind};
 use crate::text::{Text, TextExt};
 use crate::time::Instant;
@@ -83,7 +83,7 @@ impl Requests {
     /// the machine decides.
     fn note<L: Log>(&mut self, log: &mut L, reason: &dyn Coded) -> Trouble {
         say(log, Level::Warning, reason);
-        self.trouble = Text::cut(format_args!("{}", Say(reason)));
+        self.trouble = Text::cut(format_args!("{}", Hinted::of(reason, log)));
         Trouble
     }
 }

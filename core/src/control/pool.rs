@@ -92,8 +92,8 @@ texts! {
     ORDER_ERRORS = 'C': OrderError {
         21 Full with (full = Full) => "{full}",
         22 Lifetime(before) =>
-            "what was said before in this name about another point counts {before}: say the same time, use another name \
-             (--id), or take it back first",
+            "what was said before in this name about another point counts {before}: say the same time, use another name, \
+             or take it back first",
     }
 
     LIFETIMES = 'C': Lifetime {

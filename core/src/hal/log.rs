@@ -1,5 +1,7 @@
 use core::fmt;
 
+use crate::message::Coded;
+
 /// How important a log line is; in Mender's names and order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -34,6 +36,13 @@ pub trait Log {
     /// Writes one line. `message` may hold text from scripts or the network: the log escapes it.
     fn log(&mut self, level: Level, message: fmt::Arguments<'_>);
 
+    /// What people on this platform type or set about `said`, put behind its text wherever that text goes: into the log, and
+    /// into the reasons that are kept and reported. Core's own texts name no command and no key of a file. What is said can be
+    /// told apart by its code ([`message::Code`](crate::message::Code)). Not asked in a build without texts.
+    fn hint(&self, _said: &dyn Coded) -> &'static str {
+        ""
+    }
+
     /// A deployment begins, or goes on after a restart: its log is opened (appending).
     fn open_deployment(&mut self, _id: &str) {}
 
@@ -48,6 +57,10 @@ impl Log for () {
 impl<T: Log + ?Sized> Log for &mut T {
     fn log(&mut self, level: Level, message: fmt::Arguments<'_>) {
         T::log(self, level, message);
+    }
+
+    fn hint(&self, said: &dyn Coded) -> &'static str {
+        T::hint(self, said)
     }
 
     fn open_deployment(&mut self, id: &str) {

@@ -580,8 +580,8 @@ texts! {
         6 Files with (kind = PAYLOAD_TYPE) => "a {kind} payload has exactly one file",
         7 Empty => "the image is empty",
         8 NoTree(call) =>
-            "cannot call {call}: the work tree is missing, and the update cannot go on. On the command line, \
-             'install' begins anew; the daemon reports the failure, and the server may deploy again",
+            "cannot call {call}: the work tree is missing, and the update cannot go on: install it anew; a \
+             deployment fails, and the server may deploy again",
         9 Uncommitted(status) with (selected = status.selected) =>
             "slot {selected} is on trial from an earlier update that was neither committed nor rolled back: \
              reboot until the boot loader has gone back, or set its records right",
@@ -589,8 +589,8 @@ texts! {
             "slot {running} runs but the boot loader would start slot {selected} next: reboot, or correct \
              the boot environment",
         11 NotRebooted(status) with (running = status.running, selected = status.selected) =>
-            "slot {running} still runs, not the new slot {selected}: on the command line, reboot before the \
-             commit; the daemon goes back to slot {running} and reports the failure",
+            "slot {running} still runs, not the new slot {selected}: an update by hand needs a reboot before \
+             the commit; a deployment goes back to slot {running} and fails",
         12 NotNew(status) with (running = status.running) =>
             "slot {running} ran before the update and runs now: the new slot was not started",
         13 Reverted(status) with (running = status.running) =>

@@ -55,6 +55,18 @@ fn numbers_stay_what_they_are() {
     assert!(catalogue().lines().eq(golden.lines().filter(is_built)), "golden.txt is not\n{}", catalogue());
 }
 
+/// The platform adds what people type or set there: `hal::Log::hint`.
+#[test]
+fn no_text_names_a_command_or_a_key_of_a_file() {
+    for (letter, Row { number, text, .. }) in rows() {
+        for word in
+            ["--", "command line", ".conf", "ServerURL", "VerifyKey", "Seconds", "check-update", "/etc"]
+        {
+            assert!(!text.contains(word), "{letter}{number} {text}");
+        }
+    }
+}
+
 #[test]
 fn no_number_is_given_twice_and_every_argument_is_in_its_text() {
     let catalogue = catalogue();

@@ -13,6 +13,7 @@ use thimble_core::control::{Id, Lifetime, Order, Rule};
 use thimble_core::deployment::Point;
 use thimble_core::json::Escape;
 use thimble_core::time::{Duration, Instant, earliest};
+use thimble_hal_linux::hints::with_hint;
 use thimble_hal_linux::platform::Linux;
 use thimble_hal_linux::wait::PollSet;
 
@@ -142,7 +143,7 @@ fn carry_out(client: &mut Client<'_, Linux>, request: &ControlRequest) -> Result
     // It can be let pass there also before anything holds it: a server that is asked may not answer.
     let stands_at = client.machine().point().filter(|point| points.contains(point));
     let mut give = |points: &[Point], order| {
-        client.order(request.name, points, order, lifetime).map_err(|full| full.to_string())
+        client.order(request.name, points, order, lifetime).map_err(|refusal| with_hint(&refusal))
     };
     match request.act {
         Act::Pause => {

@@ -21,11 +21,11 @@ messages! {
             "{request}: the answer is longer than {length} bytes",
         9 Refused { request: RequestKind, reply: Reply } => "{request}: {reply}",
         10 RefusedWith { request: RequestKind, reply: Reply, text: &'a str } => "{request}: {reply}: {text}",
-        11 NoServer => "no server is configured: set ServerURL",
+        11 NoServer => "no server is configured",
         12 Key { error: Cause<'a> } => "the device's key: {error}",
         13 Begins { deployment: &'a str, name: &'a str } => "deployment {deployment} of artifact \"{name}\" begins",
         14 ServerMap { error: &'a MapError } => "the server's update control map: {error}",
-        15 ServerUrl { error: &'a dyn Coded } => "ServerURL: {error}",
+        15 ServerUrl { error: &'a dyn Coded } => "the server's URL: {error}",
         16 Installed { error: json::Error } => "what is installed: {error}",
         17 LinesLeftOut { script: &'a str, count: usize } =>
             "{script}: lines without key=value in UTF-8, or with too long a key, are left out: {count}",
@@ -33,9 +33,9 @@ messages! {
         19 Log { error: Cause<'a> } => "the deployment's log: {error}",
         20 EndWasRefused { deployment: &'a str, left: Duration } =>
             "deployment {deployment} is offered again and does not begin: the server refused to hear how it ended; \
-            'check-update' lets it begin now, or it may begin in {left}",
+            it may begin in {left}, or when somebody at the device asks for updates",
         21 BeganTooOften { deployment: &'a str, times: u8, left: Duration } =>
             "deployment {deployment} is offered again and does not begin: it has begun {times} times within a day; \
-            'check-update' lets it begin now, or it may begin in {left}",
+            it may begin in {left}, or when somebody at the device asks for updates",
     }
 }

@@ -31,8 +31,7 @@ messages! {
         16 CallEnded { call: Call, exit: Exit } => "the update module ended {call} with {exit}",
         17 BadAnswer { call: Call, answer: Shown<'a> } =>
             "the update module's answer to {call} makes no sense: \"{answer}\"",
-        18 CallTooSlow { call: Call, limit: Duration } =>
-            "the update module did not end {call} within {limit} (ModuleTimeoutSeconds)",
+        18 CallTooSlow { call: Call, limit: Duration } => "the update module did not end {call} within {limit}",
         19 StillRunning { time: Duration } => "the device is still running {time} after the reboot command",
         20 RebootEnded { exit: Exit } => "the reboot command ended with {exit}",
         21 NoUpdates { newer: Newer } => "not asked for a deployment: {newer}",
@@ -62,9 +61,8 @@ messages! {
     #[derive(Clone, Copy)]
     pub(in crate::client) enum ScriptFault, SCRIPT_FAULTS = 'U' {
         51 Ended { exit: Exit } => "ended with {exit}",
-        52 TooSlow { limit: Duration } => "did not end within {limit} (StateScriptTimeoutSeconds)",
-        53 LaterTooLong { limit: Duration } =>
-            "still asked to be run later after {limit} (StateScriptRetryTimeoutSeconds)",
+        52 TooSlow { limit: Duration } => "did not end within {limit}",
+        53 LaterTooLong { limit: Duration } => "still asked to be run later after {limit}",
     }
 }
 
