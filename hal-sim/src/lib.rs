@@ -14,6 +14,7 @@ pub mod fleet;
 pub mod listen;
 pub mod mistake;
 pub mod model;
+pub mod near;
 pub mod reference;
 pub mod runner;
 pub mod sample;

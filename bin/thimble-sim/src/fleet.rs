@@ -3,12 +3,17 @@
 use std::fs;
 use std::io::{self, Write};
 
-use thimble_hal_sim::fleet::{Plan, Story, run};
+use thimble_hal_sim::fleet::{self, Plan, Story};
+
+use crate::failure::{Failure, no_option};
 
 pub(crate) const HELP: &str = "\
-Updates many simulated devices from one server. A program of quality assurance holds each back before its commit
-until all run what is new and it has looked at them: then all commit, or all roll back. Exit status 1 unless they did
-so together.
+Updates many devices that commit together, or not at all, and prints what happened when.
+
+All are simulated and have one server. A program of quality assurance holds each back before its commit until all run
+what is new and it has looked at them: then all commit, or all roll back. Exit status 1 unless they did so together.
+
+Usage: thimble-sim fleet [OPTION]...
 
   --devices N      1 to 99 of them [20]
   --broken N       device N turns out broken: nobody commits
@@ -17,6 +22,10 @@ so together.
   --go FILE        the map that lets all go on [commit-all.json]
   --fail FILE      the map that has all roll back [fail-all.json]
   --json           for programs
+
+Examples:
+  thimble-sim fleet --devices 20
+  thimble-sim fleet --devices 20 --broken 7
 ";
 
 const HOLD: &str = include_str!("../../../support/update-control/hold-commit.json");
@@ -24,14 +33,15 @@ const GO: &str = include_str!("../../../support/update-control/commit-all.json")
 const FAIL: &str = include_str!("../../../support/update-control/fail-all.json");
 
 /// Runs a fleet and prints its story; `Ok(false)`: the devices did not end alike.
-pub(crate) fn start(out: &mut dyn Write, words: &[&str]) -> Result<bool, String> {
+pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, Failure> {
     let (plan, json) = read(words)?;
-    let story = run(&plan)?;
-    let said = if json { print_json(out, &story) } else { print(out, &story) };
-    match said {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.to_string()),
-        Ok(()) | Err(_) => Ok(story.agrees()),
+    let story = fleet::run(&plan)?;
+    if json {
+        print_json(out, &story)?
+    } else {
+        print(out, &story)?
     }
+    Ok(story.agrees())
 }
 
 fn print(out: &mut dyn Write, story: &Story) -> io::Result<()> {
@@ -90,7 +100,7 @@ fn read(words: &[&str]) -> Result<(Plan, bool), String> {
             "--go" => plan.go = file(value()?)?,
             "--fail" => plan.fail = file(value()?)?,
             "--json" => json = true,
-            other => return Err(format!("fleet has no option {other}")),
+            other => return Err(no_option("fleet", other, HELP)),
         }
     }
     if plan.broken.is_some_and(|broken| broken > plan.devices) {
@@ -106,7 +116,7 @@ mod tests {
 
     fn story(words: &[&str]) -> (bool, String) {
         let mut out = Vec::new();
-        let good = start(&mut out, words).unwrap();
+        let good = run(&mut out, words).unwrap();
         (good, String::from_utf8(out).unwrap())
     }
 
@@ -132,8 +142,8 @@ mod tests {
         // A map that a device refuses ends the run with what it said.
         let dir = std::env::temp_dir().join(format!("thimble-fleet-{}", std::process::id()));
         fs::write(&dir, "{}").unwrap();
-        let error = start(&mut Vec::new(), &["--hold", dir.to_str().unwrap()]).unwrap_err();
+        let ended = run(&mut Vec::new(), &["--hold", dir.to_str().unwrap()]);
         fs::remove_file(&dir).unwrap();
-        assert!(error.contains("must be a UUID"), "{error}");
+        assert!(matches!(&ended, Err(Failure::Usage(why)) if why.contains("must be a UUID")), "{ended:?}");
     }
 }

@@ -1,161 +1,83 @@
 //! `thimble-sim`: what an update can do to a device, shown on a host before it is shipped.
 
+mod explore;
+mod failure;
 mod fleet;
+mod run;
 mod serve;
 mod texts;
+mod verbs;
+mod words;
 
-use std::fs;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use thimble_hal_sim::explore::{Limits, explore};
-use thimble_hal_sim::model::Budget;
-use thimble_hal_sim::scenario;
-use thimble_hal_sim::whole::Whole;
-use thimble_hal_sim::world::Profile;
+use failure::Failure;
+use thimble_hal_sim::near::meant;
+use verbs::{VERBS, Verb};
 
-const USAGE: &str = "\
-Shows what an update can do to a device, on the real state machine and a simulated device.
-
-Usage: thimble-sim run SCENARIO...
-       thimble-sim explore [--failures N] [--losses N]
-       thimble-sim serve [OPTIONS] ARTIFACT...
-       thimble-sim serve --help
-       thimble-sim fleet [--devices N] [--broken N] [--dies] [--json]
-       thimble-sim fleet --help
-       thimble-sim texts [FILE]
-       thimble-sim texts --help
-       thimble-sim --help | --version
-
-run       does what each scenario says and prints the timeline; exit status 1 if it is not the one that stands
-          in the file (a file without a timeline expects none)
-explore   walks over everything that can happen to a deployment with at most so many failures and losses of
-          power (0 to 3 each, 1 unless told), prints how much that was, and the shortest path to anything wrong
-serve     is a Mender server for a real client on this machine: deploys the artifacts and prints every request
-fleet     updates many devices that commit together, or not at all, and prints what happened when
-texts     prints the log of a board whose client is built without texts, with the codes in it as texts
-
-Examples:
-  thimble-sim run tests/scenarios/daemon-26-power-loss-in-install.txt
-  thimble-sim explore --failures 2 --losses 2
-  thimble-sim fleet --devices 20 --broken 7
-  printf 'device slots\\nlose-power in ArtifactCommit\\nrun\\n' > try.txt && thimble-sim run try.txt
-
-Words of a scenario:
-";
+/// Exit status: something is not as it should be.
+const NOT_AS_EXPECTED: u8 = 1;
+/// Exit status: the command line or an input makes no sense.
+const NO_SENSE: u8 = 2;
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    let mut out = io::stdout().lock();
-    let done = match words.as_slice() {
-        ["--help" | "-h"] => write!(out, "{USAGE}{}", scenario::HELP).map(|()| true),
-        ["--version"] => writeln!(out, "{}", env!("CARGO_PKG_VERSION")).map(|()| true),
-        ["run", files @ ..] if !files.is_empty() => run(&mut out, files),
-        ["explore", options @ ..] => match budget(options) {
-            Ok(budget) => walk(&mut out, budget),
-            Err(error) => return refuse(&error),
-        },
-        ["serve", "--help" | "-h"] => write!(out, "{}", serve::HELP).map(|()| true),
-        ["serve", options @ ..] => match serve::run(&mut out, options) {
-            Ok(good) => Ok(good),
-            Err(error) => return refuse(&error),
-        },
-        ["fleet", "--help" | "-h"] => write!(out, "{}", fleet::HELP).map(|()| true),
-        ["fleet", options @ ..] => match fleet::start(&mut out, options) {
-            Ok(good) => Ok(good),
-            Err(error) => return refuse(&error),
-        },
-        ["texts", "--help" | "-h"] => write!(out, "{}", texts::HELP).map(|()| true),
-        ["texts", options @ ..] => match texts::run(&mut out, options) {
-            Ok(good) => Ok(good),
-            Err(error) => return refuse(&error),
-        },
-        [] => return refuse("a command is missing"),
-        [command, ..] => return refuse(&format!("{command:?} makes no sense here")),
+    let args: Result<Vec<String>, _> = std::env::args_os().skip(1).map(|word| word.into_string()).collect();
+    let args = match args {
+        Ok(args) => args,
+        Err(word) => return refuse(None, &format!("{} is not UTF-8", word.display())),
     };
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] => refuse(None, "a command is missing"),
+        ["--help" | "-h" | "help"] => print(&verbs::usage()),
+        ["--version" | "-V"] => print(concat!(env!("CARGO_PKG_VERSION"), "\n")),
+        ["help", name] => perform(name, &["--help"]),
+        [name, words @ ..] => perform(name, words),
+    }
+}
+
+/// Prints a page.
+fn print(page: &str) -> ExitCode {
+    finish(None, io::stdout().write_all(page.as_bytes()).map(|()| true).map_err(Failure::Output))
+}
+
+/// Does the work of the verb of this name, or prints its page.
+fn perform(name: &str, words: &[&str]) -> ExitCode {
+    let Some(verb) = VERBS.iter().find(|verb| verb.name == name) else {
+        let names = VERBS.iter().map(|verb| verb.name);
+        return refuse(None, &format!("there is no command {name:?}{}", meant(name, names)));
+    };
+    if words.iter().any(|word| matches!(*word, "--help" | "-h")) {
+        return print(verb.help);
+    }
+    let mut out = io::stdout().lock();
+    let done = (verb.run)(&mut out, words).and_then(|good| Ok(out.flush().map(|()| good)?));
+    finish(Some(verb), done)
+}
+
+/// The exit status, and on standard error why it is not 0 unless the output says so.
+fn finish(verb: Option<&Verb>, done: Result<bool, Failure>) -> ExitCode {
     match done {
         Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(false) => ExitCode::from(NOT_AS_EXPECTED),
         // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => refuse(&error.to_string()),
-    }
-}
-
-fn refuse(reason: &str) -> ExitCode {
-    eprintln!("thimble-sim: {reason}; see thimble-sim --help");
-    ExitCode::FAILURE
-}
-
-/// Prints each scenario's timeline; false: one was not as it was written.
-fn run(out: &mut dyn Write, files: &[&str]) -> io::Result<bool> {
-    let mut good = true;
-    for file in files {
-        let text = match fs::read_to_string(file) {
-            Ok(text) => text,
-            Err(error) => {
-                eprintln!("thimble-sim: {file}: {error}");
-                good = false;
-                continue;
-            }
-        };
-        let parts = scenario::parse(&text);
-        match scenario::run(&parts) {
-            Ok(happened) => {
-                write!(out, "{}", scenario::print(&happened))?;
-                let mut pairs = parts.iter().zip(&happened);
-                if pairs.any(|(part, now)| !part.expected.is_empty() && part != now) {
-                    eprintln!("thimble-sim: {file}: this is not the timeline that stands in the file");
-                    good = false;
-                }
-            }
-            Err(error) => {
-                eprintln!("thimble-sim: {file}: {error}");
-                good = false;
-            }
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Failure::Output(error)) => {
+            eprintln!("thimble-sim: the output cannot be written: {error}");
+            ExitCode::from(NO_SENSE)
         }
+        Err(Failure::Input(reason)) => {
+            eprintln!("{reason}");
+            ExitCode::from(NO_SENSE)
+        }
+        Err(Failure::Usage(reason)) => refuse(verb, &reason),
     }
-    Ok(good)
 }
 
-fn budget(options: &[&str]) -> Result<Budget, String> {
-    let mut budget = Budget { failures: 1, losses: 1 };
-    for pair in options.chunks(2) {
-        let [option, value] = pair else { return Err(format!("{} wants a number", pair.join(" "))) };
-        let number = value.parse().ok().filter(|number| *number <= 3);
-        let number: u8 = number.ok_or_else(|| format!("{option} {value}: a number from 0 to 3 is wanted"))?;
-        match *option {
-            "--failures" => budget.failures = number,
-            "--losses" => budget.losses = number,
-            other => return Err(format!("{other:?} is no option of explore")),
-        }
-    }
-    Ok(budget)
-}
-
-/// Walks over everything; false: something is wrong.
-fn walk(out: &mut dyn Write, budget: Budget) -> io::Result<bool> {
-    for (name, profile) in [
-        ("two slots, rebooted by the client", Profile::SLOTS),
-        ("overwritten in place", Profile::FILES),
-        ("overwritten in place, rebooted by the module", Profile::CUSTOM),
-        ("overwritten in place, no rollback", Profile::ONE_WAY),
-        ("no payload", Profile::EMPTY),
-    ] {
-        for (who, start) in [
-            ("daemon", Whole::daemon(profile, budget, false, None)),
-            ("daemon that resumes downloads", Whole::daemon(profile, budget, true, None)),
-            ("command line", Whole::command_line(profile, budget, None)),
-        ] {
-            match explore(start, Limits::default()) {
-                Ok(counts) => writeln!(out, "{who}, {name}: {counts}")?,
-                Err(failing) => {
-                    writeln!(out, "{who}, {name}:\n{failing}")?;
-                    return Ok(false);
-                }
-            }
-        }
-    }
-    Ok(true)
+/// The command line makes no sense.
+fn refuse(verb: Option<&Verb>, reason: &str) -> ExitCode {
+    let verb = verb.map_or(String::new(), |verb| format!(" {}", verb.name));
+    eprintln!("thimble-sim: {reason}; see thimble-sim{verb} --help");
+    ExitCode::from(NO_SENSE)
 }

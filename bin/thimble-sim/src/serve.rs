@@ -13,9 +13,15 @@ use thimble_core::limits;
 use thimble_hal_sim::listen::{Entry, Listener, Security, Wire};
 use thimble_hal_sim::server::{Artifact, Deployment, Endpoint, Fault, Server};
 
+use crate::failure::{Failure, no_option};
+
 pub(crate) const HELP: &str = "\
-Deploys the artifacts, one after the other, to whichever device asks, and prints every request. Listens on 127.0.0.1
-only. What a good client would not have sent is printed as a violation.
+Is a Mender server for a real client on this machine: deploys the artifacts and prints every request.
+
+The artifacts go, one after the other, to whichever device asks. Listens on 127.0.0.1 only. What a good client would
+not have sent is printed as a violation.
+
+Usage: thimble-sim serve [OPTION]... ARTIFACT...
 
   --port N              listen there [a free port]
   --http                without TLS
@@ -31,6 +37,10 @@ only. What a good client would not have sent is printed as a violation.
                         raw=TEXT, surplus=TEXT, no-length, chunked=BYTES, header=LINE, interim
   --until-over          end when all deployments are over; exit status 1 unless each was a success and nothing was
                         a violation
+
+Examples:
+  thimble-sim serve release-2.mender
+  thimble-sim serve --fault artifact:close=5000 --fault status:status=500@1 release-2.mender
 ";
 
 /// The longest wait before it is looked whether anything happened.
@@ -64,7 +74,7 @@ enum What {
 }
 
 /// Serves until everything is over, or for ever. `Ok(false)`: something went wrong with a deployment.
-pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, String> {
+pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, Failure> {
     let options = read(words)?;
     let mut server = Server::new("");
     server.v2 = options.v2;
@@ -89,8 +99,9 @@ pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, String> {
         let path = fs::canonicalize(&path).map_err(|error| format!("{path}: {error}"))?;
         conf.push_str(&format!(", \"ServerCertificate\": \"{}\"", path.display()));
     }
-    let said = writeln!(out, "mender.conf: {conf}}}").and_then(|()| out.flush());
-    said.and_then(|()| follow(out, &listener, options.until_over)).map_err(|error| error.to_string())
+    writeln!(out, "mender.conf: {conf}}}")?;
+    out.flush()?;
+    Ok(follow(out, &listener, options.until_over)?)
 }
 
 /// Prints what happens.
@@ -175,7 +186,7 @@ fn read(words: &[&str]) -> Result<Options, String> {
             }
             "--fault" => options.faults.push(disturbance(value()?)?),
             "--until-over" => options.until_over = true,
-            option if option.starts_with('-') => return Err(format!("serve has no option {option}")),
+            option if option.starts_with('-') => return Err(no_option("serve", option, HELP)),
             path => options.artifacts.push(artifact(path.as_ref())?),
         }
     }

@@ -5,10 +5,14 @@ use std::io::{self, BufRead, BufReader, Write};
 
 use thimble_core::texts::decode;
 
+use crate::failure::{Failure, no_option};
+
 pub(crate) const HELP: &str = "\
-Prints FILE, or standard input, with the code of each message as its text. A board whose client is built without the
-texts logs and reports codes, which begin with ~ and a letter. Whatever is no code of this version passes unchanged:
-use the version of the board's client, or a newer one.
+Prints the log of a board whose client is built without texts, with its codes as texts.
+
+Such a board logs and reports codes, which begin with ~ and a letter. Prints FILE, or standard input, with the code of
+each message as its text. Whatever is no code of this version passes unchanged: use the version of the board's client,
+or a newer one.
 
 Usage: thimble-sim texts [FILE]
 
@@ -18,26 +22,23 @@ Example:
 ";
 
 /// Prints the file, or standard input.
-pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, String> {
-    let done = match words {
-        [] => print(out, io::stdin().lock()),
+pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, Failure> {
+    match words {
+        [] => print(out, "standard input", io::stdin().lock())?,
         [path] if !path.starts_with('-') => {
             let file = File::open(path).map_err(|error| format!("{path}: {error}"))?;
-            print(out, BufReader::new(file))
+            print(out, path, BufReader::new(file))?;
         }
-        [option] => return Err(format!("texts has no option {option}")),
-        [_, more, ..] => return Err(format!("texts takes one file: {more} is one too many")),
-    };
-    match done {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.to_string()),
-        Ok(()) | Err(_) => Ok(true),
+        [option] => return Err(Failure::Usage(no_option("texts", option, HELP))),
+        [_, more, ..] => return Err(Failure::Usage(format!("texts takes one file: {more} is one too many"))),
     }
+    Ok(true)
 }
 
 /// Line by line, so that the texts of a log that is still written come at once. What is not UTF-8 is shown as `�`.
-fn print(out: &mut dyn Write, mut from: impl BufRead) -> io::Result<()> {
+fn print(out: &mut dyn Write, name: &str, mut from: impl BufRead) -> Result<(), Failure> {
     let mut line = Vec::new();
-    while from.read_until(b'\n', &mut line)? > 0 {
+    while from.read_until(b'\n', &mut line).map_err(|error| format!("{name}: {error}"))? > 0 {
         let mut text = String::new();
         let (content, end) = match line.strip_suffix(b"\n") {
             Some(content) => (content, "\n"),
@@ -47,5 +48,5 @@ fn print(out: &mut dyn Write, mut from: impl BufRead) -> io::Result<()> {
         write!(out, "{text}{end}")?;
         line.clear();
     }
-    out.flush()
+    Ok(out.flush()?)
 }

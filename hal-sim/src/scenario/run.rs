@@ -1,109 +1,23 @@
-//! Scenarios: what is done to a device, and the transcript of what it did, as text that anyone can read and write.
-//!
-//! ```text
-//! # Power is lost while the update module installs: the device rolls back.
-//! device slots
-//! lose-power in ArtifactInstall
-//! run
-//! ----
-//! -- downloading
-//! Download_Enter
-//! ...
-//! ```
-//!
-//! Lines before `----` say what is done, lines behind it what happens; a blank line ends a part, and another may
-//! follow. See [`HELP`] for the words.
+//! A scenario happens: the device, and what is done to it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use thimble_core::client::OPERATOR;
-use thimble_core::control::{Id, Lifetime, Order};
+use thimble_core::control::{Lifetime, Order};
 use thimble_core::deployment::Point;
 use thimble_core::hal::Key;
 use thimble_core::machine::{Report, Run, Stop, StopSet};
 use thimble_core::state::{Phase, Verb};
 use thimble_core::time::{Duration, Instant};
 
+use super::rules::{Rules, Shared};
+use super::{Part, transcript, values};
 use crate::runner::{self, DEPLOYMENT, End, Process, Then};
 use crate::sample;
 use crate::server::{Artifact, Deployment};
-use crate::sim::{self as policy, DEVICE_TYPE, Effect, Fate, Handle, Plan};
+use crate::sim::{self as policy, DEVICE_TYPE, Fate, Handle};
 use crate::world::Profile;
-
-/// The words of a scenario.
-pub const HELP: &str = "\
-device slots|files|custom|one-way|empty|wrong
-    slots: two slots, the client reboots; files: overwrites, no reboot; custom: overwrites, reboots itself;
-    one-way: overwrites, no rollback; empty: an artifact without payload; wrong: an artifact for another device
-fail WHAT [N|N-M|always]          the first time, the N-th, the N-th to M-th, always
-retry-later WHAT [...]            a script exits with 21
-abort at STATUS [...]             the server answers 409 from then on
-lose-power before|in|after WHAT [...]
-    WHAT: a script (ArtifactInstall_Enter), a call (ArtifactInstall), a status (installing), reboot, save, mark
-deploy NAME                       the server has one more artifact for the device
-resume-downloads                  a download goes on after a restart; \"mark\" is every 8 bytes of a payload
-no-deployment                     the server has nothing for the device
-show idle                         also the scripts of Idle and Sync
-stop-before POINT                 for the next verb
-map ACTION before POINTS [then ACTION] [expired ACTION] [priority N] [by N]
-    a program on the device sets its update control map; map none [by N] deletes it; map {JSON} as it stands
-    ACTION: continue, force_continue, pause, fail; POINTS: ArtifactInstall_Enter,ArtifactReboot_Enter,...
-server-map ...                    the same, the server's map of the deployment; server-map aborted: it is gone
-order pause|pass|fail|lift [before POINTS] [for TIME]
-approve                           a person lets the update that waits go on
-busy before POINTS: WHY           a policy of the device says not now; never before ...: it fails; free before ...
-window HH:MM-HH:MM before POINTS  an update window; clock HH:MM: the time of day when the device starts
-spoil maps                        the record of the control maps is damaged
-run                               the daemon, until it is idle or waits before a point
-wait TIME                         the daemon goes on for so long: 30 s, 10 min, 2 h
-install | commit | rollback | resume
-reboot                            by the user
-";
-
-/// One part of a scenario: what is done, and the transcript that is expected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// The lines before `----`, comments included.
-    pub done: Vec<String>,
-    /// The lines behind it.
-    pub expected: Vec<String>,
-}
-
-/// Reads a scenario.
-#[must_use]
-pub fn parse(text: &str) -> Vec<Part> {
-    let mut parts = Vec::new();
-    let mut part = Part { done: Vec::new(), expected: Vec::new() };
-    let mut behind = false;
-    for line in text.lines().map(str::trim_end).chain([""]) {
-        match line {
-            "----" => behind = true,
-            "" if behind => {
-                parts.push(std::mem::replace(&mut part, Part { done: Vec::new(), expected: Vec::new() }));
-                behind = false;
-            }
-            "" => {}
-            line if behind => part.expected.push(line.to_owned()),
-            line => part.done.push(line.to_owned()),
-        }
-    }
-    if !part.done.is_empty() {
-        parts.push(part);
-    }
-    parts
-}
-
-/// Writes a scenario.
-#[must_use]
-pub fn print(parts: &[Part]) -> String {
-    let parts: Vec<String> = parts
-        .iter()
-        .map(|part| format!("{}\n----\n{}\n", part.done.join("\n"), part.expected.join("\n")))
-        .collect();
-    parts.join("\n")
-}
 
 /// Runs a scenario and gives it back with the transcripts of what happened.
 ///
@@ -204,12 +118,18 @@ impl Setup {
 
     fn line(&mut self, words: &[&str], stops: StopSet) -> Result<(), String> {
         match words {
-            ["fail", what, times @ ..] => self.rule(what, times, Fate::Fails),
-            ["retry-later", what, times @ ..] => self.rule(what, times, Fate::Refuses),
-            ["abort", "at", what, times @ ..] => self.rule(what, times, Fate::Refuses),
-            ["lose-power", "before", what, times @ ..] => self.rule(what, times, Fate::LostBefore),
-            ["lose-power", "in", what, times @ ..] => self.rule(what, times, Fate::LostInside),
-            ["lose-power", "after", what, times @ ..] => self.rule(what, times, Fate::LostAfter),
+            ["fail", what, times @ ..] => self.rules.borrow_mut().add(what, times, Fate::Fails),
+            ["retry-later", what, times @ ..] => self.rules.borrow_mut().add(what, times, Fate::Refuses),
+            ["abort", "at", what, times @ ..] => self.rules.borrow_mut().add(what, times, Fate::Refuses),
+            ["lose-power", "before", what, times @ ..] => {
+                self.rules.borrow_mut().add(what, times, Fate::LostBefore)
+            }
+            ["lose-power", "in", what, times @ ..] => {
+                self.rules.borrow_mut().add(what, times, Fate::LostInside)
+            }
+            ["lose-power", "after", what, times @ ..] => {
+                self.rules.borrow_mut().add(what, times, Fate::LostAfter)
+            }
             ["run"] => {
                 self.daemon = true;
                 self.run(None)
@@ -225,16 +145,17 @@ impl Setup {
                 Ok(())
             }
             ["wait", time @ ..] => {
-                let until = self.bench.0.borrow().now + duration(time)?;
+                let until = self.bench.0.borrow().now + values::duration(time)?;
                 self.run(Some(until))
             }
             ["map", said @ ..] => {
-                let map = map(said, None)?;
+                let map = values::map(said, None)?;
                 let set = self.client()?.client.set_control_map(map.as_bytes());
                 set.map(drop).map_err(|error| error.to_string())
             }
             ["server-map", said @ ..] => {
-                let map = if *said == ["aborted"] { None } else { Some(map(said, Some(DEPLOYMENT))?) };
+                let map =
+                    if *said == ["aborted"] { None } else { Some(values::map(said, Some(DEPLOYMENT))?) };
                 let server = &mut self.bench.0.borrow_mut().durable.server;
                 server.v2 = true;
                 if map.is_none() {
@@ -252,11 +173,11 @@ impl Setup {
                     other => return Err(format!("no such order: {other}")),
                 };
                 let points = match said.iter().position(|word| *word == "before") {
-                    Some(at) => points(said.get(at + 1).ok_or("before what?")?)?,
+                    Some(at) => values::points(said.get(at + 1).ok_or("before what?")?)?,
                     None => Point::ALL.to_vec(),
                 };
                 let lifetime = match said.iter().position(|word| *word == "for") {
-                    Some(at) => Lifetime::For(duration(&said[at + 1..])?),
+                    Some(at) => Lifetime::For(values::duration(&said[at + 1..])?),
                     None => Lifetime::Unlimited,
                 };
                 let ordered = self.client()?.client.order(OPERATOR, &points, order, lifetime);
@@ -268,13 +189,13 @@ impl Setup {
                 Ok(())
             }
             ["clock", time] => {
-                let booted = Duration::from_secs(u64::from(minute(time)?) * 60);
+                let booted = Duration::from_secs(u64::from(values::minute(time)?) * 60);
                 self.bench.0.borrow_mut().booted = Instant::ZERO + booted;
                 Ok(())
             }
             ["window", times, "before", at] => {
                 let (from, to) = times.split_once('-').ok_or("from when to when?")?;
-                self.policy(at, policy::Rule::Window(minute(from)?, minute(to)?))
+                self.policy(at, policy::Rule::Window(values::minute(from)?, values::minute(to)?))
             }
             ["free", "before", at] => self.policy(at, policy::Rule::None),
             ["busy", "before", at, why @ ..] => self.policy(at, policy::Rule::Busy(why.join(" "))),
@@ -293,7 +214,7 @@ impl Setup {
     }
 
     fn policy(&self, at: &str, rule: policy::Rule) -> Result<(), String> {
-        for point in points(at.trim_end_matches(':'))? {
+        for point in values::points(at.trim_end_matches(':'))? {
             self.bench.0.borrow_mut().policies[point as usize] = rule.clone();
         }
         Ok(())
@@ -348,21 +269,6 @@ impl Setup {
         Err("the daemon goes on for ever".into())
     }
 
-    fn rule(&self, what: &str, times: &[&str], fate: Fate) -> Result<(), String> {
-        let number = |text: &str| text.parse::<u32>().map_err(|_| format!("not a number: {text}"));
-        let (from, to) = match times {
-            [] => (1, 1),
-            ["always"] => (1, u32::MAX),
-            [range] => match range.split_once('-') {
-                Some((from, to)) => (number(from)?, number(to)?),
-                None => (number(range)?, number(range)?),
-            },
-            _ => return Err(format!("how often? {}", times.join(" "))),
-        };
-        self.rules.borrow_mut().rules.push(Rule { what: what.to_owned(), from, to, fate });
-        Ok(())
-    }
-
     fn verb(&mut self, run: Run, stops: StopSet) -> Result<(), String> {
         self.exit = None;
         match runner::process(&self.bench, run, stops, &mut |_, _| Then::GoOn) {
@@ -376,7 +282,7 @@ impl Setup {
 
     /// The lines since the last transcript, and how things stand.
     fn transcript(&mut self, show_idle: bool) -> Vec<String> {
-        let mut lines = group(std::mem::take(&mut self.bench.0.borrow_mut().lines), show_idle);
+        let mut lines = transcript::group(std::mem::take(&mut self.bench.0.borrow_mut().lines), show_idle);
         let bench = self.bench.0.borrow();
         let durable = &bench.durable;
         if self.daemon {
@@ -405,108 +311,4 @@ impl Setup {
         lines.push(format!("name: {}{slot}", runner::name(durable)));
         lines
     }
-}
-
-fn duration(words: &[&str]) -> Result<Duration, String> {
-    let [number, unit] = words else { return Err(format!("how long? {}", words.join(" "))) };
-    let number: u64 = number.parse().map_err(|_| format!("not a number: {number}"))?;
-    let seconds = match *unit {
-        "s" => 1,
-        "min" => 60,
-        "h" => 3600,
-        other => return Err(format!("not a unit: {other}")),
-    };
-    Ok(Duration::from_secs(number * seconds))
-}
-
-/// Minutes since midnight.
-fn minute(time: &str) -> Result<u16, String> {
-    let parts = time.split_once(':').and_then(|(h, m)| Some((h.parse().ok()?, m.parse().ok()?)));
-    let (hour, minute): (u16, u16) = parts.ok_or_else(|| format!("not a time of day: {time}"))?;
-    Ok(hour * 60 + minute)
-}
-
-fn points(names: &str) -> Result<Vec<Point>, String> {
-    let point = |name: &str| {
-        let point = Point::ALL.into_iter().find(|point| point.name() == name);
-        point.ok_or_else(|| format!("no such point: {name}"))
-    };
-    names.split(',').map(point).collect()
-}
-
-/// A map as JSON, from the words of a line.
-fn map(words: &[&str], id: Option<&str>) -> Result<String, String> {
-    if words.first().is_some_and(|word| word.starts_with('{')) {
-        return Ok(words.join(" "));
-    }
-    let value = |key: &str| {
-        let at = words.iter().position(|word| *word == key)?;
-        words.get(at + 1).copied()
-    };
-    let by: u128 = value("by").unwrap_or("1").parse().map_err(|_| "by whom?".to_owned())?;
-    let id = id.map_or_else(|| Id(by).to_string(), str::to_owned);
-    let priority = value("priority").unwrap_or("0");
-    let Some(action) = words.first().filter(|word| **word != "none") else {
-        return Ok(format!(r#"{{"id":"{id}","priority":{priority}}}"#));
-    };
-    let more = |key: &str, name: &str| value(key).map_or(String::new(), |v| format!(r#","{name}":"{v}""#));
-    let rule = format!(
-        r#"{{"action":"{action}"{}{}}}"#,
-        more("then", "on_action_executed"),
-        more("expired", "on_map_expire")
-    );
-    let points = points(value("before").ok_or("before what?")?)?;
-    let states: Vec<String> = points.iter().map(|point| format!(r#""{}":{rule}"#, point.name())).collect();
-    Ok(format!(r#"{{"id":"{id}","priority":{priority},"states":{{{}}}}}"#, states.join(",")))
-}
-
-#[derive(Default)]
-struct Rules {
-    rules: Vec<Rule>,
-    seen: BTreeMap<String, u32>,
-}
-
-struct Rule {
-    what: String,
-    from: u32,
-    to: u32,
-    fate: Fate,
-}
-
-struct Shared(Rc<RefCell<Rules>>);
-
-impl Plan for Shared {
-    fn fate(&mut self, effect: &Effect) -> Fate {
-        let what = effect.to_string();
-        let mut rules = self.0.borrow_mut();
-        let seen = rules.seen.entry(what.clone()).or_insert(0);
-        *seen += 1;
-        let seen = *seen;
-        let rule = rules.rules.iter().find(|rule| rule.what == what && (rule.from..=rule.to).contains(&seen));
-        rule.map_or(Fate::Works, |rule| rule.fate)
-    }
-}
-
-/// Scripts and calls of one state stand on one line; what repeats is counted.
-fn group(items: Vec<String>, show_idle: bool) -> Vec<String> {
-    let mut lines: Vec<(String, String, u32)> = Vec::new();
-    for item in items {
-        let state = item.split(['_', '?']).next().unwrap_or("").to_owned();
-        if !show_idle && matches!(state.as_str(), "Idle" | "Sync") {
-            continue;
-        }
-        let alone = item.starts_with("--") || item.starts_with("**") || item.contains('?');
-        match lines.last_mut() {
-            Some((_, line, times)) if *line == item => *times += 1,
-            Some((last, line, 1)) if !alone && *last == state => {
-                line.push_str("  ");
-                line.push_str(&item);
-            }
-            _ => lines.push((if alone { String::new() } else { state }, item, 1)),
-        }
-    }
-    let line = |(_, line, times): (String, String, u32)| {
-        if times == 1 { line } else { format!("{line} ({times} times)") }
-    };
-    lines.into_iter().map(line).collect()
 }
