@@ -1,5 +1,5 @@
-//! A made-up board: its flash is an array, its server a few lines. What a real one brings (a driver, a network stack, the
-//! arithmetic of a signature) is not here, so that what is measured is core.
+//! A made-up board: its flash is an array, its network a [link](crate::wire) to a made-up server. What a real one brings
+//! (drivers, a network stack, TLS) is not here, so that what is measured is core.
 //!
 //! Here is what every board has; `full` and `small` say what of the rest is there.
 
@@ -9,18 +9,18 @@ mod full;
 mod small;
 
 use core::cell::RefCell;
-use core::fmt;
 use core::task::Poll;
 
 use thimble_core::deployment::Call;
+use thimble_core::embedded_io::ErrorKind;
 use thimble_core::hal::{
-    Change, Clock, DeviceKey, Error, ErrorType, Exit, Key, Kind, Network, PayloadSink, Storage, System,
-    TreeFacts, UpdateModule,
+    Change, Clock, DeviceKey, ErrorType, Exit, Key, PayloadSink, Storage, System, TreeFacts, UpdateModule,
 };
-use thimble_core::http::{Head, Request};
+use thimble_core::http::exchange::Limits;
+use thimble_core::network::Http;
 use thimble_core::time::{Duration, Instant};
 
-use crate::server::{Answer, Server};
+use crate::wire::{Link, Wire};
 
 #[cfg(feature = "full")]
 pub use full::{Board, hal};
@@ -30,11 +30,14 @@ pub use small::{Board, hal};
 /// Longest record of this board, in bytes.
 const RECORD: usize = 4096;
 
-/// What outlives a reset: the records, and the server.
+/// HTTP over the link. Its memory is lent, as that of the client is.
+pub type Network<'w> = Http<Link<'w>, &'w mut [u8]>;
+
+/// What outlives a reset.
 pub struct World {
     records: [Option<([u8; RECORD], usize)>; Key::ALL.len()],
-    /// The server.
-    pub server: Server,
+    /// The link to the server.
+    pub wire: Wire,
     /// Now.
     pub now: Instant,
     /// The board was asked to reset.
@@ -43,6 +46,8 @@ pub struct World {
     pub written: usize,
     /// The call of the module that ran last.
     call: Option<Call>,
+    /// How often an artifact was to be installed. The second time fails.
+    installs: usize,
 }
 
 impl World {
@@ -50,62 +55,52 @@ impl World {
     pub const fn new() -> Self {
         Self {
             records: [const { None }; Key::ALL.len()],
-            server: Server::new(),
+            wire: Wire::new(),
             now: Instant::ZERO,
             reset: false,
             written: 0,
             call: None,
+            installs: 0,
         }
     }
 
     /// Puts a record in place.
-    pub fn put(&mut self, key: Key, bytes: &[u8]) -> Result<(), BoardError> {
-        let slot = self.records.get_mut(key as usize).ok_or(BoardError)?;
+    pub fn put(&mut self, key: Key, bytes: &[u8]) -> Result<(), ErrorKind> {
+        let slot = self.records.get_mut(key as usize).ok_or(ErrorKind::Other)?;
         let (room, length) = slot.get_or_insert(([0; RECORD], 0));
-        room.get_mut(..bytes.len()).ok_or(BoardError)?.copy_from_slice(bytes);
+        room.get_mut(..bytes.len()).ok_or(ErrorKind::Other)?.copy_from_slice(bytes);
         *length = bytes.len();
         Ok(())
     }
 }
 
-/// What goes wrong on the board.
-#[derive(Debug)]
-pub struct BoardError;
-
-impl fmt::Display for BoardError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("board")
-    }
-}
-
-impl Error for BoardError {
-    fn kind(&self) -> Kind {
-        Kind::Connection
-    }
+/// HTTP without a request, with memory for the longest URL and head together.
+fn network<'w>(world: &'w RefCell<World>, heads: &'w mut [u8]) -> Network<'w> {
+    Http::new(Link(world), heads, Limits::default())
 }
 
 /// One of the board's parts: each of them is a view of the whole.
 pub struct Part<'w>(&'w RefCell<World>);
 
 impl ErrorType for Part<'_> {
-    type Error = BoardError;
+    type Error = ErrorKind;
 }
 
 impl Storage for Part<'_> {
-    fn read<'b>(&mut self, key: Key, buf: &'b mut [u8]) -> Result<Option<&'b [u8]>, BoardError> {
+    fn read<'b>(&mut self, key: Key, buf: &'b mut [u8]) -> Result<Option<&'b [u8]>, ErrorKind> {
         let world = self.0.borrow();
         let Some(Some((bytes, length))) = world.records.get(key as usize) else { return Ok(None) };
-        let to = buf.get_mut(..*length).ok_or(BoardError)?;
-        to.copy_from_slice(bytes.get(..*length).ok_or(BoardError)?);
+        let to = buf.get_mut(..*length).ok_or(ErrorKind::Other)?;
+        to.copy_from_slice(bytes.get(..*length).ok_or(ErrorKind::Other)?);
         Ok(Some(to))
     }
 
-    fn commit(&mut self, batch: &[Change<'_>]) -> Result<(), BoardError> {
+    fn commit(&mut self, batch: &[Change<'_>]) -> Result<(), ErrorKind> {
         let mut world = self.0.borrow_mut();
         for change in batch {
             match *change {
                 Change::Put(key, bytes) => world.put(key, bytes)?,
-                Change::Delete(key) => *world.records.get_mut(key as usize).ok_or(BoardError)? = None,
+                Change::Delete(key) => *world.records.get_mut(key as usize).ok_or(ErrorKind::Other)? = None,
             }
         }
         Ok(())
@@ -113,20 +108,20 @@ impl Storage for Part<'_> {
 }
 
 impl PayloadSink for Part<'_> {
-    fn poll_begin(&mut self, _: Instant, _: &str, _: u64) -> Poll<Result<(), BoardError>> {
+    fn poll_begin(&mut self, _: Instant, _: &str, _: u64) -> Poll<Result<(), ErrorKind>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_write(&mut self, _: Instant, bytes: &[u8]) -> Poll<Result<usize, BoardError>> {
+    fn poll_write(&mut self, _: Instant, bytes: &[u8]) -> Poll<Result<usize, ErrorKind>> {
         self.0.borrow_mut().written += bytes.len();
         Poll::Ready(Ok(bytes.len()))
     }
 
-    fn poll_end(&mut self, _: Instant) -> Poll<Result<(), BoardError>> {
+    fn poll_end(&mut self, _: Instant) -> Poll<Result<(), ErrorKind>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_finish(&mut self, _: Instant) -> Poll<Result<(), BoardError>> {
+    fn poll_finish(&mut self, _: Instant) -> Poll<Result<(), ErrorKind>> {
         Poll::Ready(Ok(()))
     }
 
@@ -134,22 +129,24 @@ impl PayloadSink for Part<'_> {
 }
 
 impl UpdateModule for Part<'_> {
-    fn select(&mut self, _: &str) -> Result<(), BoardError> {
+    fn select(&mut self, _: &str) -> Result<(), ErrorKind> {
         Ok(())
     }
 
-    fn prepare(&mut self, _: &TreeFacts<'_>) -> Result<(), BoardError> {
+    fn prepare(&mut self, _: &TreeFacts<'_>) -> Result<(), ErrorKind> {
         Ok(())
     }
 
-    fn start(&mut self, _: Instant, call: Call) -> Result<(), BoardError> {
-        self.0.borrow_mut().call = Some(call);
+    fn start(&mut self, _: Instant, call: Call) -> Result<(), ErrorKind> {
+        let mut world = self.0.borrow_mut();
+        world.call = Some(call);
+        world.installs += usize::from(call == Call::ArtifactInstall);
         Ok(())
     }
 
-    fn poll_exit(&mut self, _: Instant) -> Poll<Result<Exit, BoardError>> {
+    fn poll_exit(&mut self, _: Instant) -> Poll<Result<Exit, ErrorKind>> {
         let world = self.0.borrow();
-        let fails = world.call == Some(Call::ArtifactInstall) && world.server.wants_failure();
+        let fails = world.call == Some(Call::ArtifactInstall) && world.installs == 2;
         Poll::Ready(Ok(Exit::Code(fails.into())))
     }
 
@@ -167,56 +164,27 @@ impl UpdateModule for Part<'_> {
         false
     }
 
-    fn remove(&mut self) -> Result<(), BoardError> {
+    fn remove(&mut self) -> Result<(), ErrorKind> {
         Ok(())
     }
-}
-
-impl Network for Part<'_> {
-    fn start(&mut self, _: Instant, request: &Request<'_>) -> Result<(), BoardError> {
-        self.0.borrow_mut().server.ask(request);
-        Ok(())
-    }
-
-    fn poll_send(&mut self, _: Instant, rest: &[u8]) -> Poll<Result<usize, BoardError>> {
-        self.0.borrow_mut().server.hear(rest);
-        Poll::Ready(Ok(rest.len()))
-    }
-
-    fn poll_head(&mut self, _: Instant) -> Poll<Result<Head, BoardError>> {
-        Poll::Ready(Ok(self.0.borrow().server.head()))
-    }
-
-    fn poll_read(&mut self, _: Instant, buf: &mut [u8]) -> Poll<Result<usize, BoardError>> {
-        Poll::Ready(match self.0.borrow_mut().server.read(buf) {
-            Answer::Bytes(count) => Ok(count),
-            Answer::Broken => Err(BoardError),
-        })
-    }
-
-    fn etag(&self) -> Option<&str> {
-        Some("\"one\"")
-    }
-
-    fn cancel(&mut self) {}
 }
 
 impl System for Part<'_> {
-    fn device_type<'b>(&mut self, buf: &'b mut [u8]) -> Result<&'b str, BoardError> {
+    fn device_type<'b>(&mut self, buf: &'b mut [u8]) -> Result<&'b str, ErrorKind> {
         let name = b"board";
-        let to = buf.get_mut(..name.len()).ok_or(BoardError)?;
+        let to = buf.get_mut(..name.len()).ok_or(ErrorKind::Other)?;
         to.copy_from_slice(name);
-        str::from_utf8(to).map_err(|_| BoardError)
+        str::from_utf8(to).map_err(|_| ErrorKind::Other)
     }
 
-    fn start_reboot(&mut self, _: Instant) -> Result<(), BoardError> {
+    fn start_reboot(&mut self, _: Instant) -> Result<(), ErrorKind> {
         self.0.borrow_mut().reset = true;
         Ok(())
     }
 }
 
 impl DeviceKey for Part<'_> {
-    fn poll_public_key(&mut self, _: Instant) -> Poll<Result<&str, BoardError>> {
+    fn poll_public_key(&mut self, _: Instant) -> Poll<Result<&str, ErrorKind>> {
         Poll::Ready(Ok("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"))
     }
 
@@ -225,14 +193,14 @@ impl DeviceKey for Part<'_> {
         _: Instant,
         body: &[u8],
         out: &'o mut [u8],
-    ) -> Poll<Result<&'o str, BoardError>> {
+    ) -> Poll<Result<&'o str, ErrorKind>> {
         let text = if body.is_empty() { "AAAA" } else { "BBBB" };
         Poll::Ready(match out.get_mut(..text.len()) {
             Some(to) => {
                 to.copy_from_slice(text.as_bytes());
                 Ok(text)
             }
-            None => Err(BoardError),
+            None => Err(ErrorKind::Other),
         })
     }
 }

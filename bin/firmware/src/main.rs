@@ -15,6 +15,9 @@
 mod board;
 mod server;
 mod stack;
+#[cfg(feature = "full")]
+mod verify;
+mod wire;
 
 use core::cell::RefCell;
 use core::mem::size_of;
@@ -30,6 +33,7 @@ use thimble_core::machine::{Run, StopSet};
 use thimble_core::time::Duration;
 
 use board::{Board, World};
+use server::Server;
 
 /// What the board decompresses with.
 type Decompress = <Board<'static> as Platform>::Decompress;
@@ -57,18 +61,18 @@ fn main() -> ! {
     }
     let config = Config { resume_downloads: cfg!(feature = "full"), ..Config::default() };
     let mut used = Used { start: 0, poll: 0 };
-    while world.borrow().server.over < 2 {
+    let mut server = Server::new();
+    while server.over < 2 {
         world.borrow_mut().reset = false;
-        if !until_reset(&world, &config, &mut used) {
+        if !until_reset(&world, &mut server, &config, &mut used) {
             end(false);
         }
     }
     say("client ", size_of::<Client<'_, Board<'_>>>() - size_of::<Decompress>());
     say("start ", used.start);
     say("poll ", used.poll);
-    let world = world.borrow();
-    let extras = world.server.extras == [cfg!(feature = "full"); 2];
-    end(world.server.good == [true, false] && extras && world.written > 0)
+    let extras = server.extras == [cfg!(feature = "full"); 2];
+    end(server.good == [true, false] && extras && server.resumed == 1 && world.borrow().written > 0)
 }
 
 /// Stack, in bytes.
@@ -79,7 +83,8 @@ struct Used {
 
 /// From one reset to the next, or to the end of all deployments; false: there was none.
 #[inline(never)]
-fn until_reset(world: &RefCell<World>, config: &Config, used: &mut Used) -> bool {
+fn until_reset(world: &RefCell<World>, server: &mut Server, config: &Config, used: &mut Used) -> bool {
+    let mut heads = [0; 4096];
     let buffers = Buffers {
         chunk: &mut [0; 1024],
         record: &mut [0; 4096],
@@ -101,7 +106,7 @@ fn until_reset(world: &RefCell<World>, config: &Config, used: &mut Used) -> bool
         tier: Some(Tier::Micro),
         version: "0",
     };
-    let mut client = Client::new(board::hal(world), device, buffers);
+    let mut client = Client::new(board::hal(world, &mut heads), device, buffers);
     let (started, taken) = stack::measure(|| client.start(start).is_ok());
     used.start = used.start.max(taken);
     if !started {
@@ -111,10 +116,15 @@ fn until_reset(world: &RefCell<World>, config: &Config, used: &mut Used) -> bool
         let (wake, taken) = stack::measure(|| client.poll());
         used.poll = used.poll.max(taken);
         let mut world = world.borrow_mut();
-        if world.reset || world.server.over == 2 {
+        if world.reset {
+            return true;
+        }
+        let has_moved = server.turn(&mut world.wire);
+        if server.over == 2 {
             return true;
         }
         let now = world.now;
+        let wake = wake.filter(|_| !has_moved);
         world.now = wake.map_or(now, |at| at.max(now)) + Duration::from_millis(1);
     }
     false

@@ -6,18 +6,18 @@ use core::marker::PhantomData;
 
 use thimble_core::hal::{Fixed, Hal, NoScripts, Platform};
 
-use super::{Part, World};
+use super::{Network, Part, World, network};
 
 /// The board.
 pub struct Board<'w>(PhantomData<&'w ()>);
 
 /// One value for each trait.
-pub fn hal(world: &RefCell<World>) -> Hal<Board<'_>> {
+pub fn hal<'w>(world: &'w RefCell<World>, heads: &'w mut [u8]) -> Hal<Board<'w>> {
     Hal {
         storage: Part(world),
         scripts: NoScripts,
         module: Part(world),
-        network: Part(world),
+        network: network(world, heads),
         system: Part(world),
         identity: Fixed("serial=4711\n"),
         device_key: Part(world),
@@ -35,7 +35,7 @@ impl<'w> Platform for Board<'w> {
     type Storage = Part<'w>;
     type Scripts = NoScripts;
     type Module = Part<'w>;
-    type Network = Part<'w>;
+    type Network = Network<'w>;
     type System = Part<'w>;
     type Identity = Fixed<'static>;
     type DeviceKey = Part<'w>;
