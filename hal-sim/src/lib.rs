@@ -10,6 +10,8 @@ pub mod choose;
 pub mod explore;
 pub mod fingerprint;
 pub mod fleet;
+pub mod given;
+pub mod lint;
 #[cfg(feature = "listen")]
 pub mod listen;
 pub mod mistake;

@@ -3,6 +3,7 @@
 mod explore;
 mod failure;
 mod fleet;
+mod lint;
 mod run;
 mod serve;
 mod texts;

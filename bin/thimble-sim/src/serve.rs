@@ -1,15 +1,14 @@
 //! `serve`: the model of Mender's server behind a real listener, so that a real client can be tried without one.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thimble_core::artifact::{Gzip, Parsed, Parser, Trust, Workspace};
-use thimble_core::hal::Verifier;
-use thimble_core::json::Value;
-use thimble_core::limits;
+use thimble_hal_linux::decompress::Decompressor;
+use thimble_hal_sim::given;
 use thimble_hal_sim::listen::{Entry, Listener, Security, Wire};
 use thimble_hal_sim::server::{Artifact, Deployment, Endpoint, Fault, Server};
 
@@ -230,74 +229,13 @@ fn disturbance(text: &str) -> Result<Disturbance, String> {
     Ok(Disturbance { endpoint, skip, times, what })
 }
 
-/// Reads name and device types out of an artifact's header.
+/// Reads name and device types out of an artifact's header. Its payload may be damaged: the client must find out.
 fn artifact(path: &Path) -> Result<Artifact, String> {
-    let bytes = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let header = header_info(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
-    let value = Value::parse(&header).map_err(|error| error.to_string())?;
-    let member = |value: Value<'_>, group, name: &str| {
-        let text = value.member(group).ok()??.member(name).ok()??;
-        Some(text.raw().to_owned())
-    };
-    let name = member(value, "artifact_provides", "artifact_name");
-    let types = member(value, "artifact_depends", "device_type");
-    let name = name.as_deref().and_then(|raw| Some(Value::parse(raw.as_bytes()).ok()?.as_str()?.to_string()));
-    let types = types.as_deref().and_then(|raw| {
-        let items = Value::parse(raw.as_bytes()).ok()?.items()?;
-        items.map(|item| Some(item.as_str()?.to_string())).collect::<Option<Vec<_>>>()
-    });
-    match (name, types) {
-        (Some(name), Some(device_types)) => Ok(Artifact { name, device_types, bytes: Arc::from(bytes) }),
-        _ => Err(format!("{}: its header names no artifact or no device type", path.display())),
-    }
-}
-
-fn header_info(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    const KIB: usize = 1024;
-    let (mut name, mut header_info, mut type_info, mut meta_data) =
-        (vec![0; 4 * KIB], vec![0; 64 * KIB], vec![0; 64 * KIB], vec![0; KIB * KIB]);
-    let (mut files, mut window) = (vec![Default::default(); limits::JSON_MEMBERS], vec![0; 64 * KIB]);
-    let mut parser = Parser::new(Workspace {
-        name: &mut name,
-        header_info: &mut header_info,
-        type_info: &mut type_info,
-        meta_data: &mut meta_data,
-        files: &mut files,
-        window: &mut window,
-    });
-    parser.reset(Trust::Unsigned, true);
-    let (mut rest, mut gzip) = (bytes, Gzip::default());
-    loop {
-        let (taken, event) = parser.push(rest, &mut NoKeys, &mut gzip).map_err(|error| error.to_string())?;
-        let is_header = matches!(event, Parsed::Header);
-        rest = rest.get(taken..).unwrap_or_default();
-        if is_header {
-            let header = parser.header().ok_or("it has no header")?;
-            return Ok(header.header_info().to_vec());
-        }
-        if rest.is_empty() {
-            return Err("it ends before its header does".into());
-        }
-    }
-}
-
-/// Whoever serves an artifact need not trust it.
-struct NoKeys;
-
-impl Verifier for NoKeys {
-    fn has_keys(&self) -> bool {
-        false
-    }
-
-    fn reset(&mut self) {}
-
-    fn update(&mut self, _manifest: &[u8]) -> bool {
-        false
-    }
-
-    fn verify(&mut self, _signature: &[u8]) -> bool {
-        false
-    }
+    let wrong = |error: &dyn fmt::Display| format!("{}: {error}", path.display());
+    let bytes = fs::read(path).map_err(|error| wrong(&error))?;
+    let header = given::artifact::read_header(bytes.as_slice(), &mut Decompressor::default());
+    let given::Artifact { name, device_types, .. } = header.map_err(|error| wrong(&error))?;
+    Ok(Artifact { name, device_types, bytes: Arc::from(bytes) })
 }
 
 #[cfg(test)]
