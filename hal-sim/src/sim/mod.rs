@@ -31,7 +31,7 @@ pub use self::policy::{Doorkeeper, Rule};
 pub use self::scripts::Scripts;
 pub use self::system::{OneLine, Sys, Who};
 use crate::server::Server;
-use crate::world::Device;
+use crate::world::{Device, PAYLOAD};
 
 /// The base URL of the simulated server.
 pub const SERVER: &str = "https://server";
@@ -171,6 +171,10 @@ pub struct Bench {
     pub booted: Instant,
     /// Which of several devices it is.
     pub number: u8,
+    /// The device's type.
+    pub device_type: String,
+    /// The bytes that the described module must get of each file; `None`: whatever comes is right.
+    pub payload: Option<&'static [u8]>,
     plan: Box<dyn Plan>,
 }
 
@@ -193,6 +197,8 @@ impl Handle {
             policies: [const { Rule::None }; 3],
             booted: Instant::ZERO,
             number: 1,
+            device_type: DEVICE_TYPE.to_owned(),
+            payload: Some(PAYLOAD),
             plan,
         };
         Self(Rc::new(RefCell::new(bench)))
@@ -219,18 +225,22 @@ impl Handle {
         }
     }
 
-    fn line(&self, line: impl Into<String>) {
+    /// A line of the transcript; none once the process was ended from outside.
+    pub fn line(&self, line: impl Into<String>) {
         let mut bench = self.0.borrow_mut();
         if bench.down.is_none() {
             bench.lines.push(line.into());
         }
     }
 
-    fn is_down(&self) -> bool {
+    /// Whether the process was ended from outside.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
         self.0.borrow().down.is_some()
     }
 
-    fn lose(&self) {
+    /// Power is lost now.
+    pub fn lose(&self) {
         let mut bench = self.0.borrow_mut();
         if bench.down.is_none() {
             bench.down = Some(Down::PowerLost);
@@ -238,8 +248,11 @@ impl Handle {
         }
     }
 
-    /// The fate of an effect; `Err`: there is no power.
-    fn fate(&self, effect: &Effect) -> Result<Fate, Gone> {
+    /// The fate of an effect.
+    ///
+    /// # Errors
+    /// There is no power, or it is lost before the effect.
+    pub fn fate(&self, effect: &Effect) -> Result<Fate, Gone> {
         if self.is_down() {
             return Err(Gone::down());
         }
@@ -257,7 +270,9 @@ impl Handle {
 pub struct Gone(&'static str, Kind);
 
 impl Gone {
-    const fn down() -> Self {
+    /// There is no power.
+    #[must_use]
+    pub const fn down() -> Self {
         Self("there is no power", Kind::Other)
     }
 }

@@ -3,7 +3,7 @@
 use thimble_core::hal::{DeploymentLog, DeviceKey, ErrorType, Exit, Identity, Kind, Poll, System};
 use thimble_core::time::Instant;
 
-use super::{DEVICE_TYPE, Down, Effect, Fate, Gone, Handle};
+use super::{Down, Effect, Fate, Gone, Handle};
 
 /// The machine around the client.
 pub struct Sys {
@@ -23,8 +23,10 @@ impl ErrorType for Sys {
 
 impl System for Sys {
     fn device_type<'b>(&mut self, buf: &'b mut [u8]) -> Result<&'b str, Gone> {
-        let room = buf.get_mut(..DEVICE_TYPE.len()).ok_or(Gone("the buffer is too short", Kind::TooLarge))?;
-        room.copy_from_slice(DEVICE_TYPE.as_bytes());
+        let bench = self.bench.0.borrow();
+        let kind = bench.device_type.as_bytes();
+        let room = buf.get_mut(..kind.len()).ok_or(Gone("the buffer is too short", Kind::TooLarge))?;
+        room.copy_from_slice(kind);
         core::str::from_utf8(room).map_err(|_| Gone("not text", Kind::Corrupt))
     }
 
