@@ -249,7 +249,7 @@ impl Transfer {
             (Head { first },                 Event::Broken { again })       => self.broken(now, again && self.attempts.repeats(first)),
             (Body { surplus },               Event::Came(bytes))            => self.came(surplus, bytes),
             (Body { .. },                    Event::Complete)               => self.complete(),
-            (Body { .. },                    Event::Broken { again })       => self.broken(now, again && self.source.length.is_some()),
+            (Body { .. },                    Event::Broken { again })       => self.broken(now, again),
             (Pause { until, then },          Event::Tick) if until <= now   => self.pause_ends(then),
 
             (AskingForLink,                  Event::Done)                   => self.to(Link, Action::AwaitLink),

@@ -53,6 +53,8 @@ pub enum Delivery {
     Whole,
     /// The head and so many bytes of the body; then the connection breaks.
     Cut(usize),
+    /// The head without a length and so many bytes of the body; then the connection ends, as if that were all.
+    Ends(usize),
     /// Nothing: the connection breaks.
     Lost,
     /// Nothing, and the connection stays: the client's time limit must end it.
@@ -116,6 +118,8 @@ pub enum Fault {
     AnswerLost,
     /// The request has its effect, the head arrives and so many bytes of the body.
     Cut(usize),
+    /// The answer has no length, and ends after so many bytes of its body as if that were all; all of it where it has less.
+    Ends(usize),
     /// The request never arrives, and the connection stays open without an answer.
     Silent,
     /// The request has its effect, and the body of the answer comes very slowly: one byte every few minutes.
@@ -313,7 +317,8 @@ impl Server {
             }),
             Some(Fault::Unreachable) => Some(Response { delivery: Delivery::Lost, ..Response::new(0) }),
             Some(Fault::Silent) => Some(Response { delivery: Delivery::Silent, ..Response::new(0) }),
-            Some(Fault::AnswerLost | Fault::Cut(_) | Fault::Drip | Fault::Header(..)) | None => None,
+            Some(Fault::AnswerLost | Fault::Cut(_) | Fault::Ends(_) | Fault::Drip | Fault::Header(..))
+            | None => None,
         };
         if let Some(response) = instead {
             return response;
@@ -322,6 +327,7 @@ impl Server {
         match fault {
             Some(Fault::AnswerLost) => response.delivery = Delivery::Lost,
             Some(Fault::Cut(length)) => response.delivery = Delivery::Cut(length),
+            Some(Fault::Ends(length)) => response.delivery = Delivery::Ends(length),
             Some(Fault::Drip) => response.delivery = Delivery::Drip,
             Some(Fault::Header(name, value)) => {
                 response.headers.retain(|(n, _)| !n.eq_ignore_ascii_case(name));

@@ -141,6 +141,33 @@ fn r34_an_http_link_of_an_https_server_is_used_where_artifacts_are_verified() {
     }
 }
 
+/// What ends without a length may be all of it or not: the artifact itself says so.
+#[test]
+fn r35_an_artifact_without_a_length_that_ends_too_early_goes_on() {
+    let (status, log, server) =
+        run(|server| server.disturb(Endpoint::Artifact, 0, 1, Fault::Ends(usize::MAX)));
+    assert_eq!((&*status, server.count(Endpoint::Artifact)), ("success", 1), "{log}");
+    for bytes in [0, 1, HALF, 9000] {
+        let (status, log, server) =
+            run(|server| server.disturb(Endpoint::Artifact, 0, 1, Fault::Ends(bytes)));
+        assert_eq!((&*status, server.count(Endpoint::Artifact)), ("success", 2), "{bytes}: {log}");
+        let why = if bytes == 0 { "it is an empty file and no Mender artifact" } else { "it ends too early" };
+        let said = format!("the download broke off at byte {bytes}: {why}; next attempt in 60 s");
+        assert!(log.contains(&said), "{log}");
+    }
+    // Again and again: as any broken connection.
+    let (status, log, server) = run(|server| server.disturb(Endpoint::Artifact, 0, 99, Fault::Ends(10)));
+    assert_eq!((&*status, server.count(Endpoint::Artifact)), ("failure", 11), "{log}");
+    assert!(log.contains("it ends too early; no attempts are left"), "{log}");
+    // A server that gives no parts cannot mend it.
+    let (status, log, server) = run(|server| {
+        server.ranges = false;
+        server.disturb(Endpoint::Artifact, 0, 1, Fault::Ends(HALF));
+    });
+    assert_eq!((&*status, server.count(Endpoint::Artifact)), ("failure", 2), "{log}");
+    assert!(log.contains("or the server cannot resume"), "{log}");
+}
+
 /// Power is lost once, when a part of the payload is stored.
 struct LostAtTheFirstMark(bool);
 
@@ -151,6 +178,26 @@ impl Plan for LostAtTheFirstMark {
         }
         Fate::Works
     }
+}
+
+#[test]
+fn what_was_stored_of_an_artifact_without_a_length_is_not_downloaded_twice() {
+    let artifact = sample::fitting(true);
+    let durable = runner::durable(Profile::FILES, &artifact);
+    let bench = Handle::new(durable, artifact, Box::new(LostAtTheFirstMark(false)));
+    {
+        let mut bench = bench.0.borrow_mut();
+        bench.config.resume_downloads = true;
+        bench.durable.server.disturb(Endpoint::Artifact, 0, 99, Fault::Ends(usize::MAX));
+    }
+    let end = runner::daemon(&bench, &mut |_, _| runner::Then::GoOn);
+    assert!(matches!(end, End::Idle), "{end:?}");
+    let bench = bench.0.borrow();
+    runner::check(&bench.durable, Trouble::default()).unwrap();
+    let log = bench.log.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("\n");
+    assert_eq!(bench.durable.server.deployments[runner::DEPLOYMENT].status(), "success", "{log}");
+    assert!(log.contains("were stored before the restart"), "{log}");
+    assert_eq!(bench.durable.server.count(Endpoint::Artifact), 3);
 }
 
 #[test]

@@ -230,7 +230,8 @@ impl<'b> Parser<'b> {
     /// The input has ended.
     ///
     /// # Errors
-    /// [`Error::UnexpectedEof`] unless the artifact was complete; the error that came before, if one did.
+    /// [`Error::UnexpectedEof`], or that it is empty, unless the artifact was complete: should more of it come after all,
+    /// [`Self::push`] goes on. The error that came before, if one did; that it is something else, or lacks a file.
     pub fn finish(&mut self) -> Result<(), Error> {
         let complete = match &self.position {
             Position::Failed(error) => return Err(error.clone()),
@@ -240,18 +241,18 @@ impl<'b> Parser<'b> {
             Position::Before(Member::Version | Member::Manifest | Member::Signature | Member::Header)
             | Position::In(_) => false,
         };
-        let ended = if !complete {
-            let empty = self.outer.is_untouched().then_some(Error::Foreign(Foreign::Empty));
-            Err(empty.or_else(|| self.foreign()).unwrap_or(Error::UnexpectedEof))
+        let error = if !complete {
+            if self.outer.is_untouched() {
+                return Err(Error::Foreign(Foreign::Empty));
+            }
+            self.foreign().ok_or(Error::UnexpectedEof)?
         } else if self.listed().iter().any(|entry| !entry.seen) {
-            Err(Error::MissingFile)
+            Error::MissingFile
         } else {
-            Ok(())
+            return Ok(());
         };
-        if let Err(error) = &ended {
-            self.position = Position::Failed(error.clone());
-        }
-        ended
+        self.position = Position::Failed(error.clone());
+        Err(error)
     }
 
     /// The header, once it is verified.

@@ -235,7 +235,7 @@ impl<P: Platform> Client<'_, P> {
                 Poll::Ready(Ok(head)) => self.head(now, head),
                 Poll::Ready(Err(error)) => self.broken(
                     now,
-                    arrive::may_help(error.kind()),
+                    self.may_help(error.kind()),
                     &DownloadText::NotDownloaded { error: Cause::of(&error) },
                 ),
             },
@@ -248,8 +248,8 @@ impl<P: Platform> Client<'_, P> {
                 }
                 Poll::Ready(Err(error)) => {
                     let at = self.flow.transfer().received();
-                    let reason = DownloadText::BrokeOff { at, error: Cause::of(&error) };
-                    self.broken(now, arrive::may_help(error.kind()), &reason);
+                    let reason = DownloadText::BrokeOff { at, error: &Cause::of(&error) };
+                    self.broken(now, self.may_help(error.kind()), &reason);
                 }
             },
             Action::Parse { from, to } => {

@@ -8,7 +8,8 @@ use crate::http::{ContentRange, Head, RetryAfter};
 pub(super) struct Source {
     /// How many bytes were taken from it.
     pub(super) offset: u64,
-    /// The artifact's length, where the source says it. Without it nothing can be asked for again.
+    /// The artifact's length, where the source has said it. An answer without one may end too early without a sign: then the
+    /// artifact is not complete, and the rest is asked for. The answer to that says the length.
     pub(super) length: Option<u64>,
     /// The request goes on behind stored bytes, and the network brought nothing behind them yet.
     pub(super) behind_stored: bool,
@@ -20,7 +21,7 @@ pub(super) enum Answer {
     /// The artifact follows, from its first byte on, in this length.
     Whole(Option<u64>),
     /// What is missing follows, behind so many bytes that are here already.
-    Rest { surplus: u64 },
+    Rest { surplus: u64, length: Option<u64> },
     /// Not now.
     Later(Option<RetryAfter>),
     /// The link has expired.
@@ -61,16 +62,16 @@ impl Source {
     /// A part: it must be the one that was asked for. A server that ignores `If-Range` still says by its `ETag` that
     /// the file is another one.
     fn part(&self, range: Option<ContentRange>, etag: Etag) -> Answer {
-        let last = self.length.map(|length| length.saturating_sub(1));
+        let length = self.length.or(range.and_then(|range| range.size));
         let fits = range.is_some_and(|range| {
             range.first == self.offset
-                && Some(range.last) == last
-                && (range.size.is_none() || range.size == self.length)
+                && length.is_some_and(|length| range.last == length.saturating_sub(1))
+                && (range.size.is_none() || range.size == length)
         });
         if etag == Etag::Other {
             Answer::Never(Failure::Changed)
         } else if fits {
-            Answer::Rest { surplus: 0 }
+            Answer::Rest { surplus: 0, length }
         } else {
             Answer::Never(Failure::WrongRange(self.offset))
         }
@@ -80,7 +81,7 @@ impl Source {
     /// paid for them: what is here already is read and skipped. Behind bytes that this process received it is not.
     fn all(&self, length: Option<u64>, etag: Etag) -> Answer {
         if self.behind_stored && length == self.length && etag == Etag::Same {
-            Answer::Rest { surplus: self.offset }
+            Answer::Rest { surplus: self.offset, length }
         } else {
             Answer::Never(Failure::NoRest)
         }

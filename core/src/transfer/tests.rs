@@ -221,11 +221,31 @@ fn the_attempts_are_counted() {
 }
 
 #[test]
-fn without_a_length_nothing_goes_on() {
-    Line::daemon()
-        .at(0, Event::Done, Action::AwaitHead)
-        .at(0, Event::Head(Head { content_length: None, ..WHOLE }, Etag::Same), Action::Receive)
-        .at(1, BROKEN, gives_up(Failure::Broken, false));
+fn without_a_length_the_answer_to_the_request_for_the_rest_says_it() {
+    let range = |first, last, size| {
+        let content_range = Some(ContentRange { first, last, size });
+        Event::Head(Head { status: 206, content_length: None, content_range, retry_after: None }, Etag::Same)
+    };
+    let wrong = || gives_up(Failure::WrongRange(100), false);
+    for (answer, action) in [
+        (range(100, LENGTH - 1, Some(LENGTH)), Action::Receive),
+        (range(99, LENGTH - 1, Some(LENGTH)), wrong()),
+        (range(100, LENGTH - 2, Some(LENGTH)), wrong()),
+        (range(100, LENGTH, Some(LENGTH)), wrong()),
+        (range(100, LENGTH - 1, None), wrong()),
+        (Event::Head(Head { content_length: None, ..WHOLE }, Etag::Same), gives_up(Failure::NoRest, false)),
+    ] {
+        let mut line = Line::daemon();
+        line.at(0, Event::Done, Action::AwaitHead)
+            .at(0, Event::Head(Head { content_length: None, ..WHOLE }, Etag::Same), Action::Receive)
+            .at(0, Event::Came(100), parse(0, 100))
+            .at(0, parsed(100, Found::Nothing), Action::Receive)
+            .at(1, BROKEN, Action::Pause(seconds(60)))
+            .at(61, Event::Tick, Action::Request { offset: 100, again: true })
+            .at(61, Event::Done, Action::AwaitHead)
+            .at(62, answer, action);
+        assert_eq!(line.transfer.length(), (action == Action::Receive).then_some(LENGTH));
+    }
 }
 
 #[test]

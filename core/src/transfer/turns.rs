@@ -22,9 +22,7 @@ impl Transfer {
     }
 
     pub(super) fn stream(&mut self, rest: Span, kept: bool, stream: Stream) -> Action {
-        // Without a length nothing can be asked for again, and so no mark is of use.
-        let mark_every = if self.source.length.is_some() { stream.mark_every } else { 0 };
-        self.half = Half::Payload(Payload::new(Stream { mark_every, ..stream }, kept));
+        self.half = Half::Payload(Payload::new(stream, kept));
         self.parse(rest)
     }
 
@@ -43,7 +41,10 @@ impl Transfer {
                 }
                 self.receive(0)
             }
-            Answer::Rest { surplus } => self.receive(surplus),
+            Answer::Rest { surplus, length } => {
+                self.source.length = length;
+                self.receive(surplus)
+            }
             Answer::Later(retry_after) => self.pause(now, Then::Request, retry_after),
             Answer::Expired => match self.attempts.next_link(self.source.offset) {
                 NextLink::Ask => self.ask_for_link(),
@@ -164,7 +165,7 @@ impl Transfer {
     /// The sink took the beginning of a file: what an earlier process stored of it need not come again.
     pub(super) fn file_began(&mut self, rest: Span, stored: u64) -> Action {
         match &self.half {
-            Half::Payload(payload) if self.source.length.is_some() && payload.may_go_on_behind(stored) => {
+            Half::Payload(payload) if payload.may_go_on_behind(stored) => {
                 let begins = self.source.offset.saturating_sub(rest.length());
                 self.read_back(Stored { length: stored, done: 0, begins })
             }

@@ -69,6 +69,11 @@ pub(super) fn send(
             stream.write_all(&response.body[..length.min(response.body.len())])?;
             return close(stream);
         }
+        Delivery::Ends(length) => {
+            stream.write_all(&head(response, Length::Unknown, None))?;
+            stream.write_all(&response.body[..length.min(response.body.len())])?;
+            return close(stream);
+        }
         Delivery::Whole | Delivery::Drip => {}
     }
     let whole = || [head(response, Length::Known, None), response.body.clone()].concat();

@@ -163,7 +163,9 @@ impl Network for Net {
     fn deadline(&self) -> Option<Instant> {
         self.answer.as_ref().map(|answer| match answer.delivery {
             Delivery::Drip => self.next,
-            Delivery::Whole | Delivery::Cut(_) | Delivery::Lost | Delivery::Silent => Instant::ZERO,
+            Delivery::Whole | Delivery::Cut(_) | Delivery::Ends(_) | Delivery::Lost | Delivery::Silent => {
+                Instant::ZERO
+            }
         })
     }
 
@@ -186,7 +188,12 @@ impl Network for Net {
         });
         Poll::Ready(Ok(Head {
             status: answer.status,
-            content_length: Some(answer.body.len() as u64),
+            content_length: match answer.delivery {
+                Delivery::Ends(_) => None,
+                Delivery::Whole | Delivery::Cut(_) | Delivery::Lost | Delivery::Silent | Delivery::Drip => {
+                    Some(answer.body.len() as u64)
+                }
+            },
             content_range,
             retry_after: header(answer, "Retry-After")
                 .and_then(|value| thimble_core::http::retry_after(value, None)),
@@ -199,7 +206,7 @@ impl Network for Net {
         }
         let Some(answer) = &self.answer else { return Poll::Pending };
         let end = match answer.delivery {
-            Delivery::Cut(at) => at.min(answer.body.len()),
+            Delivery::Cut(at) | Delivery::Ends(at) => at.min(answer.body.len()),
             Delivery::Whole | Delivery::Lost | Delivery::Silent => answer.body.len(),
             Delivery::Drip if now < self.next => return Poll::Pending,
             Delivery::Drip => {

@@ -1,5 +1,6 @@
 //! What comes from the network or a file: requests for the artifact, their answers, and what broke.
 
+use crate::artifact::{self, Foreign};
 use crate::client::Client;
 use crate::client::messages::{DownloadText, say};
 use crate::client::reason::{Noted, note};
@@ -67,18 +68,34 @@ impl<P: Platform> Client<'_, P> {
         self.follow(now, step);
     }
 
-    /// The source has ended: the artifact must be complete now.
+    /// The source has ended: the artifact must be complete now. Where the answer did not say how long it is, the connection
+    /// may have broken.
     #[inline(never)]
     pub(super) fn source_ended(&mut self, now: Instant) {
         self.hal.network.cancel();
+        let transfer = self.flow.transfer();
+        let at = transfer.received();
+        let may_be_cut =
+            self.download.source.link().is_some() && transfer.length().is_none_or(|length| at < length);
         let event = match self.parser.finish() {
             Ok(()) => Event::Complete,
+            Err(error @ (artifact::Error::UnexpectedEof | artifact::Error::Foreign(Foreign::Empty)))
+                if may_be_cut =>
+            {
+                return self.broken(now, true, &DownloadText::BrokeOff { at, error: &error });
+            }
             Err(error) => {
                 self.fail(&DownloadText::NotAcceptable { error: &error });
                 Event::Failed
             }
         };
         self.tell_transfer(now, event);
+    }
+
+    /// Whether asking again may help, after an error of this kind. What came out of a pipe does not come again.
+    pub(super) fn may_help(&self, kind: Kind) -> bool {
+        let is_pipe = self.download.source.link().is_none() && self.flow.transfer().length().is_none();
+        matches!(kind, Kind::Connection | Kind::TimedOut) && !is_pipe
     }
 
     /// The source broke.
@@ -102,9 +119,4 @@ impl<P: Platform> Client<'_, P> {
             self.fail(reason);
         }
     }
-}
-
-/// Whether asking again may help.
-pub(super) const fn may_help(kind: Kind) -> bool {
-    matches!(kind, Kind::Connection | Kind::TimedOut)
 }

@@ -14,7 +14,7 @@ messages! {
         2 NoKeys => "no verify key is configured: any artifact is accepted",
         3 AsksForLink => "the link to the artifact has expired: asking for another",
         4 NotDownloaded { error: Cause<'a> } => "the artifact could not be downloaded: {error}",
-        5 BrokeOff { at: u64, error: Cause<'a> } => "the download broke off at byte {at}: {error}",
+        5 BrokeOff { at: u64, error: &'a dyn Coded } => "the download broke off at byte {at}: {error}",
         6 StoredDamaged { file: &'a str } =>
             "what was stored of payload file {file} is damaged: from its beginning",
         7 GoesOn { at: u64 } => "going on with the download at byte {at}",

@@ -47,7 +47,7 @@ const LIMIT: Duration = Duration::from_secs(7500);
 fn what_the_driver_says_is_decoded_to_the_same_text() {
     let gone = Gone(Kind::Connection);
     let error = Cause::of(&gone);
-    let broken = DownloadText::BrokeOff { at: u64::MAX, error };
+    let broken = DownloadText::BrokeOff { at: u64::MAX, error: &error };
     let script = ScriptName::of("it's \"one\"", Some(ENTER));
     let map = MapError::UnknownKey(Text::copy("k'y").unwrap());
     let holder = Holder { id: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef, priority: -10 };
