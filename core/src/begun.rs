@@ -121,11 +121,10 @@ impl Begun {
         // Its own place is filled, or else that of the one which began longest ago.
         let place = self.0.iter().position(|of| of.as_ref().is_some_and(|of| of.mark == mark));
         let end = place.map_or(limits::BEGUN, |place| place.saturating_add(1));
-        if let Some(moved) = self.0.get_mut(..end) {
-            moved.rotate_right(1);
+        let mut moved = Some(deployment);
+        for of in self.0.iter_mut().take(end) {
+            moved = core::mem::replace(of, moved);
         }
-        let [first, ..] = &mut self.0;
-        *first = Some(deployment);
     }
 
     /// The server refuses for good to hear how a deployment ended.

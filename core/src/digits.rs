@@ -4,10 +4,29 @@ use core::fmt::{Result, Write};
 
 /// Writes a number.
 pub(crate) fn decimal(to: &mut dyn Write, number: u64) -> Result {
-    if number >= 10 {
-        decimal(to, number / 10)?;
+    let (before, last) = divide(number, 10);
+    if before > 0 {
+        decimal(to, before)?;
     }
-    digit(to, (number % 10) as u8)
+    digit(to, last as u8)
+}
+
+/// How often `by` goes into `number`, and what is left. The division of 64 bits that a 32-bit processor lacks would be
+/// another kilobyte, for times and lengths of files. `by` is below 2^63; 0 goes into nothing.
+#[inline(never)]
+pub(crate) const fn divide(number: u64, by: u64) -> (u64, u64) {
+    let (mut times, mut left) = (0, 0);
+    let mut bit = u64::BITS.saturating_sub(number.leading_zeros());
+    while bit > 0 && by > 0 {
+        bit = bit.wrapping_sub(1);
+        left = (left << 1) | ((number >> bit) & 1);
+        times <<= 1;
+        if left >= by {
+            left = left.wrapping_sub(by);
+            times |= 1;
+        }
+    }
+    (times, left)
 }
 
 /// Writes the two hexadecimal digits of a byte.
@@ -32,6 +51,16 @@ mod tests {
     use super::*;
     use std::format;
     use std::string::String;
+
+    #[test]
+    fn divides_as_the_processor_does() {
+        for number in [0, 1, 9, 10, 999, 1000, 1 << 32, u64::MAX - 1, u64::MAX] {
+            for by in [1, 2, 3, 10, 1000, 4 << 20, u64::from(u32::MAX), (1 << 63) - 1] {
+                assert_eq!(divide(number, by), (number / by, number % by), "{number} / {by}");
+            }
+            assert_eq!(divide(number, 0).0, 0);
+        }
+    }
 
     #[test]
     fn digits_are_those_of_the_standard_library() {

@@ -20,6 +20,7 @@ use scan::{Scanner, skip};
 
 pub use fault::{Error, Fault};
 pub use keys::{ENTRY, Index, KeysError};
+pub(crate) use out::write_string;
 pub use out::{Escape, Out, Overflow};
 
 /// How deep arrays and objects may nest: meta-data of artifacts may have 64 levels (ARTIFACT-55).

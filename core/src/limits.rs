@@ -131,7 +131,8 @@ pub const JSON_MEMBERS: usize = 1024;
 pub const JSON_KEYS: usize = 32 * 1024;
 
 /// Work to clear provides, in bytes: the length of the artifact's patterns times the keys on record, and the other way
-/// round. A hundred patterns for two hundred keys need a quarter of it, in some milliseconds.
+/// round. A hundred patterns for two hundred keys need a quarter of it, in some milliseconds. Patterns that were chosen to
+/// be compared with the same characters again and again may not take more comparisons than that either.
 pub const CLEARS: usize = 8 * 1024 * 1024;
 
 /// Longest key or value of provides and depends, in bytes.

@@ -18,6 +18,7 @@
 use core::fmt::{self, Write};
 
 use crate::digits::decimal;
+use crate::text::Plain;
 
 /// What has a code, and a text for people: [`Say`] shows the text with feature `text`, and the code behind a `~` without.
 pub trait Coded: HasText {
@@ -222,7 +223,7 @@ impl Coded for i8 {
 
 impl Coded for str {
     fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        quote(f, &self)
+        quote(f, &Plain(self))
     }
 }
 

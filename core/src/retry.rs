@@ -4,6 +4,7 @@
 //! a restart begins every schedule anew.
 
 use crate::config::{self, Config};
+use crate::digits::divide;
 use crate::http::RetryAfter;
 use crate::time::Duration;
 
@@ -129,7 +130,7 @@ impl Backoff {
 /// together. Any source of numbers will do, a constant as well.
 #[must_use]
 pub fn with_jitter(wait: Duration, random: u16) -> Duration {
-    let tenth = wait.as_millis() / 10;
+    let (tenth, _) = divide(wait.as_millis(), 10);
     let share = u128::from(tenth).saturating_mul(random.into()) >> u16::BITS;
     Duration::from_millis(wait.as_millis().saturating_add(u64::try_from(share).unwrap_or(tenth)))
 }

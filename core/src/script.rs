@@ -2,6 +2,7 @@
 
 use crate::limits;
 use crate::message::{self, Coded};
+use crate::text::split_once;
 
 /// The nine states that have scripts, in Mender's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,7 +93,9 @@ impl Coded for Transition {
 
 impl core::fmt::Display for Transition {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}_{}", self.state.name(), self.action.name())
+        f.write_str(self.state.name())?;
+        f.write_str("_")?;
+        f.write_str(self.action.name())
     }
 }
 
@@ -105,8 +108,8 @@ pub const RETRY_LATER: u8 = 21;
 /// [`is_artifact_name`]. A blank is what Mender's tools take for one: white space of ASCII.
 #[must_use]
 pub fn parse_name(name: &str) -> Option<Transition> {
-    let (state, rest) = name.split_once('_')?;
-    let (action, rest) = rest.split_once('_')?;
+    let (state, rest) = split_once(name, b'_')?;
+    let (action, rest) = split_once(rest, b'_')?;
     let state = *ScriptState::ALL.iter().find(|s| s.name() == state)?;
     let action = match action {
         "Enter" => ScriptAction::Enter,
@@ -114,7 +117,7 @@ pub fn parse_name(name: &str) -> Option<Transition> {
         "Error" => ScriptAction::Error,
         _ => return None,
     };
-    let (number, text) = match rest.split_once('_') {
+    let (number, text) = match split_once(rest, b'_') {
         Some((number, text)) => (number, Some(text)),
         None => (rest, None),
     };
@@ -131,7 +134,7 @@ pub fn is_artifact_name(name: &str) -> bool {
     // `<State>_<Action>_NN` has three parts, the text is all behind the third underscore.
     let text = name.splitn(4, '_').nth(3).unwrap_or("");
     parse_name(name).is_some_and(|transition| transition.state.is_artifact())
-        && text.chars().count() <= 64
+        && text.chars().nth(64).is_none()
         && name.len() <= limits::FILE_NAME
         && !name.contains(|c: char| c == '/' || c.is_control())
 }

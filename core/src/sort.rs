@@ -7,8 +7,15 @@ pub(crate) fn sort<T>(entries: &mut [T], less: impl Fn(&T, &T) -> bool) {
         sink(entries, top, &less);
     }
     for last in (1..entries.len()).rev() {
-        entries.swap(0, last);
+        swap(entries, 0, last);
         sink(entries.get_mut(..last).unwrap_or_default(), 0, &less);
+    }
+}
+
+/// Two entries change places. The slice's own `swap` needs `memmove`, since the places may be one.
+fn swap<T>(entries: &mut [T], a: usize, b: usize) {
+    if let Ok([a, b]) = entries.get_disjoint_mut([a, b]) {
+        core::mem::swap(a, b);
     }
 }
 
@@ -25,7 +32,7 @@ fn sink<T>(heap: &mut [T], mut top: usize, less: &impl Fn(&T, &T) -> bool) {
         if heap.get(top).is_none_or(|parent| !less(parent, greatest)) {
             return;
         }
-        heap.swap(top, child);
+        swap(heap, top, child);
         top = child;
     }
 }

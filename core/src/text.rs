@@ -46,6 +46,10 @@ pub trait TextExt: Sized {
     /// As much of `args` as fits; what was cut, between two characters, ends in [`MARK`] (as much of it as fits).
     #[must_use]
     fn cut(args: fmt::Arguments<'_>) -> Self;
+
+    /// As much of `text` as fits, cut in the same way.
+    #[must_use]
+    fn front(text: &str) -> Self;
 }
 
 impl<const N: usize> TextExt for Text<N> {
@@ -61,7 +65,18 @@ impl<const N: usize> TextExt for Text<N> {
 
     fn cut(args: fmt::Arguments<'_>) -> Self {
         let mut new = Self::new();
-        cut(new.as_mut_view(), args);
+        let mut cutting = Cutting { text: new.as_mut_view(), cut: false };
+        // `Cutting` takes everything; only a `Display` of its own can fail, and then its text simply ends.
+        let _ = cutting.write_fmt(args);
+        cutting.finish();
+        new
+    }
+
+    fn front(text: &str) -> Self {
+        let mut new = Self::new();
+        let mut cutting = Cutting { text: new.as_mut_view(), cut: false };
+        cutting.push(text);
+        cutting.finish();
         new
     }
 }
@@ -71,6 +86,23 @@ impl<const N: usize> TextExt for Text<N> {
 pub fn floor_char_boundary(text: &str, at: usize) -> usize {
     let at = at.min(text.len());
     (0..=at).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
+}
+
+/// Prints a text as it is. `Display` of `str` counts characters, for widths that nothing here has.
+pub(crate) struct Plain<'a>(pub &'a str);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// What stands before and behind the first `mark`, a character of ASCII.
+#[must_use]
+pub(crate) fn split_once(text: &str, mark: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|byte| byte == mark)?;
+    let (before, from) = text.split_at_checked(at)?;
+    Some((before, from.get(1..)?))
 }
 
 impl<const N: usize> Coded for Text<N> {
@@ -127,33 +159,37 @@ impl Write for Lent<'_> {
     }
 }
 
-fn cut(text: &mut StringView<u16>, args: fmt::Arguments<'_>) {
-    let mut cutting = Cutting { text, cut: false };
-    // `Cutting` takes everything; only a `Display` of its own can fail, and then its text simply ends.
-    let _ = cutting.write_fmt(args);
-    let Cutting { text, cut } = cutting;
-    if cut {
-        let mark = MARK.get(..text.capacity().min(MARK.len())).unwrap_or("");
-        let room = text.capacity().saturating_sub(mark.len());
-        text.truncate(floor_char_boundary(text.as_str(), room));
-        let _ = text.push_str(mark);
-    }
-}
-
 /// Takes any amount of text and keeps its beginning.
 struct Cutting<'t> {
     text: &'t mut StringView<u16>,
     cut: bool,
 }
 
-impl Write for Cutting<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
+impl Cutting<'_> {
+    fn push(&mut self, text: &str) {
         if !self.cut && self.text.push_str(text).is_err() {
             self.cut = true;
             let room = self.text.capacity().saturating_sub(self.text.len());
             let end = floor_char_boundary(text, room);
             let _ = self.text.push_str(text.get(..end).unwrap_or(""));
         }
+    }
+
+    /// No more comes: what was cut gets its mark.
+    fn finish(self) {
+        let Self { text, cut } = self;
+        if cut {
+            let mark = MARK.get(..text.capacity().min(MARK.len())).unwrap_or("");
+            let room = text.capacity().saturating_sub(mark.len());
+            text.truncate(floor_char_boundary(text.as_str(), room));
+            let _ = text.push_str(mark);
+        }
+    }
+}
+
+impl Write for Cutting<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push(text);
         Ok(())
     }
 }

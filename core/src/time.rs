@@ -43,7 +43,7 @@ impl Duration {
     /// Whole seconds, rounded down.
     #[must_use]
     pub const fn as_secs(self) -> u64 {
-        self.0 / 1000
+        digits::divide(self.0, 1000).0
     }
 
     /// Both together; saturates.

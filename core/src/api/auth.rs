@@ -2,8 +2,9 @@
 
 use core::fmt::{self, Write};
 
-use super::pairs::{lines, next_key, write_string, write_values};
+use super::pairs::{lines, next_key, write_values};
 use crate::config::Tier;
+use crate::json::write_string;
 use crate::json::{Out, Overflow};
 use crate::limits;
 use crate::message::texts;
@@ -78,7 +79,7 @@ impl<'b> AuthRequest<'b> {
         let mut out = Out::new(buf);
         out.raw("{\"id_data\":");
         // A JSON object inside a JSON string: what it escapes is escaped again.
-        out.string(identity);
+        out.string_of(&identity);
         let tenant_token = tenant_token.trim();
         if !tenant_token.is_empty() {
             out.raw(",\"tenant_token\":");

@@ -20,16 +20,16 @@ pub fn next_v2<'b>(device_type: &str, provides: Value<'_>, buf: &'b mut [u8]) ->
     out.string(device_type);
     out.raw(",\"artifact_name\":");
     match artifact_name(provides) {
-        Some(name) => out.string(name),
+        Some(name) => out.string_of(&name),
         None => out.string(UNKNOWN_NAME),
     }
     for (key, value) in provides.members().into_iter().flatten() {
         let Some(value) = value.as_str() else { continue };
         if !key.is("device_type") && !key.is("artifact_name") {
             out.raw(",");
-            out.string(key);
+            out.string_of(&key);
             out.raw(":");
-            out.string(value);
+            out.string_of(&value);
         }
     }
     out.raw(if limits::MAPS == 0 { "}}" } else { "},\"update_control_map\":true}" });
@@ -50,10 +50,9 @@ pub fn status<'b>(status: Status, substate: &str, buf: &'b mut [u8]) -> Result<&
     out.raw("{\"status\":");
     out.string(status.name());
     if !substate.is_empty() {
-        out.raw(",\"substate\":\"");
-        let substate: Text<{ limits::SUBSTATE }> = Text::cut(format_args!("{substate}"));
-        out.escaped(substate.as_str());
-        out.raw("\"");
+        out.raw(",\"substate\":");
+        let substate: Text<{ limits::SUBSTATE }> = Text::front(substate);
+        out.string(&substate);
     }
     out.raw("}");
     out.finish()

@@ -86,7 +86,13 @@ impl Endpoint<'_> {
     pub fn url<'b>(&self, server: &str, buf: &'b mut [u8]) -> Result<&'b str, Overflow> {
         let mut out = Out::new(buf);
         // A failure is remembered by `out`.
-        let _ = write!(out, "{}/{self}", server.trim_end_matches('/'));
+        let mut server = server;
+        while let Some(before) = server.strip_suffix('/') {
+            server = before;
+        }
+        out.raw(server);
+        out.raw("/");
+        let _ = write!(out, "{self}");
         out.finish()
     }
 
@@ -115,23 +121,28 @@ impl Endpoint<'_> {
 /// Path and query, without the leading slash.
 impl fmt::Display for Endpoint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DEPLOYMENTS: &str = "deployments/device/deployments";
-        match self {
-            Self::Auth => f.write_str("api/devices/v1/authentication/auth_requests"),
-            Self::NextV2 => write!(f, "api/devices/v2/{DEPLOYMENTS}/next"),
-            Self::NextV1 { artifact_name, device_type } => write!(
-                f,
-                "api/devices/v1/{DEPLOYMENTS}/next?artifact_name={}&device_type={}",
-                Percent(artifact_name),
-                Percent(device_type)
-            ),
-            Self::Status(id) => write!(f, "api/devices/v1/{DEPLOYMENTS}/{}/status", Percent(id)),
-            Self::Log(id) => write!(f, "api/devices/v1/{DEPLOYMENTS}/{}/log", Percent(id)),
-            Self::Inventory => f.write_str("api/devices/v1/inventory/device/attributes"),
-            Self::ControlMap(id) => {
-                write!(f, "api/devices/v2/{DEPLOYMENTS}/{}/update_control_map", Percent(id))
-            }
-        }
+        let (version, path) = match self {
+            Self::Auth => ("1", "authentication/auth_requests"),
+            Self::NextV2 => ("2", "deployments/device/deployments/next"),
+            Self::NextV1 { .. } => ("1", "deployments/device/deployments/next?artifact_name="),
+            Self::Status(_) | Self::Log(_) => ("1", "deployments/device/deployments/"),
+            Self::Inventory => ("1", "inventory/device/attributes"),
+            Self::ControlMap(_) => ("2", "deployments/device/deployments/"),
+        };
+        let (value, rest, last) = match *self {
+            Self::Auth | Self::NextV2 | Self::Inventory => ("", "", ""),
+            Self::NextV1 { artifact_name, device_type } => (artifact_name, "&device_type=", device_type),
+            Self::Status(id) => (id, "/status", ""),
+            Self::Log(id) => (id, "/log", ""),
+            Self::ControlMap(id) => (id, "/update_control_map", ""),
+        };
+        f.write_str("api/devices/v")?;
+        f.write_str(version)?;
+        f.write_str("/")?;
+        f.write_str(path)?;
+        Percent(value).fmt(f)?;
+        f.write_str(rest)?;
+        Percent(last).fmt(f)
     }
 }
 

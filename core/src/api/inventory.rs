@@ -5,7 +5,8 @@ use core::fmt::{self, Write};
 
 use sha2::{Digest, Sha256};
 
-use super::pairs::{Line, Pair, lines, write_string, write_values};
+use super::pairs::{Line, Pair, lines, write_values};
+use crate::json::write_string;
 use crate::json::{Out, Overflow, Value};
 use crate::limits;
 use crate::message::texts;
@@ -113,11 +114,7 @@ impl<'b> Attributes<'b> {
 
     /// An attribute the client itself knows, before the first script. A line feed in it is written as `%0A`, an
     /// equals sign in its name as `%3D`: the attribute is one line. Nothing is kept of one that does not fit.
-    pub fn own(&mut self, name: impl fmt::Display, value: impl fmt::Display) -> Result<(), Overflow> {
-        self.own_pair(&name, &value)
-    }
-
-    fn own_pair(&mut self, name: &dyn fmt::Display, value: &dyn fmt::Display) -> Result<(), Overflow> {
+    pub fn own(&mut self, name: &dyn fmt::Display, value: &dyn fmt::Display) -> Result<(), Overflow> {
         let start = self.len;
         self.overflown = false;
         let _ = write!(OneLine { to: self, is_name: true }, "{name}");
@@ -140,7 +137,7 @@ impl<'b> Attributes<'b> {
     pub fn own_provides(&mut self, provides: Value<'_>) -> Result<(), Overflow> {
         for (key, value) in provides.members().into_iter().flatten() {
             if let Some(value) = value.as_str() {
-                self.own(key, value)?;
+                self.own(&key, &value)?;
             }
         }
         Ok(())
@@ -380,7 +377,7 @@ mod tests {
         let (mut buf, mut out) = (vec![0; 4096], vec![0; 4096]);
         let mut attributes = Attributes::new(&mut buf);
         for (name, value) in own {
-            attributes.own(name, value).unwrap();
+            attributes.own(&name, &value).unwrap();
         }
         for output in scripts {
             attributes.begin_script();
@@ -496,8 +493,8 @@ mod tests {
     fn own_attributes_that_do_not_fit_leave_nothing_behind() {
         let (mut buf, mut out) = ([0; 8], [0; 64]);
         let mut attributes = Attributes::new(&mut buf);
-        assert_eq!(attributes.own("name", "value"), Err(Overflow { limit: 8 }));
-        attributes.own("a", "1").unwrap();
+        assert_eq!(attributes.own(&"name", &"value"), Err(Overflow { limit: 8 }));
+        attributes.own(&"a", &"1").unwrap();
         assert_eq!(attributes.write(&mut out).unwrap().0, r#"[{"name":"a","value":"1"}]"#);
     }
 
@@ -505,7 +502,7 @@ mod tests {
     fn r26_the_first_hundred_names_are_sent_and_the_others_counted() {
         let (mut buf, mut out) = (vec![0; 8192], vec![0; 32768]);
         let mut attributes = Attributes::new(&mut buf);
-        attributes.own("artifact_name", "a").unwrap();
+        attributes.own(&"artifact_name", &"a").unwrap();
         for script in 0..3 {
             attributes.begin_script();
             for n in 0..50 {
@@ -544,7 +541,7 @@ mod tests {
         let mut buf = [0; 256];
         let mut out = [0; 75];
         let mut attributes = Attributes::new(&mut buf);
-        attributes.own("z", "1").unwrap();
+        attributes.own(&"z", &"1").unwrap();
         attributes.begin_script();
         attributes.push(b"long=0123456789012345678901234567890123456789\nb=\x01\nc=3\nd=4\n");
         attributes.end_script(true).unwrap();

@@ -1,6 +1,7 @@
 use core::fmt::{self, Write};
 
-use crate::json::{Escape, counter};
+use crate::json::{counter, write_string};
+use crate::text::split_once;
 
 /// A line of a script's output that is not empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub(super) fn lines(output: &[u8]) -> impl Iterator<Item = Line<'_>> {
         Some((at, line.strip_suffix(b"\r").unwrap_or(line)))
     });
     lines.zip(1..).filter(|((_, line), _)| !line.is_empty()).map(|((at, line), number)| {
-        let pair = str::from_utf8(line).ok().and_then(|line| line.split_once('='));
+        let pair = str::from_utf8(line).ok().and_then(|line| split_once(line, b'='));
         let pair = pair.filter(|(key, _)| !key.is_empty()).map(|(key, value)| Pair { key, value });
         Line { number, at, pair }
     })
@@ -60,10 +61,4 @@ pub(super) fn write_values(f: &mut dyn Write, output: &[u8], key: &str) -> fmt::
         write_string(f, value)?;
     }
     f.write_char(']')
-}
-
-pub(super) fn write_string(f: &mut dyn Write, text: &str) -> fmt::Result {
-    f.write_char('"')?;
-    Escape(f).write_str(text)?;
-    f.write_char('"')
 }

@@ -3,6 +3,7 @@ use core::fmt;
 use crate::digits;
 use crate::limits;
 use crate::message::texts;
+use crate::text::split_once;
 
 /// How a server is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +49,8 @@ pub fn check_url(url: &str) -> Result<Scheme, UrlError> {
     if url.len() > limits::URL {
         return Err(UrlError::TooLong(limits::URL));
     }
-    let (name, rest) = url.split_once("://").ok_or(UrlError::Scheme)?;
+    let (name, rest) = split_once(url, b':').ok_or(UrlError::Scheme)?;
+    let rest = rest.strip_prefix("//").ok_or(UrlError::Scheme)?;
     let scheme = match name {
         _ if name.eq_ignore_ascii_case("http") => Scheme::Http,
         _ if name.eq_ignore_ascii_case("https") => Scheme::Https,
@@ -57,12 +59,12 @@ pub fn check_url(url: &str) -> Result<Scheme, UrlError> {
     if !url.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(UrlError::Character);
     }
-    let host = rest.split(['/', '?', '#']).next().unwrap_or("");
-    match host {
-        "" => Err(UrlError::Host),
-        _ if host.contains('@') => Err(UrlError::UserInfo),
-        _ if host.starts_with(':') => Err(UrlError::Host),
-        _ => Ok(scheme),
+    let host = rest.as_bytes().split(|byte| matches!(byte, b'/' | b'?' | b'#')).next();
+    match host.unwrap_or_default() {
+        [] => Err(UrlError::Host),
+        host if host.contains(&b'@') => Err(UrlError::UserInfo),
+        [b':', ..] => Err(UrlError::Host),
+        [..] => Ok(scheme),
     }
 }
 

@@ -90,7 +90,7 @@ pub fn judge(
     if let Some(deployment) = &facts.deployment {
         let mut name = [0; limits::NAME];
         if deployment.artifact_name != header.artifact_name(&mut name) {
-            return Err(NotAccepted::OtherArtifact(Text::cut(format_args!("{}", deployment.artifact_name))));
+            return Err(NotAccepted::OtherArtifact(Text::front(deployment.artifact_name)));
         }
         if !deployment.fits_device {
             return Err(NotAccepted::OtherDevice);
@@ -100,7 +100,7 @@ pub fn judge(
     let Some(kind) = header.payload_type(&mut kind) else { return Ok(Payload::None) };
     let tier = facts.deployment.and_then(|deployment| deployment.tier);
     if tier.is_some_and(|tier| !tier.accepts(kind)) {
-        return Err(NotAccepted::Tier(Text::cut(format_args!("{kind}"))));
+        return Err(NotAccepted::Tier(Text::front(kind)));
     }
     Ok(Payload::ForModule)
 }

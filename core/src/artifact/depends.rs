@@ -61,7 +61,10 @@ impl fmt::Display for Wanted<'_> {
         let all = self.0.and_then(Value::items).into_iter().flatten().filter_map(Value::as_str);
         let mut separator = "";
         for value in one.into_iter().chain(all) {
-            write!(f, "{separator}\"{value}\"")?;
+            f.write_str(separator)?;
+            f.write_str("\"")?;
+            value.fmt(f)?;
+            f.write_str("\"")?;
             separator = " or ";
         }
         Ok(())
@@ -83,7 +86,7 @@ pub fn check(
     if !header.has_device_type(device_type) {
         return Err(DependsError::DeviceType {
             wanted: Text::cut(format_args!("{}", Wanted(header.device_types()))),
-            present: Text::cut(format_args!("{device_type}")),
+            present: Text::front(device_type),
         });
     }
     for depends in header.depends() {

@@ -9,6 +9,7 @@ use crate::deployment::Naming;
 use crate::json::{Index, KeysError, Out, Overflow, Str, Value};
 use crate::limits;
 use crate::message::texts;
+use crate::text::Plain;
 
 /// What the client appends to the name of an artifact that is neither installed nor rolled back.
 pub const INCONSISTENT: &str = "_INCONSISTENT";
@@ -54,29 +55,29 @@ pub fn merge<'o>(
     let mut object = Object::new(out);
     let name = header.name().ok_or(MergeError::Stored)?;
     let suffix = if naming == Naming::Good || ends_inconsistent(name) { "" } else { INCONSISTENT };
-    object.member("artifact_name", format_args!("{name}{suffix}"));
+    object.member(&Plain("artifact_name"), &Named { name, suffix });
     let group = header.group();
     if let Some(group) = group {
-        object.member("artifact_group", group);
+        object.member(&Plain("artifact_group"), &group);
     }
-    let replacement = match naming {
+    let mut replacement = match naming {
         Naming::Good | Naming::Loop => Some(Replacement::of(header, installed, scratch)?),
         Naming::Inconsistent => None,
     };
     for (key, value) in installed.members().ok_or(MergeError::Stored)? {
         let value = value.as_str().ok_or(MergeError::Stored)?;
         let replaced = key.is("artifact_name") || (key.is("artifact_group") && group.is_some());
-        let survives = match &replacement {
+        let survives = match &mut replacement {
             Some(replacement) => !replaced && replacement.lets_survive(key)?,
             None => !replaced,
         };
         if survives {
-            object.member(key, value);
+            object.member(&key, &value);
         }
     }
     if replacement.is_some() {
         for (key, value) in header.provides().and_then(Value::members).into_iter().flatten() {
-            object.member(key, value.as_str().ok_or(MergeError::Stored)?);
+            object.member(&key, &value.as_str().ok_or(MergeError::Stored)?);
         }
     }
     object.finish().map(str::as_bytes).map_err(MergeError::TooLarge)
@@ -128,6 +129,8 @@ struct Replacement<'t, 's> {
     new: Index<'t, 's>,
     /// The patterns it clears; `None`: everything.
     clears: Option<Value<'t>>,
+    /// What is left of [`limits::CLEARS`].
+    work: usize,
 }
 
 impl<'t, 's> Replacement<'t, 's> {
@@ -146,19 +149,35 @@ impl<'t, 's> Replacement<'t, 's> {
                 return Err(MergeError::Clears);
             }
         }
-        Ok(Self { new: Index::of(header.provides(), scratch).map_err(MergeError::Keys)?, clears })
+        let new = Index::of(header.provides(), scratch).map_err(MergeError::Keys)?;
+        Ok(Self { new, clears, work: limits::CLEARS })
     }
 
     /// Whether a key on record is neither cleared nor given another value.
-    fn lets_survive(&self, key: Str<'_>) -> Result<bool, MergeError> {
+    fn lets_survive(&mut self, key: Str<'_>) -> Result<bool, MergeError> {
         let Some(clears) = self.clears else { return Ok(false) };
         if self.new.find(key).is_some() {
             return Ok(false);
         }
-        let (mut key_buf, mut pattern_buf) = ([0; limits::JSON_STRING], [0; limits::JSON_STRING]);
-        let key = key.text(&mut key_buf).ok_or(MergeError::Stored)?;
-        let mut patterns = clears.items().into_iter().flatten().filter_map(Value::as_str);
-        Ok(!patterns.any(|pattern| pattern.text(&mut pattern_buf).is_some_and(|pattern| glob(pattern, key))))
+        for pattern in clears.items().into_iter().flatten().filter_map(Value::as_str) {
+            if glob(pattern, key, &mut self.work).ok_or(MergeError::Clears)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A name, and what the client appends.
+struct Named<'a> {
+    name: Str<'a>,
+    suffix: &'static str,
+}
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)?;
+        f.write_str(self.suffix)
     }
 }
 
@@ -168,17 +187,33 @@ fn ends_inconsistent(name: Str<'_>) -> bool {
         && name.chars().skip(len.saturating_sub(INCONSISTENT.len())).eq(INCONSISTENT.chars())
 }
 
-/// Whether `text` matches `pattern`, in which `*` is any run of characters. What stands between two stars is looked for
-/// behind what was found before, and never again: the time is bounded by the sum of the lengths.
-fn glob(pattern: &str, text: &str) -> bool {
-    let Some((first, mut pattern)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(first) else { return false };
-    while let Some((between, rest)) = pattern.split_once('*') {
-        let Some((_, behind)) = text.split_once(between) else { return false };
-        text = behind;
-        pattern = rest;
+/// Whether `text` matches `pattern`, in which `*` is any run of characters. Each pair of characters that is compared is
+/// taken off `work`; `None`: nothing is left of it.
+fn glob(pattern: Str<'_>, text: Str<'_>, work: &mut usize) -> Option<bool> {
+    let (mut pattern, mut text) = (pattern.chars(), text.chars());
+    // What stands behind the last star, and where in the text it was looked for last.
+    let mut star = None;
+    loop {
+        *work = work.checked_sub(1)?;
+        let from = text.clone();
+        match (pattern.next(), text.next()) {
+            (Some('*'), _) => {
+                text = from;
+                star = Some((pattern.clone(), text.clone()));
+            }
+            (wanted, found) if wanted == found => {
+                if found.is_none() {
+                    return Some(true);
+                }
+            }
+            (_, None) => return Some(false),
+            (_, Some(_)) => {
+                let Some((behind, from)) = &mut star else { return Some(false) };
+                from.next();
+                (pattern, text) = (behind.clone(), from.clone());
+            }
+        }
     }
-    text.ends_with(pattern)
 }
 
 /// A JSON object of strings as it is written.
@@ -192,11 +227,11 @@ impl<'b> Object<'b> {
         Self { out: Out::new(buf), separator: "{" }
     }
 
-    fn member(&mut self, key: impl fmt::Display, value: impl fmt::Display) {
+    fn member(&mut self, key: &dyn fmt::Display, value: &dyn fmt::Display) {
         self.out.raw(self.separator);
-        self.out.string(key);
+        self.out.string_of(key);
         self.out.raw(":");
-        self.out.string(value);
+        self.out.string_of(value);
         self.separator = ",";
     }
 

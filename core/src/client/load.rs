@@ -17,7 +17,7 @@ use crate::http::Target;
 use crate::last_report::{Ended, LastReport, mark};
 use crate::limits;
 use crate::machine::Run;
-use crate::text::{Text, TextExt};
+use crate::text::{Text, TextExt, split_once};
 use crate::time::Instant;
 
 /// Why the saved record cannot be used.
@@ -127,7 +127,7 @@ impl<P: Platform> Client<'_, P> {
             Ok(None) => None,
             Ok(Some(record)) => match LastReport::decode(record) {
                 Some(LastReport { ended, substate, server }) => {
-                    requests.last_substate = Text::cut(format_args!("{substate}"));
+                    requests.last_substate = Text::front(substate);
                     Some((ended, server.and_then(|server| number_of(device, server))))
                 }
                 None => lost(&RecordText::BadReport),
@@ -223,11 +223,11 @@ impl<P: Platform> Client<'_, P> {
             return;
         }
         let Ok(Some(stored)) = self.hal.storage.read(Key::Reason, self.lent.free().0) else { return };
-        let Some((id, reason)) = str::from_utf8(stored).ok().and_then(|text| text.split_once('\n')) else {
+        let Some((id, reason)) = str::from_utf8(stored).ok().and_then(|text| split_once(text, b'\n')) else {
             return;
         };
         if id == deployment {
-            self.story.reason = Text::cut(format_args!("{reason}"));
+            self.story.reason = Text::front(reason);
             self.story.reason_stored = true;
         }
     }

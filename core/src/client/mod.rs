@@ -46,7 +46,7 @@ use crate::message::Catalogue;
 use crate::message::Earlier;
 use crate::session::{self, Awaits, RequestKind};
 use crate::state::Outcome;
-use crate::text::Lent as Held;
+use crate::text::{Lent as Held, Plain};
 use crate::time::{Duration, Instant, earliest};
 use crate::transfer::Action;
 
@@ -271,7 +271,7 @@ impl<'b, P: Platform> Client<'b, P> {
         }
         if step.report_given_up {
             let trouble = self.requests.trouble();
-            let line = UpdateText::ReportGivenUp { why: Earlier(&trouble) };
+            let line = UpdateText::ReportGivenUp { why: Earlier(&Plain(trouble)) };
             say(&mut self.hal.log, Level::Error, &line);
         }
         step

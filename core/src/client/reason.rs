@@ -8,7 +8,7 @@ use crate::hal::{Level, Log, Platform};
 use crate::limits;
 use crate::message::{Coded, Earlier};
 use crate::state::{Outcome, State};
-use crate::text::{Text, TextExt};
+use crate::text::{Plain, Text, TextExt};
 
 /// What there is to tell of the update at hand.
 #[derive(Debug, Default)]
@@ -72,9 +72,9 @@ impl<P: Platform> Client<'_, P> {
         if outcome == Outcome::Aborted {
             fail(UpdateText::Aborted);
         } else if state == State::ReportCommit {
-            fail(UpdateText::NotAsked { why: Earlier(&why) });
+            fail(UpdateText::NotAsked { why: Earlier(&Plain(why)) });
         } else if is_door && !why.is_empty() {
-            fail(UpdateText::MapNotRefreshed { why: Earlier(&why) });
+            fail(UpdateText::MapNotRefreshed { why: Earlier(&Plain(why)) });
         }
     }
 }

@@ -139,8 +139,10 @@ impl<P: Platform> Client<'_, P> {
             .encode(&mut buf)
             .map_err(|error| note(&mut self.story.reason, &mut self.hal.log, &error))?;
         let maps = maps_change(self.flow.machine(), self.maps, &mut self.hal.log);
-        let reason: Text<{ limits::DEPLOYMENT_ID + 1 + limits::REASON }> =
-            Text::cut(format_args!("{}\n{}", checkpoint.deployment, self.story.reason));
+        let mut reason: Text<{ limits::DEPLOYMENT_ID + 1 + limits::REASON }> =
+            Text::front(&checkpoint.deployment);
+        // Both fit.
+        let _ = reason.push('\n').and_then(|()| reason.push_str(&self.story.reason));
         let has_news =
             checkpoint.mode == Mode::Managed && !self.story.reason.is_empty() && !self.story.reason_stored;
         let header = self.parser.header().filter(|_| beside.header);

@@ -87,7 +87,10 @@ impl fmt::Display for Verbs<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
         for verb in self.0.iter().flatten() {
-            write!(f, "{separator}'{}'", verb.word())?;
+            f.write_str(separator)?;
+            f.write_str("'")?;
+            f.write_str(verb.word())?;
+            f.write_str("'")?;
             separator = " or ";
         }
         Ok(())

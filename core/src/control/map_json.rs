@@ -1,5 +1,3 @@
-use core::fmt::Write;
-
 use super::pool::{Entry, Lifetime, PoolRecord};
 use super::{Full, Id, Map, Pool, Rule, Rules, Vote, parse_id};
 use crate::deployment::Point;
@@ -252,9 +250,13 @@ fn write_maps(out: &mut Out<'_>, record: PoolRecord<'_>, expired: bool) {
 
 fn write_map(out: &mut Out<'_>, entry: &Entry) {
     let map = &entry.map;
+    out.raw("{\"id\":");
+    out.string_of(&Id(map.id));
+    out.raw(",\"priority\":");
+    if map.priority < 0 {
+        out.raw("-");
+    }
     // A failure is remembered by `out` itself.
-    let _ =
-        write!(out, "{{\"id\":\"{}\",\"priority\":{}", Id(map.id), if map.priority < 0 { "-" } else { "" });
     let _ = decimal(out, map.priority.unsigned_abs().into());
     out.raw(",\"states\":{");
     let mut comma = "";
@@ -265,21 +267,23 @@ fn write_map(out: &mut Out<'_>, entry: &Entry) {
         }
         out.raw(comma);
         comma = ",";
-        let _ = write!(
-            out,
-            "\"{}\":{{\"action\":\"{}\",\"on_map_expire\":\"{}\",\"on_action_executed\":\"{}\"}}",
-            point.name(),
-            rule.action.name(),
-            rule.on_map_expire.name(),
-            rule.on_action_executed.name(),
-        );
+        out.string(point.name());
+        out.raw(":{\"action\":");
+        out.string(rule.action.name());
+        out.raw(",\"on_map_expire\":");
+        out.string(rule.on_map_expire.name());
+        out.raw(",\"on_action_executed\":");
+        out.string(rule.on_action_executed.name());
+        out.raw("}");
     }
     let seconds = match entry.lifetime {
         Lifetime::Renewed => return out.raw("}}"),
         Lifetime::For(time) => time.as_secs().max(1),
         Lifetime::Unlimited => 0,
     };
-    let _ = write!(out, "}},\"{HOLD}\":");
+    out.raw("},");
+    out.string(HOLD);
+    out.raw(":");
     let _ = decimal(out, seconds);
     out.raw("}");
 }

@@ -41,16 +41,17 @@ impl<'b> Out<'b> {
         let _ = self.write_str(text);
     }
 
-    /// A JSON string that stands for `text`.
-    pub fn string(&mut self, text: impl fmt::Display) {
-        self.raw("\"");
-        self.escaped(text);
-        self.raw("\"");
+    /// The JSON string of a text.
+    pub fn string(&mut self, text: &str) {
+        // A failure is remembered, here and below.
+        let _ = write_string(self, text);
     }
 
-    /// The inside of a JSON string that stands for `text`.
-    pub fn escaped(&mut self, text: impl fmt::Display) {
+    /// The JSON string of what `text` prints.
+    pub fn string_of(&mut self, text: &dyn fmt::Display) {
+        self.raw("\"");
         let _ = write!(Escape(self), "{text}");
+        self.raw("\"");
     }
 
     /// What was written, if all of it fitted.
@@ -79,6 +80,13 @@ impl Write for Out<'_> {
             }
         }
     }
+}
+
+/// Writes the JSON string of a text.
+pub(crate) fn write_string(to: &mut dyn Write, text: &str) -> fmt::Result {
+    to.write_char('"')?;
+    Escape(to).write_str(text)?;
+    to.write_char('"')
 }
 
 /// Writes what comes as the inside of a JSON string. Stacks: a string inside a string is escaped twice.

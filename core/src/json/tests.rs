@@ -240,7 +240,7 @@ fn a19_whatever_could_break_a_text_is_escaped() {
     for c in (0..0x100).chain([0x2028, 0x2029]).filter_map(char::from_u32) {
         let mut buf = [0; 16];
         let mut out = Out::new(&mut buf);
-        out.string(c);
+        out.string_of(&c);
         let json = out.finish().unwrap();
         assert!(!json.contains(breaking), "{json:?}");
         assert_eq!(value(json).as_str().unwrap().to_string(), c.to_string());

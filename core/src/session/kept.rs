@@ -1,6 +1,7 @@
 //! What the session keeps while no request is at hand.
 
 use super::words::{Action, Config, OfRound};
+use crate::digits::divide;
 use crate::limits::SERVERS;
 use crate::retry::SHORTEST;
 use crate::state::Outcome;
@@ -175,7 +176,8 @@ impl Kept {
     /// All servers asked to wait: until when the first of them did.
     pub(super) fn all_wait(&self, config: &Config, now: Instant) -> Option<Outcome> {
         let soonest = (0..config.servers).map(|server| self.wait(server)).min()?;
-        let seconds = soonest.since(now).as_millis().div_ceil(1000);
+        let (seconds, rest) = divide(soonest.since(now).as_millis(), 1000);
+        let seconds = seconds.saturating_add((rest > 0).into());
         (seconds > 0).then(|| Outcome::Later(u32::try_from(seconds).ok()))
     }
 

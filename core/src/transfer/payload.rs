@@ -1,6 +1,7 @@
 //! The second half of a transfer: the payload's files, their marks, and the module's own time.
 
 use super::words::Stream;
+use crate::digits::divide;
 use crate::time::{Duration, Instant};
 
 /// What the second half keeps.
@@ -69,7 +70,10 @@ impl Payload {
     /// How many bytes of the file may come before its next mark, and whether the mark is due now. `None`: it has none.
     fn next_mark(&self) -> Option<(u64, bool)> {
         let file = self.file.filter(|file| file.plain)?;
-        let past = file.came.checked_rem(self.mark_every)?;
+        if self.mark_every == 0 {
+            return None;
+        }
+        let (_, past) = divide(file.came, self.mark_every);
         Some((self.mark_every.saturating_sub(past), past == 0))
     }
 

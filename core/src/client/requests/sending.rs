@@ -15,7 +15,7 @@ use crate::http::{Request, Target};
 use crate::json::Value;
 use crate::limits;
 use crate::session::{self, RequestKind};
-use crate::text::{Text, TextExt};
+use crate::text::{Plain, Text, TextExt};
 use crate::time::Instant;
 
 /// The longest URL of the device API: a server's, a path, two names of which each byte may be written as three.
@@ -48,11 +48,11 @@ impl<P: Platform> Client<'_, P> {
         let mut attributes = Attributes::new(record);
         // In the order in which they are kept, should there be too many.
         let name = deployments::artifact_name(provides);
-        let mut own = name.map_or(Ok(()), |name| attributes.own("artifact_name", name));
+        let mut own = name.map_or(Ok(()), |name| attributes.own(&Plain("artifact_name"), &name));
         if let Some(device_type) = device_type {
-            own = own.and_then(|()| attributes.own("device_type", device_type));
+            own = own.and_then(|()| attributes.own(&Plain("device_type"), &Plain(device_type)));
         }
-        own = own.and_then(|()| attributes.own("mender_client_version", device.version));
+        own = own.and_then(|()| attributes.own(&Plain("mender_client_version"), &Plain(device.version)));
         own = own.and_then(|()| attributes.own_provides(provides));
         own.map_err(|error| requests.note(log, &RequestText::Inventory { error: &error }))?;
         let mut index: usize = 0;
@@ -202,7 +202,7 @@ impl<P: Platform> Client<'_, P> {
     #[inline(never)]
     fn substate(&self, status: Status) -> Text<{ limits::REASON }> {
         if self.machine().is_late() {
-            return Text::cut(format_args!("{}", self.requests.last_substate));
+            return Text::front(&self.requests.last_substate);
         }
         match (status, self.waiting()) {
             (Status::Success | Status::Failure, _) => {
