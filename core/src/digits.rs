@@ -11,6 +11,17 @@ pub(crate) fn decimal(to: &mut dyn Write, number: u64) -> Result {
     digit(to, last as u8)
 }
 
+/// The number that these digits, and nothing else, stand for.
+pub(crate) fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| match digit {
+        b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(digit & 15)),
+        _ => None,
+    })
+}
+
 /// How often `by` goes into `number`, and what is left. The division of 64 bits that a 32-bit processor lacks would be
 /// another kilobyte, for times and lengths of files. `by` is below 2^63; 0 goes into nothing.
 #[inline(never)]
@@ -35,6 +46,15 @@ pub(crate) fn hex(to: &mut dyn Write, byte: u8) -> Result {
     digit(to, byte & 15)
 }
 
+/// Writes a number in as few hexadecimal digits as it has.
+#[cfg(feature = "http")]
+pub(crate) fn hex_shortest(to: &mut dyn Write, number: u16) -> Result {
+    if number > 15 {
+        hex_shortest(to, number >> 4)?;
+    }
+    digit(to, number as u8 & 15)
+}
+
 /// Writes the two hexadecimal digits of a byte, as URLs have them.
 pub(crate) fn hex_upper(to: &mut dyn Write, byte: u8) -> Result {
     let upper = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default().to_ascii_uppercase();
@@ -51,6 +71,16 @@ mod tests {
     use super::*;
     use std::format;
     use std::string::String;
+
+    #[test]
+    fn numbers_are_digits_that_fit() {
+        for text in ["0", "007", "18446744073709551615"] {
+            assert_eq!(number(text.as_bytes()), text.parse().ok());
+        }
+        for bad in ["", "-1", "+1", "1 ", "1x", "18446744073709551616", "99999999999999999999999"] {
+            assert_eq!(number(bad.as_bytes()), None, "{bad}");
+        }
+    }
 
     #[test]
     fn divides_as_the_processor_does() {

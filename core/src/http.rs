@@ -94,41 +94,44 @@ pub struct Head {
 /// else, signs included, is as if the header were absent.
 #[must_use]
 pub fn retry_after(value: &str, unix_now: Option<u64>) -> Option<RetryAfter> {
-    let value = value.trim_matches([' ', '\t']);
+    let mut value = value.as_bytes();
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
     let seconds = if let Some(seconds) = decimal(value) {
         seconds
     } else {
-        let date = http_date(value)?;
-        date.saturating_sub(unix_now?)
+        let left = http_date(value)?.saturating_sub(unix_now?);
+        u32::try_from(left).unwrap_or(u32::MAX)
     };
-    let seconds = u32::try_from(seconds).unwrap_or(u32::MAX).clamp(1, LONGEST_RETRY_AFTER);
-    Some(RetryAfter { seconds })
+    Some(RetryAfter { seconds: seconds.clamp(1, LONGEST_RETRY_AFTER) })
 }
 
 /// Digits and nothing else; more than fit saturate.
-fn decimal(text: &str) -> Option<u64> {
+fn decimal(text: &[u8]) -> Option<u32> {
     if text.is_empty() {
         return None;
     }
-    text.bytes().try_fold(0_u64, |n, b| {
-        let digit = char::from(b).to_digit(10)?;
-        Some(n.saturating_mul(10).saturating_add(digit.into()))
+    text.iter().try_fold(0_u32, |n, digit| match digit {
+        b'0'..=b'9' => Some(n.saturating_mul(10).saturating_add(u32::from(digit & 15))),
+        _ => None,
     })
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` as seconds since 1970. The weekday is not checked, the older two forms of HTTP
 /// dates are not read.
-fn http_date(text: &str) -> Option<u64> {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+fn http_date(text: &[u8]) -> Option<u64> {
+    const MONTHS: [&[u8; 3]; 12] =
+        [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
-    let (_weekday, rest) = text.strip_suffix(" GMT")?.split_once(',')?;
-    let mut parts = rest.strip_prefix(' ')?.split(' ');
+    let text = text.strip_suffix(b" GMT")?;
+    let comma = text.iter().position(|byte| *byte == b',')?;
+    let mut parts = text.get(comma..)?.strip_prefix(b", ")?.split(|byte| *byte == b' ');
     let day = decimal(parts.next()?)?;
     let month = parts.next()?;
-    let month = u64::try_from(MONTHS.iter().position(|m| *m == month)?).ok()?.checked_add(1)?;
+    let month = u32::try_from(MONTHS.iter().position(|m| *m == month)?).ok()?.checked_add(1)?;
     let year = decimal(parts.next()?)?;
-    let mut time = parts.next()?.split(':');
+    let mut time = parts.next()?.split(|byte| *byte == b':');
     let hour = decimal(time.next()?)?;
     let minute = decimal(time.next()?)?;
     let second = decimal(time.next()?)?;
@@ -150,12 +153,8 @@ fn http_date(text: &str) -> Option<u64> {
         .checked_add(before)?
         .checked_add(day)?
         .checked_sub(719_469)?;
-    days.checked_mul(24)?
-        .checked_add(hour)?
-        .checked_mul(60)?
-        .checked_add(minute)?
-        .checked_mul(60)?
-        .checked_add(second)
+    let of_day = hour.checked_mul(3600)?.checked_add(minute.checked_mul(60)?)?.checked_add(second)?;
+    u64::from(days).checked_mul(24 * 60 * 60)?.checked_add(of_day.into())
 }
 
 #[cfg(test)]
@@ -197,9 +196,9 @@ mod tests {
 
     #[test]
     fn dates_are_read_exactly_or_not_at_all() {
-        assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
-        assert_eq!(http_date("Tue, 29 Feb 2000 00:00:00 GMT"), Some(951_782_400));
-        assert_eq!(http_date("Fri, 31 Dec 2100 23:59:59 GMT"), Some(4_133_980_799));
+        assert_eq!(http_date(b"Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(http_date(b"Tue, 29 Feb 2000 00:00:00 GMT"), Some(951_782_400));
+        assert_eq!(http_date(b"Fri, 31 Dec 2100 23:59:59 GMT"), Some(4_133_980_799));
         for bad in [
             "Thu, 01 Jan 1969 00:00:00 GMT",
             "Thu, 00 Jan 1970 00:00:00 GMT",
@@ -212,7 +211,7 @@ mod tests {
             "GMT",
             " GMT",
         ] {
-            assert_eq!(http_date(bad), None, "{bad}");
+            assert_eq!(http_date(bad.as_bytes()), None, "{bad}");
         }
     }
 }

@@ -52,6 +52,7 @@ pub mod module;
 pub mod network;
 #[cfg(feature = "panel")]
 pub mod panel;
+mod plain;
 pub mod retry;
 pub mod script;
 mod sealed;

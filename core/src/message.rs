@@ -18,7 +18,7 @@
 use core::fmt::{self, Write};
 
 use crate::digits::decimal;
-use crate::text::Plain;
+use crate::plain::Plain;
 
 /// What has a code, and a text for people: [`Say`] shows the text with feature `text`, and the code behind a `~` without.
 pub trait Coded: HasText {

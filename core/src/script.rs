@@ -2,7 +2,7 @@
 
 use crate::limits;
 use crate::message::{self, Coded};
-use crate::text::split_once;
+use crate::plain::split_once;
 
 /// The nine states that have scripts, in Mender's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

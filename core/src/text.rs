@@ -88,23 +88,6 @@ pub fn floor_char_boundary(text: &str, at: usize) -> usize {
     (0..=at).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
 }
 
-/// Prints a text as it is. `Display` of `str` counts characters, for widths that nothing here has.
-pub(crate) struct Plain<'a>(pub &'a str);
-
-impl fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-/// What stands before and behind the first `mark`, a character of ASCII.
-#[must_use]
-pub(crate) fn split_once(text: &str, mark: u8) -> Option<(&str, &str)> {
-    let at = text.bytes().position(|byte| byte == mark)?;
-    let (before, from) = text.split_at_checked(at)?;
-    Some((before, from.get(1..)?))
-}
-
 impl<const N: usize> Coded for Text<N> {
     fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_str().code(f)

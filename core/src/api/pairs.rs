@@ -1,7 +1,7 @@
 use core::fmt::{self, Write};
 
 use crate::json::{counter, write_string};
-use crate::text::split_once;
+use crate::plain::split_once;
 
 /// A line of a script's output that is not empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@ use core::fmt;
 use crate::digits;
 use crate::limits;
 use crate::message::texts;
-use crate::text::split_once;
+use crate::plain::split_once;
 
 /// How a server is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,6 +5,7 @@
 //! ([`Parsed::Header`]), except scripts, which go to a staging place.
 
 pub mod accept;
+mod base64;
 pub mod depends;
 mod foreign;
 mod gzip;

@@ -2,14 +2,12 @@
 
 mod inner;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::header::Checked;
 use super::manifest::Manifest;
 use super::tar::{Step, Tar};
-use super::{Error, Foreign, Header, Limited, Parsed, Rule, Trust, Workspace, foreign};
+use super::{Error, Foreign, Header, Limited, Parsed, Rule, Trust, Workspace, base64, foreign};
 use crate::hal::{Compression, Decompress, DecompressError, Verifier};
 use crate::json::Value;
 use crate::limits;
@@ -17,7 +15,7 @@ use crate::limits;
 use inner::Part;
 
 /// Where the parser is in the outer archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Position {
     /// Before a member; the next one must be this.
     Before(Member),
@@ -210,7 +208,7 @@ impl<'b> Parser<'b> {
     /// Whether the bytes of the payload's files stand in the artifact as they are.
     #[must_use]
     pub fn payload_is_plain(&self) -> bool {
-        self.position == Position::In(Member::Payload) && self.compression == Compression::None
+        matches!(self.position, Position::In(Member::Payload)) && self.compression == Compression::None
     }
 
     /// The SHA-256 of what came so far of the file that began last.
@@ -356,7 +354,7 @@ impl<'b> Parser<'b> {
 
     /// There is no first member: what the input is instead, if its first bytes tell.
     fn foreign(&self) -> Option<Error> {
-        if self.position != Position::Before(Member::Version) {
+        if !matches!(self.position, Position::Before(Member::Version)) {
             return None;
         }
         let image = (self.outer.has_ended()).then_some(Foreign::Image);
@@ -549,10 +547,8 @@ impl<'b> Parser<'b> {
             Member::Signature => {
                 if self.trust == Trust::Signed {
                     // As long as `type-info` is not there yet.
-                    let signature = &mut *self.workspace.type_info;
-                    let length = STANDARD.decode_slice(small, signature);
-                    let length = length.map_err(|_| Error::BadSignature)?;
-                    if !verifier.verify(signature.get(..length).unwrap_or_default()) {
+                    let signature = base64::decode(small, self.workspace.type_info);
+                    if !verifier.has_keys() || !signature.is_some_and(|bytes| verifier.verify(bytes)) {
                         return Err(Error::BadSignature);
                     }
                     self.signed = true;

@@ -9,7 +9,7 @@ use crate::deployment::Naming;
 use crate::json::{Index, KeysError, Out, Overflow, Str, Value};
 use crate::limits;
 use crate::message::texts;
-use crate::text::Plain;
+use crate::plain::Plain;
 
 /// What the client appends to the name of an artifact that is neither installed nor rolled back.
 pub const INCONSISTENT: &str = "_INCONSISTENT";

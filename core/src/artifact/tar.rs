@@ -2,6 +2,7 @@
 //! base-256. Everything that is not a regular file is refused.
 
 use super::{Error, Limited};
+use crate::digits::number;
 use crate::limits;
 
 pub(crate) const BLOCK: usize = 512;
@@ -272,8 +273,7 @@ impl Tar {
     fn pax(&mut self, mut body: &[u8]) -> Result<(), Error> {
         while !body.is_empty() {
             let space = body.iter().position(|&byte| byte == b' ').ok_or(Error::BadTar)?;
-            let len =
-                decimal(body.get(..space).unwrap_or_default()).and_then(|len| usize::try_from(len).ok());
+            let len = number(body.get(..space).unwrap_or_default()).and_then(|len| usize::try_from(len).ok());
             let (record, rest) = len.and_then(|len| body.split_at_checked(len)).ok_or(Error::BadTar)?;
             let record = record.get(space.saturating_add(1)..).ok_or(Error::BadTar)?;
             let record = record.strip_suffix(b"\n").ok_or(Error::BadTar)?;
@@ -282,7 +282,7 @@ impl Tar {
             let value = value.get(1..).unwrap_or_default();
             match key {
                 b"path" => self.set_name(value)?,
-                b"size" => self.long_size = Some(decimal(value).ok_or(Error::BadTar)?),
+                b"size" => self.long_size = Some(number(value).ok_or(Error::BadTar)?),
                 _ if key.starts_with(b"GNU.sparse.") => return Err(Error::BadEntryType(b'S')),
                 _ => {}
             }
@@ -362,13 +362,6 @@ fn octal(field: &[u8]) -> Option<u64> {
         b'0'..=b'7' => n.checked_mul(8)?.checked_add(u64::from(digit & 7)),
         _ => None,
     })
-}
-
-fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// Padding is in no checksum; that it holds zeros leaves nothing unverified.

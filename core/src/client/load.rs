@@ -17,7 +17,8 @@ use crate::http::Target;
 use crate::last_report::{Ended, LastReport, mark};
 use crate::limits;
 use crate::machine::Run;
-use crate::text::{Text, TextExt, split_once};
+use crate::plain::split_once;
+use crate::text::{Text, TextExt};
 use crate::time::Instant;
 
 /// Why the saved record cannot be used.

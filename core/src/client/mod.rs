@@ -44,9 +44,10 @@ use crate::machine::{Check, Machine, Report, Run};
 #[cfg(feature = "text")]
 use crate::message::Catalogue;
 use crate::message::Earlier;
+use crate::plain::Plain;
 use crate::session::{self, Awaits, RequestKind};
 use crate::state::Outcome;
-use crate::text::{Lent as Held, Plain};
+use crate::text::Lent as Held;
 use crate::time::{Duration, Instant, earliest};
 use crate::transfer::Action;
 

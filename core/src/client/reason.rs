@@ -7,8 +7,9 @@ use crate::deployment::Verdict;
 use crate::hal::{Level, Log, Platform};
 use crate::limits;
 use crate::message::{Coded, Earlier};
+use crate::plain::Plain;
 use crate::state::{Outcome, State};
-use crate::text::{Plain, Text, TextExt};
+use crate::text::{Text, TextExt};
 
 /// What there is to tell of the update at hand.
 #[derive(Debug, Default)]

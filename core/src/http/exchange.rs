@@ -307,7 +307,7 @@ impl<M: AsRef<[u8]> + AsMut<[u8]>> Exchange<M> {
             let (length, response) = match parse(received, unix_now).map_err(Fault::Head)? {
                 Parsed::Partial => return Ok(Came::Part),
                 Parsed::Interim(length) => {
-                    area.copy_within(length..self.received, 0);
+                    to_front(area, length, self.received);
                     self.received = self.received.saturating_sub(length);
                     self.interim = self.interim.saturating_add(length);
                     continue;
@@ -457,7 +457,7 @@ impl<M: AsRef<[u8]> + AsMut<[u8]>> Exchange<M> {
         if area.len() < from.saturating_add(length) {
             return Err(RedirectFault::Url(UrlFault::TooLong));
         }
-        area.copy_within(from..from.saturating_add(length), 0);
+        to_front(area, from, from.saturating_add(length));
         let (location, scratch) = area.split_at_mut_checked(length).unwrap_or_default();
         let location = str::from_utf8(location).unwrap_or_default();
         let old = Url::parse(str::from_utf8(front).unwrap_or_default()).map_err(RedirectFault::Url)?;
@@ -477,7 +477,7 @@ impl<M: AsRef<[u8]> + AsMut<[u8]>> Exchange<M> {
             return Err(RedirectFault::Downgrade);
         }
         let start = self.url.saturating_add(length);
-        memory.copy_within(start..start.saturating_add(end), 0);
+        to_front(memory, start, start.saturating_add(end));
         self.url = end;
         self.redirects = self.redirects.saturating_add(1);
         Ok(())
@@ -487,6 +487,23 @@ impl<M: AsRef<[u8]> + AsMut<[u8]>> Exchange<M> {
 impl<M> fmt::Debug for Exchange<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchange").field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
+
+/// Copies these bytes to the front. `copy_within` needs `memmove`, which is one and a half kilobytes.
+fn to_front(area: &mut [u8], from: usize, to: usize) {
+    let length = to.saturating_sub(from);
+    let mut moved: usize = 0;
+    while from > 0 && moved < length {
+        let (front, rest) = area.split_at_mut_checked(from.saturating_add(moved)).unwrap_or_default();
+        let piece = from.min(length.saturating_sub(moved)).min(rest.len());
+        let end = moved.saturating_add(piece);
+        let (Some(place), Some(bytes)) = (front.get_mut(moved..end), rest.get(..piece)) else { return };
+        if bytes.is_empty() {
+            return;
+        }
+        place.copy_from_slice(bytes);
+        moved = end;
     }
 }
 

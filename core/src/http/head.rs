@@ -5,7 +5,9 @@ use httparse::{Header, ParserConfig, Status};
 use super::body::Framing;
 use super::fault::HeadFault;
 use super::{ContentRange, Head, retry_after};
+use crate::digits::number;
 use crate::limits;
+use crate::plain::split_once;
 
 /// Most headers of one response; more are an error.
 const HEADERS: usize = 100;
@@ -96,7 +98,7 @@ fn framing(headers: &[Header<'_>], status: u16, minor: u8) -> Result<(Framing, O
     if lengths.next().is_some() || transfer.next().is_some() || (length.is_some() && coding.is_some()) {
         return Err(HeadFault::BothLengths);
     }
-    let length = length.map(|value| decimal(trim(value)).ok_or(HeadFault::Length)).transpose()?;
+    let length = length.map(|value| number(trim(value)).ok_or(HeadFault::Length)).transpose()?;
     if matches!(status, 204 | 304) {
         return Ok((Framing::Length(0), Some(0)));
     }
@@ -112,10 +114,10 @@ fn framing(headers: &[Header<'_>], status: u16, minor: u8) -> Result<(Framing, O
 
 /// Reads `bytes first-last/size`; `None` for anything else, and for numbers that contradict each other.
 fn content_range(value: &str) -> Option<ContentRange> {
-    let (range, size) = value.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let (first, last) = (decimal(first.as_bytes())?, decimal(last.as_bytes())?);
-    let size = if size == "*" { None } else { Some(decimal(size.as_bytes())?) };
+    let (range, size) = split_once(value.strip_prefix("bytes ")?, b'/')?;
+    let (first, last) = split_once(range, b'-')?;
+    let (first, last) = (number(first.as_bytes())?, number(last.as_bytes())?);
+    let size = if size == "*" { None } else { Some(number(size.as_bytes())?) };
     let is_sound = first <= last && size.is_none_or(|size| last < size);
     is_sound.then_some(ContentRange { first, last, size })
 }
@@ -127,13 +129,6 @@ fn is_strong(etag: &str) -> bool {
 }
 
 /// Reads a number that consists of digits only and fits into 64 bits.
-fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    str::from_utf8(digits).ok()?.parse().ok()
-}
-
 fn values<'h>(headers: &[Header<'h>], name: &'static str) -> impl Iterator<Item = &'h [u8]> {
     headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
 }

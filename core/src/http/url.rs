@@ -4,7 +4,9 @@ use core::fmt::{self, Write as _};
 use core::net::{IpAddr, Ipv6Addr};
 
 use super::fault::UrlFault;
+use crate::digits;
 use crate::limits;
+use crate::plain::split_once;
 
 /// Longest name of a host, in bytes: what the name system allows.
 const LONGEST_NAME: usize = 253;
@@ -62,10 +64,53 @@ impl fmt::Display for Host<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => name.chars().try_for_each(|c| f.write_char(c.to_ascii_lowercase())),
-            Self::Address(IpAddr::V4(address)) => address.fmt(f),
-            Self::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
+            Self::Address(IpAddr::V4(address)) => dotted(f, address.octets()),
+            Self::Address(IpAddr::V6(address)) => {
+                f.write_char('[')?;
+                shortest(f, *address)?;
+                f.write_char(']')
+            }
         }
     }
+}
+
+/// The library's own `Display` of addresses, with its widths, is two kilobytes.
+fn dotted(f: &mut fmt::Formatter<'_>, address: [u8; 4]) -> fmt::Result {
+    let mut separator = "";
+    address.iter().try_for_each(|&byte| {
+        f.write_str(separator)?;
+        separator = ".";
+        digits::decimal(f, byte.into())
+    })
+}
+
+/// An IPv6 address as RFC 5952 has it: the longest run of zeros, of two groups at least and the first of equal ones, is
+/// `::`; one that stands for an IPv4 address ends like that.
+fn shortest(f: &mut fmt::Formatter<'_>, address: Ipv6Addr) -> fmt::Result {
+    if let Some(mapped) = address.to_ipv4_mapped() {
+        f.write_str("::ffff:")?;
+        return dotted(f, mapped.octets());
+    }
+    let groups = address.segments();
+    let zeros = |from: usize| groups.iter().skip(from).take_while(|group| **group == 0).count();
+    let (mut run, mut longest) = (groups.len(), 1);
+    for from in 0..groups.len() {
+        if zeros(from) > longest {
+            (run, longest) = (from, zeros(from));
+        }
+    }
+    let mut separator = "";
+    for (at, &group) in groups.iter().enumerate() {
+        if at == run {
+            f.write_str("::")?;
+            separator = "";
+        } else if at < run || at >= run.saturating_add(longest) {
+            f.write_str(separator)?;
+            separator = ":";
+            digits::hex_shortest(f, group)?;
+        }
+    }
+    Ok(())
 }
 
 /// Where a connection goes: `host:port`.
@@ -82,12 +127,12 @@ impl<'t> Authority<'t> {
     pub fn parse(text: &'t str, default_port: u16) -> Result<Self, UrlFault> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
-                let (address, port) = rest.split_once(']').ok_or(UrlFault::Host)?;
+                let (address, port) = split_once(rest, b']').ok_or(UrlFault::Host)?;
                 let address: Ipv6Addr = address.parse().map_err(|_| UrlFault::Host)?;
                 (Host::Address(address.into()), port)
             }
             None => {
-                let end = text.find(':').unwrap_or(text.len());
+                let end = find(text, b":");
                 let (host, port) = text.split_at_checked(end).unwrap_or((text, ""));
                 (Host::parse(host)?, port)
             }
@@ -95,10 +140,11 @@ impl<'t> Authority<'t> {
         let port = match port.strip_prefix(':') {
             None if port.is_empty() => default_port,
             Some("") => default_port,
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                digits.parse().ok().filter(|&port| port != 0).ok_or(UrlFault::Port)?
+            Some(digits) => {
+                let port = digits::number(digits.as_bytes()).and_then(|port| u16::try_from(port).ok());
+                port.filter(|&port| port != 0).ok_or(UrlFault::Port)?
             }
-            None | Some(_) => return Err(UrlFault::Port),
+            None => return Err(UrlFault::Port),
         };
         Ok(Self { host, port })
     }
@@ -106,7 +152,9 @@ impl<'t> Authority<'t> {
 
 impl fmt::Display for Authority<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        self.host.fmt(f)?;
+        f.write_char(':')?;
+        digits::decimal(f, self.port.into())
     }
 }
 
@@ -134,9 +182,9 @@ impl<'t> Url<'t> {
         } else {
             (false, strip_scheme(text, "http://").ok_or(UrlFault::Scheme)?)
         };
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let end = find(rest, b"/?");
         let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
-        if authority.contains('@') {
+        if authority.as_bytes().contains(&b'@') {
             return Err(UrlFault::UserInfo);
         }
         let authority = Authority::parse(authority, default_port(is_https))?;
@@ -147,9 +195,9 @@ impl<'t> Url<'t> {
     /// still has to be read: it may be no URL.
     pub fn join<'l>(&self, location: &'l str) -> Result<Joined<'l>, UrlFault> {
         check_bytes(location)?;
-        let first = location.find([':', '/', '?', '#']);
+        let first = find(location, b":/?#");
         let rest = without_fragment(location);
-        if first.is_some_and(|at| location.as_bytes().get(at) == Some(&b':')) {
+        if location.as_bytes().get(first) == Some(&b':') {
             return Ok(Joined { kept: 0, between: "", rest });
         }
         let before_path = self.text.len().saturating_sub(self.path.len());
@@ -157,13 +205,15 @@ impl<'t> Url<'t> {
             let kept = scheme(self.is_https).len().saturating_add(1);
             return Ok(Joined { kept, between: "", rest });
         }
-        let directories = self.path.split('?').next().unwrap_or_default();
+        let directories = before(self.path, b"?");
         let slash = if directories.is_empty() { "/" } else { "" };
         let kept = match rest.as_bytes().first() {
             Some(b'/') => return Ok(Joined { kept: before_path, between: "", rest }),
             None => return Ok(Joined { kept: self.text.len(), between: "", rest }),
             Some(b'?') => directories.len(),
-            Some(_) => directories.rfind('/').map_or(0, |at| at.saturating_add(1)),
+            Some(_) => {
+                directories.bytes().rposition(|byte| byte == b'/').map_or(0, |at| at.saturating_add(1))
+            }
         };
         Ok(Joined { kept: before_path.saturating_add(kept), between: slash, rest })
     }
@@ -236,13 +286,15 @@ impl fmt::Display for Form<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { url, part } = self;
         if matches!(part, Part::Absolute) {
-            write!(f, "{}://", scheme(url.is_https))?;
+            f.write_str(scheme(url.is_https))?;
+            f.write_str("://")?;
         }
         if matches!(part, Part::Absolute | Part::Host) {
             let Authority { host, port } = url.authority;
             host.fmt(f)?;
             if port != default_port(url.is_https) {
-                write!(f, ":{port}")?;
+                f.write_char(':')?;
+                digits::decimal(f, port.into())?;
             }
         }
         if matches!(part, Part::Absolute | Part::Path) {
@@ -291,7 +343,17 @@ fn check_bytes(text: &str) -> Result<(), UrlFault> {
 }
 
 fn without_fragment(text: &str) -> &str {
-    text.split('#').next().unwrap_or_default()
+    before(text, b"#")
+}
+
+/// What stands before the first of these characters of ASCII, or all of it.
+fn before<'t>(text: &'t str, marks: &[u8]) -> &'t str {
+    text.get(..find(text, marks)).unwrap_or_default()
+}
+
+/// Where the first of these characters of ASCII stands, or the end.
+fn find(text: &str, marks: &[u8]) -> usize {
+    text.bytes().position(|byte| marks.contains(&byte)).unwrap_or(text.len())
 }
 
 fn behind_slash(path: &str) -> &str {
@@ -313,6 +375,34 @@ mod tests {
         let Joined { kept, between, rest } = url(base).join(location)?;
         let text = format!("{}{between}{rest}", &base[..kept]);
         Url::parse(&text).map(|url| url.absolute_form().to_string())
+    }
+
+    #[test]
+    fn addresses_are_printed_as_by_the_library() {
+        for address in [
+            "::",
+            "::1",
+            "1::",
+            "1::1",
+            "2001:db8::1:0:0:1",
+            "1:0:0:2:0:0:0:3",
+            "1:2:3:4:5:6:7:8",
+            "1:2:3:4:5:6:7::",
+            "0:2:3:4:5:6:7:8",
+            "1:0:3:4:5:6:7:8",
+            "0:0:3:4:0:0:7:8",
+            "::ffff:192.0.2.1",
+            "::192.0.2.1",
+            "fe80::abcd:ef",
+            "::ffff:0:1:2",
+            "0:1::",
+        ] {
+            let address: Ipv6Addr = address.parse().unwrap();
+            assert_eq!(Host::Address(address.into()).to_string(), format!("[{address}]"));
+        }
+        for address in ["0.0.0.0", "127.0.0.1", "255.10.1.100"] {
+            assert_eq!(Host::parse(address).unwrap().to_string(), address);
+        }
     }
 
     #[test]

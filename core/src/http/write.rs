@@ -5,6 +5,7 @@ use core::fmt::{self, Write as _};
 use super::fault::RequestFault;
 use super::url::{Authority, Url};
 use super::{Method, Request};
+use crate::digits::decimal;
 
 const USER_AGENT: &str = concat!("thimble/", env!("CARGO_PKG_VERSION"));
 
@@ -44,25 +45,30 @@ pub fn request(
             Some(_) => write!(out, "{}", url.absolute_form())?,
             None => write!(out, "{}", url.origin_form())?,
         }
-        write!(out, " HTTP/1.1\r\nHost: {}\r\n", url.host_header())?;
+        out.write_str(" HTTP/1.1\r\n")?;
+        write!(out, "Host: {}\r\n", url.host_header())?;
         proxy_authorization(out, relay.and_then(|relay| relay.authorization))?;
         // Every request has a connection of its own (N4, N5).
-        write!(out, "User-Agent: {USER_AGENT}\r\nConnection: close\r\n")?;
+        line(out, "User-Agent: ", USER_AGENT)?;
+        out.write_str("Connection: close\r\n")?;
         if let Some(token) = token {
-            write!(out, "Authorization: Bearer {token}\r\n")?;
+            line(out, "Authorization: Bearer ", token)?;
         }
         if let Some(signature) = signature {
-            write!(out, "X-MEN-Signature: {signature}\r\n")?;
+            line(out, "X-MEN-Signature: ", signature)?;
         }
         if request.offset > 0 {
-            write!(out, "Range: bytes={}-\r\n", request.offset)?;
+            out.write_str("Range: bytes=")?;
+            decimal(out, request.offset)?;
+            out.write_str("-\r\n")?;
         }
         if let Some(etag) = etag {
-            write!(out, "If-Range: {etag}\r\n")?;
+            line(out, "If-Range: ", etag)?;
         }
         if let Some(body) = request.body {
-            out.write_str("Content-Type: application/json\r\nAccept: application/json\r\n")?;
-            write!(out, "Content-Length: {body}\r\n")?;
+            out.write_str("Content-Type: application/json\r\nAccept: application/json\r\nContent-Length: ")?;
+            decimal(out, body as u64)?;
+            out.write_str("\r\n")?;
         }
         out.write_str("\r\n")
     })
@@ -75,7 +81,8 @@ pub fn tunnel(
     out: &mut [u8],
 ) -> Result<usize, RequestFault> {
     write(out, |out| {
-        write!(out, "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {USER_AGENT}\r\n")?;
+        write!(out, "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n")?;
+        line(out, "User-Agent: ", USER_AGENT)?;
         proxy_authorization(out, authorization)?;
         out.write_str("\r\n")
     })
@@ -83,9 +90,15 @@ pub fn tunnel(
 
 fn proxy_authorization(out: &mut Out<'_>, authorization: Option<&str>) -> fmt::Result {
     match authorization {
-        Some(value) => write!(out, "Proxy-Authorization: {value}\r\n"),
+        Some(value) => line(out, "Proxy-Authorization: ", value),
         None => Ok(()),
     }
+}
+
+fn line(out: &mut Out<'_>, name: &str, value: &str) -> fmt::Result {
+    out.write_str(name)?;
+    out.write_str(value)?;
+    out.write_str("\r\n")
 }
 
 fn write(out: &mut [u8], lines: impl FnOnce(&mut Out<'_>) -> fmt::Result) -> Result<usize, RequestFault> {

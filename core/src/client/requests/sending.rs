@@ -14,8 +14,9 @@ use crate::hal::{
 use crate::http::{Request, Target};
 use crate::json::Value;
 use crate::limits;
+use crate::plain::Plain;
 use crate::session::{self, RequestKind};
-use crate::text::{Plain, Text, TextExt};
+use crate::text::{Text, TextExt};
 use crate::time::Instant;
 
 /// The longest URL of the device API: a server's, a path, two names of which each byte may be written as three.
