@@ -92,14 +92,28 @@ impl Flow {
         stop_before: StopSet,
         saved: Saved,
     ) -> Result<(Self, Step), Refusal> {
-        let session = Session::new(saved.offered_by);
-        let (machine, action) = Machine::start(now, config, run, stop_before, saved)?;
-        let facts = Facts::at_start(&machine);
-        let transfer = Transfer::new();
-        let mut flow = Self { machine, session, servers, transfer, op: None, facts };
-        flow.note_round(now);
-        let step = flow.follow_machine(now, action);
+        let mut flow = Self::over();
+        let step = flow.launch(now, config, servers, run, stop_before, saved)?;
         Ok((flow, step))
+    }
+
+    /// [`Self::start`] in place of [`Self::over`].
+    pub(crate) fn launch(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        servers: session::Config,
+        run: Run,
+        stop_before: StopSet,
+        saved: Saved,
+    ) -> Result<Step, Refusal> {
+        let session = Session::new(saved.offered_by);
+        let action = self.machine.launch(now, config, run, stop_before, saved)?;
+        self.session = session;
+        self.servers = servers;
+        self.facts = Facts::at_start(&self.machine);
+        self.note_round(now);
+        Ok(self.follow_machine(now, action))
     }
 
     /// A run that is over: nothing follows from any event.

@@ -174,9 +174,10 @@ impl<'b, P: Platform> Client<'b, P> {
         };
         let offered_by = reported_to.flatten().or(offered_by);
         let saved = Saved { update, report, offered_by, maps, begun };
-        let (flow, first) = Flow::start(now, start.config, servers, run, start.stop_before, saved)
+        let first = self
+            .flow
+            .launch(now, start.config, servers, run, start.stop_before, saved)
             .map_err(StartError::Refused)?;
-        self.flow = flow;
         let restored = self.restore();
         self.tell(now, restored);
         self.follow(now, first);

@@ -24,6 +24,20 @@ impl Machine {
         stop_before: StopSet,
         saved: Saved,
     ) -> Result<(Self, Action), Refusal> {
+        let mut machine = Self::over();
+        let action = machine.launch(now, config, run, stop_before, saved)?;
+        Ok((machine, action))
+    }
+
+    /// [`Self::start`] in place: a machine is more than a kilobyte, and is not moved about on a small stack.
+    pub(crate) fn launch(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        run: Run,
+        stop_before: StopSet,
+        saved: Saved,
+    ) -> Result<Action, Refusal> {
         let Saved { update, report, offered_by: _, maps, begun } = saved;
         let update =
             update.map(|record| Checkpoint { offer: record.offer && config.resume_downloads, ..record });
@@ -32,7 +46,7 @@ impl Machine {
         let format = update.as_ref().map_or(Format::NEWEST, |record| record.format);
         // The daemon does not go on with an update of the command line, which waits for its user.
         let saved = update.filter(|record| record.mode == run.mode() && run.has_record());
-        let owner = match run {
+        self.owner = match run {
             Run::Daemon | Run::NoUpdates(_) => Owner::Daemon(Daemon {
                 run,
                 polls: Polls::start(run.asks_for_updates()),
@@ -49,39 +63,27 @@ impl Machine {
                 Owner::CommandLine(CommandLine::start(run, stop_before, verdict, failed_at))
             }
         };
-        let (state, phase) = place;
-        let mut machine = Self {
-            config: Apart(config.clone()),
-            note: Apart(None),
-            asked_too_long: Apart(false),
-            report_given_up: Apart(false),
-            op: OpId::default(),
-            state,
-            phase,
-            doing: Doing::Waiting,
-            verdict,
-            checkpoint: saved.clone().unwrap_or_else(|| blank(run.mode(), format)),
-            saved,
-            file_sizes: false,
-            terminated: false,
-            owner,
-        };
-        let action = match (machine.saved.as_ref(), run.mode()) {
-            (Some(record), Mode::Managed) if record.stores >= limits::STORES => machine.state_loop(now),
+        self.config = Apart(config.clone());
+        (self.state, self.phase) = place;
+        self.doing = Doing::Waiting;
+        self.verdict = verdict;
+        self.checkpoint = saved.clone().unwrap_or_else(|| blank(run.mode(), format));
+        self.saved = saved;
+        Ok(match (self.saved.as_ref(), run.mode()) {
+            (Some(record), Mode::Managed) if record.stores >= limits::STORES => self.state_loop(now),
             (Some(record), Mode::Managed) => {
                 // Loads count as writes do, or a device that dies again and again would never give up.
-                machine.checkpoint.stores = record.stores.saturating_add(1);
-                machine.doing = Doing::Loading;
-                machine.start_op(Op::Save)
+                self.checkpoint.stores = record.stores.saturating_add(1);
+                self.doing = Doing::Loading;
+                self.start_op(Op::Save)
             }
             (Some(record), Mode::Standalone) => {
                 let begun = !record.stopped
                     && !matches!(record.tag, Tag::BeforeInstall | Tag::BeforeCommit | Tag::BeforeCommitLeave);
-                machine.enter(now, place, begun)
+                self.enter(now, place, begun)
             }
-            (None, Mode::Managed | Mode::Standalone) => machine.enter(now, place, false),
-        };
-        Ok((machine, action))
+            (None, Mode::Managed | Mode::Standalone) => self.enter(now, place, false),
+        })
     }
 
     /// A run that is over before it has begun.
