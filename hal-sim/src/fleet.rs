@@ -23,6 +23,9 @@ const STAGGER: Duration = Duration::from_secs(47);
 /// More turns than any fleet takes.
 const TURNS: usize = 1_000_000;
 
+/// Starts of one device: the first, after the reboot, and after the reboot of a rollback; one more is a fault.
+const STARTS: usize = 4;
+
 /// What is tried.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -119,10 +122,12 @@ impl fmt::Display for Story {
     }
 }
 
-struct Member {
+struct Member<'m> {
     number: u8,
     bench: Handle,
-    process: Option<Process<'static>>,
+    process: Option<Process<'m>>,
+    /// Memory of its next clients, one for each start.
+    memories: std::slice::IterMut<'m, Memory>,
     deployment: Option<String>,
     /// When the program renews its map.
     renew: Option<Duration>,
@@ -130,12 +135,22 @@ struct Member {
     over: Option<Duration>,
 }
 
-impl Member {
-    fn new(number: u8, artifact: &std::sync::Arc<[u8]>) -> Self {
+impl<'m> Member<'m> {
+    fn new(number: u8, artifact: &std::sync::Arc<[u8]>, memories: &'m mut [Memory]) -> Self {
         let durable = runner::durable(Profile::SLOTS, artifact);
         let bench = Handle::new(durable, artifact.clone(), Box::new(Smooth));
         bench.0.borrow_mut().number = number;
-        Self { number, bench, process: None, deployment: None, renew: None, waited: None, over: None }
+        let memories = memories.iter_mut();
+        Self {
+            number,
+            bench,
+            process: None,
+            memories,
+            deployment: None,
+            renew: None,
+            waited: None,
+            over: None,
+        }
     }
 
     fn starts(&self) -> Duration {
@@ -164,10 +179,10 @@ impl Member {
     }
 }
 
-struct Fleet<'p> {
+struct Fleet<'p, 'm> {
     plan: &'p Plan,
     server: Server,
-    members: Vec<Member>,
+    members: Vec<Member<'m>>,
     now: Duration,
     /// The map of the program on every device now; `None`: it is dead.
     map: Option<&'p str>,
@@ -190,10 +205,13 @@ pub fn run(plan: &Plan) -> Result<Story, String> {
         let artifact = Artifact { name: NEW.into(), device_types: types, bytes: artifact.clone() };
         server.deployments.insert(format!("00000000-0000-4000-8000-{number:012}"), Deployment::new(artifact));
     }
+    let mut memories: Vec<Memory> = Vec::new();
+    memories.resize_with(usize::from(plan.devices) * STARTS, Memory::default);
+    let members = (1..=plan.devices).zip(memories.chunks_mut(STARTS));
     let mut fleet = Fleet {
         plan,
         server,
-        members: (1..=plan.devices).map(|number| Member::new(number, &artifact)).collect(),
+        members: members.map(|(number, memories)| Member::new(number, &artifact, memories)).collect(),
         now: Duration::ZERO,
         map: Some(&plan.hold),
         decided: false,
@@ -215,7 +233,7 @@ pub fn run(plan: &Plan) -> Result<Story, String> {
     Err("the fleet goes on for ever".into())
 }
 
-impl Fleet<'_> {
+impl Fleet<'_, '_> {
     fn tell(&mut self, device: Option<u8>, what: impl Into<String>) {
         self.events.push(Event { at: self.now, device, what: what.into() });
     }
@@ -269,8 +287,9 @@ impl Fleet<'_> {
         let member = &mut self.members[index];
         member.tell_time(now);
         if member.process.is_none() {
-            // As many as there are starts in a fleet: the memory is not given back.
-            let memory: &'static mut Memory = Box::leak(Box::default());
+            let memory = member.memories.next();
+            let memory = memory
+                .ok_or_else(|| format!("device {}: started more than {STARTS} times", member.number))?;
             let process = Process::start(&member.bench, Run::Daemon, StopSet::default(), memory);
             member.process = Some(process.map_err(|end| format!("{end:?}"))?);
             if !self.decided {
@@ -302,7 +321,9 @@ impl Fleet<'_> {
         let number = member.number;
         let lines = std::mem::take(&mut member.bench.0.borrow_mut().lines);
         for line in lines {
-            let Some(what) = line.strip_prefix("-- ").or_else(|| line.strip_prefix("** ")) else { continue };
+            let Some(what) = line.text.strip_prefix("-- ").or_else(|| line.text.strip_prefix("** ")) else {
+                continue;
+            };
             if matches!(what, "success" | "failure") {
                 self.members[index].over = Some(now);
             }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use thimble_core::artifact::ManifestEntry;
-use thimble_core::client::{Buffers, Client, Start, StartError};
+use thimble_core::client::{Buffers, Client, Start};
 use thimble_core::hal::Key;
 use thimble_core::http::Target;
 use thimble_core::machine::{Report, Run, StopSet};
@@ -164,7 +164,6 @@ impl<'b> Process<'b> {
         let mut client = Client::new(bench.hal(), CLIENT, memory.lend());
         match client.start(start) {
             Ok(()) => Ok(Self { client, bench: bench.clone(), wake: None, idle: 0 }),
-            Err(StartError::Refused(refusal)) => Err(End::NotStarted(format!("{refusal:?}"))),
             Err(error) => Err(End::NotStarted(error.to_string())),
         }
     }

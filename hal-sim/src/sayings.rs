@@ -13,8 +13,8 @@ use thimble_core::time::{Duration, Instant};
 
 use crate::reference::Reference;
 
-/// The id of the deployment, which a map of the server's must have.
-pub const DEPLOYMENT: &str = "01234567-89ab-cdef-0123-456789abcdef";
+/// The id of the simulated deployment, which a map of the server's must have: no example has one that begins like this.
+pub const DEPLOYMENT: &str = "5100ed00-0000-4000-8000-000000000001";
 /// The program on the device, and the person.
 const PROGRAM: u128 = 1;
 const PERSON: Holder = Holder { id: 2, priority: 10 };

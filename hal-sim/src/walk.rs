@@ -148,7 +148,7 @@ fn walk_all(
         if let Err(wrong) = wrong {
             let mut path = plan.borrow().story.clone();
             path.push("--".into());
-            path.append(&mut bench.0.borrow_mut().lines);
+            path.extend(bench.0.borrow_mut().lines.drain(..).map(|line| line.text));
             return Err(Failing { path, wrong });
         }
         if !plan.borrow_mut().choices.advance() {

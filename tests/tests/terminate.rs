@@ -46,7 +46,8 @@ const SAID: [(&str, Say); 6] = [
 /// What the device has done so far: requests, and calls of scripts and modules.
 fn done(bench: &Handle) -> (Vec<u32>, usize) {
     let bench = bench.0.borrow();
-    (ENDPOINTS.iter().map(|endpoint| bench.durable.server.count(*endpoint)).collect(), bench.lines.len())
+    let effects = bench.lines.iter().filter(|line| !line.text.starts_with("!! ")).count();
+    (ENDPOINTS.iter().map(|endpoint| bench.durable.server.count(*endpoint)).collect(), effects)
 }
 
 /// A client that is ended at the first moment `at` wants, and to which `say` is then said.

@@ -9,7 +9,7 @@ use thimble_core::control::Map;
 use thimble_hal_linux::config::{MenderConf, Source};
 use thimble_hal_sim::fleet::{Plan, run};
 use thimble_hal_sim::listen::Security;
-use thimble_hal_sim::scenario;
+use thimble_hal_sim::scenario::Scenario;
 use thimble_tests::lab::{Package, thimble};
 use thimble_tests::managed::{Daemon, ID, Managed};
 
@@ -29,9 +29,10 @@ fn simulate(parts: &str) -> Vec<String> {
         None => line.to_owned(),
     };
     let text: Vec<String> = parts.lines().map(|text| line(text.trim())).collect();
-    let parts = scenario::parse(&text.join("\n"));
-    let happened = scenario::run(&parts).unwrap_or_else(|error| panic!("{error}"));
-    happened.iter().map(|part| part.expected.join("\n")).collect()
+    let scenario = Scenario::read(text.join("\n").as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+    let happened = scenario.run();
+    assert!(happened.unused.is_empty() && happened.stopped.is_none(), "{happened:?}");
+    happened.scenario.timelines().map(|timeline| timeline.join("\n")).collect()
 }
 
 #[track_caller]

@@ -31,8 +31,8 @@ Usage: thimble-sim serve [OPTION]... ARTIFACT...
   --fault WHERE:WHAT[@SKIP[xTIMES]]
                         disturb requests, after SKIP good ones [0], TIMES of them [1]; repeatable
                         WHERE: auth, next-v2, next-v1, status, log, inventory, control-map, artifact
-                        WHAT: status=N, retry-after=TEXT, body=TEXT, refuse, silent, drip, answer-lost, cut=BYTES (of the
-                        body), close=BYTES, reset=BYTES, hang=BYTES (of the answer), slow=BYTES,MILLISECONDS,
+                        WHAT: status=N, retry-after=TEXT, body=TEXT, refuse, silent, drip, answer-lost, cut=BYTES
+                        (of the body), close=BYTES, reset=BYTES, hang=BYTES (of the answer), slow=BYTES,MILLISECONDS,
                         raw=TEXT, surplus=TEXT, no-length, chunked=BYTES, header=LINE, interim
   --until-over          end when all deployments are over; exit status 1 unless each was a success and nothing was
                         a violation

@@ -20,6 +20,6 @@ pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, Failure> 
     if let Some(word) = words.first() {
         return Err(Failure::Usage(format!("words takes no {word:?}")));
     }
-    write!(out, "{}", words::HELP)?;
+    write!(out, "{}", words::help())?;
     Ok(true)
 }

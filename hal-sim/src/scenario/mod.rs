@@ -1,4 +1,4 @@
-//! Scenarios: what is done to a device, and the transcript of what it did, as text that anyone can read and write.
+//! Scenarios: what is done to a device, and the timeline of what it did, as text that anyone can read and write.
 //!
 //! ```text
 //! # Power is lost while the update module installs: the device rolls back.
@@ -12,24 +12,30 @@
 //! ```
 //!
 //! Lines before `----` say what is done, lines behind it what happens; a blank line ends a part, and another may
-//! follow. See [`words::HELP`] for the words.
+//! follow. [`words`] is the table of words. A scenario is read whole before anything is done ([`Scenario::read`]); then it
+//! happens ([`Scenario::run`]).
 
+pub mod limits;
+pub mod suite;
 pub mod words;
 
+mod commands;
+mod complaint;
 mod file;
 mod rules;
 mod run;
 mod transcript;
 mod values;
 
-pub use self::file::{parse, print};
-pub use self::run::run;
+pub use self::complaint::{Complaint, Complaints};
+pub use self::file::Scenario;
+pub use self::run::Happened;
+pub use self::suite::load;
 
-/// One part of a scenario: what is done, and the transcript that is expected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// The lines before `----`, comments included.
-    pub done: Vec<String>,
-    /// The lines behind it.
-    pub expected: Vec<String>,
+/// The id of the server's N-th deployment, counted from 1.
+fn deployment_id(number: usize) -> String {
+    format!("5100ed00-0000-4000-8000-{number:012}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,288 +4,432 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use thimble_core::client::OPERATOR;
-use thimble_core::control::{Lifetime, Order};
 use thimble_core::deployment::Point;
 use thimble_core::hal::Key;
-use thimble_core::machine::{Report, Run, Stop, StopSet};
-use thimble_core::state::{Phase, Verb};
-use thimble_core::time::{Duration, Instant};
+use thimble_core::machine::{Run, StopSet};
+use thimble_core::state::Phase;
+use thimble_core::time::Instant;
 
+use super::commands::{Begin, Change, Command, Given, Say, ServerMap};
+use super::complaint::Complaint;
+use super::file::Scenario;
 use super::rules::{Rules, Shared};
-use super::{Part, transcript, values};
-use crate::runner::{self, DEPLOYMENT, End, Process, Then};
+use super::{deployment_id, limits, transcript};
+use crate::runner::{self, End, Memory, Process, Then};
 use crate::sample;
 use crate::server::{Artifact, Deployment};
-use crate::sim::{self as policy, DEVICE_TYPE, Fate, Handle};
+use crate::sim::{self, DEVICE_TYPE, Handle};
 use crate::world::Profile;
 
-/// Runs a scenario and gives it back with the transcripts of what happened.
-///
-/// # Errors
-/// A line that makes no sense, or a run that does not end.
-pub fn run(parts: &[Part]) -> Result<Vec<Part>, String> {
-    let mut setup: Option<Setup> = None;
-    let mut profile = Given::default();
-    let mut result = Vec::new();
-    for part in parts {
-        let mut stops = StopSet::default();
-        for line in part.done.iter().filter(|line| !line.starts_with('#')) {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            match words.as_slice() {
-                ["device", kind] => profile.device(kind)?,
-                ["show", "idle"] => profile.show_idle = true,
-                ["no-deployment"] => profile.nothing = true,
-                ["resume-downloads"] => profile.resume_downloads = true,
-                ["stop-before", point] => {
-                    let stop = Stop::ALL.into_iter().find(|stop| stop.name() == *point);
-                    stops = stops.with(stop.ok_or_else(|| format!("no such point: {point}"))?);
-                }
-                _ => {
-                    let setup = setup.get_or_insert_with(|| Setup::new(&profile));
-                    setup.line(&words, stops)?;
+/// What happened in a scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happened {
+    /// The scenario with the timelines of what happened, to where it stopped.
+    pub scenario: Scenario,
+    /// What was to go wrong or to be asked, and never was: such a scenario does not show what it says.
+    pub unused: Vec<Complaint>,
+    /// Why it stopped before its end.
+    pub stopped: Option<Complaint>,
+}
+
+impl Scenario {
+    /// Runs the scenario on a new device. The same every time.
+    #[must_use]
+    pub fn run(&self) -> Happened {
+        let mut stage = Stage::new(self);
+        let stopped = stage.play().err();
+        if stopped.is_some() {
+            // How far it came.
+            stage.end_of_part(None);
+            let timeline = stage.timelines.last_mut();
+            timeline.into_iter().for_each(|timeline| timeline.truncate(limits::STOPPED));
+        }
+        let scenario = self.with(std::mem::take(&mut stage.timelines));
+        let unused = if stopped.is_none() { stage.unused() } else { Vec::new() };
+        Happened { scenario, unused, stopped }
+    }
+}
+
+/// What comes next.
+#[derive(Clone, Copy)]
+enum Step<'s> {
+    /// This line.
+    Command(usize, &'s Command),
+    /// The timeline of a part ends.
+    EndOfPart,
+}
+
+/// What became of a line about the daemon.
+enum Went {
+    /// It is done, and the daemon runs on.
+    Done,
+    /// It is done, and the daemon has nothing to do.
+    Idle,
+    /// The device has gone down on the way.
+    Down,
+}
+
+/// A line that says what a policy of the device says.
+struct Policy {
+    line: usize,
+    points: Vec<Point>,
+    rule: sim::Rule,
+    was_asked: bool,
+}
+
+/// The device, and where the scenario is.
+struct Stage<'s> {
+    steps: Vec<Step<'s>>,
+    at: usize,
+    bench: Handle,
+    profile: Profile,
+    rules: Rc<RefCell<Rules>>,
+    policies: Vec<Policy>,
+    /// Of each point: the policy that counts there by its index, and how often one had been asked there before.
+    in_force: [Option<(usize, u32)>; 3],
+    stops: StopSet,
+    /// When the `wait` at hand is over.
+    until: Option<Instant>,
+    turns: u32,
+    show_idle: bool,
+    /// The daemon has run: the server knows of statuses.
+    daemon_ran: bool,
+    timelines: Vec<Vec<String>>,
+    /// When the last timeline ended.
+    ended: Instant,
+}
+
+impl<'s> Stage<'s> {
+    fn new(scenario: &'s Scenario) -> Self {
+        let (mut profile, mut wrong, mut nothing) = (Profile::SLOTS, false, false);
+        let (mut show_idle, mut resume_downloads, mut clock) = (false, false, Instant::ZERO);
+        let (mut steps, mut has_policies) = (Vec::new(), false);
+        for part in &scenario.parts {
+            for (line, command) in &part.commands {
+                steps.push(Step::Command(*line, command));
+                match command {
+                    Command::Given(Given::Device(device)) => {
+                        (profile, wrong) = (device.profile, device.wrong)
+                    }
+                    Command::Given(Given::ShowIdle) => show_idle = true,
+                    Command::Given(Given::NoDeployment) => nothing = true,
+                    Command::Given(Given::ResumeDownloads) => resume_downloads = true,
+                    Command::Given(Given::Clock(time)) => clock = *time,
+                    Command::Policy(..) => has_policies = true,
+                    Command::Rule(_)
+                    | Command::StopBefore(_)
+                    | Command::World(_)
+                    | Command::Verb(_)
+                    | Command::Daemon(_) => {}
                 }
             }
+            steps.push(Step::EndOfPart);
         }
-        let setup = setup.get_or_insert_with(|| Setup::new(&profile));
-        result.push(Part { done: part.done.clone(), expected: setup.transcript(profile.show_idle) });
-    }
-    Ok(result)
-}
-
-/// What is said before the device is there.
-struct Given {
-    profile: Profile,
-    wrong: bool,
-    nothing: bool,
-    show_idle: bool,
-    resume_downloads: bool,
-}
-
-impl Default for Given {
-    fn default() -> Self {
-        Self {
-            profile: Profile::SLOTS,
-            wrong: false,
-            nothing: false,
-            show_idle: false,
-            resume_downloads: false,
-        }
-    }
-}
-
-impl Given {
-    fn device(&mut self, kind: &str) -> Result<(), String> {
-        self.wrong = kind == "wrong";
-        self.profile = match kind {
-            "slots" | "wrong" => Profile::SLOTS,
-            "files" => Profile::FILES,
-            "custom" => Profile::CUSTOM,
-            "one-way" => Profile::ONE_WAY,
-            "empty" => Profile::EMPTY,
-            other => return Err(format!("no such device: {other}")),
-        };
-        Ok(())
-    }
-}
-
-/// A device, and how the last verb ended.
-struct Setup {
-    bench: Handle,
-    rules: Rc<RefCell<Rules>>,
-    daemon: bool,
-    process: Option<Process<'static>>,
-    exit: Option<Exit>,
-}
-
-enum Exit {
-    Report(Report),
-    NotStarted(String),
-}
-
-impl Setup {
-    fn new(given: &Given) -> Self {
-        let artifact =
-            sample::artifact(given.profile.payload, if given.wrong { "other" } else { DEVICE_TYPE });
+        let artifact = sample::artifact(profile.payload, if wrong { "other" } else { DEVICE_TYPE });
         let rules = Rc::new(RefCell::new(Rules::default()));
-        let mut durable = runner::durable(given.profile, &artifact);
-        if given.nothing {
+        let mut durable = runner::durable(profile, &artifact);
+        if nothing {
             durable.server.deployments.clear();
         }
         let bench = Handle::new(durable, artifact, Box::new(Shared(Rc::clone(&rules))));
-        bench.0.borrow_mut().config.resume_downloads = given.resume_downloads;
-        Self { bench, rules, daemon: false, process: None, exit: None }
-    }
-
-    fn line(&mut self, words: &[&str], stops: StopSet) -> Result<(), String> {
-        match words {
-            ["fail", what, times @ ..] => self.rules.borrow_mut().add(what, times, Fate::Fails),
-            ["retry-later", what, times @ ..] => self.rules.borrow_mut().add(what, times, Fate::Refuses),
-            ["abort", "at", what, times @ ..] => self.rules.borrow_mut().add(what, times, Fate::Refuses),
-            ["lose-power", "before", what, times @ ..] => {
-                self.rules.borrow_mut().add(what, times, Fate::LostBefore)
-            }
-            ["lose-power", "in", what, times @ ..] => {
-                self.rules.borrow_mut().add(what, times, Fate::LostInside)
-            }
-            ["lose-power", "after", what, times @ ..] => {
-                self.rules.borrow_mut().add(what, times, Fate::LostAfter)
-            }
-            ["run"] => {
-                self.daemon = true;
-                self.run(None)
-            }
-            ["deploy", name] => {
-                let server = &mut self.bench.0.borrow_mut().durable.server;
-                let bytes = sample::named(name, true, DEVICE_TYPE);
-                let types = vec![DEVICE_TYPE.to_owned()];
-                let artifact = Artifact { name: (*name).to_owned(), device_types: types, bytes };
-                // Behind what is there: they are offered in this order.
-                let id = format!("{DEPLOYMENT}-{}", server.deployments.len());
-                server.deployments.insert(id, Deployment::new(artifact));
-                Ok(())
-            }
-            ["wait", time @ ..] => {
-                let until = self.bench.0.borrow().now + values::duration(time)?;
-                self.run(Some(until))
-            }
-            ["map", said @ ..] => {
-                let map = values::map(said, None)?;
-                let set = self.client()?.client.set_control_map(map.as_bytes());
-                set.map(drop).map_err(|error| error.to_string())
-            }
-            ["server-map", said @ ..] => {
-                let map =
-                    if *said == ["aborted"] { None } else { Some(values::map(said, Some(DEPLOYMENT))?) };
-                let server = &mut self.bench.0.borrow_mut().durable.server;
-                server.v2 = true;
-                if map.is_none() {
-                    server.abort(DEPLOYMENT);
-                }
-                server.deployments.values_mut().for_each(|d| d.control_map.clone_from(&map));
-                Ok(())
-            }
-            ["order", what, said @ ..] => {
-                let order = match *what {
-                    "pause" => Order::Pause,
-                    "pass" => Order::Pass,
-                    "fail" => Order::Fail,
-                    "lift" => Order::Lift,
-                    other => return Err(format!("no such order: {other}")),
-                };
-                let points = match said.iter().position(|word| *word == "before") {
-                    Some(at) => values::points(said.get(at + 1).ok_or("before what?")?)?,
-                    None => Point::ALL.to_vec(),
-                };
-                let lifetime = match said.iter().position(|word| *word == "for") {
-                    Some(at) => Lifetime::For(values::duration(&said[at + 1..])?),
-                    None => Lifetime::Unlimited,
-                };
-                let ordered = self.client()?.client.order(OPERATOR, &points, order, lifetime);
-                ordered.map_err(|error| error.to_string())
-            }
-            ["approve"] => self.client()?.client.approve().map(drop).ok_or("no update waits".into()),
-            ["spoil", "maps"] => {
-                self.bench.0.borrow_mut().durable.records.insert(Key::ControlMaps, b"{".to_vec());
-                Ok(())
-            }
-            ["clock", time] => {
-                let booted = Duration::from_secs(u64::from(values::minute(time)?) * 60);
-                self.bench.0.borrow_mut().booted = Instant::ZERO + booted;
-                Ok(())
-            }
-            ["window", times, "before", at] => {
-                let (from, to) = times.split_once('-').ok_or("from when to when?")?;
-                self.policy(at, policy::Rule::Window(values::minute(from)?, values::minute(to)?))
-            }
-            ["free", "before", at] => self.policy(at, policy::Rule::None),
-            ["busy", "before", at, why @ ..] => self.policy(at, policy::Rule::Busy(why.join(" "))),
-            ["never", "before", at, why @ ..] => self.policy(at, policy::Rule::Never(why.join(" "))),
-            ["install"] => self.verb(Run::Install, stops),
-            ["commit"] => self.verb(Run::Continue(Verb::Commit), stops),
-            ["rollback"] => self.verb(Run::Continue(Verb::Rollback), stops),
-            ["resume"] => self.verb(Run::Continue(Verb::Resume), stops),
-            ["reboot"] => {
-                self.process = None;
-                runner::boot(&self.bench);
-                Ok(())
-            }
-            _ => Err(format!("this makes no sense: {}", words.join(" "))),
+        {
+            let mut bench = bench.0.borrow_mut();
+            bench.config.resume_downloads = resume_downloads;
+            bench.config.policies = has_policies;
+            bench.booted = clock;
+        }
+        Self {
+            steps,
+            at: 0,
+            bench,
+            profile,
+            rules,
+            policies: Vec::new(),
+            in_force: [None; 3],
+            stops: StopSet::default(),
+            until: None,
+            turns: limits::TURNS,
+            show_idle,
+            daemon_ran: false,
+            timelines: Vec::new(),
+            ended: clock,
         }
     }
 
-    fn policy(&self, at: &str, rule: policy::Rule) -> Result<(), String> {
-        for point in values::points(at.trim_end_matches(':'))? {
-            self.bench.0.borrow_mut().policies[point as usize] = rule.clone();
+    fn step(&self) -> Option<Step<'s>> {
+        self.steps.get(self.at).copied()
+    }
+
+    fn next(&mut self) {
+        self.at += 1;
+    }
+
+    /// All of it, or to where it cannot go on.
+    fn play(&mut self) -> Result<(), Complaint> {
+        // Of one client after the other.
+        let mut memory = Memory::default();
+        while let Some(step) = self.step() {
+            match step {
+                Step::Command(line, Command::Daemon(_)) => self.daemon(line, &mut memory)?,
+                Step::Command(line, Command::Verb(begin)) => {
+                    self.next();
+                    self.verb(line, *begin)?;
+                }
+                Step::Command(line, command) => {
+                    self.next();
+                    self.around(line, command);
+                }
+                Step::EndOfPart => {
+                    self.next();
+                    self.end_of_part(None);
+                }
+            }
         }
         Ok(())
     }
 
-    /// The daemon; it is started if it does not run.
-    fn client(&mut self) -> Result<&mut Process<'static>, String> {
-        self.daemon = true;
-        if self.process.is_none() {
-            // A scenario is short: the memory of its daemons is not given back.
-            let memory = Box::leak(Box::default());
-            let process = Process::start(&self.bench, Run::Daemon, StopSet::default(), memory);
-            self.process = Some(process.map_err(|end| format!("{end:?}"))?);
-        }
-        self.process.as_mut().ok_or_else(String::new)
-    }
-
-    /// The daemon goes on, restarted whenever the device is: until it is idle or waits before a point, or `until`.
-    fn run(&mut self, until: Option<Instant>) -> Result<(), String> {
-        let bench = self.bench.clone();
-        for _ in 0..10_000 {
-            let process = self.client()?;
-            if let Some(end) = process.poll() {
-                self.process = None;
-                match end {
-                    End::Down(_) => runner::boot(&bench),
-                    end @ (End::Exit(_) | End::Idle | End::NotStarted(_) | End::Pruned | End::Stuck(_)) => {
-                        return Err(format!("{end:?}"));
+    /// The daemon runs, through all lines until it ends or the device goes down.
+    fn daemon(&mut self, line: usize, memory: &mut Memory) -> Result<(), Complaint> {
+        self.daemon_ran = true;
+        let daemon = Process::start(&self.bench, Run::Daemon, StopSet::default(), memory);
+        let mut daemon = daemon.map_err(|end| stopped(line, &end))?;
+        while let Some(step) = self.step() {
+            match step {
+                Step::Command(line, Command::Daemon(say)) => match self.say(line, say, &mut daemon)? {
+                    Went::Done => self.next(),
+                    Went::Idle => {
+                        self.next();
+                        return Ok(());
                     }
-                }
-                continue;
-            }
-            let later = process.wake().is_none_or(|wake| wake > bench.0.borrow().now);
-            let waits = later && process.client.machine().place().1 == Phase::Leave;
-            if until.is_none() && waits && process.client.waiting().is_some() {
-                return Ok(());
-            }
-            if process.is_idle() && until.is_none() {
-                self.process = None;
-                return Ok(());
-            }
-            match (until, process.wake()) {
-                (Some(until), wake) if wake.is_none_or(|wake| wake > until) => {
-                    let mut bench = bench.0.borrow_mut();
-                    bench.now = bench.now.max(until);
+                    // The next daemon goes on with this line.
+                    Went::Down => {
+                        runner::boot(&self.bench);
+                        return Ok(());
+                    }
+                },
+                Step::Command(_, Command::World(Change::Reboot)) => {
+                    self.next();
+                    runner::boot(&self.bench);
                     return Ok(());
                 }
-                _ if process.pass_time() => {}
-                _ => return Err(format!("waits for ever at {:?}", process.client.machine().place())),
+                Step::Command(line, Command::Verb(_)) => {
+                    let text = "the daemon runs, and a verb of the command line would be refused: `reboot` ends it here";
+                    return Err(Complaint { line, text: text.into() });
+                }
+                Step::Command(line, command) => {
+                    self.next();
+                    self.around(line, command);
+                }
+                Step::EndOfPart => {
+                    self.next();
+                    let waits = daemon.client.waiting();
+                    let waits = waits.map(|(point, why)| format!("waits before {}: {why}", point.name()));
+                    self.end_of_part(waits);
+                }
             }
-        }
-        Err("the daemon goes on for ever".into())
-    }
-
-    fn verb(&mut self, run: Run, stops: StopSet) -> Result<(), String> {
-        self.exit = None;
-        match runner::process(&self.bench, run, stops, &mut |_, _| Then::GoOn) {
-            End::Exit(report) => self.exit = Some(Exit::Report(report)),
-            End::NotStarted(why) => self.exit = Some(Exit::NotStarted(why)),
-            End::Down(_) => runner::boot(&self.bench),
-            end @ (End::Idle | End::Pruned | End::Stuck(_)) => return Err(format!("{end:?}")),
         }
         Ok(())
     }
 
-    /// The lines since the last transcript, and how things stand.
-    fn transcript(&mut self, show_idle: bool) -> Vec<String> {
-        let mut lines = transcript::group(std::mem::take(&mut self.bench.0.borrow_mut().lines), show_idle);
-        let bench = self.bench.0.borrow();
+    /// Something that does not concern a process of the client.
+    fn around(&mut self, line: usize, command: &Command) {
+        match command {
+            Command::Rule(rule) => self.rules.borrow_mut().add(line, rule.clone()),
+            Command::Policy(points, rule) => self.policy(line, points, rule),
+            Command::StopBefore(stop) => self.stops = self.stops.with(*stop),
+            Command::World(change) => self.change(change),
+            // Read before the device was there, and what play and daemon do themselves.
+            Command::Given(_) | Command::Verb(_) | Command::Daemon(_) => {}
+        }
+    }
+
+    fn policy(&mut self, line: usize, points: &[Point], rule: &sim::Rule) {
+        self.note_asked();
+        self.policies.push(Policy { line, points: points.to_vec(), rule: rule.clone(), was_asked: false });
+        let mut bench = self.bench.0.borrow_mut();
+        for point in points {
+            let point = *point as usize;
+            bench.policies[point] = rule.clone();
+            self.in_force[point] = Some((self.policies.len() - 1, bench.asked[point]));
+        }
+    }
+
+    /// Notes which policies in force have been asked by now.
+    fn note_asked(&mut self) {
+        let asked = self.bench.0.borrow().asked;
+        for (in_force, asked) in self.in_force.iter().zip(asked) {
+            if let Some((index, before)) = in_force {
+                self.policies[*index].was_asked |= asked > *before;
+            }
+        }
+    }
+
+    /// Rules and policies that were for nothing.
+    fn unused(&mut self) -> Vec<Complaint> {
+        self.note_asked();
+        let policies =
+            self.policies.iter().filter(|policy| policy.rule != sim::Rule::None && !policy.was_asked);
+        let policies = policies.map(|Policy { line, points, .. }| {
+            let points: Vec<&str> = points.iter().map(|point| point.name()).collect();
+            let text =
+                format!("never used: no update came to {} while this line counted", points.join(" or "));
+            Complaint { line: *line, text }
+        });
+        let mut unused: Vec<Complaint> = self.rules.borrow().unused().chain(policies).collect();
+        unused.sort_by_key(|complaint| complaint.line);
+        unused
+    }
+
+    fn change(&self, change: &Change) {
+        let mut bench = self.bench.0.borrow_mut();
+        let server = &mut bench.durable.server;
+        match change {
+            Change::Deploy(name) => {
+                let bytes = sample::named(name, self.profile.payload, DEVICE_TYPE);
+                let types = vec![DEVICE_TYPE.to_owned()];
+                let artifact = Artifact { name: name.clone(), device_types: types, bytes };
+                // Behind what is there: they are offered in this order.
+                let id = deployment_id(server.deployments.len() + 1);
+                server.deployments.insert(id, Deployment::new(artifact));
+            }
+            Change::ServerMap(map) => {
+                server.v2 = true;
+                let ids: Vec<String> = server.deployments.keys().cloned().collect();
+                for id in ids {
+                    let json = match map {
+                        ServerMap::Says(map) => Some(map.json(&id)),
+                        ServerMap::Json(of, _) if thimble_core::control::parse_id(&id) != Some(*of) => {
+                            continue;
+                        }
+                        ServerMap::Json(_, json) => Some(json.clone()),
+                        ServerMap::Unreadable => Some(r#"{"id":"no map has this one"}"#.to_owned()),
+                        ServerMap::Aborted => {
+                            server.abort(&id);
+                            None
+                        }
+                    };
+                    if let Some(deployment) = server.deployments.get_mut(&id) {
+                        deployment.control_map = json;
+                    }
+                }
+            }
+            Change::SpoilMaps => {
+                bench.durable.records.insert(Key::ControlMaps, b"{".to_vec());
+            }
+            Change::Reboot => {
+                drop(bench);
+                runner::boot(&self.bench);
+            }
+        }
+    }
+
+    /// A verb of the command line, to its end.
+    fn verb(&mut self, line: usize, begin: Begin) -> Result<(), Complaint> {
+        let run = match begin {
+            Begin::Install => Run::Install,
+            Begin::Continue(verb) => Run::Continue(verb),
+        };
+        let stops = std::mem::take(&mut self.stops);
+        let end = runner::process(&self.bench, run, stops, &mut |_, _| Then::GoOn);
+        match end {
+            End::Exit(report) => self.bench.line(format!("exit: {}", u8::from(!report.is_success()))),
+            End::NotStarted(why) => self.bench.line(format!("refused: {why}")),
+            End::Down(_) => runner::boot(&self.bench),
+            End::Idle | End::Pruned | End::Stuck(_) => return Err(stopped(line, &end)),
+        }
+        Ok(())
+    }
+
+    /// Something that concerns the daemon.
+    fn say(&mut self, line: usize, say: &Say, daemon: &mut Process<'_>) -> Result<Went, Complaint> {
+        let refused = match say {
+            Say::Run => return self.pass(line, daemon, None),
+            Say::Wait(time) => {
+                let until = *self.until.get_or_insert_with(|| self.bench.0.borrow().time() + *time);
+                let went = self.pass(line, daemon, Some(until))?;
+                if !matches!(went, Went::Down) {
+                    self.until = None;
+                }
+                return Ok(went);
+            }
+            Say::Map(json) => daemon.client.set_control_map(json.as_bytes()).err().map(|why| why.to_string()),
+            Say::Order(order, points, lifetime) => {
+                let ordered = daemon.client.order(OPERATOR, points, *order, *lifetime);
+                ordered.err().map(|why| why.to_string())
+            }
+            Say::Approve => match daemon.client.approve() {
+                Some(_) => None,
+                None => return Err(Complaint { line, text: "approve: no update waits here".into() }),
+            },
+        };
+        if let Some(why) = refused {
+            self.bench.line(format!("refused: {why}"));
+        }
+        Ok(Went::Done)
+    }
+
+    /// The daemon goes on until it is idle or waits before a point, or `until`.
+    fn pass(
+        &mut self,
+        line: usize,
+        daemon: &mut Process<'_>,
+        until: Option<Instant>,
+    ) -> Result<Went, Complaint> {
+        loop {
+            self.turns = self.turns.checked_sub(1).ok_or_else(|| Complaint {
+                line,
+                text: format!(
+                    "the scenario does not end: the daemon has done something {} times",
+                    limits::TURNS
+                ),
+            })?;
+            match daemon.poll() {
+                None => {}
+                Some(End::Down(_)) => return Ok(Went::Down),
+                Some(end) => return Err(stopped(line, &end)),
+            }
+            let (now, time) = {
+                let mut bench = self.bench.0.borrow_mut();
+                bench.log.clear();
+                (bench.now, bench.time())
+            };
+            let wake = daemon.wake();
+            match until {
+                Some(until) => {
+                    let left = until.since(time);
+                    if wake.is_none_or(|wake| wake.since(now) > left) {
+                        self.bench.0.borrow_mut().now = now + left;
+                        return Ok(Went::Done);
+                    }
+                }
+                None => {
+                    let later = wake.is_none_or(|wake| wake > now);
+                    let is_at_door = later && daemon.client.machine().place().1 == Phase::Leave;
+                    if is_at_door && daemon.client.waiting().is_some() {
+                        return Ok(Went::Done);
+                    }
+                    if daemon.is_idle() {
+                        return Ok(Went::Idle);
+                    }
+                }
+            }
+            if !daemon.pass_time() {
+                return Err(Complaint {
+                    line,
+                    text: "the daemon waits for something that never comes".into(),
+                });
+            }
+        }
+    }
+
+    /// What happened since the last part, and how things stand.
+    fn end_of_part(&mut self, waits: Option<String>) {
+        let mut bench = self.bench.0.borrow_mut();
+        let lines = std::mem::take(&mut bench.lines);
+        let mut timeline = transcript::group(lines, self.ended, self.show_idle);
+        self.ended = bench.time();
         let durable = &bench.durable;
-        if self.daemon {
+        if self.daemon_ran {
             let mut statuses: Vec<&str> = Vec::new();
             for (status, _) in durable.server.deployments.values().flat_map(|deployment| &deployment.statuses)
             {
@@ -293,22 +437,41 @@ impl Setup {
                     statuses.push(status);
                 }
             }
-            lines.push(format!("status: {}", statuses.join(" ")).trim_end().to_owned());
+            timeline.push(format!("status: {}", statuses.join(" ")).trim_end().to_owned());
         }
-        match &self.exit {
-            Some(Exit::Report(report)) => lines.push(format!("exit: {}", u8::from(!report.is_success()))),
-            Some(Exit::NotStarted(why)) => lines.push(format!("refused: {why}")),
-            None => {}
-        }
-        if let Some((point, why)) = self.process.as_ref().and_then(|process| process.client.waiting()) {
-            lines.push(format!("waits before {}: {why}", point.name()));
-        }
+        timeline.extend(waits);
         let slot = if durable.device.profile.slots {
             format!("   slot: {}", durable.device.slot())
         } else {
             String::new()
         };
-        lines.push(format!("name: {}{slot}", runner::name(durable)));
-        lines
+        timeline.push(format!("name: {}{slot}", runner::name(durable)));
+        self.timelines.push(timeline);
+    }
+}
+
+/// Why the scenario cannot go on: a process of the client ended where none should.
+fn stopped(line: usize, end: &End) -> Complaint {
+    let text = match end {
+        End::Exit(_) | End::Idle | End::Pruned => "the client has ended by itself".to_owned(),
+        End::Down(_) => "the device has gone down".to_owned(),
+        End::NotStarted(why) => format!("the client does not start: {why}"),
+        End::Stuck(_) => "the client does not come to an end".to_owned(),
+    };
+    Complaint { line, text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_takes_as_long_as_it_says_also_across_a_reboot() {
+        let text = "order pause before ArtifactReboot_Enter for 1 h\nwait 90 min\nwait 10 min\n";
+        let scenario = Scenario::read(text.as_bytes()).unwrap();
+        let mut stage = Stage::new(&scenario);
+        stage.play().unwrap();
+        assert!(stage.timelines[0].contains(&"** reboot".to_owned()), "{:?}", stage.timelines);
+        assert_eq!(stage.bench.0.borrow().time().since(Instant::ZERO).as_secs(), 100 * 60);
     }
 }

@@ -149,6 +149,15 @@ pub enum Down {
     PowerLost,
 }
 
+/// A line of the transcript.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// When: [`Bench::time`].
+    pub at: Instant,
+    /// What happened: a script, a call, `-- status`, `** reboot`, `!! why something failed`.
+    pub text: String,
+}
+
 /// Everything around the client under test: the world, the clock, the plan and the record of what happened.
 pub struct Bench {
     /// What outlives a process.
@@ -158,7 +167,7 @@ pub struct Bench {
     /// Set when the process was ended from outside: from then on nothing has an effect.
     pub down: Option<Down>,
     /// The lines of the transcript.
-    pub lines: Vec<String>,
+    pub lines: Vec<Line>,
     /// What the client logged.
     pub log: Vec<(Level, String)>,
     /// The artifact file, for `install`.
@@ -167,6 +176,8 @@ pub struct Bench {
     pub config: Config,
     /// What the device's policies say before install, reboot and commit.
     pub policies: [Rule; 3],
+    /// How often they were asked there.
+    pub asked: [u32; 3],
     /// The time of the wall clock when this boot began, since some midnight.
     pub booted: Instant,
     /// Which of several devices it is.
@@ -176,6 +187,19 @@ pub struct Bench {
     /// The bytes that the described module must get of each file; `None`: whatever comes is right.
     pub payload: Option<&'static [u8]>,
     plan: Box<dyn Plan>,
+}
+
+impl Bench {
+    /// The time since some midnight, whatever restarts came between.
+    #[must_use]
+    pub fn time(&self) -> Instant {
+        self.booted + self.now.since(Instant::ZERO)
+    }
+
+    fn line(&mut self, text: String) {
+        let at = self.time();
+        self.lines.push(Line { at, text });
+    }
 }
 
 /// A handle on the bench; each trait of the platform has one.
@@ -195,6 +219,7 @@ impl Handle {
             file,
             config: Config::default(),
             policies: [const { Rule::None }; 3],
+            asked: [0; 3],
             booted: Instant::ZERO,
             number: 1,
             device_type: DEVICE_TYPE.to_owned(),
@@ -229,7 +254,7 @@ impl Handle {
     pub fn line(&self, line: impl Into<String>) {
         let mut bench = self.0.borrow_mut();
         if bench.down.is_none() {
-            bench.lines.push(line.into());
+            bench.line(line.into());
         }
     }
 
@@ -244,7 +269,7 @@ impl Handle {
         let mut bench = self.0.borrow_mut();
         if bench.down.is_none() {
             bench.down = Some(Down::PowerLost);
-            bench.lines.push("** power lost".into());
+            bench.line("** power lost".into());
         }
     }
 
@@ -322,7 +347,11 @@ impl Clock for Handle {
 impl Log for Handle {
     fn log(&mut self, level: Level, message: fmt::Arguments<'_>) {
         if level > Level::Debug {
-            self.0.borrow_mut().log.push((level, message.to_string()));
+            let message = message.to_string();
+            if level == Level::Error {
+                self.line(format!("!! {message}"));
+            }
+            self.0.borrow_mut().log.push((level, message));
         }
     }
 }

@@ -34,7 +34,8 @@ impl Doorkeeper {
 
 impl Policy for Doorkeeper {
     fn start(&mut self, now: Instant, point: Point, _: Instant) {
-        let bench = self.bench.0.borrow();
+        let mut bench = self.bench.0.borrow_mut();
+        bench.asked[point as usize] += 1;
         let minute = Duration::from_secs(60);
         (self.answer, self.reason) = match &bench.policies[point as usize] {
             Rule::None => (Permit::Go, String::new()),
