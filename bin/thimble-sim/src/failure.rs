@@ -11,6 +11,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// An input makes no sense: whole lines, each with its place.
     Input(String),
+    /// An input makes no sense, as the output says.
+    Told,
     /// The output cannot be written.
     Output(io::Error),
 }

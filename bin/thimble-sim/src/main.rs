@@ -6,6 +6,7 @@ mod fleet;
 mod lint;
 mod run;
 mod serve;
+mod test;
 mod texts;
 mod verbs;
 mod words;
@@ -68,6 +69,7 @@ fn finish(verb: Option<&Verb>, done: Result<bool, Failure>) -> ExitCode {
             eprintln!("thimble-sim: the output cannot be written: {error}");
             ExitCode::from(NO_SENSE)
         }
+        Err(Failure::Told) => ExitCode::from(NO_SENSE),
         Err(Failure::Input(reason)) => {
             eprintln!("{reason}");
             ExitCode::from(NO_SENSE)

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::failure::Failure;
-use crate::{explore, fleet, lint, run, serve, texts, words};
+use crate::{explore, fleet, lint, run, serve, test, texts, words};
 
 /// A verb.
 pub(crate) struct Verb {
@@ -16,8 +16,9 @@ pub(crate) struct Verb {
 }
 
 /// All of them, in the order of the usage.
-pub(crate) const VERBS: [Verb; 7] = [
+pub(crate) const VERBS: [Verb; 8] = [
     Verb { name: "run", help: run::HELP, run: run::run },
+    Verb { name: "test", help: test::HELP, run: test::run },
     Verb { name: "words", help: words::HELP, run: words::run },
     Verb { name: "lint", help: lint::HELP, run: lint::run },
     Verb { name: "explore", help: explore::HELP, run: explore::run },
