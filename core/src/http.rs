@@ -1,9 +1,8 @@
 //! Requests and answers in the words of HTTP/1.1: what the device API and downloads ask for, what of an answer's head
 //! they look at, and the dates in it.
 //!
-//! With the feature `http`, also HTTP/1.1 itself, without input, output or heap: [`url`], the [heads of requests](write),
-//! the [heads of answers](head), where their [bodies](body) end, and a whole
-//! [exchange] of both.
+//! With the feature `http`, also HTTP/1.1 itself, without input, output or heap: the [heads of requests](write), the
+//! [heads of answers](head), where their [bodies](body) end, and a whole [exchange] of both.
 
 #[cfg(feature = "http")]
 pub mod body;
@@ -12,7 +11,6 @@ pub mod exchange;
 pub mod fault;
 #[cfg(feature = "http")]
 pub mod head;
-#[cfg(feature = "http")]
 pub mod url;
 #[cfg(feature = "http")]
 pub mod write;

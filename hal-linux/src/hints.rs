@@ -60,8 +60,9 @@ fn numbers(code: &str) -> Vec<&str> {
 mod tests {
     use super::*;
     use std::fmt;
-    use thimble_core::api::UrlError;
+    use thimble_core::api::LinkError;
     use thimble_core::control::{Lifetime, OrderError};
+    use thimble_core::http::fault::UrlFault;
     use thimble_core::texts;
 
     /// What a person reads, of each text that has a hint.
@@ -73,14 +74,14 @@ mod tests {
         ),
         (
             "~D9(N13)",
-            "the server's link to the artifact cannot be used: URL is http://, the server https://: configure a verify key \
+            "the server's link to the artifact cannot be used: it is http://, the server https://: configure a verify key \
              or use https (ArtifactVerifyKeys)",
         ),
         ("~N21(4096)", "the device's identity: longer than 4096 bytes (output of the identity script)"),
         ("~N22(3)", "the device's identity: line 3 is no key=value (output of the identity script)"),
         ("~N23", "the device's identity: no key=value in it (output of the identity script)"),
         ("~Q11", "no server is configured: set ServerURL"),
-        ("~Q15(N15)", "the server's URL: URL has no host (ServerURL)"),
+        ("~Q15(W33)", "the server's URL: it does not begin with http:// or https:// (ServerURL)"),
         (
             "~Q20('d-1',T86400)",
             "deployment d-1 is offered again and does not begin: the server refused to hear how it ended; it may begin in \
@@ -132,8 +133,8 @@ mod tests {
 
     #[test]
     fn a_hint_is_found_by_the_code_of_what_is_said() {
-        assert_eq!(hint(&UrlError::NotHttps), " (ArtifactVerifyKeys)");
-        assert_eq!(hint(&UrlError::Host), "");
+        assert_eq!(hint(&LinkError::NotHttps), " (ArtifactVerifyKeys)");
+        assert_eq!(hint(&LinkError::Url(UrlFault::Host)), "");
         assert_eq!(hint(&OrderError::Lifetime(Lifetime::Unlimited)), " (the name is what --id gives)");
     }
 

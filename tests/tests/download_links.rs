@@ -131,7 +131,7 @@ fn r34_an_http_link_of_an_https_server_is_used_where_artifacts_are_verified() {
         (
             "http://server",
             "failure",
-            "URL is http://, the server https://: configure a verify key or use https",
+            "it is http://, the server https://: configure a verify key or use https",
         ),
     ] {
         let (status, log, server) = run(|server| server.links = link.to_owned());

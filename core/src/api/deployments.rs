@@ -2,8 +2,10 @@
 
 use core::fmt::{self, Write as _};
 
-use super::url::{Scheme, UrlError, check_url};
+use super::url::LinkError;
 use crate::deployment::Status;
+use crate::http::fault::UrlFault;
+use crate::http::url::Url;
 use crate::json::{self, Out, Overflow, Str, Value};
 use crate::limits;
 use crate::message::texts;
@@ -126,19 +128,16 @@ impl<'a> Offer<'a> {
         })
     }
 
-    /// Makes `link` where the artifact is, escapes undone, to be sent as it is. `least` is how secure it has to be: with
-    /// [`Scheme::Https`] it must be `https` (R-34).
+    /// Makes `link` where the artifact is, escapes undone, to be sent as it is. With `https_only` it must be `https` (R-34).
     ///
     /// # Errors
     /// The link cannot be used; what `link` is then means nothing. That is no bad answer: the deployment begins and fails
     /// in Download (R-7).
-    pub fn link(&self, least: Scheme, link: &mut Lent<'_>) -> Result<(), UrlError> {
+    pub fn link(&self, https_only: bool, link: &mut Lent<'_>) -> Result<(), LinkError> {
         link.clear();
-        write!(link, "{}", self.uri).map_err(|fmt::Error| UrlError::TooLong(link.limit()))?;
-        match (check_url(link.as_str())?, least) {
-            (Scheme::Http, Scheme::Https) => Err(UrlError::NotHttps),
-            (Scheme::Http, Scheme::Http) | (Scheme::Https, Scheme::Http | Scheme::Https) => Ok(()),
-        }
+        write!(link, "{}", self.uri).map_err(|fmt::Error| LinkError::Url(UrlFault::TooLong(link.limit())))?;
+        let url = Url::parse(link.as_str()).map_err(LinkError::Url)?;
+        if https_only && !url.is_https { Err(LinkError::NotHttps) } else { Ok(()) }
     }
 
     /// Whether the artifact is for this type of device (R-8).
@@ -216,11 +215,11 @@ mod tests {
         Offer::parse(body.as_bytes()).expect_err(body)
     }
 
-    fn uri(uri: &str, server: Scheme) -> Result<String, UrlError> {
+    fn uri(uri: &str, https_only: bool) -> Result<String, LinkError> {
         let body = ANSWER.replace(r"https://h/f?a=1\u0026b=%20", uri);
         let mut room = [0; limits::URL];
         let mut link = Lent::new(&mut room);
-        offer(&body).link(server, &mut link).map(|()| link.as_str().to_string())
+        offer(&body).link(https_only, &mut link).map(|()| link.as_str().to_string())
     }
 
     #[test]
@@ -229,7 +228,7 @@ mod tests {
         let mut link = Lent::new(&mut room);
         link.set("what was there").unwrap();
         assert_eq!(offer.id, "w81s4fae-7dec-11d0-a765-00a0c91e6bf6");
-        assert_eq!(offer.link(Scheme::Https, &mut link), Ok(()));
+        assert_eq!(offer.link(true, &mut link), Ok(()));
         assert_eq!(link.as_str(), "https://h/f?a=1&b=%20");
         assert_eq!(offer.artifact_name, "my-app-0.1");
         assert!(offer.is_for("rspi") && offer.is_for("rspi2") && !offer.is_for("rsp"));
@@ -293,21 +292,21 @@ mod tests {
 
     #[test]
     fn n16_an_unusable_link_is_reported_apart_from_bad_answers() {
-        assert_eq!(uri("", Scheme::Https), Err(UrlError::Scheme));
-        assert_eq!(uri("ftp://h/x", Scheme::Http), Err(UrlError::Scheme));
-        assert_eq!(uri("https://h/a b", Scheme::Https), Err(UrlError::Character));
-        assert_eq!(uri("https://h/a\\r\\nX: y", Scheme::Https), Err(UrlError::Character));
-        assert_eq!(uri("https://h/\\u0000", Scheme::Https), Err(UrlError::Character));
+        assert_eq!(uri("", true), Err(LinkError::Url(UrlFault::Scheme)));
+        assert_eq!(uri("ftp://h/x", false), Err(LinkError::Url(UrlFault::Scheme)));
+        assert_eq!(uri("https://h/a b", true), Err(LinkError::Url(UrlFault::Byte(b' '))));
+        assert_eq!(uri("https://h/a\\r\\nX: y", true), Err(LinkError::Url(UrlFault::Byte(b'\r'))));
+        assert_eq!(uri("https://h/\\u0000", true), Err(LinkError::Url(UrlFault::Byte(0))));
         let long = format!("https://h/{}", "a".repeat(limits::URL));
-        assert_eq!(uri(&long[..limits::URL], Scheme::Https).unwrap(), &long[..limits::URL]);
-        assert_eq!(uri(&long, Scheme::Https), Err(UrlError::TooLong(limits::URL)));
+        assert_eq!(uri(&long[..limits::URL], true).unwrap(), &long[..limits::URL]);
+        assert_eq!(uri(&long, true), Err(LinkError::Url(UrlFault::TooLong(limits::URL))));
     }
 
     #[test]
     fn n19_r34_a_link_is_as_secure_as_it_has_to_be() {
-        assert_eq!(uri("http://h/x", Scheme::Https), Err(UrlError::NotHttps));
-        assert_eq!(uri("http://h/x", Scheme::Http).unwrap(), "http://h/x");
-        assert_eq!(uri("https://h/x", Scheme::Http).unwrap(), "https://h/x");
+        assert_eq!(uri("http://h/x", true), Err(LinkError::NotHttps));
+        assert_eq!(uri("http://h/x", false).unwrap(), "http://h/x");
+        assert_eq!(uri("https://h/x", false).unwrap(), "https://h/x");
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod pairs;
 mod url;
 
 pub use endpoint::{Endpoint, Reply, error_text};
-pub use url::{Percent, Scheme, UrlError, check_url};
+pub use url::{LinkError, Percent};
 
 #[cfg(feature = "text")]
 use crate::message::Catalogue;

@@ -10,7 +10,7 @@ use super::Client;
 use super::messages::{DownloadText, UpdateText, say};
 use super::operation::{Polled, Work};
 use super::reason::Noted;
-use crate::api::UrlError;
+use crate::api::LinkError;
 use crate::artifact::Trust;
 use crate::config;
 use crate::deployment::Call;
@@ -44,7 +44,7 @@ pub(super) struct Source<'b> {
 #[derive(Clone, Copy, Debug)]
 enum SourceKind {
     /// Nobody has said it, or the server's link cannot be used.
-    Unknown(Option<UrlError>),
+    Unknown(Option<LinkError>),
     File,
     Url,
 }
@@ -68,8 +68,8 @@ impl<'b> Source<'b> {
     /// A link that this writes. One that cannot be used is as unknown as one that nobody has said.
     pub(super) fn set_url(
         &mut self,
-        write: impl FnOnce(&mut Lent<'b>) -> Result<(), UrlError>,
-    ) -> Result<(), UrlError> {
+        write: impl FnOnce(&mut Lent<'b>) -> Result<(), LinkError>,
+    ) -> Result<(), LinkError> {
         let written = write(&mut self.name);
         self.kind = match written {
             Ok(()) => SourceKind::Url,
@@ -79,7 +79,7 @@ impl<'b> Source<'b> {
     }
 
     /// What is asked for.
-    fn target(&self) -> Result<Target<'_>, Option<UrlError>> {
+    fn target(&self) -> Result<Target<'_>, Option<LinkError>> {
         match self.kind {
             SourceKind::Unknown(why) => Err(why),
             SourceKind::File => Ok(Target::File(self.name.as_str())),

@@ -3,7 +3,6 @@
 use super::messages::{Interrupted, RecordText, say};
 use super::offer::{Offered, SavedOffer};
 use super::{Client, Device, StartError, Started};
-use crate::api::check_url;
 use crate::begun::{self, Begun};
 use crate::checkpoint::{Checkpoint, Newer, Tag, Unusable};
 use crate::config::Config;
@@ -14,6 +13,7 @@ use crate::hal::{
     Cause, Error as _, Hal, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, UpdateModule,
 };
 use crate::http::Target;
+use crate::http::url::Url;
 use crate::last_report::{Ended, LastReport, mark};
 use crate::limits;
 use crate::machine::Run;
@@ -91,7 +91,7 @@ impl<P: Platform> Client<'_, P> {
         if saved.deployment != *offer.id {
             return None;
         }
-        check_url(offer.link).ok()?;
+        Url::parse(offer.link).ok()?;
         download.etag = Text::copy(offer.etag).ok()?;
         requests.offered = Offered::new(Text::copy(offer.artifact_name).ok()?, offer.fits_device);
         download.source.set(Target::Url(offer.link)).ok()

@@ -166,7 +166,9 @@ impl<M: AsRef<[u8]> + AsMut<[u8]>> Exchange<M> {
         self.etag = Text::new();
         let memory = self.memory.as_mut();
         let text = url.as_str().as_bytes();
-        let (front, area) = memory.split_at_mut_checked(text.len()).ok_or(Fault::Url(UrlFault::TooLong))?;
+        let lent = memory.len();
+        let (front, area) =
+            memory.split_at_mut_checked(text.len()).ok_or(Fault::Url(UrlFault::TooLong(lent)))?;
         front.copy_from_slice(text);
         self.url = text.len();
         self.head = match write::request(request, url, relay, &mut *area) {
@@ -450,12 +452,12 @@ impl<M: AsRef<[u8]> + AsMut<[u8]>> Exchange<M> {
     /// old URL stays where this is an error.
     fn redirect(&mut self, from: usize, length: usize) -> Result<(), RedirectFault> {
         if self.redirects >= self.limits.redirects {
-            return Err(RedirectFault::TooMany);
+            return Err(RedirectFault::TooMany(self.redirects));
         }
         let memory = self.memory.as_mut();
         let (front, area) = memory.split_at_mut_checked(self.url).unwrap_or_default();
         if area.len() < from.saturating_add(length) {
-            return Err(RedirectFault::Url(UrlFault::TooLong));
+            return Err(RedirectFault::Url(UrlFault::TooLong(area.len())));
         }
         to_front(area, from, from.saturating_add(length));
         let (location, scratch) = area.split_at_mut_checked(length).unwrap_or_default();
@@ -464,12 +466,12 @@ impl<M: AsRef<[u8]> + AsMut<[u8]>> Exchange<M> {
         let joined = old.join(location).map_err(RedirectFault::Url)?;
         let kept = front.get(..joined.kept).unwrap_or_default();
         let pieces = [kept, joined.between.as_bytes(), joined.rest.as_bytes()];
-        let mut end = 0_usize;
+        let (mut end, room) = (0_usize, scratch.len());
         for piece in pieces {
             let start = end;
             end = end.saturating_add(piece.len());
-            let room = scratch.get_mut(start..end).ok_or(RedirectFault::Url(UrlFault::TooLong))?;
-            room.copy_from_slice(piece);
+            let place = scratch.get_mut(start..end).ok_or(RedirectFault::Url(UrlFault::TooLong(room)))?;
+            place.copy_from_slice(piece);
         }
         let text = scratch.get(..end).unwrap_or_default();
         let new = Url::parse(str::from_utf8(text).unwrap_or_default()).map_err(RedirectFault::Url)?;

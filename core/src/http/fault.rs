@@ -3,7 +3,6 @@
 use core::fmt;
 
 use crate::digits;
-use crate::limits;
 #[cfg(feature = "text")]
 use crate::message::Catalogue;
 use crate::message::{Coded, quote, texts};
@@ -35,22 +34,29 @@ pub enum Activity {
 
 /// Why a redirect was not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the texts below say it")]
 pub enum RedirectFault {
-    TooMany,
+    /// So many were followed already, which is the limit.
+    TooMany(u8),
+    /// From `https` to `http`.
     Downgrade,
+    /// To what is no URL that the client can use.
     Url(UrlFault),
 }
 
 /// Why a text is not a URL that the client can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the texts below say it")]
 pub enum UrlFault {
-    TooLong,
+    /// More than so many bytes: [`limits::URL`](crate::limits::URL), or the room for it in what is lent.
+    TooLong(usize),
+    /// This byte: a blank, a control character or one beyond ASCII.
     Byte(u8),
+    /// Neither `http://` nor `https://`.
     Scheme,
+    /// A name or password before the host.
     UserInfo,
+    /// No host, or one that is neither a name nor an address.
     Host,
+    /// Something other than 1 to 65535.
     Port,
 }
 
@@ -123,13 +129,13 @@ texts! {
     }
 
     REDIRECTS = 'W': RedirectFault {
-        21 TooMany => "there were too many before it",
         22 Downgrade => "it leads from https to http",
         23 Url(fault) => "the URL it leads to cannot be used: {fault}",
+        24 TooMany(limit) => "there were {limit} before it, and no more are followed",
     }
 
     URLS = 'W': UrlFault {
-        31 TooLong with (limit = limits::URL) => "it is longer than {limit} bytes",
+        31 TooLong(limit) => "it is longer than {limit} bytes",
         32 Byte(byte) with (hex = Hex(*byte)) => "it holds the byte {hex}; percent-encode it",
         33 Scheme => "it does not begin with http:// or https://",
         34 UserInfo => "it holds a user name or password before an @, which is not supported",

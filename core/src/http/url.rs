@@ -334,7 +334,7 @@ fn is_name(text: &str) -> bool {
 
 fn check_bytes(text: &str) -> Result<(), UrlFault> {
     if text.len() > limits::URL {
-        return Err(UrlFault::TooLong);
+        return Err(UrlFault::TooLong(limits::URL));
     }
     match text.bytes().find(|b| !b.is_ascii_graphic()) {
         Some(byte) => Err(UrlFault::Byte(byte)),
@@ -473,7 +473,7 @@ mod tests {
         ] {
             assert_eq!(Url::parse(text), Err(fault), "{text}");
         }
-        assert_eq!(Url::parse(&format!("http://a/{}", "x".repeat(limits::URL))), Err(TooLong));
+        assert_eq!(Url::parse(&format!("http://a/{}", "x".repeat(limits::URL))), Err(TooLong(limits::URL)));
     }
 
     #[test]

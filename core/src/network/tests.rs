@@ -303,7 +303,7 @@ fn redirects_lead_from_host_to_host_and_bytes_of_one_never_reach_the_next() {
 
     let failure = |wires: Vec<Wire>, url: &str| fetch(&mut self::http(wires), &get(url)).unwrap_err();
     let four = vec![to("/"), to("/"), to("/"), to("/")];
-    assert_eq!(failure(four, "http://h/"), Error::Fault(Fault::Redirect(RedirectFault::TooMany)));
+    assert_eq!(failure(four, "http://h/"), Error::Fault(Fault::Redirect(RedirectFault::TooMany(3))));
     let down = failure(vec![to("http://h/")], "https://h/");
     assert_eq!(down, Error::Fault(Fault::Redirect(RedirectFault::Downgrade)));
     let no_url = failure(vec![to("ftp://h/")], "https://h/");
@@ -436,13 +436,14 @@ fn whatever_memory_is_lent_is_enough_or_named() {
             Err(error) => {
                 assert!(!is_enough, "{length} bytes are not enough, and fewer were: {error}");
                 let Error::Fault(fault) = error else { panic!("{error}") };
-                assert!(matches!(
-                    fault,
-                    Fault::Url(UrlFault::TooLong)
-                        | Fault::Redirect(RedirectFault::Url(UrlFault::TooLong))
-                        | Fault::Request(RequestFault::TooLong(_))
-                        | Fault::Head(HeadFault::TooLarge(_))
-                ));
+                let (Fault::Url(UrlFault::TooLong(limit))
+                | Fault::Redirect(RedirectFault::Url(UrlFault::TooLong(limit)))
+                | Fault::Request(RequestFault::TooLong(limit))
+                | Fault::Head(HeadFault::TooLarge(limit))) = fault
+                else {
+                    panic!("{fault}")
+                };
+                assert!(limit <= length, "{length} bytes are lent: {fault}");
             }
         }
     }

@@ -144,7 +144,7 @@ fn codes_of_http_are_decoded() {
 
     same(&[
         &Fault::Url(UrlFault::Byte(b'\n')),
-        &Fault::Url(UrlFault::TooLong),
+        &Fault::Url(UrlFault::TooLong(700)),
         &Fault::Request(RequestFault::Header("ETag")),
         &Fault::TimedOut(Activity::Head),
         &Fault::Head(HeadFault::TooLarge(16_384)),

@@ -1,6 +1,6 @@
 //! Of an artifact on its way in.
 
-use crate::api::UrlError;
+use crate::api::LinkError;
 use crate::artifact;
 use crate::hal::Cause;
 use crate::message::{Coded, messages};
@@ -19,7 +19,7 @@ messages! {
             "what was stored of payload file {file} is damaged: from its beginning",
         7 GoesOn { at: u64 } => "going on with the download at byte {at}",
         8 NoLink => "the server's link to the artifact cannot be used: there is none",
-        9 BadLink { why: UrlError } => "the server's link to the artifact cannot be used: {why}",
+        9 BadLink { why: LinkError } => "the server's link to the artifact cannot be used: {why}",
         10 NotOpened { error: Cause<'a> } => "the artifact could not be opened: {error}",
         11 Refused { status: u16 } => "the server answered {status} to the request for the artifact",
         12 RestRefused { status: u16 } =>

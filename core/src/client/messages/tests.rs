@@ -3,7 +3,7 @@ use core::fmt;
 use std::format;
 use std::string::ToString;
 
-use crate::api::{Reply, UrlError};
+use crate::api::{LinkError, Reply};
 use crate::artifact;
 use crate::checkpoint::{Newer, Unusable};
 use crate::client::{MapNotTaken, StartError};
@@ -11,6 +11,7 @@ use crate::config::{Config, ConfigError};
 use crate::control::{Full, Holder, LoadError, MapError, OrderError};
 use crate::deployment::{Call, Status};
 use crate::hal::{BootStatus, Cause, Error, Exit, Kind, Slot};
+use crate::http::fault::UrlFault;
 use crate::json::{self, Fault, Overflow};
 use crate::machine::{ApiCall, Held, Op, Refusal};
 use crate::message::{Code, Earlier};
@@ -74,7 +75,7 @@ fn what_the_driver_says_is_decoded_to_the_same_text() {
         &RecordText::WithoutIt { unusable: Unusable::Newer(Newer::Checkpoint(9)) },
         &RecordText::Restarted { at: Interrupted::InCommit },
         &RecordText::BadHeader { error: &artifact::Error::UnexpectedEof },
-        &DownloadText::BadLink { why: UrlError::TooLong(10) },
+        &DownloadText::BadLink { why: LinkError::Url(UrlFault::TooLong(10)) },
         &DownloadText::NextAttempt { reason: &broken, wait: LIMIT },
         &DownloadText::GivenUp { reason: &broken, why: Failure::NoAttempts },
         &DownloadText::FileNotStored { file: "a,b", error },

@@ -2,7 +2,6 @@
 
 use super::Trouble;
 use crate::api::deployments::Offer;
-use crate::api::{Scheme, check_url};
 use crate::begun::TurnDown;
 use crate::client::Client;
 use crate::client::messages::{RequestText, say};
@@ -11,6 +10,7 @@ use crate::client::reason::Story;
 use crate::control::{Map, MapError};
 use crate::flow::{self, Event};
 use crate::hal::{Level, Log, Platform, System, Verifier};
+use crate::http::url::Url;
 use crate::limits;
 use crate::machine::OfferedMap;
 use crate::session::Content;
@@ -20,7 +20,7 @@ impl<P: Platform> Client<'_, P> {
     /// Takes the offer of a deployment from the answer. One that the machine turns down leaves nothing behind.
     #[inline(never)]
     pub(super) fn take_offer(&mut self, now: Instant, server: u8) -> Result<flow::Offer, Trouble> {
-        let least = self.least_scheme(server)?;
+        let https_only = self.wants_https(server)?;
         let offer = match Offer::parse(self.lent.answer()) {
             Ok(offer) => offer,
             Err(error) => return Err(self.requests.note(&mut self.hal.log, &error)),
@@ -35,7 +35,7 @@ impl<P: Platform> Client<'_, P> {
         self.requests.offered = Offered::new(offer.artifact_name.clone(), offer.is_for(device_type));
         self.download.begin();
         // An unusable link fails the download, and is told there.
-        let _ = self.download.source.set_url(|link| offer.link(least, link));
+        let _ = self.download.source.set_url(|link| offer.link(https_only, link));
         self.requests.had_substate = false;
         self.story = Story::default();
         self.hal.log.open_deployment(offer.id.as_str());
@@ -65,7 +65,7 @@ impl<P: Platform> Client<'_, P> {
     /// Takes a fresh link to the artifact of the deployment in progress from the answer.
     #[inline(never)]
     pub(super) fn take_link(&mut self, now: Instant, server: u8) -> Result<Content, Trouble> {
-        let least = self.least_scheme(server)?;
+        let https_only = self.wants_https(server)?;
         let offer = match Offer::parse(self.lent.answer()) {
             Ok(offer) => offer,
             Err(error) => return Err(self.requests.note(&mut self.hal.log, &error)),
@@ -83,7 +83,7 @@ impl<P: Platform> Client<'_, P> {
         })?;
         self.download
             .source
-            .set_url(|link| offer.link(least, link))
+            .set_url(|link| offer.link(https_only, link))
             .map_err(|error| self.requests.note(&mut self.hal.log, &error))?;
         // An answer without one may be that of a server which knows none: the doors ask for it.
         if let Some(map) = map {
@@ -92,13 +92,11 @@ impl<P: Platform> Client<'_, P> {
         Ok(Content::Good)
     }
 
-    /// How secure a link from this server has to be. Where artifacts are verified, it does not matter how they come
-    ///
-    fn least_scheme(&mut self, server: u8) -> Result<Scheme, Trouble> {
-        let base = self.device.server(server).unwrap_or_default();
-        match check_url(base) {
-            Ok(_) if self.hal.verifier.has_keys() => Ok(Scheme::Http),
-            Ok(scheme) => Ok(scheme),
+    /// Whether a link from this server has to be `https`: if the server's own URL is. Where artifacts are verified, it does
+    /// not matter how they come.
+    fn wants_https(&mut self, server: u8) -> Result<bool, Trouble> {
+        match Url::parse(self.device.server(server).unwrap_or_default()) {
+            Ok(url) => Ok(url.is_https && !self.hal.verifier.has_keys()),
             Err(error) => Err(self.note_trouble(&RequestText::ServerUrl { error: &error })),
         }
     }

@@ -211,7 +211,7 @@ fn n18_a_download_follows_three_redirects_and_not_a_fourth() {
     }
     let server = Server::replying(vec!["HTTP/1.1 302 X\r\nLocation: /\r\n\r\n"; 4]);
     let error = head(&mut network(), &get(&server.url("/"))).unwrap_err();
-    assert!(matches!(error, NetworkError::Http(_, Fault::Redirect(RedirectFault::TooMany))), "{error}");
+    assert!(error.to_string().contains("there were 3 before it, and no more are followed"), "{error}");
 }
 
 #[test]
