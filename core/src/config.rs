@@ -15,7 +15,11 @@ pub const REBOOT_WAIT: Duration = Duration::from_secs(600);
 /// a minute would hold the client for months. Downloads have no such limit.
 pub const ANSWER_WAIT: Duration = Duration::from_secs(600);
 
-/// The same for a deployment's log, which has a megabyte at most: some links carry no more than a few hundred bytes a second.
+/// How long it may take until the device's identity is known, its key is there, and a request for a token is signed. A key
+/// that is made in software takes a small microcontroller many minutes, once.
+pub const IDENTITY_WAIT: Duration = Duration::from_secs(3600);
+
+/// [`ANSWER_WAIT`] for a deployment's log, which has a megabyte at most: some links carry no more than a few hundred bytes a second.
 pub const LOG_WAIT: Duration = Duration::from_secs(3600);
 
 /// Between SIGTERM and SIGKILL for a script (S-3).

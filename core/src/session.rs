@@ -27,6 +27,7 @@
 //! | spacing, identity, an answer about a token | a request, when it was a fetch | the same, now for the request |
 //! | identity | ready | the first server that did not ask to wait is asked for a token |
 //! | identity, an answer about a token | the device's own failure | ended: in vain |
+//! | identity | time: it did not become ready | ended: in vain |
 //! | the head of an answer | 401, the first time in this request, but not about a token | as a request without a token |
 //! | the head of an answer | 404 to `NextV2` | `NextV1` |
 //! | the head of an answer | 400 to a status with a substate | the status alone |
@@ -50,6 +51,7 @@ mod walk;
 pub use words::{Action, Awaits, Config, Content, Event, RequestKind};
 
 use crate::api::Reply;
+use crate::config::IDENTITY_WAIT;
 use crate::machine::ApiCall;
 #[cfg(feature = "text")]
 use crate::message::Catalogue;
@@ -74,8 +76,8 @@ enum AtHand {
     Nothing,
     /// A token is needed, and the last authentication was a moment ago.
     Spacing(Errand),
-    /// The identity of the device is being found out, to ask for a token.
-    Identity(Errand),
+    /// The identity of the device is being found out, to ask for a token. It must be known by then, and the request signed.
+    Identity(Errand, Instant),
     /// The inventory scripts run; this server gave the token.
     Inventory(Errand, u8),
     /// A request was sent; nothing of the answer is here.
@@ -142,7 +144,8 @@ impl Session {
         match self.at_hand {
             AtHand::Spacing(_) => Some(self.kept.not_before),
             AtHand::Head(sent) | AtHand::Body(sent, _) => Some(sent.answer_by),
-            AtHand::Nothing | AtHand::Identity(_) | AtHand::Inventory(..) | AtHand::Over => None,
+            AtHand::Identity(_, by) => Some(by),
+            AtHand::Nothing | AtHand::Inventory(..) | AtHand::Over => None,
         }
     }
 
@@ -151,7 +154,7 @@ impl Session {
     pub const fn awaits(&self) -> Awaits {
         match self.at_hand {
             AtHand::Nothing | AtHand::Spacing(_) | AtHand::Over => Awaits::Nothing,
-            AtHand::Identity(_) => Awaits::Identity,
+            AtHand::Identity(..) => Awaits::Identity,
             AtHand::Inventory(..) => Awaits::Inventory,
             AtHand::Head(sent) => Awaits::Head(sent.kind),
             AtHand::Body(sent, reply) => Awaits::Body(sent.kind, sent.server, reply),
@@ -195,7 +198,7 @@ impl Session {
             AtHand::Head(sent) | AtHand::Body(sent, _) => sent.errand.is_for_link(),
             AtHand::Nothing
             | AtHand::Spacing(_)
-            | AtHand::Identity(_)
+            | AtHand::Identity(..)
             | AtHand::Inventory(..)
             | AtHand::Over => false,
         }
@@ -207,19 +210,17 @@ impl Session {
     pub fn rebase(&mut self, from: Instant, to: Instant) {
         self.kept.rebase(from, to);
         match &mut self.at_hand {
-            AtHand::Head(sent) | AtHand::Body(sent, _) => sent.answer_by = to + sent.answer_by.since(from),
-            AtHand::Nothing
-            | AtHand::Spacing(_)
-            | AtHand::Identity(_)
-            | AtHand::Inventory(..)
-            | AtHand::Over => {}
+            AtHand::Head(Sent { answer_by: by, .. })
+            | AtHand::Body(Sent { answer_by: by, .. }, _)
+            | AtHand::Identity(_, by) => *by = to + by.since(from),
+            AtHand::Nothing | AtHand::Spacing(_) | AtHand::Inventory(..) | AtHand::Over => {}
         }
     }
 
     /// For whom a token is being asked for, if one is.
     const fn authenticates(&self) -> Option<Errand> {
         match self.at_hand {
-            AtHand::Spacing(errand) | AtHand::Identity(errand) => Some(errand),
+            AtHand::Spacing(errand) | AtHand::Identity(errand, _) => Some(errand),
             AtHand::Head(sent) | AtHand::Body(sent, _) if sent.kind.is_token() => Some(sent.errand),
             AtHand::Nothing | AtHand::Inventory(..) | AtHand::Head(_) | AtHand::Body(..) | AtHand::Over => {
                 None
@@ -232,7 +233,7 @@ impl Session {
         let errand = Errand::Request { goal, token_was_refused: false };
         match &mut self.at_hand {
             AtHand::Over => return Action::Ended(Outcome::Failure),
-            AtHand::Spacing(of) | AtHand::Identity(of) => {
+            AtHand::Spacing(of) | AtHand::Identity(of, _) => {
                 *of = errand;
                 return Action::Wait;
             }
@@ -283,13 +284,17 @@ impl Session {
             self.at_hand = AtHand::Spacing(errand);
             Action::Wait
         } else {
-            self.at_hand = AtHand::Identity(errand);
-            Action::FindIdentity
+            self.find_identity(now, errand)
         }
     }
 
+    fn find_identity(&mut self, now: Instant, errand: Errand) -> Action {
+        self.at_hand = AtHand::Identity(errand, now + IDENTITY_WAIT);
+        Action::FindIdentity
+    }
+
     fn identity_ready(&mut self, config: &Config, now: Instant) -> Action {
-        let AtHand::Identity(errand) = self.at_hand else { return Action::Wait };
+        let AtHand::Identity(errand, _) = self.at_hand else { return Action::Wait };
         self.ask_next_server(config, now, errand, 0)
     }
 
@@ -446,16 +451,14 @@ impl Session {
     /// Time passed.
     fn tick(&mut self, config: &Config, now: Instant) -> Action {
         match self.at_hand {
-            AtHand::Spacing(errand) if self.kept.not_before <= now => {
-                self.at_hand = AtHand::Identity(errand);
-                Action::FindIdentity
-            }
+            AtHand::Spacing(errand) if self.kept.not_before <= now => self.find_identity(now, errand),
+            AtHand::Identity(errand, by) if by <= now => self.in_vain(config, now, errand),
             AtHand::Head(sent) | AtHand::Body(sent, _) if sent.answer_by <= now => {
                 self.no_answer(config, now, true)
             }
             AtHand::Nothing
             | AtHand::Spacing(_)
-            | AtHand::Identity(_)
+            | AtHand::Identity(..)
             | AtHand::Inventory(..)
             | AtHand::Head(_)
             | AtHand::Body(..)
@@ -475,7 +478,7 @@ impl Session {
             AtHand::Over => return Action::Cancel,
             AtHand::Nothing
             | AtHand::Spacing(_)
-            | AtHand::Identity(_)
+            | AtHand::Identity(..)
             | AtHand::Inventory(..)
             | AtHand::Head(_)
             | AtHand::Body(..) => {}

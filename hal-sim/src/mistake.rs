@@ -33,6 +33,8 @@ pub enum Mistake {
     FirstServerIsAskedTwice,
     /// Nobody looks how long a script has run.
     ScriptsHaveNoLimit,
+    /// Nobody looks how long the device's identity and key have not come.
+    IdentityHasNoLimit,
     /// The report before the reboot says that the download begins.
     ReportsGoBackwards,
     /// The client is told that a time has come at once.

@@ -162,3 +162,16 @@ impl Plan for FailingInstall {
         if *effect == Effect::Module(Call::ArtifactInstall) { Fate::Fails } else { Fate::Works }
     }
 }
+
+/// A key in an element that does not answer holds nothing up for ever.
+#[test]
+fn server_75_a_key_that_does_not_sign_ends_the_authentication_and_not_the_daemon() {
+    let artifact = sample::fitting(true);
+    let bench = Handle::new(runner::durable(Profile::FILES, &artifact), artifact, Box::new(Smooth));
+    bench.0.borrow_mut().key_silent_until = Instant::ZERO + Duration::from_secs(5000);
+    let times = asked_on(&bench, 150);
+    let log = bench.0.borrow().log.iter().map(|(_, line)| format!("{line}\n")).collect::<String>();
+    let said = "the device's key: it was not there, or did not sign, within 1 hour";
+    assert_eq!(log.matches(said).count(), 1, "{log}");
+    assert!(times.first().is_some_and(|first| *first > 3600), "{times:?}: {log}");
+}

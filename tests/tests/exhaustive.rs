@@ -100,6 +100,7 @@ fn every_built_in_mistake_is_found() {
         (Mistake::RetryAfterIsNotKept, Profile::EMPTY, false, "before the server wants it"),
         (Mistake::ReportsGoBackwards, Profile::SLOTS, false, "go backwards"),
         (Mistake::ScriptsHaveNoLimit, Profile::EMPTY, false, "has no time limit"),
+        (Mistake::IdentityHasNoLimit, Profile::EMPTY, false, "has no time limit"),
         (Mistake::RecordIsLeft, Profile::FILES, false, "its record is still there"),
         (Mistake::OfferIsLeft, Profile::FILES, true, "offer is still on record"),
         (Mistake::TreeIsLeft, Profile::FILES, false, "work tree is still there"),

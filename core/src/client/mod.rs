@@ -231,10 +231,15 @@ impl<'b, P: Platform> Client<'b, P> {
     /// Time has come for this; false: nothing followed from it.
     #[inline(never)]
     fn tick(&mut self, now: Instant, due: Due) -> bool {
-        if let (Due::Session, Awaits::Head(kind) | Awaits::Body(kind, ..)) =
-            (due, self.flow.session().awaits())
-        {
-            self.note_trouble(&RequestText::TooSlow { request: kind, limit: kind.limit() });
+        match (due, self.flow.session().awaits()) {
+            (Due::Session, Awaits::Head(kind) | Awaits::Body(kind, ..)) => {
+                self.note_trouble(&RequestText::TooSlow { request: kind, limit: kind.limit() });
+            }
+            (Due::Session, Awaits::Identity) => {
+                self.note_slow_identity();
+            }
+            (Due::Session, Awaits::Nothing | Awaits::Inventory)
+            | (Due::Machine | Due::Room | Due::Transfer, _) => {}
         }
         let step = self.step(now, Event::Tick);
         self.follow(now, step);

@@ -12,6 +12,7 @@ use super::messages::{Hinted, RequestText, say};
 use super::offer::Offered;
 use super::{Client, Device};
 use crate::api::inventory::Accepted;
+use crate::config::IDENTITY_WAIT;
 use crate::flow::Event;
 use crate::hal::{self, Cause, Clock, Inventory, Kind, Level, Log, Network, Platform};
 use crate::limits;
@@ -160,6 +161,15 @@ impl<P: Platform> Client<'_, P> {
     pub(super) fn collect_inventory(&mut self, now: Instant) -> Result<(), Trouble> {
         self.hal.inventory.start(now).map_err(|error| {
             self.requests.note(&mut self.hal.log, &RequestText::Inventory { error: &Cause::of(&error) })
+        })
+    }
+
+    /// What the request for a token is made of did not come in time.
+    pub(super) fn note_slow_identity(&mut self) -> Trouble {
+        let limit = IDENTITY_WAIT;
+        self.note_trouble(&match self.requests.asking {
+            Asking::Identity => RequestText::IdentityTooSlow { limit },
+            Asking::PublicKey { .. } | Asking::Signature => RequestText::KeyTooSlow { limit },
         })
     }
 

@@ -15,7 +15,8 @@ pub trait Identity: ErrorType {
         Ok(())
     }
 
-    /// Ready with the whole output, copied to the front of `out`; how many bytes. Ends by itself.
+    /// Ready with the whole output, copied to the front of `out`; how many bytes. Should end by itself; after
+    /// [`IDENTITY_WAIT`](crate::config::IDENTITY_WAIT) it is ended by [`Self::cancel`].
     fn poll(&mut self, now: Instant, out: &mut [u8]) -> Poll<Result<usize, Self::Error>>;
 
     /// Ends what runs.

@@ -2,7 +2,7 @@
 
 use super::{Action, Awaits, Config, Content, Event, RequestKind, Session};
 use crate::api::Reply;
-use crate::config::{ANSWER_WAIT, LOG_WAIT};
+use crate::config::{ANSWER_WAIT, IDENTITY_WAIT, LOG_WAIT};
 use crate::deployment::Status;
 use crate::limits;
 use crate::machine::ApiCall;
@@ -429,13 +429,29 @@ fn an_inventory_that_the_server_has_is_not_sent_again() {
 }
 
 #[test]
+fn server_75_an_identity_or_key_that_does_not_come_ends_the_authentication() {
+    let mut bench = Bench::new(2);
+    bench.tell(NEXT, FindIdentity);
+    bench.pass(IDENTITY_WAIT.as_secs() - 1);
+    bench.tell(Event::Tick, Wait);
+    bench.pass(1);
+    bench.tell(Event::Tick, Ended(Failure));
+    assert_eq!(bench.session.awaits(), Awaits::Nothing);
+    // Too late: it means nothing any more.
+    bench.tell(Event::IdentityReady, Wait);
+    bench.tell(REPORT, Wait);
+    bench.pass(1);
+    bench.tell(Event::Tick, FindIdentity);
+}
+
+#[test]
 fn an_answer_has_its_time() {
     let mut bench = Bench::with_token(2);
     bench.tell(Event::Ask(ApiCall::Log), Send(Log, 0));
     assert_eq!(bench.session.deadline(), Some(bench.now + LOG_WAIT));
     bench.answers(Reply::TooLarge, Ended(Refused));
     bench.tell(BEFORE_COMMIT, FindIdentity);
-    assert_eq!(bench.session.deadline(), None, "identity scripts end by themselves");
+    assert_eq!(bench.session.deadline(), Some(bench.now + IDENTITY_WAIT));
     bench.tell(Event::IdentityReady, Send(Token, 0));
     assert_eq!(bench.session.deadline(), Some(bench.now + ANSWER_WAIT));
     bench.pass(ANSWER_WAIT.as_secs() - 1);

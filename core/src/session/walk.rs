@@ -101,7 +101,8 @@ impl World {
         match self.session.awaits() {
             Awaits::Nothing => events.push((1, Event::Tick)),
             Awaits::Head(_) | Awaits::Body(..) => events.push((600, Event::Tick)),
-            Awaits::Identity | Awaits::Inventory => {}
+            Awaits::Identity => events.push((3600, Event::Tick)),
+            Awaits::Inventory => {}
         }
         events
     }

@@ -182,6 +182,8 @@ pub struct Bench {
     pub booted: Instant,
     /// Which of several devices it is.
     pub number: u8,
+    /// Until then what keeps the device's key does not answer.
+    pub key_silent_until: Instant,
     /// The device's type.
     pub device_type: String,
     /// The bytes that the described module must get of each file; `None`: whatever comes is right.
@@ -222,6 +224,7 @@ impl Handle {
             asked: [0; 3],
             booted: Instant::ZERO,
             number: 1,
+            key_silent_until: Instant::ZERO,
             device_type: DEVICE_TYPE.to_owned(),
             payload: Some(PAYLOAD),
             plan,

@@ -70,12 +70,20 @@ impl DeviceKey for Who {
         ))
     }
 
-    fn poll_sign<'o>(&mut self, _: Instant, _: &[u8], out: &'o mut [u8]) -> Poll<Result<&'o str, Gone>> {
+    fn poll_sign<'o>(&mut self, now: Instant, _: &[u8], out: &'o mut [u8]) -> Poll<Result<&'o str, Gone>> {
+        if now < self.0.0.borrow().key_silent_until {
+            return Poll::Pending;
+        }
         let room = out.get_mut(..4).ok_or(Gone("the buffer is too short", Kind::TooLarge));
         Poll::Ready(room.and_then(|room| {
             room.copy_from_slice(b"c2ln");
             core::str::from_utf8(room).map_err(|_| Gone("not text", Kind::Corrupt))
         }))
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let bench = self.0.0.borrow();
+        Some(bench.key_silent_until).filter(|until| bench.now < *until)
     }
 }
 

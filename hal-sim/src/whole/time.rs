@@ -21,7 +21,8 @@ impl Whole {
     /// This was done outside, and is taken in; time passes until something is to be done again.
     pub(super) fn then(&mut self, todo: Todo, answer: Answer) {
         let Process::Runs(client) = &mut self.process else { return };
-        let own_fault = answer == Answer::Session(session::Event::IdentityFailed);
+        let own_fault = answer == Answer::Session(session::Event::IdentityFailed)
+            || (todo == Todo::Identity && answer == Answer::Silence);
         let (work, state) = (client.work, client.place().0);
         let mut now = NOW;
         client.answered(now, todo, answer);
@@ -37,20 +38,20 @@ impl Whole {
     /// more. The time then.
     fn falls_silent(&mut self, todo: Todo) -> Instant {
         let Process::Runs(client) = &mut self.process else { return NOW };
-        let forgets = self.setup.mistake == Some(Mistake::ScriptsHaveNoLimit);
+        let mistake = self.setup.mistake;
+        let forgets = mistake == Some(Mistake::ScriptsHaveNoLimit)
+            && matches!(todo, Todo::Op(Op::RunScript(..)))
+            || mistake == Some(Mistake::IdentityHasNoLimit) && todo == Todo::Identity;
         let mut now = NOW;
         for _ in 0..WAITS {
             if !client.has(todo) {
                 return now;
             }
-            let Some(at) =
-                client.deadline().filter(|_| !(forgets && matches!(todo, Todo::Op(Op::RunScript(..)))))
-            else {
-                break;
-            };
+            let Some(at) = client.deadline().filter(|_| !forgets) else { break };
             now = now.max(at);
+            let own_fault = client.has(Todo::Identity);
             client.tick(now);
-            notice(self.setup, &mut self.memory, now, client, false);
+            notice(self.setup, &mut self.memory, now, client, own_fault);
         }
         self.memory.complain("something that never ends has no time limit");
         now
@@ -64,8 +65,9 @@ impl Whole {
             return;
         };
         let now = at.max(NOW);
+        let own_fault = client.has(Todo::Identity);
         client.tick(now);
-        self.settle(now, false);
+        self.settle(now, own_fault);
     }
 
     /// A request that failed is not repeated at once.

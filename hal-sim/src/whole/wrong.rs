@@ -26,7 +26,7 @@ impl Whole {
     /// The ways in which this goes wrong by itself in this world, each with what it leaves behind.
     ///
     /// Something that never ends is among them where the client sets the limit. The platform sets the others, and has
-    /// tests of its own for them: while the device's programs say who it is and what it has, while records are written,
+    /// tests of its own for them: while the device's programs say what it has, while records are written,
     /// and while the bytes of an artifact come and are judged.
     pub(super) fn goes_wrong(&self, todo: Todo, visit: Wrong<'_>) {
         let mut plain = self.clone();
@@ -35,7 +35,8 @@ impl Whole {
             Todo::Wait | Todo::Exit(_) => {}
             Todo::Op(op) => plain.operation_goes_wrong(op, visit),
             Todo::Identity => {
-                visit(" fails", &mut plain, Answer::Session(session::Event::IdentityFailed));
+                visit(" fails", &mut plain.clone(), Answer::Session(session::Event::IdentityFailed));
+                visit(" does not end", &mut plain, Answer::Silence);
             }
             Todo::Inventory => visit(" fails", &mut plain, Answer::Session(session::Event::InventoryFailed)),
             Todo::Send(_, number) if self.outside.server.is_down(number) => {}

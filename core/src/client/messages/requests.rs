@@ -37,5 +37,9 @@ messages! {
         21 BeganTooOften { deployment: &'a str, times: u8, left: Duration } =>
             "deployment {deployment} is offered again and does not begin: it has begun {times} times within a day; \
             it may begin in {left}, or when somebody at the device asks for updates",
+        22 IdentityTooSlow { limit: Duration } =>
+            "the device's identity: nothing came of it within {limit}; see what holds up the part that finds it out",
+        23 KeyTooSlow { limit: Duration } =>
+            "the device's key: it was not there, or did not sign, within {limit}; see what holds up the part that keeps it",
     }
 }
