@@ -1,18 +1,17 @@
 //! Lists the scripts of a directory that belong to a transition.
 
 use std::ffi::OsStr;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::OFlags;
 use thimble_core::hal::Level;
 use thimble_core::limits;
 use thimble_core::script::{ScriptState, Transition, parse_name};
 
 use super::{ScriptError, io_error};
 use crate::SharedLog;
+use crate::fsat::open_regular;
 use crate::near::nearest;
 use crate::trust::{Untrusted, check_program};
 
@@ -101,9 +100,7 @@ fn can_run(path: &Path, log: &SharedLog) -> Result<bool, ScriptError> {
 /// Checks the file `version`: it may be missing, or hold `2` or `3` with blanks around it.
 pub(super) fn check_version(dir: &Path) -> Result<(), ScriptError> {
     let path = dir.join(VERSION);
-    // Non-blocking: someone may have put a FIFO there.
-    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::CLOEXEC).bits()).unwrap_or(0);
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
+    let file = match open_regular(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         other => other.map_err(io_error("open", &path))?,
     };

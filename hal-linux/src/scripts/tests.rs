@@ -185,7 +185,8 @@ fn the_version_file_must_be_2_or_3() {
     assert!(lab.start(0).is_err());
     fs::remove_file(lab.path("data/scripts/version")).unwrap();
     fs::create_dir(lab.path("data/scripts/version")).unwrap();
-    assert!(lab.start(0).is_err(), "unreadable");
+    let text = lab.start(0).unwrap_err().to_string();
+    assert!(text.contains("data/scripts/version: it is a directory, not a regular file"), "{text}");
 }
 
 #[test]
@@ -193,7 +194,8 @@ fn a_fifo_as_version_file_does_not_block() {
     let mut lab = Lab::new();
     let mode = rustix::fs::Mode::RUSR;
     rustix::fs::mkfifoat(rustix::fs::CWD, lab.path("data/scripts/version"), mode).unwrap();
-    assert!(lab.start(0).is_err());
+    let text = lab.start(0).unwrap_err().to_string();
+    assert!(text.ends_with("data/scripts/version: it is a FIFO, not a regular file"), "{text}");
 }
 
 #[test]
