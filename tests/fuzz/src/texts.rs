@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use thimble_core::json::Value;
+use thimble_core::texts::decode;
 use thimble_hal_linux::config::{MenderConf, Source};
 use thimble_hal_linux::verify::KeyVerifier;
 
@@ -41,6 +42,19 @@ fn same(ours: Value<'_>, theirs: &serde_json::Value) -> bool {
             let members = ours.members().into_iter().flatten();
             members.filter(|(name, _)| name.is(key)).last().is_some_and(|(_, ours)| same(ours, theirs))
         }),
+    }
+}
+
+/// The log of a board, with codes or whatever looks like some: each line comes to an end, what is before the first mark stays,
+/// and no line becomes endless.
+pub fn codes(bytes: &[u8]) {
+    for line in String::from_utf8_lossy(bytes).split('\n') {
+        let mut text = String::new();
+        decode(line, &mut text).expect("a string takes everything");
+        let plain = line.split('~').next().unwrap_or_default();
+        assert!(text.starts_with(plain), "{line} begins otherwise");
+        assert!(plain.len() < line.len() || text == line, "{line} has no code");
+        assert!(text.len() <= (line.len() + 1) << 12, "{line} becomes {} bytes", text.len());
     }
 }
 
