@@ -51,11 +51,20 @@ fn what_makes_no_sense_is_status_2_and_says_where_help_is() {
             &["serve", "--prot", "1"],
             "thimble-sim: serve has no option --prot; is --port meant?; see thimble-sim serve --help\n",
         ),
+        (
+            &["words", "lose-pwr"],
+            "thimble-sim: \"lose-pwr\" is no word of a scenario; is lose-power meant?; see thimble-sim words --help\n",
+        ),
         (&["run", "/no/such/file"], "/no/such/file: No such file or directory (os error 2)\n"),
     ] {
         let (status, out, error) = thimble_sim(words);
         assert_eq!((status, out.as_str(), error.as_str()), (Some(2), "", told), "{words:?}");
     }
+    let (status, word, _) = thimble_sim(&["words", "approve"]);
+    assert!(
+        status == Some(0) && word.starts_with("  approve\n") && word.contains("\nExample:\n\n  order pause"),
+        "{word}"
+    );
     let (status, version, _) = thimble_sim(&["--version"]);
     assert_eq!((status, version.trim()), (Some(0), env!("CARGO_PKG_VERSION")));
 }

@@ -193,7 +193,7 @@ fn programs_get_json_and_ci_services_xml() {
     assert_eq!((status, error.as_str()), (Some(2), ""));
     let document: Value = serde_json::from_str(&out).expect("a JSON document and nothing else");
     assert_eq!(
-        (&document["format"], &document["ok"], &document["nonsense"]),
+        (&document["schema"], &document["ok"], &document["nonsense"]),
         (&json!(1), &json!(1), &json!(1))
     );
     assert_eq!(document["scenarios"][1]["complaints"][0]["line"], json!(2));

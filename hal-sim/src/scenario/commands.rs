@@ -223,7 +223,7 @@ const EFFECTS: &str = "a script (ArtifactInstall_Enter), a call of the update mo
                        (installing), reboot, save or mark is meant";
 
 /// The names of all effects.
-fn names() -> Vec<String> {
+pub(super) fn names() -> Vec<String> {
     let mut names = scripts();
     names.extend(CALLS.map(|call| call.name().to_owned()));
     names.extend(STATUSES.map(|status| status.name().to_owned()));

@@ -305,6 +305,31 @@ fn reasons_and_long_waits_stand_where_they_belong() {
 }
 
 #[test]
+fn no_failure_goes_without_a_reason() {
+    let mut failures = 0;
+    for what in commands::names() {
+        for device in ["slots", "files", "custom", "one-way", "empty"] {
+            for wrong in ["fail", "lose-power in", "lose-power after"] {
+                for verbs in ["run", "install\nreboot\ncommit\nreboot\nresume"] {
+                    let text = format!("device {device}\n{wrong} {what}\n{verbs}\n");
+                    let happened = read(&text).run();
+                    assert_eq!(happened.stopped, None, "{text}");
+                    let timeline = happened.scenario.timelines().next().unwrap_or_default();
+                    let failure = timeline.iter().position(|line| line == "-- failure" || line == "exit: 1");
+                    failures += usize::from(failure.is_some());
+                    let before = timeline.get(..failure.unwrap_or(0)).unwrap_or_default();
+                    // A verb that finds an interrupted update logs nothing of it: what the user sees is the program's.
+                    let is_interrupted = verbs != "run" && before.iter().any(|line| line == "** power lost");
+                    let is_told = is_interrupted || before.iter().any(|line| line.starts_with("!! "));
+                    assert!(failure.is_none() || is_told, "{text}{}", timeline.join("\n"));
+                }
+            }
+        }
+    }
+    assert!(failures > 100, "{failures}");
+}
+
+#[test]
 fn each_deployment_has_its_id_and_a_map_of_the_server_is_for_it() {
     assert_eq!(deployment_id(1), DEPLOYMENT);
     let timeline =

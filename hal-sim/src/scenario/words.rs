@@ -284,6 +284,24 @@ pub fn help() -> String {
     text
 }
 
+/// The words for the book.
+#[must_use]
+pub fn markdown() -> String {
+    let mut text = String::new();
+    for group in &GROUPS {
+        let _ = write!(text, "\n### {}\n", group.title);
+        for Word { name, form, meaning, example, .. } in group.words {
+            let meaning = wrapped(meaning, 118).join("\n");
+            let _ = write!(
+                text,
+                "\n#### `{name}`\n\n```text\n{form}\n```\n\n{meaning}\n\n```text\n{example}```\n"
+            );
+        }
+    }
+    text.push('\n');
+    text
+}
+
 impl Word {
     /// Form and meaning, for a terminal.
     #[must_use]

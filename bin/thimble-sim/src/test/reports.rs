@@ -8,15 +8,15 @@ use thimble_hal_sim::scenario::suite::Outcome;
 
 use super::Tested;
 
-/// The number of this form of the JSON document: a program that knows another does not know this one.
-const FORMAT: u32 = 1;
+/// The number of this form of the JSON document; another where a key goes or changes its meaning.
+const SCHEMA: u32 = 1;
 
 /// One JSON document, without a newline at its end.
 pub(super) fn json(all: &[Tested]) -> String {
     let count = |result: &str| all.iter().filter(|tested| name(&tested.outcome) == result).count();
     let scenarios: Vec<Value> = all.iter().map(scenario).collect();
     let document = json!({
-        "format": FORMAT,
+        "schema": SCHEMA,
         "ok": count("ok"),
         "updated": count("updated"),
         "failed": count("failed"),
@@ -130,7 +130,7 @@ mod tests {
     fn the_json_document_has_every_result_and_what_it_says_more() {
         let document: Value = serde_json::from_str(&json(&all())).unwrap();
         let expected = json!({
-            "format": 1, "ok": 1, "updated": 1, "failed": 1, "nonsense": 1, "unreadable": 1,
+            "schema": 1, "ok": 1, "updated": 1, "failed": 1, "nonsense": 1, "unreadable": 1,
             "scenarios": [
                 {"file": "0.txt", "result": "ok"},
                 {"file": "1.txt", "result": "updated"},
