@@ -31,7 +31,7 @@ impl Level {
 
 /// Where log lines go. Never fails: a log that cannot be written must not stop an update.
 ///
-/// `()` forgets them.
+/// `()` forgets them; [`Lines`](super::Lines) writes them to a byte stream.
 pub trait Log {
     /// Writes one line. `message` may hold text from scripts or the network: the log escapes it.
     fn log(&mut self, level: Level, message: fmt::Arguments<'_>);
