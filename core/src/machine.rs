@@ -13,6 +13,8 @@ mod maps;
 mod polls;
 mod scripts;
 mod start;
+#[cfg_attr(not(feature = "verbs"), path = "machine/no_verbs.rs")]
+mod verbs;
 mod words;
 
 pub use crate::state::{Reached, Stop, StopSet};
@@ -20,7 +22,7 @@ pub use doors::{DoorNote, Held};
 pub use words::{Action, ApiCall, Check, Event, OfferedMap, Op, OpId, Refusal, Report, Run, Saved};
 
 use crate::apart::Apart;
-use crate::checkpoint::{Checkpoint, Format, RebootKind, Tag};
+use crate::checkpoint::{Checkpoint, Format, Newer, RebootKind, Tag};
 use crate::config::Config;
 use crate::control::{Map, Pool};
 use crate::deployment::{Mode, Verdict};
@@ -39,6 +41,7 @@ use late::Unheard;
 use maps::Maps;
 use polls::Polls;
 use scripts::Scripts;
+use verbs::CommandLine;
 
 /// What the machine is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -118,7 +121,8 @@ enum Owner {
 /// What only the daemon needs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Daemon {
-    run: Run,
+    /// It runs without updates, because of this.
+    newer: Option<Newer>,
     polls: Polls,
     maps: Maps,
     /// The door the update stands at, from its refresh until it is passed.
@@ -135,14 +139,13 @@ struct Daemon {
     again: Again,
 }
 
-/// What only the command line needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct CommandLine {
-    run: Run,
-    stop_before: StopSet,
-    report: Report,
-    /// `rollback` was asked for and has not been decided yet.
-    rollback_asked: bool,
+impl Daemon {
+    const fn run(&self) -> Run {
+        match self.newer {
+            Some(newer) => Run::NoUpdates(newer),
+            None => Run::Daemon,
+        }
+    }
 }
 
 /// The state machine of one client. See the module's documentation.
@@ -360,8 +363,8 @@ impl Machine {
     #[must_use]
     pub const fn run(&self) -> Run {
         match &self.owner {
-            Owner::Daemon(daemon) => daemon.run,
-            Owner::CommandLine(line) => line.run,
+            Owner::Daemon(daemon) => daemon.run(),
+            Owner::CommandLine(line) => line.run(),
         }
     }
 
@@ -451,7 +454,7 @@ impl Machine {
         let Some(daemon) = self.daemon() else { return Action::Wait };
         match check {
             Check::Update => {
-                daemon.polls.update_due |= daemon.run.asks_for_updates();
+                daemon.polls.update_due |= daemon.run().asks_for_updates();
                 daemon.again.person_asks();
             }
             Check::Inventory => daemon.polls.inventory_due = true,
@@ -533,7 +536,7 @@ impl Machine {
             }
             Doing::Stopping(stop) if saved => {
                 self.saved = Some(self.checkpoint.clone());
-                self.exit(Reached::Stopped(stop))
+                self.exit(Some(Reached::Stopped(stop)))
             }
             Doing::Stopping(_) => {
                 let rule = state::stop(self.state, self.phase).map_or(Unsaved::Ends, |(.., rule)| rule);

@@ -42,7 +42,7 @@ struct Image {
 const IMAGES: [Image; 2] = [
     Image {
         name: "full",
-        what: "everything: scripts, signatures, gzip, control maps, resumed downloads, inventory, log",
+        what: "everything: scripts, signatures, gzip, control maps, resumed downloads, inventory, log, verbs",
         features: &[],
         without_signature: Some(&["--no-default-features", "--features", "full"]),
         goal: Sizes { flash: 72 * 1024, client: 6 * 1024, poll: 6 * 1024, start: 6 * 1024 },
@@ -50,7 +50,7 @@ const IMAGES: [Image; 2] = [
     },
     Image {
         name: "small",
-        what: "without scripts, signatures, gzip, control maps, resumed downloads, inventory and log",
+        what: "without scripts, signatures, gzip, control maps, resumed downloads, inventory, log and verbs",
         features: &["--no-default-features"],
         without_signature: None,
         goal: Sizes { flash: 33 * 1024, client: 4 * 1024, poll: 4 * 1024, start: 4 * 1024 },

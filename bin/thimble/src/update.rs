@@ -123,7 +123,7 @@ fn refused(invocation: &Invocation, error: StartError<StorageError>) -> Failure 
         StartError::Refused(Refusal::Deployment) => {
             Failure::new(format_args!("{error}: start the daemon, and 'status' shows how far it is"))
         }
-        StartError::Refused(Refusal::InProgress(_))
+        StartError::Refused(Refusal::InProgress(_) | Refusal::NoVerbs)
         | StartError::Records(_)
         | StartError::SourceTooLong(_)
         | StartError::TooManyServers

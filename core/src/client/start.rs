@@ -77,6 +77,7 @@ texts! {
         10 Deployment =>
             "the update in progress is a deployment of the server's, and only the daemon goes on with it",
         11 WrongState(tag) => "not possible at this point of the update ({tag}): try 'resume'",
+        12 NoVerbs => "this build updates by itself only, and carries out no verbs",
     }
 }
 

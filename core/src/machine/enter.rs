@@ -28,7 +28,7 @@ impl Machine {
             (self.state, self.phase) = place;
             if let Some((stop, tag, _)) = state::stop(place.0, place.1)
                 && let Owner::CommandLine(line) = &self.owner
-                && line.stop_before.contains(stop)
+                && line.stops_before(stop)
                 && !begun
             {
                 self.mark(tag);
@@ -115,7 +115,7 @@ impl Machine {
             Otherwise::GoesOn => self.begin_or_go_on(now),
             Otherwise::Ends => {
                 self.run_failed(here);
-                self.exit(Reached::Unfinished)
+                self.exit(Some(Reached::Unfinished))
             }
         }
     }
@@ -142,7 +142,7 @@ impl Machine {
         self.checkpoint.stopped = false;
         self.checkpoint.failed = match &self.owner {
             Owner::Daemon(_) => false,
-            Owner::CommandLine(line) => line.report.failed_at.is_some(),
+            Owner::CommandLine(line) => line.has_failed(),
         };
         self.checkpoint.verdict = self.verdict;
     }

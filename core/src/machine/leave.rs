@@ -54,13 +54,13 @@ impl Machine {
                 };
                 let reboot = self.checkpoint.reboot;
                 if let Some(line) = self.command_line() {
-                    line.report.reboot = reboot;
+                    line.note_reboot(reboot);
                 }
                 outcome
             }
             State::CheckAutoCommit => {
                 if let Some(line) = self.command_line() {
-                    line.report.auto_commit = outcome == Outcome::Nothing;
+                    line.note_auto_commit(outcome == Outcome::Nothing);
                 }
                 outcome
             }
@@ -141,7 +141,7 @@ impl Machine {
 
     /// Whether `rollback` was asked for; it is decided now.
     fn was_asked_to_roll_back(&mut self) -> bool {
-        self.command_line().is_some_and(|line| core::mem::take(&mut line.rollback_asked))
+        self.command_line().is_some_and(CommandLine::take_rollback)
     }
 
     /// A report of an update that is installed was answered. A server that does not know the deployment does not hold it
@@ -191,8 +191,7 @@ impl Machine {
         match &mut self.owner {
             Owner::CommandLine(line) => {
                 if matches!(state, State::AwaitCommit | State::End) {
-                    let reached = line.report.reached;
-                    return Err(self.exit(reached));
+                    return Err(self.exit(None));
                 }
                 line.note((state, phase), outcome);
             }
@@ -216,19 +215,16 @@ impl Machine {
     /// Here the run of the command line has failed, unless it had before.
     pub(super) fn run_failed(&mut self, place: Place) {
         if let Some(line) = self.command_line() {
-            line.report.failed_at.get_or_insert(place);
+            line.fails_at(place);
         }
     }
 
-    pub(super) fn exit(&mut self, reached: Reached) -> Action {
+    /// The run of the command line is over. `reached`: unless it is what was reached before.
+    pub(super) fn exit(&mut self, reached: Option<Reached>) -> Action {
         self.doing = Doing::Over;
         let verdict = self.verdict;
         match self.command_line() {
-            Some(line) => {
-                line.report.reached = reached;
-                line.report.verdict = verdict;
-                Action::Exit(line.report)
-            }
+            Some(line) => Action::Exit(line.exit(reached, verdict)),
             // The daemon's table has no way out.
             None => Action::Wait,
         }
@@ -241,23 +237,5 @@ const fn is_refused(outcome: Outcome) -> bool {
     match outcome {
         Outcome::Refused | Outcome::Nothing | Outcome::Aborted => true,
         Outcome::Success | Outcome::Automatic | Outcome::Failure | Outcome::Later(_) => false,
-    }
-}
-
-impl CommandLine {
-    /// What the run reports of a place that it leaves.
-    fn note(&mut self, place: Place, outcome: Outcome) {
-        let (state, phase) = place;
-        if state::run_fails(state, phase, outcome) {
-            self.report.failed_at.get_or_insert(place);
-        }
-        self.report.cleanup_failed |= state == State::Cleanup
-            && matches!(outcome, Outcome::Failure | Outcome::Refused | Outcome::Aborted);
-        let reached = state::reached(state, outcome);
-        // An empty payload stays one when its record is gone.
-        let stays = self.report.reached == Reached::EmptyCommitted && reached == Some(Reached::Ended);
-        if let Some(reached) = reached.filter(|_| !stays) {
-            self.report.reached = reached;
-        }
     }
 }

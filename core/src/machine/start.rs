@@ -1,15 +1,19 @@
 //! The start of a run, from what is on record: first boot, reboot, crash and power loss are one path.
 
-use super::words::{Action, Op, Refusal, Report, Run, Saved};
+use super::words::{Action, Op, Refusal, Run, Saved};
 use super::{
     Again, Apart, CommandLine, Daemon, Doing, Machine, Maps, OpId, Owner, Polls, StopSet, Unheard, blank,
+    verbs,
 };
-use crate::checkpoint::{Checkpoint, Format, RebootKind, Tag};
+use crate::begun::Begun;
+use crate::checkpoint::{Checkpoint, Format, Tag};
 use crate::config::Config;
+use crate::control::Pool;
 use crate::deployment::{Mode, Verdict};
+use crate::last_report::Ended;
 use crate::limits;
 use crate::retry::Backoff;
-use crate::state::{self, Phase, Place, Reached, State, Verb};
+use crate::state::{self, Phase, State};
 use crate::time::Instant;
 
 impl Machine {
@@ -41,28 +45,25 @@ impl Machine {
         let Saved { update, report, offered_by: _, maps, begun } = saved;
         let update =
             update.map(|record| Checkpoint { offer: record.offer && config.resume_downloads, ..record });
-        let (place, verdict) = first_place(run, update.as_ref())?;
+        let is_own = |record: &Checkpoint| record.mode == run.mode() && run.has_record();
+        let (owner, place, verdict) = match run {
+            Run::Daemon | Run::NoUpdates(_) => {
+                let resumed = update.as_ref().filter(|record| is_own(record));
+                let daemon = Daemon::start(now, run, maps, report, begun, resumed.is_some());
+                let (state, phase, verdict) =
+                    resumed.map_or((State::Idle, Phase::Enter, Verdict::Good), state::resume);
+                (Owner::Daemon(daemon), (state, phase), verdict)
+            }
+            Run::Install | Run::Continue(_) | Run::Bootstrap => {
+                let (line, place, verdict) = CommandLine::start(run, stop_before, update.as_ref())?;
+                (Owner::CommandLine(line), place, verdict)
+            }
+        };
         // Whatever takes the place of a record keeps its format: the update of that one may not be committed yet.
         let format = update.as_ref().map_or(Format::NEWEST, |record| record.format);
         // The daemon does not go on with an update of the command line, which waits for its user.
-        let saved = update.filter(|record| record.mode == run.mode() && run.has_record());
-        self.owner = match run {
-            Run::Daemon | Run::NoUpdates(_) => Owner::Daemon(Daemon {
-                run,
-                polls: Polls::start(run.asks_for_updates()),
-                maps: Maps::start(maps, saved.is_some()),
-                door: None,
-                report: Backoff::new(),
-                repeats: false,
-                unknown: false,
-                unheard: report.map(Unheard::new),
-                again: Again::start(now, begun, saved.is_some()),
-            }),
-            Run::Install | Run::Continue(_) | Run::Bootstrap => {
-                let failed_at = saved.as_ref().and_then(|record| failed_before(run, place, record));
-                Owner::CommandLine(CommandLine::start(run, stop_before, verdict, failed_at))
-            }
-        };
+        let saved = update.filter(is_own);
+        self.owner = owner;
         self.config = Apart(config.clone());
         (self.state, self.phase) = place;
         self.doing = Doing::Waiting;
@@ -88,7 +89,6 @@ impl Machine {
 
     /// A run that is over before it has begun.
     pub(crate) fn over() -> Self {
-        let line = CommandLine::start(Run::Install, StopSet::default(), Verdict::Good, None);
         Self {
             config: Apart(Config::default()),
             note: Apart(None),
@@ -103,59 +103,30 @@ impl Machine {
             saved: None,
             file_sizes: false,
             terminated: false,
-            owner: Owner::CommandLine(line),
+            owner: verbs::nobody(),
         }
     }
 }
 
-impl CommandLine {
-    const fn start(run: Run, stop_before: StopSet, verdict: Verdict, failed_at: Option<Place>) -> Self {
-        let report = Report {
-            reached: Reached::Unfinished,
-            verdict,
-            failed_at,
-            cleanup_failed: false,
-            reboot: RebootKind::None,
-            auto_commit: false,
-        };
-        Self { run, stop_before, report, rollback_asked: matches!(run, Run::Continue(Verb::Rollback)) }
+impl Daemon {
+    pub(super) fn start(
+        now: Instant,
+        run: Run,
+        maps: Option<Pool>,
+        report: Option<Ended>,
+        begun: Begun,
+        resumes: bool,
+    ) -> Self {
+        Self {
+            newer: run.newer(),
+            polls: Polls::start(run.asks_for_updates()),
+            maps: Maps::start(maps, resumes),
+            door: None,
+            report: Backoff::new(),
+            repeats: false,
+            unknown: false,
+            unheard: report.map(Unheard::new),
+            again: Again::start(now, begun, resumes),
+        }
     }
-}
-
-/// Where the run begins.
-fn first_place(run: Run, saved: Option<&Checkpoint>) -> Result<(Place, Verdict), Refusal> {
-    match (run, saved) {
-        (Run::Daemon, Some(record)) if record.mode == Mode::Managed => {
-            let (state, phase, verdict) = state::resume(record);
-            Ok(((state, phase), verdict))
-        }
-        (Run::Daemon | Run::NoUpdates(_), Some(_) | None) => Ok(((State::Idle, Phase::Enter), Verdict::Good)),
-        (Run::Bootstrap, Some(_) | None) | (Run::Install, None) => {
-            Ok(((State::Prepare, Phase::Main), Verdict::Good))
-        }
-        (Run::Install | Run::Continue(_), Some(record)) if record.mode == Mode::Managed => {
-            Err(Refusal::Deployment)
-        }
-        (Run::Install, Some(record)) => {
-            let possible = |verb| Some(verb).filter(|&verb| state::resume_standalone(verb, record).is_some());
-            Err(Refusal::InProgress(Verb::ALL.map(possible)))
-        }
-        (Run::Continue(_), None) => Err(Refusal::NoUpdate),
-        (Run::Continue(verb), Some(record)) => match state::resume_standalone(verb, record) {
-            Some((state, phase, verdict)) => Ok(((state, phase), verdict)),
-            None => Err(Refusal::WrongState(record.tag)),
-        },
-    }
-}
-
-/// Where the update of the command line has failed before this run.
-fn failed_before(run: Run, place: Place, record: &Checkpoint) -> Option<Place> {
-    // An install or commit that was cut off has failed, unless a rollback is what was asked for.
-    let goes_on = matches!(run, Run::Continue(Verb::Resume | Verb::Commit));
-    if goes_on && place.0 == State::CheckRollback {
-        let at = if record.tag == Tag::Install { State::Install } else { State::Commit };
-        return Some((at, Phase::Main));
-    }
-    // What was cut off was the way back from a failure: going on with it does not make it a success.
-    (record.failed && run == Run::Continue(Verb::Resume)).then_some(place)
 }

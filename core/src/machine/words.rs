@@ -12,7 +12,7 @@ use crate::script::Transition;
 use crate::state::{Outcome, Place, Reached, Verb};
 use crate::text::Text;
 
-/// What the process was started for.
+/// What the process was started for. All but the daemon is refused where the feature `verbs` is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Run {
     /// The daemon: goes on with a saved deployment, then polls for ever.
@@ -41,6 +41,14 @@ impl Run {
         match self {
             Self::Daemon | Self::Install | Self::Continue(_) => true,
             Self::Bootstrap | Self::NoUpdates(_) => false,
+        }
+    }
+
+    /// Why this is a daemon without updates, if it is one.
+    pub(super) const fn newer(self) -> Option<Newer> {
+        match self {
+            Self::NoUpdates(newer) => Some(newer),
+            Self::Daemon | Self::Install | Self::Continue(_) | Self::Bootstrap => None,
         }
     }
 
@@ -326,6 +334,8 @@ impl Report {
 /// Why a verb cannot be carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
+    /// This build has only the daemon: feature `verbs` is off.
+    NoVerbs,
     /// No update is in progress.
     NoUpdate,
     /// An update that a person began waits for its end: `install` must not begin. These verbs go on with it.
