@@ -38,7 +38,7 @@ pub struct Config {
     /// 0: derived from the interval.
     pub retry_poll_count: u32,
     pub retry_download_count: u32,
-    /// A daemon that is started again in Download goes on with it.
+    /// A daemon that is started again in Download goes on with it; never without the feature `resumed-downloads`.
     pub resume_downloads: bool,
     pub state_script_timeout: Duration,
     pub state_script_retry_interval: Duration,
@@ -71,6 +71,11 @@ pub(crate) const TEXTS: &[&Catalogue] = &[&ERRORS];
 impl core::error::Error for ConfigError {}
 
 impl Config {
+    /// Whether downloads go on after a restart: never without the feature `resumed-downloads`.
+    pub(crate) const fn resumes_downloads(&self) -> bool {
+        cfg!(feature = "resumed-downloads") && self.resume_downloads
+    }
+
     /// Checks that every interval and every time limit is at least [`SHORTEST`]: with an interval of 0 a daemon would ask
     /// its server without a pause.
     ///

@@ -483,7 +483,7 @@ impl Machine {
             if self.turns_down(now, id.as_str()).is_some() {
                 return self.turn_down(now);
             }
-            let offer = self.config.resume_downloads;
+            let offer = self.config.resumes_downloads();
             let blank = blank(self.mode(), self.checkpoint.format);
             self.checkpoint = Checkpoint { deployment: id, offer, ..blank };
             self.verdict = Verdict::Good;

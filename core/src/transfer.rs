@@ -45,6 +45,8 @@
 mod attempts;
 mod payload;
 mod source;
+#[cfg_attr(not(feature = "resumed-downloads"), path = "transfer/no_stored.rs")]
+mod stored;
 
 #[cfg(test)]
 mod tests;
@@ -60,6 +62,7 @@ use crate::time::Instant;
 use attempts::Attempts;
 use payload::Payload;
 use source::Source;
+use stored::Stored;
 
 /// The machine of one transfer after another. See the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +75,10 @@ pub struct Transfer {
 
 /// What is waited for: each state but [`State::Rest`] and [`State::Between`] has one action outstanding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    not(feature = "resumed-downloads"),
+    expect(dead_code, reason = "what resumed downloads need of it")
+)]
 enum State {
     /// No transfer.
     Rest,
@@ -140,17 +147,6 @@ enum Half {
 struct Span {
     from: usize,
     to: usize,
-}
-
-/// What an earlier process stored of the file at hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Stored {
-    /// So many bytes.
-    length: u64,
-    /// Of them, so many were read back and parsed.
-    done: u64,
-    /// Where in the artifact the file begins.
-    begins: u64,
 }
 
 impl Default for Transfer {

@@ -3,6 +3,8 @@
 
 mod arrive;
 mod store;
+#[cfg_attr(not(feature = "resumed-downloads"), path = "download/no_stored.rs")]
+mod stored;
 
 use core::task::Poll;
 
@@ -16,7 +18,7 @@ use crate::config;
 use crate::deployment::Call;
 use crate::flow;
 use crate::hal::{
-    Cause, Error as _, Level, Network, PayloadSink, Platform, ScriptRunner, Stored, UpdateModule, Verifier,
+    Cause, Error as _, Level, Network, PayloadSink, Platform, ScriptRunner, UpdateModule, Verifier,
 };
 use crate::http::Target;
 use crate::limits;
@@ -24,6 +26,8 @@ use crate::machine::Run;
 use crate::text::{Lent, Text, TooLong};
 use crate::time::Instant;
 use crate::transfer::{Action, Event, Failure, Place};
+
+use stored::Claim;
 
 /// How far a download is, in bytes of the artifact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,7 +114,7 @@ pub(super) struct Download<'b> {
     /// The name of the payload file that began last.
     file: Text<{ limits::NAME }>,
     /// What the sink says that an earlier process stored of it.
-    stored: Stored,
+    stored: Claim,
     /// Bytes that were moved since [`Client::poll`] was called.
     pub(super) moved: usize,
 }
@@ -122,7 +126,7 @@ impl<'b> Download<'b> {
             source: Source::unknown(link),
             etag: Text::new(),
             file: Text::new(),
-            stored: NOTHING,
+            stored: Claim::nothing(),
             moved: 0,
         }
     }
@@ -131,11 +135,9 @@ impl<'b> Download<'b> {
     pub(super) fn begin(&mut self) {
         self.etag.clear();
         self.file.clear();
-        self.stored = NOTHING;
+        self.stored = Claim::nothing();
     }
 }
-
-const NOTHING: Stored = Stored { length: 0, sum: [0; 32] };
 
 impl<P: Platform> Client<'_, P> {
     /// [`crate::machine::Op::Prepare`]: nothing is left of an artifact before.
@@ -154,7 +156,7 @@ impl<P: Platform> Client<'_, P> {
             self.download.etag.clear();
         }
         self.download.file.clear();
-        self.download.stored = NOTHING;
+        self.download.stored = Claim::nothing();
         Ok(())
     }
 
@@ -266,9 +268,7 @@ impl<P: Platform> Client<'_, P> {
             Action::BeginFile(size) => {
                 self.hal.module.expect(&self.parser.file_sum());
                 let polled = self.hal.module.poll_begin(now, self.download.file.as_str(), size);
-                let stored = if polled.is_ready() { self.hal.module.stored() } else { None };
-                self.download.stored = stored.unwrap_or(NOTHING);
-                let stored = self.download.stored.length;
+                let stored = if polled.is_ready() { self.look_for_stored() } else { 0 };
                 return self.sink_answered(now, polled.map_ok(|()| Event::FileBegan { stored }));
             }
             Action::Write { place, from, to } => {
@@ -279,10 +279,7 @@ impl<P: Platform> Client<'_, P> {
                 let polled = self.hal.module.poll_write(now, bytes.unwrap_or_default());
                 return self.sink_answered(now, polled.map_ok(Event::Took));
             }
-            Action::Mark => {
-                let marked = self.hal.module.mark(&self.parser.sum_so_far());
-                return self.sink_answered(now, Poll::Ready(marked.map(|()| Event::Done)));
-            }
+            Action::Mark => return self.mark(now),
             Action::EndFile => {
                 let polled = self.hal.module.poll_end(now);
                 return self.sink_answered(now, polled.map_ok(|()| Event::Done));
@@ -293,13 +290,7 @@ impl<P: Platform> Client<'_, P> {
             }
             Action::ReadBack(most) => self.read_back(now, most),
             Action::Compare => self.compare(now),
-            Action::ForgetStored(bytes) => {
-                let line = DownloadText::StoredDamaged { file: self.download.file.as_str() };
-                say(&mut self.hal.log, Level::Warning, &line);
-                self.parser.restart_file(bytes);
-                let forgotten = self.hal.module.forget_stored();
-                return self.sink_answered(now, Poll::Ready(forgotten.map(|()| Event::Done)));
-            }
+            Action::ForgetStored(bytes) => return self.forget_stored(now, bytes),
             Action::AwaitModule => match self.hal.module.poll_exit(now) {
                 Poll::Pending => return Poll::Pending,
                 // However it ended: the transfer failed before.

@@ -1,7 +1,6 @@
 //! What an earlier process has left on record: read once, at the start.
 
 use super::messages::{Interrupted, RecordText, say};
-use super::offer::{Offered, SavedOffer};
 use super::{Client, Device, StartError, Started};
 use crate::begun::{self, Begun};
 use crate::checkpoint::{Checkpoint, Newer, Tag, Unusable};
@@ -12,8 +11,6 @@ use crate::flow::Event;
 use crate::hal::{
     Cause, Error as _, Hal, Key, Kind, Level, Log, Platform, ScriptRunner, Storage, UpdateModule,
 };
-use crate::http::Target;
-use crate::http::url::Url;
 use crate::last_report::{Ended, LastReport, mark};
 use crate::limits;
 use crate::machine::Run;
@@ -71,30 +68,9 @@ impl<P: Platform> Client<'_, P> {
             if saved.mode == Mode::Standalone {
                 say(log, Level::Warning, &RecordText::ByHand);
             }
-            saved.offer = config.resume_downloads && self.load_offer(saved).is_some();
+            saved.offer = config.resumes_downloads() && self.load_offer(saved).is_some();
         }
         Ok((run, saved))
-    }
-
-    /// Reads the offer of the saved deployment: what an earlier process knew of the download that goes on. One of another
-    /// deployment, or a damaged one, is none: the download then does not go on.
-    fn load_offer(&mut self, saved: &Checkpoint) -> Option<()> {
-        if saved.mode != Mode::Managed {
-            return None;
-        }
-        let Self { hal: Hal { storage, log, .. }, lent, download, requests, .. } = self;
-        let record = storage.read(Key::Offer, lent.free().0);
-        let record = record.map_err(|error| {
-            say(log, Level::Error, &RecordText::Offer { error: Cause::of(&error) });
-        });
-        let offer = SavedOffer::decode(record.ok()??)?;
-        if saved.deployment != *offer.id {
-            return None;
-        }
-        Url::parse(offer.link).ok()?;
-        download.etag = Text::copy(offer.etag).ok()?;
-        requests.offered = Offered::new(Text::copy(offer.artifact_name).ok()?, offer.fits_device);
-        download.source.set(Target::Url(offer.link)).ok()
     }
 
     /// Reads the control maps on record; `None` when they cannot be read, which is logged. Without feature `control-maps`,

@@ -18,6 +18,8 @@ mod operation;
 mod reason;
 mod records;
 mod requests;
+#[cfg_attr(not(feature = "resumed-downloads"), path = "no_saved_offer.rs")]
+mod saved_offer;
 mod start;
 mod summary;
 mod token;

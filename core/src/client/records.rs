@@ -4,8 +4,8 @@ use heapless::Vec;
 
 use super::Client;
 use super::messages::{RecordText, say};
-use super::offer::SavedOffer;
 use super::reason::{Noted, note};
+use super::saved_offer;
 use crate::artifact::provides;
 use crate::begun;
 use crate::checkpoint;
@@ -146,19 +146,13 @@ impl<P: Platform> Client<'_, P> {
         let has_news =
             checkpoint.mode == Mode::Managed && !self.story.reason.is_empty() && !self.story.reason_stored;
         let header = self.parser.header().filter(|_| beside.header);
-        // An offer without a link is not worth going on with: the download fails at once.
-        let link = self.download.source.link().filter(|_| beside.offer);
-        let offer = SavedOffer {
-            id: checkpoint.deployment.as_str(),
-            artifact_name: self.requests.offered.artifact_name(),
-            fits_device: self.requests.offered.fits_device(),
-            link: link.unwrap_or_default(),
-            etag: self.download.etag.as_str(),
+        let offer = if beside.offer {
+            let id = checkpoint.deployment.as_str();
+            let (offered, out) = (&self.requests.offered, self.lent.free().1);
+            saved_offer::change(id, offered, &self.download, out, &mut self.hal.log)
+        } else {
+            None
         };
-        let offer = if link.is_some() { offer.encode(self.lent.free().1) } else { None };
-        if link.is_some() && offer.is_none() {
-            say(&mut self.hal.log, Level::Warning, &RecordText::OfferTooLong);
-        }
         let batch = batch([
             Some(Change::Put(Key::Checkpoint, record)),
             begun,
@@ -166,7 +160,7 @@ impl<P: Platform> Client<'_, P> {
             has_news.then_some(Change::Put(Key::Reason, reason.as_str().as_bytes())),
             header.as_ref().map(|header| Change::Put(Key::HeaderInfo, header.header_info())),
             header.as_ref().map(|header| Change::Put(Key::TypeInfo, header.type_info())),
-            offer.map(|offer| Change::Put(Key::Offer, offer)),
+            offer,
         ]);
         self.hal.storage.commit(&batch).map_err(|error| {
             let reason = RecordText::NotSaved { error: Cause::of(&error) };

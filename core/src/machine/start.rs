@@ -44,7 +44,7 @@ impl Machine {
     ) -> Result<Action, Refusal> {
         let Saved { update, report, offered_by: _, maps, begun } = saved;
         let update =
-            update.map(|record| Checkpoint { offer: record.offer && config.resume_downloads, ..record });
+            update.map(|record| Checkpoint { offer: record.offer && config.resumes_downloads(), ..record });
         let is_own = |record: &Checkpoint| record.mode == run.mode() && run.has_record();
         let (owner, place, verdict) = match run {
             Run::Daemon | Run::NoUpdates(_) => {

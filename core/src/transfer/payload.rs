@@ -12,8 +12,8 @@ pub(super) struct Payload {
     limit: Duration,
     mark_every: u64,
     /// The sink kept what an earlier process stored.
-    kept: bool,
-    file: Option<File>,
+    pub(super) kept: bool,
+    pub(super) file: Option<File>,
 }
 
 /// The module's own time: it stands still while the network is waited for.
@@ -27,11 +27,11 @@ enum ModuleTime {
 
 /// The file that began last and has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct File {
-    size: u64,
+pub(super) struct File {
+    pub(super) size: u64,
     /// How many of its bytes came.
-    came: u64,
-    plain: bool,
+    pub(super) came: u64,
+    pub(super) plain: bool,
 }
 
 impl Payload {
@@ -52,19 +52,6 @@ impl Payload {
         if let Some(file) = &mut self.file {
             file.came = file.came.saturating_add(bytes);
         }
-    }
-
-    /// The file begins anew.
-    pub(super) const fn restart_file(&mut self) {
-        if let Some(file) = &mut self.file {
-            file.came = 0;
-        }
-    }
-
-    /// Whether `stored` bytes of the file, as the sink says, are worth reading back. Only where a file stands in the
-    /// artifact as it is can the rest be asked for.
-    pub(super) fn may_go_on_behind(&self, stored: u64) -> bool {
-        self.kept && self.file.is_some_and(|file| file.plain && (1..=file.size).contains(&stored))
     }
 
     /// How many bytes of the file may come before its next mark, and whether the mark is due now. `None`: it has none.

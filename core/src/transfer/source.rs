@@ -92,10 +92,4 @@ impl Source {
         self.offset = self.offset.saturating_add(bytes);
         self.behind_stored = self.behind_stored && bytes == 0;
     }
-
-    /// The next request goes on at `offset`, behind verified bytes.
-    pub(super) const fn go_on_at(&mut self, offset: u64) {
-        self.offset = offset;
-        self.behind_stored = true;
-    }
 }

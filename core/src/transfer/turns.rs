@@ -4,7 +4,7 @@ use super::attempts::{Attempts, NextLink};
 use super::payload::Payload;
 use super::source::{Answer, Source};
 use super::{
-    Accepted, Action, Begin, End, Etag, Failure, Found, Half, Link, Place, Span, State, Stored, Stream, Then,
+    Accepted, Action, Begin, End, Etag, Failure, Found, Half, Link, Place, Span, State, Stream, Then,
     Transfer,
 };
 use crate::http::{Head, RetryAfter};
@@ -26,7 +26,7 @@ impl Transfer {
         self.parse(rest)
     }
 
-    fn request(&mut self, first: bool) -> Action {
+    pub(super) fn request(&mut self, first: bool) -> Action {
         self.to(State::Asking { first }, Action::Request { offset: self.source.offset, again: !first })
     }
 
@@ -162,17 +162,6 @@ impl Transfer {
         }
     }
 
-    /// The sink took the beginning of a file: what an earlier process stored of it need not come again.
-    pub(super) fn file_began(&mut self, rest: Span, stored: u64) -> Action {
-        match &self.half {
-            Half::Payload(payload) if payload.may_go_on_behind(stored) => {
-                let begins = self.source.offset.saturating_sub(rest.length());
-                self.read_back(Stored { length: stored, done: 0, begins })
-            }
-            Half::Payload(_) | Half::Header { .. } | Half::Empty => self.parse(rest),
-        }
-    }
-
     fn write(&mut self, rest: Span, place: Place, bytes: Span) -> Action {
         let Span { from, to } = bytes;
         self.to(State::Write { rest, place, bytes }, Action::Write { place, from, to })
@@ -187,59 +176,6 @@ impl Transfer {
             Half::Payload(payload) if payload.mark_is_due() => self.to(State::Mark(rest), Action::Mark),
             Half::Payload(_) | Half::Header { .. } | Half::Empty => self.parse(rest),
         }
-    }
-
-    /// Reads back more of what is stored, or compares all of it.
-    fn read_back(&mut self, stored: Stored) -> Action {
-        match stored.length.saturating_sub(stored.done) {
-            0 => self.to(State::Compare(stored), Action::Compare),
-            left => self.to(State::ReadBack(stored), Action::ReadBack(left)),
-        }
-    }
-
-    pub(super) fn parse_stored(&mut self, bytes: Span, stored: Stored) -> Action {
-        if bytes.is_empty() {
-            return self.read_back(stored);
-        }
-        let Span { from, to } = bytes;
-        self.to(State::ParseStored(bytes, stored), Action::Parse { from, to })
-    }
-
-    /// Stored bytes were parsed; `left` of those read back are still to be.
-    pub(super) fn parsed_stored(&mut self, left: Span, stored: Stored, found: Found) -> Action {
-        match (found, &mut self.half) {
-            (Found::Nothing, Half::Header { .. } | Half::Empty | Half::Payload(_)) => {
-                self.parse_stored(left, stored)
-            }
-            (Found::Bytes { length, place: Place::Chunk }, Half::Payload(payload)) => {
-                payload.came(length as u64);
-                let done = stored.done.saturating_add(length as u64);
-                self.parse_stored(left, Stored { done, ..stored })
-            }
-            (
-                Found::Bytes { .. } | Found::Header | Found::File { .. } | Found::FileEnd,
-                Half::Header { .. } | Half::Empty | Half::Payload(_),
-            ) => self.give_up(Failure::OutOfOrder),
-        }
-    }
-
-    /// What an earlier process stored is verified.
-    pub(super) fn go_on_behind(&mut self, stored: Stored) -> Action {
-        self.source.go_on_at(stored.begins.saturating_add(stored.length));
-        self.request(false)
-    }
-
-    pub(super) fn forget(&mut self, stored: Stored) -> Action {
-        self.to(State::Forget(stored), Action::ForgetStored(stored.done))
-    }
-
-    /// What an earlier process stored is damaged and forgotten.
-    pub(super) fn forgotten(&mut self, stored: Stored) -> Action {
-        if let Half::Payload(payload) = &mut self.half {
-            payload.restart_file();
-        }
-        self.source.go_on_at(stored.begins);
-        self.request(false)
     }
 
     pub(super) fn give_up(&mut self, why: Failure) -> Action {

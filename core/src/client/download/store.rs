@@ -4,9 +4,9 @@ use core::task::Poll;
 
 use crate::artifact::Parsed;
 use crate::client::Client;
-use crate::client::messages::{DownloadText, say};
+use crate::client::messages::DownloadText;
 use crate::client::reason::{Noted, note};
-use crate::hal::{Cause, ErrorType, Level, PayloadSink, Platform, ScriptRunner, Stored};
+use crate::hal::{Cause, ErrorType, Platform, ScriptRunner};
 use crate::limits;
 use crate::message::Coded;
 use crate::text::{Text, TextExt};
@@ -70,30 +70,5 @@ impl<P: Platform> Client<'_, P> {
         };
         self.tell_transfer(now, event);
         Poll::Ready(())
-    }
-
-    /// Reads back what an earlier process stored of the file, in place of the network's bytes.
-    #[inline(never)]
-    pub(super) fn read_back(&mut self, now: Instant, most: u64) {
-        let room = usize::try_from(most).unwrap_or(usize::MAX).min(self.chunk.len());
-        let read = self.hal.module.read_stored(self.chunk.get_mut(..room).unwrap_or_default());
-        let read = read.unwrap_or_else(|error| {
-            let file = self.download.file.as_str();
-            let line = DownloadText::NotReadBack { file, error: Cause::of(&error) };
-            say(&mut self.hal.log, Level::Warning, &line);
-            0
-        });
-        self.tell_transfer(now, Event::ReadBack(read));
-    }
-
-    #[inline(never)]
-    pub(super) fn compare(&mut self, now: Instant) {
-        let Stored { length, sum } = self.download.stored;
-        let same = self.parser.sum_so_far() == sum;
-        if same {
-            let line = DownloadText::StoredBefore { length, file: self.download.file.as_str() };
-            say(&mut self.hal.log, Level::Info, &line);
-        }
-        self.tell_transfer(now, Event::Compared { same });
     }
 }

@@ -8,6 +8,7 @@ use crate::time::Duration;
 use crate::transfer::Failure;
 
 messages! {
+    #[cfg_attr(not(feature = "resumed-downloads"), expect(dead_code, reason = "what is said of resumed downloads"))]
     pub(in crate::client) enum DownloadText<'a>, TEXTS = 'D' {
         1 OldScripts { error: Cause<'a> } =>
             "the state scripts of the artifact before could not be removed: {error}",

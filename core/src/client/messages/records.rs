@@ -8,6 +8,7 @@ use crate::hal::Cause;
 use crate::message::messages;
 
 messages! {
+    #[cfg_attr(not(feature = "resumed-downloads"), expect(dead_code, reason = "what is said of resumed downloads"))]
     pub(in crate::client) enum RecordText<'a>, TEXTS = 'R' {
         1 WithoutIt { unusable: Unusable } => "{unusable}: starting without it",
         2 NoUpdates { newer: Newer } => "no updates: {newer}",
