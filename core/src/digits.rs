@@ -47,7 +47,6 @@ pub(crate) fn hex(to: &mut dyn Write, byte: u8) -> Result {
 }
 
 /// Writes a number in as few hexadecimal digits as it has.
-#[cfg(feature = "http")]
 pub(crate) fn hex_shortest(to: &mut dyn Write, number: u16) -> Result {
     if number > 15 {
         hex_shortest(to, number >> 4)?;
