@@ -4,6 +4,7 @@ mod explore;
 mod failure;
 mod fleet;
 mod lint;
+mod own;
 mod run;
 mod serve;
 mod test;

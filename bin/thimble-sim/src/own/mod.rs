@@ -1,0 +1,256 @@
+//! `run --artifact`: what the user's own artifact, state scripts and update module do on a throwaway device.
+
+mod changes;
+mod drive;
+mod faults;
+mod jail;
+mod journal;
+mod options;
+mod platform;
+mod timeline;
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+use thimble_core::time::Duration;
+use thimble_hal_linux::config::{MenderConf, Source};
+use thimble_hal_linux::decompress::Decompressor;
+use thimble_hal_sim::given;
+use thimble_hal_sim::runner;
+use thimble_hal_sim::server::{self, Endpoint, Fault};
+use thimble_hal_sim::sim::Handle;
+use thimble_hal_sim::world::{OLD, Profile, SUFFIX};
+
+use crate::failure::Failure;
+use changes::Snapshot;
+use drive::End;
+use faults::Faults;
+use journal::Journal;
+use options::Options;
+pub(crate) use options::is_own;
+use platform::Shared;
+
+/// Longest artifact: it is kept in memory.
+const LONGEST: u64 = 1024 * 1024 * 1024;
+
+/// Runs the update, in a process of its own that cannot reach this machine.
+pub(crate) fn run(out: &mut dyn Write, words: &[&str], help: &str) -> Result<bool, Failure> {
+    let options = options::read(words, help)?;
+    let about = fs::metadata(&options.artifact).map_err(|error| at(&options.artifact, &error))?;
+    if !about.is_file() || about.len() > LONGEST {
+        return Err(
+            at(&options.artifact, &format!("an artifact is a file of at most {LONGEST} bytes")).into()
+        );
+    }
+    let bytes = fs::read(&options.artifact).map_err(|error| at(&options.artifact, &error))?;
+    let artifact =
+        given::artifact::read(bytes.as_slice(), &mut Decompressor::default()).map_err(|error| {
+            Failure::Input(at(&options.artifact, &format!("no device takes this artifact: {error}")))
+        })?;
+    if let Some(folder) = jail::inside() {
+        return inside(out, &options, &folder, &artifact, bytes);
+    }
+    match jail::enter(words, &options) {
+        Ok(0) => Ok(true),
+        Ok(1) => Ok(false),
+        Ok(_) => Err(Failure::Told),
+        Err(why) => Err(Failure::Input(format!("thimble-sim: {why}"))),
+    }
+}
+
+fn at(path: &Path, why: &dyn std::fmt::Display) -> String {
+    format!("{}: {why}", path.display())
+}
+
+/// The same, where nothing of this machine can be reached.
+fn inside(
+    out: &mut dyn Write,
+    options: &Options,
+    folder: &Path,
+    artifact: &given::Artifact,
+    bytes: Vec<u8>,
+) -> Result<bool, Failure> {
+    let way_out = jail::become_root(folder, options, artifact.payload_type.as_deref())?;
+
+    let main = Source { path: Path::new(jail::CONFIG), required: options.config.is_some() };
+    let config = match MenderConf::load(main, main) {
+        Ok((conf, _)) => conf.core_config(),
+        Err(error) => {
+            let from =
+                options.config.as_ref().map_or_else(String::new, |path| format!("{} as ", path.display()));
+            return Err(Failure::Input(format!("{from}{error}")));
+        }
+    };
+
+    let data = Path::new(if options.module.is_none() && options.root.is_some() {
+        "/usr/share/mender"
+    } else {
+        "/sim/mender"
+    });
+    let payload_type = artifact.payload_type.clone();
+    let is_rootfs = payload_type.as_deref() == Some("rootfs-image");
+    let profile = match (&options.device, &payload_type) {
+        (_, None) => Profile::EMPTY,
+        (Some(profile), _) => *profile,
+        (None, Some(_)) if is_rootfs => Profile::SLOTS,
+        (None, Some(_)) => Profile::FILES,
+    };
+    let is_own_module = payload_type.as_ref().is_some_and(|name| data.join("modules/v3").join(name).exists());
+    let device_type =
+        options.device_type.clone().or_else(|| artifact.device_types.first().cloned()).unwrap_or_default();
+
+    let bytes: Arc<[u8]> = bytes.into();
+    let mut durable = runner::durable(profile, &bytes);
+    let size = bytes.len();
+    for deployment in durable.server.deployments.values_mut() {
+        deployment.artifact = server::Artifact {
+            name: artifact.name.clone(),
+            device_types: vec![device_type.clone()],
+            bytes: Arc::clone(&bytes),
+        };
+    }
+    for at in options.breaks.iter().rev() {
+        if *at >= size {
+            return Err(format!("--drop-connection-at {at}: the artifact has {size} bytes").into());
+        }
+        durable.server.disturb(Endpoint::Artifact, 0, 1, Fault::Cut(*at));
+    }
+    let faults = Faults::new(options.faults.clone());
+    let bench = Handle::new(durable, bytes, Box::new(faults.clone()));
+    {
+        let mut bench = bench.0.borrow_mut();
+        bench.config = config;
+        bench.device_type.clone_from(&device_type);
+        bench.payload = None;
+    }
+    let shared = Shared {
+        journal: Journal::new(bench.clone()),
+        bench,
+        faults: faults.clone(),
+        takes: options.takes.iter().cloned().collect(),
+        limit: Duration::from_secs(options.limit.as_secs()),
+        data,
+    };
+    let before = Snapshot::take();
+    let ended = if options.standalone { drive::command_line(&shared) } else { drive::daemon(&shared) };
+    jail::end_all();
+
+    if options.keep.is_some() {
+        jail::keep(&way_out)?;
+    }
+    let verdict = Verdict::of(&shared, &ended, artifact, &faults, &before, options);
+    let module = match (&payload_type, is_own_module) {
+        (None, _) => "no payload".to_owned(),
+        (Some(name), true) => format!("{name}, handled by the module that was handed over"),
+        (Some(name), false) => format!("{name}, handled by a described module"),
+    };
+    let events = shared.journal.take();
+    if options.json {
+        let document = json!({
+            "schema": 1,
+            "artifact": artifact.name,
+            "device_type": device_type,
+            "events": timeline::json(&events),
+            "end": verdict.end,
+            "reason": verdict.reason,
+            "installed": verdict.installed,
+            "changes": verdict.changes,
+            "wrong": verdict.wrong,
+        });
+        writeln!(out, "{document:#}")?;
+    } else {
+        writeln!(out, "{} for {device_type}: {module}\n", artifact.name)?;
+        timeline::print(out, &events)?;
+        verdict.print(out)?;
+    }
+    Ok(verdict.wrong.is_empty())
+}
+
+/// What there is to say at the end.
+struct Verdict {
+    /// `success`, `failure` or `not over`.
+    end: &'static str,
+    reason: String,
+    /// The name on record.
+    installed: String,
+    changes: Vec<String>,
+    /// What makes the run one that failed.
+    wrong: Vec<String>,
+}
+
+impl Verdict {
+    fn of(
+        shared: &Shared,
+        ended: &drive::Ended,
+        artifact: &given::Artifact,
+        faults: &Faults,
+        before: &Snapshot,
+        options: &Options,
+    ) -> Self {
+        let durable = &shared.bench.0.borrow().durable;
+        let installed = runner::name(durable);
+        let status = durable.server.deployments.values().next().map_or("", server::Deployment::status);
+        let good = match &ended.end {
+            End::Idle if !options.standalone => status == "success",
+            End::Idle => installed == artifact.name,
+            End::Exit(report) => report.is_success(),
+            End::Stuck(_) => false,
+        };
+        let changes = before.changes();
+        let mut wrong = faults.unused();
+        if let End::Stuck(why) = &ended.end {
+            wrong.push(format!("the update does not end: {why}"));
+        }
+        if installed.ends_with(SUFFIX) {
+            wrong.push(format!("the device ends as {installed}: what is installed is not known any more"));
+        }
+        if !good
+            && options.faults.is_empty()
+            && options.breaks.is_empty()
+            && !matches!(ended.end, End::Stuck(_))
+        {
+            wrong.push("nothing was to go wrong, and the update failed".to_owned());
+        }
+        if !good && installed == OLD && !changes.is_empty() {
+            wrong.push("the update failed, and the device is not as it was before".to_owned());
+        }
+        wrong.extend(
+            durable
+                .server
+                .violations()
+                .iter()
+                .map(|violation| format!("the server was asked wrongly: {violation}")),
+        );
+        let end = match (&ended.end, good) {
+            (End::Stuck(_), _) => "not over",
+            (End::Idle | End::Exit(_), true) => "success",
+            (End::Idle | End::Exit(_), false) => "failure",
+        };
+        Self {
+            end,
+            reason: if good { String::new() } else { ended.reason.clone() },
+            installed,
+            changes,
+            wrong,
+        }
+    }
+
+    fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let Self { end, reason, installed, changes, wrong } = self;
+        let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        writeln!(out, "\n{end}{reason}\ninstalled: {installed}")?;
+        if !changes.is_empty() {
+            writeln!(out, "changed on the device, beside what the client keeps:")?;
+            for change in changes {
+                writeln!(out, "  {change}")?;
+            }
+        }
+        for line in wrong {
+            writeln!(out, "WRONG: {line}")?;
+        }
+        Ok(())
+    }
+}

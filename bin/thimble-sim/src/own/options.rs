@@ -1,0 +1,256 @@
+//! What `run --artifact` was told: the user's own things, and what goes wrong.
+
+use std::path::PathBuf;
+use std::time;
+
+use thimble_core::script::{self, ScriptAction, ScriptState};
+use thimble_core::time::Duration;
+use thimble_hal_sim::near::meant;
+use thimble_hal_sim::world::Profile;
+
+use super::faults::{Fault, What};
+use crate::failure::{Failure, no_option};
+
+/// The user's own things, and what goes wrong.
+pub(super) struct Options {
+    pub(super) artifact: PathBuf,
+    pub(super) scripts: Vec<PathBuf>,
+    pub(super) module: Option<PathBuf>,
+    pub(super) root: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
+    pub(super) device: Option<Profile>,
+    pub(super) device_type: Option<String>,
+    pub(super) standalone: bool,
+    pub(super) faults: Vec<Fault>,
+    /// Bytes of the artifact after which the connection breaks.
+    pub(super) breaks: Vec<usize>,
+    /// How long a program takes on the simulated device.
+    pub(super) takes: Vec<(String, Duration)>,
+    /// How long one program may really take.
+    pub(super) limit: time::Duration,
+    pub(super) keep: Option<PathBuf>,
+    /// Bytes that the update may write on the device.
+    pub(super) disk: u64,
+    pub(super) json: bool,
+}
+
+/// Whether these words are about the user's own things, and not about scenarios.
+pub(crate) fn is_own(words: &[&str]) -> bool {
+    words.iter().any(|word| word.starts_with("--"))
+}
+
+/// Reads the words of the command line; `help` names all options.
+pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
+    let mut artifact = None;
+    let mut options = Options {
+        artifact: PathBuf::new(),
+        scripts: Vec::new(),
+        module: None,
+        root: None,
+        config: None,
+        device: None,
+        device_type: None,
+        standalone: false,
+        faults: Vec::new(),
+        breaks: Vec::new(),
+        takes: Vec::new(),
+        limit: time::Duration::from_secs(30),
+        keep: None,
+        disk: 512 * 1024 * 1024,
+        json: false,
+    };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let mut value =
+            || words.next().copied().ok_or_else(|| Failure::Usage(format!("{word} needs a value")));
+        match *word {
+            "--artifact" => artifact = Some(value()?.into()),
+            "--scripts" => options.scripts.push(value()?.into()),
+            "--module" => options.module = Some(value()?.into()),
+            "--root" => options.root = Some(value()?.into()),
+            "--config" => options.config = Some(value()?.into()),
+            "--keep" => options.keep = Some(value()?.into()),
+            "--device" => options.device = Some(device(value()?)?),
+            "--device-type" => options.device_type = Some(value()?.to_owned()),
+            "--standalone" => options.standalone = true,
+            "--json" => options.json = true,
+            "--fail" => options.faults.push(fault(value()?, |_| What::Exit(1))?),
+            "--hang" => options.faults.push(fault(value()?, |_| What::Hang)?),
+            "--exit" => {
+                let (times, name) = (value()?, value()?);
+                let (status, times) = exit(times)?;
+                let mut fault = fault(name, |_| What::Exit(status))?;
+                fault.to = fault.from.saturating_add(times - 1);
+                options.faults.push(fault);
+            }
+            "--power-cut" => {
+                let when = value()?;
+                let what = match when {
+                    "before" => What::CutBefore,
+                    "inside" => What::CutInside,
+                    "after" => What::CutAfter,
+                    other => {
+                        let hint = meant(other, ["before", "inside", "after"]);
+                        return Err(
+                            format!("--power-cut {other}: before, inside or after is wanted{hint}").into()
+                        );
+                    }
+                };
+                options.faults.push(fault(value()?, |_| what)?);
+            }
+            "--abort-at" => {
+                let status = value()?;
+                if !STATUSES.contains(&status) {
+                    return Err(format!(
+                        "--abort-at: there is no status {status:?}{}",
+                        meant(status, STATUSES)
+                    )
+                    .into());
+                }
+                options.faults.push(Fault::new(status, 1, What::Abort));
+            }
+            "--drop-connection-at" => options.breaks.push(number(word, value()?)?),
+            "--disk" => options.disk = size(value()?)?,
+            "--takes" => {
+                let text = value()?;
+                let (name, time) =
+                    text.split_once('=').ok_or_else(|| format!("--takes {text}: SCRIPT=60s is wanted"))?;
+                check_effect(name)?;
+                options.takes.push((name.to_owned(), seconds(time)?));
+            }
+            "--limit" => {
+                let limit = seconds(value()?)?.as_secs();
+                if limit == 0 {
+                    return Err("--limit: at least 1s is wanted".to_owned().into());
+                }
+                options.limit = time::Duration::from_secs(limit);
+            }
+            option if option.starts_with('-') => return Err(Failure::Usage(no_option("run", option, help))),
+            other => {
+                return Err(format!(
+                    "{other:?} stands beside options: scenarios are run alone, an artifact with --artifact"
+                )
+                .into());
+            }
+        }
+    }
+    if options.standalone && !options.breaks.is_empty() {
+        return Err("--drop-connection-at: the command line installs a file, over no connection"
+            .to_owned()
+            .into());
+    }
+    options.artifact = artifact.ok_or("--artifact FILE is missing: what is to be installed?".to_owned())?;
+    Ok(options)
+}
+
+/// The statuses that a device reports.
+const STATUSES: [&str; 5] = ["downloading", "installing", "rebooting", "success", "failure"];
+
+/// The calls of an update module.
+pub(super) const CALLS: [&str; 15] = [
+    "Download",
+    "DownloadWithFileSizes",
+    "ArtifactInstall",
+    "ArtifactReboot",
+    "ArtifactVerifyReboot",
+    "ArtifactCommit",
+    "ArtifactRollback",
+    "ArtifactRollbackReboot",
+    "ArtifactVerifyRollbackReboot",
+    "ArtifactFailure",
+    "Cleanup",
+    "NeedsArtifactReboot",
+    "SupportsRollback",
+    "ProvidePayloadFileSizes",
+    "reboot",
+];
+
+fn device(kind: &str) -> Result<Profile, Failure> {
+    match kind {
+        "slots" => Ok(Profile::SLOTS),
+        "files" => Ok(Profile::FILES),
+        "custom" => Ok(Profile::CUSTOM),
+        "one-way" => Ok(Profile::ONE_WAY),
+        other => {
+            let hint = meant(other, ["slots", "files", "custom", "one-way"]);
+            Err(format!("--device {other}: slots, files, custom or one-way is wanted{hint}").into())
+        }
+    }
+}
+
+/// `WHAT` or `WHAT:N`.
+fn fault(text: &str, what: impl Fn(&str) -> What) -> Result<Fault, Failure> {
+    let (name, nth) = match text.rsplit_once(':') {
+        Some((name, nth)) => (name, number("the number behind the colon", nth)?),
+        None => (text, 1),
+    };
+    check_effect(name)?;
+    let nth = u32::try_from(nth)
+        .ok()
+        .filter(|nth| *nth > 0)
+        .ok_or_else(|| format!("{text}: a number from 1 on is wanted"))?;
+    Ok(Fault::new(name, nth, what(name)))
+}
+
+/// Whether something of this name can happen.
+fn check_effect(name: &str) -> Result<(), Failure> {
+    let parts: Vec<&str> = name.splitn(3, '_').collect();
+    let is_transition = matches!(parts.as_slice(), [state, action]
+        if ScriptState::ALL.iter().any(|known| known.name() == *state)
+            && [ScriptAction::Enter, ScriptAction::Leave, ScriptAction::Error].iter().any(|known| known.name() == *action));
+    let known = [&CALLS[..], &STATUSES[..], &["save", "mark"]].concat();
+    if is_transition || script::parse_name(name).is_some() || known.contains(&name) {
+        return Ok(());
+    }
+    let transitions = ScriptState::ALL
+        .iter()
+        .flat_map(|state| ["Enter", "Leave", "Error"].map(|action| format!("{}_{action}", state.name())));
+    let transitions: Vec<String> = transitions.collect();
+    let hint = meant(name, known.into_iter().chain(transitions.iter().map(String::as_str)));
+    Err(format!(
+        "{name:?} is neither a script, nor a call of a module, nor a status, nor save, mark or reboot{hint}"
+    )
+    .into())
+}
+
+/// `21` or `21x3`: a status, and how often.
+fn exit(text: &str) -> Result<(u8, u32), Failure> {
+    let (status, times) = text.split_once('x').unwrap_or((text, "1"));
+    match (status.parse(), times.parse()) {
+        (Ok(status), Ok(times)) if times > 0 => Ok((status, times)),
+        _ => Err(format!("--exit {text}: a status from 0 to 255 is wanted, or 21x3 for three times").into()),
+    }
+}
+
+fn number(what: &str, text: &str) -> Result<usize, Failure> {
+    text.parse().map_err(|_| format!("{what}: {text:?} is no number").into())
+}
+
+/// `5000000`, `64M`, `2G`.
+fn size(text: &str) -> Result<u64, Failure> {
+    let (number, factor) = match (text.strip_suffix('M'), text.strip_suffix('G')) {
+        (Some(number), _) => (number, 1 << 20),
+        (_, Some(number)) => (number, 1 << 30),
+        (None, None) => (text, 1),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    let bytes = bytes.filter(|bytes| (1 << 20..=1 << 36).contains(bytes));
+    bytes.ok_or_else(|| format!("--disk {text}: a size from 1M to 64G is wanted").into())
+}
+
+/// `90`, `90s`, `5min`, `2h`.
+fn seconds(text: &str) -> Result<Duration, Failure> {
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let factor = match unit {
+        "" | "s" => Some(1),
+        "min" | "m" => Some(60),
+        "h" => Some(3600),
+        _ => None,
+    };
+    let seconds =
+        number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
+    // Ten years: nothing of a device's life is longer.
+    let seconds = seconds.filter(|seconds| *seconds <= 10 * 365 * 86400);
+    seconds.map(Duration::from_secs).ok_or_else(|| format!("{text:?} is no time like 60s, 5min or 2h").into())
+}

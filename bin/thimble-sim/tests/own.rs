@@ -1,0 +1,320 @@
+//! `thimble-sim run --artifact`: a user's own programs on a throwaway device.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use thimble_hal_sim::artifact_writer::ArtifactWriter;
+
+/// A module that puts files into `/data`, takes them away again, and says what it is asked.
+const MODULE: &str = r#"#!/bin/sh
+case "$1" in
+  NeedsArtifactReboot) echo No ;;
+  SupportsRollback) echo Yes ;;
+  ArtifactInstall) echo installs; cp files/* /data/ ;;
+  ArtifactRollback) rm -f /data/payload ;;
+esac
+"#;
+
+/// A folder with a user's things.
+struct Things(TempDir);
+
+impl Things {
+    /// `None`, and a word about it, where there are no namespaces.
+    fn new() -> Option<Self> {
+        let tried = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "--pid", "--net", "--fork", "true"])
+            .output();
+        if !tried.is_ok_and(|output| output.status.success()) {
+            println!("left out: there are no namespaces for users' programs here");
+            return None;
+        }
+        let things = Self(tempfile::tempdir().unwrap());
+        things.put("module", MODULE, 0o755);
+        things.artifact(&[("ArtifactInstall_Enter_00", "#!/bin/sh\necho before\n")]);
+        fs::create_dir(things.0.path().join("scripts")).unwrap();
+        Some(things)
+    }
+
+    fn put(&self, name: &str, text: &str, mode: u32) {
+        let path = self.0.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn artifact(&self, scripts: &[(&str, &str)]) {
+        let mut writer =
+            ArtifactWriter::new("release-2", "app", &["board"]).file("payload", &[b'x'; 100_000]);
+        for (name, body) in scripts {
+            writer = writer.script(name, body.as_bytes());
+        }
+        fs::write(self.0.path().join("new.mender"), writer.build()).unwrap();
+    }
+
+    fn raw(&self, words: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_thimble-sim"))
+            .arg("run")
+            .args(words)
+            .current_dir(self.0.path())
+            .output()
+            .unwrap()
+    }
+
+    /// Exit status and what was printed.
+    fn run(&self, words: &[&str]) -> (Option<i32>, String) {
+        let mut all = vec!["--artifact", "new.mender", "--module", "module", "--scripts", "scripts"];
+        all.extend(words);
+        let output = self.raw(&all);
+        (
+            output.status.code(),
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
+        )
+    }
+
+    /// What happened, by its own words: `LANE WHAT RESULT`.
+    fn events(&self, words: &[&str]) -> (Value, Vec<String>) {
+        let mut all = vec!["--json"];
+        all.extend(words);
+        let (_, text) = self.run(&all);
+        let document: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        let events = document["events"].as_array().unwrap();
+        let line = |event: &Value| {
+            format!("{} {} {}", text(&event["lane"]), text(&event["what"]), text(&event["result"]))
+        };
+        let events = events.iter().map(line).collect();
+        (document, events)
+    }
+}
+
+#[test]
+fn programs_run_in_the_order_of_the_device_and_their_words_stand_beside_them() {
+    let Some(things) = Things::new() else { return };
+    things.put("scripts/Download_Enter_00", "#!/bin/sh\n", 0o755);
+    things.put("scripts/version", "3", 0o644);
+    let (document, events) = things.events(&[]);
+    assert_eq!(
+        events,
+        [
+            "server downloading -",
+            "device Download_Enter_00 ok",
+            "module ProvidePayloadFileSizes? ok",
+            "module Download ok",
+            "server installing -",
+            "device ArtifactInstall_Enter_00 ok",
+            "module ArtifactInstall ok",
+            "module NeedsArtifactReboot? No",
+            "server installing -",
+            "module ArtifactCommit ok",
+            "module Cleanup ok",
+            "server success -",
+        ]
+    );
+    assert_eq!((&document["end"], &document["installed"]), (&"success".into(), &"release-2".into()));
+    assert_eq!(document["changes"], serde_json::json!(["+ /data/payload"]));
+    assert_eq!(document["events"][5]["output"], serde_json::json!(["before"]));
+    let (status, text) = things.run(&[]);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(text.contains("  | installs\n") && text.contains("\nsuccess\ninstalled: release-2\n"), "{text}");
+}
+
+#[test]
+fn what_a_failed_update_leaves_behind_is_wrong() {
+    let Some(things) = Things::new() else { return };
+    let (status, text) = things.run(&["--fail", "ArtifactCommit"]);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(
+        text.contains("failure: the update module ended ArtifactCommit with exit status 1\ninstalled: old\n"),
+        "{text}"
+    );
+    things.artifact(&[("ArtifactInstall_Enter_00", "#!/bin/sh\ntouch /etc/flag\n")]);
+    let (status, text) = things.run(&["--fail", "ArtifactCommit"]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(
+        text.contains("  + /etc/flag\n")
+            && text.contains("WRONG: the update failed, and the device is not as it was"),
+        "{text}"
+    );
+    assert!(!Path::new("/etc/flag").exists());
+    // A script of the way back beside the artifact takes it away.
+    things.put("scripts/ArtifactRollback_Enter_00", "#!/bin/sh\nrm /etc/flag\n", 0o755);
+    let (status, text) = things.run(&["--fail", "ArtifactCommit"]);
+    assert_eq!(status, Some(0), "{text}");
+}
+
+#[test]
+fn faults_happen_where_they_were_put_and_a_fault_that_never_happens_is_told() {
+    let Some(things) = Things::new() else { return };
+    let (document, events) = things.events(&["--exit", "21x2", "ArtifactInstall_Enter_00"]);
+    let again = "device ArtifactInstall_Enter_00 exit status 21: again later";
+    assert_eq!(events.iter().filter(|event| *event == again).count(), 2, "{events:?}");
+    let at = |document: &Value, what: &str| {
+        let events = document["events"].as_array().unwrap();
+        events.iter().rev().find(|event| event["what"] == what).map(|event| event["at"].as_u64().unwrap())
+    };
+    assert_eq!(at(&document, "ArtifactInstall_Enter_00"), Some(120));
+
+    let (document, events) = things.events(&["--hang", "ArtifactInstall"]);
+    assert!(
+        events.contains(&"module ArtifactInstall ended by the client: its time was over".to_owned()),
+        "{events:?}"
+    );
+    assert_eq!(at(&document, "SupportsRollback?"), Some(14400));
+
+    for cut in ["before", "inside", "after"] {
+        let (document, events) = things.events(&["--power-cut", cut, "ArtifactInstall"]);
+        assert!(events.contains(&"device power lost -".to_owned()), "{events:?}");
+        assert_eq!((&document["end"], &document["installed"]), (&"failure".into(), &"old".into()), "{cut}");
+        let began = events.iter().any(|event| event.starts_with("module ArtifactInstall "));
+        assert_eq!(began, cut != "before", "{cut}: {events:?}");
+        assert_eq!(document["wrong"], serde_json::json!([]), "{cut}");
+    }
+    let (document, _) = things.events(&["--abort-at", "installing"]);
+    assert_eq!(document["reason"], "the server aborted the deployment");
+    let (status, text) = things.run(&["--drop-connection-at", "60000"]);
+    assert_eq!(status, Some(0), "{text}");
+    let (status, text) = things.run(&["--fail", "ArtifactInstall:2"]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(
+        text.contains("WRONG: ArtifactInstall happened once, and something was to go wrong at number 2"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_power_cut_keeps_what_a_program_had_done_and_takes_it_with_it() {
+    let Some(things) = Things::new() else { return };
+    let script = "#!/bin/sh\ntouch /data/first\necho done\nsleep 60\ntouch /data/second\n";
+    things.artifact(&[("ArtifactInstall_Enter_00", script)]);
+    let (document, _) = things.events(&["--power-cut", "inside", "ArtifactInstall_Enter_00"]);
+    assert_eq!(document["changes"], serde_json::json!(["+ /data/first"]));
+}
+
+#[test]
+fn a_module_that_reboots_reboots_the_throwaway_device_alone() {
+    let Some(things) = Things::new() else { return };
+    let module = MODULE
+        .replace("echo No", "echo Yes")
+        .replace("  ArtifactRollback)", "  ArtifactReboot) reboot; sleep 60 ;;\n  ArtifactRollback)");
+    things.put("module", &module, 0o755);
+    let (document, events) = things.events(&[]);
+    let at = events.iter().position(|event| event == "device reboot, by a program -").expect("a reboot");
+    assert_eq!(events[at + 1], "module ArtifactVerifyReboot ok");
+    assert_eq!(document["end"], "success");
+}
+
+#[test]
+fn programs_cannot_reach_this_machine() {
+    let Some(things) = Things::new() else { return };
+    let outside = things.0.path().join("outside");
+    let script = format!(
+        "#!/bin/sh\ntouch {} 2>/dev/null\ntouch /usr/bin/thimble-was-here 2>/dev/null && echo WROTE\ngrep -c : /proc/net/dev\n\
+         systemctl stop everything\nfw_setenv bootcount 3\nfw_printenv bootcount\nls /proc | grep -c '^[0-9]'\n",
+        outside.display()
+    );
+    things.artifact(&[("ArtifactInstall_Enter_00", &script)]);
+    let (document, _) = things.events(&["--keep", "kept"]);
+    assert!(!outside.exists() && !Path::new("/usr/bin/thimble-was-here").exists());
+    let output = document["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|event| event["what"] == "ArtifactInstall_Enter_00")
+        .unwrap();
+    let output: Vec<&str> =
+        output["output"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    // The loopback device alone.
+    assert_eq!(output[0], "1", "{output:?}");
+    assert!(output.contains(&"bootcount=3") && !output.contains(&"WROTE"), "{output:?}");
+    // This process, the script, and what it starts.
+    assert!(output.last().unwrap().parse::<u32>().unwrap() < 10, "{output:?}");
+    let calls = fs::read_to_string(things.0.path().join("kept/sim/calls")).unwrap();
+    assert!(calls.starts_with("systemctl stop everything\nfw_setenv bootcount 3\n"), "{calls}");
+}
+
+#[test]
+fn hostile_programs_end_in_a_line() {
+    let Some(things) = Things::new() else { return };
+    for (call, part) in [
+        ("exec yes", "still ran after 2 s"),
+        ("head -c 2G /dev/zero > /data/x", "No space left on device"),
+        ("sleep 1000 & sleep 1000", "still ran after 2 s"),
+    ] {
+        let module = MODULE
+            .replace("echo installs; cp files/* /data/", call)
+            .replace("rm -f /data/payload", "rm -f /data/x");
+        things.put("module", &module, 0o755);
+        let (status, text) = things.run(&["--limit", "2s", "--disk", "16M"]);
+        assert_eq!(status, Some(1), "{text}");
+        assert!(text.contains(part) || text.contains("its time was over"), "{call}: {text}");
+        assert!(text.contains("WRONG: nothing was to go wrong, and the update failed"), "{call}: {text}");
+        assert!(text.len() < 10_000, "{call}: {}", text.len());
+    }
+    things.put("module", "#!/no/such/interpreter\n", 0o755);
+    let (status, text) = things.run(&[]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("its interpreter is not there"), "{text}");
+}
+
+#[test]
+fn the_command_line_and_the_settings_of_a_device_are_tried_too() {
+    let Some(things) = Things::new() else { return };
+    let (document, events) = things.events(&["--standalone"]);
+    assert!(events.iter().all(|event| !event.starts_with("server")), "{events:?}");
+    assert_eq!(document["end"], "success");
+    things.put("mender.conf", "{\"StateScriptTimeoutSeconds\": 5}", 0o644);
+    let (status, text) = things.run(&["--config", "mender.conf", "--takes", "ArtifactInstall_Enter_00=6s"]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("state script ArtifactInstall_Enter_00 did not end within 5 s"), "{text}");
+    things.put("mender.conf", "{\"StateScriptTimeoutSeconds\": \"5\"}", 0o644);
+    let (status, text) = things.run(&["--config", "mender.conf"]);
+    assert_eq!(status, Some(2), "{text}");
+    assert!(text.contains("StateScriptTimeoutSeconds"), "{text}");
+}
+
+#[test]
+fn a_root_file_system_is_copied_and_never_changed() {
+    let Some(things) = Things::new() else { return };
+    // A root file system that can run a shell: this machine's, by links to where it is not there.
+    things.put("root/etc/mender/scripts/version", "3", 0o644);
+    things.put("root/etc/hostname", "board\n", 0o644);
+    let (status, text) = things.run(&["--root", "root"]);
+    // There is no shell in it, and that is said.
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("its interpreter is not there"), "{text}");
+    assert!(!things.0.path().join("root/sim").exists() && !things.0.path().join("root/var").exists());
+}
+
+#[test]
+fn what_makes_no_sense_is_told_before_anything_runs() {
+    let Some(things) = Things::new() else { return };
+    for (words, part) in [
+        (&["--fail", "ArtifactInstal"][..], "is ArtifactInstall meant?"),
+        (&["--exit", "300", "ArtifactInstall"], "from 0 to 255"),
+        (&["--exit", "21x0", "ArtifactInstall"], "21x3"),
+        (&["--power-cut", "during", "ArtifactInstall"], "before, inside or after"),
+        (&["--abort-at", "instaling"], "is installing meant?"),
+        (&["--takes", "ArtifactInstall"], "SCRIPT=60s"),
+        (&["--takes", "ArtifactInstall=99999999999999999999h"], "no time like"),
+        (&["--fail", "ArtifactInstall:0"], "from 1 on"),
+        (&["--device", "slot"], "is slots meant?"),
+        (&["--disk", "0"], "from 1M"),
+        (&["--flail", "x"], "is --fail meant?"),
+        (&["--drop-connection-at", "5", "--standalone"], "over no connection"),
+        (&["--drop-connection-at", "99999999"], "the artifact has"),
+    ] {
+        let (status, text) = things.run(words);
+        assert_eq!(status, Some(2), "{words:?}: {text}");
+        assert!(text.contains(part), "{words:?}: {text}");
+    }
+    fs::write(things.0.path().join("new.mender"), b"<html>").unwrap();
+    let (status, text) = things.run(&[]);
+    assert_eq!(status, Some(2), "{text}");
+    assert!(text.contains("no device takes this artifact"), "{text}");
+    let output = things.raw(&["--scripts", "scripts"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--artifact FILE is missing"));
+}
