@@ -7,6 +7,7 @@ pub mod artifact_writer;
 pub mod bootloader;
 pub mod check;
 pub mod choose;
+pub mod explain;
 pub mod explore;
 pub mod fingerprint;
 pub mod fleet;

@@ -1,5 +1,6 @@
 //! `thimble-sim`: what an update can do to a device, shown on a host before it is shipped.
 
+mod explain;
 mod explore;
 mod failure;
 mod fleet;

@@ -186,6 +186,8 @@ pub struct Bench {
     pub key_silent_until: Instant,
     /// The device's type.
     pub device_type: String,
+    /// The state scripts that there are, in the order of their names; `None`: one for each transition.
+    pub scripts: Option<Vec<(Transition, String)>>,
     /// The bytes that the described module must get of each file; `None`: whatever comes is right.
     pub payload: Option<&'static [u8]>,
     plan: Box<dyn Plan>,
@@ -226,6 +228,7 @@ impl Handle {
             number: 1,
             key_silent_until: Instant::ZERO,
             device_type: DEVICE_TYPE.to_owned(),
+            scripts: None,
             payload: Some(PAYLOAD),
             plan,
         };

@@ -1,4 +1,4 @@
-//! State scripts: one for each transition.
+//! State scripts: one for each transition, or those that were named.
 
 use thimble_core::hal::{ErrorType, Exit, Poll, ScriptRunner};
 use thimble_core::script::Transition;
@@ -11,11 +11,13 @@ pub struct Scripts {
     bench: Handle,
     exit: Exit,
     seen: bool,
+    /// Of its file, if it has one.
+    name: String,
 }
 
 impl Scripts {
     pub(super) fn new(bench: Handle) -> Self {
-        Self { bench, exit: Exit::Code(0), seen: false }
+        Self { bench, exit: Exit::Code(0), seen: false, name: String::new() }
     }
 }
 
@@ -25,15 +27,22 @@ impl ErrorType for Scripts {
 
 impl ScriptRunner for Scripts {
     fn start(&mut self, _: Instant, transition: Transition, index: u16) -> Result<bool, Gone> {
-        if index > 0 {
-            return Ok(false);
-        }
+        let name = match &self.bench.0.borrow().scripts {
+            None => (index == 0).then(|| transition.to_string()),
+            Some(scripts) => {
+                let mut names =
+                    scripts.iter().filter(|(of, _)| *of == transition).map(|(_, name)| name.clone());
+                names.nth(index.into())
+            }
+        };
+        let Some(name) = name else { return Ok(false) };
         if transition.state.is_artifact() && !self.bench.0.borrow().durable.scripts {
             return Ok(false);
         }
         self.seen = false;
         let fate = self.bench.fate(&Effect::Script(transition))?;
-        self.bench.line(transition.to_string());
+        self.bench.line(name.clone());
+        self.name = if self.bench.0.borrow().scripts.is_some() { name } else { String::new() };
         self.exit = match fate {
             Fate::Works | Fate::LostBefore => Exit::Code(0),
             Fate::Fails => Exit::Code(1),
@@ -56,6 +65,10 @@ impl ScriptRunner for Scripts {
 
     fn deadline(&self) -> Option<Instant> {
         Some(Instant::ZERO)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn kill(&mut self, _: Instant, _: Duration) {

@@ -1,0 +1,292 @@
+//! `explain`: what an update will do, and what each failure leads to.
+
+mod draw;
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use thimble_core::config::Config;
+use thimble_core::time::Duration;
+use thimble_hal_linux::config::{MenderConf, Source};
+use thimble_hal_linux::decompress::Decompressor;
+use thimble_hal_sim::explain::{Explained, Given, Outcome, Step, Who, explain, why_not};
+use thimble_hal_sim::given::artifact::{self, Artifact};
+use thimble_hal_sim::given::scripts;
+use thimble_hal_sim::near::meant;
+use thimble_hal_sim::sim::DEVICE_TYPE;
+use thimble_hal_sim::world::{NEW, OLD, Profile, provides};
+
+use crate::failure::{Failure, no_option};
+
+pub(crate) const HELP: &str = "\
+Tells what an update will do step by step, and what each failure leads to.
+
+The real client does it on a simulated device, once without a fault and once with each: a step that fails, power that is
+lost in it, a script that asks to be run again for ever. Nothing of yours is run.
+
+Usage: thimble-sim explain [OPTION]...
+
+  --artifact FILE       the artifact: its scripts and what it depends on [a made-up one]
+  --scripts DIR         state scripts, by their names; repeatable
+  --config FILE         the device's mender.conf: how long programs may take
+  --device KIND         slots, files, custom or one-way, as in scenarios [files; slots for rootfs-image]
+  --standalone          installed by the command line, in place of the daemon
+  --form FORM           text, mermaid, dot or svg [text]
+  --why-not DEVICE      only: why this device refuses the artifact. DEVICE is a file with what `thimble show-provides`
+                        prints on it, and a line device_type=TYPE (/var/lib/mender/device_type)
+
+Exit status 1: a failure leaves the device inconsistent; with --why-not, the device refuses the artifact.
+
+Examples:
+  thimble-sim explain --artifact release-2.mender --scripts state-scripts --config mender.conf
+  thimble-sim explain --artifact release-2.mender --form svg > update.svg
+  thimble-sim explain --artifact release-2.mender --why-not device.txt
+";
+
+/// Longest description of a device, in bytes.
+const LONGEST: u64 = 1024 * 1024;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text,
+    Mermaid,
+    Dot,
+    Svg,
+}
+
+/// Explains. `Ok(false)`: a failure leaves the device inconsistent, or the device refuses the artifact.
+pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, Failure> {
+    let (given, form, device) = read(words)?;
+    if let Some(path) = device {
+        let given = Given { ..describe(given, &path)? };
+        let artifact = given.artifact.as_ref().ok_or("--why-not wants --artifact".to_owned())?;
+        let Some(why) = why_not(&given) else {
+            writeln!(out, "A {} with these provides takes {}.", given.device_type, artifact.name)?;
+            return Ok(true);
+        };
+        writeln!(out, "{why}")?;
+        return Ok(false);
+    }
+    let explained = explain(&given);
+    match form {
+        Form::Text => text(out, &given, &explained)?,
+        Form::Mermaid => write!(out, "{}", draw::mermaid(&explained))?,
+        Form::Dot => write!(out, "{}", draw::dot(&explained))?,
+        Form::Svg => write!(out, "{}", draw::svg(&title(&given), &explained))?,
+    }
+    let bad = |step: &Step| outcomes(step).iter().any(|(_, outcome)| outcome.is_bad());
+    Ok(!explained.steps.iter().any(bad))
+}
+
+/// What is to be explained, in which form, and the file that describes a device.
+fn read(words: &[&str]) -> Result<(Given, Form, Option<String>), Failure> {
+    let (mut artifact, mut profile, mut form, mut device) = (None::<Artifact>, None, Form::Text, None);
+    let (mut names, mut config, mut command_line) = (Vec::new(), Config::default(), false);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let mut value =
+            || words.next().copied().ok_or_else(|| Failure::Usage(format!("{word} needs a value")));
+        match *word {
+            "--artifact" => {
+                let path = value()?;
+                let file = fs::File::open(path).map_err(|error| format!("{path}: {error}"))?;
+                let read = artifact::read(file, &mut Decompressor::default());
+                artifact = Some(read.map_err(|error| {
+                    Failure::Input(format!("{path}: no device takes this artifact: {error}"))
+                })?);
+            }
+            "--scripts" => {
+                let path = value()?;
+                let found =
+                    scripts::folder(Path::new(path), None).map_err(|error| format!("{path}: {error}"))?;
+                names.extend(found.into_iter().map(|script| script.name));
+            }
+            "--config" => {
+                let main = Source { path: Path::new(value()?), required: true };
+                config = MenderConf::load(main, main).map_err(|error| error.to_string())?.0.core_config();
+            }
+            "--device" => {
+                let kind = value()?;
+                profile = Some(match kind {
+                    "slots" => Profile::SLOTS,
+                    "files" => Profile::FILES,
+                    "custom" => Profile::CUSTOM,
+                    "one-way" => Profile::ONE_WAY,
+                    other => {
+                        let hint = meant(other, ["slots", "files", "custom", "one-way"]);
+                        return Err(format!(
+                            "--device {other}: slots, files, custom or one-way is wanted{hint}"
+                        )
+                        .into());
+                    }
+                });
+            }
+            "--standalone" => command_line = true,
+            "--why-not" => device = Some(value()?.to_owned()),
+            "--form" => {
+                form = match value()? {
+                    "text" => Form::Text,
+                    "mermaid" => Form::Mermaid,
+                    "dot" => Form::Dot,
+                    "svg" => Form::Svg,
+                    other => {
+                        let hint = meant(other, ["text", "mermaid", "dot", "svg"]);
+                        return Err(
+                            format!("--form {other}: text, mermaid, dot or svg is wanted{hint}").into()
+                        );
+                    }
+                }
+            }
+            option => return Err(Failure::Usage(no_option("explain", option, HELP))),
+        }
+    }
+    let payload_type = artifact.as_ref().map(|artifact| artifact.payload_type.as_deref());
+    let profile = match (payload_type, profile) {
+        (Some(None), _) => Profile::EMPTY,
+        (_, Some(profile)) => profile,
+        (Some(Some("rootfs-image")), None) => Profile::SLOTS,
+        (_, None) => Profile::FILES,
+    };
+    if let Some(artifact) = &artifact {
+        names.extend(artifact.scripts.iter().map(|(name, _)| name.clone()));
+    }
+    let device_type = artifact
+        .as_ref()
+        .and_then(|artifact| artifact.device_types.first())
+        .map_or(DEVICE_TYPE, String::as_str);
+    let device_type = device_type.to_owned();
+    let installed = fitting(artifact.as_ref());
+    Ok((
+        Given { profile, config, device_type, installed, artifact, scripts: names, command_line },
+        form,
+        device,
+    ))
+}
+
+/// What is installed on a device that takes the artifact.
+fn fitting(artifact: Option<&Artifact>) -> Vec<u8> {
+    let mut installed = serde_json::Map::new();
+    installed.insert("artifact_name".to_owned(), OLD.into());
+    for (key, values) in artifact.into_iter().flat_map(|artifact| &artifact.depends) {
+        if let Some(first) = values.first() {
+            installed.insert(key.clone(), first.as_str().into());
+        }
+    }
+    if installed.len() == 1 {
+        provides(OLD)
+    } else {
+        serde_json::Value::Object(installed).to_string().into_bytes()
+    }
+}
+
+/// Takes the device from a file of lines `KEY=VALUE`.
+fn describe(mut given: Given, path: &str) -> Result<Given, Failure> {
+    let length = fs::metadata(path).map_err(|error| format!("{path}: {error}"))?.len();
+    if length > LONGEST {
+        return Err(format!("{path}: more than {LONGEST} bytes").into());
+    }
+    let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    let mut installed = serde_json::Map::new();
+    let mut device_type = None;
+    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+        let pair = line
+            .trim()
+            .split_once('=')
+            .ok_or_else(|| Failure::Input(format!("{path}:{number}: a line KEY=VALUE is wanted")))?;
+        match pair {
+            ("device_type", value) => device_type = Some(value.to_owned()),
+            (key, value) => drop(installed.insert(key.to_owned(), value.into())),
+        }
+    }
+    let missing =
+        |what: &str, hint: &str| Failure::Input(format!("{path}: a line {what}=... is missing: {hint}"));
+    given.device_type =
+        device_type.ok_or_else(|| missing("device_type", "it is in /var/lib/mender/device_type"))?;
+    if !installed.contains_key("artifact_name") {
+        return Err(missing("artifact_name", "`thimble show-provides` prints it"));
+    }
+    given.installed = serde_json::Value::Object(installed).to_string().into_bytes();
+    Ok(given)
+}
+
+/// `release-2 for board, ...`.
+fn title(given: &Given) -> String {
+    let name = given.artifact.as_ref().map_or(NEW, |artifact| &artifact.name);
+    let payload = match given.artifact.as_ref().map(|artifact| &artifact.payload_type) {
+        Some(Some(kind)) => kind.as_str(),
+        Some(None) => "no payload",
+        None => "a made-up payload",
+    };
+    let who = if given.command_line { "the command line" } else { "the daemon" };
+    let Profile { slots, rollback, .. } = given.profile;
+    let kind = match (slots, rollback) {
+        (true, _) => "a device with two slots",
+        (false, true) => "a device that overwrites in place and can put back",
+        (false, false) => "a device that overwrites in place and cannot put back",
+    };
+    format!("{name} for {}: {payload}, installed by {who} on {kind}", given.device_type)
+}
+
+/// What can become of a step.
+fn outcomes(step: &Step) -> Vec<(&'static str, &Outcome)> {
+    let mut all = vec![("fails", &step.fails), ("power lost", &step.power_lost)];
+    if let Some((_, again)) = &step.again {
+        all.push(("asks again for ever", again));
+    }
+    all
+}
+
+/// A time for people: `2 h 5 min`.
+fn time(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
+    let parts: Vec<String> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n} {unit}")).collect();
+    if parts.is_empty() { "no time".to_owned() } else { parts.join(" ") }
+}
+
+fn who(step: &Step) -> String {
+    match (step.who, &step.again) {
+        (Who::Script, Some((again, _))) => {
+            format!("script, at most {}; may ask again for {}", time(step.at_most), time(*again))
+        }
+        (Who::Script, None) => format!("script, at most {}", time(step.at_most)),
+        (Who::Module, _) => format!("update module, at most {}", time(step.at_most)),
+        (Who::Server, _) if step.at_most.as_secs() == 0 => "report to the server, sent once".to_owned(),
+        (Who::Server, _) => format!("report to the server, tried for {}", time(step.at_most)),
+        (Who::Device, _) => format!("reboot, waited for at most {}", time(step.at_most)),
+    }
+}
+
+fn text(out: &mut dyn Write, given: &Given, explained: &Explained) -> std::io::Result<()> {
+    writeln!(out, "{}\n", title(given))?;
+    let mut bad = 0;
+    for (number, step) in (1..).zip(&explained.steps) {
+        writeln!(out, "{number:2}. {:<40} {}", step.what, who(step))?;
+        for (what, outcome) in outcomes(step) {
+            let mark = if outcome.is_bad() { "!!" } else { "  " };
+            bad += usize::from(outcome.is_bad());
+            writeln!(out, "   {mark} {what}: {}", outcome.verdict())?;
+            let quiet = |line: &&String| !line.contains('?') && **line != step.what;
+            let then: Vec<&str> =
+                outcome.happened.iter().filter(quiet).map(|line| line.trim_start_matches("-- ")).collect();
+            if !then.is_empty() {
+                writeln!(out, "        then {}", then.join(", "))?;
+            }
+        }
+    }
+    let Outcome { reason, .. } = &explained.good;
+    let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+    writeln!(out, "\nWithout a failure: {}{reason}.", explained.good.verdict())?;
+    writeln!(
+        out,
+        "Scripts and module may take {} together, beside the download and what the server is waited for.",
+        time(explained.at_most())
+    )?;
+    match bad {
+        0 => writeln!(out, "No single failure leaves the device inconsistent."),
+        1 => writeln!(out, "One failure leaves the device inconsistent: see !! above."),
+        more => writeln!(out, "{more} failures leave the device inconsistent: see !! above."),
+    }
+}
