@@ -261,6 +261,37 @@ fn hostile_programs_end_in_a_line() {
 }
 
 #[test]
+fn a_run_that_is_interrupted_leaves_nothing_running() {
+    let Some(things) = Things::new() else { return };
+    // It would run for an hour.
+    things.artifact(&[("ArtifactInstall_Enter_00", "#!/bin/sh\nexec sleep 3599.5\n")]);
+    let mut run = Command::new(env!("CARGO_BIN_EXE_thimble-sim"))
+        .args(["run", "--artifact", "new.mender", "--module", "module", "--limit", "1h"])
+        .current_dir(things.0.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let sleeps = || {
+        let mut processes = fs::read_dir("/proc").unwrap().flatten();
+        processes.any(|entry| {
+            fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == b"sleep\x003599.5\x00")
+        })
+    };
+    let until = |wanted: bool| {
+        let mut turns = 0;
+        while sleeps() != wanted {
+            turns += 1;
+            assert!(turns < 3000, "the script {}", if wanted { "never ran" } else { "still runs" });
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    until(true);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    until(false);
+}
+
+#[test]
 fn the_command_line_and_the_settings_of_a_device_are_tried_too() {
     let Some(things) = Things::new() else { return };
     let (document, events) = things.events(&["--standalone"]);

@@ -5,11 +5,11 @@
 
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use rustix::mount::{
@@ -88,14 +88,19 @@ pub(super) fn enter(words: &[&str], options: &Options) -> Result<u8, String> {
         .tempdir()
         .map_err(|error| format!("a throwaway folder: {error}"))?;
     let program = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
-    let status = Command::new("unshare")
+    let mut inside = Command::new("unshare")
         .args(flags)
         .arg(program)
         .arg("run")
         .args(words)
         .env(FOLDER, folder.path())
-        .status()
+        .stdin(Stdio::piped())
+        .spawn()
         .map_err(|error| format!("unshare: {error}"))?;
+    // Open for as long as this process lives: see `end_with_starter`.
+    let alive = inside.stdin.take();
+    let status = inside.wait().map_err(|error| format!("unshare: {error}"))?;
+    drop(alive);
     if let Some(keep) = &options.keep {
         let kept = folder.path().join(KEPT);
         fs::rename(&kept, keep)
@@ -298,6 +303,16 @@ pub(super) fn become_root(
     let few = Rlimit { current: Some(PROCESSES), maximum: Some(PROCESSES) };
     let _ = setrlimit(Resource::Nproc, few);
     Ok(way_out)
+}
+
+/// Ends everything inside when the process that started it is gone: whoever interrupts a run ends all of it. The first process
+/// of a namespace takes all others with it.
+pub(super) fn end_with_starter() {
+    std::thread::spawn(|| {
+        let mut nothing = [0; 1];
+        while io::stdin().read(&mut nothing).is_ok_and(|length| length > 0) {}
+        std::process::exit(2);
+    });
 }
 
 /// Copies the device to where the starting process finds it.

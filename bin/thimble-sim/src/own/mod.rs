@@ -51,6 +51,7 @@ pub(crate) fn run(out: &mut dyn Write, words: &[&str], help: &str) -> Result<boo
             Failure::Input(at(&options.artifact, &format!("no device takes this artifact: {error}")))
         })?;
     if let Some(folder) = jail::inside() {
+        jail::end_with_starter();
         return inside(out, &options, &folder, &artifact, bytes);
     }
     match jail::enter(words, &options) {
