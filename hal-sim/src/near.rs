@@ -1,16 +1,30 @@
 //! Finds the word that somebody may have meant.
 
+/// Two letters resemble too much to be the beginning of a word.
+const BEGINNING: usize = 3;
+
 /// The candidate that differs least from `word`, upper and lower case aside, if few letters differ: at most one in three.
+/// Where there is none, the first that `word` begins, or that begins with it.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // No word that is known is longer, and the distance takes the product of both lengths.
     if word.len() > 64 {
         return None;
     }
     let letters = word.to_ascii_lowercase();
-    let distance = |candidate: &str| strsim::osa_distance(&letters, &candidate.to_ascii_lowercase());
-    let with_distance = candidates.into_iter().map(|candidate| (distance(candidate), candidate));
-    let (distance, candidate) = with_distance.min_by_key(|(distance, _)| *distance)?;
-    (distance * 3 <= candidate.chars().count().max(word.chars().count())).then_some(candidate)
+    let (mut best, mut begun) = (None, None);
+    for candidate in candidates {
+        let known = candidate.to_ascii_lowercase();
+        let distance = strsim::osa_distance(&letters, &known);
+        let is_near = distance * 3 <= known.chars().count().max(letters.chars().count());
+        if is_near && best.is_none_or(|(least, _)| distance < least) {
+            best = Some((distance, candidate));
+        }
+        let shorter = known.chars().count().min(letters.chars().count());
+        if shorter >= BEGINNING && (known.starts_with(&letters) || letters.starts_with(&known)) {
+            begun = begun.or(Some(candidate));
+        }
+    }
+    best.map(|(_, candidate)| candidate).or(begun)
 }
 
 /// The end of a message about an unknown word: `; is RIGHT meant?`, or nothing.
@@ -29,6 +43,10 @@ mod tests {
             ("instal", Some("install")),
             ("comimt", Some("commit")),
             ("artifactinstal", Some("ArtifactInstall")),
+            ("comm", Some("commit")),
+            ("rollback-now", Some("rollback")),
+            ("installation", Some("install")),
+            ("ro", None),
             ("x", None),
             ("", None),
             ("frobnicate", None),

@@ -320,6 +320,9 @@ pub(super) fn order(words: &mut Words<'_>) -> Read {
             "for" if order != Order::Lift => {
                 lifetime.replace(Lifetime::For(values::duration(words)?)).is_some()
             }
+            other if before.is_none() && values::points(other).is_ok() => {
+                return Err(values::before_is_missing(other));
+            }
             other => {
                 let known: &[&str] = if order == Order::Lift { &["before"] } else { &["before", "for"] };
                 return Err(unknown(other, "word of an order", known));

@@ -177,7 +177,7 @@ impl Reader {
         }
         let mut words = Words::new(line);
         let Some(word) = words::all().find(|word| word.name == words.name()) else {
-            let meant = meant(words.name(), words::all().map(|word| word.name));
+            let meant = meant(words.name(), words::all().map(|word| word.name).chain(["----"]));
             let more = if meant.is_empty() { "; `thimble-sim words` prints them" } else { &meant };
             self.complain(number, format!("{} is no word of a scenario{more}", shown(words.name())));
             // It would have done something, perhaps.

@@ -33,6 +33,11 @@ fn the_example_of_every_word_has_it_and_runs() {
 fn each_line_that_makes_no_sense_is_told_with_what_is_meant() {
     for (line, told) in [
         ("rnu", "`rnu` is no word of a scenario; is run meant?"),
+        ("---", "`---` is no word of a scenario; is ---- meant?"),
+        ("lose power in save", "`lose` is no word of a scenario; is lose-power meant?"),
+        ("map pause ArtifactReboot_Enter", "map: `before` is missing in front of `ArtifactReboot_Enter`"),
+        ("order pause ArtifactReboot_Enter", "order: `before` is missing in front of `ArtifactReboot_Enter`"),
+        ("wait 10 minutes", "wait: `minutes` is no unit of time; is min meant?"),
         ("frobnicate", "`frobnicate` is no word of a scenario; `thimble-sim words` prints them"),
         ("device sluts", "device: `sluts` is no device; is slots meant?"),
         (

@@ -174,6 +174,9 @@ impl MapWords {
                 "by" if is_local => {
                     by.replace(number(words.wanted("the number of the program")?, 1, 999_999)?).is_some()
                 }
+                other if action != "none" && before.is_none() && points(other).is_ok() => {
+                    return Err(before_is_missing(other));
+                }
                 other => {
                     let mut known = vec!["priority"];
                     known.extend(is_local.then_some("by"));
@@ -207,6 +210,11 @@ impl MapWords {
     pub(super) fn local(&self) -> String {
         self.json(&program(self.by.unwrap_or(1)))
     }
+}
+
+/// The complaint about points without the word in front of them.
+pub(super) fn before_is_missing(points: &str) -> String {
+    format!("`before` is missing in front of {}", shown(points))
 }
 
 /// The id of the maps of a program on the device: its number stands at the end.
