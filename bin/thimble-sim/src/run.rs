@@ -28,7 +28,8 @@ Usage: thimble-sim run SCENARIO...
   --module FILE         the update module for the payload; without it, one is described
   --root DIR            the device's root file system; it is copied [this machine's programs]
   --config FILE         the device's mender.conf
-  --device KIND         of the described module: slots, files, custom or one-way, as in scenarios [files; slots for rootfs-image]
+  --device KIND         of the described module: slots, files, custom or one-way, as in scenarios
+                        [files; slots for rootfs-image]
   --device-type TYPE    the device's type [the first that the artifact names]
   --disk SIZE           what may be written on the device: 64M, 2G [512M]
   --standalone          install and commit by the command line, in place of the daemon
