@@ -42,7 +42,7 @@ pub const FORGETS: Duration = Duration::from_secs(60 * 60);
 /// Two of them are equal, and hash the same, however long ago the deployments began: who compares machines would never
 /// see one twice. It matters only after a day.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Begun([Option<Deployment>; limits::BEGUN]);
+pub struct Begun(#[serde(deserialize_with = "sealed::array")] [Option<Deployment>; limits::BEGUN]);
 
 /// What a deployment is known by: the first bytes of the SHA-256 of its id. Two ids share one with a chance of 2^-64; the
 /// second deployment could then be turned down for a day.
@@ -56,6 +56,7 @@ fn mark(id: &str) -> Mark {
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Deployment {
+    #[serde(deserialize_with = "sealed::array")]
     mark: Mark,
     /// How often it has begun since `age`.
     times: u8,

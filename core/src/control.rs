@@ -166,7 +166,7 @@ pub fn parse_id(text: &str) -> Option<u128> {
 pub struct Id(pub u128);
 
 impl Coded for Id {
-    fn code(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+    fn content(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         message::quote(f, self)
     }
 }

@@ -62,8 +62,8 @@ impl Call {
 }
 
 impl Coded for Call {
-    fn code(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.name().code(f)
+    fn content(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.name().content(f)
     }
 }
 

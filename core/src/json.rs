@@ -11,6 +11,7 @@ mod scan;
 
 use core::fmt::{self, Write};
 
+use crate::digits::number;
 #[cfg(feature = "text")]
 use crate::message::Catalogue;
 use crate::message::{self, Coded};
@@ -78,25 +79,22 @@ impl<'a> Value<'a> {
     /// The number, if it is one that is written as an integer (no fraction, no exponent) and fits.
     #[must_use]
     pub fn as_integer(self) -> Option<i64> {
-        // No JSON number begins with `+`, the only thing `parse` takes beyond them.
-        self.0.parse().ok()
+        match self.0.strip_prefix('-') {
+            Some(digits) => 0_i64.checked_sub_unsigned(number(digits.as_bytes())?),
+            None => number(self.0.as_bytes())?.try_into().ok(),
+        }
     }
 
     /// The members, if it is an object, in the order of the text.
     #[must_use]
-    pub fn members(self) -> Option<impl Iterator<Item = (Str<'a>, Value<'a>)> + Clone + 'a> {
-        let mut walk = Walk::begin(self.0, b'{')?;
-        Some(core::iter::from_fn(move || {
-            let key = walk.next()?.as_str()?;
-            Some((key, walk.next()?))
-        }))
+    pub fn members(self) -> Option<Members<'a>> {
+        Walk::begin(self.0, b'{').map(Members)
     }
 
     /// The items, if it is an array.
     #[must_use]
-    pub fn items(self) -> Option<impl Iterator<Item = Value<'a>> + Clone + 'a> {
-        let mut walk = Walk::begin(self.0, b'[')?;
-        Some(core::iter::from_fn(move || walk.next()))
+    pub fn items(self) -> Option<Items<'a>> {
+        Walk::begin(self.0, b'[').map(Items)
     }
 
     /// The member of this name, if it is an object that has one.
@@ -105,6 +103,45 @@ impl<'a> Value<'a> {
         let mut of_name = members.filter(|(key, _)| key.is(name)).map(|(_, value)| value);
         let found = of_name.next();
         if of_name.next().is_some() { Err(Duplicate) } else { Ok(found) }
+    }
+}
+
+/// The members of an object, in the order of the text. The default has none.
+#[derive(Clone, Debug, Default)]
+pub struct Members<'a>(Walk<'a>);
+
+impl<'a> Members<'a> {
+    /// Those of a value; none where it is no object, or there is no value.
+    pub(crate) fn of(value: Option<Value<'a>>) -> Self {
+        value.and_then(Value::members).unwrap_or_default()
+    }
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (Str<'a>, Value<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let key = self.0.next()?.as_str()?;
+        Some((key, self.0.next()?))
+    }
+}
+
+/// The items of an array. The default has none.
+#[derive(Clone, Debug, Default)]
+pub struct Items<'a>(Walk<'a>);
+
+impl<'a> Items<'a> {
+    /// Those of a value; none where it is no array, or there is no value.
+    pub(crate) fn of(value: Option<Value<'a>>) -> Self {
+        value.and_then(Value::items).unwrap_or_default()
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Value<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
     }
 }
 
@@ -196,7 +233,7 @@ impl<'a> Str<'a> {
 }
 
 impl Coded for Str<'_> {
-    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn content(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         message::quote(f, self)
     }
 }
@@ -212,7 +249,7 @@ fn four_digits(chars: &mut impl Iterator<Item = char>) -> Option<u32> {
 }
 
 /// Walks the values directly inside an array or object of a valid text; keys come as values.
-#[derive(Clone)]
+#[derive(Clone, Debug, Default)]
 struct Walk<'a> {
     text: &'a str,
     at: usize,

@@ -21,9 +21,35 @@ use crate::digits::decimal;
 use crate::plain::Plain;
 
 /// What has a code, and a text for people: [`Say`] shows the text with feature `text`, and the code behind a `~` without.
+/// [`write()`] writes it: the number, then the content.
 pub trait Coded: HasText {
-    /// Writes the code, without the `~`.
-    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+    /// Its number. Apart from the arguments, so that texts whose arguments are alike share their code.
+    fn number(&self) -> Number {
+        Number::NONE
+    }
+
+    /// Writes the arguments of the text, in brackets if there are any; all of what has no number.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    fn content(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+/// The number of a text, behind the letter of its catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number {
+    /// A NUL: there is none.
+    letter: u8,
+    number: u16,
+}
+
+impl Number {
+    /// Of what is no text of a catalogue: a number, a name.
+    pub const NONE: Self = Self { letter: 0, number: 0 };
+
+    pub(crate) const fn new(letter: char, number: u16) -> Self {
+        Self { letter: letter as u8, number }
+    }
 }
 
 /// What has a text in this build: [`Display`](fmt::Display) with feature `text`, anything without, so that `Display` is not
@@ -60,7 +86,7 @@ pub struct Code<'a>(pub &'a dyn Coded);
 impl fmt::Display for Code<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char(MARK)?;
-        self.0.code(f)
+        write(f, self.0)
     }
 }
 
@@ -91,15 +117,19 @@ macro_rules! texts {
         }
     )+) => {$(
         impl$(<$($generics)*>)? $crate::message::Coded for $type {
+            #[allow(unused_variables, reason = "fields are arguments")]
+            fn number(&self) -> $crate::message::Number {
+                $crate::message::Number::new($letter, match self {$(
+                    $crate::message::texts!(@pattern $variant $(($($t),+))? $({ $($f),+ })?) => $number
+                ),+})
+            }
+
             #[allow(unused_variables, reason = "a row may have other arguments than its fields")]
-            fn code(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+            fn content(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 match self {$(
                     $crate::message::texts!(@pattern $variant $(($($t),+))? $({ $($f),+ })?) => {
                         $($(let $name = &$value;)*)?
-                        $crate::message::write(
-                            f, $letter, $number,
-                            $crate::message::texts!(@arguments [$(with $($name)*)?] [$($($t)+)? $($($f)+)?]),
-                        )
+                        $crate::message::texts!(@arguments f [$(with $($name)*)?] [$($($t)+)? $($($f)+)?])
                     }
                 )+}
             }
@@ -135,8 +165,13 @@ macro_rules! texts {
     )+};
     (@pattern Self $($fields:tt)*) => { Self $($fields)* };
     (@pattern $variant:ident $($fields:tt)*) => { Self::$variant $($fields)* };
-    (@arguments [] [$($x:ident)*]) => { &[$($x),*] };
-    (@arguments [with $($x:ident)*] [$($field:ident)*]) => { &[$($x),*] };
+    (@arguments $f:ident [with $($x:ident)*] [$($field:ident)*]) => {
+        $crate::message::texts!(@arguments $f [] [$($x)*])
+    };
+    (@arguments $f:ident [] []) => { Ok(()) };
+    (@arguments $f:ident [] [$x:ident]) => { $crate::message::argument($f, $x) };
+    (@arguments $f:ident [] [$x:ident $y:ident]) => { $crate::message::two_arguments($f, $x, $y) };
+    (@arguments $f:ident [] [$($x:ident)*]) => { $crate::message::arguments($f, &[$($x),*]) };
     (@names [] [$($x:ident)*]) => { &[$(core::stringify!($x)),*] };
     (@names [with $($x:ident)*] [$($field:ident)*]) => { &[$(core::stringify!($x)),*] };
 }
@@ -182,28 +217,49 @@ pub(crate) struct Row {
     pub(crate) arguments: &'static [&'static str],
 }
 
-/// Writes a code.
-pub(crate) fn write(
+/// Writes a code, without the `~`.
+///
+/// # Errors
+/// Those of `f`.
+pub fn write(f: &mut fmt::Formatter<'_>, coded: &dyn Coded) -> fmt::Result {
+    let Number { letter, number } = coded.number();
+    if letter != 0 {
+        f.write_char(letter.into())?;
+        decimal(f, number.into())?;
+    }
+    coded.content(f)
+}
+
+/// Writes the one argument of a text.
+pub(crate) fn argument(f: &mut fmt::Formatter<'_>, argument: &dyn Coded) -> fmt::Result {
+    arguments(f, &[argument])
+}
+
+/// Writes the two arguments of a text.
+#[inline(never)]
+pub(crate) fn two_arguments(
     f: &mut fmt::Formatter<'_>,
-    letter: char,
-    number: u16,
-    arguments: &[&dyn Coded],
+    first: &dyn Coded,
+    second: &dyn Coded,
 ) -> fmt::Result {
-    f.write_char(letter)?;
-    decimal(f, number.into())?;
+    arguments(f, &[first, second])
+}
+
+/// Writes the arguments of a text.
+pub(crate) fn arguments(f: &mut fmt::Formatter<'_>, arguments: &[&dyn Coded]) -> fmt::Result {
     let mut before = '(';
     for argument in arguments {
         f.write_char(before)?;
-        argument.code(f)?;
+        write(f, *argument)?;
         before = ',';
     }
-    if before == ',' { f.write_char(')') } else { Ok(()) }
+    f.write_char(')')
 }
 
 macro_rules! numbers {
     ($($type:ty)+) => {$(
         impl Coded for $type {
-            fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            fn content(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 decimal(f, *self as u64)
             }
         }
@@ -213,7 +269,7 @@ macro_rules! numbers {
 numbers!(u8 u16 u32 u64 usize);
 
 impl Coded for i8 {
-    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn content(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if *self < 0 {
             f.write_char('-')?;
         }
@@ -222,14 +278,18 @@ impl Coded for i8 {
 }
 
 impl Coded for str {
-    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn content(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         quote(f, &Plain(self))
     }
 }
 
 impl<T: Coded + ?Sized> Coded for &T {
-    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).code(f)
+    fn number(&self) -> Number {
+        (**self).number()
+    }
+
+    fn content(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).content(f)
     }
 }
 
@@ -238,7 +298,7 @@ impl<T: Coded + ?Sized> Coded for &T {
 pub(crate) struct Earlier<'a>(pub(crate) &'a dyn fmt::Display);
 
 impl Coded for Earlier<'_> {
-    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn content(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         quote_with(f, '"', self.0)
     }
 }

@@ -86,7 +86,7 @@ pub struct Transition {
 }
 
 impl Coded for Transition {
-    fn code(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+    fn content(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         message::quote(f, self)
     }
 }

@@ -89,8 +89,8 @@ pub fn floor_char_boundary(text: &str, at: usize) -> usize {
 }
 
 impl<const N: usize> Coded for Text<N> {
-    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_str().code(f)
+    fn content(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().content(f)
     }
 }
 
@@ -190,7 +190,7 @@ impl fmt::Display for Shown<'_> {
 }
 
 impl Coded for Shown<'_> {
-    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn content(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         message::quote(f, self)
     }
 }

@@ -83,7 +83,7 @@ impl fmt::Display for Duration {
 }
 
 impl Coded for Duration {
-    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn content(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char(LETTER)?;
         digits::decimal(f, self.as_secs())
     }

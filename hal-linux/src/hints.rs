@@ -110,7 +110,7 @@ mod tests {
     struct Said(&'static str);
 
     impl Coded for Said {
-        fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn content(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str(self.0.trim_start_matches('~'))
         }
     }

@@ -4,8 +4,7 @@ use core::fmt::{self, Write};
 
 use super::pairs::{lines, next_key, write_values};
 use crate::config::Tier;
-use crate::json::write_string;
-use crate::json::{Out, Overflow};
+use crate::json::{Out, Overflow, write_string};
 use crate::limits;
 use crate::message::texts;
 

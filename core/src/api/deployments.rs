@@ -6,7 +6,7 @@ use super::url::LinkError;
 use crate::deployment::Status;
 use crate::http::fault::UrlFault;
 use crate::http::url::Url;
-use crate::json::{self, Out, Overflow, Str, Value};
+use crate::json::{self, Items, Members, Out, Overflow, Str, Value};
 use crate::limits;
 use crate::message::texts;
 use crate::text::{Lent, Text, TextExt};
@@ -25,7 +25,7 @@ pub fn next_v2<'b>(device_type: &str, provides: Value<'_>, buf: &'b mut [u8]) ->
         Some(name) => out.string_of(&name),
         None => out.string(UNKNOWN_NAME),
     }
-    for (key, value) in provides.members().into_iter().flatten() {
+    for (key, value) in Members::of(Some(provides)) {
         let Some(value) = value.as_str() else { continue };
         if !key.is("device_type") && !key.is("artifact_name") {
             out.raw(",");
@@ -143,7 +143,7 @@ impl<'a> Offer<'a> {
     /// Whether the artifact is for this type of device.
     #[must_use]
     pub fn is_for(&self, device_type: &str) -> bool {
-        let mut types = self.device_types.items().into_iter().flatten().filter_map(Value::as_str);
+        let mut types = Items::of(Some(self.device_types)).filter_map(Value::as_str);
         types.any(|one| one.is(device_type))
     }
 }

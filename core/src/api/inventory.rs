@@ -6,8 +6,7 @@ use core::fmt::{self, Write};
 use sha2::{Digest, Sha256};
 
 use super::pairs::{Line, Pair, lines, write_values};
-use crate::json::write_string;
-use crate::json::{Out, Overflow, Value};
+use crate::json::{Members, Out, Overflow, Value, write_string};
 use crate::limits;
 use crate::message::texts;
 use crate::sort::sort;
@@ -135,7 +134,7 @@ impl<'b> Attributes<'b> {
 
     /// The strings in the record of what is installed, each as an attribute of its own.
     pub fn own_provides(&mut self, provides: Value<'_>) -> Result<(), Overflow> {
-        for (key, value) in provides.members().into_iter().flatten() {
+        for (key, value) in Members::of(Some(provides)) {
             if let Some(value) = value.as_str() {
                 self.own(&key, &value)?;
             }

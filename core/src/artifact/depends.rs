@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::Header;
-use crate::json::{Index, KeysError, Str, Value};
+use crate::json::{Index, Items, KeysError, Str, Value};
 use crate::message::texts;
 use crate::text::{Text, TextExt};
 
@@ -57,18 +57,23 @@ struct Wanted<'a>(Option<Value<'a>>);
 
 impl fmt::Display for Wanted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let one = self.0.and_then(Value::as_str);
-        let all = self.0.and_then(Value::items).into_iter().flatten().filter_map(Value::as_str);
+        if let Some(value) = self.0.and_then(Value::as_str) {
+            return quoted(f, value);
+        }
         let mut separator = "";
-        for value in one.into_iter().chain(all) {
+        for value in Items::of(self.0).filter_map(Value::as_str) {
             f.write_str(separator)?;
-            f.write_str("\"")?;
-            value.fmt(f)?;
-            f.write_str("\"")?;
             separator = " or ";
+            quoted(f, value)?;
         }
         Ok(())
     }
+}
+
+fn quoted(f: &mut fmt::Formatter<'_>, value: Str<'_>) -> fmt::Result {
+    f.write_str("\"")?;
+    fmt::Display::fmt(&value, f)?;
+    f.write_str("\"")
 }
 
 /// Checks the device type and everything the artifact depends on against the stored provides (a JSON object of
@@ -122,7 +127,7 @@ fn fits(wanted: Option<Value<'_>>, installed: Str<'_>) -> bool {
     match wanted.as_str() {
         Some(wanted) => same(wanted, installed),
         None => {
-            let mut wanted = wanted.items().into_iter().flatten().filter_map(Value::as_str);
+            let mut wanted = Items::of(Some(wanted)).filter_map(Value::as_str);
             wanted.any(|wanted| same(wanted, installed))
         }
     }

@@ -1,7 +1,7 @@
 //! What the header says: `header-info` and `type-info` as a view over their bytes, checked once as a whole.
 
 use super::{Error, Limited, Rule, Trust};
-use crate::json::{self, Index, KeysError, Str, Value};
+use crate::json::{self, Index, Items, KeysError, Members, Str, Value};
 use crate::limits;
 
 /// The verified header of an artifact: a view that costs nothing to make, over bytes that were checked before.
@@ -95,12 +95,13 @@ impl<'a> Header<'a> {
         if self.kind().is_some() {
             return Err(Error::Bootstrap(Rule::HasPayload));
         }
-        if self.provides().and_then(Value::members).is_none_or(|mut members| members.next().is_none()) {
+        if Members::of(self.provides()).next().is_none() {
             return Err(Error::Bootstrap(Rule::ProvidesNothing));
         }
-        let mut depends = self.depends().into_iter().flatten().filter_map(Value::members).flatten();
-        if depends.any(|(key, _)| !key.is("device_type")) {
-            return Err(Error::Bootstrap(Rule::DependsOnMore));
+        for depends in self.depends() {
+            if Members::of(depends).any(|(key, _)| !key.is("device_type")) {
+                return Err(Error::Bootstrap(Rule::DependsOnMore));
+            }
         }
         Ok(())
     }
@@ -144,9 +145,7 @@ impl<'a> Header<'a> {
     /// Whether the header lists this device type.
     #[must_use]
     pub fn has_device_type(&self, device_type: &str) -> bool {
-        self.device_types()
-            .and_then(Value::items)
-            .is_some_and(|mut types| types.any(|t| t.as_str().is_some_and(|t| t.is(device_type))))
+        Items::of(self.device_types()).any(|t| t.as_str().is_some_and(|t| t.is(device_type)))
     }
 
     /// The device types it lists: an array of strings.
@@ -183,7 +182,7 @@ impl<'a> Header<'a> {
     }
 
     fn check_payloads(&self) -> Result<(), Error> {
-        let count = child(self.info, "payloads").and_then(Value::items).map_or(0, Iterator::count);
+        let count = Items::of(child(self.info, "payloads")).count();
         if count != 1 {
             return Err(Error::PayloadCount);
         }
@@ -200,11 +199,11 @@ impl<'a> Header<'a> {
         let [first, second] = self.depends();
         let known = Index::of(first, scratch)
             .map_err(|error| keys(error, Limited::HeaderInfoKeys, Error::BadTypeInfo))?;
-        let mut second = second.and_then(Value::members).into_iter().flatten();
+        let mut second = Members::of(second);
         if second.any(|(key, _)| key.is("device_type") || known.find(key).is_some()) {
             return Err(Error::BadTypeInfo(Rule::DependsRepeat));
         }
-        let mut provides = self.provides().and_then(Value::members).into_iter().flatten();
+        let mut provides = Members::of(self.provides());
         if provides.any(|(key, _)| key.is("artifact_name") || key.is("artifact_group")) {
             return Err(Error::BadTypeInfo(Rule::ProvidesRepeat));
         }
@@ -223,7 +222,7 @@ pub fn is_payload_type(kind: &str) -> bool {
 
 /// The member of an object that was checked for ambiguous keys.
 fn child<'a>(value: Value<'a>, name: &str) -> Option<Value<'a>> {
-    value.members()?.find(|(key, _)| key.is(name)).map(|(_, value)| value)
+    Members::of(Some(value)).find(|(key, _)| key.is(name)).map(|(_, value)| value)
 }
 
 fn check_object(value: Value<'_>) -> Result<(), Rule> {
@@ -280,7 +279,7 @@ fn check_header_info(info: Value<'_>) -> Result<(), Rule> {
     let depends = child(info, "artifact_depends").ok_or(Rule::NoDepends)?;
     check_object(depends)?;
     check_list(child(depends, "device_type").ok_or(Rule::NoDeviceType)?)?;
-    for (_, list) in depends.members().into_iter().flatten() {
+    for (_, list) in Members::of(Some(depends)) {
         check_list(list)?;
     }
     Ok(())
@@ -302,14 +301,14 @@ fn check_type_info(info: Value<'_>, kind: Option<Str<'_>>) -> Result<(), Rule> {
     }
     if let Some(provides) = child(info, "artifact_provides") {
         check_object(provides)?;
-        for (key, value) in provides.members().into_iter().flatten() {
+        for (key, value) in Members::of(Some(provides)) {
             check_text(Some(key), limits::JSON_STRING)?;
             check_text(value.as_str(), limits::JSON_STRING)?;
         }
     }
     if let Some(depends) = child(info, "artifact_depends") {
         check_object(depends)?;
-        for (_, value) in depends.members().into_iter().flatten() {
+        for (_, value) in Members::of(Some(depends)) {
             match value.as_str() {
                 Some(text) => check_text(Some(text), limits::JSON_STRING)?,
                 None => check_list(value)?,

@@ -219,7 +219,7 @@ impl core::error::Error for Error {}
 struct Hex<'a>(&'a Sum);
 
 impl Coded for Hex<'_> {
-    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn content(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         message::quote(f, self)
     }
 }

@@ -6,7 +6,7 @@ use core::fmt;
 
 use super::Header;
 use crate::deployment::Naming;
-use crate::json::{Index, KeysError, Out, Overflow, Str, Value};
+use crate::json::{Index, Items, KeysError, Members, Out, Overflow, Str, Value};
 use crate::limits;
 use crate::message::texts;
 use crate::plain::Plain;
@@ -76,7 +76,7 @@ pub fn merge<'o>(
         }
     }
     if replacement.is_some() {
-        for (key, value) in header.provides().and_then(Value::members).into_iter().flatten() {
+        for (key, value) in Members::of(header.provides()) {
             object.member(&key, &value.as_str().ok_or(MergeError::Stored)?);
         }
     }
@@ -114,7 +114,7 @@ pub fn artifact_group<'b>(installed: &[u8], buf: &'b mut [u8; limits::NAME]) -> 
 
 fn value<'a>(installed: &'a [u8], key: &str) -> Option<Str<'a>> {
     let installed = Value::parse(installed).ok()?;
-    installed.members()?.find(|(other, _)| other.is(key))?.1.as_str()
+    Members::of(Some(installed)).find(|(other, _)| other.is(key))?.1.as_str()
 }
 
 /// The record of a device whose artifact nobody knows.
@@ -138,11 +138,11 @@ impl<'t, 's> Replacement<'t, 's> {
         let clears = header.clears();
         if let Some(clears) = clears {
             let (mut keys, mut bytes): (usize, usize) = (0, 0);
-            for (key, _) in installed.members().into_iter().flatten() {
+            for (key, _) in Members::of(Some(installed)) {
                 keys = keys.saturating_add(1);
                 bytes = bytes.saturating_add(key.len());
             }
-            let patterns = clears.items().into_iter().flatten().count();
+            let patterns = Items::of(Some(clears)).count();
             let there = keys.saturating_mul(clears.raw().len());
             let back = patterns.saturating_mul(bytes);
             if there.saturating_add(back) > limits::CLEARS {
@@ -159,7 +159,7 @@ impl<'t, 's> Replacement<'t, 's> {
         if self.new.find(key).is_some() {
             return Ok(false);
         }
-        for pattern in clears.items().into_iter().flatten().filter_map(Value::as_str) {
+        for pattern in Items::of(Some(clears)).filter_map(Value::as_str) {
             if glob(pattern, key, &mut self.work).ok_or(MergeError::Clears)? {
                 return Ok(false);
             }

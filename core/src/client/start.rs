@@ -99,7 +99,7 @@ impl fmt::Display for Verbs<'_> {
 }
 
 impl Coded for Verbs<'_> {
-    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn content(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         message::quote(f, self)
     }
 }

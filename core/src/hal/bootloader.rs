@@ -31,8 +31,8 @@ impl Slot {
 }
 
 impl Coded for Slot {
-    fn code(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.name().code(f)
+    fn content(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.name().content(f)
     }
 }
 

@@ -36,7 +36,7 @@ impl<E: Error> Told for E {
 }
 
 impl Coded for Cause<'_> {
-    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn content(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.code(f)
     }
 }

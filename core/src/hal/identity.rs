@@ -1,7 +1,7 @@
 use core::fmt;
 
 use super::{ErrorType, Poll};
-use crate::message::{Coded as _, texts};
+use crate::message::{self, texts};
 use crate::time::Instant;
 
 /// Who the device is, for its servers (SERVER-12, SERVER-54): lines of `key=value`, of which the server makes the device's identity.
@@ -48,7 +48,7 @@ impl super::Error for TooLongIdentity {
     }
 
     fn write_code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.code(f)
+        message::write(f, self)
     }
 }
 

@@ -57,7 +57,7 @@ use core::fmt;
 
 #[cfg(feature = "text")]
 use crate::message::Catalogue;
-use crate::message::{Coded as _, texts};
+use crate::message::{self, texts};
 
 pub(crate) use cause::Cause;
 
@@ -87,7 +87,7 @@ pub trait Error: fmt::Debug + fmt::Display {
     /// # Errors
     /// Those of `f`.
     fn write_code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.kind().code(f)
+        message::write(f, &self.kind())
     }
 }
 

@@ -1,7 +1,7 @@
 use core::fmt;
 
 use super::{ErrorType, Exit, Poll};
-use crate::message::{Coded as _, texts};
+use crate::message::{self, texts};
 use crate::script::Transition;
 use crate::time::{Duration, Instant};
 
@@ -114,7 +114,7 @@ impl super::Error for ScriptsRefused {
     }
 
     fn write_code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.code(f)
+        message::write(f, self)
     }
 }
 

@@ -186,7 +186,7 @@ impl core::error::Error for RequestFault {}
 struct Hex(u8);
 
 impl Coded for Hex {
-    fn code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn content(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         quote(f, self)
     }
 }

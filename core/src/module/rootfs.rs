@@ -22,7 +22,7 @@ use crate::hal::{
 };
 #[cfg(feature = "text")]
 use crate::message::Catalogue;
-use crate::message::{Coded, Say, messages, texts};
+use crate::message::{self, Coded, Say, messages, texts};
 use crate::time::{Duration, Instant, earliest};
 
 /// The payload type this handles.
@@ -657,7 +657,7 @@ impl<B: Error, S: Error> Error for RootfsError<B, S> {
     }
 
     fn write_code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.code(f)
+        message::write(f, self)
     }
 }
 

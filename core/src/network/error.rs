@@ -2,7 +2,7 @@ use core::fmt;
 
 use crate::hal::{self, Cause, Kind};
 use crate::http::fault::{Activity, Fault, HeadFault, Lost};
-use crate::message::Coded as _;
+use crate::message;
 
 /// Why a request of [`Http`](super::Http) failed: `O` is the error of opening a connection, `S` that of a stream. The text
 /// does not say which server it was: [`Http::peer`](super::Http::peer) does.
@@ -46,7 +46,9 @@ impl<O: hal::Error, S: embedded_io::Error> hal::Error for Error<O, S> {
         match self {
             Self::Fault(fault) => fault.write_code(f),
             Self::Open(error) => error.write_code(f),
-            Self::Lost(activity, error) => Lost { activity: *activity, cause: &Cause::of(error) }.code(f),
+            Self::Lost(activity, error) => {
+                message::write(f, &Lost { activity: *activity, cause: &Cause::of(error) })
+            }
         }
     }
 }
@@ -64,6 +66,6 @@ impl hal::Error for Fault {
     }
 
     fn write_code(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.code(f)
+        message::write(f, self)
     }
 }
