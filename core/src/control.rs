@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn ids_are_printed_as_they_are_read() {
         for id in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef] {
-            let printed = Text::<36>::format(format_args!("{}", Id(id))).unwrap();
+            let printed = Text::<36>::format(&Id(id)).unwrap();
             assert_eq!(parse_id(printed.as_str()), Some(id), "{printed}");
         }
     }

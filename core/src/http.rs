@@ -4,6 +4,7 @@
 //! With the feature `http`, also HTTP/1.1 itself, without input, output or heap: the [heads of requests](write), the
 //! [heads of answers](head), where their [bodies](body) end, and a whole [exchange] of both.
 
+mod address;
 #[cfg(feature = "http")]
 pub mod body;
 #[cfg(feature = "http")]

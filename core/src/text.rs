@@ -7,6 +7,7 @@ use heapless::string::StringView;
 #[cfg(feature = "text")]
 use crate::message::Catalogue;
 use crate::message::{self, Coded, texts};
+use crate::plain::Plain;
 
 /// What stands at the end of a text that was cut.
 pub const MARK: &str = "...";
@@ -37,15 +38,15 @@ pub trait TextExt: Sized {
     /// It does not fit.
     fn copy(text: &str) -> Result<Self, TooLong>;
 
-    /// The whole of `args`: `Text::format(format_args!(...))`.
+    /// The whole of what `text` prints.
     ///
     /// # Errors
     /// It does not fit.
-    fn format(args: fmt::Arguments<'_>) -> Result<Self, TooLong>;
+    fn format(text: &dyn fmt::Display) -> Result<Self, TooLong>;
 
-    /// As much of `args` as fits; what was cut, between two characters, ends in [`MARK`] (as much of it as fits).
+    /// As much as fits of what `text` prints; what was cut, between two characters, ends in [`MARK`] (as much of it as fits).
     #[must_use]
-    fn cut(args: fmt::Arguments<'_>) -> Self;
+    fn cut(text: &dyn fmt::Display) -> Self;
 
     /// As much of `text` as fits, cut in the same way.
     #[must_use]
@@ -57,27 +58,33 @@ impl<const N: usize> TextExt for Text<N> {
         Self::try_from(text).map_err(|_too_long| TooLong { limit: N })
     }
 
-    fn format(args: fmt::Arguments<'_>) -> Result<Self, TooLong> {
+    fn format(text: &dyn fmt::Display) -> Result<Self, TooLong> {
         let mut new = Self::new();
-        new.write_fmt(args).map_err(|fmt::Error| TooLong { limit: N })?;
+        write!(new.as_mut_view(), "{text}").map_err(|fmt::Error| TooLong { limit: N })?;
         Ok(new)
     }
 
-    fn cut(args: fmt::Arguments<'_>) -> Self {
+    fn cut(text: &dyn fmt::Display) -> Self {
         let mut new = Self::new();
-        let mut cutting = Cutting { text: new.as_mut_view(), cut: false };
-        // `Cutting` takes everything; only a `Display` of its own can fail, and then its text simply ends.
-        let _ = cutting.write_fmt(args);
-        cutting.finish();
+        cut(new.as_mut_view(), text);
         new
     }
 
     fn front(text: &str) -> Self {
-        let mut new = Self::new();
-        let mut cutting = Cutting { text: new.as_mut_view(), cut: false };
-        cutting.push(text);
-        cutting.finish();
-        new
+        Self::cut(&Plain(text))
+    }
+}
+
+fn cut(text: &mut StringView<u16>, printed: &dyn fmt::Display) {
+    let mut cutting = Cutting { text, cut: false };
+    // `Cutting` takes everything; only a `Display` of its own can fail, and then its text simply ends.
+    let _ = write!(cutting, "{printed}");
+    let Cutting { text, cut } = cutting;
+    if cut {
+        let mark = MARK.get(..text.capacity().min(MARK.len())).unwrap_or("");
+        let room = text.capacity().saturating_sub(mark.len());
+        text.truncate(floor_char_boundary(text.as_str(), room));
+        let _ = text.push_str(mark);
     }
 }
 
@@ -148,31 +155,14 @@ struct Cutting<'t> {
     cut: bool,
 }
 
-impl Cutting<'_> {
-    fn push(&mut self, text: &str) {
+impl Write for Cutting<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
         if !self.cut && self.text.push_str(text).is_err() {
             self.cut = true;
             let room = self.text.capacity().saturating_sub(self.text.len());
             let end = floor_char_boundary(text, room);
             let _ = self.text.push_str(text.get(..end).unwrap_or(""));
         }
-    }
-
-    /// No more comes: what was cut gets its mark.
-    fn finish(self) {
-        let Self { text, cut } = self;
-        if cut {
-            let mark = MARK.get(..text.capacity().min(MARK.len())).unwrap_or("");
-            let room = text.capacity().saturating_sub(mark.len());
-            text.truncate(floor_char_boundary(text.as_str(), room));
-            let _ = text.push_str(mark);
-        }
-    }
-}
-
-impl Write for Cutting<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.push(text);
         Ok(())
     }
 }
@@ -213,18 +203,18 @@ mod tests {
 
     #[test]
     fn cut_keeps_what_fits_and_marks_what_does_not() {
-        assert_eq!(Text::<5>::cut(format_args!("{}{}", "ab", "cde")), "abcde");
-        assert_eq!(Text::<5>::cut(format_args!("{}{}", "ab", "cdef")), "ab...");
-        assert_eq!(Text::<5>::cut(format_args!("{}{}", "abcdef", "g")), "ab...");
-        assert_eq!(Text::<2>::cut(format_args!("abc")), "..");
-        assert_eq!(Text::<0>::cut(format_args!("abc")), "");
+        assert_eq!(Text::<5>::cut(&format_args!("{}{}", "ab", "cde")), "abcde");
+        assert_eq!(Text::<5>::cut(&format_args!("{}{}", "ab", "cdef")), "ab...");
+        assert_eq!(Text::<5>::cut(&format_args!("{}{}", "abcdef", "g")), "ab...");
+        assert_eq!(Text::<2>::cut(&format_args!("abc")), "..");
+        assert_eq!(Text::<0>::cut(&format_args!("abc")), "");
     }
 
     #[test]
     fn cut_never_splits_a_character() {
         let long: String = "aäß€😀".repeat(5);
         for start in (0..long.len()).filter(|&i| long.is_char_boundary(i)) {
-            let text = Text::<17>::cut(format_args!("{}", &long[start..]));
+            let text = Text::<17>::cut(&&long[start..]);
             let kept = text.as_str().strip_suffix(MARK).unwrap_or(text.as_str());
             assert!(long[start..].starts_with(kept));
             assert!(text.len() > 17 - 4 || text.as_str() == &long[start..], "{text}");
@@ -233,8 +223,8 @@ mod tests {
 
     #[test]
     fn format_is_whole_or_an_error() {
-        assert_eq!(Text::<4>::format(format_args!("{}", 1234)).unwrap(), "1234");
-        let error = Text::<4>::format(format_args!("{}{}", 123, 45)).unwrap_err();
+        assert_eq!(Text::<4>::format(&1234).unwrap(), "1234");
+        let error = Text::<4>::format(&format_args!("{}{}", 123, 45)).unwrap_err();
         assert_eq!(error.to_string(), "longer than 4 bytes");
     }
 }

@@ -48,6 +48,7 @@ impl Duration {
 
     /// Both together; saturates.
     #[must_use]
+    #[inline(never)]
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
@@ -114,6 +115,7 @@ impl Instant {
 
     /// Time from `earlier` to here; zero when `earlier` is later.
     #[must_use]
+    #[inline(never)]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration(self.0.saturating_sub(earlier.0))
     }

@@ -185,7 +185,7 @@ fn string<'a>(object: Value<'a>, name: &'static str) -> Result<Str<'a>, BadAnswe
 }
 
 fn not_empty<const N: usize>(text: Str<'_>, name: &'static str) -> Result<Text<N>, BadAnswer> {
-    match Text::format(format_args!("{text}")) {
+    match Text::format(&text) {
         Ok(text) if !text.is_empty() => Ok(text),
         Ok(_) | Err(_) => Err(BadAnswer::Length(name)),
     }

@@ -151,7 +151,7 @@ impl fmt::Display for Endpoint<'_> {
 #[must_use]
 pub fn error_text(body: &[u8]) -> Option<Text<200>> {
     let text = Value::parse(body).ok()?.member("error").ok()??.as_str()?;
-    (!text.is_empty()).then(|| Text::cut(format_args!("{text}")))
+    (!text.is_empty()).then(|| Text::cut(&text))
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ pub fn check(
     let provides = Value::parse(provides).map_err(|_| DependsError::Provides)?;
     if !header.has_device_type(device_type) {
         return Err(DependsError::DeviceType {
-            wanted: Text::cut(format_args!("{}", Wanted(header.device_types()))),
+            wanted: Text::cut(&Wanted(header.device_types())),
             present: Text::front(device_type),
         });
     }
@@ -103,9 +103,9 @@ pub fn check(
             let installed = installed.as_str().ok_or_else(|| missing(key, value))?;
             if !key.is("device_type") && !fits(value, installed) {
                 return Err(DependsError::Mismatch {
-                    key: Text::cut(format_args!("{key}")),
-                    wanted: Text::cut(format_args!("{}", Wanted(value))),
-                    present: Text::cut(format_args!("{installed}")),
+                    key: Text::cut(&key),
+                    wanted: Text::cut(&Wanted(value)),
+                    present: Text::cut(&installed),
                 });
             }
         }
@@ -117,8 +117,8 @@ pub fn check(
 }
 
 fn missing(key: Str<'_>, wanted: Option<Value<'_>>) -> DependsError {
-    let wanted = Text::cut(format_args!("{}", Wanted(wanted)));
-    DependsError::Missing { key: Text::cut(format_args!("{key}")), wanted }
+    let wanted = Text::cut(&Wanted(wanted));
+    DependsError::Missing { key: Text::cut(&key), wanted }
 }
 
 /// Whether what is installed is the string, or one of the list, that an artifact depends on.

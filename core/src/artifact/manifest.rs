@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::tar::BLOCK;
 use super::{Error, Limited, ManifestEntry, Rule, Sum};
 use crate::hal::Compression;
 use crate::limits;
@@ -9,10 +10,12 @@ use crate::limits;
 /// Digest, two blanks, name.
 const LINE: usize = 64 + 2 + "data/0000/".len() + limits::FILE_NAME;
 
+const _: () = assert!(LINE <= BLOCK, "a line is read into the room of a header");
+
 /// What the manifest says.
 #[derive(Clone, Debug)]
 pub(super) struct Manifest {
-    line: [u8; LINE],
+    /// Bytes of the line at hand.
     len: usize,
     pub(super) version: Option<Sum>,
     pub(super) header: Option<(Compression, Sum)>,
@@ -22,17 +25,23 @@ pub(super) struct Manifest {
 
 impl Manifest {
     pub(super) const fn new() -> Self {
-        Self { line: [0; LINE], len: 0, version: None, header: None, files: 0 }
+        Self { len: 0, version: None, header: None, files: 0 }
     }
 
-    /// More bytes of the manifest.
-    pub(super) fn push(&mut self, bytes: &[u8], files: &mut [ManifestEntry]) -> Result<(), Error> {
+    /// More bytes of the manifest. `line` holds the one at hand.
+    pub(super) fn push(
+        &mut self,
+        bytes: &[u8],
+        line: &mut [u8; BLOCK],
+        files: &mut [ManifestEntry],
+    ) -> Result<(), Error> {
+        let (line, _) = line.split_at_mut_checked(LINE).unwrap_or_default();
         for &byte in bytes {
             if byte == b'\n' {
-                self.line_done(files)?;
+                self.line_done(line.get(..self.len).unwrap_or_default(), files)?;
                 self.len = 0;
             } else {
-                let room = self.line.get_mut(self.len).ok_or(Error::BadManifest(Rule::LineTooLong))?;
+                let room = line.get_mut(self.len).ok_or(Error::BadManifest(Rule::LineTooLong))?;
                 *room = byte;
                 self.len = self.len.saturating_add(1);
             }
@@ -54,9 +63,7 @@ impl Manifest {
         Ok(())
     }
 
-    fn line_done(&mut self, files: &mut [ManifestEntry]) -> Result<(), Error> {
-        let line = self.line;
-        let line = line.get(..self.len).unwrap_or_default();
+    fn line_done(&mut self, line: &[u8], files: &mut [ManifestEntry]) -> Result<(), Error> {
         let (digits, name) = line.split_at_checked(64).ok_or(Error::BadManifest(Rule::LineTooShort))?;
         let sum = from_hex(digits).ok_or(Error::BadManifest(Rule::Checksum))?;
         let name = name.strip_prefix(b"  ").ok_or(Error::BadManifest(Rule::Blanks))?;

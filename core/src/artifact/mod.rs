@@ -171,7 +171,7 @@ impl Error {
 
 /// An untrusted name for a message: bytes that are not printable ASCII as `?`.
 pub(crate) fn shown(name: &[u8]) -> Text<64> {
-    Text::cut(format_args!("{}", Shown(name)))
+    Text::cut(&Shown(name))
 }
 
 texts! {

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::header::Checked;
 use super::manifest::Manifest;
-use super::tar::{Step, Tar};
+use super::tar::{Room, Step, Tar};
 use super::{Error, Foreign, Header, Limited, Parsed, Rule, Trust, Workspace, base64, foreign};
 use crate::hal::{Compression, Decompress, DecompressError, Verifier};
 use crate::json::Value;
@@ -45,6 +45,7 @@ pub struct Parser<'b> {
     trust: Trust,
     allow_scripts: bool,
     position: Position,
+    room: Room,
     outer: Tar,
     inner: Tar,
     /// Length of `version` or `manifest.sig` in the front of the workspace's `header_info`, which is not there yet.
@@ -101,6 +102,7 @@ impl<'b> Parser<'b> {
             trust: Trust::Unsigned,
             allow_scripts: false,
             position: Position::Failed(Error::UnexpectedEof),
+            room: Room::new(),
             outer: Tar::new(),
             inner: Tar::new(),
             small_len: 0,
@@ -169,7 +171,7 @@ impl<'b> Parser<'b> {
                 return Err(error);
             }
         };
-        let name = || str::from_utf8(self.inner.name()).unwrap_or_default();
+        let name = || str::from_utf8(self.inner.name(&self.room)).unwrap_or_default();
         let bytes = |place| match place {
             Place::Chunk(from, to) => input.get(from..to).unwrap_or_default(),
             Place::Window(from, to) => self.workspace.window.get(from..to).unwrap_or_default(),
@@ -332,7 +334,7 @@ impl<'b> Parser<'b> {
                 continue;
             }
             let rest = input.get(taken..).unwrap_or_default();
-            let stepped = self.outer.step(rest, self.workspace.name);
+            let stepped = self.outer.step(rest, &mut self.room, self.workspace.name);
             let (used, step) = stepped.map_err(|error| self.foreign().unwrap_or(error))?;
             taken = taken.saturating_add(used);
             match step {
@@ -358,7 +360,7 @@ impl<'b> Parser<'b> {
             return None;
         }
         let image = (self.outer.has_ended()).then_some(Foreign::Image);
-        image.or_else(|| foreign::named(self.outer.header_bytes())).map(Error::Foreign)
+        image.or_else(|| foreign::named(self.outer.header_bytes(&self.room))).map(Error::Foreign)
     }
 
     /// A member of the outer archive begins: is it its turn?
@@ -369,7 +371,7 @@ impl<'b> Parser<'b> {
         decompress: &mut impl Decompress,
     ) -> Result<(), Error> {
         let Position::Before(expected) = self.position else { return Err(Error::BadTar) };
-        let name = self.outer.name();
+        let name = self.outer.name(&self.room);
         if name == b"manifest-augment" || name.starts_with(b"header-augment") {
             return Err(Error::Augmented);
         }
@@ -459,7 +461,7 @@ impl<'b> Parser<'b> {
                     let limit = usize::try_from(limits::MANIFEST).unwrap_or(usize::MAX);
                     return Err(Error::TooLarge { what: Limited::SignedManifest, limit });
                 }
-                self.manifest.push(data, self.workspace.files)?;
+                self.manifest.push(data, &mut self.room.block, self.workspace.files)?;
                 Ok((data.len(), None))
             }
             Member::Header | Member::Payload if self.compression == Compression::None => {

@@ -38,13 +38,27 @@ enum State {
     Ended,
 }
 
+/// What both archives of an artifact are read into, one at a time: the inner one is in the data of an entry of the outer
+/// one, and is over before the outer one goes on.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    /// The header at hand. While the bytes of an outer entry come that is no archive, for whoever takes them.
+    pub(super) block: [u8; BLOCK],
+    /// Name of the entry at hand.
+    name: [u8; limits::FILE_NAME],
+}
+
+impl Room {
+    pub(super) const fn new() -> Self {
+        Self { block: [0; BLOCK], name: [0; limits::FILE_NAME] }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Tar {
     state: State,
-    block: [u8; BLOCK],
+    /// Bytes of the header at hand.
     filled: usize,
-    /// Name of the entry at hand.
-    name: [u8; limits::FILE_NAME],
     name_len: usize,
     /// A name given by an extension for the next entry.
     long_name: bool,
@@ -60,9 +74,7 @@ impl Tar {
     pub(super) const fn new() -> Self {
         Self {
             state: State::Header,
-            block: [0; BLOCK],
             filled: 0,
-            name: [0; limits::FILE_NAME],
             name_len: 0,
             long_name: false,
             long_size: None,
@@ -73,14 +85,14 @@ impl Tar {
     }
 
     /// The name of the entry that began last.
-    pub(super) fn name(&self) -> &[u8] {
-        self.name.get(..self.name_len).unwrap_or_default()
+    pub(super) fn name<'r>(&self, room: &'r Room) -> &'r [u8] {
+        room.name.get(..self.name_len).unwrap_or_default()
     }
 
     /// What came of the header at hand, or else the whole last one.
-    pub(super) fn header_bytes(&self) -> &[u8] {
+    pub(super) fn header_bytes<'r>(&self, room: &'r Room) -> &'r [u8] {
         let length = if self.filled == 0 { BLOCK } else { self.filled };
-        self.block.get(..length).unwrap_or_default()
+        room.block.get(..length).unwrap_or_default()
     }
 
     /// True as long as nothing came.
@@ -121,7 +133,12 @@ impl Tar {
     }
 
     /// Reads from the front of `input`; returns how much was taken. `scratch` holds the body of one extension.
-    pub(super) fn step(&mut self, input: &[u8], scratch: &mut [u8]) -> Result<(usize, Step), Error> {
+    pub(super) fn step(
+        &mut self,
+        input: &[u8],
+        room: &mut Room,
+        scratch: &mut [u8],
+    ) -> Result<(usize, Step), Error> {
         let mut taken: usize = 0;
         loop {
             let rest = input.get(taken..).unwrap_or_default();
@@ -139,7 +156,7 @@ impl Tar {
                 {
                     // An extension without a body is done as it begins.
                     if let State::Extension { kind, left: 0, padding: 0 } = self.state {
-                        self.extension_done(kind, scratch)?;
+                        self.extension_done(kind, room, scratch)?;
                         continue;
                     }
                     return Ok((taken, Step::Need));
@@ -162,7 +179,7 @@ impl Tar {
                     }
                     return Ok((input.len(), Step::Need));
                 }
-                State::Extension { kind, left: 0, padding: 0 } => self.extension_done(kind, scratch)?,
+                State::Extension { kind, left: 0, padding: 0 } => self.extension_done(kind, room, scratch)?,
                 State::Extension { kind, left: 0, padding } => {
                     let n = clamp(padding, rest.len());
                     check_padding(rest.get(..n).unwrap_or_default())?;
@@ -175,10 +192,10 @@ impl Tar {
                     if kind != b'g' {
                         let end = self.extension_len.saturating_add(n);
                         let limit = scratch.len();
-                        let room = scratch
+                        let place = scratch
                             .get_mut(self.extension_len..end)
                             .ok_or(Error::TooLarge { what: Limited::TarName, limit })?;
-                        room.copy_from_slice(rest.get(..n).unwrap_or_default());
+                        place.copy_from_slice(rest.get(..n).unwrap_or_default());
                         self.extension_len = end;
                     }
                     taken = taken.saturating_add(n);
@@ -187,14 +204,15 @@ impl Tar {
                 State::Header => {
                     let n = BLOCK.saturating_sub(self.filled).min(rest.len());
                     let end = self.filled.saturating_add(n);
-                    if let (Some(room), Some(bytes)) = (self.block.get_mut(self.filled..end), rest.get(..n)) {
-                        room.copy_from_slice(bytes);
+                    if let (Some(place), Some(bytes)) = (room.block.get_mut(self.filled..end), rest.get(..n))
+                    {
+                        place.copy_from_slice(bytes);
                     }
                     self.filled = end;
                     taken = taken.saturating_add(n);
                     if self.filled == BLOCK {
                         self.filled = 0;
-                        if let Some(size) = self.header(scratch.len())? {
+                        if let Some(size) = self.header(room, scratch.len())? {
                             return Ok((taken, Step::Entry { size }));
                         }
                     }
@@ -204,15 +222,15 @@ impl Tar {
     }
 
     /// A header block is complete. `Some`: an entry of this size begins.
-    fn header(&mut self, scratch: usize) -> Result<Option<u64>, Error> {
-        if self.block.iter().all(|&byte| byte == 0) {
+    fn header(&mut self, room: &mut Room, scratch: usize) -> Result<Option<u64>, Error> {
+        if room.block.iter().all(|&byte| byte == 0) {
             if self.long_name || self.long_size.is_some() {
                 return Err(Error::BadTar);
             }
             self.state = State::Ended;
             return Ok(None);
         }
-        let header = Header(&self.block);
+        let header = Header(&room.block);
         if !header.is_sound() {
             return Err(Error::BadTar);
         }
@@ -223,7 +241,7 @@ impl Tar {
                 self.extensions = 0;
                 let size = self.long_size.take().unwrap_or(size);
                 if !core::mem::take(&mut self.long_name) {
-                    self.name_len = header.name(&mut self.name)?;
+                    self.name_len = header.name(&mut room.name)?;
                 }
                 self.state = State::Data { left: size, padding: padding(size) };
                 Ok(Some(size))
@@ -245,32 +263,32 @@ impl Tar {
         }
     }
 
-    fn extension_done(&mut self, kind: u8, scratch: &[u8]) -> Result<(), Error> {
+    fn extension_done(&mut self, kind: u8, room: &mut Room, scratch: &[u8]) -> Result<(), Error> {
         let body = scratch.get(..self.extension_len).unwrap_or_default();
         match kind {
             b'L' => {
                 let name = body.split(|&byte| byte == 0).next().unwrap_or_default();
-                self.set_name(name)?;
+                self.set_name(name, room)?;
             }
-            b'x' => self.pax(body)?,
+            b'x' => self.pax(body, room)?,
             _ => {}
         }
         self.state = State::Header;
         Ok(())
     }
 
-    fn set_name(&mut self, name: &[u8]) -> Result<(), Error> {
-        let limit = self.name.len();
-        let room =
-            self.name.get_mut(..name.len()).ok_or(Error::TooLarge { what: Limited::TarName, limit })?;
-        room.copy_from_slice(name);
+    fn set_name(&mut self, name: &[u8], room: &mut Room) -> Result<(), Error> {
+        let limit = room.name.len();
+        let place =
+            room.name.get_mut(..name.len()).ok_or(Error::TooLarge { what: Limited::TarName, limit })?;
+        place.copy_from_slice(name);
         self.name_len = name.len();
         self.long_name = true;
         Ok(())
     }
 
     /// `LEN KEY=VALUE\n`, LEN counting all of it.
-    fn pax(&mut self, mut body: &[u8]) -> Result<(), Error> {
+    fn pax(&mut self, mut body: &[u8], room: &mut Room) -> Result<(), Error> {
         while !body.is_empty() {
             let space = body.iter().position(|&byte| byte == b' ').ok_or(Error::BadTar)?;
             let len = number(body.get(..space).unwrap_or_default()).and_then(|len| usize::try_from(len).ok());
@@ -281,7 +299,7 @@ impl Tar {
             let (key, value) = record.split_at_checked(equals).ok_or(Error::BadTar)?;
             let value = value.get(1..).unwrap_or_default();
             match key {
-                b"path" => self.set_name(value)?,
+                b"path" => self.set_name(value, room)?,
                 b"size" => self.long_size = Some(number(value).ok_or(Error::BadTar)?),
                 _ if key.starts_with(b"GNU.sparse.") => return Err(Error::BadEntryType(b'S')),
                 _ => {}

@@ -38,7 +38,7 @@ pub(super) struct Noted(());
 pub(super) fn note(first: &mut Text<{ limits::REASON }>, log: &mut impl Log, reason: &dyn Coded) -> Noted {
     say(log, Level::Error, reason);
     if first.is_empty() {
-        *first = Text::cut(format_args!("{}", Hinted::of(reason, log)));
+        *first = Text::cut(&Hinted::of(reason, log));
     }
     Noted(())
 }

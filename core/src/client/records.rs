@@ -47,8 +47,7 @@ impl<P: Platform> Client<'_, P> {
                 None => Ok(()),
             }
         } else {
-            self.requests.last_substate =
-                Text::cut(format_args!("{}", self.story.line(self.machine().verdict())));
+            self.requests.last_substate = Text::cut(&self.story.line(self.machine().verdict()));
             let report = self.last_report(&mut buf);
             self.replace_record(report.map(|report| Change::Put(Key::Report, report)))
         };

@@ -84,7 +84,7 @@ impl Requests {
     /// the machine decides.
     fn note<L: Log>(&mut self, log: &mut L, reason: &dyn Coded) -> Trouble {
         say(log, Level::Warning, reason);
-        self.trouble = Text::cut(format_args!("{}", Hinted::of(reason, log)));
+        self.trouble = Text::cut(&Hinted::of(reason, log));
         Trouble
     }
 }

@@ -109,7 +109,7 @@ impl Map {
     fn build([id, priority, states]: [Option<Value<'_>>; 3]) -> Result<Self, MapError> {
         let id = id.ok_or(MapError::Id)?.as_str().ok_or(MapError::Type("id"))?;
         // 36 ASCII characters, or no id at all.
-        let id = Text::<36>::format(format_args!("{id}")).map_err(|_too_long| MapError::Id)?;
+        let id = Text::<36>::format(&id).map_err(|_too_long| MapError::Id)?;
         let id = parse_id(id.as_str()).ok_or(MapError::Id)?;
 
         let priority = match priority {
@@ -191,7 +191,7 @@ fn keys<'a, const N: usize>(
 }
 
 fn unknown(key: Str<'_>) -> MapError {
-    MapError::UnknownKey(Text::cut(format_args!("{key}")))
+    MapError::UnknownKey(Text::cut(&key))
 }
 
 impl PoolRecord<'_> {

@@ -111,9 +111,9 @@ fn codes_of_artifacts_are_decoded() {
     use crate::hal::{Compression, DecompressError};
     use crate::json::{self, Fault, KeysError, Overflow};
 
-    let name = || Text::cut(format_args!("it's \"a\\b\", (ä)~J1"));
+    let name = || Text::cut(&format_args!("it's \"a\\b\", (ä)~J1"));
     let json = json::Error { at: 17, what: Fault::NoColon };
-    let key = || Text::cut(format_args!("a.b"));
+    let key = || Text::cut(&format_args!("a.b"));
     same(&[
         &Error::UnexpectedMember(name()),
         &Error::BadManifest(Rule::Blanks),
@@ -126,7 +126,7 @@ fn codes_of_artifacts_are_decoded() {
         &Error::TooLarge { what: Limited::TarExtensions, limit: 8 },
         &NotAccepted::Depends(DependsError::Missing {
             key: key(),
-            wanted: Text::cut(format_args!("\"a\" or \"b\"")),
+            wanted: Text::cut(&format_args!("\"a\" or \"b\"")),
         }),
         &NotAccepted::Depends(DependsError::Keys(KeysError::TooMany(usize::MAX))),
         &NotAccepted::Provides(MergeError::TooLarge(Overflow { limit: 20 })),
@@ -200,7 +200,7 @@ fn what_is_no_code_passes_unchanged() {
 #[test]
 fn what_was_cut_is_shown_as_far_as_it_goes() {
     let whole =
-        Code(&crate::artifact::Error::UnlistedFile(Text::cut(format_args!("image.ext4")))).to_string();
+        Code(&crate::artifact::Error::UnlistedFile(Text::cut(&format_args!("image.ext4")))).to_string();
     assert_eq!(whole, "~A23('image.ext4')");
     assert_eq!(decoded("~A23('image...."), "payload file \"image....\" is not listed in the manifest");
     assert_eq!(

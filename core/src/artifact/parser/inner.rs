@@ -25,7 +25,7 @@ impl Parser<'_> {
         data: &[u8],
         at: Place,
     ) -> Result<(usize, Option<Happened>), Error> {
-        let (skipped, step) = self.inner.step(data, self.workspace.name)?;
+        let (skipped, step) = self.inner.step(data, &mut self.room, self.workspace.name)?;
         let header = member == Member::Header;
         if header {
             self.header_bytes = self.header_bytes.saturating_add(skipped as u64);
@@ -66,7 +66,7 @@ impl Parser<'_> {
 
     /// A member of the header archive begins. Their order: header-info, scripts, type-info, perhaps meta-data.
     fn part_begins(&mut self, size: u64) -> Result<Option<Happened>, Error> {
-        let name = self.inner.name();
+        let name = self.inner.name(&self.room);
         let part = match name {
             b"header-info" => Part::HeaderInfo,
             b"headers/0000/type-info" => Part::TypeInfo,
@@ -126,7 +126,7 @@ impl Parser<'_> {
     }
 
     fn file_begins(&mut self) -> Result<(), Error> {
-        let name = self.inner.name();
+        let name = self.inner.name(&self.room);
         if !manifest::is_file_name(name) {
             return Err(Error::bad_file_name(name));
         }
@@ -150,7 +150,7 @@ impl Parser<'_> {
         let sum: Sum = self.file.finalize_reset().into();
         let expected = self.workspace.files.get(self.file_entry).map(|entry| entry.sum);
         if expected != Some(sum) {
-            return Err(Error::wrong_sum(self.inner.name(), expected, sum));
+            return Err(Error::wrong_sum(self.inner.name(&self.room), expected, sum));
         }
         Ok(())
     }

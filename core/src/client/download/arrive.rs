@@ -48,24 +48,28 @@ impl<P: Platform> Client<'_, P> {
     /// The head of an answer came.
     #[inline(never)]
     pub(super) fn head(&mut self, now: Instant, head: Head) {
-        let etag: Text<{ limits::ETAG }> =
-            self.hal.network.etag().and_then(|etag| Text::copy(etag).ok()).unwrap_or_default();
+        let etag = self.etag();
         let relation = match (etag.is_empty(), self.download.etag.is_empty()) {
             (true, true) => Etag::Same,
-            (false, false) if etag == self.download.etag => Etag::Same,
+            (false, false) if etag == self.download.etag.as_str() => Etag::Same,
             (false, false) => Etag::Other,
             (true, false) | (false, true) => Etag::Unknown,
         };
         let is_whole = self.flow.transfer().received() == 0;
         let step = self.step(now, flow::Event::Transfer(Event::Head(head, relation)));
         if step.task == Task::ReceiveFirst {
-            self.download.etag = etag;
+            self.download.etag = Text::copy(self.etag()).unwrap_or_default();
         }
         let status = head.status;
         let reason =
             if is_whole { DownloadText::Refused { status } } else { DownloadText::RestRefused { status } };
         self.say_broken(&step, &reason);
         self.follow(now, step);
+    }
+
+    /// The entity tag of the answer; empty where it has none, or a longer one than is kept.
+    fn etag(&self) -> &str {
+        self.hal.network.etag().filter(|etag| etag.len() <= limits::ETAG).unwrap_or_default()
     }
 
     /// The source has ended: the artifact must be complete now. Where the answer did not say how long it is, the connection

@@ -206,10 +206,8 @@ impl<P: Platform> Client<'_, P> {
             return Text::front(&self.requests.last_substate);
         }
         match (status, self.waiting()) {
-            (Status::Success | Status::Failure, _) => {
-                Text::cut(format_args!("{}", self.story.line(self.machine().verdict())))
-            }
-            (_, Some((_, why))) => Text::cut(format_args!("{why}")),
+            (Status::Success | Status::Failure, _) => Text::cut(&self.story.line(self.machine().verdict())),
+            (_, Some((_, why))) => Text::cut(&why),
             (_, None) if self.requests.had_substate => Text::copy(status.name()).unwrap_or_default(),
             (_, None) => Text::new(),
         }
