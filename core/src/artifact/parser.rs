@@ -171,7 +171,9 @@ impl<'b> Parser<'b> {
                 return Err(error);
             }
         };
-        let name = || str::from_utf8(self.inner.name(&self.room)).unwrap_or_default();
+        if let Happened::FileData(Place::Window(from, to)) = happened {
+            self.data = (from, to);
+        }
         let bytes = |place| match place {
             Place::Chunk(from, to) => input.get(from..to).unwrap_or_default(),
             Place::Window(from, to) => self.workspace.window.get(from..to).unwrap_or_default(),
@@ -179,20 +181,28 @@ impl<'b> Parser<'b> {
         let event = match happened {
             Happened::Nothing => Parsed::NeedInput,
             Happened::Script(size) => {
-                Parsed::Script { name: name().strip_prefix("scripts/").unwrap_or_default(), size }
+                Parsed::Script { name: self.entry_name().strip_prefix("scripts/").unwrap_or_default(), size }
             }
             Happened::ScriptData(place) => Parsed::ScriptData(bytes(place)),
             Happened::Header => Parsed::Header,
-            Happened::FileBegin(size) => Parsed::FileBegin { name: name(), size },
-            Happened::FileData(place) => {
-                if let Place::Window(from, to) = place {
-                    self.data = (from, to);
-                }
-                Parsed::FileData(bytes(place))
-            }
+            Happened::FileBegin(size) => Parsed::FileBegin { name: self.entry_name(), size },
+            Happened::FileData(place) => Parsed::FileData(bytes(place)),
             Happened::FileEnd => Parsed::FileEnd,
         };
         Ok((taken, event))
+    }
+
+    /// The name of the payload file that began last, until the parser is pushed behind its end; empty before the first.
+    #[must_use]
+    pub fn file_name(&self) -> &str {
+        match self.position {
+            Position::In(Member::Payload) | Position::Before(Member::End) => self.entry_name(),
+            Position::Before(_) | Position::In(_) | Position::Failed(_) => "",
+        }
+    }
+
+    fn entry_name(&self) -> &str {
+        str::from_utf8(self.inner.name(&self.room)).unwrap_or_default()
     }
 
     /// The SHA-256 by the manifest of the file that began last.

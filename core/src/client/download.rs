@@ -111,8 +111,6 @@ pub(super) struct Download<'b> {
     pub(super) source: Source<'b>,
     /// The `ETag` of the last answer that gave the artifact from its first byte on, in this process or an earlier one.
     pub(super) etag: Text<{ limits::ETAG }>,
-    /// The name of the payload file that began last.
-    file: Text<{ limits::NAME }>,
     /// What the sink says that an earlier process stored of it.
     stored: Claim,
     /// Bytes that were moved since [`Client::poll`] was called.
@@ -122,19 +120,12 @@ pub(super) struct Download<'b> {
 impl<'b> Download<'b> {
     /// Before the first transfer. In `link` there is room for where artifacts come from.
     pub(super) const fn new(link: &'b mut [u8]) -> Self {
-        Self {
-            source: Source::unknown(link),
-            etag: Text::new(),
-            file: Text::new(),
-            stored: Claim::nothing(),
-            moved: 0,
-        }
+        Self { source: Source::unknown(link), etag: Text::new(), stored: Claim::nothing(), moved: 0 }
     }
 
     /// Before the first transfer of a deployment.
     pub(super) fn begin(&mut self) {
         self.etag.clear();
-        self.file.clear();
         self.stored = Claim::nothing();
     }
 }
@@ -155,7 +146,6 @@ impl<P: Platform> Client<'_, P> {
         if !self.flow.goes_on() {
             self.download.etag.clear();
         }
-        self.download.file.clear();
         self.download.stored = Claim::nothing();
         Ok(())
     }
@@ -267,7 +257,7 @@ impl<P: Platform> Client<'_, P> {
             }
             Action::BeginFile(size) => {
                 self.hal.module.expect(&self.parser.file_sum());
-                let polled = self.hal.module.poll_begin(now, self.download.file.as_str(), size);
+                let polled = self.hal.module.poll_begin(now, self.parser.file_name(), size);
                 let stored = if polled.is_ready() { self.look_for_stored() } else { 0 };
                 return self.sink_answered(now, polled.map_ok(|()| Event::FileBegan { stored }));
             }

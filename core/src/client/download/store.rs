@@ -9,7 +9,6 @@ use crate::client::reason::{Noted, note};
 use crate::hal::{Cause, ErrorType, Platform, ScriptRunner};
 use crate::limits;
 use crate::message::Coded;
-use crate::text::{Text, TextExt};
 use crate::time::Instant;
 use crate::transfer::{Event, Found, Place};
 
@@ -34,8 +33,7 @@ impl<P: Platform> Client<'_, P> {
             Parsed::Script { name, size } => staged(self.hal.scripts.stage(name, size))?,
             Parsed::ScriptData(bytes) => staged(self.hal.scripts.stage_write(bytes))?,
             Parsed::Header => Found::Header,
-            Parsed::FileBegin { name, size } => {
-                self.download.file = Text::copy(name).map_err(|_| noted(&DownloadText::NameTooLong))?;
+            Parsed::FileBegin { name: _, size } => {
                 Found::File { size, plain: self.parser.payload_is_plain() }
             }
             Parsed::FileData(bytes) => {
@@ -60,7 +58,7 @@ impl<P: Platform> Client<'_, P> {
             Poll::Ready(Ok(event)) => event,
             Poll::Ready(Err(error)) => {
                 let error = Cause::of(&error);
-                let reason = match self.download.file.as_str() {
+                let reason = match self.parser.file_name() {
                     "" => DownloadText::NotStored { error },
                     file => DownloadText::FileNotStored { file, error },
                 };

@@ -34,7 +34,7 @@ impl<P: Platform> Client<'_, P> {
 
     /// What an earlier process stored of the file is damaged.
     pub(super) fn forget_stored(&mut self, now: Instant, bytes: u64) -> Poll<()> {
-        let line = DownloadText::StoredDamaged { file: self.download.file.as_str() };
+        let line = DownloadText::StoredDamaged { file: self.parser.file_name() };
         say(&mut self.hal.log, Level::Warning, &line);
         self.parser.restart_file(bytes);
         let forgotten = self.hal.module.forget_stored();
@@ -47,7 +47,7 @@ impl<P: Platform> Client<'_, P> {
         let room = usize::try_from(most).unwrap_or(usize::MAX).min(self.chunk.len());
         let read = self.hal.module.read_stored(self.chunk.get_mut(..room).unwrap_or_default());
         let read = read.unwrap_or_else(|error| {
-            let file = self.download.file.as_str();
+            let file = self.parser.file_name();
             let line = DownloadText::NotReadBack { file, error: Cause::of(&error) };
             say(&mut self.hal.log, Level::Warning, &line);
             0
@@ -60,7 +60,7 @@ impl<P: Platform> Client<'_, P> {
         let Claim(Stored { length, sum }) = self.download.stored;
         let same = self.parser.sum_so_far() == sum;
         if same {
-            let line = DownloadText::StoredBefore { length, file: self.download.file.as_str() };
+            let line = DownloadText::StoredBefore { length, file: self.parser.file_name() };
             say(&mut self.hal.log, Level::Info, &line);
         }
         self.tell_transfer(now, Event::Compared { same });

@@ -29,7 +29,6 @@ messages! {
         14 NextAttempt { reason: &'a dyn Coded, wait: Duration } => "{reason}; next attempt in {wait}",
         15 GivenUp { reason: &'a dyn Coded, why: Failure } => "{reason}; {why}",
         16 ScriptNotStored { error: Cause<'a> } => "a state script could not be stored: {error}",
-        17 NameTooLong => "a payload file's name is too long",
         18 NotStored { error: Cause<'a> } => "payload could not be stored: {error}",
         19 FileNotStored { file: &'a str, error: Cause<'a> } => "payload file {file} could not be stored: {error}",
         20 NotReadBack { file: &'a str, error: Cause<'a> } => "payload file {file}: {error}",
