@@ -81,6 +81,8 @@ enum Happened {
     Nothing,
     Script(u64),
     ScriptData(Place),
+    /// A signature is complete, and to be judged.
+    Signature,
     Header,
     FileBegin(u64),
     FileData(Place),
@@ -164,7 +166,16 @@ impl<'b> Parser<'b> {
         if let Position::Failed(error) = &self.position {
             return Err(error.clone());
         }
-        let (taken, happened) = match self.run(input, verifier, decompress) {
+        let mut from = 0;
+        let done = loop {
+            let done = self.run(input, from, verifier, decompress);
+            let Ok((taken, Happened::Signature)) = done else { break done };
+            if !self.judge(verifier) {
+                break Err(Error::BadSignature);
+            }
+            from = taken;
+        };
+        let (taken, happened) = match done {
             Ok(done) => done,
             Err(error) => {
                 self.position = Position::Failed(error.clone());
@@ -179,7 +190,8 @@ impl<'b> Parser<'b> {
             Place::Window(from, to) => self.workspace.window.get(from..to).unwrap_or_default(),
         };
         let event = match happened {
-            Happened::Nothing => Parsed::NeedInput,
+            // A signature was judged above, and there is one at most.
+            Happened::Nothing | Happened::Signature => Parsed::NeedInput,
             Happened::Script(size) => {
                 Parsed::Script { name: self.entry_name().strip_prefix("scripts/").unwrap_or_default(), size }
             }
@@ -314,14 +326,30 @@ impl<'b> Parser<'b> {
         self.workspace.files.get(..self.manifest.files).unwrap_or_default()
     }
 
-    /// Goes on until something happened or the input is used up.
+    /// Whether the signature at hand is good. Apart from [`Self::run`], whose frame is gone by then: arithmetic of signatures
+    /// takes kilobytes of stack.
+    #[inline(never)]
+    fn judge(&mut self, verifier: &mut impl Verifier) -> bool {
+        let small = self.workspace.header_info.get(..self.small_len).unwrap_or_default();
+        // As long as `type-info` is not there yet.
+        let signature = base64::decode(small, self.workspace.type_info);
+        let good = verifier.has_keys() && signature.is_some_and(|bytes| verifier.verify(bytes));
+        if good {
+            self.signed = true;
+            self.position = Position::Before(Member::Header);
+        }
+        good
+    }
+
+    /// Goes on until something happened or the input behind its first `taken` bytes is used up.
+    #[inline(never)]
     fn run(
         &mut self,
         input: &[u8],
+        mut taken: usize,
         verifier: &mut impl Verifier,
         decompress: &mut impl Decompress,
     ) -> Result<(usize, Happened), Error> {
-        let mut taken: usize = 0;
         loop {
             // Output of the decompressor first.
             if self.window.0 < self.window.1 {
@@ -338,8 +366,8 @@ impl<'b> Parser<'b> {
                 if self.decompressed {
                     decompress.end();
                 }
-                if self.member_ends(verifier)? {
-                    return Ok((taken, Happened::Header));
+                if let Some(happened) = self.member_ends()? {
+                    return Ok((taken, happened));
                 }
                 continue;
             }
@@ -539,8 +567,9 @@ impl<'b> Parser<'b> {
         Ok(happened)
     }
 
-    /// A member of the outer archive has ended; true when the header is verified with it.
-    fn member_ends(&mut self, verifier: &mut impl Verifier) -> Result<bool, Error> {
+    /// A member of the outer archive has ended: the header, which is verified with it, a signature, which is to be judged
+    /// before anything else, or another one.
+    fn member_ends(&mut self) -> Result<Option<Happened>, Error> {
         let Position::In(member) = self.position else { return Err(Error::BadTar) };
         let small = self.workspace.header_info.get(..self.small_len).unwrap_or_default();
         let next = match member {
@@ -557,13 +586,9 @@ impl<'b> Parser<'b> {
                 Member::Signature
             }
             Member::Signature => {
+                // Until it is judged, the position stays.
                 if self.trust == Trust::Signed {
-                    // As long as `type-info` is not there yet.
-                    let signature = base64::decode(small, self.workspace.type_info);
-                    if !verifier.has_keys() || !signature.is_some_and(|bytes| verifier.verify(bytes)) {
-                        return Err(Error::BadSignature);
-                    }
-                    self.signed = true;
+                    return Ok(Some(Happened::Signature));
                 }
                 Member::Header
             }
@@ -586,7 +611,7 @@ impl<'b> Parser<'b> {
             return Err(Error::MissingFile);
         }
         self.position = Position::Before(next);
-        Ok(member == Member::Header)
+        Ok((member == Member::Header).then_some(Happened::Header))
     }
 
     /// The stored bytes are all there, and all their output so far was parsed. Decoders may hold more back than the
