@@ -22,7 +22,7 @@ those in etc/mender/scripts below it.
 Usage: thimble-sim lint [OPTION]... PATH...
        thimble-sim lint --rules
 
-  --for artifact|rootfs  whose scripts a folder has [artifact, if all of them are of Artifact states]
+  --for artifact|rootfs  whose scripts a folder has [those of Artifact states an artifact's, all others the device's]
   --root DIR             the device's root file system: interpreters are looked for in it
   --config FILE          the device's mender.conf: how long scripts may run and be repeated
   --fail-on SEVERITY     exit status 1 from this on: error, warning or note [error]
@@ -137,6 +137,7 @@ fn look(path: &str, home: Option<Home>) -> Result<Looked, String> {
         let (folder, home) =
             if inside.is_dir() { (inside, Some(Home::RootFileSystem)) } else { (at.to_owned(), home) };
         return match scripts::folder(&folder, home) {
+            Ok(scripts) if scripts.is_empty() => Err(format!("{}: there is no file in it", folder.display())),
             Ok(scripts) => Ok(Looked::Scripts(scripts)),
             Err(error) => Err(format!("{}: {error}", folder.display())),
         };

@@ -129,6 +129,20 @@ fn read_until(
 }
 
 impl Artifact {
+    /// What is installed on a device that takes this artifact: a JSON object with `artifact_name` and the first of the values
+    /// that it depends on.
+    #[must_use]
+    pub fn fitting_provides(&self, artifact_name: &str) -> Vec<u8> {
+        let mut installed = serde_json::Map::new();
+        installed.insert("artifact_name".to_owned(), artifact_name.into());
+        for (key, values) in &self.depends {
+            if let Some(first) = values.first() {
+                installed.insert(key.clone(), first.as_str().into());
+            }
+        }
+        Value::Object(installed).to_string().into_bytes()
+    }
+
     /// Takes what stands in `header-info` and `type-info`, which the parser has checked.
     fn take_header(&mut self, header_info: &[u8], type_info: &[u8]) {
         let parse = |text: &[u8]| serde_json::from_slice(text).unwrap_or(Value::Null);

@@ -44,8 +44,8 @@ pub enum Kind {
     Other(&'static str),
 }
 
-/// The files of a folder, in the order of their names. A folder that holds scripts of `Artifact` states only is meant for
-/// an artifact, unless `home` says whose they are.
+/// The files of a folder, in the order of their names. Scripts of `Artifact` states are meant for an artifact, and all others
+/// for the root file system, unless `home` says whose they are.
 ///
 /// # Errors
 /// The folder or a file in it cannot be read, or there are more than [`ENTRIES`].
@@ -68,16 +68,11 @@ pub fn folder(path: &Path, home: Option<Home>) -> io::Result<Vec<Script>> {
         });
     }
     scripts.sort_by(|a, b| a.name.cmp(&b.name));
-    let of_artifact = |script: &Script| script.name.to_ascii_lowercase().starts_with("artifact");
-    let of_root = |script: &Script| {
-        ["idle", "sync", "download"].iter().any(|s| script.name.to_ascii_lowercase().starts_with(s))
-    };
-    let guess = if scripts.iter().any(of_artifact) && !scripts.iter().any(of_root) {
-        Home::Artifact
-    } else {
-        Home::RootFileSystem
-    };
-    scripts.iter_mut().for_each(|script| script.home = home.unwrap_or(guess));
+    for script in &mut scripts {
+        let is_artifact = script.name.to_ascii_lowercase().starts_with("artifact");
+        let guess = if is_artifact { Home::Artifact } else { Home::RootFileSystem };
+        script.home = home.unwrap_or(guess);
+    }
     Ok(scripts)
 }
 

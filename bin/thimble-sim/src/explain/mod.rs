@@ -90,6 +90,9 @@ fn read(words: &[&str]) -> Result<(Given, Form, Option<String>), Failure> {
         match *word {
             "--artifact" => {
                 let path = value()?;
+                if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
+                    return Err(format!("{path}: it is no file").into());
+                }
                 let file = fs::File::open(path).map_err(|error| format!("{path}: {error}"))?;
                 let read = artifact::read(file, &mut Decompressor::default());
                 artifact = Some(read.map_err(|error| {
@@ -156,7 +159,8 @@ fn read(words: &[&str]) -> Result<(Given, Form, Option<String>), Failure> {
         .and_then(|artifact| artifact.device_types.first())
         .map_or(DEVICE_TYPE, String::as_str);
     let device_type = device_type.to_owned();
-    let installed = fitting(artifact.as_ref());
+    let installed =
+        artifact.as_ref().map_or_else(|| provides(OLD), |artifact| artifact.fitting_provides(OLD));
     Ok((
         Given { profile, config, device_type, installed, artifact, scripts: names, command_line },
         form,
@@ -164,27 +168,11 @@ fn read(words: &[&str]) -> Result<(Given, Form, Option<String>), Failure> {
     ))
 }
 
-/// What is installed on a device that takes the artifact.
-fn fitting(artifact: Option<&Artifact>) -> Vec<u8> {
-    let mut installed = serde_json::Map::new();
-    installed.insert("artifact_name".to_owned(), OLD.into());
-    for (key, values) in artifact.into_iter().flat_map(|artifact| &artifact.depends) {
-        if let Some(first) = values.first() {
-            installed.insert(key.clone(), first.as_str().into());
-        }
-    }
-    if installed.len() == 1 {
-        provides(OLD)
-    } else {
-        serde_json::Value::Object(installed).to_string().into_bytes()
-    }
-}
-
 /// Takes the device from a file of lines `KEY=VALUE`.
 fn describe(mut given: Given, path: &str) -> Result<Given, Failure> {
-    let length = fs::metadata(path).map_err(|error| format!("{path}: {error}"))?.len();
-    if length > LONGEST {
-        return Err(format!("{path}: more than {LONGEST} bytes").into());
+    let about = fs::metadata(path).map_err(|error| format!("{path}: {error}"))?;
+    if !about.is_file() || about.len() > LONGEST {
+        return Err(format!("{path}: a file of at most {LONGEST} bytes is wanted").into());
     }
     let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
     let mut installed = serde_json::Map::new();
