@@ -130,6 +130,12 @@ pub fn log_output<'a>(log: &'a SharedLog, name: &'a str) -> impl FnMut(Stream, &
     }
 }
 
+/// No descriptor of this process but the three standard ones reaches a program that it starts from now on, whatever it was
+/// started with itself.
+pub fn close_others_on_exec() {
+    sys::close_all_on_exec();
+}
+
 /// A running child, or one that has ended. Dropped while running, its whole group is killed.
 #[derive(Debug)]
 pub struct Process {

@@ -260,6 +260,136 @@ fn hostile_programs_end_in_a_line() {
     assert!(text.contains("its interpreter is not there"), "{text}");
 }
 
+/// Everything a hostile script may try to reach what is outside.
+const ESCAPES: &str = r#"#!/bin/sh
+exec 2>/dev/null
+for process in /proc/[0-9]*; do
+  for way in $process/fd/* $process/root $process/cwd; do
+    echo escaped > $way/VICTIM && echo "ESCAPED by $way"
+    echo escaped > $way/../../../../../../VICTIM && echo "ESCAPED above $way"
+  done
+  chmod 0700 $process/exe
+done
+mount -o remount,bind,rw /usr && touch /usr/share/thimble-was-here && echo WROTE_USR
+umount /usr && echo UMOUNTED
+umount /proc/sys && echo UMOUNTED_SYS
+mount -o remount,bind,rw /proc/sys && echo REMOUNTED_SYS
+cat /proc/sys/kernel/core_pattern > /proc/sys/kernel/core_pattern && echo WROTE_SYS
+mkdir -p /tmp/p && mount -t proc proc /tmp/p && cat /tmp/p/sys/kernel/core_pattern > /tmp/p/sys/kernel/core_pattern && echo WROTE_PROC
+mount -t sysfs sysfs /tmp/p && echo MOUNTED_SYSFS
+unshare -C sh -c 'mount -t cgroup2 none /tmp/p && echo $$ > /tmp/p/cgroup.procs' && echo MOVED
+nsenter -t 1 -m true && echo ENTERED
+[ -e /dev/tty ] && echo TTY
+env | grep SECRET
+perl -e 'syscall(169, 0xfee1dead, 672274793, 0x1234567, 0)'
+mknod /tmp/disk b 254 0 && echo MKNOD
+echo tried
+exit 0
+"#;
+
+#[test]
+fn hostile_programs_find_no_way_out() {
+    let Some(things) = Things::new() else { return };
+    let outside = tempfile::tempdir().unwrap();
+    fs::set_permissions(outside.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let victim = outside.path().join("victim");
+    fs::write(&victim, "untouched").unwrap();
+    fs::set_permissions(&victim, fs::Permissions::from_mode(0o666)).unwrap();
+    let script = ESCAPES.replace("/VICTIM", victim.to_str().unwrap());
+    things.artifact(&[("ArtifactInstall_Enter_00", &script)]);
+    let program = env!("CARGO_BIN_EXE_thimble-sim");
+    let mode = fs::metadata(program).unwrap().permissions().mode();
+    // A descriptor of the caller's, and a secret, come along.
+    let output = Command::new("sh")
+        .arg("-c")
+        .arg(format!("exec 7</; exec {program} run --artifact new.mender --module module --json"))
+        .current_dir(things.0.path())
+        .env("SECRET", "abc")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let document: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let event = document["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|event| event["what"] == "ArtifactInstall_Enter_00");
+    assert_eq!(event.unwrap()["output"], serde_json::json!(["tried"]));
+    assert_eq!(document["end"], "success");
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+    assert_eq!(fs::metadata(program).unwrap().permissions().mode(), mode);
+    assert!(!Path::new("/usr/share/thimble-was-here").exists());
+}
+
+#[test]
+fn links_in_a_root_file_system_lead_nowhere_else() {
+    let Some(things) = Things::new() else { return };
+    let outside = tempfile::tempdir().unwrap();
+    fs::set_permissions(outside.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::write(outside.path().join("file"), "untouched").unwrap();
+    fs::set_permissions(outside.path().join("file"), fs::Permissions::from_mode(0o666)).unwrap();
+    let root = things.0.path().join("root");
+    things.put("root/etc/mender/x", "", 0o644);
+    things.put("mender.conf", "{}", 0o644);
+    let link = |to: &Path, from: std::path::PathBuf| std::os::unix::fs::symlink(to, from);
+    for name in ["sim", "dev", "proc", "var", "data", "tmp", "bin"] {
+        link(outside.path(), root.join(name)).unwrap();
+    }
+    link(&outside.path().join("file"), root.join("etc/mender/mender.conf")).unwrap();
+    link(outside.path(), root.join("etc/mender/scripts")).unwrap();
+    things.put("scripts/Download_Enter_00", "#!/bin/sh\n", 0o755);
+    let (_, text) = things.run(&["--root", "root", "--config", "mender.conf"]);
+    assert!(text.contains("update module"), "{text}");
+    assert_eq!(fs::read_to_string(outside.path().join("file")).unwrap(), "untouched");
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn nothing_that_is_there_is_kept_over() {
+    let Some(things) = Things::new() else { return };
+    things.put("kept/etc/hostname", "mine", 0o644);
+    let (status, text) = things.run(&["--keep", "kept"]);
+    assert_eq!(status, Some(2), "{text}");
+    assert!(text.contains("--keep kept: it is there already"), "{text}");
+    assert_eq!(fs::read_to_string(things.0.path().join("kept/etc/hostname")).unwrap(), "mine");
+}
+
+#[test]
+fn what_an_artifact_depends_on_is_installed_on_the_device() {
+    let Some(things) = Things::new() else { return };
+    let artifact = ArtifactWriter::new("release-2", "app", &["board"])
+        .depends("board-revision", &["3"])
+        .file("payload", b"x");
+    fs::write(things.0.path().join("new.mender"), artifact.build()).unwrap();
+    let (status, text) = things.run(&[]);
+    assert_eq!(status, Some(0), "{text}");
+}
+
+#[test]
+fn a_fault_that_cannot_be_the_reason_hides_no_failure() {
+    let Some(things) = Things::new() else { return };
+    things.artifact(&[("ArtifactInstall_Enter_00", "#!/bin/sh\nseq 1 40\necho the-error >&2\nexit 1\n")]);
+    let (status, text) = things.run(&["--drop-connection-at", "60000"]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(
+        text.contains("WRONG: the update failed, and nothing that was to go wrong is the reason"),
+        "{text}"
+    );
+    // The last lines are what tells.
+    assert!(text.contains("| the-error\n") && text.contains("earlier lines"), "{text}");
+    for words in [["--hang", "save"], ["--hang", "installing"], ["--takes", "save=1h"]] {
+        let (status, text) = things.run(&words);
+        assert_eq!(status, Some(2), "{text}");
+        assert!(text.contains("no program"), "{text}");
+    }
+    let module =
+        MODULE.replace("echo installs; cp files/* /data/", "touch \"$(printf '/data/a\\nsuccess')\"");
+    things.put("module", &module, 0o755);
+    things.artifact(&[]);
+    let (_, text) = things.run(&[]);
+    assert!(text.contains("  + /data/a\\nsuccess\n"), "{text}");
+}
+
 #[test]
 fn a_run_that_is_interrupted_leaves_nothing_running() {
     let Some(things) = Things::new() else { return };

@@ -31,8 +31,8 @@ impl Snapshot {
         let mut changes = Vec::new();
         for (path, facts) in &now.0 {
             match self.0.get(path) {
-                None => changes.push(format!("+ {}", path.display())),
-                Some(before) if before != facts => changes.push(format!("~ {}", path.display())),
+                None => changes.push(format!("+ {}", shown(path))),
+                Some(before) if before != facts => changes.push(format!("~ {}", shown(path))),
                 Some(_) => {}
             }
         }
@@ -40,10 +40,15 @@ impl Snapshot {
             self.0
                 .keys()
                 .filter(|path| fs::symlink_metadata(path).is_err())
-                .map(|path| format!("- {}", path.display())),
+                .map(|path| format!("- {}", shown(path))),
         );
         changes
     }
+}
+
+/// A path in one line, whatever stands in it.
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().escape_debug().to_string()
 }
 
 fn walk(folder: &Path, device: u64, files: &mut BTreeMap<PathBuf, (u64, i64, i64, u32)>) {

@@ -37,6 +37,12 @@ impl Fault {
     pub(super) fn new(name: &str, nth: u32, what: What) -> Self {
         Self { name: name.to_owned(), from: nth, to: nth, what, used: false }
     }
+
+    /// Whether an update may fail because of it.
+    pub(super) fn may_fail_an_update(&self) -> bool {
+        let is_repeated = matches!(self.name.as_str(), "downloading" | "success" | "failure");
+        self.what == What::Abort || !(is_repeated && matches!(self.what, What::Exit(_)))
+    }
 }
 
 /// All of them, shared by everything that asks.

@@ -3,11 +3,11 @@
 //! Nothing that they do reaches this machine: they see a copy of a root file system or this machine's programs read-only,
 //! they have no network, their processes end with the run, and what would restart or reconfigure a device is a stand-in.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -16,8 +16,10 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_change,
     mount_remount, unmount,
 };
-use rustix::process::{Resource, Rlimit, getpid, pivot_root, setrlimit};
+use rustix::process::{Resource, Rlimit, pivot_root, setrlimit};
+use thimble_core::limits;
 use thimble_core::script::{ScriptState, parse_name};
+use thimble_hal_sim::given::Root;
 use thimble_hal_sim::given::scripts::ENTRIES;
 
 use super::options::Options;
@@ -50,13 +52,58 @@ pub(super) const CONFIG: &str = "/etc/mender/mender.conf";
 /// Where the device's own things of the simulator are.
 pub(super) const SIM: &str = "/sim";
 
-/// The folder, in the process that was started inside.
-pub(super) fn inside() -> Option<PathBuf> {
-    // Whoever sets the variable by hand is not the first process of its namespace.
-    std::env::var_os(FOLDER).map(PathBuf::from).filter(|_| getpid().is_init())
+/// Whose rights a run that root starts has: nobody's, so that not even a fault of ours reaches what is root's.
+const NOBODY: u32 = 65534;
+
+/// Longest module and longest settings, in bytes.
+const MODULE: u64 = 256 * 1024 * 1024;
+const SETTINGS: u64 = 1024 * 1024;
+
+/// Where a process of this program is.
+pub(super) enum Stage {
+    /// On this machine: [`enter`].
+    Outside,
+    /// Between: in namespaces that own the mounts, the processes and the network. It builds the device in the folder:
+    /// [`build_and_run`].
+    Between(PathBuf),
+    /// On the device, without any right over what the stage between has set up: [`become_root`].
+    Inside(PathBuf),
 }
 
-/// Runs this program once more, inside. Its exit status.
+/// Names the stage to the process in it.
+const STAGE: &str = "THIMBLE_SIM_STAGE";
+
+/// Which it is.
+pub(super) fn stage() -> Result<Stage, String> {
+    let (Some(folder), Some(stage)) = (std::env::var_os(FOLDER), std::env::var_os(STAGE)) else {
+        return Ok(Stage::Outside);
+    };
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    // Whoever sets the variables by hand is not in a namespace with one user.
+    if map.split_ascii_whitespace().nth(2) != Some("1") {
+        return Err(format!("{FOLDER} is set, which is for this program's own use: unset it"));
+    }
+    let folder = PathBuf::from(folder);
+    Ok(if stage == "between" { Stage::Between(folder) } else { Stage::Inside(folder) })
+}
+
+/// The copies of what was handed over, in the folder: the originals are not seen by any later stage.
+pub(super) fn use_copies(options: &mut Options, folder: &Path) {
+    let input = folder.join("in");
+    options.artifact = input.join("artifact");
+    for (path, name) in
+        [(&mut options.module, "module"), (&mut options.config, "mender.conf"), (&mut options.root, "root")]
+    {
+        if path.is_some() {
+            *path = Some(input.join(name));
+        }
+    }
+    for (number, path) in options.scripts.iter_mut().enumerate() {
+        *path = input.join(format!("scripts-{number}"));
+    }
+}
+
+/// Runs this program once more, in namespaces. Its exit status.
 pub(super) fn enter(words: &[&str], options: &Options) -> Result<u8, String> {
     let flags = [
         "--user",
@@ -66,11 +113,20 @@ pub(super) fn enter(words: &[&str], options: &Options) -> Result<u8, String> {
         "--net",
         "--ipc",
         "--uts",
+        "--cgroup",
         "--fork",
         "--kill-child",
     ];
-    let tried = Command::new("unshare").args(flags).arg("true").output();
-    let refused = match tried {
+    let is_root = rustix::process::geteuid().is_root();
+    let unshare = || {
+        let mut command = Command::new("unshare");
+        command.args(flags);
+        if is_root {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    };
+    let refused = match unshare().arg("true").output() {
         Ok(output) if output.status.success() => None,
         Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
         Err(error) => Some(format!("unshare (of util-linux) cannot be started: {error}")),
@@ -80,26 +136,39 @@ pub(super) fn enter(words: &[&str], options: &Options) -> Result<u8, String> {
             "scripts and modules are only run where they cannot touch this machine, and here are no namespaces for that: {why}\n\
              Ubuntu 24.04 and later: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0\n\
              in a container: start it with --security-opt seccomp=unconfined --security-opt apparmor=unconfined\n\
+             elsewhere: look at `sysctl user.max_user_namespaces`, and whether util-linux is installed\n\
              without programs of yours: thimble-sim run SCENARIO"
         ));
+    }
+    if let Some(keep) = options.keep.as_ref().filter(|keep| keep.symlink_metadata().is_ok()) {
+        return Err(format!("--keep {}: it is there already; name a folder that is not", keep.display()));
     }
     let folder = tempfile::Builder::new()
         .prefix("thimble-sim-")
         .tempdir()
-        .map_err(|error| format!("a throwaway folder: {error}"))?;
-    let program = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
-    let mut inside = Command::new("unshare")
-        .args(flags)
-        .arg(program)
+        .map_err(|error| format!("a throwaway folder in {}: {error}", std::env::temp_dir().display()))?;
+    let input = folder.path().join("in");
+    take(options, &input)?;
+    if is_root {
+        give(folder.path(), NOBODY).map_err(|error| format!("{}: {error}", folder.path().display()))?;
+    }
+    // Whatever this process was started with besides its standard streams.
+    thimble_hal_linux::process::close_others_on_exec();
+    let mut between = unshare()
+        .arg(input.join("thimble-sim"))
         .arg("run")
         .args(words)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env(FOLDER, folder.path())
+        .env(STAGE, "between")
+        .current_dir(folder.path())
         .stdin(Stdio::piped())
         .spawn()
         .map_err(|error| format!("unshare: {error}"))?;
     // Open for as long as this process lives: see `end_with_starter`.
-    let alive = inside.stdin.take();
-    let status = inside.wait().map_err(|error| format!("unshare: {error}"))?;
+    let alive = between.stdin.take();
+    let status = between.wait().map_err(|error| format!("unshare: {error}"))?;
     drop(alive);
     if let Some(keep) = &options.keep {
         let kept = folder.path().join(KEPT);
@@ -108,6 +177,89 @@ pub(super) fn enter(words: &[&str], options: &Options) -> Result<u8, String> {
             .map_err(|error| format!("--keep {}: {error}", keep.display()))?;
     }
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2))
+}
+
+/// Copies what was handed over to where the later stages find it.
+fn take(options: &Options, input: &Path) -> Result<(), String> {
+    fs::create_dir(input).map_err(|error| format!("{}: {error}", input.display()))?;
+    let file = |option: &str, from: &Path, most: u64, to: &str| {
+        let wrong = |why: &dyn std::fmt::Display| format!("{option} {}: {why}", from.display());
+        let about = fs::metadata(from).map_err(|error| wrong(&error))?;
+        if !about.is_file() {
+            return Err(wrong(&"it is no file"));
+        }
+        if about.len() > most {
+            return Err(wrong(&format!("it has {} bytes, and at most {most} are taken", about.len())));
+        }
+        fs::copy(from, input.join(to)).map(drop).map_err(|error| wrong(&error))
+    };
+    file("--artifact", &options.artifact, u64::MAX, "artifact")?;
+    if let Some(module) = &options.module {
+        file("--module", module, MODULE, "module")?;
+    }
+    if let Some(config) = &options.config {
+        file("--config", config, SETTINGS, "mender.conf")?;
+    }
+    for (number, folder) in options.scripts.iter().enumerate() {
+        let to = format!("scripts-{number}");
+        let wrong = |path: &Path, error: io::Error| format!("--scripts {}: {error}", path.display());
+        fs::create_dir(input.join(&to)).map_err(|error| wrong(folder, error))?;
+        for (count, entry) in fs::read_dir(folder).map_err(|error| wrong(folder, error))?.enumerate() {
+            let path = entry.map_err(|error| wrong(folder, error))?.path();
+            if count == ENTRIES {
+                return Err(format!("--scripts {}: more than {ENTRIES} files", folder.display()));
+            }
+            if fs::metadata(&path).map_err(|error| wrong(&path, error))?.is_file() {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                file("--scripts", &path, limits::SCRIPT_SIZE, &format!("{to}/{name}"))?;
+            }
+        }
+    }
+    if let Some(root) = &options.root {
+        copy(root, &input.join("root"), &mut COPIED.clone())
+            .map_err(|error| format!("--root {}: {error}", root.display()))?;
+    }
+    let program = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
+    let own = input.join("thimble-sim");
+    fs::copy(&program, &own)
+        .and_then(|_| fs::set_permissions(&own, fs::Permissions::from_mode(0o755)))
+        .map_err(|error| format!("{}: {error}", program.display()))
+}
+
+/// Makes all of it this user's.
+fn give(path: &Path, user: u32) -> io::Result<()> {
+    std::os::unix::fs::lchown(path, Some(user), Some(user))?;
+    if fs::symlink_metadata(path)?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give(&entry?.path(), user)?;
+        }
+    }
+    Ok(())
+}
+
+/// A folder below `root`, made if it is not there. No link leads out of `root`: one to nowhere is replaced.
+fn make(root: &Path, path: &str) -> io::Result<PathBuf> {
+    let (mut at, mut inside) = (root.to_owned(), PathBuf::from("/"));
+    for name in Path::new(path).components() {
+        inside.push(name);
+        let next = at.join(name);
+        match fs::symlink_metadata(&next) {
+            Ok(about) if about.is_dir() => at = next,
+            Ok(_) => match Root::new(root).find(&inside).filter(|found| found.is_dir()) {
+                Some(found) => at = found,
+                None => {
+                    fs::remove_file(&next)?;
+                    fs::create_dir(&next)?;
+                    at = next;
+                }
+            },
+            Err(_) => {
+                fs::create_dir(&next)?;
+                at = next;
+            }
+        }
+    }
+    Ok(at)
 }
 
 /// Builds the folder that becomes `/`.
@@ -131,6 +283,13 @@ fn build(root: &Path, options: &Options, payload_type: Option<&str>) -> Result<(
             }
         }
     }
+    // What is the simulator's own is no link of the image's.
+    for name in ["sim", "dev", "proc", "sys"] {
+        if root.join(name).is_symlink() {
+            fs::remove_file(root.join(name)).map_err(wrong(&root.join(name)))?;
+        }
+    }
+    let make = |path: &str| make(root, path).map_err(wrong(&root.join(path)));
     for folder in [
         "dev",
         "proc",
@@ -145,40 +304,43 @@ fn build(root: &Path, options: &Options, payload_type: Option<&str>) -> Result<(
         "var/lib/mender",
         "var/log",
         "var/tmp",
-        "etc/mender/scripts",
-        "sim/bin",
-        "sim/mender/modules/v3",
-        "sim/scripts",
     ] {
-        fs::create_dir_all(root.join(folder)).map_err(wrong(&root.join(folder)))?;
+        make(folder)?;
     }
-    put(&root.join("sim/stand-in"), include_bytes!("stand-in.sh"), 0o755)?;
+    let (sim, bin, settings) = (make("sim")?, make("sim/bin")?, make("etc/mender")?);
+    let (modules, scripts) = (make("sim/mender/modules/v3")?, make("sim/scripts")?);
+    let of_root = make("etc/mender/scripts")?;
+    put(&sim.join("stand-in"), include_bytes!("stand-in.sh"), 0o755)?;
     for name in STAND_INS {
-        put(&root.join("sim/bin").join(name), include_bytes!("stand-in.sh"), 0o755)?;
+        put(&bin.join(name), include_bytes!("stand-in.sh"), 0o755)?;
     }
     if let Some(config) = &options.config {
         let bytes = fs::read(config).map_err(wrong(config))?;
-        put(&root.join(CONFIG.trim_start_matches('/')), &bytes, 0o600)?;
+        put(&settings.join("mender.conf"), &bytes, 0o600)?;
     }
     for folder in &options.scripts {
-        take_scripts(folder, root)?;
+        take_scripts(folder, &of_root, &scripts)?;
     }
     if let Some(module) = &options.module {
         let name = payload_type.ok_or("--module: the artifact has no payload, and calls no module")?;
         let bytes = fs::read(module).map_err(wrong(module))?;
-        put(&root.join("sim/mender/modules/v3").join(name), &bytes, 0o755)?;
+        put(&modules.join(name), &bytes, 0o755)?;
     }
     Ok(())
 }
 
+/// A file in a folder that is no link; a link of its name is replaced.
 fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), String> {
+    if path.is_symlink() {
+        fs::remove_file(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     fs::write(path, bytes)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
         .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Scripts of `Artifact` states wait for the artifact; all other files are the root file system's.
-fn take_scripts(folder: &Path, root: &Path) -> Result<(), String> {
+fn take_scripts(folder: &Path, of_root: &Path, of_artifact: &Path) -> Result<(), String> {
     let wrong = |error: io::Error| format!("--scripts {}: {error}", folder.display());
     let mut entries = fs::read_dir(folder).map_err(wrong)?.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
     if entries.len() > ENTRIES {
@@ -191,9 +353,9 @@ fn take_scripts(folder: &Path, root: &Path) -> Result<(), String> {
         if !about.is_file() {
             continue;
         }
-        let of_artifact = name.to_str().and_then(parse_name).is_some_and(|t| t.state.is_artifact());
-        let to = root.join(if of_artifact { "sim/scripts" } else { "etc/mender/scripts" }).join(&name);
-        let mode = if of_artifact { 0o700 } else { about.permissions().mode() & 0o7777 };
+        let is_artifact = name.to_str().and_then(parse_name).is_some_and(|t| t.state.is_artifact());
+        let to = if is_artifact { of_artifact } else { of_root }.join(&name);
+        let mode = if is_artifact { 0o700 } else { about.permissions().mode() & 0o7777 };
         put(&to, &fs::read(&path).map_err(wrong)?, mode)?;
     }
     Ok(())
@@ -226,35 +388,42 @@ fn copy(from: &Path, to: &Path, left: &mut u64) -> io::Result<()> {
                 .ok_or_else(|| io::Error::other("it is larger than what is copied at most"))?;
             match fs::copy(&path, &to) {
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-                done => drop(done?),
+                Err(error) => return Err(error),
+                // Without the bits that lend rights.
+                Ok(_) => {
+                    fs::set_permissions(&to, fs::Permissions::from_mode(about.permissions().mode() & 0o777))?
+                }
             }
         }
     }
-    let mode = fs::metadata(from)?.permissions().mode() & 0o7777;
+    let mode = fs::metadata(from)?.permissions().mode() & 0o777;
     // The client refuses programs that others could exchange.
     fs::set_permissions(to, fs::Permissions::from_mode((mode | 0o700) & !0o022))
 }
 
-/// Builds the device in the folder, on a file system of its own that cannot grow beyond a limit, and makes it `/`. Only in
-/// the process that was started inside. What it returns leads out again, for [`keep`].
-pub(super) fn become_root(
+/// The stage between: builds the device in the folder, on a file system of its own that cannot grow beyond a limit, and runs
+/// this program on it, in namespaces that have no right over this one's. Its exit status.
+///
+/// What is mounted here is locked there: it cannot be mounted otherwise, or taken away.
+pub(super) fn build_and_run(
     folder: &Path,
+    words: &[&str],
     options: &Options,
     payload_type: Option<&str>,
-) -> Result<OwnedFd, String> {
+) -> Result<u8, String> {
     let root = folder.join("root");
-    let wrong = |error: io::Error| format!("{}: {error}", folder.display());
-    fs::create_dir(&root).map_err(wrong)?;
-    let way_out = File::open(folder).map_err(wrong)?.into();
     let step = |what: &str| {
         let what = what.to_owned();
         move |error: rustix::io::Errno| format!("the throwaway device cannot be set up ({what}): {error}")
     };
+    // Without a terminal: nothing can be typed into it.
+    rustix::process::setsid().map_err(step("a session of its own"))?;
+    fs::create_dir(&root).map_err(|error| format!("{}: {error}", root.display()))?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(step("private mounts"))?;
     let copied = length(options.root.as_deref().unwrap_or(Path::new("/etc")));
-    let limit =
-        CString::new(format!("mode=755,size={}", options.disk.saturating_add(copied))).unwrap_or_default();
+    let limit = format!("mode=755,size={}", options.disk.saturating_add(copied));
+    let limit = CString::new(limit).unwrap_or_default();
     mount("thimble-sim", &root, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(limit.as_c_str()))
         .map_err(step("its disk"))?;
     build(&root, options, payload_type)?;
@@ -268,41 +437,87 @@ pub(super) fn become_root(
             read_only(&to).map_err(step(&format!("{name} read-only")))?;
         }
     }
-    for name in ["null", "zero", "full", "random", "urandom", "tty"] {
+    for name in ["null", "zero", "full", "random", "urandom"] {
         let to = root.join("dev").join(name);
-        if File::create(&to).is_ok() {
+        let _ = fs::remove_file(&to);
+        if File::create_new(&to).is_ok() {
             // A device without it is a poorer one, not a dangerous one.
             let _ = mount_bind(Path::new("/dev").join(name), &to);
         }
     }
-    let none = None::<&std::ffi::CStr>;
-    let _ = mount(
-        "proc",
-        root.join("proc"),
-        "proc",
-        MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
-        none,
-    );
+    let proc = root.join("proc");
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("proc", &proc, "proc", flags, None::<&CStr>).map_err(step("proc"))?;
+    for name in ["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi"] {
+        let path = proc.join(name);
+        if path.exists() {
+            mount_bind(&path, &path).map_err(step(&format!("proc/{name}")))?;
+            read_only(&path).map_err(step(&format!("proc/{name} read-only")))?;
+        }
+    }
+    let mut bound = Vec::new();
     for name in STAND_INS {
         for folder in ["usr/sbin", "usr/bin", "usr/local/bin", "usr/local/sbin", "sbin", "bin"] {
-            let Some(found) =
-                thimble_hal_sim::given::Root::new(&root).find(&Path::new("/").join(folder).join(name))
-            else {
+            let Some(found) = Root::new(&root).find(&Path::new("/").join(folder).join(name)) else {
                 continue;
             };
-            if found.is_file() {
+            if found.is_file() && !bound.contains(&found) {
                 mount_bind(root.join("sim/stand-in"), &found).map_err(step(name))?;
+                bound.push(found);
             }
         }
     }
+    let mut inside = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount"])
+        .arg(folder.join("in/thimble-sim"))
+        .arg("run")
+        .args(words)
+        .env_clear()
+        .envs([("HOME", "/root"), ("LANG", "C.UTF-8"), ("TERM", "dumb"), (STAGE, "inside")])
+        .env("PATH", format!("{SIM}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
+        .env(FOLDER, folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("unshare: {error}"))?;
+    // Through pipes: whoever is inside gets no descriptor that leads out.
+    let (out, err) = (inside.stdout.take(), inside.stderr.take());
+    let copying = std::thread::spawn(move || err.map(|mut err| io::copy(&mut err, &mut io::stderr())));
+    if let Some(mut out) = out {
+        io::copy(&mut out, &mut io::stdout())
+            .map_err(|error| format!("the output cannot be written: {error}"))?;
+    }
+    let _ = copying.join();
+    let status = inside.wait().map_err(|error| format!("unshare: {error}"))?;
+    if options.keep.is_some() {
+        copy(&root, &folder.join(KEPT), &mut COPIED.clone())
+            .map_err(|error| format!("the device cannot be kept: {error}"))?;
+    }
+    match status.code().and_then(|code| u8::try_from(code).ok()) {
+        Some(code) => Ok(code),
+        None => Err(format!(
+            "a program has ended the simulator itself ({status}): nothing is known of the update"
+        )),
+    }
+}
+
+/// Makes the folder's device `/`. Only in the innermost process.
+pub(super) fn become_root(folder: &Path) -> Result<(), String> {
+    let root = folder.join("root");
+    let step = |what: &str| {
+        let what = what.to_owned();
+        move |error: rustix::io::Errno| format!("the throwaway device cannot be entered ({what}): {error}")
+    };
+    mount_bind_recursive(&root, &root).map_err(step("its root"))?;
     std::env::set_current_dir(&root).map_err(|error| format!("{}: {error}", root.display()))?;
     pivot_root(".", ".").map_err(step("pivot_root"))?;
     unmount(".", UnmountFlags::DETACH).map_err(step("this machine's root"))?;
     std::env::set_current_dir("/").map_err(|error| format!("/: {error}"))?;
-    // A program that starts others without end must not take this machine with it. Not enforced for its real root.
+    // A program that starts others without end must not take this machine with it.
     let few = Rlimit { current: Some(PROCESSES), maximum: Some(PROCESSES) };
     let _ = setrlimit(Resource::Nproc, few);
-    Ok(way_out)
+    Ok(())
 }
 
 /// Ends everything inside when the process that started it is gone: whoever interrupts a run ends all of it. The first process
@@ -313,13 +528,6 @@ pub(super) fn end_with_starter() {
         while io::stdin().read(&mut nothing).is_ok_and(|length| length > 0) {}
         std::process::exit(2);
     });
-}
-
-/// Copies the device to where the starting process finds it.
-pub(super) fn keep(way_out: &OwnedFd) -> Result<(), String> {
-    let wrong = |error: io::Error| format!("the device cannot be kept: {error}");
-    rustix::process::fchdir(way_out).map_err(|error| wrong(error.into()))?;
-    copy(Path::new("/"), Path::new(KEPT), &mut COPIED.clone()).map_err(wrong)
 }
 
 /// Bytes of the files in a folder.
@@ -357,7 +565,8 @@ fn read_only(path: &Path) -> rustix::io::Result<()> {
 pub(super) fn end_all() {
     let Ok(processes) = fs::read_dir("/proc") else { return };
     for pid in processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
-        if let Some(pid) = rustix::process::Pid::from_raw(pid).filter(|pid| !pid.is_init()) {
+        let own = rustix::process::getpid();
+        if let Some(pid) = rustix::process::Pid::from_raw(pid).filter(|pid| !pid.is_init() && *pid != own) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     }

@@ -31,8 +31,10 @@ pub(super) struct Event {
     pub(super) what: String,
     /// What came of it, where that is known.
     pub(super) result: Option<String>,
-    /// What a program printed.
+    /// The last lines that a program printed.
     pub(super) output: Vec<String>,
+    /// How many stood before them.
+    pub(super) earlier: usize,
 }
 
 /// All that happened.
@@ -66,7 +68,7 @@ impl Journal {
             } else {
                 (Lane::Device, line, None)
             };
-            events.push(Event { at, lane, what, result, output: Vec::new() });
+            events.push(Event { at, lane, what, result, output: Vec::new(), earlier: 0 });
         }
     }
 
@@ -75,7 +77,7 @@ impl Journal {
         self.gather();
         let at = self.bench.0.borrow().time().since(Instant::ZERO);
         let mut events = self.events.borrow_mut();
-        events.push(Event { at, lane, what: what.into(), result: None, output: Vec::new() });
+        events.push(Event { at, lane, what: what.into(), result: None, output: Vec::new(), earlier: 0 });
         events.len() - 1
     }
 
@@ -86,9 +88,14 @@ impl Journal {
         }
     }
 
-    /// How many lines it has printed.
-    pub(super) fn printed(&self, number: usize) -> usize {
-        self.events.borrow().get(number).map_or(0, |event| event.output.len())
+    /// Whether something is known of it.
+    pub(super) fn has_result(&self, number: usize) -> bool {
+        self.events.borrow().get(number).is_some_and(|event| event.result.is_some())
+    }
+
+    /// Whether it has printed anything.
+    pub(super) fn has_printed(&self, number: usize) -> bool {
+        self.events.borrow().get(number).is_some_and(|event| !event.output.is_empty())
     }
 
     /// All of it.
@@ -121,7 +128,11 @@ impl Log for Output {
         let name = name.trim_end_matches(" (stdout)");
         let call = event.what.trim_end_matches('?');
         let is_its = name == call || name.rsplit(' ').next() == Some(call);
-        if is_its && event.output.len() < OUTPUT {
+        if is_its {
+            if event.output.len() == OUTPUT {
+                event.output.remove(0);
+                event.earlier += 1;
+            }
             event.output.push(line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect());
         }
     }

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
+use thimble_core::hal::Key;
 use thimble_core::time::Duration;
 use thimble_hal_linux::config::{MenderConf, Source};
 use thimble_hal_linux::decompress::Decompressor;
@@ -28,33 +29,52 @@ use crate::failure::Failure;
 use changes::Snapshot;
 use drive::End;
 use faults::Faults;
+use jail::Stage;
 use journal::Journal;
 use options::Options;
 pub(crate) use options::is_own;
 use platform::Shared;
+
+/// Changes that people are shown.
+const SHOWN: usize = 50;
 
 /// Longest artifact: it is kept in memory.
 const LONGEST: u64 = 1024 * 1024 * 1024;
 
 /// Runs the update, in a process of its own that cannot reach this machine.
 pub(crate) fn run(out: &mut dyn Write, words: &[&str], help: &str) -> Result<bool, Failure> {
-    let options = options::read(words, help)?;
+    let mut options = options::read(words, help)?;
+    let stage = jail::stage()?;
+    match &stage {
+        Stage::Outside => {}
+        Stage::Between(folder) | Stage::Inside(folder) => jail::use_copies(&mut options, folder),
+    }
     let about = fs::metadata(&options.artifact).map_err(|error| at(&options.artifact, &error))?;
-    if !about.is_file() || about.len() > LONGEST {
-        return Err(
-            at(&options.artifact, &format!("an artifact is a file of at most {LONGEST} bytes")).into()
-        );
+    if !about.is_file() {
+        return Err(at(&options.artifact, &"it is no file").into());
+    }
+    if about.len() > LONGEST {
+        return Err(at(
+            &options.artifact,
+            &format!("it has {} bytes, and at most {LONGEST} are taken", about.len()),
+        )
+        .into());
     }
     let bytes = fs::read(&options.artifact).map_err(|error| at(&options.artifact, &error))?;
     let artifact =
         given::artifact::read(bytes.as_slice(), &mut Decompressor::default()).map_err(|error| {
             Failure::Input(at(&options.artifact, &format!("no device takes this artifact: {error}")))
         })?;
-    if let Some(folder) = jail::inside() {
-        jail::end_with_starter();
-        return inside(out, &options, &folder, &artifact, bytes);
-    }
-    match jail::enter(words, &options) {
+    let status = match &stage {
+        Stage::Inside(folder) => return inside(out, &options, folder, &artifact, bytes),
+        Stage::Between(folder) => {
+            drop(bytes);
+            jail::end_with_starter();
+            jail::build_and_run(folder, words, &options, artifact.payload_type.as_deref())
+        }
+        Stage::Outside => jail::enter(words, &options),
+    };
+    match status {
         Ok(0) => Ok(true),
         Ok(1) => Ok(false),
         Ok(_) => Err(Failure::Told),
@@ -74,7 +94,7 @@ fn inside(
     artifact: &given::Artifact,
     bytes: Vec<u8>,
 ) -> Result<bool, Failure> {
-    let way_out = jail::become_root(folder, options, artifact.payload_type.as_deref())?;
+    jail::become_root(folder)?;
 
     let main = Source { path: Path::new(jail::CONFIG), required: options.config.is_some() };
     let config = match MenderConf::load(main, main) {
@@ -105,6 +125,7 @@ fn inside(
 
     let bytes: Arc<[u8]> = bytes.into();
     let mut durable = runner::durable(profile, &bytes);
+    durable.records.insert(Key::Provides, artifact.fitting_provides(OLD));
     let size = bytes.len();
     for deployment in durable.server.deployments.values_mut() {
         deployment.artifact = server::Artifact {
@@ -139,9 +160,6 @@ fn inside(
     let ended = if options.standalone { drive::command_line(&shared) } else { drive::daemon(&shared) };
     jail::end_all();
 
-    if options.keep.is_some() {
-        jail::keep(&way_out)?;
-    }
     let verdict = Verdict::of(&shared, &ended, artifact, &faults, &before, options);
     let module = match (&payload_type, is_own_module) {
         (None, _) => "no payload".to_owned(),
@@ -208,12 +226,14 @@ impl Verdict {
         if installed.ends_with(SUFFIX) {
             wrong.push(format!("the device ends as {installed}: what is installed is not known any more"));
         }
-        if !good
-            && options.faults.is_empty()
-            && options.breaks.is_empty()
-            && !matches!(ended.end, End::Stuck(_))
-        {
-            wrong.push("nothing was to go wrong, and the update failed".to_owned());
+        // A broken link and a report that is lost fail no update.
+        let excused = options.faults.iter().any(faults::Fault::may_fail_an_update);
+        if !good && !excused && !matches!(ended.end, End::Stuck(_)) {
+            wrong.push(if options.faults.is_empty() && options.breaks.is_empty() {
+                "nothing was to go wrong, and the update failed".to_owned()
+            } else {
+                "the update failed, and nothing that was to go wrong is the reason".to_owned()
+            });
         }
         if !good && installed == OLD && !changes.is_empty() {
             wrong.push("the update failed, and the device is not as it was before".to_owned());
@@ -245,8 +265,11 @@ impl Verdict {
         writeln!(out, "\n{end}{reason}\ninstalled: {installed}")?;
         if !changes.is_empty() {
             writeln!(out, "changed on the device, beside what the client keeps:")?;
-            for change in changes {
+            for change in changes.iter().take(SHOWN) {
                 writeln!(out, "  {change}")?;
+            }
+            if let Some(more) = changes.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+                writeln!(out, "  ... and {more} more (--json has all)")?;
             }
         }
         for line in wrong {

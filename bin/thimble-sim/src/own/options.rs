@@ -75,7 +75,11 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
             "--standalone" => options.standalone = true,
             "--json" => options.json = true,
             "--fail" => options.faults.push(fault(value()?, |_| What::Exit(1))?),
-            "--hang" => options.faults.push(fault(value()?, |_| What::Hang)?),
+            "--hang" => {
+                let text = value()?;
+                check_program(word, text.split(':').next().unwrap_or_default())?;
+                options.faults.push(fault(text, |_| What::Hang)?);
+            }
             "--exit" => {
                 let (times, name) = (value()?, value()?);
                 let (status, times) = exit(times)?;
@@ -116,6 +120,7 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
                 let (name, time) =
                     text.split_once('=').ok_or_else(|| format!("--takes {text}: SCRIPT=60s is wanted"))?;
                 check_effect(name)?;
+                check_program(word, name)?;
                 options.takes.push((name.to_owned(), seconds(time)?));
             }
             "--limit" => {
@@ -211,6 +216,18 @@ fn check_effect(name: &str) -> Result<(), Failure> {
         "{name:?} is neither a script, nor a call of a module, nor a status, nor save, mark or reboot{hint}"
     )
     .into())
+}
+
+/// Whether something of this name is run, and not only done.
+fn check_program(option: &str, name: &str) -> Result<(), Failure> {
+    check_effect(name)?;
+    if STATUSES.contains(&name) || ["save", "mark", "reboot"].contains(&name) {
+        return Err(format!(
+            "{option} {name}: it is no program; only scripts and calls of the module take time"
+        )
+        .into());
+    }
+    Ok(())
 }
 
 /// `21` or `21x3`: a status, and how often.

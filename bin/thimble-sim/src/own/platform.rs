@@ -158,7 +158,10 @@ impl Current {
                     } else {
                         ending(*exit)
                     };
-                    shared.journal.result(*event, text);
+                    // What was given up says so already.
+                    if !(*killed && shared.journal.has_result(*event)) {
+                        shared.journal.result(*event, text);
+                    }
                 }
                 Poll::Ready(*exit)
             }
@@ -190,7 +193,7 @@ impl Current {
     fn is_cut(&self, shared: &Shared, over: bool) -> bool {
         match self {
             Self::Real { cut: Some(What::CutInside), event, .. } => {
-                over || shared.journal.printed(*event) > 0
+                over || shared.journal.has_printed(*event)
             }
             Self::Real { cut: Some(What::CutAfter), .. } => over,
             Self::Real { .. } | Self::Made { .. } | Self::Nothing => false,
@@ -223,7 +226,6 @@ fn plan(
             reported: false,
         }),
         Some(What::Hang) => {
-            shared.journal.result(event, "hangs".to_owned());
             Some(Current::Made { exit: None, until: now, event, killed: false, reported: false })
         }
         Some(What::Abort | What::CutBefore | What::CutInside | What::CutAfter) | None => None,
@@ -390,7 +392,7 @@ impl ScriptRunner for Scripts {
 }
 
 fn hangs(limit: Duration) -> String {
-    format!("still ran after {} s: counts as a script that hangs (--limit)", limit.as_secs())
+    format!("still ran after {} s (--limit), counts as one that hangs: ended by the client", limit.as_secs())
 }
 
 /// The user's update module, or the one that is described.

@@ -22,7 +22,7 @@ fn clock(at: Duration) -> String {
 pub(super) fn print(out: &mut dyn Write, events: &[Event]) -> io::Result<()> {
     writeln!(out, "{:<TIME$}{:<SERVER$}{:<DEVICE$}update module", "time", "server", "device")?;
     let mut before = None;
-    for Event { at, lane, what, result, output } in events {
+    for Event { at, lane, what, result, output, earlier } in events {
         let time = if before == Some(*at) { String::new() } else { clock(*at) };
         before = Some(*at);
         let result = result.as_ref().map_or_else(String::new, |result| format!("  {result}"));
@@ -33,6 +33,9 @@ pub(super) fn print(out: &mut dyn Write, events: &[Event]) -> io::Result<()> {
             Lane::Module => SERVER + DEVICE,
         };
         writeln!(out, "{time:<TIME$}{:indent$}{text}", "")?;
+        if *earlier > 0 {
+            writeln!(out, "{:TIME$}{:indent$}  | ... {earlier} earlier lines", "", "")?;
+        }
         for line in output {
             writeln!(out, "{:TIME$}{:indent$}  | {line}", "", "")?;
         }
@@ -54,6 +57,7 @@ pub(super) fn json(events: &[Event]) -> Value {
             "what": event.what,
             "result": event.result,
             "output": event.output,
+            "earlier_lines": event.earlier,
         })
     };
     events.iter().map(event).collect()
