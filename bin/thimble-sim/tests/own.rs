@@ -393,11 +393,14 @@ fn a_fault_that_cannot_be_the_reason_hides_no_failure() {
 #[test]
 fn a_run_that_is_interrupted_leaves_nothing_running() {
     let Some(things) = Things::new() else { return };
+    let throwaway = tempfile::tempdir().unwrap();
+    fs::set_permissions(throwaway.path(), fs::Permissions::from_mode(0o777)).unwrap();
     // It would run for an hour.
     things.artifact(&[("ArtifactInstall_Enter_00", "#!/bin/sh\nexec sleep 3599.5\n")]);
     let mut run = Command::new(env!("CARGO_BIN_EXE_thimble-sim"))
         .args(["run", "--artifact", "new.mender", "--module", "module", "--limit", "1h"])
         .current_dir(things.0.path())
+        .env("TMPDIR", throwaway.path())
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
@@ -419,6 +422,9 @@ fn a_run_that_is_interrupted_leaves_nothing_running() {
     run.kill().unwrap();
     run.wait().unwrap();
     until(false);
+    let copies =
+        fs::read_dir(throwaway.path()).unwrap().flatten().find(|entry| entry.path().join("in").exists());
+    assert!(copies.is_none(), "{copies:?}");
 }
 
 #[test]

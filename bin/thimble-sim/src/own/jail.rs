@@ -522,10 +522,13 @@ pub(super) fn become_root(folder: &Path) -> Result<(), String> {
 
 /// Ends everything inside when the process that started it is gone: whoever interrupts a run ends all of it. The first process
 /// of a namespace takes all others with it.
-pub(super) fn end_with_starter() {
-    std::thread::spawn(|| {
+pub(super) fn end_with_starter(folder: &Path) {
+    let copies = folder.join("in");
+    std::thread::spawn(move || {
         let mut nothing = [0; 1];
         while io::stdin().read(&mut nothing).is_ok_and(|length| length > 0) {}
+        // Who would have removed the folder is gone; of it, an empty one stays.
+        let _ = fs::remove_dir_all(copies);
         std::process::exit(2);
     });
 }

@@ -69,7 +69,7 @@ pub(crate) fn run(out: &mut dyn Write, words: &[&str], help: &str) -> Result<boo
         Stage::Inside(folder) => return inside(out, &options, folder, &artifact, bytes),
         Stage::Between(folder) => {
             drop(bytes);
-            jail::end_with_starter();
+            jail::end_with_starter(folder);
             jail::build_and_run(folder, words, &options, artifact.payload_type.as_deref())
         }
         Stage::Outside => jail::enter(words, &options),

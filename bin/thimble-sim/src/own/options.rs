@@ -71,7 +71,15 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
             "--config" => options.config = Some(value()?.into()),
             "--keep" => options.keep = Some(value()?.into()),
             "--device" => options.device = Some(device(value()?)?),
-            "--device-type" => options.device_type = Some(value()?.to_owned()),
+            "--device-type" => {
+                let text = value()?;
+                if text.is_empty() || text.contains(|c: char| c.is_control()) {
+                    return Err("--device-type: the device's type is one word, such as raspberrypi4"
+                        .to_owned()
+                        .into());
+                }
+                options.device_type = Some(text.to_owned());
+            }
             "--standalone" => options.standalone = true,
             "--json" => options.json = true,
             "--fail" => options.faults.push(fault(value()?, |_| What::Exit(1))?),
