@@ -27,8 +27,9 @@ const SCRIPTS: [(&str, &str); 5] = [
 
 fn has_namespaces() -> bool {
     let tried = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "--pid", "--net", "--fork", "true"])
-        .output();
+            .args(["--user", "--map-root-user", "--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup", "--fork"])
+            .args(["sh", "-c", "mount -t proc proc /proc && mount -t tmpfs tmpfs /mnt && unshare --user --map-root-user --mount true"])
+            .output();
     tried.is_ok_and(|output| output.status.success())
 }
 

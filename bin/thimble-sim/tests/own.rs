@@ -26,7 +26,8 @@ impl Things {
     /// `None`, and a word about it, where there are no namespaces.
     fn new() -> Option<Self> {
         let tried = Command::new("unshare")
-            .args(["--user", "--map-root-user", "--mount", "--pid", "--net", "--fork", "true"])
+            .args(["--user", "--map-root-user", "--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup", "--fork"])
+            .args(["sh", "-c", "mount -t proc proc /proc && mount -t tmpfs tmpfs /mnt && unshare --user --map-root-user --mount true"])
             .output();
         if !tried.is_ok_and(|output| output.status.success()) {
             println!("left out: there are no namespaces for users' programs here");
