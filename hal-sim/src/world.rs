@@ -11,6 +11,8 @@ use thimble_core::deployment::{Call, Status};
 use thimble_core::hal::Key;
 use thimble_core::last_report::{Ended, LastReport};
 
+use crate::near::meant;
+
 /// What the module answers to `NeedsArtifactReboot`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the words of the protocol")]
@@ -34,6 +36,26 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// Those of devices with a payload, by their words in scenarios and on command lines.
+    pub const NAMED: [(&'static str, Self); 4] = [
+        ("slots", Self::SLOTS),
+        ("files", Self::FILES),
+        ("custom", Self::CUSTOM),
+        ("one-way", Self::ONE_WAY),
+    ];
+
+    /// The profile of this word.
+    ///
+    /// # Errors
+    /// There is none: what is wanted, and which may be meant.
+    pub fn named(word: &str) -> Result<Self, String> {
+        let found = Self::NAMED.iter().find(|(name, _)| *name == word).map(|(_, profile)| *profile);
+        found.ok_or_else(|| {
+            let hint = meant(word, Self::NAMED.map(|(name, _)| name));
+            format!("{word}: slots, files, custom or one-way is wanted{hint}")
+        })
+    }
+
     /// An A/B device: reboots by the client, rolls back.
     pub const SLOTS: Self = Self { slots: true, reboot: Reboot::Automatic, rollback: true, payload: true };
     /// A module that overwrites and can put back.

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use serde_json::Value;
 use thimble_core::artifact::{self, ManifestEntry, Parsed, Parser, Trust, Workspace};
-use thimble_core::hal::{Decompress, Verifier};
+use thimble_core::hal::Decompress;
 use thimble_core::limits;
 
 /// Bytes that are read at a time.
@@ -103,7 +103,7 @@ fn read_until(
         }
         let mut rest = chunk.get(..length).unwrap_or_default();
         loop {
-            let (taken, event) = parser.push(rest, &mut NoKeys, decompress).map_err(Error::Refused)?;
+            let (taken, event) = parser.push(rest, &mut (), decompress).map_err(Error::Refused)?;
             rest = rest.get(taken..).unwrap_or_default();
             match event {
                 Parsed::NeedInput if rest.is_empty() => break,
@@ -168,25 +168,6 @@ impl Artifact {
         let provides = kind["artifact_provides"].as_object().into_iter().flatten();
         self.provides.extend(provides.filter_map(|(key, value)| Some((key.clone(), text(value)?))));
         self.clears = texts(&kind["clears_artifact_provides"]);
-    }
-}
-
-/// Whoever only looks at an artifact need not trust it.
-struct NoKeys;
-
-impl Verifier for NoKeys {
-    fn has_keys(&self) -> bool {
-        false
-    }
-
-    fn reset(&mut self) {}
-
-    fn update(&mut self, _manifest: &[u8]) -> bool {
-        false
-    }
-
-    fn verify(&mut self, _signature: &[u8]) -> bool {
-        false
     }
 }
 

@@ -120,7 +120,7 @@ const DEVICES: [(&str, Device); 6] = [
 ];
 
 /// The statuses that a client reports.
-const STATUSES: [Status; 8] = [
+pub const STATUSES: [Status; 8] = [
     Status::Downloading,
     Status::Installing,
     Status::Rebooting,
@@ -132,7 +132,7 @@ const STATUSES: [Status; 8] = [
 ];
 
 /// The calls of an update module.
-const CALLS: [Call; 14] = [
+pub const CALLS: [Call; 14] = [
     Call::ProvidePayloadFileSizes,
     Call::Download,
     Call::DownloadWithFileSizes,

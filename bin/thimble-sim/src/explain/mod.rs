@@ -109,22 +109,7 @@ fn read(words: &[&str]) -> Result<(Given, Form, Option<String>), Failure> {
                 let main = Source { path: Path::new(value()?), required: true };
                 config = MenderConf::load(main, main).map_err(|error| error.to_string())?.0.core_config();
             }
-            "--device" => {
-                let kind = value()?;
-                profile = Some(match kind {
-                    "slots" => Profile::SLOTS,
-                    "files" => Profile::FILES,
-                    "custom" => Profile::CUSTOM,
-                    "one-way" => Profile::ONE_WAY,
-                    other => {
-                        let hint = meant(other, ["slots", "files", "custom", "one-way"]);
-                        return Err(format!(
-                            "--device {other}: slots, files, custom or one-way is wanted{hint}"
-                        )
-                        .into());
-                    }
-                });
-            }
+            "--device" => profile = Some(Profile::named(value()?).map_err(|why| format!("--device {why}"))?),
             "--standalone" => command_line = true,
             "--why-not" => device = Some(value()?.to_owned()),
             "--form" => {

@@ -106,7 +106,7 @@ fn is_open(shared: &Shared) -> bool {
 }
 
 fn boot(shared: &Shared) {
-    jail::end_all();
+    jail::end_all(Path::new("/proc"));
     let _ = fs::remove_file(RESTART);
     shared.journal.gather();
     runner::boot(&shared.bench);
@@ -187,10 +187,14 @@ fn process(shared: &Shared, run: Run, reason: &mut String) -> Process {
         let now = bench.0.borrow().now;
         let soon = wake.is_some_and(|wake| wake <= now);
         let place = client.machine().place();
-        if wait(client.hal(), soon) {
+        match wait(client.hal(), soon) {
             // Each program has its own limit.
-            turns = 0;
-            continue;
+            Ok(true) => {
+                turns = 0;
+                continue;
+            }
+            Ok(false) => {}
+            Err(error) => return Process::Stuck(format!("a program cannot be waited for: {error}")),
         }
         if soon {
             // The network has something and the module takes nothing, for ever: time passes.
@@ -218,15 +222,15 @@ fn process(shared: &Shared, run: Run, reason: &mut String) -> Process {
 }
 
 /// Waits while a program really runs; false: none does.
-fn wait(hal: &Hal<Own>, soon: bool) -> bool {
+fn wait(hal: &Hal<Own>, soon: bool) -> std::io::Result<bool> {
     let mut set = PollSet::new();
     if !hal.scripts.is_real() && !hal.module.is_awaited() {
-        return false;
+        return Ok(false);
     }
     let until = earliest(hal.scripts.wants(&mut set), hal.module.wants(&mut set));
     let now = BootClock.now();
     // A stand-in's file is looked for now and then; and what the simulated network has is not waited for long.
     let pause: Instant = now + Duration::from_millis(if soon { 2 } else { 200 });
-    let _ = set.wait(now, earliest(until, Some(pause)));
-    true
+    set.wait(now, earliest(until, Some(pause)))?;
+    Ok(true)
 }

@@ -6,6 +6,7 @@
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -483,13 +484,21 @@ pub(super) fn build_and_run(
         .map_err(|error| format!("unshare: {error}"))?;
     // Through pipes: whoever is inside gets no descriptor that leads out.
     let (out, err) = (inside.stdout.take(), inside.stderr.take());
-    let copying = std::thread::spawn(move || err.map(|mut err| io::copy(&mut err, &mut io::stderr())));
-    if let Some(mut out) = out {
-        io::copy(&mut out, &mut io::stdout())
-            .map_err(|error| format!("the output cannot be written: {error}"))?;
-    }
-    let _ = copying.join();
+    // Not by way of the standard library's streams: the caller has locked them.
+    let streams = |stream: BorrowedFd<'_>| stream.try_clone_to_owned().map(File::from);
+    let wrong = |error: io::Error| format!("the output cannot be written: {error}");
+    let (mut to_out, mut to_err) =
+        (streams(io::stdout().as_fd()).map_err(wrong)?, streams(io::stderr().as_fd()).map_err(wrong)?);
+    let out = std::thread::spawn(move || out.map_or(Ok(0), |mut out| io::copy(&mut out, &mut to_out)));
+    let err = std::thread::spawn(move || err.map_or(Ok(0), |mut err| io::copy(&mut err, &mut to_err)));
     let status = inside.wait().map_err(|error| format!("unshare: {error}"))?;
+    // Whatever was left running may hold the pipes open.
+    end_all(&proc);
+    for copied in [out.join(), err.join()] {
+        if let Ok(Err(error)) = copied {
+            return Err(wrong(error));
+        }
+    }
     if options.keep.is_some() {
         copy(&root, &folder.join(KEPT), &mut COPIED.clone())
             .map_err(|error| format!("the device cannot be kept: {error}"))?;
@@ -564,16 +573,25 @@ fn read_only(path: &Path) -> rustix::io::Result<()> {
     mount_remount(path, flags, c"")
 }
 
-/// Ends every process of the device but this one.
-pub(super) fn end_all() {
-    let Ok(processes) = fs::read_dir("/proc") else { return };
-    for pid in processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
-        let own = rustix::process::getpid();
-        if let Some(pid) = rustix::process::Pid::from_raw(pid).filter(|pid| !pid.is_init() && *pid != own) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+/// Ends every process of the device, which are those in `proc`, but this one and the first; also those that others start
+/// meanwhile.
+pub(super) fn end_all(proc: &Path) {
+    let own = rustix::process::getpid();
+    for _ in 0..ROUNDS {
+        let Ok(processes) = fs::read_dir(proc) else { return };
+        let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let others =
+            pids.filter_map(rustix::process::Pid::from_raw).filter(|pid| !pid.is_init() && *pid != own);
+        let kill = |pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok();
+        if others.map(kill).filter(|killed| *killed).count() == 0 {
+            return;
         }
     }
 }
+
+/// How often it is looked for processes that were started while others were ended. Those that are dead and not yet reaped
+/// count as well.
+const ROUNDS: usize = 50;
 
 /// The folders with scripts of these states.
 pub(super) fn scripts_folder(state: ScriptState) -> &'static Path {

@@ -7,9 +7,8 @@ use std::rc::Rc;
 use thimble_core::hal::{Exit, Level, Log};
 use thimble_core::script;
 use thimble_core::time::{Duration, Instant};
+use thimble_hal_sim::scenario::CALLS;
 use thimble_hal_sim::sim::{Handle, Line};
-
-use super::options::CALLS;
 
 /// Lines of a program's output that are kept.
 const OUTPUT: usize = 20;
@@ -63,7 +62,7 @@ impl Journal {
                 (Lane::Device, format!("failed: {why}"), None)
             } else if let Some((call, answer)) = line.split_once("? ") {
                 (Lane::Module, format!("{call}?"), Some(answer.to_owned()))
-            } else if CALLS.contains(&line.as_str()) {
+            } else if CALLS.iter().any(|call| call.name() == line) {
                 (Lane::Module, line, None)
             } else {
                 (Lane::Device, line, None)

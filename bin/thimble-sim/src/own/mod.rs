@@ -158,7 +158,7 @@ fn inside(
     };
     let before = Snapshot::take();
     let ended = if options.standalone { drive::command_line(&shared) } else { drive::daemon(&shared) };
-    jail::end_all();
+    jail::end_all(Path::new("/proc"));
 
     let verdict = Verdict::of(&shared, &ended, artifact, &faults, &before, options);
     let module = match (&payload_type, is_own_module) {

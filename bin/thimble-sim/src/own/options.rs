@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time;
 
+use thimble_core::deployment::{Call, Status};
 use thimble_core::script::{self, ScriptAction, ScriptState};
 use thimble_core::time::Duration;
 use thimble_hal_sim::near::meant;
+use thimble_hal_sim::scenario::{CALLS, STATUSES};
 use thimble_hal_sim::world::Profile;
 
 use super::faults::{Fault, What};
@@ -70,7 +72,9 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
             "--root" => options.root = Some(value()?.into()),
             "--config" => options.config = Some(value()?.into()),
             "--keep" => options.keep = Some(value()?.into()),
-            "--device" => options.device = Some(device(value()?)?),
+            "--device" => {
+                options.device = Some(Profile::named(value()?).map_err(|why| format!("--device {why}"))?)
+            }
             "--device-type" => {
                 let text = value()?;
                 if text.is_empty() || text.contains(|c: char| c.is_control()) {
@@ -112,12 +116,11 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
             }
             "--abort-at" => {
                 let status = value()?;
-                if !STATUSES.contains(&status) {
-                    return Err(format!(
-                        "--abort-at: there is no status {status:?}{}",
-                        meant(status, STATUSES)
-                    )
-                    .into());
+                let known = STATUSES.map(Status::name);
+                if !known.contains(&status) {
+                    return Err(
+                        format!("--abort-at: there is no status {status:?}{}", meant(status, known)).into()
+                    );
                 }
                 options.faults.push(Fault::new(status, 1, What::Abort));
             }
@@ -156,41 +159,6 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
     Ok(options)
 }
 
-/// The statuses that a device reports.
-const STATUSES: [&str; 5] = ["downloading", "installing", "rebooting", "success", "failure"];
-
-/// The calls of an update module.
-pub(super) const CALLS: [&str; 15] = [
-    "Download",
-    "DownloadWithFileSizes",
-    "ArtifactInstall",
-    "ArtifactReboot",
-    "ArtifactVerifyReboot",
-    "ArtifactCommit",
-    "ArtifactRollback",
-    "ArtifactRollbackReboot",
-    "ArtifactVerifyRollbackReboot",
-    "ArtifactFailure",
-    "Cleanup",
-    "NeedsArtifactReboot",
-    "SupportsRollback",
-    "ProvidePayloadFileSizes",
-    "reboot",
-];
-
-fn device(kind: &str) -> Result<Profile, Failure> {
-    match kind {
-        "slots" => Ok(Profile::SLOTS),
-        "files" => Ok(Profile::FILES),
-        "custom" => Ok(Profile::CUSTOM),
-        "one-way" => Ok(Profile::ONE_WAY),
-        other => {
-            let hint = meant(other, ["slots", "files", "custom", "one-way"]);
-            Err(format!("--device {other}: slots, files, custom or one-way is wanted{hint}").into())
-        }
-    }
-}
-
 /// `WHAT` or `WHAT:N`.
 fn fault(text: &str, what: impl Fn(&str) -> What) -> Result<Fault, Failure> {
     let (name, nth) = match text.rsplit_once(':') {
@@ -211,7 +179,9 @@ fn check_effect(name: &str) -> Result<(), Failure> {
     let is_transition = matches!(parts.as_slice(), [state, action]
         if ScriptState::ALL.iter().any(|known| known.name() == *state)
             && [ScriptAction::Enter, ScriptAction::Leave, ScriptAction::Error].iter().any(|known| known.name() == *action));
-    let known = [&CALLS[..], &STATUSES[..], &["save", "mark"]].concat();
+    let calls = CALLS.map(Call::name);
+    let statuses = STATUSES.map(Status::name);
+    let known = [&calls[..], &statuses[..], &["save", "mark", "reboot"]].concat();
     if is_transition || script::parse_name(name).is_some() || known.contains(&name) {
         return Ok(());
     }
@@ -229,7 +199,7 @@ fn check_effect(name: &str) -> Result<(), Failure> {
 /// Whether something of this name is run, and not only done.
 fn check_program(option: &str, name: &str) -> Result<(), Failure> {
     check_effect(name)?;
-    if STATUSES.contains(&name) || ["save", "mark", "reboot"].contains(&name) {
+    if STATUSES.map(Status::name).contains(&name) || ["save", "mark", "reboot"].contains(&name) {
         return Err(format!(
             "{option} {name}: it is no program; only scripts and calls of the module take time"
         )
