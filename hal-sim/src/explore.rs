@@ -100,20 +100,79 @@ impl fmt::Display for Failing {
     }
 }
 
+/// Looks on while a model is walked.
+pub trait Observer<M: Model> {
+    /// A step to a configuration, between two that have these numbers: 0 is the first, and each new one has the next
+    /// number. Every step is seen once.
+    fn step(&mut self, label: &M::Label, from: u32, to: u32, model: &M);
+
+    /// There is no next thing from this configuration on.
+    fn end(&mut self, at: u32, model: &M);
+
+    /// Something is wrong in this configuration. Whether the walk goes on elsewhere.
+    fn wrong(&mut self, at: u32, wrong: &str) -> bool;
+}
+
+/// Ends the walk at the first thing that is wrong.
+struct First(Option<(u32, String)>);
+
+impl<M: Model> Observer<M> for First {
+    fn step(&mut self, _: &M::Label, _: u32, _: u32, _: &M) {}
+
+    fn end(&mut self, _: u32, _: &M) {}
+
+    fn wrong(&mut self, at: u32, wrong: &str) -> bool {
+        self.0 = Some((at, wrong.to_owned()));
+        false
+    }
+}
+
 /// Walks everything that can happen to a model from `start` on.
 ///
 /// # Errors
 /// A path to something wrong, to something that never ends though nothing goes wrong any more, or to more
 /// configurations than `limits` allows. A shortest one, unless the frontier was full before.
 pub fn explore<M: Model>(start: M, limits: Limits) -> Result<Counts, Failing> {
-    let mut walk = Walk::new(start.clone(), limits);
-    walk.run().map_err(|(at, wrong)| {
-        let path = replay(start, &walk.visited.choices_to(at));
-        let note = if walk.counts.depth_first > 0 { " (there may be a shorter path)" } else { "" };
-        Failing { path, wrong: format!("{wrong}{note}") }
-    })?;
+    let mut first = First(None);
+    let walked = observe(start.clone(), limits, &mut first);
+    let wrong = first.0.or_else(|| (!walked.complete).then(|| (walked.last, more_than(limits))));
+    let Some((at, wrong)) = wrong else { return Ok(walked.counts) };
+    let note = if walked.counts.depth_first > 0 { " (there may be a shorter path)" } else { "" };
+    Err(Failing { path: replay(start, &walked.choices_to(at)), wrong: format!("{wrong}{note}") })
+}
+
+fn more_than(limits: Limits) -> String {
+    format!("more than {} configurations", limits.configurations)
+}
+
+/// A walk that is over.
+pub struct Walked {
+    /// What it saw.
+    pub counts: Counts,
+    /// Nothing is left to be walked: neither did the observer end the walk, nor are there more configurations than
+    /// allowed.
+    pub complete: bool,
+    /// The configuration that was looked at last.
+    last: u32,
+    visited: Visited,
+}
+
+impl Walked {
+    /// The choices that lead to the configuration of this number, from the first one on: 0 is what happens if nothing
+    /// goes wrong. A shortest path, unless the frontier was full before.
+    #[must_use]
+    pub fn choices_to(&self, at: u32) -> Vec<u32> {
+        self.visited.choices_to(at)
+    }
+}
+
+/// Walks everything that can happen to a model from `start` on, while somebody looks on. What never ends though nothing
+/// goes wrong any more is wrong as well; it is looked for when the walk is over.
+pub fn observe<M: Model>(start: M, limits: Limits, observer: &mut impl Observer<M>) -> Walked {
+    let mut walk = Walk::new(start, limits);
+    let (complete, last) = walk.run(observer);
     walk.counts.configurations = walk.visited.len();
-    Ok(walk.counts)
+    Walked { counts: walk.counts, complete, last, visited: walk.visited }
 }
 
 /// The labels of a path.
@@ -172,31 +231,36 @@ impl<M: Model> Walk<M> {
         Self { limits, visited, fingerprints, queue, stack: Vec::new(), counts }
     }
 
-    fn run(&mut self) -> Result<(), (u32, String)> {
+    /// Whether nothing is left to be walked, and the configuration that was looked at last.
+    fn run(&mut self, observer: &mut impl Observer<M>) -> (bool, u32) {
         while let Some(open) = self.stack.pop().or_else(|| self.queue.pop_front()) {
             self.counts.depth = self.counts.depth.max(open.depth);
-            let at = open.at;
-            self.expand(&open).map_err(|wrong| (at, wrong))?;
+            if let Err(wrong) = self.expand(&open, observer)
+                && !observer.wrong(open.at, &wrong)
+            {
+                return (false, open.at);
+            }
             let kept = self.queue.len() + self.stack.len();
             self.counts.frontier = self.counts.frontier.max(kept);
-            if self.visited.len() > self.limits.configurations {
-                return Err((at, format!("more than {} configurations", self.limits.configurations)));
+            if self.visited.len() > self.limits.configurations.min(FULL) {
+                return (false, open.at);
             }
         }
-        match self.visited.endless() {
-            Some(at) => Err((at, "nothing goes wrong any more, and it never ends".into())),
-            None => Ok(()),
+        if let Some(at) = self.visited.endless() {
+            observer.wrong(at, "nothing goes wrong any more, and it never ends");
         }
+        (true, 0)
     }
 
-    fn expand(&mut self, open: &Open<M>) -> Result<(), String> {
+    fn expand(&mut self, open: &Open<M>, observer: &mut impl Observer<M>) -> Result<(), String> {
         let Self { limits, visited, fingerprints, queue, stack, counts } = self;
         let mut choice = 0;
         let here = visited.fingerprint(open.at);
-        open.model.next(&mut |_, model| {
+        open.model.next(&mut |label, model| {
             let print = fingerprints.of(model);
             counts.digest = counts.digest.wrapping_add((here ^ print.rotate_left(1)).wrapping_mul(MIX));
             let (at, is_new) = visited.insert(print, open.at, choice);
+            observer.step(&label, open.at, at, model);
             if choice == 0 {
                 visited.goes_on(open.at, at);
             }
@@ -213,11 +277,11 @@ impl<M: Model> Walk<M> {
                 stack.push(new);
             }
         })?;
-        if visited.len() >= FULL {
-            return Err(format!("more than {FULL} configurations"));
-        }
         counts.steps += choice as usize;
         counts.ends += usize::from(choice == 0);
+        if choice == 0 {
+            observer.end(open.at, &open.model);
+        }
         Ok(())
     }
 }

@@ -25,6 +25,8 @@ pub mod sayings;
 pub mod scenario;
 pub mod server;
 pub mod sim;
+pub mod story;
+pub mod survey;
 mod visited;
 pub mod walk;
 pub mod whole;

@@ -15,11 +15,14 @@ mod artifact;
 mod check;
 mod client;
 mod outside;
+mod situation;
 mod time;
+mod told;
 mod works;
 mod wrong;
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use thimble_core::begun::Begun;
 use thimble_core::checkpoint::{Checkpoint, Tag};
@@ -27,13 +30,16 @@ use thimble_core::config::Config;
 use thimble_core::control::Vote;
 use thimble_core::deployment::{Point, Status};
 use thimble_core::machine::{Machine, Op, Refusal, Run, Saved, Stop, StopSet};
+use thimble_core::script::Transition;
 use thimble_core::session::{self, RequestKind};
 use thimble_core::state::{Outcome, Place, Verb};
-use thimble_core::time::Instant;
+use thimble_core::time::{Duration, Instant};
 
 use self::check::Memory;
 use self::client::{Answer, Client, SERVERS, Start, Todo};
 use self::outside::{Outside, Records, Server};
+pub use self::situation::{Has, Situation};
+pub use self::told::{Ending, Heard, Kind, LONGEST, Names, Told};
 use crate::check::{self as invariants, Trouble};
 use crate::explore::Model;
 use crate::mistake::Mistake;
@@ -45,13 +51,56 @@ use crate::world::{Device, Name, Profile};
 const NOW: Instant = Instant::from_millis(1 << 40);
 
 /// What does not change in a walk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Setup {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Setup<'d> {
     standalone: bool,
     resume_downloads: bool,
     /// Which server offered the deployment is on record.
     keeps_server: bool,
     mistake: Option<Mistake>,
+    /// What is on the device; `None`: the default settings, and one script everywhere.
+    given: Option<&'d Given>,
+    /// The walk ends with the first deployment.
+    once: bool,
+}
+
+/// Settings and scripts are the same in the whole walk.
+impl Hash for Setup<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { standalone, resume_downloads, keeps_server, mistake, given: _, once } = self;
+        (standalone, resume_downloads, keeps_server, mistake, once).hash(state);
+    }
+}
+
+/// The settings of a device, and its state scripts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// The settings.
+    pub config: Config,
+    /// Where scripts run, and how many there; and nowhere twice in this list.
+    pub scripts: Vec<(Transition, u16)>,
+}
+
+impl Given {
+    fn scripts_at(&self, transition: Transition) -> u16 {
+        self.scripts.iter().find(|(at, _)| *at == transition).map_or(0, |(_, count)| *count)
+    }
+}
+
+/// How much time has passed since the beginning. It makes no difference between two configurations.
+#[derive(Clone, Copy, Debug, Default)]
+struct Passed(Duration);
+
+impl PartialEq for Passed {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Passed {}
+
+impl Hash for Passed {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 /// Who runs.
@@ -73,8 +122,8 @@ enum Process {
 
 /// One configuration of everything.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Whole {
-    setup: Setup,
+pub struct Whole<'d> {
+    setup: Setup<'d>,
     stop_before: StopSet,
     outside: Outside,
     process: Process,
@@ -85,9 +134,10 @@ pub struct Whole {
     stubborn: bool,
     /// So often may a program on the device still ask for a token.
     wishes: u8,
+    passed: Passed,
 }
 
-impl Whole {
+impl<'d> Whole<'d> {
     /// A daemon whose server has a deployment.
     #[must_use]
     pub fn daemon(
@@ -96,14 +146,14 @@ impl Whole {
         resume_downloads: bool,
         mistake: Option<Mistake>,
     ) -> Self {
-        let setup = Setup { standalone: false, resume_downloads, keeps_server: false, mistake };
+        let setup = Setup { resume_downloads, mistake, ..Setup::new(false) };
         Self::new(profile, budget, setup, StopSet::default())
     }
 
     /// A user who calls `install` with a link, and then whatever verb is taken.
     #[must_use]
     pub fn command_line(profile: Profile, budget: Budget, stop_before: Option<Stop>) -> Self {
-        let setup = Setup { standalone: true, resume_downloads: false, keeps_server: false, mistake: None };
+        let setup = Setup::new(true);
         let stops = stop_before.map_or(StopSet::default(), |stop| StopSet::default().with(stop));
         Self::new(profile, budget, setup, stops)
     }
@@ -135,7 +185,15 @@ impl Whole {
         self
     }
 
-    fn new(profile: Profile, budget: Budget, setup: Setup, stop_before: StopSet) -> Self {
+    /// One deployment, installed by the daemon or by the command line, on a device with these settings and scripts.
+    #[must_use]
+    pub fn of(given: &'d Given, profile: Profile, budget: Budget, standalone: bool) -> Self {
+        let resume_downloads = given.config.resume_downloads && !standalone;
+        let setup = Setup { resume_downloads, given: Some(given), once: true, ..Setup::new(standalone) };
+        Self::new(profile, budget, setup, StopSet::default())
+    }
+
+    fn new(profile: Profile, budget: Budget, setup: Setup<'d>, stop_before: StopSet) -> Self {
         let begun = (Begun::nothing(), None);
         let records = Records { update: None, report: None, offer: None, name: Name::Old, maps: None, begun };
         let outside = Outside { device: Device::new(profile), partial: None, records, server: Server::new() };
@@ -149,6 +207,7 @@ impl Whole {
             memory: Memory::default(),
             stubborn: false,
             wishes: 0,
+            passed: Passed::default(),
         };
         let run = if setup.standalone { Run::Install } else { Run::Daemon };
         if new.start(run).is_err() {
@@ -158,7 +217,9 @@ impl Whole {
     }
 
     fn config(&self) -> Config {
-        check::config(self.setup.resume_downloads)
+        let resume_downloads = self.setup.resume_downloads;
+        let given = self.setup.given.map_or_else(Config::default, |given| given.config.clone());
+        Config { resume_downloads, ..given }
     }
 
     fn payload(&self) -> bool {
@@ -246,13 +307,25 @@ impl Whole {
     }
 }
 
+impl Setup<'_> {
+    const fn new(standalone: bool) -> Self {
+        let (resume_downloads, keeps_server, once) = (false, false, false);
+        Self { standalone, resume_downloads, keeps_server, mistake: None, given: None, once }
+    }
+
+    /// There is a script of this number.
+    fn has_script(&self, transition: Transition, index: u16) -> bool {
+        index < self.given.map_or(1, |given| given.scripts_at(transition))
+    }
+}
+
 /// The mistake that nobody but the first server is asked for a token.
-fn is_left_out(setup: Setup, todo: Todo) -> bool {
+fn is_left_out(setup: Setup<'_>, todo: Todo) -> bool {
     setup.mistake == Some(Mistake::SecondServerIsNotAsked)
         && matches!(todo, Todo::Send(RequestKind::Token, 1..))
 }
 
-impl Whole {
+impl Whole<'_> {
     /// What can happen while the client runs: this is done, or goes wrong, or the power is lost around it.
     fn runs(&self, client: &Client, todo: Todo, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {
         let label = |how| Label::Step(client.place(), What(todo), how);
@@ -272,7 +345,7 @@ impl Whole {
         let mut good = self.clone();
         let answer = match (todo, good.works(todo)) {
             _ if is_left_out(self.setup, todo) => Answer::Session(session::Event::NotSent),
-            (Todo::Op(Op::RunScript(_, 0)), _) if self.stubborn => Answer::Op(Outcome::Later(None)),
+            (Todo::Op(Op::RunScript(..)), _) if self.stubborn => Answer::Op(Outcome::Later(None)),
             (_, answer) => answer,
         };
         let after = (self.budget.losses > 0 && good.outside != self.outside).then(|| good.clone());
@@ -340,7 +413,7 @@ impl Whole {
     /// The deployment is over, and its server has another one, or none. The device begins anew as one that runs the old
     /// content. What is still on record stays there.
     fn next_deployment(&mut self) {
-        if self.outside.server.is_last() {
+        if self.setup.once || self.outside.server.is_last() {
             self.process = Process::Ended;
             return;
         }
@@ -452,7 +525,7 @@ impl Whole {
 }
 
 /// Something that happens, for a line of text.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Label {
     /// What was done outside, at a place of the machine, and how it ended when that is not plain success.
     Step(Place, What, &'static str),
@@ -488,10 +561,10 @@ impl fmt::Display for Label {
 }
 
 /// What was done outside.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct What(Todo);
 
-impl Model for Whole {
+impl Model for Whole<'_> {
     type Label = Label;
 
     fn next(&self, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {

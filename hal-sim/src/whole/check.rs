@@ -1,6 +1,5 @@
 //! The checker of the whole: what it remembers of a run, and what must hold, written apart from the client.
 
-use thimble_core::config::Config;
 use thimble_core::control::{Map, Vote};
 use thimble_core::deployment::{Call, Point};
 use thimble_core::machine::Op;
@@ -341,9 +340,4 @@ const fn slot(state: State) -> usize {
     } else {
         2
     }
-}
-
-/// The configuration of the client in the whole.
-pub(super) fn config(resume_downloads: bool) -> Config {
-    Config { resume_downloads, ..Config::default() }
 }

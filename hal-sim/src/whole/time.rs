@@ -6,7 +6,7 @@ use thimble_core::machine::Op;
 use thimble_core::retry::SHORTEST;
 use thimble_core::session::{self, Content, RequestKind};
 use thimble_core::state::State;
-use thimble_core::time::Instant;
+use thimble_core::time::{Duration, Instant};
 use thimble_core::transfer;
 
 use super::check::Memory;
@@ -17,7 +17,7 @@ use crate::mistake::Mistake;
 /// More deadlines than pass one after the other before something is to be done.
 const WAITS: usize = 100;
 
-impl Whole {
+impl Whole<'_> {
     /// This was done outside, and is taken in; time passes until something is to be done again.
     pub(super) fn then(&mut self, todo: Todo, answer: Answer) {
         let Process::Runs(client) = &mut self.process else { return };
@@ -145,6 +145,7 @@ impl Whole {
             notice(self.setup, &mut self.memory, now, client, false);
         }
         if now != NOW {
+            self.passed.0 = Duration::from_millis(self.passed.0.as_millis() + now.since(NOW).as_millis());
             client.rebase(now, NOW);
             self.memory.rebase(now, NOW);
         }
@@ -160,7 +161,7 @@ impl Whole {
 }
 
 /// The checker looks at what the client has come to, and at what it wants done.
-fn notice(setup: Setup, memory: &mut Memory, now: Instant, client: &mut Client, own_fault: bool) {
+fn notice(setup: Setup<'_>, memory: &mut Memory, now: Instant, client: &mut Client, own_fault: bool) {
     memory.settled(now, client, own_fault);
     for todo in client.news() {
         if todo == Todo::Identity {

@@ -20,7 +20,7 @@ use crate::mistake::Mistake;
 use crate::sayings::from_server;
 use crate::world::{Name, Reboot};
 
-impl Whole {
+impl Whole<'_> {
     /// This is done outside, and works: what the client hears.
     pub(super) fn works(&mut self, todo: Todo) -> Answer {
         let Self { setup, outside, process, memory, trouble, .. } = self;
@@ -194,7 +194,7 @@ impl Whole {
 }
 
 /// An operation of the machine's does what it is meant to do.
-fn operation(setup: Setup, outside: &mut Outside, client: &Client, op: Op, trouble: Trouble) -> Outcome {
+fn operation(setup: Setup<'_>, outside: &mut Outside, client: &Client, op: Op, trouble: Trouble) -> Outcome {
     let Outside { device, partial, records, server: _ } = outside;
     let yes = |yes| if yes { Outcome::Success } else { Outcome::Nothing };
     let mistake = |mistake| setup.mistake == Some(mistake);
@@ -248,8 +248,7 @@ fn operation(setup: Setup, outside: &mut Outside, client: &Client, op: Op, troub
             }
             Outcome::Success
         }
-        // One script everywhere.
-        Op::RunScript(_, index) => yes(index == 0),
+        Op::RunScript(transition, index) => yes(setup.has_script(transition, index)),
         Op::CheckVersion | Op::SaveMaps | Op::SaveBegun | Op::AskPolicy(_) | Op::End => Outcome::Success,
         // Slots are the built-in handler's, which knows whether the new one runs.
         Op::CheckRunning if device.trial && device.running != device.next => Outcome::Refused,
@@ -307,7 +306,7 @@ fn clear(records: &mut Records, client: &Client) {
 }
 
 /// The record of the deployments that began is what the client says, where that is written.
-fn save_begun(setup: Setup, records: &mut Records, client: &Client, op: Op) {
+fn save_begun(setup: Setup<'_>, records: &mut Records, client: &Client, op: Op) {
     let machine = client.machine();
     let is_written = match op {
         Op::Save | Op::ClearData | Op::ForgetReport | Op::SaveBegun => true,

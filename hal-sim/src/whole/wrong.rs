@@ -20,15 +20,15 @@ use crate::mistake::Mistake;
 const RETRY_AFTER: u32 = 90;
 
 /// How something goes wrong.
-type Wrong<'a> = &'a mut dyn FnMut(&'static str, &mut Whole, Answer);
+type Wrong<'a, 'd> = &'a mut dyn FnMut(&'static str, &mut Whole<'d>, Answer);
 
-impl Whole {
+impl<'d> Whole<'d> {
     /// The ways in which this goes wrong by itself in this world, each with what it leaves behind.
     ///
     /// Something that never ends is among them where the client sets the limit. The platform sets the others, and has
     /// tests of its own for them: while the device's programs say what it has, while records are written,
     /// and while the bytes of an artifact come and are judged.
-    pub(super) fn goes_wrong(&self, todo: Todo, visit: Wrong<'_>) {
+    pub(super) fn goes_wrong(&self, todo: Todo, visit: Wrong<'_, 'd>) {
         let mut plain = self.clone();
         plain.budget.failures -= 1;
         match todo {
@@ -72,7 +72,7 @@ impl Whole {
         }
     }
 
-    fn operation_goes_wrong(mut self, op: Op, visit: Wrong<'_>) {
+    fn operation_goes_wrong(mut self, op: Op, visit: Wrong<'_, 'd>) {
         let failed = Answer::Op(Outcome::Failure);
         match op {
             Op::Save
@@ -84,7 +84,7 @@ impl Whole {
                 self.trouble.wrote(op, false);
                 visit(" cannot be written", &mut self, failed);
             }
-            Op::RunScript(_, 0) => {
+            Op::RunScript(transition, index) if self.setup.has_script(transition, index) => {
                 visit(" fails", &mut self.clone(), failed);
                 visit(" cannot be read", &mut self.clone(), Answer::Op(Outcome::Refused));
                 visit(" does not end", &mut self.clone(), Answer::Silence);
@@ -135,7 +135,7 @@ impl Whole {
         }
     }
 
-    fn request_goes_wrong(self, kind: RequestKind, number: u8, visit: Wrong<'_>) {
+    fn request_goes_wrong(self, kind: RequestKind, number: u8, visit: Wrong<'_, 'd>) {
         let head = |reply| Answer::Session(session::Event::Head(reply));
         let lost = Answer::Session(session::Event::Broken { lost: true });
         let changed = |change: fn(&mut Server, u8)| {
@@ -231,7 +231,7 @@ impl Whole {
     }
 
     /// The control map that was fetched says something else than hoped for.
-    fn map_goes_wrong(&self, todo: Todo, visit: Wrong<'_>) {
+    fn map_goes_wrong(&self, todo: Todo, visit: Wrong<'_, 'd>) {
         let Some((point, ..)) = self.outside.server.map else { return };
         for (what, vote, answers) in
             [(" holds the update back once more", Vote::Pause, 1), (" ends the update", Vote::Fail, 1)]
@@ -258,7 +258,7 @@ impl Whole {
         }
     }
 
-    fn download_goes_wrong(self, todo: Todo, visit: Wrong<'_>) {
+    fn download_goes_wrong(self, todo: Todo, visit: Wrong<'_, 'd>) {
         let head = |status, retry_after| {
             let head = Head { status, content_length: None, content_range: None, retry_after };
             Answer::Head(transfer::Event::Head(head, Etag::Unknown))

@@ -1,0 +1,421 @@
+//! Everything that can become of a user's update: how it can end and how often, the shortest way to each end that is not clean
+//! beside the nearest good one, what was wrong, and what was covered.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
+
+use thimble_core::config::Config;
+use thimble_core::script::{Transition, parse_name};
+use thimble_core::state::State;
+use twox_hash::XxHash3_128;
+
+use crate::explore::{Counts, Limits, Model, Observer, Walked, observe};
+use crate::model::Budget;
+use crate::story::Path;
+use crate::whole::{Ending, Given, Has, Label, Names, Situation, Told, Whole};
+use crate::world::Profile;
+
+/// Different things that are wrong, of which a way is kept.
+const WRONGS: usize = 20;
+
+/// What is surveyed.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The device and its update module.
+    pub profile: Profile,
+    /// Its settings.
+    pub config: Config,
+    /// Names of all state scripts, the device's and the artifact's; what is no script's name is left out.
+    pub scripts: Vec<String>,
+    /// By the command line, and not by the daemon.
+    pub standalone: bool,
+    /// How much goes wrong at most.
+    pub budget: Budget,
+    /// How much is walked at most.
+    pub limits: Limits,
+    /// The part that is walked.
+    pub shard: Shard,
+}
+
+/// A part of everything: the things that can go wrong first are shared out, and each part has whatever follows from its own.
+/// All parts together are everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shard {
+    /// From 0 on, below `of`.
+    pub number: u32,
+    /// How many there are; at least 1.
+    pub of: u32,
+    /// Shares out in another way.
+    pub seed: u64,
+}
+
+impl Shard {
+    /// Everything.
+    pub const WHOLE: Self = Self { number: 0, of: 1, seed: 0 };
+
+    /// The part has what begins with this choice at this step.
+    fn has(self, step: u32, choice: u32) -> bool {
+        let mixed =
+            (self.seed ^ (u64::from(step) << 32 | u64::from(choice)).wrapping_mul(MIX)).wrapping_mul(MIX);
+        (mixed >> 33) % u64::from(self.of.max(1)) == u64::from(self.number)
+    }
+}
+
+/// Any odd number with many ones.
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The part of a walk; until something goes wrong, the number of the step is a part of the configuration.
+#[derive(Clone)]
+struct Part<'d> {
+    whole: Whole<'d>,
+    shard: Shard,
+    /// Steps so far, while nothing has gone wrong.
+    step: Option<u32>,
+}
+
+/// Which part it is is the same in the whole walk.
+impl Hash for Part<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.whole, self.step).hash(state);
+    }
+}
+
+impl Model for Part<'_> {
+    type Label = Label;
+
+    fn next(&self, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {
+        let mut choice = 0;
+        self.whole.next(&mut |label, whole| {
+            let step = match (self.step, choice) {
+                (Some(step), 0) if self.shard.of > 1 => Some(step + 1),
+                (Some(_) | None, _) => None,
+            };
+            let is_ours = choice == 0 || self.step.is_none_or(|at| self.shard.has(at, choice));
+            choice += 1;
+            // What belongs to another part leads nowhere new.
+            let (whole, step) = if is_ours { (whole, step) } else { (&self.whole, self.step) };
+            visit(label, &Self { whole: whole.clone(), shard: self.shard, step });
+        })
+    }
+}
+
+/// An end that an update can have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// What it is.
+    pub ending: Ending,
+    /// So many different configurations end like this.
+    pub count: u64,
+    /// A shortest way to it.
+    pub way: Way,
+}
+
+/// Something that must not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// What.
+    pub wrong: String,
+    /// In so many configurations.
+    pub count: u64,
+    /// A shortest way to it.
+    pub way: Way,
+}
+
+/// A way to an end, beside the nearest one that ends well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Its choices.
+    pub path: Path,
+    /// What happens.
+    pub told: Told,
+    /// The nearest way with a clean end: the same up to a thing that goes wrong, without that. Not of a clean way.
+    pub good: Option<Good>,
+}
+
+/// The nearest way with a clean end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Good {
+    /// Its choices.
+    pub path: Path,
+    /// What happens.
+    pub told: Told,
+    /// The number of the first row that is another one.
+    pub differs_at: usize,
+}
+
+/// A script, and what was seen of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// The file's name.
+    pub name: String,
+    /// Steps in which it works, and in which it does not.
+    pub works: u64,
+    /// Steps in which something is wrong with it or around it.
+    pub fails: u64,
+}
+
+/// A situation of [`Situation::ALL`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Which.
+    pub situation: Situation,
+    /// Steps in which it was met.
+    pub count: u64,
+    /// With this budget, on this device, it has to be met.
+    pub is_due: bool,
+}
+
+/// What was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// How much.
+    pub counts: Counts,
+    /// Names the graph that was walked by what happens in it: two surveys with the same digest saw the same things happen in
+    /// the same order, however the client keeps them.
+    pub digest: u128,
+    /// Nothing is left to be walked.
+    pub complete: bool,
+    /// How it can end, the worst first.
+    pub ends: Vec<End>,
+    /// What must not be.
+    pub wrongs: Vec<Wrong>,
+    /// The scripts.
+    pub scripts: Vec<Script>,
+    /// The situations.
+    pub situations: Vec<Seen>,
+    /// Steps from one state of the client to another, or within one.
+    pub moves: Vec<((State, State), u64)>,
+}
+
+impl Survey {
+    /// Situations that were due, and were not met.
+    pub fn missed(&self) -> impl Iterator<Item = Situation> {
+        self.situations.iter().filter(|seen| seen.is_due && seen.count == 0).map(|seen| seen.situation)
+    }
+}
+
+/// The scripts of a task, where they run.
+#[must_use]
+pub fn names(scripts: &[String]) -> Vec<(Transition, Vec<String>)> {
+    let mut sorted: Vec<&String> = scripts.iter().collect();
+    sorted.sort();
+    sorted.dedup();
+    let mut names: Vec<(Transition, Vec<String>)> = Vec::new();
+    for name in sorted {
+        let Some(transition) = parse_name(name) else { continue };
+        match names.iter_mut().find(|(at, _)| *at == transition) {
+            Some((_, here)) => here.push(name.clone()),
+            None => names.push((transition, vec![name.clone()])),
+        }
+    }
+    names
+}
+
+/// What a walk takes of a task.
+#[must_use]
+pub fn given(task: &Task) -> Given {
+    let count = |names: &Vec<String>| u16::try_from(names.len()).unwrap_or(u16::MAX);
+    let scripts = names(&task.scripts).iter().map(|(at, names)| (*at, count(names))).collect();
+    Given { config: task.config.clone(), scripts }
+}
+
+/// Walks everything that can become of the update.
+#[must_use]
+pub fn survey(task: &Task) -> Survey {
+    let names = names(&task.scripts);
+    let given = given(task);
+    let start = Whole::of(&given, task.profile, task.budget, task.standalone);
+    let mut looks = Looks::default();
+    let step = (task.shard.of > 1).then_some(0);
+    let walked = observe(Part { whole: start.clone(), shard: task.shard, step }, task.limits, &mut looks);
+    looks.survey(task, &start, &names, &walked)
+}
+
+/// What is noted during a walk.
+#[derive(Default)]
+struct Looks {
+    labels: HashMap<Label, (u128, u64)>,
+    moves: HashMap<(State, State), u64>,
+    ends: BTreeMap<Ending, (u64, u32)>,
+    wrongs: Vec<(String, u64, u32)>,
+    digest: u128,
+}
+
+impl Observer<Part<'_>> for Looks {
+    fn step(&mut self, label: &Label, from: u32, to: u32, model: &Part<'_>) {
+        let (hash, count) = self
+            .labels
+            .entry(*label)
+            .or_insert_with(|| (XxHash3_128::oneshot(label.to_string().as_bytes()), 0));
+        *count += 1;
+        let step = *hash ^ (u128::from(from) << 32 | u128::from(to)).wrapping_mul(MIX.into());
+        self.digest = (self.digest.rotate_left(71) ^ step).wrapping_mul(MIX.into());
+        if let (Some(before), Some(now)) = (label.state(), model.whole.state()) {
+            *self.moves.entry((before, now)).or_default() += 1;
+        }
+    }
+
+    fn end(&mut self, at: u32, model: &Part<'_>) {
+        let (count, _) = self.ends.entry(model.whole.ending()).or_insert((0, at));
+        *count += 1;
+    }
+
+    fn wrong(&mut self, at: u32, wrong: &str) -> bool {
+        if let Some((_, count, _)) = self.wrongs.iter_mut().find(|(text, ..)| text == wrong) {
+            *count += 1;
+        } else if self.wrongs.len() < WRONGS {
+            self.wrongs.push((wrong.to_owned(), 1, at));
+        }
+        true
+    }
+}
+
+impl Looks {
+    fn survey(self, task: &Task, start: &Whole<'_>, names: &Names, walked: &Walked) -> Survey {
+        let way = |at: u32| {
+            let path = Path::of(&walked.choices_to(at));
+            let told = start.tell(&path, names);
+            let is_clean = told.end.as_ref().is_ok_and(|end| end.kind.is_clean());
+            let good = if is_clean { None } else { nearest_good(start, names, &path, &told) };
+            Way { path, told, good }
+        };
+        let ends = self.ends.iter();
+        let ends = ends.map(|(ending, (count, at))| End { ending: *ending, count: *count, way: way(*at) });
+        let ends = ends.collect();
+        let wrongs = self.wrongs.iter();
+        let wrongs =
+            wrongs.map(|(wrong, count, at)| Wrong { wrong: wrong.clone(), count: *count, way: way(*at) });
+        let wrongs = wrongs.collect();
+        let sum = |is: &dyn Fn(&Label) -> bool| -> u64 {
+            self.labels.iter().filter(|(label, _)| is(label)).map(|(_, (_, count))| count).sum()
+        };
+        let scripts = names.iter().flat_map(|(transition, names)| {
+            (0..).zip(names).map(|(index, name)| {
+                let counted =
+                    |works| sum(&|label: &Label| label.script() == Some((*transition, index, works)));
+                Script { name: name.clone(), works: counted(true), fails: counted(false) }
+            })
+        });
+        let scripts: Vec<Script> = scripts.collect();
+        let has = Has {
+            profile: task.profile,
+            budget: task.budget,
+            standalone: task.standalone,
+            scripts: scripts.iter().any(|script: &Script| script.works > 0),
+        };
+        let situations = Situation::ALL.map(|situation| Seen {
+            situation,
+            count: sum(&|label: &Label| situation.is(label)),
+            is_due: task.shard.of == 1 && walked.complete && situation.is_due(has),
+        });
+        let mut moves: Vec<_> = self.moves.into_iter().collect();
+        moves.sort_by_key(|((from, to), _)| (*from as usize, *to as usize));
+        Survey {
+            counts: walked.counts,
+            digest: self.digest,
+            complete: walked.complete,
+            ends,
+            wrongs,
+            scripts,
+            situations: situations.to_vec(),
+            moves,
+        }
+    }
+}
+
+/// The nearest way with a clean end: without the last thing that goes wrong, or without the last two, ...
+fn nearest_good(start: &Whole<'_>, names: &Names, path: &Path, told: &Told) -> Option<Good> {
+    path.0.iter().rev().find_map(|(step, _)| {
+        let path = path.before(*step);
+        let good = start.tell(&path, names);
+        let differs_at = told.rows.iter().zip(&good.rows).take_while(|(a, b)| a == b).count();
+        good.end.as_ref().is_ok_and(|end| end.kind.is_clean()).then_some(Good {
+            path,
+            told: good,
+            differs_at,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::whole::Kind;
+
+    fn task(profile: Profile, scripts: &[&str]) -> Task {
+        Task {
+            profile,
+            config: Config::default(),
+            scripts: scripts.iter().map(|name| (*name).to_owned()).collect(),
+            standalone: false,
+            budget: Budget { failures: 1, losses: 1 },
+            limits: Limits { configurations: 1_000_000, frontier: 100_000 },
+            shard: Shard::WHOLE,
+        }
+    }
+
+    #[test]
+    fn ends_are_told_worst_first_beside_the_nearest_good_way() {
+        let survey =
+            survey(&task(Profile::FILES, &["ArtifactInstall_Enter_00_a", "ArtifactInstall_Enter_01_b"]));
+        assert!(survey.complete && survey.wrongs.is_empty(), "{survey:#?}");
+        assert_eq!(survey.missed().collect::<Vec<_>>(), []);
+        let kinds: Vec<Kind> = survey.ends.iter().map(|end| end.ending.kind).collect();
+        assert!(kinds.is_sorted() && kinds.contains(&Kind::Inconsistent) && kinds.contains(&Kind::Updated));
+        for End { ending, count, way } in &survey.ends {
+            assert!(*count > 0);
+            assert_eq!(way.told.end.as_ref(), Ok(ending), "a path leads where it was found to lead");
+            assert_eq!(way.good.is_none(), ending.kind.is_clean());
+            if let Some(good) = &way.good {
+                assert!(good.told.end.as_ref().is_ok_and(|end| end.kind.is_clean()));
+                let (bad, good) = (&way.told.rows, (&good.told.rows, good.differs_at));
+                assert_eq!(bad.get(..good.1), good.0.get(..good.1));
+                assert_ne!(bad.get(good.1), good.0.get(good.1));
+            }
+        }
+        let ran: Vec<(&str, bool)> =
+            survey.scripts.iter().map(|script| (script.name.as_str(), script.works > 0)).collect();
+        assert_eq!(ran, [("ArtifactInstall_Enter_00_a", true), ("ArtifactInstall_Enter_01_b", true)]);
+    }
+
+    #[test]
+    fn scripts_that_never_run_are_known() {
+        let by_hand = Task { standalone: true, ..task(Profile::FILES, &["Sync_Enter_00", "no-script"]) };
+        let survey = survey(&by_hand);
+        assert_eq!(survey.scripts, [Script { name: "Sync_Enter_00".into(), works: 0, fails: 0 }]);
+    }
+
+    #[test]
+    fn all_parts_together_are_everything() {
+        let all = survey(&task(Profile::SLOTS, &["ArtifactReboot_Enter_00"]));
+        for seed in [0, 7] {
+            let mut ends = BTreeMap::new();
+            for number in 0..3 {
+                let shard = Shard { number, of: 3, seed };
+                let part = survey(&Task { shard, ..task(Profile::SLOTS, &["ArtifactReboot_Enter_00"]) });
+                assert!(part.complete && part.wrongs.is_empty());
+                assert!(part.counts.configurations < all.counts.configurations);
+                for End { ending, way, .. } in part.ends {
+                    assert_eq!(way.told.end, Ok(ending));
+                    ends.insert(ending, ());
+                }
+            }
+            assert!(ends.keys().eq(all.ends.iter().map(|end| &end.ending)));
+        }
+    }
+
+    #[test]
+    fn the_digest_is_that_of_what_happens() {
+        let digest = |scripts: &[&str]| survey(&task(Profile::FILES, scripts)).digest;
+        assert_eq!(digest(&["Download_Enter_00"]), digest(&["Download_Enter_07_other-name"]));
+        assert_ne!(digest(&["Download_Enter_00"]), digest(&["Download_Leave_00"]));
+    }
+
+    #[test]
+    fn a_walk_that_is_too_long_says_so() {
+        let limits = Limits { configurations: 100, frontier: 10 };
+        let survey = survey(&Task { limits, ..task(Profile::FILES, &[]) });
+        assert!(!survey.complete);
+        assert_eq!(survey.missed().count(), 0, "nothing is due in a part");
+    }
+}
