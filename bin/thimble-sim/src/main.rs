@@ -8,6 +8,7 @@ mod lint;
 mod own;
 mod run;
 mod serve;
+mod subject;
 mod test;
 mod texts;
 mod verbs;

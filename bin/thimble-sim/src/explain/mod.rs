@@ -4,22 +4,17 @@ mod draw;
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 
-use thimble_core::config::Config;
 use thimble_core::time::Duration;
-use thimble_hal_linux::config::{MenderConf, Source};
-use thimble_hal_linux::decompress::Decompressor;
 use thimble_hal_sim::explain::{Explained, Given, Outcome, Step, Who, explain, why_not};
-use thimble_hal_sim::given::artifact::{self, Artifact};
-use thimble_hal_sim::given::scripts;
 use thimble_hal_sim::near::meant;
-use thimble_hal_sim::sim::DEVICE_TYPE;
-use thimble_hal_sim::world::{NEW, OLD, Profile, provides};
+use thimble_hal_sim::world::{OLD, provides};
 
 use crate::failure::{Failure, no_option};
+use crate::subject::{Subject, subject_help};
 
-pub(crate) const HELP: &str = "\
+pub(crate) const HELP: &str = concat!(
+    "\
 Tells what an update will do step by step, and what each failure leads to.
 
 The real client does it on a simulated device, once without a fault and once with each: a step that fails, power that is
@@ -27,12 +22,9 @@ lost in it, a script that asks to be run again for ever. Nothing of yours is run
 
 Usage: thimble-sim explain [OPTION]...
 
-  --artifact FILE       the artifact: its scripts and what it depends on [a made-up one]
-  --scripts DIR         state scripts, by their names; repeatable
-  --config FILE         the device's mender.conf: how long programs may take
-  --device KIND         slots, files, custom or one-way, as in scenarios [files; slots for rootfs-image]
-  --standalone          installed by the command line, in place of the daemon
-  --form FORM           text, mermaid, dot or svg [text]
+",
+    subject_help!(),
+    "  --form FORM           text, mermaid, dot or svg [text]
   --why-not DEVICE      only: why this device refuses the artifact. DEVICE is a file with what `thimble show-provides`
                         prints on it, and a line device_type=TYPE (/var/lib/mender/device_type)
 
@@ -42,7 +34,8 @@ Examples:
   thimble-sim explain --artifact release-2.mender --scripts state-scripts --config mender.conf
   thimble-sim explain --artifact release-2.mender --form svg > update.svg
   thimble-sim explain --artifact release-2.mender --why-not device.txt
-";
+",
+);
 
 /// Longest description of a device, in bytes.
 const LONGEST: u64 = 1024 * 1024;
@@ -57,9 +50,10 @@ enum Form {
 
 /// Explains. `Ok(false)`: a failure leaves the device inconsistent, or the device refuses the artifact.
 pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, Failure> {
-    let (given, form, device) = read(words)?;
+    let (subject, form, device) = read(words)?;
+    let given = given(&subject);
     if let Some(path) = device {
-        let given = Given { ..describe(given, &path)? };
+        let given = describe(given, &path)?;
         let artifact = given.artifact.as_ref().ok_or("--why-not wants --artifact".to_owned())?;
         let Some(why) = why_not(&given) else {
             writeln!(out, "A {} with these provides takes {}.", given.device_type, artifact.name)?;
@@ -68,49 +62,29 @@ pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, Failure> 
         writeln!(out, "{why}")?;
         return Ok(false);
     }
+    let title = subject.title(&given.device_type);
     let explained = explain(&given);
     match form {
-        Form::Text => text(out, &given, &explained)?,
+        Form::Text => text(out, &title, &explained)?,
         Form::Mermaid => write!(out, "{}", draw::mermaid(&explained))?,
         Form::Dot => write!(out, "{}", draw::dot(&explained))?,
-        Form::Svg => write!(out, "{}", draw::svg(&title(&given), &explained))?,
+        Form::Svg => write!(out, "{}", draw::svg(&title, &explained))?,
     }
     let bad = |step: &Step| outcomes(step).iter().any(|(_, outcome)| outcome.is_bad());
     Ok(!explained.steps.iter().any(bad))
 }
 
 /// What is to be explained, in which form, and the file that describes a device.
-fn read(words: &[&str]) -> Result<(Given, Form, Option<String>), Failure> {
-    let (mut artifact, mut profile, mut form, mut device) = (None::<Artifact>, None, Form::Text, None);
-    let (mut names, mut config, mut command_line) = (Vec::new(), Config::default(), false);
+fn read(words: &[&str]) -> Result<(Subject, Form, Option<String>), Failure> {
+    let (mut subject, mut form, mut device) = (Subject::default(), Form::Text, None);
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value =
             || words.next().copied().ok_or_else(|| Failure::Usage(format!("{word} needs a value")));
+        if subject.take(word, &mut value)? {
+            continue;
+        }
         match *word {
-            "--artifact" => {
-                let path = value()?;
-                if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
-                    return Err(format!("{path}: it is no file").into());
-                }
-                let file = fs::File::open(path).map_err(|error| format!("{path}: {error}"))?;
-                let read = artifact::read(file, &mut Decompressor::default());
-                artifact = Some(read.map_err(|error| {
-                    Failure::Input(format!("{path}: no device takes this artifact: {error}"))
-                })?);
-            }
-            "--scripts" => {
-                let path = value()?;
-                let found =
-                    scripts::folder(Path::new(path), None).map_err(|error| format!("{path}: {error}"))?;
-                names.extend(found.into_iter().map(|script| script.name));
-            }
-            "--config" => {
-                let main = Source { path: Path::new(value()?), required: true };
-                config = MenderConf::load(main, main).map_err(|error| error.to_string())?.0.core_config();
-            }
-            "--device" => profile = Some(Profile::named(value()?).map_err(|why| format!("--device {why}"))?),
-            "--standalone" => command_line = true,
             "--why-not" => device = Some(value()?.to_owned()),
             "--form" => {
                 form = match value()? {
@@ -129,28 +103,21 @@ fn read(words: &[&str]) -> Result<(Given, Form, Option<String>), Failure> {
             option => return Err(Failure::Usage(no_option("explain", option, HELP))),
         }
     }
-    let payload_type = artifact.as_ref().map(|artifact| artifact.payload_type.as_deref());
-    let profile = match (payload_type, profile) {
-        (Some(None), _) => Profile::EMPTY,
-        (_, Some(profile)) => profile,
-        (Some(Some("rootfs-image")), None) => Profile::SLOTS,
-        (_, None) => Profile::FILES,
-    };
-    if let Some(artifact) = &artifact {
-        names.extend(artifact.scripts.iter().map(|(name, _)| name.clone()));
+    Ok((subject, form, device))
+}
+
+/// On a device of the type that the artifact names first, where what it depends on is installed.
+fn given(subject: &Subject) -> Given {
+    let installed = subject.artifact.as_ref();
+    Given {
+        profile: subject.profile(),
+        config: subject.config.clone(),
+        device_type: subject.device_type().to_owned(),
+        installed: installed.map_or_else(|| provides(OLD), |artifact| artifact.fitting_provides(OLD)),
+        artifact: subject.artifact.clone(),
+        scripts: subject.scripts(),
+        command_line: subject.standalone,
     }
-    let device_type = artifact
-        .as_ref()
-        .and_then(|artifact| artifact.device_types.first())
-        .map_or(DEVICE_TYPE, String::as_str);
-    let device_type = device_type.to_owned();
-    let installed =
-        artifact.as_ref().map_or_else(|| provides(OLD), |artifact| artifact.fitting_provides(OLD));
-    Ok((
-        Given { profile, config, device_type, installed, artifact, scripts: names, command_line },
-        form,
-        device,
-    ))
 }
 
 /// Takes the device from a file of lines `KEY=VALUE`.
@@ -181,24 +148,6 @@ fn describe(mut given: Given, path: &str) -> Result<Given, Failure> {
     }
     given.installed = serde_json::Value::Object(installed).to_string().into_bytes();
     Ok(given)
-}
-
-/// `release-2 for board, ...`.
-fn title(given: &Given) -> String {
-    let name = given.artifact.as_ref().map_or(NEW, |artifact| &artifact.name);
-    let payload = match given.artifact.as_ref().map(|artifact| &artifact.payload_type) {
-        Some(Some(kind)) => kind.as_str(),
-        Some(None) => "no payload",
-        None => "a made-up payload",
-    };
-    let who = if given.command_line { "the command line" } else { "the daemon" };
-    let Profile { slots, rollback, .. } = given.profile;
-    let kind = match (slots, rollback) {
-        (true, _) => "a device with two slots",
-        (false, true) => "a device that overwrites in place and can put back",
-        (false, false) => "a device that overwrites in place and cannot put back",
-    };
-    format!("{name} for {}: {payload}, installed by {who} on {kind}", given.device_type)
 }
 
 /// What can become of a step.
@@ -232,8 +181,8 @@ fn who(step: &Step) -> String {
     }
 }
 
-fn text(out: &mut dyn Write, given: &Given, explained: &Explained) -> std::io::Result<()> {
-    writeln!(out, "{}\n", title(given))?;
+fn text(out: &mut dyn Write, title: &str, explained: &Explained) -> std::io::Result<()> {
+    writeln!(out, "{title}\n")?;
     let mut bad = 0;
     for (number, step) in (1..).zip(&explained.steps) {
         writeln!(out, "{number:2}. {:<40} {}", step.what, who(step))?;

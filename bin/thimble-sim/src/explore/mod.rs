@@ -1,0 +1,182 @@
+//! `explore`: everything that can become of an update.
+
+mod document;
+mod options;
+mod text;
+
+use std::io::Write;
+
+use thimble_core::config::Config;
+use thimble_core::script::{ScriptAction, ScriptState, Transition};
+use thimble_hal_sim::story::Path;
+use thimble_hal_sim::survey::{Survey, Task, given, names, survey};
+use thimble_hal_sim::whole::{Kind, Whole};
+use thimble_hal_sim::world::Profile;
+
+use crate::failure::Failure;
+use crate::subject::subject_help;
+use options::Options;
+
+pub(crate) const HELP: &str = concat!(
+    "\
+Walks over everything that can become of an update, and shows how it can end.
+
+Every script and every call of the module works, fails, fails half done, asks to be run again, or never ends; every
+request is answered, refused, put off or lost; power is lost before, inside and after everything. What goes wrong in one
+update is limited to so many failures and losses of power; all ways within these limits are walked. Shows the ways it
+can end, the worst first, with the shortest way to each that is not clean beside the nearest good one, what must never
+be and was, and what was covered. Nothing of yours is run.
+
+Without an option of the first part: all kinds of devices, with a script everywhere, one line for each.
+
+Usage: thimble-sim explore [OPTION]...
+
+",
+    subject_help!(),
+    "
+  --failures N          at most so many failures, 0 to 3 [1]
+  --losses N            at most so many losses of power, 0 to 3 [1]
+  --forbid ENDS         these must not be, separated by commas: brick, inconsistent, failed
+  --budget N            at most so many configurations, of 64 bytes each [16000000]
+  --shard I/N           only the I-th of N parts, from 1 on; all parts together are everything
+  --seed N              makes other parts [0]
+  --path PATH           tell this one way, which is the end of a line that begins with `again:`
+  --json                one JSON document
+
+Exit status 1: something is wrong, an end is forbidden, a situation that is due was not met, or not everything could be
+walked within the budget.
+
+Examples:
+  thimble-sim explore
+  thimble-sim explore --artifact release-2.mender --scripts state-scripts --forbid brick,inconsistent
+  thimble-sim explore --device slots --failures 2 --losses 2
+",
+);
+
+/// The devices that are walked where none is named.
+const DEVICES: [(&str, Profile); 5] = [
+    ("two slots, rebooted by the client", Profile::SLOTS),
+    ("overwritten in place", Profile::FILES),
+    ("overwritten in place, rebooted by the module", Profile::CUSTOM),
+    ("overwritten in place, no rollback", Profile::ONE_WAY),
+    ("no payload", Profile::EMPTY),
+];
+
+/// A walk: what it is called, what was walked, and what was seen.
+struct Walk {
+    title: String,
+    task: Task,
+    survey: Survey,
+}
+
+impl Walk {
+    fn of(title: String, task: Task) -> Self {
+        let survey = survey(&task);
+        Self { title, task, survey }
+    }
+
+    /// What is not as it should be, a line each.
+    fn complaints(&self, forbidden: &[Kind]) -> Vec<String> {
+        let Survey { wrongs, ends, counts, complete, .. } = &self.survey;
+        let mut all: Vec<String> = wrongs.iter().map(|wrong| wrong.wrong.clone()).collect();
+        for end in ends.iter().filter(|end| forbidden.contains(&end.ending.kind)) {
+            all.push(format!("the update can end {}, which is forbidden", end.ending.kind.name()));
+        }
+        all.dedup();
+        if !complete {
+            all.push(format!(
+                "not everything was walked: more than {} configurations; --budget allows more, --shard 1/8 walks a part",
+                counts.configurations - 1
+            ));
+        }
+        let missed = self.survey.missed();
+        all.extend(missed.map(|missed| format!("the walk never came to this: {}", missed.name())));
+        all
+    }
+}
+
+/// Walks over everything; `Ok(false)`: something is not as it should be.
+pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, Failure> {
+    let options = options::read(words, HELP)?;
+    if let Some(path) = &options.path {
+        return tell(out, &options, path);
+    }
+    if options.subject.is_empty() {
+        return all_devices(out, &options);
+    }
+    let title = options.subject.title(options.subject.device_type());
+    let walk = Walk::of(title, options.task());
+    let complaints = walk.complaints(&options.forbidden);
+    if options.json {
+        writeln!(out, "{:#}", document::of(&walk, &options, &complaints))?;
+    } else {
+        text::print(out, &walk, &options, &complaints)?;
+    }
+    Ok(complaints.is_empty())
+}
+
+/// One way, step by step.
+fn tell(out: &mut dyn Write, options: &Options, path: &Path) -> Result<bool, Failure> {
+    let task = options.task();
+    let given = given(&task);
+    let start = Whole::of(&given, task.profile, task.budget, task.standalone);
+    let told = start.tell(path, &names(&task.scripts));
+    if options.json {
+        writeln!(out, "{:#}", document::told(path, &told, true))?;
+    } else {
+        writeln!(out, "{}\n", options.subject.title(options.subject.device_type()))?;
+        text::rows(out, &told.rows, None)?;
+        text::end(out, &told)?;
+    }
+    Ok(told.end.is_ok_and(|end| end.kind.is_clean()))
+}
+
+/// Every kind of device, with a script wherever one can be.
+fn all_devices(out: &mut dyn Write, options: &Options) -> Result<bool, Failure> {
+    let mut configurations = 0;
+    let mut documents = Vec::new();
+    let mut good = true;
+    for (device, profile) in DEVICES {
+        for (who, standalone, resume_downloads) in [
+            ("daemon", false, false),
+            ("daemon that resumes downloads", false, true),
+            ("command line", true, false),
+        ] {
+            let config = Config { resume_downloads, ..Config::default() };
+            let scripts = everywhere();
+            let task = Task { profile, config, scripts, standalone, ..options.task() };
+            let walk = Walk::of(format!("{who}, {device}"), task);
+            let complaints = walk.complaints(&options.forbidden);
+            configurations += walk.survey.counts.configurations;
+            good &= complaints.is_empty();
+            if options.json {
+                documents.push(document::of(&walk, options, &complaints));
+                continue;
+            }
+            text::line(out, &walk)?;
+            for complaint in &complaints {
+                writeln!(out, "WRONG: {complaint}")?;
+            }
+            if let Some(wrong) = walk.survey.wrongs.first() {
+                text::rows(out, &wrong.way.told.rows, None)?;
+                return Ok(false);
+            }
+            out.flush()?;
+        }
+    }
+    if options.json {
+        writeln!(out, "{:#}", serde_json::Value::Array(documents))?;
+    } else if good {
+        writeln!(out, "\nNothing wrong found in {configurations} configurations.")?;
+    }
+    Ok(good)
+}
+
+/// A script at every place that can have one.
+fn everywhere() -> Vec<String> {
+    let actions = [ScriptAction::Enter, ScriptAction::Leave, ScriptAction::Error];
+    let names = ScriptState::ALL
+        .into_iter()
+        .flat_map(|state| actions.map(|action| format!("{}_00", Transition { state, action })));
+    names.collect()
+}
