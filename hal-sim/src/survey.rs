@@ -231,6 +231,21 @@ pub fn survey(task: &Task) -> Survey {
     looks.survey(task, &start, &names, &walked)
 }
 
+/// One way: what happens on this path of a task, beside the nearest good one.
+#[must_use]
+pub fn way(task: &Task, path: Path) -> Way {
+    let given = given(task);
+    let start = Whole::of(&given, task.profile, task.budget, task.standalone);
+    way_from(&start, &names(&task.scripts), path)
+}
+
+fn way_from(start: &Whole<'_>, names: &Names, path: Path) -> Way {
+    let told = start.tell(&path, names);
+    let is_clean = told.end.as_ref().is_ok_and(|end| end.kind.is_clean());
+    let good = if is_clean { None } else { nearest_good(start, names, &path, &told) };
+    Way { path, told, good }
+}
+
 /// What is noted during a walk.
 #[derive(Default)]
 struct Looks {
@@ -272,13 +287,7 @@ impl Observer<Part<'_>> for Looks {
 
 impl Looks {
     fn survey(self, task: &Task, start: &Whole<'_>, names: &Names, walked: &Walked) -> Survey {
-        let way = |at: u32| {
-            let path = Path::of(&walked.choices_to(at));
-            let told = start.tell(&path, names);
-            let is_clean = told.end.as_ref().is_ok_and(|end| end.kind.is_clean());
-            let good = if is_clean { None } else { nearest_good(start, names, &path, &told) };
-            Way { path, told, good }
-        };
+        let way = |at: u32| way_from(start, names, Path::of(&walked.choices_to(at)));
         let ends = self.ends.iter();
         let ends = ends.map(|(ending, (count, at))| End { ending: *ending, count: *count, way: way(*at) });
         let ends = ends.collect();
