@@ -6,6 +6,7 @@ mod failure;
 mod fleet;
 mod lint;
 mod own;
+mod page;
 mod run;
 mod serve;
 mod subject;

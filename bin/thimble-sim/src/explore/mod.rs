@@ -1,9 +1,11 @@
 //! `explore`: everything that can become of an update.
 
 mod document;
+mod moves;
 mod options;
 mod text;
 
+use std::fs;
 use std::io::Write;
 
 use thimble_core::config::Config;
@@ -14,6 +16,7 @@ use thimble_hal_sim::whole::{Kind, Whole};
 use thimble_hal_sim::world::Profile;
 
 use crate::failure::Failure;
+use crate::page;
 use crate::subject::subject_help;
 use options::Options;
 
@@ -42,6 +45,7 @@ Usage: thimble-sim explore [OPTION]...
   --seed N              makes other parts [0]
   --path PATH           tell this one way, which is the end of a line that begins with `again:`
   --json                one JSON document
+  --html FILE           write a page into FILE: one file, which shows everything in a browser without a network
 
 Exit status 1: something is wrong, an end is forbidden, a situation that is due was not met, or not everything could be
 walked within the budget.
@@ -50,6 +54,7 @@ Examples:
   thimble-sim explore
   thimble-sim explore --artifact release-2.mender --scripts state-scripts --forbid brick,inconsistent
   thimble-sim explore --device slots --failures 2 --losses 2
+  thimble-sim explore --scripts state-scripts --html update.html
 ",
 );
 
@@ -107,8 +112,12 @@ pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, Failure> 
     let title = options.subject.title(options.subject.device_type());
     let walk = Walk::of(title, options.task());
     let complaints = walk.complaints(&options.forbidden);
+    if let Some(path) = &options.html {
+        let page = page::of(&document::of(&walk, &options, &complaints, true), false);
+        fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     if options.json {
-        writeln!(out, "{:#}", document::of(&walk, &options, &complaints))?;
+        writeln!(out, "{:#}", document::of(&walk, &options, &complaints, false))?;
     } else {
         text::print(out, &walk, &options, &complaints)?;
     }
@@ -150,7 +159,7 @@ fn all_devices(out: &mut dyn Write, options: &Options) -> Result<bool, Failure> 
             configurations += walk.survey.counts.configurations;
             good &= complaints.is_empty();
             if options.json {
-                documents.push(document::of(&walk, options, &complaints));
+                documents.push(document::of(&walk, options, &complaints, false));
                 continue;
             }
             text::line(out, &walk)?;

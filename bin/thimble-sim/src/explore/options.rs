@@ -1,5 +1,7 @@
 //! What `explore` was told.
 
+use std::path::PathBuf;
+
 use thimble_hal_sim::explore::Limits;
 use thimble_hal_sim::model::Budget;
 use thimble_hal_sim::near::meant;
@@ -28,6 +30,8 @@ pub(super) struct Options {
     pub(super) forbidden: Vec<Kind>,
     pub(super) path: Option<Path>,
     pub(super) json: bool,
+    /// Where the page is written.
+    pub(super) html: Option<PathBuf>,
 }
 
 impl Options {
@@ -46,10 +50,14 @@ impl Options {
 
     /// The command that tells a way.
     pub(super) fn again(&self, path: &Path) -> String {
+        format!("thimble-sim explore {} --path '{path}'", self.words())
+    }
+
+    /// The options that say what is explored, for a shell.
+    pub(super) fn words(&self) -> String {
         let Budget { failures, losses } = self.budget;
-        let mut words = vec!["thimble-sim".to_owned(), "explore".to_owned()];
-        words.extend(self.subject.words().iter().map(|word| quoted(word)));
-        words.push(format!("--failures {failures} --losses {losses} --path '{path}'"));
+        let mut words: Vec<String> = self.subject.words().iter().map(|word| quoted(word)).collect();
+        words.push(format!("--failures {failures} --losses {losses}"));
         words.join(" ")
     }
 }
@@ -74,6 +82,7 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
         forbidden: Vec::new(),
         path: None,
         json: false,
+        html: None,
     };
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -108,13 +117,15 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
                 options.path = Some(Path::read(value()?).map_err(|why| format!("--path: {why}"))?);
             }
             "--json" => options.json = true,
+            "--html" => options.html = Some(value()?.into()),
             option => return Err(Failure::Usage(no_option("explore", option, help))),
         }
     }
-    if options.path.is_some() && options.subject.is_empty() {
-        return Err("--path is told of one device: say --device, --artifact or --scripts as well"
-            .to_owned()
-            .into());
+    let of_one = [("--path", options.path.is_some()), ("--html", options.html.is_some())];
+    if let Some((word, _)) = of_one.iter().find(|(_, is_there)| *is_there && options.subject.is_empty()) {
+        return Err(
+            format!("{word} is about one device: say --device, --artifact or --scripts as well").into()
+        );
     }
     Ok(options)
 }
@@ -167,9 +178,10 @@ mod tests {
                 &["--forbid", "bricks"],
                 "--forbid bricks: brick, inconsistent or failed is wanted; is brick meant?",
             ),
+            (&["--path", "1.1"], "--path is about one device: say --device, --artifact or --scripts as well"),
             (
-                &["--path", "1.1"],
-                "--path is told of one device: say --device, --artifact or --scripts as well",
+                &["--html", "page.html"],
+                "--html is about one device: say --device, --artifact or --scripts as well",
             ),
         ] {
             match read(words, help) {
