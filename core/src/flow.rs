@@ -56,12 +56,16 @@ pub use words::{Due, Event, Offer, Step, Task};
 
 use crate::config::Config;
 use crate::machine::{self, Machine, Op, OpId, Refusal, Run, Saved, StopSet};
+use crate::retry::with_jitter;
 use crate::session::{self, Session};
 use crate::state::{Phase, State};
-use crate::time::{Instant, earliest};
+use crate::time::{Duration, Instant, earliest};
 use crate::transfer::{self, Transfer};
 
 use facts::Facts;
+
+/// Polls are exact in the first minute of a process, so that a device that is switched on is served at once.
+const EXACT: Duration = Duration::from_secs(60);
 
 /// Decides what a client does. See the module's documentation.
 ///
@@ -182,6 +186,19 @@ impl Flow {
             return Some(Instant::ZERO);
         }
         earliest(self.machine.deadline(), earliest(self.session.deadline(), self.transfer.deadline()))
+    }
+
+    /// When a main loop polls a daemon again in place of `until`, where it waits in Idle: up to a tenth of the wait later, as
+    /// `random` says, so that many devices that were switched on together do not stay together. `None`: at `until`, as
+    /// always in the first minute after `started`. Whatever else wakes the main loop still does.
+    #[must_use]
+    pub fn put_off(&self, started: Instant, now: Instant, until: Instant, random: u16) -> Option<Instant> {
+        // A token that another program wants is waited for as ever.
+        let idle = self.machine.place() == (State::Idle, Phase::Main) && !self.session.is_authenticating();
+        if !idle || until <= now || now.since(started) < EXACT {
+            return None;
+        }
+        Some(now + with_jitter(until.since(now), random))
     }
 
     /// Moves every time that is kept: see [`Machine::rebase`].

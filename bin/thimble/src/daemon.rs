@@ -6,9 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use thimble_core::client::{Client, Start};
 use thimble_core::hal::{Clock, Level};
 use thimble_core::machine::{Check, Run, StopSet};
-use thimble_core::retry::with_jitter;
-use thimble_core::state::{Phase, State};
-use thimble_core::time::{Duration, Instant, earliest};
+use thimble_core::time::{Instant, earliest};
 use thimble_hal_linux::bootloader::close_locks;
 use thimble_hal_linux::clock::BootClock;
 use thimble_hal_linux::platform::{self, Linux, Memory};
@@ -25,9 +23,6 @@ use crate::output::{Failure, SUCCESS};
 use crate::panel::Panel;
 use crate::signals::{CheckSignals, Signals};
 use crate::status::{Answerer, Watch};
-
-/// Polls are exact in the first minute, so that a device that is switched on is served at once.
-const EXACT: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     // First of all: a signal before this would end the process.
@@ -152,17 +147,11 @@ impl Daemon {
 
     /// When an idle client is polled again: up to a tenth later than it asked for.
     fn put_off(&self, client: &Client<'_, Linux>, now: Instant, until: Option<Instant>) -> Option<Instant> {
-        let until = until.filter(|&at| at > now)?;
-        // A token that another program wants is waited for as ever.
-        let idle = client.machine().place() == (State::Idle, Phase::Main) && !client.is_authenticating();
-        if !idle || now.since(self.started) < EXACT {
-            return None;
-        }
         // The number must differ between devices; it need not be unpredictable.
         let random = RandomState::new().hash_one(now.since(Instant::ZERO).as_millis());
         #[expect(clippy::cast_possible_truncation, reason = "sixteen bits of chance are enough")]
-        let wait = with_jitter(until.since(now), random as u16);
-        Some(now + wait)
+        let random = random as u16;
+        client.flow().put_off(self.started, now, until?, random)
     }
 }
 

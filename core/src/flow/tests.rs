@@ -11,7 +11,6 @@ use crate::script::{ScriptAction, ScriptState, Transition};
 use crate::session::{Content, RequestKind};
 use crate::state::Outcome;
 use crate::text::{Text, TextExt};
-use crate::time::Duration;
 use crate::transfer::{Accepted, Action, Etag, Failure, Found};
 use std::format;
 use std::vec::Vec;
@@ -516,4 +515,23 @@ fn an_approval_ends_the_question_for_a_control_map() {
     let step = *rig.tell(Event::Ended(Outcome::Failure));
     assert_eq!(step.ended, Some(Outcome::Failure));
     assert!(matches!(step.task, Task::Begin(_)), "{step:?}");
+}
+
+#[test]
+fn a_client_that_waits_for_its_next_poll_is_put_off_and_no_other() {
+    let hour = NOW + Duration::from_secs(3600);
+    let at_rest = Rig::daemon().begins(Op::End).until("rest", |task| task == Task::Wait).flow;
+    let later = |started, until, random| at_rest.put_off(started, NOW, until, random);
+    let minute_ago = NOW - Duration::from_secs(60);
+    assert_eq!(later(minute_ago, hour, 0), Some(hour));
+    assert_eq!(later(minute_ago, hour, 1 << 15), Some(hour + Duration::from_secs(180)));
+    // In the first minute of a process, and when something is due.
+    assert_eq!(later(NOW - Duration::from_secs(59), hour, 1 << 15), None);
+    assert_eq!(later(minute_ago, NOW, 1 << 15), None);
+    // A client that waits for an answer, and for a token.
+    let asks = Rig::daemon().until("a token", |task| matches!(task, Task::Send(RequestKind::Token, _)));
+    assert_eq!(asks.flow.put_off(minute_ago, NOW, hour, 1 << 15), None);
+    let mut wished = at_rest.clone();
+    let _: Step = wished.step(NOW, Event::FetchToken);
+    assert_eq!(wished.put_off(minute_ago, NOW, hour, 1 << 15), None);
 }
