@@ -10,7 +10,7 @@ use thimble_core::time::Duration;
 
 use super::ConfigFault;
 use super::setting::Setting;
-use crate::policy::{AtDeadline, DAYS, Inhibitor, MOST, Minute, Points, Sign, Window};
+use crate::policy::{AtDeadline, DAYS, DEADLINE, Inhibitor, MOST, Minute, Points, Sign, Window};
 
 /// A line of a GPIO chip.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +31,6 @@ pub struct Button {
     /// How long the button must be held.
     pub hold: Duration,
 }
-
-/// Seconds that a policy may hold an update up unless `DeadlineSeconds` says otherwise.
-const WEEK: u64 = 7 * 24 * 3600;
 
 /// The longest `DeadlineSeconds`: a year.
 const YEAR: u64 = 365 * 24 * 3600;
@@ -163,7 +160,7 @@ fn week_days(value: Option<Value<'_>>) -> Result<u8, ConfigFault> {
 }
 
 fn seconds(value: Option<Value<'_>>, key: &'static str) -> Result<Duration, ConfigFault> {
-    let Some(value) = value else { return Ok(Duration::from_secs(WEEK)) };
+    let Some(value) = value else { return Ok(DEADLINE) };
     let seconds = value.as_integer().and_then(|seconds| u64::try_from(seconds).ok());
     let seconds = seconds.filter(|seconds| (1..=YEAR).contains(seconds));
     let expected = "a number of seconds from 1 to 31536000 (a year)";

@@ -24,6 +24,9 @@ use inhibitor::{Answer, Asked};
 /// Most windows, and most inhibitors, that can be configured: while an update waits, each is asked every minute.
 pub const MOST: usize = 16;
 
+/// How long a policy holds an update up at most, unless `DeadlineSeconds` says otherwise: a week.
+pub const DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// A closed window is checked again after this time at the latest, since the clock may have been set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -44,6 +47,34 @@ impl Settings {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.windows.is_empty() && self.inhibitors.is_empty()
+    }
+}
+
+/// What the windows for a point say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// One is open, or there is none for this point.
+    Open,
+    /// All are closed, or the clock was not set: the update waits, and asks again after this time.
+    Closed(Duration),
+    /// The same, and the update has waited until its deadline.
+    Late(AtDeadline),
+}
+
+impl Settings {
+    /// What the windows say about an update that has waited so long before `point`; `local`: the time, `None` when the clock
+    /// was not set.
+    #[must_use]
+    pub fn passage(&self, point: Point, local: Option<Local>, waited: Duration) -> Passage {
+        let windows = || self.windows.iter().filter(|window| window.points.contains(point));
+        let Some(first) = windows().min_by_key(|window| window.deadline) else { return Passage::Open };
+        if local.is_some_and(|local| windows().any(|window| window.is_open(local))) {
+            Passage::Open
+        } else if waited < first.deadline {
+            Passage::Closed(LOOK_AGAIN)
+        } else {
+            Passage::Late(first.then)
+        }
     }
 }
 
@@ -126,13 +157,13 @@ impl Policies {
 
     /// The decision of the windows; `None` if they let the update pass.
     fn windows(&mut self, point: Point, waited: Duration) -> Option<Permit> {
-        let windows = || self.settings.windows.iter().filter(|window| window.points.contains(point));
-        let first = windows().min_by_key(|window| window.deadline)?;
         let local = (self.clock)();
-        if local.is_some_and(|local| windows().any(|window| window.is_open(local))) {
+        let passage = self.settings.passage(point, local, waited);
+        if passage == Passage::Open {
             return None;
         }
-        let names: Vec<String> = windows().map(Window::to_string).collect();
+        let windows = self.settings.windows.iter().filter(|window| window.points.contains(point));
+        let names: Vec<String> = windows.map(Window::to_string).collect();
         let names = names.join(", ");
         self.reason = match local {
             Some(local) => {
@@ -144,10 +175,11 @@ impl Policies {
             }
             None => format!("the clock is not set, so the update window {names} cannot be told"),
         };
-        if waited < first.deadline {
-            return Some(Permit::Wait(LOOK_AGAIN));
+        match passage {
+            Passage::Open => None,
+            Passage::Closed(again) => Some(Permit::Wait(again)),
+            Passage::Late(then) => self.deadline(then, 0),
         }
-        self.deadline(first.then, 0)
     }
 
     /// The deadline of a policy has passed; `reason` says why it held the update up.

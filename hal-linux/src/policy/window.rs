@@ -4,7 +4,7 @@ use std::fmt;
 
 use thimble_core::time::Duration;
 
-use super::{AtDeadline, Points};
+use super::{AtDeadline, DEADLINE, Points};
 use crate::sys;
 
 /// 2024-01-01 in seconds since 1970. A clock that shows an earlier time was never set: this client did not exist then.
@@ -33,6 +33,12 @@ pub struct Window {
 }
 
 impl Window {
+    /// A window of every day, with the configuration's defaults for the rest.
+    #[must_use]
+    pub fn daily(points: Points, from: Minute, to: Minute) -> Self {
+        Self { points, from, to, days: 0x7f, deadline: DEADLINE, then: AtDeadline::default() }
+    }
+
     /// Whether the window is open at `now`.
     #[must_use]
     pub fn is_open(&self, now: Local) -> bool {
@@ -93,6 +99,13 @@ pub struct Local {
 }
 
 impl Local {
+    /// The time so many minutes after a Monday began.
+    #[must_use]
+    pub fn of_week(minutes: u32) -> Self {
+        let (day, minute) = (minutes / u32::from(DAY) + 1, minutes % u32::from(DAY));
+        Self { weekday: (day % 7) as u8, minute: Minute(minute as u16) }
+    }
+
     /// The current time by the system's clock and time zone; `None` when the clock was not set.
     #[must_use]
     pub fn now() -> Option<Self> {
@@ -129,6 +142,18 @@ mod tests {
 
     fn local(weekday: u8, minute: &str) -> Local {
         Local { weekday, minute: Minute::parse(minute).unwrap() }
+    }
+
+    #[test]
+    fn the_minutes_of_a_week_are_counted_from_monday() {
+        for (minutes, weekday, text) in [
+            (0, 1, "00:00"),
+            (24 * 60 - 1, 1, "23:59"),
+            (6 * 24 * 60 + 61, 0, "01:01"),
+            (7 * 24 * 60, 1, "00:00"),
+        ] {
+            assert_eq!(Local::of_week(minutes), Local { weekday, minute: Minute::parse(text).unwrap() });
+        }
     }
 
     #[test]
