@@ -7,7 +7,7 @@ use std::process::Command;
 
 use thimble_core::control::Map;
 use thimble_hal_linux::config::{MenderConf, Source};
-use thimble_hal_sim::fleet::{Plan, run};
+use thimble_hal_sim::fleet::together::{Plan, Row, run};
 use thimble_hal_sim::listen::Security;
 use thimble_hal_sim::scenario::Scenario;
 use thimble_tests::lab::{Package, thimble};
@@ -177,13 +177,10 @@ fn twenty_devices_commit_together_or_all_roll_back() {
         // Nobody commits or rolls back before; afterwards all do at once, unless it takes maps to expire. The last device has
         // asked for a token in the same second, and asks for the next one a second later (N14).
         assert!(decided(status).is_some_and(|first| first > decision), "{story}");
-        let over = |row: &thimble_hal_sim::fleet::Row| {
-            row.over.is_some_and(|over| over.as_millis() <= last.as_millis() + 1000)
-        };
+        let over = |row: &Row| row.over.is_some_and(|over| over.as_millis() <= last.as_millis() + 1000);
         assert_eq!(story.rows.iter().all(over), !dies, "{story}");
         if dies {
-            let hour =
-                |row: &thimble_hal_sim::fleet::Row| row.over.unwrap().as_secs() <= last.as_secs() + 3600;
+            let hour = |row: &Row| row.over.unwrap().as_secs() <= last.as_secs() + 3600;
             assert!(story.rows.iter().all(hour), "{story}");
         }
     }

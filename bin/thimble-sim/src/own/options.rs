@@ -12,6 +12,7 @@ use thimble_hal_sim::world::Profile;
 
 use super::faults::{Fault, What};
 use crate::failure::{Failure, no_option};
+use crate::values;
 
 /// The user's own things, and what goes wrong.
 pub(super) struct Options {
@@ -132,14 +133,14 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
                     text.split_once('=').ok_or_else(|| format!("--takes {text}: SCRIPT=60s is wanted"))?;
                 check_effect(name)?;
                 check_program(word, name)?;
-                options.takes.push((name.to_owned(), seconds(time)?));
+                options.takes.push((name.to_owned(), values::time(time)?));
             }
             "--limit" => {
-                let limit = seconds(value()?)?.as_secs();
-                if limit == 0 {
+                let limit = values::time(value()?)?.as_millis();
+                if limit < 1000 {
                     return Err("--limit: at least 1s is wanted".to_owned().into());
                 }
-                options.limit = time::Duration::from_secs(limit);
+                options.limit = time::Duration::from_millis(limit);
             }
             option if option.starts_with('-') => return Err(Failure::Usage(no_option("run", option, help))),
             other => {
@@ -231,21 +232,4 @@ fn size(text: &str) -> Result<u64, Failure> {
     let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
     let bytes = bytes.filter(|bytes| (1 << 20..=1 << 36).contains(bytes));
     bytes.ok_or_else(|| format!("--disk {text}: a size from 1M to 64G is wanted").into())
-}
-
-/// `90`, `90s`, `5min`, `2h`.
-fn seconds(text: &str) -> Result<Duration, Failure> {
-    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(at);
-    let factor = match unit {
-        "" | "s" => Some(1),
-        "min" | "m" => Some(60),
-        "h" => Some(3600),
-        _ => None,
-    };
-    let seconds =
-        number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
-    // Ten years: nothing of a device's life is longer.
-    let seconds = seconds.filter(|seconds| *seconds <= 10 * 365 * 86400);
-    seconds.map(Duration::from_secs).ok_or_else(|| format!("{text:?} is no time like 60s, 5min or 2h").into())
 }

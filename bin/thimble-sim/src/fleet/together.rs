@@ -1,41 +1,21 @@
-//! `fleet`: many devices that commit together, or not at all.
+//! `fleet together`: many devices that commit together, or not at all.
 
 use std::fs;
 use std::io::{self, Write};
 
-use thimble_hal_sim::fleet::{self, Plan, Story};
+use thimble_hal_sim::fleet::together::{self, Plan, Story};
 
+use super::HELP;
 use crate::failure::{Failure, no_option};
 
-pub(crate) const HELP: &str = "\
-Updates many devices that commit together, or not at all, and prints what happened when.
-
-All are simulated and have one server. A program of quality assurance holds each back before its commit until all run
-what is new and it has looked at them: then all commit, or all roll back. Exit status 1 unless they did so together.
-
-Usage: thimble-sim fleet [OPTION]...
-
-  --devices N      1 to 99 of them [20]
-  --broken N       device N turns out broken: nobody commits
-  --dies           the program dies while all wait: its maps expire, and nobody commits
-  --hold FILE      the map that holds the commit back [support/update-control/hold-commit.json, built in]
-  --go FILE        the map that lets all go on [commit-all.json]
-  --fail FILE      the map that has all roll back [fail-all.json]
-  --json           for programs
-
-Examples:
-  thimble-sim fleet --devices 20
-  thimble-sim fleet --devices 20 --broken 7
-";
-
-const HOLD: &str = include_str!("../../../support/update-control/hold-commit.json");
-const GO: &str = include_str!("../../../support/update-control/commit-all.json");
-const FAIL: &str = include_str!("../../../support/update-control/fail-all.json");
+const HOLD: &str = include_str!("../../../../support/update-control/hold-commit.json");
+const GO: &str = include_str!("../../../../support/update-control/commit-all.json");
+const FAIL: &str = include_str!("../../../../support/update-control/fail-all.json");
 
 /// Runs a fleet and prints its story; `Ok(false)`: the devices did not end alike.
-pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, Failure> {
+pub(super) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, Failure> {
     let (plan, json) = read(words)?;
-    let story = fleet::run(&plan)?;
+    let story = together::run(&plan)?;
     if json {
         print_json(out, &story)?
     } else {
@@ -55,7 +35,7 @@ fn print(out: &mut dyn Write, story: &Story) -> io::Result<()> {
 
 /// Everything in it is made of letters, digits and punctuation that JSON takes as it is.
 fn print_json(out: &mut dyn Write, story: &Story) -> io::Result<()> {
-    writeln!(out, "{{\"agrees\":{},\n \"events\":[", story.agrees())?;
+    writeln!(out, "{{\"schema\":1,\"agrees\":{},\n \"events\":[", story.agrees())?;
     let comma = |index: usize, length: usize| if index + 1 < length { "," } else { "" };
     for (index, event) in story.events.iter().enumerate() {
         let device = event.device.map_or("null".to_owned(), |device| device.to_string());
@@ -100,7 +80,7 @@ fn read(words: &[&str]) -> Result<(Plan, bool), String> {
             "--go" => plan.go = file(value()?)?,
             "--fail" => plan.fail = file(value()?)?,
             "--json" => json = true,
-            other => return Err(no_option("fleet", other, HELP)),
+            other => return Err(no_option("fleet together", other, HELP)),
         }
     }
     if plan.broken.is_some_and(|broken| broken > plan.devices) {
@@ -129,7 +109,7 @@ mod tests {
         let value = Value::parse(json.as_bytes()).unwrap();
         let devices = value.member("devices").unwrap().and_then(|devices| devices.items()).unwrap();
         assert!(good && devices.count() == 3, "{json}");
-        assert!(json.starts_with("{\"agrees\":true"), "{json}");
+        assert!(json.starts_with("{\"schema\":1,\"agrees\":true"), "{json}");
     }
 
     #[test]
