@@ -46,9 +46,9 @@ pub struct Begun(#[serde(deserialize_with = "sealed::array")] [Option<Deployment
 
 /// What a deployment is known by: the first bytes of the SHA-256 of its id. Two ids share one with a chance of 2^-64; the
 /// second deployment could then be turned down for a day.
-type Mark = [u8; 8];
+pub(crate) type Mark = [u8; 8];
 
-fn mark(id: &str) -> Mark {
+pub(crate) fn mark(id: &str) -> Mark {
     let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(Sha256::digest(id.as_bytes()));
     [a, b, c, d, e, f, g, h]
 }

@@ -14,6 +14,7 @@ pub enum Mode {
 
 /// Calls to an update module (MODULE-9 to MODULE-13). Queries answer with a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "flight", derive(serde::Serialize, serde::Deserialize))]
 #[expect(missing_docs, reason = "the protocol's own names")]
 pub enum Call {
     ProvidePayloadFileSizes,
@@ -112,6 +113,7 @@ impl Verdict {
 
 /// What the name on record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "flight", derive(serde::Serialize, serde::Deserialize))]
 pub enum Naming {
     /// Name, group and provides of the new artifact.
     Good,
@@ -146,6 +148,7 @@ impl Effect {
 
 /// Statuses of a deployment as the server knows them (SERVER-30 to SERVER-33).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "flight", derive(serde::Serialize, serde::Deserialize))]
 #[expect(missing_docs, reason = "the server's own names")]
 pub enum Status {
     Downloading,
@@ -177,6 +180,7 @@ impl Status {
 
 /// The points at which maps are asked, each before the `_Enter` scripts of its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "flight", derive(serde::Serialize, serde::Deserialize))]
 #[expect(missing_docs, reason = "the states the points stand before")]
 pub enum Point {
     Install,

@@ -39,6 +39,8 @@ pub mod control;
 mod crc;
 pub mod deployment;
 mod digits;
+#[cfg(feature = "flight")]
+pub mod flight;
 pub mod flow;
 pub mod hal;
 pub mod http;

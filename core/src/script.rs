@@ -6,6 +6,7 @@ use crate::plain::split_once;
 
 /// The nine states that have scripts, in Mender's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "flight", derive(serde::Serialize, serde::Deserialize))]
 #[expect(missing_docs, reason = "Mender's own names")]
 pub enum ScriptState {
     Idle,
@@ -58,6 +59,7 @@ impl ScriptState {
 
 /// The part of a state a script belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "flight", derive(serde::Serialize, serde::Deserialize))]
 #[expect(missing_docs, reason = "Mender's own names")]
 pub enum ScriptAction {
     Enter,
@@ -79,6 +81,7 @@ impl ScriptAction {
 
 /// A point where scripts run: `ArtifactInstall_Enter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "flight", derive(serde::Serialize, serde::Deserialize))]
 #[expect(missing_docs, reason = "the parts of the name")]
 pub struct Transition {
     pub state: ScriptState,

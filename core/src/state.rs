@@ -28,6 +28,7 @@ use crate::script::{ScriptAction, ScriptState, Transition};
 
 /// What is being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "flight", derive(serde::Serialize, serde::Deserialize))]
 pub enum State {
     /// Nothing to do; waits for a timer or a signal.
     Idle,

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod explore;
 pub mod fingerprint;
 pub mod fleet;
+pub mod flight;
 pub mod given;
 pub mod lint;
 #[cfg(feature = "listen")]

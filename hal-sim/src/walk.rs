@@ -21,6 +21,7 @@ use thimble_core::time::{Duration, Instant};
 use crate::choose::{Everything, Walk};
 use crate::explore::Failing;
 use crate::fingerprint::Fingerprints;
+use crate::flight;
 use crate::model::Budget;
 use crate::runner::{self, DEPLOYMENT, End, Then};
 use crate::sample;
@@ -106,10 +107,15 @@ fn walk_all(
         let bench = Handle::new(durable, artifact.clone(), Box::new(Everything(Rc::clone(&plan))));
         bench.0.borrow_mut().config = config.clone();
         let mut wrong_maps = None;
+        let wrong_flight = RefCell::new(None);
         let mut watch = |bench: &Handle, flow: Option<&Flow>| -> bool {
             let walk = plan.borrow();
             if walk.choices.is_replay() {
                 return true;
+            }
+            if let Err(wrong) = flight_is_good(bench) {
+                *wrong_flight.borrow_mut() = Some(wrong);
+                return false;
             }
             // Only who waits at a door has any use for the clock.
             let now = (said.events > 0 || said.server.is_some()).then_some(bench.0.borrow().now);
@@ -145,6 +151,7 @@ fn walk_all(
                 }
             }
         };
+        let wrong = wrong.and_then(|()| wrong_flight.take().map_or(Ok(()), Err));
         if let Err(wrong) = wrong {
             let mut path = plan.borrow().story.clone();
             path.push("--".into());
@@ -167,7 +174,10 @@ fn configuration(bench: &Handle, flow: Option<&Flow>, more: impl Hash) -> impl H
         flow.rebase(bench.now, LATE);
         flow
     });
-    (bench.durable.clone(), flow, more)
+    let mut durable = bench.durable.clone();
+    // It only tells where the client has been: with it, two ways to one configuration would be two.
+    durable.records.remove(&Key::Flight);
+    (durable, flow, more)
 }
 
 /// `install`, then verbs until no update is in progress; after power was lost, and where an update waits for its user,
@@ -213,6 +223,15 @@ fn command_line(
         plan.borrow_mut().story.push(format!("$ {run:?}, rebooted first: {}", choice >= verbs.len()));
     }
     Err("twenty verbs, and the update is still in progress".into())
+}
+
+/// The flight record tells what happened, and was never written alone.
+fn flight_is_good(bench: &Handle) -> Result<(), String> {
+    let bench = bench.0.borrow();
+    match bench.flight_alone {
+        0 => flight::check(&bench.durable.records),
+        batches => Err(format!("{batches} writes of nothing but the flight record")),
+    }
 }
 
 /// The record of the maps is what the maps are, unless it still has to be written, or could not be.

@@ -20,7 +20,7 @@ impl<P: Platform> Client<'_, P> {
     /// downloaded from, as far as the server says.
     #[inline(never)]
     pub(super) fn accept(&mut self, again: bool) -> Result<Event, Noted> {
-        let mut noted = |reason: &dyn Coded| note(&mut self.story.reason, &mut self.hal.log, reason);
+        let mut noted = |reason: &dyn Coded| note(&mut self.story, &mut self.hal.log, reason);
         let run = self.flow.machine().run();
         let mut device_type = [0; limits::DEVICE_TYPE];
         let device_type = match self.hal.system.device_type(&mut device_type) {
@@ -48,7 +48,7 @@ impl<P: Platform> Client<'_, P> {
         let name = header.artifact_name(&mut name);
         say(&mut self.hal.log, Level::Info, &RecordText::ForThisDevice { name });
 
-        let mut noted = |reason: &dyn Coded| note(&mut self.story.reason, &mut self.hal.log, reason);
+        let mut noted = |reason: &dyn Coded| note(&mut self.story, &mut self.hal.log, reason);
         let kind = match payload {
             accept::Payload::ForModule => header.payload_type(&mut kind).unwrap_or_default(),
             accept::Payload::None => {

@@ -50,7 +50,7 @@ impl<P: Platform> Client<'_, P> {
                 let Hal { log, policy, .. } = &mut self.hal;
                 let why = WhyFailed::of(held, policy.reason());
                 let reason = UpdateText::Forbidden { point: point.name(), why };
-                let Noted { .. } = note(&mut self.story.reason, log, &reason);
+                let Noted { .. } = note(&mut self.story, log, &reason);
             }
         }
     }

@@ -8,6 +8,8 @@ mod accept;
 mod buffers;
 mod control;
 mod download;
+#[cfg_attr(not(feature = "flight"), path = "no_flight.rs")]
+mod flight;
 mod lent;
 mod load;
 #[cfg(feature = "control-maps")]
@@ -54,6 +56,7 @@ use crate::time::{Duration, Instant, earliest};
 use crate::transfer::Action;
 
 use download::Download;
+use flight::Flight;
 use lent::Lent;
 use messages::{DownloadText, RequestText, ScriptFault, UpdateText, say};
 use operation::{Polled, Work};
@@ -86,6 +89,7 @@ pub struct Client<'b, P: Platform> {
     download: Download<'b>,
     requests: Requests,
     story: Story,
+    flight: Flight,
     report: Option<Report>,
 }
 
@@ -236,6 +240,7 @@ impl<'b, P: Platform> Client<'b, P> {
         match (due, self.flow.session().awaits()) {
             (Due::Session, Awaits::Head(kind) | Awaits::Body(kind, ..)) => {
                 self.note_trouble(&RequestText::TooSlow { request: kind, limit: kind.limit() });
+                self.flight.not_answered(kind);
             }
             (Due::Session, Awaits::Identity) => {
                 self.note_slow_identity();
@@ -258,6 +263,7 @@ impl<'b, P: Platform> Client<'b, P> {
     #[inline(never)]
     fn step(&mut self, now: Instant, event: Event) -> Step {
         let place = self.machine().place();
+        let before = self.flight_before(&event);
         let authenticated = self.is_authenticating();
         let step = self.flow.step(now, event);
         if authenticated && !self.is_authenticating() && !self.flow.is_terminated() {
@@ -282,6 +288,7 @@ impl<'b, P: Platform> Client<'b, P> {
             let line = UpdateText::ReportGivenUp { why: Earlier(&Plain(trouble)) };
             say(&mut self.hal.log, Level::Error, &line);
         }
+        self.flight_step(now, &before, &step);
         step
     }
 

@@ -227,6 +227,7 @@ impl<P: Platform> Client<'_, P> {
 
     #[inline(never)]
     fn script_ended(&mut self, now: Instant, exit: Exit) -> Outcome {
+        self.flight.exited(exit);
         match exit {
             Exit::Code(0) => Outcome::Success,
             Exit::Code(RETRY_LATER) => {
@@ -251,12 +252,13 @@ impl<P: Platform> Client<'_, P> {
     pub(super) fn fail_script(&mut self, (state, phase): Place, how: ScriptFault) -> Outcome {
         let Hal { scripts, log, .. } = &mut self.hal;
         let script = ScriptName::of(scripts.name(), transition(state, phase));
-        let Noted { .. } = note(&mut self.story.reason, log, &UpdateText::ScriptFailed { script, how });
+        let Noted { .. } = note(&mut self.story, log, &UpdateText::ScriptFailed { script, how });
         Outcome::Failure
     }
 
     #[inline(never)]
     fn call_ended(&mut self, call: Call, exit: Exit) -> Outcome {
+        self.flight.exited(exit);
         if !exit.is_success() {
             return self.fail(&UpdateText::CallEnded { call, exit });
         }
@@ -269,7 +271,7 @@ impl<P: Platform> Client<'_, P> {
                 let Self { hal, story, .. } = self;
                 let answer = Shown(line(hal.module.answer()));
                 let reason = UpdateText::BadAnswer { call, answer };
-                let Noted { .. } = note(&mut story.reason, &mut hal.log, &reason);
+                let Noted { .. } = note(story, &mut hal.log, &reason);
                 Outcome::Failure
             }
         }
@@ -278,6 +280,7 @@ impl<P: Platform> Client<'_, P> {
     /// The running operation has used up its time: says which, and how much it had.
     #[inline(never)]
     fn out_of_time(&mut self) {
+        self.flight.too_slow();
         let config = self.machine().config();
         let (script, module) = (config.state_script_timeout, config.module_timeout);
         match self.work {

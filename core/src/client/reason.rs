@@ -1,6 +1,7 @@
 //! What people are told of an update: the first reason of a failure, and what the update went through.
 
 use super::Client;
+use super::flight::ReasonCode;
 use super::messages::{Hinted, UpdateText, say};
 use super::summary::{Summary, SummaryLine};
 use crate::deployment::Verdict;
@@ -16,7 +17,9 @@ use crate::text::{Text, TextExt};
 pub(super) struct Story {
     /// Why it failed first; empty if it did not.
     pub(super) reason: Text<{ limits::REASON }>,
-    /// That is on record: a restart does not forget it.
+    /// Its code, for the flight record.
+    pub(super) code: ReasonCode,
+    /// The reason is on record: a restart does not forget it.
     pub(super) reason_stored: bool,
     pub(super) summary: Summary,
 }
@@ -34,11 +37,12 @@ impl Story {
 #[must_use]
 pub(super) struct Noted(());
 
-/// Logs why something failed, and keeps it in `first` if that is empty.
-pub(super) fn note(first: &mut Text<{ limits::REASON }>, log: &mut impl Log, reason: &dyn Coded) -> Noted {
+/// Logs why something failed, and keeps it in the story if nothing failed before.
+pub(super) fn note(story: &mut Story, log: &mut impl Log, reason: &dyn Coded) -> Noted {
     say(log, Level::Error, reason);
-    if first.is_empty() {
-        *first = Text::cut(&Hinted::of(reason, log));
+    if story.reason.is_empty() {
+        story.reason = Text::cut(&Hinted::of(reason, log));
+        story.code.set(reason);
     }
     Noted(())
 }
@@ -52,7 +56,7 @@ impl<P: Platform> Client<'_, P> {
 
     /// The same, where the failure is passed on.
     pub(super) fn noted(&mut self, reason: &dyn Coded) -> Noted {
-        note(&mut self.story.reason, &mut self.hal.log, reason)
+        note(&mut self.story, &mut self.hal.log, reason)
     }
 
     /// The operation that has ended failed the update, or was a request: why, unless that was said before. Other operations
@@ -68,7 +72,7 @@ impl<P: Platform> Client<'_, P> {
         let why = requests.trouble();
         let is_door = matches!(state, State::InstallDoor | State::RebootDoor | State::CommitDoor);
         let mut fail = |why: UpdateText<'_>| {
-            let Noted { .. } = note(&mut story.reason, &mut hal.log, &why);
+            let Noted { .. } = note(story, &mut hal.log, &why);
         };
         if outcome == Outcome::Aborted {
             fail(UpdateText::Aborted);

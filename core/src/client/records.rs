@@ -43,17 +43,22 @@ impl<P: Platform> Client<'_, P> {
         let committed = if self.machine().is_late() {
             // A record of the update that there is now is a person's.
             match self.last_report(&mut buf) {
-                Some(report) => self.hal.storage.commit(&[Change::Put(Key::Report, report)]),
+                Some(report) => {
+                    let batch = batch([Some(Change::Put(Key::Report, report)), self.flight.change()]);
+                    self.hal.storage.commit(&batch)
+                }
                 None => Ok(()),
             }
         } else {
             self.requests.last_substate = Text::cut(&self.story.line(self.machine().verdict()));
-            let report = self.last_report(&mut buf);
-            self.replace_record(report.map(|report| Change::Put(Key::Report, report)))
+            match self.last_report(&mut buf) {
+                Some(report) => self.replace_record(Some(Change::Put(Key::Report, report)), true),
+                None => self.replace_record(None, false),
+            }
         };
         committed.map_err(|error| {
             let reason = RecordText::EndNotSaved { error: Cause::of(&error) };
-            note(&mut self.story.reason, &mut self.hal.log, &reason)
+            note(&mut self.story, &mut self.hal.log, &reason)
         })
     }
 
@@ -80,12 +85,16 @@ impl<P: Platform> Client<'_, P> {
         record.encode(buf).map(|record| Change::Put(Key::Begun, record))
     }
 
-    /// The update has no record any more, but what is to be there instead. Control maps in the same batch.
+    /// The update has no record any more, but what is to be there instead: `owed`, a report. Control maps in the same batch.
     fn replace_record(
         &mut self,
         instead: Option<Change<'_>>,
+        owed: bool,
     ) -> Result<(), <P::Storage as ErrorType>::Error> {
         let mut begun = [0; begun::MAX_LEN];
+        let begun = self.begun(&mut begun);
+        let maps = maps_change(self.flow.machine(), self.maps, &mut self.hal.log);
+        let flight = if owed { self.flight.with_report() } else { self.flight.with_nothing(begun.is_some()) };
         let batch = batch([
             Some(Change::Delete(Key::Checkpoint)),
             Some(Change::Delete(Key::HeaderInfo)),
@@ -93,17 +102,26 @@ impl<P: Platform> Client<'_, P> {
             Some(Change::Delete(Key::Offer)),
             Some(Change::Delete(Key::Reason)),
             instead,
-            self.begun(&mut begun),
-            maps_change(self.flow.machine(), self.maps, &mut self.hal.log),
+            begun,
+            maps,
+            flight,
         ]);
-        self.hal.storage.commit(&batch)
+        let committed = self.hal.storage.commit(&batch);
+        drop(batch);
+        self.flight.saved(&committed, owed);
+        committed
     }
 
     /// [`crate::machine::Op::ForgetReport`].
     pub(super) fn forget_report(&mut self) -> Outcome {
         let mut begun = [0; begun::MAX_LEN];
-        let batch = batch([Some(Change::Delete(Key::Report)), self.begun(&mut begun)]);
-        match self.hal.storage.commit(&batch) {
+        let begun = self.begun(&mut begun);
+        let flight = self.flight.with_nothing(begun.is_some());
+        let batch = batch([Some(Change::Delete(Key::Report)), begun, flight]);
+        let committed = self.hal.storage.commit(&batch);
+        drop(batch);
+        self.flight.saved(&committed, false);
+        match committed {
             Ok(()) => Outcome::Success,
             Err(error) => {
                 let line = RecordText::ReportStays { error: Cause::of(&error) };
@@ -116,7 +134,9 @@ impl<P: Platform> Client<'_, P> {
     /// [`crate::machine::Op::SaveBegun`].
     pub(super) fn save_begun(&mut self) -> Outcome {
         let mut begun = [0; begun::MAX_LEN];
-        let batch = batch([self.begun(&mut begun)]);
+        let begun = self.begun(&mut begun);
+        let flight = begun.and_then(|_| self.flight.change());
+        let batch = batch([begun, flight]);
         match self.hal.storage.commit(&batch) {
             Ok(()) => Outcome::Success,
             Err(error) => {
@@ -134,9 +154,8 @@ impl<P: Platform> Client<'_, P> {
         let begun = self.begun(&mut begun);
         let mut buf = [0; checkpoint::MAX_LEN];
         let checkpoint = self.flow.machine().checkpoint();
-        let record = checkpoint
-            .encode(&mut buf)
-            .map_err(|error| note(&mut self.story.reason, &mut self.hal.log, &error))?;
+        let record =
+            checkpoint.encode(&mut buf).map_err(|error| note(&mut self.story, &mut self.hal.log, &error))?;
         let maps = maps_change(self.flow.machine(), self.maps, &mut self.hal.log);
         let mut reason: Text<{ limits::DEPLOYMENT_ID + 1 + limits::REASON }> =
             Text::front(&checkpoint.deployment);
@@ -152,6 +171,9 @@ impl<P: Platform> Client<'_, P> {
         } else {
             None
         };
+        // Maps may be what they are on record.
+        let others = begun.is_some() || has_news || header.is_some() || offer.is_some();
+        let flight = self.flight.with_update(checkpoint, record, others);
         let batch = batch([
             Some(Change::Put(Key::Checkpoint, record)),
             begun,
@@ -160,10 +182,14 @@ impl<P: Platform> Client<'_, P> {
             header.as_ref().map(|header| Change::Put(Key::HeaderInfo, header.header_info())),
             header.as_ref().map(|header| Change::Put(Key::TypeInfo, header.type_info())),
             offer,
+            flight,
         ]);
-        self.hal.storage.commit(&batch).map_err(|error| {
+        let committed = self.hal.storage.commit(&batch);
+        drop(batch);
+        self.flight.saved(&committed, true);
+        committed.map_err(|error| {
             let reason = RecordText::NotSaved { error: Cause::of(&error) };
-            note(&mut self.story.reason, &mut self.hal.log, &reason)
+            note(&mut self.story, &mut self.hal.log, &reason)
         })?;
         self.story.reason_stored |= checkpoint.mode == Mode::Managed && !self.story.reason.is_empty();
         Ok(())
@@ -179,7 +205,7 @@ impl<P: Platform> Client<'_, P> {
 
     #[inline(never)]
     fn write_provides(&mut self, naming: Naming) -> Result<(), Noted> {
-        let mut noted = |reason: &dyn Coded| note(&mut self.story.reason, &mut self.hal.log, reason);
+        let mut noted = |reason: &dyn Coded| note(&mut self.story, &mut self.hal.log, reason);
         let Some((header, scratch)) = self.parser.header_and_scratch() else {
             // A loop before any artifact was accepted leaves the device as it was.
             return if naming == Naming::Loop { Ok(()) } else { Err(noted(&RecordText::HeaderLost)) };
@@ -193,21 +219,27 @@ impl<P: Platform> Client<'_, P> {
         let mut buf = [0; checkpoint::MAX_LEN];
         let checkpoint = self.flow.machine().checkpoint();
         let provides = Change::Put(Key::Provides, merged);
+        let run = self.flow.machine().run();
         let record = checkpoint.encode(&mut buf).map_err(|error| noted(&error))?;
+        let (provides, flight) = (Some(provides), self.flight.with_provides(naming));
+        let storage = &mut self.hal.storage;
         let committed = match checkpoint.mode {
-            Mode::Managed => self.hal.storage.commit(&[provides, Change::Put(Key::Checkpoint, record)]),
-            // Bootstrap never wrote a record, and must not delete one either.
-            Mode::Standalone if self.flow.machine().run() == Run::Bootstrap => {
-                self.hal.storage.commit(&[provides])
+            Mode::Managed => {
+                storage.commit(&batch([provides, Some(Change::Put(Key::Checkpoint, record)), flight]))
             }
-            Mode::Standalone => self.hal.storage.commit(&[
+            // Bootstrap never wrote a record, and must not delete one either.
+            Mode::Standalone if run == Run::Bootstrap => storage.commit(&batch([provides, flight])),
+            Mode::Standalone => storage.commit(&batch([
                 provides,
-                Change::Delete(Key::Checkpoint),
-                Change::Delete(Key::HeaderInfo),
-                Change::Delete(Key::TypeInfo),
-                Change::Delete(Key::Offer),
-            ]),
+                Some(Change::Delete(Key::Checkpoint)),
+                Some(Change::Delete(Key::HeaderInfo)),
+                Some(Change::Delete(Key::TypeInfo)),
+                Some(Change::Delete(Key::Offer)),
+                flight,
+            ])),
         };
+        let is_open = checkpoint.mode == Mode::Managed;
+        self.flight.saved(&committed, is_open);
         committed.map_err(|error| noted(&RecordText::NameNotStored { error: Cause::of(&error) }))
     }
 
@@ -237,13 +269,15 @@ impl<P: Platform> Client<'_, P> {
             return Outcome::Success;
         }
         let mut buf = [0; last_report::MAX_LEN];
-        let report = match self.last_report(&mut buf) {
+        let (report, owed) = match self.last_report(&mut buf) {
             // It stays; or comes now, where it could not be written before.
-            Some(report) => Some(Change::Put(Key::Report, report)),
+            Some(report) => (Some(Change::Put(Key::Report, report)), true),
             // A person's update is no reason not to report a deployment.
-            None => (self.flow.machine().run() == Run::Daemon).then_some(Change::Delete(Key::Report)),
+            None => {
+                ((self.flow.machine().run() == Run::Daemon).then_some(Change::Delete(Key::Report)), false)
+            }
         };
-        let cleared = self.replace_record(report);
+        let cleared = self.replace_record(report, owed);
         match cleared {
             Ok(()) => {
                 self.story.reason_stored = false;

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::download::Download;
+use super::flight::{Flight, Found};
 use super::lent::Lent;
 use super::operation::Work;
 use super::reason::Story;
@@ -135,6 +136,7 @@ impl<'b, P: Platform> Client<'b, P> {
             download: Download::new(link),
             requests: Requests::new(),
             story: Story::default(),
+            flight: Flight::new(),
             report: None,
         }
     }
@@ -174,11 +176,13 @@ impl<'b, P: Platform> Client<'b, P> {
             Run::NoUpdates(_) | Run::Install | Run::Continue(_) | Run::Bootstrap => (Begun::nothing(), None),
         };
         let offered_by = reported_to.flatten().or(offered_by);
+        let found = Found::of(update.as_ref(), report.is_some());
         let saved = Saved { update, report, offered_by, maps, begun };
         let first = self
             .flow
             .launch(now, start.config, servers, run, start.stop_before, saved)
             .map_err(StartError::Refused)?;
+        self.flight_starts(now, run, &found);
         let restored = self.restore();
         self.tell(now, restored);
         self.follow(now, first);

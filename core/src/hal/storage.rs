@@ -22,11 +22,13 @@ pub enum Key {
     Report = 7,
     /// The deployments that began here last ([`crate::begun::Record`]).
     Begun = 8,
+    /// What the client did last (module `flight`); written with feature `flight` only.
+    Flight = 9,
 }
 
 impl Key {
     /// All keys, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Checkpoint,
         Self::Provides,
         Self::HeaderInfo,
@@ -36,6 +38,7 @@ impl Key {
         Self::Reason,
         Self::Report,
         Self::Begun,
+        Self::Flight,
     ];
 }
 

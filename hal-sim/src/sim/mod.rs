@@ -30,6 +30,7 @@ pub use self::network::Net;
 pub use self::policy::{Doorkeeper, Rule};
 pub use self::scripts::Scripts;
 pub use self::system::{OneLine, Sys, Who};
+use crate::flight;
 use crate::server::Server;
 use crate::world::{Device, PAYLOAD};
 
@@ -190,6 +191,8 @@ pub struct Bench {
     pub scripts: Option<Vec<(Transition, String)>>,
     /// The bytes that the described module must get of each file; `None`: whatever comes is right.
     pub payload: Option<&'static [u8]>,
+    /// Batches that changed nothing but the flight record: there must be none.
+    pub flight_alone: u32,
     plan: Box<dyn Plan>,
 }
 
@@ -230,6 +233,7 @@ impl Handle {
             device_type: DEVICE_TYPE.to_owned(),
             scripts: None,
             payload: Some(PAYLOAD),
+            flight_alone: 0,
             plan,
         };
         Self(Rc::new(RefCell::new(bench)))
@@ -385,6 +389,7 @@ impl Storage for Handle {
             Fate::Works | Fate::LostBefore | Fate::LostAfter => {}
         }
         let mut bench = self.0.borrow_mut();
+        bench.flight_alone += u32::from(flight::is_alone(&bench.durable.records, batch));
         for change in batch {
             match change {
                 Change::Put(key, bytes) => {

@@ -23,7 +23,7 @@ impl<P: Platform> Client<'_, P> {
             Ok(target) => target,
             Err(why) => {
                 let reason = why.map_or(DownloadText::NoLink, |why| DownloadText::BadLink { why });
-                let Noted { .. } = note(&mut self.story.reason, &mut self.hal.log, &reason);
+                let Noted { .. } = note(&mut self.story, &mut self.hal.log, &reason);
                 return self.tell_transfer(now, Event::Failed);
             }
         };
@@ -37,6 +37,7 @@ impl<P: Platform> Client<'_, P> {
             offset,
             etag: (offset > 0 && !etag.is_empty()).then_some(etag),
         };
+        self.flight.downloads(offset);
         match self.hal.network.start(now, &request) {
             Ok(()) => self.tell_transfer(now, Event::Done),
             Err(error) => {

@@ -19,7 +19,7 @@ impl<P: Platform> Client<'_, P> {
         // What is compressed may cost far more than its length.
         let most = if self.parser.payload_is_plain() { to } else { from.saturating_add(limits::PACKED) };
         let input = self.chunk.get(from..to.min(most)).unwrap_or_default();
-        let mut noted = |reason: &dyn Coded| note(&mut self.story.reason, &mut self.hal.log, reason);
+        let mut noted = |reason: &dyn Coded| note(&mut self.story, &mut self.hal.log, reason);
         let (taken, part) = self
             .parser
             .push(input, &mut self.hal.verifier, &mut self.hal.decompress)
@@ -62,7 +62,7 @@ impl<P: Platform> Client<'_, P> {
                     "" => DownloadText::NotStored { error },
                     file => DownloadText::FileNotStored { file, error },
                 };
-                let Noted { .. } = note(&mut self.story.reason, &mut self.hal.log, &reason);
+                let Noted { .. } = note(&mut self.story, &mut self.hal.log, &reason);
                 Event::Failed
             }
         };

@@ -51,6 +51,8 @@ messages! {
             they count as new if a server offers them again",
         32 BegunNotSaved { error: Cause<'a> } =>
             "how long ago deployments began cannot be saved, a restart forgets it: {error}",
+        33 BadFlight => "the flight record is damaged, or of another version: it begins anew",
+        34 Flight { error: Cause<'a> } => "the flight record cannot be read: {error}: it begins anew",
     }
 }
 

@@ -26,6 +26,7 @@ impl<P: Platform> Client<'_, P> {
             RequestKind::ControlMap => Endpoint::ControlMap(""),
         };
         let reply = endpoint.reply(head.status, head.retry_after);
+        self.flight.answered(kind, head.status);
         if reply == Reply::Failed(400) && self.requests.has_substate && matches!(kind, RequestKind::Status(_))
         {
             return Reply::SubstateRefused;

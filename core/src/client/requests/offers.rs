@@ -39,6 +39,7 @@ impl<P: Platform> Client<'_, P> {
         self.requests.had_substate = false;
         self.story = Story::default();
         self.hal.log.open_deployment(offer.id.as_str());
+        self.flight.begins(offer.id.as_str());
         let name = self.requests.offered.artifact_name();
         say(&mut self.hal.log, Level::Info, &RequestText::Begins { deployment: offer.id.as_str(), name });
         let map = Map::from_server(offer.control_map, offer.id.as_str());
