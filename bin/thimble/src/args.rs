@@ -34,8 +34,10 @@ pub(crate) struct Invocation {
     pub(crate) source: OsString,
     pub(crate) reboot_exit_code: bool,
     pub(crate) stop_before: StopSet,
-    /// `status --json`.
+    /// `--json` of the verbs that have it.
     pub(crate) json: bool,
+    /// `show-flight-record --raw`.
+    pub(crate) raw: bool,
     /// What `control` asks for.
     pub(crate) control: Option<ControlRequest>,
     /// `bootstrap --forcebootstrap`.
@@ -63,6 +65,7 @@ pub(crate) enum VerbName {
     Rollback,
     ShowArtifact,
     ShowProvides,
+    ShowFlightRecord,
     CheckUpdate,
     SendInventory,
     Daemon,
@@ -73,13 +76,14 @@ pub(crate) enum VerbName {
 
 impl VerbName {
     /// All verbs, in the order of the help text.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Install,
         Self::Commit,
         Self::Rollback,
         Self::Resume,
         Self::ShowArtifact,
         Self::ShowProvides,
+        Self::ShowFlightRecord,
         Self::CheckUpdate,
         Self::SendInventory,
         Self::Daemon,
@@ -97,6 +101,7 @@ impl VerbName {
             Self::Rollback => "rollback",
             Self::ShowArtifact => "show-artifact",
             Self::ShowProvides => "show-provides",
+            Self::ShowFlightRecord => "show-flight-record",
             Self::CheckUpdate => "check-update",
             Self::SendInventory => "send-inventory",
             Self::Daemon => "daemon",
@@ -112,6 +117,7 @@ impl VerbName {
             Self::Install | Self::Resume | Self::Commit | Self::Rollback => true,
             Self::ShowArtifact
             | Self::ShowProvides
+            | Self::ShowFlightRecord
             | Self::CheckUpdate
             | Self::SendInventory
             | Self::Daemon
@@ -152,6 +158,7 @@ enum Opt {
     RebootExitCode,
     StopBefore,
     Json,
+    Raw,
     At,
     For,
     Id,
@@ -163,7 +170,7 @@ enum Opt {
 
 /// Every name of every option. `data` and `no-syslog` are Mender 3's.
 #[rustfmt::skip]
-const OPTIONS: [(&str, Option<char>, Opt); 19] = [
+const OPTIONS: [(&str, Option<char>, Opt); 20] = [
     ("config",           Some('c'), Opt::Config),
     ("fallback-config",  Some('b'), Opt::FallbackConfig),
     ("datastore",        Some('d'), Opt::Datastore),
@@ -176,6 +183,7 @@ const OPTIONS: [(&str, Option<char>, Opt); 19] = [
     ("reboot-exit-code", None,      Opt::RebootExitCode),
     ("stop-before",      None,      Opt::StopBefore),
     ("json",             None,      Opt::Json),
+    ("raw",              None,      Opt::Raw),
     ("at",               None,      Opt::At),
     ("for",              None,      Opt::For),
     ("id",               None,      Opt::Id),
@@ -210,6 +218,7 @@ struct Found {
     stop_before: StopSet,
     has_stop: bool,
     json: bool,
+    raw: bool,
     /// `control`: its options, in a request that does not know yet what for, and whether there were any.
     control: ControlRequest,
     controls: bool,
@@ -228,6 +237,7 @@ impl Default for Found {
             stop_before: StopSet::default(),
             has_stop: false,
             json: false,
+            raw: false,
             control: ControlRequest::new(Act::Show),
             controls: false,
             force: false,
@@ -291,6 +301,7 @@ impl Found {
             | Opt::NoSyslog
             | Opt::RebootExitCode
             | Opt::Json
+            | Opt::Raw
             | Opt::Force
             | Opt::Help
             | Opt::Version => true,
@@ -337,6 +348,7 @@ impl Found {
             Opt::SkipVerify => self.globals.skip_verify = on,
             Opt::RebootExitCode => self.reboot_exit_code = on,
             Opt::Json => self.json = on,
+            Opt::Raw => self.raw = on,
             Opt::Force => self.force = on,
             Opt::Help => self.wants_help |= on,
             Opt::Version => self.wants_version |= on,
@@ -372,8 +384,14 @@ impl Found {
         if self.controls && verb != VerbName::Control {
             return usage(format!("{name} takes no --at, --for, --id or --priority"));
         }
-        if self.json && !matches!(verb, VerbName::Status | VerbName::Control) {
+        if self.json && !matches!(verb, VerbName::Status | VerbName::Control | VerbName::ShowFlightRecord) {
             return usage(format!("{name} takes no --json"));
+        }
+        if self.raw && verb != VerbName::ShowFlightRecord {
+            return usage(format!("{name} takes no --raw"));
+        }
+        if self.raw && self.json {
+            return usage("--raw and --json do not go together".into());
         }
         // Mender 3 takes the other before the verb as well.
         if self.force && !matches!(verb, VerbName::Bootstrap | VerbName::Daemon) {
@@ -409,6 +427,7 @@ impl Found {
             reboot_exit_code: self.reboot_exit_code,
             stop_before: self.stop_before,
             json: self.json,
+            raw: self.raw,
             control,
             force: self.force,
         }))

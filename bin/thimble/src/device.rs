@@ -57,9 +57,11 @@ impl Device {
             conf.server_certificate.clone_from(&globals.trusted_certs);
         }
         let default = match invocation.verb {
-            VerbName::ShowArtifact | VerbName::ShowProvides | VerbName::Status | VerbName::Control => {
-                Level::Warning
-            }
+            VerbName::ShowArtifact
+            | VerbName::ShowProvides
+            | VerbName::ShowFlightRecord
+            | VerbName::Status
+            | VerbName::Control => Level::Warning,
             VerbName::Install
             | VerbName::Resume
             | VerbName::Commit

@@ -56,6 +56,14 @@ const fn page(verb: VerbName) -> Page {
             text: "",
             examples: &["show-provides", "--datastore /tmp/device show-provides"],
         },
+        VerbName::ShowFlightRecord => Page {
+            summary: "Print what the client did last",
+            argument: "",
+            text: "The client keeps its last events, some 170, in the records that it writes anyway: what ran and how it ended,\n\
+                   what the server answered, what was put on record. Of a process that was killed, what it did after its\n\
+                   last write is missing. A '!' marks what went wrong. --raw prints what 'thimble-sim replay' reads.",
+            examples: &["show-flight-record", "show-flight-record --raw > flight.txt"],
+        },
         VerbName::CheckUpdate => Page {
             summary: "Tell the daemon to ask for an update now",
             argument: "",
@@ -137,7 +145,7 @@ fn overview(program: &str) -> String {
         env!("CARGO_PKG_VERSION")
     );
     for verb in VerbName::ALL {
-        line(&mut out, verb.name(), page(verb).summary, 16);
+        line(&mut out, verb.name(), page(verb).summary, 20);
     }
     options(&mut out, &[]);
     out.push_str(
@@ -176,8 +184,11 @@ fn verb_page(program: &str, verb: VerbName) -> String {
             ("    --priority N", "-10 to 10; higher ones are asked first [10]"),
         ]);
     }
-    if matches!(verb, VerbName::Control | VerbName::Status) {
+    if matches!(verb, VerbName::Control | VerbName::Status | VerbName::ShowFlightRecord) {
         own.push(("    --json", "for programs"));
+    }
+    if verb == VerbName::ShowFlightRecord {
+        own.push(("    --raw", "the record itself, in hexadecimal digits"));
     }
     options(&mut out, &own);
     out.push_str("\nExamples:\n");

@@ -11,6 +11,7 @@ mod daemon;
 mod dbus;
 mod device;
 mod drive;
+mod flight_record;
 mod help;
 mod json;
 mod messages;
@@ -61,6 +62,7 @@ fn run(invocation: &Invocation) -> Result<u8, Failure> {
         }
         VerbName::ShowArtifact => show::artifact(invocation),
         VerbName::ShowProvides => show::provides(invocation),
+        VerbName::ShowFlightRecord => flight_record::show(invocation),
         VerbName::CheckUpdate | VerbName::SendInventory => ask::signal(invocation),
         VerbName::Daemon => daemon::run(invocation),
         VerbName::Bootstrap => authenticate::run(invocation),

@@ -188,6 +188,7 @@ impl Done<'_> {
             | VerbName::Rollback
             | VerbName::ShowArtifact
             | VerbName::ShowProvides
+            | VerbName::ShowFlightRecord
             | VerbName::CheckUpdate
             | VerbName::SendInventory
             | VerbName::Daemon

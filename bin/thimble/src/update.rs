@@ -81,6 +81,7 @@ const fn run_of(verb: VerbName) -> Run {
         VerbName::Install
         | VerbName::ShowArtifact
         | VerbName::ShowProvides
+        | VerbName::ShowFlightRecord
         | VerbName::CheckUpdate
         | VerbName::SendInventory
         | VerbName::Daemon
