@@ -14,7 +14,7 @@ pub use wire::Wire;
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,6 +26,12 @@ use crate::server::{Endpoint, Response, Server};
 
 /// How often a connection that waits looks whether the listener has gone.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// Connections at a time; one more is closed at once.
+const CONNECTIONS: usize = 1024;
+
+/// A connection without a whole request in this time is closed, and one that takes nothing of its answer.
+const REQUEST: Duration = Duration::from_secs(600);
 
 /// HTTP or HTTPS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,13 +85,15 @@ struct Shared {
     changed: Condvar,
     observer: Mutex<Option<Observer>>,
     over: AtomicBool,
+    connections: AtomicUsize,
     host: String,
     tls: Option<Arc<ServerConfig>>,
 }
 
 struct State {
     server: Server,
-    journal: Vec<Entry>,
+    /// `None`: requests are only told to the observer.
+    journal: Option<Vec<Entry>>,
     wires: Vec<(Endpoint, u32, u32, Wire)>,
 }
 
@@ -113,12 +121,13 @@ impl Listener {
                 (Some(config), certificate)
             }
         };
-        let state = State { server, journal: Vec::new(), wires: Vec::new() };
+        let state = State { server, journal: Some(Vec::new()), wires: Vec::new() };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             changed: Condvar::new(),
             observer: Mutex::new(None),
             over: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
             host: format!("{name}:{}", address.port()),
             tls,
         });
@@ -164,10 +173,15 @@ impl Listener {
         state.wires.clear();
     }
 
-    /// All requests so far.
+    /// All requests so far; none after [`Self::forget_journal`].
     #[must_use]
     pub fn journal(&self) -> Vec<Entry> {
-        self.shared.state().journal.clone()
+        self.shared.state().journal.clone().unwrap_or_default()
+    }
+
+    /// Keeps no request any more, so that a server that runs for long does not grow: they are told to the observer only.
+    pub fn forget_journal(&self) {
+        self.shared.state().journal = None;
     }
 
     /// Calls `observer` at each request from now on.
@@ -180,7 +194,7 @@ impl Listener {
         let end = Instant::now() + limit;
         let mut state = self.shared.state();
         loop {
-            if condition(&state.server, &state.journal) {
+            if condition(&state.server, state.journal.as_deref().unwrap_or_default()) {
                 return true;
             }
             let left = end.saturating_duration_since(Instant::now());
@@ -246,7 +260,9 @@ impl Shared {
         entry.status = response.status;
         entry.wire = entry.endpoint.and_then(|endpoint| state.next_wire(endpoint));
         let wire = entry.wire.clone();
-        state.journal.push(entry.clone());
+        if let Some(journal) = &mut state.journal {
+            journal.push(entry.clone());
+        }
         drop(state);
         self.changed.notify_all();
         self.observed(When::After, &entry);
@@ -288,15 +304,35 @@ impl Stream for StreamOwned<ServerConnection, TcpStream> {
     }
 }
 
+/// One of the connections that are possible at a time.
+struct Place(Arc<Shared>);
+
+impl Place {
+    /// `None`: all are taken.
+    fn take(shared: &Arc<Shared>) -> Option<Self> {
+        let place = Self(shared.clone());
+        (shared.connections.fetch_add(1, Ordering::Relaxed) < CONNECTIONS).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 fn accept(socket: &TcpListener, shared: &Arc<Shared>) {
     while let Ok((tcp, _)) = socket.accept() {
         if shared.is_over() {
             return;
         }
+        let Some(place) = Place::take(shared) else { continue };
         let shared = shared.clone();
         thread::spawn(move || {
+            let _place = place;
             // What the peer does to its connection is its own affair; the journal has what came.
-            let _ = tcp.set_nodelay(true).and_then(|()| tcp.set_read_timeout(Some(LOOK)));
+            let limits = tcp.set_read_timeout(Some(LOOK)).and_then(|()| tcp.set_write_timeout(Some(REQUEST)));
+            let _ = limits.and_then(|()| tcp.set_nodelay(true));
             let _ = match &shared.tls {
                 None => serve(tcp, &shared),
                 Some(config) => match ServerConnection::new(config.clone()) {
@@ -310,13 +346,15 @@ fn accept(socket: &TcpListener, shared: &Arc<Shared>) {
 
 /// One connection, request by request.
 fn serve(mut stream: impl Stream, shared: &Shared) -> io::Result<()> {
-    while let Some(request) = http::read(&mut stream, &shared.host, &|| shared.is_over())? {
+    loop {
+        let began = Instant::now();
+        let is_over = || shared.is_over() || began.elapsed() > REQUEST;
+        let Some(request) = http::read(&mut stream, &shared.host, &is_over)? else { return Ok(()) };
         let (response, wire) = shared.answer(request);
         if !wire::send(&mut stream, &response, wire.as_ref(), &|| shared.is_over())? {
             return Ok(());
         }
     }
-    Ok(())
 }
 
 /// A certificate made for this run.

@@ -10,7 +10,17 @@ mod requests;
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
+use std::ops::{Deref, Range};
 use std::sync::Arc;
+
+/// Violations that are kept: more say nothing new.
+const VIOLATIONS: usize = 1000;
+
+/// Devices that are known; one more is told to come later.
+const DEVICES: usize = 100_000;
+
+/// Tokens that are known. With one more all are forgotten, and devices ask for others.
+const TOKENS: usize = 200_000;
 
 /// One request, without its connection.
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +51,39 @@ pub struct Response {
     /// Without `Content-Length`.
     pub headers: Vec<(&'static str, String)>,
     /// All of it, also when less arrives.
-    pub body: Vec<u8>,
+    pub body: Body,
     /// How much of it arrives.
     pub delivery: Delivery,
+}
+
+/// The bytes of an answer, or a part of an artifact's, which all its downloads share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    bytes: Arc<[u8]>,
+    part: Range<usize>,
+}
+
+impl Body {
+    /// This part of `bytes`, as far as there is one.
+    #[must_use]
+    pub fn part(bytes: &Arc<[u8]>, part: Range<usize>) -> Self {
+        let end = part.end.min(bytes.len());
+        Self { bytes: Arc::clone(bytes), part: part.start.min(end)..end }
+    }
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.part.clone()]
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { part: 0..bytes.len(), bytes: bytes.into() }
+    }
 }
 
 /// How much of an answer arrives.
@@ -65,7 +105,7 @@ pub enum Delivery {
 
 impl Response {
     pub(crate) fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), delivery: Delivery::Whole }
+        Self { status, headers: Vec::new(), body: Vec::new().into(), delivery: Delivery::Whole }
     }
 
     pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -78,7 +118,7 @@ impl Response {
         let text = body.to_string();
         let text = text.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
         let mut response = self.header("Content-Type", "application/json; charset=utf-8");
-        response.body = text.into_bytes();
+        response.body = text.into_bytes().into();
         response
     }
 
@@ -308,11 +348,11 @@ impl Server {
                 Some(Response::error(429, "injected").header("Retry-After", value.as_str()))
             }
             Some(Fault::Page(status)) => Some(Response {
-                body: b"<html><title>not here</title></html>".to_vec(),
+                body: b"<html><title>not here</title></html>".to_vec().into(),
                 ..Response::new(*status).header("Content-Type", "text/html")
             }),
             Some(Fault::Body(body)) => Some(Response {
-                body: body.clone(),
+                body: body.clone().into(),
                 ..Response::new(200).header("Content-Type", "application/json")
             }),
             Some(Fault::Unreachable) => Some(Response { delivery: Delivery::Lost, ..Response::new(0) }),
@@ -407,7 +447,9 @@ impl Server {
 
     /// Notes what a good client would not have done, as the transport saw it.
     pub fn violation(&mut self, text: impl Into<String>) {
-        self.violations.push(text.into());
+        if self.violations.len() < VIOLATIONS {
+            self.violations.push(text.into());
+        }
     }
 
     fn next_fault(&mut self, endpoint: Endpoint) -> Option<Fault> {

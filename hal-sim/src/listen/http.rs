@@ -82,22 +82,22 @@ fn unchunked(mut rest: &[u8]) -> Option<(Vec<u8>, usize)> {
 
 fn more(stream: &mut impl Read, bytes: &mut Vec<u8>, is_over: &dyn Fn() -> bool) -> io::Result<bool> {
     let mut buf = [0; 16 * 1024];
-    loop {
+    while !is_over() {
         match stream.read(&mut buf) {
             Ok(0) => return Ok(false),
             Ok(read) => {
                 bytes.extend_from_slice(&buf[..read]);
                 return Ok(true);
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if is_over() {
-                    return Ok(false);
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) => {}
             Err(error) => return Err(error),
         }
     }
+    Ok(false)
 }
 
 fn parse(head: &[u8], host: &str) -> Request {

@@ -173,3 +173,31 @@ fn signatures_of_all_kinds_of_keys_are_checked() {
     }
     std::fs::remove_dir_all(&dir).unwrap();
 }
+
+#[test]
+fn there_are_so_many_connections_and_no_more() {
+    let listener = Listener::start(0, Security::Plain, Server::new("")).unwrap();
+    let mut places: Vec<Place> = (0..CONNECTIONS).map_while(|_| Place::take(&listener.shared)).collect();
+    assert_eq!(places.len(), CONNECTIONS);
+    assert!(Place::take(&listener.shared).is_none());
+    let closed = TcpStream::connect(listener.address).unwrap().read(&mut [0]);
+    assert!(matches!(closed, Ok(0)), "{closed:?}");
+    places.pop();
+    assert!(Place::take(&listener.shared).is_some());
+}
+
+#[test]
+fn a_listener_that_runs_for_long_keeps_no_requests() {
+    let listener = Listener::start(0, Security::Plain, Server::new("")).unwrap();
+    listener.forget_journal();
+    let (sender, told) = std::sync::mpsc::channel();
+    listener.observe(Some(Box::new(move |when, entry| {
+        if when == When::After {
+            let _ = sender.send(entry.target.clone());
+        }
+    })));
+    let mut stream = TcpStream::connect(listener.address).unwrap();
+    write!(stream, "GET /x HTTP/1.1\r\nHost: {}\r\nUser-Agent: t\r\n\r\n", listener.shared.host).unwrap();
+    assert_eq!(told.recv().unwrap(), "/x");
+    assert!(listener.journal().is_empty());
+}

@@ -76,14 +76,17 @@ pub(super) fn send(
         }
         Delivery::Whole | Delivery::Drip => {}
     }
-    let whole = || [head(response, Length::Known, None), response.body.clone()].concat();
+    let whole = || [&head(response, Length::Known, None)[..], &response.body[..]].concat();
     let front = |bytes: usize| {
         let mut whole = whole();
         whole.truncate(bytes);
         whole
     };
     match wire {
-        None => stream.write_all(&whole())?,
+        None => {
+            stream.write_all(&head(response, Length::Known, None))?;
+            stream.write_all(&response.body)?;
+        }
         Some(Wire::Reset(bytes)) => {
             stream.write_all(&front(*bytes))?;
             stream.flush()?;
@@ -173,16 +176,13 @@ fn close(stream: &mut impl Stream) -> io::Result<bool> {
 fn hang(stream: &mut impl Stream, is_over: &dyn Fn() -> bool) -> io::Result<bool> {
     stream.flush()?;
     let mut buf = [0; 4096];
-    loop {
+    while !is_over() {
         match stream.read(&mut buf) {
             Ok(0) => return Ok(false),
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if is_over() {
-                    return Ok(false);
-                }
-            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             Err(error) => return Err(error),
         }
     }
+    Ok(false)
 }

@@ -1,6 +1,6 @@
 //! Artifact links: whole files and ranges of them.
 
-use super::{Request, Response, Server};
+use super::{Body, Request, Response, Server};
 
 impl Server {
     pub(super) fn artifact(&mut self, id: &str, request: &Request<'_>) -> Response {
@@ -26,7 +26,7 @@ impl Server {
             .header("ETag", etag.as_str());
 
         let Some(range) = request.header("Range") else {
-            return Response { body: bytes.to_vec(), ..found };
+            return Response { body: Body::part(&bytes, 0..bytes.len()), ..found };
         };
         let Some((first, last)) = parse_range(range, bytes.len()) else {
             self.violation(format!("Range that makes no sense: {range}"));
@@ -36,10 +36,10 @@ impl Server {
             self.violation(format!("Range from the first byte: {range}"));
         }
         if !self.ranges || request.header("If-Range").is_some_and(|seen| seen != etag) {
-            return Response { body: bytes.to_vec(), ..found };
+            return Response { body: Body::part(&bytes, 0..bytes.len()), ..found };
         }
         let part = found.header("Content-Range", format!("bytes {first}-{last}/{}", bytes.len()));
-        Response { status: 206, body: bytes[first..=last].to_vec(), ..part }
+        Response { status: 206, body: Body::part(&bytes, first..last + 1), ..part }
     }
 }
 

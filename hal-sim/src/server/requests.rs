@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Acceptance, Device, Endpoint, Request, Response, Server, Verify};
+use super::{Acceptance, DEVICES, Device, Endpoint, Request, Response, Server, TOKENS, Verify};
 
 /// The largest body the real server takes.
 const BODY: usize = 1 << 20;
@@ -110,6 +110,9 @@ impl Server {
         // Sorted by its keys: their order does not make another device.
         let name = Value::Object(identity).to_string();
         let acceptance = if self.accepts_all { Acceptance::Accepted } else { Acceptance::Pending };
+        if self.devices.len() >= DEVICES && !self.devices.contains_key(&name) {
+            return Err(Response::error(503, "too many devices"));
+        }
         let device = self.devices.entry(name.clone()).or_insert_with(|| Device {
             acceptance,
             pubkey: String::new(),
@@ -120,11 +123,14 @@ impl Server {
         if device.acceptance != Acceptance::Accepted {
             return Err(Response::error(401, "dev auth: unauthorized"));
         }
+        if self.tokens.len() >= TOKENS {
+            self.tokens.clear();
+        }
         self.issued += 1;
         let token = format!("eyJhbGciOiJSUzI1NiJ9.{}.model_-", self.issued);
         self.tokens.insert(token.clone(), name);
         let response = Response::new(200).header("Content-Type", "application/jwt");
-        Ok(Response { body: token.into_bytes(), ..response })
+        Ok(Response { body: token.into_bytes().into(), ..response })
     }
 
     /// The device whose token it is.

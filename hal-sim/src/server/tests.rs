@@ -32,7 +32,7 @@ impl Client {
     fn new(mut server: Server) -> Self {
         let response = auth(&mut server);
         assert_eq!(response.status, 200);
-        Self { server, token: format!("Bearer {}", String::from_utf8(response.body).unwrap()) }
+        Self { server, token: format!("Bearer {}", String::from_utf8(response.body.to_vec()).unwrap()) }
     }
 
     fn send(&mut self, method: &str, target: &str, body: &str) -> Response {
@@ -65,7 +65,7 @@ fn a_good_deployment_violates_nothing() {
     let mut client = Client::new(server());
     let offer = client.next("old");
     assert_eq!(offer.status, 200);
-    let text = String::from_utf8(offer.body).unwrap();
+    let text = String::from_utf8(offer.body.to_vec()).unwrap();
     assert!(text.contains("\\u0026X-Amz-Sig=a%2Fb%20c%3D%3D\\u0026x=1"), "{text}");
     assert_eq!(client.next("old").status, 200, "polls repeat the same deployment");
     for status in ["downloading", "installing", "rebooting", "installing", "success", "success"] {
@@ -218,7 +218,7 @@ fn control_maps_are_there_in_version_two_only() {
     let next = "/api/devices/v2/deployments/device/deployments/next";
     let body =
         r#"{"device_provides":{"device_type":"board","artifact_name":"old"},"update_control_map":true}"#;
-    let offer = String::from_utf8(client.send("POST", next, body).body).unwrap();
+    let offer = String::from_utf8(client.send("POST", next, body).body.to_vec()).unwrap();
     assert!(offer.contains(r#""update_control_map":{"id":""#), "{offer}");
     let map = format!("/api/devices/v2/deployments/device/deployments/{ID}/update_control_map");
     assert_eq!(client.send("GET", &map, "").status, 200);
@@ -234,7 +234,11 @@ fn downloads_are_whole_or_from_an_offset() {
     let mut get = |headers: &[(&str, &str)]| {
         let response = server.request(&Request { method: "GET", target: &link, headers, body: b"" });
         let range = response.headers.iter().find(|(name, _)| *name == "Content-Range");
-        (response.status, String::from_utf8(response.body).unwrap(), range.map(|(_, value)| value.clone()))
+        (
+            response.status,
+            String::from_utf8(response.body.to_vec()).unwrap(),
+            range.map(|(_, value)| value.clone()),
+        )
     };
     assert_eq!(get(&[]), (200, "0123456789".into(), None));
     assert_eq!(get(&[("Range", "bytes=4-")]), (206, "456789".into(), Some("bytes 4-9/10".into())));

@@ -109,7 +109,7 @@ impl Net {
             self.answer = Some(self.ask(&pending).unwrap_or(server::Response {
                 status: 0,
                 headers: Vec::new(),
-                body: Vec::new(),
+                body: Vec::new().into(),
                 delivery: Delivery::Lost,
             }));
         }
@@ -132,7 +132,7 @@ impl Network for Net {
                 self.answer = Some(server::Response {
                     status: 200,
                     headers: Vec::new(),
-                    body: self.bench.0.borrow().file.to_vec(),
+                    body: server::Body::part(&self.bench.0.borrow().file, 0..usize::MAX),
                     delivery: Delivery::Whole,
                 });
             }
