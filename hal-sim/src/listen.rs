@@ -322,10 +322,16 @@ impl Drop for Place {
 }
 
 fn accept(socket: &TcpListener, shared: &Arc<Shared>) {
-    while let Ok((tcp, _)) = socket.accept() {
+    loop {
+        let accepted = socket.accept();
         if shared.is_over() {
             return;
         }
+        let Ok((tcp, _)) = accepted else {
+            // Too many open files, for one; they become fewer.
+            thread::sleep(LOOK);
+            continue;
+        };
         let Some(place) = Place::take(shared) else { continue };
         let shared = shared.clone();
         thread::spawn(move || {
