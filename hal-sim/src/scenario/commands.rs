@@ -4,7 +4,7 @@ use thimble_core::control::{Lifetime, Order};
 use thimble_core::deployment::{Call, Point, Status};
 use thimble_core::limits::NAME;
 use thimble_core::machine::Stop;
-use thimble_core::script::{ScriptAction, ScriptState, Transition};
+use thimble_core::script::{ScriptAction, ScriptState, Transition, parse_name};
 use thimble_core::state::Verb;
 use thimble_core::time::{Duration, Instant};
 
@@ -48,6 +48,8 @@ pub(super) enum Given {
     ResumeDownloads,
     /// The time of day when it starts.
     Clock(Instant),
+    /// A state script is there, and only those that are named; or none is.
+    Script(Option<(Transition, String)>),
 }
 
 /// A kind of device, with the artifact there is for it.
@@ -178,6 +180,18 @@ pub(super) fn no_deployment(_: &mut Words<'_>) -> Read {
 /// `resume-downloads`.
 pub(super) fn resume_downloads(_: &mut Words<'_>) -> Read {
     Ok(Command::Given(Given::ResumeDownloads))
+}
+
+/// `script NAME`, `script none`.
+pub(super) fn script(words: &mut Words<'_>) -> Read {
+    let name = words.wanted("the name of the script's file")?;
+    if name == "none" {
+        return Ok(Command::Given(Given::Script(None)));
+    }
+    let transition = parse_name(name).ok_or_else(|| {
+        format!("{} is no name of a state script, as ArtifactInstall_Enter_00_check is", shown(name))
+    })?;
+    Ok(Command::Given(Given::Script(Some((transition, name.to_owned())))))
 }
 
 /// `clock HH:MM`.

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use thimble_core::control::parse_id;
+use thimble_core::script::Transition;
 
-use super::commands::{Begin, Change, Command, Say, ServerMap};
+use super::commands::{Begin, Change, Command, Given, Say, ServerMap};
 use super::complaint::{Complaint, Complaints, shown};
 use super::rules::Rule;
 use super::values::Words;
@@ -111,6 +112,8 @@ struct Reader {
     acted: Option<(usize, &'static str)>,
     acts_in_part: bool,
     given: Vec<(usize, &'static str)>,
+    /// Names of scripts, with their lines; `None` stands for none at all.
+    scripts: Vec<(usize, Option<String>)>,
     rules: Vec<(usize, Rule)>,
     /// Ids of the server's deployments by now, as numbers.
     deployments: Vec<u128>,
@@ -199,6 +202,7 @@ impl Reader {
     /// What the command means beside those before it.
     fn check(&mut self, number: usize, name: &'static str, command: &Command) {
         match command {
+            Command::Given(Given::Script(script)) => self.check_script(number, name, script.as_ref()),
             Command::Given(_) => self.check_given(number, name),
             Command::Rule(rule) => {
                 let twice =
@@ -232,10 +236,28 @@ impl Reader {
         }
     }
 
-    fn check_given(&mut self, number: usize, name: &'static str) {
+    /// Scripts have different names, and where there is none there is none beside it.
+    fn check_script(&mut self, number: usize, name: &'static str, script: Option<&(Transition, String)>) {
+        self.check_begun(number, name);
+        let script = script.map(|(_, script)| script.clone());
+        let clashes = |before: &Option<String>| *before == script || before.is_none() || script.is_none();
+        if let Some((line, _)) = self.scripts.iter().find(|(_, before)| clashes(before)) {
+            self.complain(
+                number,
+                format!("line {line} says already which scripts there are: each once, or none"),
+            );
+        }
+        self.scripts.push((number, script));
+    }
+
+    fn check_begun(&mut self, number: usize, name: &'static str) {
         if let Some((line, acted)) = self.acted {
             self.complain(number, format!("`{name}` says how the device is before anything happens, and stands before `{acted}` in line {line}"));
         }
+    }
+
+    fn check_given(&mut self, number: usize, name: &'static str) {
+        self.check_begun(number, name);
         if let Some((line, _)) = self.given.iter().find(|(_, before)| *before == name) {
             self.complain(number, format!("`{name}` stands in line {line} already"));
         }

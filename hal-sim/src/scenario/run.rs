@@ -103,7 +103,7 @@ impl<'s> Stage<'s> {
     fn new(scenario: &'s Scenario) -> Self {
         let (mut profile, mut wrong, mut nothing) = (Profile::SLOTS, false, false);
         let (mut show_idle, mut resume_downloads, mut clock) = (false, false, Instant::ZERO);
-        let (mut steps, mut has_policies) = (Vec::new(), false);
+        let (mut steps, mut has_policies, mut scripts) = (Vec::new(), false, None::<Vec<_>>);
         for part in &scenario.parts {
             for (line, command) in &part.commands {
                 steps.push(Step::Command(*line, command));
@@ -115,6 +115,9 @@ impl<'s> Stage<'s> {
                     Command::Given(Given::NoDeployment) => nothing = true,
                     Command::Given(Given::ResumeDownloads) => resume_downloads = true,
                     Command::Given(Given::Clock(time)) => clock = *time,
+                    Command::Given(Given::Script(script)) => {
+                        scripts.get_or_insert_default().extend(script.clone());
+                    }
                     Command::Policy(..) => has_policies = true,
                     Command::Rule(_)
                     | Command::StopBefore(_)
@@ -137,6 +140,11 @@ impl<'s> Stage<'s> {
             bench.config.resume_downloads = resume_downloads;
             bench.config.policies = has_policies;
             bench.booted = clock;
+            if let Some(scripts) = &mut scripts {
+                scripts.sort_by(|a, b| a.1.cmp(&b.1));
+                scripts.dedup();
+            }
+            bench.scripts = scripts;
         }
         Self {
             steps,

@@ -58,6 +58,16 @@ pub const GROUPS: [Group; 4] = [
                 read: commands::resume_downloads,
             },
             Word {
+                name: "script",
+                form: "script NAME|none",
+                meaning: "A state script of this name is there; repeatable. Unless one is named, there is one at every place; none: \
+                          there is none at all. Lines that say what goes wrong count the scripts of a place together: the \
+                          second of ArtifactInstall_Enter is `ArtifactInstall_Enter 2`.",
+                example: "script ArtifactInstall_Enter_00_check\nscript ArtifactInstall_Enter_01_stop\n\
+                          fail ArtifactInstall_Enter 2\nrun\n",
+                read: commands::script,
+            },
+            Word {
                 name: "clock",
                 form: "clock HH:MM",
                 meaning: "The time of day when the device starts; 00:00 unless said.",
