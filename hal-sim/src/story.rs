@@ -44,6 +44,8 @@ pub struct Row {
     pub result: Option<String>,
     /// What goes wrong here because it was to.
     pub fault: Option<String>,
+    /// Its name in scenarios, if it has one there.
+    pub effect: Option<String>,
     /// One of the many small things between two steps of an update that people know: a piece of a download, an answer.
     pub is_detail: bool,
     /// What else can happen here: the number of the choice, and what it is. With a choice of its own, a row is the one of

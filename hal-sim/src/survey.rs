@@ -1,6 +1,10 @@
 //! Everything that can become of a user's update: how it can end and how often, the shortest way to each end that is not clean
 //! beside the nearest good one, what was wrong, and what was covered.
 
+mod scenario;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
 
@@ -128,6 +132,8 @@ pub struct Way {
     pub path: Path,
     /// What happens.
     pub told: Told,
+    /// A scenario in which the same goes wrong, and the same comes of it; `None`: the words of scenarios do not say it.
+    pub scenario: Option<String>,
     /// The nearest way with a clean end: the same up to a thing that goes wrong, without that. Not of a clean way.
     pub good: Option<Good>,
 }
@@ -236,14 +242,15 @@ pub fn survey(task: &Task) -> Survey {
 pub fn way(task: &Task, path: Path) -> Way {
     let given = given(task);
     let start = Whole::of(&given, task.profile, task.budget, task.standalone);
-    way_from(&start, &names(&task.scripts), path)
+    way_from(task, &start, &names(&task.scripts), path)
 }
 
-fn way_from(start: &Whole<'_>, names: &Names, path: Path) -> Way {
+fn way_from(task: &Task, start: &Whole<'_>, names: &Names, path: Path) -> Way {
     let told = start.tell(&path, names);
     let is_clean = told.end.as_ref().is_ok_and(|end| end.kind.is_clean());
     let good = if is_clean { None } else { nearest_good(start, names, &path, &told) };
-    Way { path, told, good }
+    let scenario = scenario::of(task, names, &told);
+    Way { path, told, scenario, good }
 }
 
 /// What is noted during a walk.
@@ -287,7 +294,7 @@ impl Observer<Part<'_>> for Looks {
 
 impl Looks {
     fn survey(self, task: &Task, start: &Whole<'_>, names: &Names, walked: &Walked) -> Survey {
-        let way = |at: u32| way_from(start, names, Path::of(&walked.choices_to(at)));
+        let way = |at: u32| way_from(task, start, names, Path::of(&walked.choices_to(at)));
         let ends = self.ends.iter();
         let ends = ends.map(|(ending, (count, at))| End { ending: *ending, count: *count, way: way(*at) });
         let ends = ends.collect();
@@ -344,87 +351,4 @@ fn nearest_good(start: &Whole<'_>, names: &Names, path: &Path, told: &Told) -> O
             differs_at,
         })
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::whole::Kind;
-
-    fn task(profile: Profile, scripts: &[&str]) -> Task {
-        Task {
-            profile,
-            config: Config::default(),
-            scripts: scripts.iter().map(|name| (*name).to_owned()).collect(),
-            standalone: false,
-            budget: Budget { failures: 1, losses: 1 },
-            limits: Limits { configurations: 1_000_000, frontier: 100_000 },
-            shard: Shard::WHOLE,
-        }
-    }
-
-    #[test]
-    fn ends_are_told_worst_first_beside_the_nearest_good_way() {
-        let survey =
-            survey(&task(Profile::FILES, &["ArtifactInstall_Enter_00_a", "ArtifactInstall_Enter_01_b"]));
-        assert!(survey.complete && survey.wrongs.is_empty(), "{survey:#?}");
-        assert_eq!(survey.missed().collect::<Vec<_>>(), []);
-        let kinds: Vec<Kind> = survey.ends.iter().map(|end| end.ending.kind).collect();
-        assert!(kinds.is_sorted() && kinds.contains(&Kind::Inconsistent) && kinds.contains(&Kind::Updated));
-        for End { ending, count, way } in &survey.ends {
-            assert!(*count > 0);
-            assert_eq!(way.told.end.as_ref(), Ok(ending), "a path leads where it was found to lead");
-            assert_eq!(way.good.is_none(), ending.kind.is_clean());
-            if let Some(good) = &way.good {
-                assert!(good.told.end.as_ref().is_ok_and(|end| end.kind.is_clean()));
-                let (bad, good) = (&way.told.rows, (&good.told.rows, good.differs_at));
-                assert_eq!(bad.get(..good.1), good.0.get(..good.1));
-                assert_ne!(bad.get(good.1), good.0.get(good.1));
-            }
-        }
-        let ran: Vec<(&str, bool)> =
-            survey.scripts.iter().map(|script| (script.name.as_str(), script.works > 0)).collect();
-        assert_eq!(ran, [("ArtifactInstall_Enter_00_a", true), ("ArtifactInstall_Enter_01_b", true)]);
-    }
-
-    #[test]
-    fn scripts_that_never_run_are_known() {
-        let by_hand = Task { standalone: true, ..task(Profile::FILES, &["Sync_Enter_00", "no-script"]) };
-        let survey = survey(&by_hand);
-        assert_eq!(survey.scripts, [Script { name: "Sync_Enter_00".into(), works: 0, fails: 0 }]);
-    }
-
-    #[test]
-    fn all_parts_together_are_everything() {
-        let all = survey(&task(Profile::SLOTS, &["ArtifactReboot_Enter_00"]));
-        for seed in [0, 7] {
-            let mut ends = BTreeMap::new();
-            for number in 0..3 {
-                let shard = Shard { number, of: 3, seed };
-                let part = survey(&Task { shard, ..task(Profile::SLOTS, &["ArtifactReboot_Enter_00"]) });
-                assert!(part.complete && part.wrongs.is_empty());
-                assert!(part.counts.configurations < all.counts.configurations);
-                for End { ending, way, .. } in part.ends {
-                    assert_eq!(way.told.end, Ok(ending));
-                    ends.insert(ending, ());
-                }
-            }
-            assert!(ends.keys().eq(all.ends.iter().map(|end| &end.ending)));
-        }
-    }
-
-    #[test]
-    fn the_digest_is_that_of_what_happens() {
-        let digest = |scripts: &[&str]| survey(&task(Profile::FILES, scripts)).digest;
-        assert_eq!(digest(&["Download_Enter_00"]), digest(&["Download_Enter_07_other-name"]));
-        assert_ne!(digest(&["Download_Enter_00"]), digest(&["Download_Leave_00"]));
-    }
-
-    #[test]
-    fn a_walk_that_is_too_long_says_so() {
-        let limits = Limits { configurations: 100, frontier: 10 };
-        let survey = survey(&Task { limits, ..task(Profile::FILES, &[]) });
-        assert!(!survey.complete);
-        assert_eq!(survey.missed().count(), 0, "nothing is due in a part");
-    }
 }

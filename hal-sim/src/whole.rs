@@ -374,22 +374,22 @@ impl Whole<'_> {
         }
         if self.budget.losses > 0 {
             let half = self.half_done(todo);
+            visit(label(" ** power lost before"), self.clone().lose()?);
+            if let Some(half) = &half {
+                visit(label(" ** power lost inside"), half.clone().lose()?);
+            }
+            if let Some(after) = &after {
+                visit(label(" ** power lost after"), after.clone().lose()?);
+            }
             // Where no boot loader counts, what is told to end finds what a loss of power leaves.
             if self.outside.device.profile.slots {
                 visit(label(" ** told to end before"), self.clone().terminate()?);
-                if let Some(half) = &half {
-                    visit(label(" ** told to end inside"), half.clone().terminate()?);
+                if let Some(mut half) = half {
+                    visit(label(" ** told to end inside"), half.terminate()?);
                 }
-                if let Some(after) = &after {
-                    visit(label(" ** told to end after"), after.clone().terminate()?);
+                if let Some(mut after) = after {
+                    visit(label(" ** told to end after"), after.terminate()?);
                 }
-            }
-            visit(label(" ** power lost before"), self.clone().lose()?);
-            if let Some(mut half) = half {
-                visit(label(" ** power lost inside"), half.lose()?);
-            }
-            if let Some(mut after) = after {
-                visit(label(" ** power lost after"), after.lose()?);
             }
         }
         Ok(())

@@ -10,6 +10,7 @@ use super::client::Todo;
 use super::{Label, Process, What, Whole};
 use crate::explore::Model;
 use crate::model::describe;
+use crate::sim;
 use crate::story::{Lane, Path, Row};
 use crate::world::{Content, Name};
 
@@ -182,9 +183,11 @@ impl Whole<'_> {
     }
 
     fn row(&self, label: &Label, choice: u32, names: &Names) -> Row {
+        let mut effect = None;
         let (lane, what, how, is_detail) = match label {
             Label::Step(_, What(todo), how) => {
                 let (lane, what) = self.in_words(*todo, names);
+                effect = self.effect(*todo);
                 (lane, what, *how, self.is_detail(*todo))
             }
             Label::Wish(_) => (Lane::Device, "a program wants a token".to_owned(), "", false),
@@ -199,7 +202,18 @@ impl Whole<'_> {
         let (result, fault) = if choice == 0 { (how, None) } else { (None, how) };
         let is_detail = is_detail && fault.is_none();
         let at = self.passed.0;
-        Row { at, lane, state: self.state(), what, result, fault, is_detail, others: Vec::new(), choice }
+        Row {
+            at,
+            lane,
+            state: self.state(),
+            what,
+            result,
+            fault,
+            effect,
+            is_detail,
+            others: Vec::new(),
+            choice,
+        }
     }
 
     /// Something else that can happen here.
@@ -208,6 +222,41 @@ impl Whole<'_> {
         match fault.or(result) {
             Some(how) => format!("{what}: {how}"),
             None => what,
+        }
+    }
+
+    /// What scenarios call it.
+    fn effect(&self, todo: Todo) -> Option<String> {
+        match todo {
+            Todo::Op(Op::RunScript(transition, index)) => {
+                self.setup.has_script(transition, index).then(|| transition.to_string())
+            }
+            Todo::Op(Op::CallModule(call)) | Todo::StartModule(call) => Some(call.name().to_owned()),
+            Todo::Op(Op::Reboot) => Some(sim::Effect::Reboot.to_string()),
+            Todo::Op(Op::Save | Op::SaveReport | Op::SaveProvides(_) | Op::ClearData | Op::ForgetReport) => {
+                Some(sim::Effect::Commit(sim::Batch::Record).to_string())
+            }
+            Todo::Send(RequestKind::Status(status) | RequestKind::StatusAlone(status), _) => {
+                Some(status.name().to_owned())
+            }
+            Todo::Mark => Some(sim::Effect::Mark.to_string()),
+            Todo::Op(_)
+            | Todo::Send(..)
+            | Todo::Download(_)
+            | Todo::Wait
+            | Todo::Exit(_)
+            | Todo::Identity
+            | Todo::Inventory
+            | Todo::Read(..)
+            | Todo::Receive
+            | Todo::Accept { .. }
+            | Todo::BeginFile
+            | Todo::Write { .. }
+            | Todo::EndFile
+            | Todo::Finish
+            | Todo::ReadBack(_)
+            | Todo::Compare
+            | Todo::Forget(_) => None,
         }
     }
 

@@ -64,13 +64,18 @@ fn name(state: State) -> String {
 }
 
 /// A way beside the nearest good one.
-pub(crate) fn way(Way { path, told: of, good }: &Way, options: &Options, with_others: bool) -> Value {
+pub(crate) fn way(
+    Way { path, told: of, scenario, good }: &Way,
+    options: &Options,
+    with_others: bool,
+) -> Value {
     let good = good.as_ref().map(|Good { path, told: of, differs_at }| {
         let mut good = told(path, of, false);
         good["differs_at"] = json!(differs_at);
         good
     });
     let mut way = told(path, of, with_others);
+    way["scenario"] = json!(scenario);
     way["again"] = json!(options.again(path));
     way["good"] = json!(good);
     way
@@ -94,7 +99,7 @@ pub(crate) fn told(path: &Path, told: &Told, with_others: bool) -> Value {
 }
 
 fn row(row: &Row, with_others: bool) -> Value {
-    let Row { at, lane, state, what, result, fault, is_detail, others, choice } = row;
+    let Row { at, lane, state, what, result, fault, effect, is_detail, others, choice } = row;
     let mut document = json!({
         "at": at.as_secs(),
         "lane": lane.name(),
@@ -102,6 +107,7 @@ fn row(row: &Row, with_others: bool) -> Value {
         "what": what,
         "result": result,
         "fault": fault,
+        "effect": effect,
         "detail": is_detail,
         "choice": choice,
     });

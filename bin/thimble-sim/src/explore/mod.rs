@@ -7,6 +7,7 @@ mod text;
 
 use std::fs;
 use std::io::Write;
+use std::path::Path as FilePath;
 
 use thimble_core::config::Config;
 use thimble_core::script::{ScriptAction, ScriptState, Transition};
@@ -44,6 +45,8 @@ Usage: thimble-sim explore [OPTION]...
   --shard I/N           only the I-th of N parts, from 1 on; all parts together are everything
   --seed N              makes other parts [0]
   --path PATH           tell this one way, which is the end of a line that begins with `again:`
+  --scenarios DIR       write a scenario into this folder for each end that is not clean, and for whatever is wrong, where
+                        the words of scenarios can say it: `thimble-sim run` shows it, `thimble-sim test` keeps it so
   --json                one JSON document
   --html FILE           write a page into FILE: one file, which shows everything in a browser without a network
 
@@ -116,12 +119,30 @@ pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, Failure> 
         let page = page::of(&document::of(&walk, &options, &complaints, true), false);
         fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))?;
     }
+    if let Some(folder) = &options.scenarios {
+        write_scenarios(folder, &walk.survey)?;
+    }
     if options.json {
         writeln!(out, "{:#}", document::of(&walk, &options, &complaints, false))?;
     } else {
         text::print(out, &walk, &options, &complaints)?;
     }
     Ok(complaints.is_empty())
+}
+
+/// Writes a file for each way that is not clean and has a scenario.
+fn write_scenarios(folder: &FilePath, survey: &Survey) -> Result<(), Failure> {
+    let wrongs = survey.wrongs.iter().map(|wrong| ("wrong".to_owned(), &wrong.way));
+    let ends = survey.ends.iter().filter(|end| !end.ending.kind.is_clean());
+    let ends = ends.map(|end| (end.ending.kind.name().to_owned(), &end.way));
+    for (number, (name, way)) in (1..).zip(wrongs.chain(ends)) {
+        let Some(scenario) = &way.scenario else { continue };
+        let path = folder.join(format!("{number:02}-{name}.txt"));
+        fs::create_dir_all(folder)
+            .and_then(|()| fs::write(&path, scenario))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// One way, step by step.

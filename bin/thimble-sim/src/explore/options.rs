@@ -29,6 +29,8 @@ pub(super) struct Options {
     pub(super) shard: Shard,
     pub(super) forbidden: Vec<Kind>,
     pub(super) path: Option<Path>,
+    /// Where scenarios of what was found are written.
+    pub(super) scenarios: Option<PathBuf>,
     pub(super) json: bool,
     /// Where the page is written.
     pub(super) html: Option<PathBuf>,
@@ -81,6 +83,7 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
         shard: Shard::WHOLE,
         forbidden: Vec::new(),
         path: None,
+        scenarios: None,
         json: false,
         html: None,
     };
@@ -116,6 +119,7 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
             "--path" => {
                 options.path = Some(Path::read(value()?).map_err(|why| format!("--path: {why}"))?);
             }
+            "--scenarios" => options.scenarios = Some(value()?.into()),
             "--json" => options.json = true,
             "--html" => options.html = Some(value()?.into()),
             option => return Err(Failure::Usage(no_option("explore", option, help))),
