@@ -43,6 +43,7 @@ Usage: thimble-sim run SCENARIO...
                         power is lost; inside a program: at its first line of output, or at its end
   --drop-connection-at BYTES
                         the download breaks once there; repeatable
+  --link SPEED          bytes that the link carries in a second: 1200, 20K, 2M [all at once]
   --abort-at STATUS     the server says that the deployment is aborted
   --keep DIR            leave the device there, to look at
   --json                one JSON document

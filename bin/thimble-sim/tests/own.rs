@@ -486,3 +486,20 @@ fn what_makes_no_sense_is_told_before_anything_runs() {
     let output = things.raw(&["--scripts", "scripts"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("--artifact FILE is missing"));
 }
+
+#[test]
+fn a_slow_link_takes_the_time_that_it_takes() {
+    let Some(things) = Things::new() else { return };
+    let installing = |words: &[&str]| {
+        let (report, _) = things.events(words);
+        let events = report["events"].as_array().unwrap();
+        let event = events.iter().find(|event| event["what"] == "installing");
+        event.unwrap()["at"].as_u64().unwrap()
+    };
+    let (at_once, slow) = (installing(&[]), installing(&["--link", "1K"]));
+    // The payload alone has 100,000 bytes.
+    assert!((100..200).contains(&(slow - at_once)), "{at_once} {slow}");
+    let (status, told) = things.run(&["--link", "5"]);
+    assert_eq!(status, Some(2));
+    assert!(told.contains("--link 5: bytes a second are wanted, from 10 on: 1200, 20K, 2M"), "{told}");
+}

@@ -12,6 +12,7 @@ mod system;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -189,6 +190,8 @@ pub struct Bench {
     pub device_type: String,
     /// The state scripts that there are, in the order of their names; `None`: one for each transition.
     pub scripts: Option<Vec<(Transition, String)>>,
+    /// How fast answers come; `None`: at once.
+    pub bytes_per_second: Option<NonZeroU32>,
     /// The bytes that the described module must get of each file; `None`: whatever comes is right.
     pub payload: Option<&'static [u8]>,
     /// Batches that changed nothing but the flight record: there must be none.
@@ -232,6 +235,7 @@ impl Handle {
             key_silent_until: Instant::ZERO,
             device_type: DEVICE_TYPE.to_owned(),
             scripts: None,
+            bytes_per_second: None,
             payload: Some(PAYLOAD),
             flight_alone: 0,
             plan,

@@ -15,7 +15,9 @@ pub struct Net {
     answer: Option<server::Response>,
     at: usize,
     seen: bool,
-    /// When the next byte of a slow answer comes.
+    /// The client has asked for what was not there yet, or has just begun: it is to be woken when it is.
+    awaited: bool,
+    /// When the next bytes come of a slow answer, or over a slow link.
     next: Instant,
 }
 
@@ -41,7 +43,7 @@ fn header<'a>(answer: &'a server::Response, name: &str) -> Option<&'a str> {
 
 impl Net {
     pub(super) fn new(bench: Handle) -> Self {
-        Self { bench, pending: None, answer: None, at: 0, seen: false, next: Instant::ZERO }
+        Self { bench, pending: None, answer: None, at: 0, seen: false, awaited: true, next: Instant::ZERO }
     }
 
     fn ask(&self, request: &Pending) -> Result<server::Response, Gone> {
@@ -124,6 +126,7 @@ impl Network for Net {
     fn start(&mut self, _: Instant, request: &Request<'_>) -> Result<(), Gone> {
         self.at = 0;
         self.seen = false;
+        self.awaited = true;
         self.next = Instant::ZERO;
         self.answer = None;
         self.pending = None;
@@ -161,12 +164,7 @@ impl Network for Net {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.answer.as_ref().map(|answer| match answer.delivery {
-            Delivery::Drip => self.next,
-            Delivery::Whole | Delivery::Cut(_) | Delivery::Ends(_) | Delivery::Lost | Delivery::Silent => {
-                Instant::ZERO
-            }
-        })
+        self.answer.as_ref().filter(|_| self.awaited).map(|_| self.next)
     }
 
     fn poll_head(&mut self, _: Instant) -> Poll<Result<Head, Gone>> {
@@ -174,6 +172,7 @@ impl Network for Net {
             return Poll::Pending;
         }
         let Some(answer) = &self.answer else { return Poll::Pending };
+        self.awaited = false;
         if matches!(answer.delivery, Delivery::Lost | Delivery::Silent) {
             return Poll::Ready(Err(Gone("the connection broke", Kind::Connection)));
         }
@@ -205,10 +204,13 @@ impl Network for Net {
             return Poll::Pending;
         }
         let Some(answer) = &self.answer else { return Poll::Pending };
+        self.awaited = now < self.next;
+        if self.awaited {
+            return Poll::Pending;
+        }
         let end = match answer.delivery {
             Delivery::Cut(at) | Delivery::Ends(at) => at.min(answer.body.len()),
             Delivery::Whole | Delivery::Lost | Delivery::Silent => answer.body.len(),
-            Delivery::Drip if now < self.next => return Poll::Pending,
             Delivery::Drip => {
                 self.next = now + DRIP;
                 answer.body.len().min(self.at + 1)
@@ -218,7 +220,13 @@ impl Network for Net {
         if rest.is_empty() && matches!(answer.delivery, Delivery::Cut(_)) && end < answer.body.len() {
             return Poll::Ready(Err(Gone("the connection broke", Kind::Connection)));
         }
-        let len = rest.len().min(buf.len());
+        let mut len = rest.len().min(buf.len());
+        if let Some(speed) = self.bench.0.borrow().bytes_per_second {
+            // As much as comes in a second.
+            len = len.min(usize::try_from(speed.get()).unwrap_or(usize::MAX));
+            self.next =
+                now + Duration::from_millis((len as u64).saturating_mul(1000).div_ceil(speed.get().into()));
+        }
         buf[..len].copy_from_slice(&rest[..len]);
         self.at += len;
         Poll::Ready(Ok(len))

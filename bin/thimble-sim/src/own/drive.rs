@@ -23,9 +23,6 @@ use super::platform::{Module, Own, Scripts, Shared};
 /// More turns than any deployment takes without waiting for a program.
 const TURNS: usize = 200_000;
 
-/// Turns in which nothing moved.
-const STILL: usize = 200;
-
 /// More starts of the client than any deployment takes.
 const STARTS: usize = 100;
 
@@ -197,10 +194,6 @@ fn process(shared: &Shared, run: Run, reason: &mut String) -> Process {
             Err(error) => return Process::Stuck(format!("a program cannot be waited for: {error}")),
         }
         if soon {
-            // The network has something and the module takes nothing, for ever: time passes.
-            if turns % STILL == 0 {
-                bench.0.borrow_mut().now = now + Duration::from_secs(60);
-            }
             continue;
         }
         if place == (State::Idle, Phase::Main) {

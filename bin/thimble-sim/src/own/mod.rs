@@ -147,6 +147,7 @@ fn inside(
         bench.config = config;
         bench.device_type.clone_from(&device_type);
         bench.payload = None;
+        bench.bytes_per_second = options.link;
     }
     let shared = Shared {
         journal: Journal::new(bench.clone()),

@@ -1,5 +1,6 @@
 //! What `run --artifact` was told: the user's own things, and what goes wrong.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time;
 
@@ -34,6 +35,8 @@ pub(super) struct Options {
     pub(super) keep: Option<PathBuf>,
     /// Bytes that the update may write on the device.
     pub(super) disk: u64,
+    /// Bytes that come in a second; `None`: all at once.
+    pub(super) link: Option<NonZeroU32>,
     pub(super) json: bool,
 }
 
@@ -60,6 +63,7 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
         limit: time::Duration::from_secs(30),
         keep: None,
         disk: 512 * 1024 * 1024,
+        link: None,
         json: false,
     };
     let mut words = words.iter();
@@ -127,6 +131,7 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
             }
             "--drop-connection-at" => options.breaks.push(number(word, value()?)?),
             "--disk" => options.disk = size(value()?)?,
+            "--link" => options.link = Some(speed(value()?)?),
             "--takes" => {
                 let text = value()?;
                 let (name, time) =
@@ -151,10 +156,14 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
             }
         }
     }
-    if options.standalone && !options.breaks.is_empty() {
-        return Err("--drop-connection-at: the command line installs a file, over no connection"
-            .to_owned()
-            .into());
+    if options.standalone {
+        for (option, is_there) in
+            [("--drop-connection-at", !options.breaks.is_empty()), ("--link", options.link.is_some())]
+        {
+            if is_there {
+                return Err(format!("{option}: the command line installs a file, over no connection").into());
+            }
+        }
     }
     options.artifact = artifact.ok_or("--artifact FILE is missing: what is to be installed?".to_owned())?;
     Ok(options)
@@ -232,4 +241,16 @@ fn size(text: &str) -> Result<u64, Failure> {
     let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
     let bytes = bytes.filter(|bytes| (1 << 20..=1 << 36).contains(bytes));
     bytes.ok_or_else(|| format!("--disk {text}: a size from 1M to 64G is wanted").into())
+}
+
+/// `1200`, `20K`, `2M`: bytes a second.
+fn speed(text: &str) -> Result<NonZeroU32, Failure> {
+    let (number, factor) = match (text.strip_suffix('K'), text.strip_suffix('M')) {
+        (Some(number), _) => (number, 1000),
+        (_, Some(number)) => (number, 1_000_000),
+        (None, None) => (text, 1),
+    };
+    let bytes = number.parse::<u32>().ok().and_then(|number| number.checked_mul(factor));
+    let bytes = bytes.filter(|bytes| *bytes >= 10).and_then(NonZeroU32::new);
+    bytes.ok_or_else(|| format!("--link {text}: bytes a second are wanted, from 10 on: 1200, 20K, 2M").into())
 }
