@@ -2,6 +2,7 @@
 //! that must hold whatever does.
 //!
 //! Deterministic: no threads, no wall clock, nothing random; the listener, a feature, is apart from all this.
+#![doc = include_str!("../README.md")]
 
 pub mod artifact_writer;
 pub mod bootloader;
