@@ -56,18 +56,25 @@ pub struct Simulation {
 impl Simulation {
     /// A daemon whose server has a deployment, with everything that can be said about control maps meanwhile.
     #[must_use]
-    pub fn controlled(profile: Profile, budget: Budget, doors: Doors, mistake: Option<Mistake>) -> Self {
+    pub fn controlled(profile: Profile, budget: Budget, doors: Doors) -> Self {
         let mut new = Self {
             world: World::new(profile),
             process: Process::Ended,
             budget,
             trouble: Trouble::default(),
-            mistake,
+            mistake: None,
             now: Instant::ZERO,
             doors,
         };
         new.start().expect("the daemon always starts");
         new
+    }
+
+    /// The same, with a mistake built in.
+    #[cfg(feature = "mistakes")]
+    #[must_use]
+    pub fn with_mistake(self, mistake: Mistake) -> Self {
+        Self { mistake: Some(mistake), ..self }
     }
 
     fn start(&mut self) -> Result<(), Refusal> {

@@ -140,13 +140,8 @@ pub struct Whole<'d> {
 impl<'d> Whole<'d> {
     /// A daemon whose server has a deployment.
     #[must_use]
-    pub fn daemon(
-        profile: Profile,
-        budget: Budget,
-        resume_downloads: bool,
-        mistake: Option<Mistake>,
-    ) -> Self {
-        let setup = Setup { resume_downloads, mistake, ..Setup::new(false) };
+    pub fn daemon(profile: Profile, budget: Budget, resume_downloads: bool) -> Self {
+        let setup = Setup { resume_downloads, ..Setup::new(false) };
         Self::new(profile, budget, setup, StopSet::default())
     }
 
@@ -164,6 +159,18 @@ impl<'d> Whole<'d> {
     pub fn that_keeps_its_server(mut self) -> Self {
         self.setup.keeps_server = true;
         self
+    }
+
+    /// The same from the start, with a mistake built in.
+    #[cfg(feature = "mistakes")]
+    #[must_use]
+    pub fn with_mistake(self, mistake: Mistake) -> Self {
+        let Self { setup, stop_before, outside, budget, wishes, .. } = self;
+        let server = outside.server.map;
+        let setup = Setup { mistake: Some(mistake), ..setup };
+        let mut new = Self::new(outside.device.profile, budget, setup, stop_before).with_wishes(wishes);
+        new.outside.server.map = server;
+        new
     }
 
     /// The same, while a program on the device asks for a token, at most so often.

@@ -5,7 +5,9 @@
 //! cargo bench -p thimble-tests --bench explore [-- FAILURES LOSSES]
 //! ```
 //!
-//! CPU seconds of this process, on one core. The goal is 300,000 different configurations or a million steps in each.
+//! CPU seconds of this process, on one core. The goals: 300,000 different configurations or a million steps in each; the update
+//! machine alone, of all kinds of devices together, in 10 s. Then each of the mistakes that are built in for the proof of the
+//! checkers, with what it takes to find it.
 
 mod process;
 
@@ -14,7 +16,9 @@ use std::hint::black_box;
 use process::{cpu, peak_kib};
 use thimble_hal_sim::explore::{Limits, explore};
 use thimble_hal_sim::fingerprint::Fingerprints;
-use thimble_hal_sim::model::Budget;
+use thimble_hal_sim::mistake::SEEDED;
+use thimble_hal_sim::model::{Budget, Simulation};
+use thimble_hal_sim::sayings::{Doors, Server};
 use thimble_hal_sim::whole::Whole;
 use thimble_hal_sim::world::Profile;
 
@@ -32,8 +36,8 @@ fn main() {
         ("no payload", Profile::EMPTY),
     ] {
         for (who, start) in [
-            ("daemon", Whole::daemon(profile, budget, false, None)),
-            ("daemon that resumes downloads", Whole::daemon(profile, budget, true, None)),
+            ("daemon", Whole::daemon(profile, budget, false)),
+            ("daemon that resumes downloads", Whole::daemon(profile, budget, true)),
             ("command line", Whole::command_line(profile, budget, None)),
         ] {
             let figures = measure(&start);
@@ -42,6 +46,36 @@ fn main() {
         }
     }
     println!("all: {sum}; {} MiB at most", peak_kib() / 1024);
+    machine_alone(budget);
+    mistakes();
+}
+
+/// The update machine alone, without server, session and transfer.
+fn machine_alone(budget: Budget) {
+    let before = cpu();
+    let mut configurations = 0;
+    for profile in [Profile::SLOTS, Profile::FILES, Profile::CUSTOM, Profile::ONE_WAY, Profile::EMPTY] {
+        let start = Simulation::controlled(profile, budget, Doors::new(0, false, Server::Silent));
+        match explore(start, Limits::default()) {
+            Ok(counts) => configurations += counts.configurations,
+            Err(failing) => panic!("{failing}"),
+        }
+    }
+    println!("the update machine alone: {configurations} configurations in {:.2} s", cpu() - before);
+}
+
+/// The mistakes that the checkers must find.
+fn mistakes() {
+    let whole = cpu();
+    for seeded in &SEEDED {
+        let before = cpu();
+        let Err(failing) = explore(seeded.start(), Limits::default()) else {
+            panic!("{:?} goes unnoticed", seeded.mistake);
+        };
+        let (mistake, steps, failures) = (seeded.mistake, failing.path.len(), seeded.failures);
+        println!("{mistake:?}, {failures} failures: after {steps} steps, {:.3} s", cpu() - before);
+    }
+    println!("{} mistakes found in {:.2} s", SEEDED.len(), cpu() - whole);
 }
 
 #[derive(Default)]

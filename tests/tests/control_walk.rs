@@ -32,7 +32,6 @@ fn machine_of(profiles: &[(&str, Profile)], events: u8, failures: u8, losses: u8
                 *profile,
                 Budget { failures, losses },
                 Doors::new(events, policies, server),
-                None,
             );
             let what = format!("{name}, {who}, {events} said, {failures} failures, {losses} losses");
             match explore(start, Limits::default()) {
@@ -72,8 +71,8 @@ fn every_built_in_mistake_about_the_doors_is_found() {
     let paused = Server::Map(from_server(Point::Install, Vote::Pause, None));
     for mistake in [Mistake::MapsAreLost, Mistake::PausesAreApproved, Mistake::RefreshIsDeaf] {
         let budget = Budget { failures: 0, losses: 1 };
-        let start =
-            Simulation::controlled(Profile::SLOTS, budget, Doors::new(1, false, paused), Some(mistake));
+        let start = Simulation::controlled(Profile::SLOTS, budget, Doors::new(1, false, paused))
+            .with_mistake(mistake);
         let failing = explore(start, Limits::default()).expect_err(&format!("{mistake:?} goes unnoticed"));
         println!("{mistake:?}, after {} steps: {}", failing.path.len(), failing.wrong);
     }

@@ -4,6 +4,7 @@ use thimble_core::control::{Map, Vote};
 use thimble_core::deployment::{Call, Point};
 use thimble_core::machine::Op;
 use thimble_core::retry::SHORTEST;
+use thimble_core::script::{ScriptAction, ScriptState, Transition};
 use thimble_core::session::RequestKind;
 use thimble_core::state::{Phase, Place, State};
 use thimble_core::time::Instant;
@@ -49,6 +50,8 @@ pub(super) struct Memory {
     pub(super) abandoned: bool,
     /// The server's last word about holding the update back, unless somebody let it pass since.
     held: Option<Point>,
+    /// A script or the module has said no to the update in this process.
+    said_no: bool,
     wrong: Option<&'static str>,
 }
 
@@ -95,6 +98,7 @@ impl Memory {
         self.unknown = false;
         self.looped = false;
         self.held = None;
+        self.said_no = false;
         self.no_download_before = None;
     }
 
@@ -186,8 +190,40 @@ impl Memory {
         }
     }
 
+    /// This failed. Of a script or a call on the way to the commit: there is none any more, unless a restart asks again.
+    pub(super) fn failed(&mut self, op: Op) {
+        use ScriptState::{ArtifactCommit, ArtifactInstall, ArtifactReboot, Download};
+        self.said_no |= match op {
+            Op::CallModule(Call::ArtifactInstall | Call::ArtifactReboot | Call::ArtifactVerifyReboot) => true,
+            Op::RunScript(Transition { state: ArtifactCommit, action }, _) => action == ScriptAction::Enter,
+            Op::RunScript(Transition { state: Download | ArtifactInstall | ArtifactReboot, action }, _) => {
+                action != ScriptAction::Error
+            }
+            Op::CallModule(_)
+            | Op::RunScript(..)
+            | Op::Save
+            | Op::SaveMaps
+            | Op::SaveProvides(_)
+            | Op::SaveReport
+            | Op::SaveBegun
+            | Op::ClearData
+            | Op::ForgetReport
+            | Op::AskPolicy(_)
+            | Op::CheckVersion
+            | Op::CheckRunning
+            | Op::Prepare
+            | Op::Stream(_)
+            | Op::Reboot
+            | Op::Request(_)
+            | Op::End => false,
+        };
+    }
+
     /// An operation begins that a control map may hold back.
     pub(super) fn begins(&mut self, op: Op, state: State) {
+        if self.said_no && op == Op::CallModule(Call::ArtifactCommit) {
+            self.complain("the update is committed though a script or the module has said no");
+        }
         let is_held = match self.held {
             None => false,
             Some(Point::Install) => op == Op::CallModule(Call::ArtifactInstall),

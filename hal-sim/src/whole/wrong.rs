@@ -33,7 +33,22 @@ impl<'d> Whole<'d> {
         plain.budget.failures -= 1;
         match todo {
             Todo::Wait | Todo::Exit(_) => {}
-            Todo::Op(op) => plain.operation_goes_wrong(op, visit),
+            Todo::Op(op) => {
+                let mistake = self.setup.mistake;
+                plain.operation_goes_wrong(op, &mut |how, new, answer| {
+                    let is_no = !matches!(answer, Answer::Op(Outcome::Later(_)));
+                    if is_no && how != " cannot reach the boot loader" {
+                        new.memory.failed(op);
+                    }
+                    let is_taken = answer == Answer::Op(Outcome::Failure)
+                        && match mistake {
+                            Some(Mistake::ScriptsNoIsYes) => matches!(op, Op::RunScript(..)),
+                            Some(Mistake::VerifyIsYes) => op == Op::CallModule(Call::ArtifactVerifyReboot),
+                            Some(_) | None => false,
+                        };
+                    visit(how, new, if is_taken { Answer::Op(Outcome::Success) } else { answer });
+                });
+            }
             Todo::Identity => {
                 visit(" fails", &mut plain.clone(), Answer::Session(session::Event::IdentityFailed));
                 visit(" does not end", &mut plain, Answer::Silence);
