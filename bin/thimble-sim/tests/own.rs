@@ -503,3 +503,20 @@ fn a_slow_link_takes_the_time_that_it_takes() {
     assert_eq!(status, Some(2));
     assert!(told.contains("--link 5: bytes a second are wanted, from 10 on: 1200, 20K, 2M"), "{told}");
 }
+
+#[test]
+fn programs_see_the_clock_that_was_told() {
+    let Some(things) = Things::new() else { return };
+    things.artifact(&[("ArtifactInstall_Enter_00", "#!/bin/sh\ndate -u +%Y-%m-%dT%H; date -u -d @86400 +%d\n")]);
+    let (report, _) = things.events(&["--clock", "1970"]);
+    let events = report["events"].as_array().unwrap();
+    let script = events.iter().find(|event| event["what"] == "ArtifactInstall_Enter_00").unwrap();
+    assert_eq!(script["output"], serde_json::json!(["1970-01-01T00", "02"]));
+    let (report, _) = things.events(&["--clock", "@1924991940", "--takes", "Download=50min"]);
+    let events = report["events"].as_array().unwrap();
+    let script = events.iter().find(|event| event["what"] == "ArtifactInstall_Enter_00").unwrap();
+    assert_eq!(script["output"][0], "2031-01-01T00");
+    let (status, told) = things.run(&["--clock", "yesterday"]);
+    assert_eq!(status, Some(2));
+    assert!(told.contains("--clock yesterday: a year from 1970 to 2200 is wanted"), "{told}");
+}

@@ -43,6 +43,9 @@ const ETC: u64 = 64 * 1024 * 1024;
 /// What is there of this machine, read-only.
 const HOST: [&str; 8] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "opt"];
 
+/// Where the stand-in for `date` reads the device's time, in seconds since 1970.
+pub(super) const CLOCK: &str = "/sim/clock";
+
 /// What would change or restart a real device.
 const STAND_INS: [&str; 8] =
     ["reboot", "shutdown", "poweroff", "halt", "systemctl", "fw_printenv", "fw_setenv", "service"];
@@ -314,6 +317,9 @@ fn build(root: &Path, options: &Options, payload_type: Option<&str>) -> Result<(
     put(&sim.join("stand-in"), include_bytes!("stand-in.sh"), 0o755)?;
     for name in STAND_INS {
         put(&bin.join(name), include_bytes!("stand-in.sh"), 0o755)?;
+    }
+    if options.clock.is_some() {
+        put(&bin.join("date"), include_bytes!("date.sh"), 0o755)?;
     }
     if let Some(config) = &options.config {
         let bytes = fs::read(config).map_err(wrong(config))?;

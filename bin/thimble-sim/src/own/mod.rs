@@ -155,6 +155,7 @@ fn inside(
         faults: faults.clone(),
         takes: options.takes.iter().cloned().collect(),
         limit: Duration::from_secs(options.limit.as_secs()),
+        clock: options.clock,
         data,
     };
     let before = Snapshot::take();

@@ -35,6 +35,8 @@ pub(super) struct Options {
     pub(super) keep: Option<PathBuf>,
     /// Bytes that the update may write on the device.
     pub(super) disk: u64,
+    /// Seconds since 1970 by the device's clock when it is switched on; `None`: programs see this machine's clock.
+    pub(super) clock: Option<u64>,
     /// Bytes that come in a second; `None`: all at once.
     pub(super) link: Option<NonZeroU32>,
     pub(super) json: bool,
@@ -63,6 +65,7 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
         limit: time::Duration::from_secs(30),
         keep: None,
         disk: 512 * 1024 * 1024,
+        clock: None,
         link: None,
         json: false,
     };
@@ -131,6 +134,7 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
             }
             "--drop-connection-at" => options.breaks.push(number(word, value()?)?),
             "--disk" => options.disk = size(value()?)?,
+            "--clock" => options.clock = Some(clock(value()?)?),
             "--link" => options.link = Some(speed(value()?)?),
             "--takes" => {
                 let text = value()?;
@@ -241,6 +245,21 @@ fn size(text: &str) -> Result<u64, Failure> {
     let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
     let bytes = bytes.filter(|bytes| (1 << 20..=1 << 36).contains(bytes));
     bytes.ok_or_else(|| format!("--disk {text}: a size from 1M to 64G is wanted").into())
+}
+
+/// `1970`, `2031`, `@1900000000`: seconds since 1970.
+fn clock(text: &str) -> Result<u64, Failure> {
+    let is_leap =
+        |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let begins =
+        |year: u64| (1970..year).map(|year| if is_leap(year) { 366 } else { 365 }).sum::<u64>() * 86400;
+    let seconds = match text.strip_prefix('@') {
+        Some(seconds) => seconds.parse().ok().filter(|seconds| *seconds <= begins(2200)),
+        None => text.parse().ok().filter(|year| (1970..=2200).contains(year)).map(begins),
+    };
+    seconds.ok_or_else(|| {
+        format!("--clock {text}: a year from 1970 to 2200 is wanted, or @ and seconds since 1970").into()
+    })
 }
 
 /// `1200`, `20K`, `2M`: bytes a second.

@@ -23,7 +23,7 @@ use thimble_hal_linux::wait::PollSet;
 use thimble_hal_sim::sim::{self, Doorkeeper, Gone, Handle, Net, OneLine, Sys, Who};
 
 use super::faults::{Faults, What};
-use super::jail::{SIM, scripts_folder};
+use super::jail::{CLOCK, SIM, scripts_folder};
 use super::journal::{Journal, Lane, Output, ending};
 
 /// How long a program that is to end is waited for.
@@ -64,6 +64,17 @@ pub(super) struct Shared {
     pub(super) limit: Duration,
     /// Where update modules are.
     pub(super) data: &'static Path,
+    /// What `date` shows when the device is switched on, in seconds since 1970.
+    pub(super) clock: Option<u64>,
+}
+
+impl Shared {
+    /// The stand-in for `date` shows what the device's clock does.
+    fn set_clock(&self) -> Result<(), OwnError> {
+        let Some(clock) = self.clock else { return Ok(()) };
+        let now = clock + self.bench.0.borrow().time().since(Instant::ZERO).as_secs();
+        fs::write(CLOCK, format!("{now}\n")).map_err(OwnError::Io)
+    }
 }
 
 /// Why a script or a module was not run.
@@ -209,6 +220,7 @@ fn plan(
     what: &str,
 ) -> Result<(usize, Option<Current>, Option<What>), OwnError> {
     powered(shared)?;
+    shared.set_clock()?;
     let fault = shared.faults.next(names);
     if fault == Some(What::CutBefore) {
         shared.bench.lose();
