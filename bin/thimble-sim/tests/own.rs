@@ -512,10 +512,10 @@ fn programs_see_the_clock_that_was_told() {
     let events = report["events"].as_array().unwrap();
     let script = events.iter().find(|event| event["what"] == "ArtifactInstall_Enter_00").unwrap();
     assert_eq!(script["output"], serde_json::json!(["1970-01-01T00", "02"]));
-    let (report, _) = things.events(&["--clock", "@1924991940", "--takes", "Download=50min"]);
+    let (report, _) = things.events(&["--clock", "@1924991940", "--takes", "Download=3h"]);
     let events = report["events"].as_array().unwrap();
     let script = events.iter().find(|event| event["what"] == "ArtifactInstall_Enter_00").unwrap();
-    assert_eq!(script["output"][0], "2031-01-01T00");
+    assert_eq!(script["output"][0], "2031-01-01T02");
     let (status, told) = things.run(&["--clock", "yesterday"]);
     assert_eq!(status, Some(2));
     assert!(told.contains("--clock yesterday: a year from 1970 to 2200 is wanted"), "{told}");

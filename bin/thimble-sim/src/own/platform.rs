@@ -416,6 +416,8 @@ pub(super) struct Module {
     current: Current,
     /// A query's answer has been noted.
     answered: bool,
+    /// The program has the whole payload, and said so.
+    is_complete: bool,
     /// The client waits for the program, and not the program for the client: a download waits for the network, too.
     is_awaited: bool,
 }
@@ -431,6 +433,7 @@ impl Module {
             is_real: false,
             current: Current::Nothing,
             answered: false,
+            is_complete: false,
             is_awaited: false,
         })
     }
@@ -526,6 +529,7 @@ impl UpdateModule for Module {
     fn start(&mut self, now: Instant, call: Call) -> Result<(), OwnError> {
         self.current = Current::Nothing;
         self.answered = false;
+        self.is_complete = false;
         if !self.is_real {
             return self.described.start(now, call).map_err(OwnError::Gone);
         }
@@ -634,6 +638,10 @@ impl PayloadSink for Module {
     }
 
     fn poll_finish(&mut self, now: Instant) -> Poll<Result<(), OwnError>> {
+        if let (true, Current::Made { until, .. }) = (self.is_complete, &self.current) {
+            // Nobody asks for the end of a download that is complete: it ends when the time that it takes is over.
+            return if *until > now { Poll::Pending } else { Poll::Ready(Ok(())) };
+        }
         let event = match &self.current {
             Current::Real { event, .. } => Some(*event),
             Current::Made { .. } | Current::Nothing => None,
@@ -643,12 +651,9 @@ impl PayloadSink for Module {
             let result = done.as_ref().map_or_else(ToString::to_string, |()| "ok".to_owned());
             self.shared.journal.result(event, result);
             if done.is_ok() {
-                // Nobody asks for the end of a download that is complete: its time passes now.
+                self.is_complete = true;
                 self.current.end(Exit::Code(0), &self.shared);
-                if let Some(until) = self.current.deadline() {
-                    self.shared.bench.0.borrow_mut().now = until;
-                }
-                self.current = Current::Nothing;
+                return self.poll_finish(now);
             }
         }
         finished
