@@ -225,13 +225,16 @@ pub fn given(task: &Task) -> Given {
     Given { config: task.config.clone(), scripts }
 }
 
-/// Walks everything that can become of the update.
+/// Configurations between two words about how far a walk has come.
+const OFTEN: u32 = 1 << 18;
+
+/// Walks everything that can become of the update. `progress` hears now and then how many configurations were met.
 #[must_use]
-pub fn survey(task: &Task) -> Survey {
+pub fn survey(task: &Task, progress: &mut dyn FnMut(u32)) -> Survey {
     let names = names(&task.scripts);
     let given = given(task);
     let start = Whole::of(&given, task.profile, task.budget, task.standalone);
-    let mut looks = Looks::default();
+    let mut looks = Looks::new(progress);
     let step = (task.shard.of > 1).then_some(0);
     let walked = observe(Part { whole: start.clone(), shard: task.shard, step }, task.limits, &mut looks);
     looks.survey(task, &start, &names, &walked)
@@ -254,8 +257,10 @@ fn way_from(task: &Task, start: &Whole<'_>, names: &Names, path: Path) -> Way {
 }
 
 /// What is noted during a walk.
-#[derive(Default)]
-struct Looks {
+struct Looks<'p> {
+    progress: &'p mut dyn FnMut(u32),
+    /// Configurations that were met.
+    met: u32,
     labels: HashMap<Label, (u128, u64)>,
     moves: HashMap<(State, State), u64>,
     ends: BTreeMap<Ending, (u64, u32)>,
@@ -263,8 +268,14 @@ struct Looks {
     digest: u128,
 }
 
-impl Observer<Part<'_>> for Looks {
+impl Observer<Part<'_>> for Looks<'_> {
     fn step(&mut self, label: &Label, from: u32, to: u32, model: &Part<'_>) {
+        if to > self.met {
+            self.met = to;
+            if to.is_multiple_of(OFTEN) {
+                (self.progress)(to);
+            }
+        }
         let (hash, count) = self
             .labels
             .entry(*label)
@@ -292,7 +303,19 @@ impl Observer<Part<'_>> for Looks {
     }
 }
 
-impl Looks {
+impl<'p> Looks<'p> {
+    fn new(progress: &'p mut dyn FnMut(u32)) -> Self {
+        Self {
+            progress,
+            met: 0,
+            labels: HashMap::new(),
+            moves: HashMap::new(),
+            ends: BTreeMap::new(),
+            wrongs: Vec::new(),
+            digest: 0,
+        }
+    }
+
     fn survey(self, task: &Task, start: &Whole<'_>, names: &Names, walked: &Walked) -> Survey {
         let way = |at: u32| way_from(task, start, names, Path::of(&walked.choices_to(at)));
         let ends = self.ends.iter();

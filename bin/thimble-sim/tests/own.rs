@@ -507,7 +507,10 @@ fn a_slow_link_takes_the_time_that_it_takes() {
 #[test]
 fn programs_see_the_clock_that_was_told() {
     let Some(things) = Things::new() else { return };
-    things.artifact(&[("ArtifactInstall_Enter_00", "#!/bin/sh\ndate -u +%Y-%m-%dT%H; date -u -d @86400 +%d\n")]);
+    things.artifact(&[(
+        "ArtifactInstall_Enter_00",
+        "#!/bin/sh\ndate -u +%Y-%m-%dT%H; date -u -d @86400 +%d\n",
+    )]);
     let (report, _) = things.events(&["--clock", "1970"]);
     let events = report["events"].as_array().unwrap();
     let script = events.iter().find(|event| event["what"] == "ArtifactInstall_Enter_00").unwrap();

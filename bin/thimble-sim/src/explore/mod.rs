@@ -6,7 +6,7 @@ mod options;
 mod text;
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::path::Path as FilePath;
 
 use thimble_core::config::Config;
@@ -79,7 +79,18 @@ struct Walk {
 
 impl Walk {
     fn of(title: String, task: Task) -> Self {
-        let survey = survey(&task);
+        let is_watched = io::stderr().is_terminal();
+        let mut told = false;
+        let survey = survey(&task, &mut |configurations| {
+            if is_watched {
+                told = true;
+                eprint!("\r{configurations} configurations so far");
+            }
+        });
+        if told {
+            // The line goes.
+            eprint!("\r{:60}\r", "");
+        }
         Self { title, task, survey }
     }
 
