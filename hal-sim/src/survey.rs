@@ -110,7 +110,7 @@ pub struct End {
     pub ending: Ending,
     /// So many different configurations end like this.
     pub count: u64,
-    /// A shortest way to it.
+    /// A shortest way to it of those on which least goes wrong.
     pub way: Way,
 }
 
@@ -263,7 +263,8 @@ struct Looks<'p> {
     met: u32,
     labels: HashMap<Label, (u128, u64)>,
     moves: HashMap<(State, State), u64>,
-    ends: BTreeMap<Ending, (u64, u32)>,
+    /// How often; how much more might have gone wrong on the way on which least did, and to where it leads.
+    ends: BTreeMap<Ending, (u64, u8, u32)>,
     wrongs: Vec<(String, u64, u32)>,
     digest: u128,
 }
@@ -289,8 +290,13 @@ impl Observer<Part<'_>> for Looks<'_> {
     }
 
     fn end(&mut self, at: u32, model: &Part<'_>) {
-        let (count, _) = self.ends.entry(model.whole.ending()).or_insert((0, at));
+        let Budget { failures, losses } = model.whole.budget();
+        let left = failures + losses;
+        let (count, best, to) = self.ends.entry(model.whole.ending()).or_insert((0, left, at));
         *count += 1;
+        if left > *best {
+            (*best, *to) = (left, at);
+        }
     }
 
     fn wrong(&mut self, at: u32, wrong: &str) -> bool {
@@ -319,7 +325,7 @@ impl<'p> Looks<'p> {
     fn survey(self, task: &Task, start: &Whole<'_>, names: &Names, walked: &Walked) -> Survey {
         let way = |at: u32| way_from(task, start, names, Path::of(&walked.choices_to(at)));
         let ends = self.ends.iter();
-        let ends = ends.map(|(ending, (count, at))| End { ending: *ending, count: *count, way: way(*at) });
+        let ends = ends.map(|(ending, (count, _, at))| End { ending: *ending, count: *count, way: way(*at) });
         let ends = ends.collect();
         let wrongs = self.wrongs.iter();
         let wrongs =

@@ -43,8 +43,8 @@ Usage: thimble-sim run SCENARIO...
                         power is lost; inside a program: at its first line of output, or at its end
   --drop-connection-at BYTES
                         the download breaks once there; repeatable
-  --clock YEAR          what `date` shows the programs when the device is switched on: 1970, as where no clock was set, or
-                        @SECONDS since then [this machine's clock]
+  --clock YEAR          what `date` shows the programs when the device is switched on: 1970, as where no clock was set,
+                        or @SECONDS since then [this machine's clock]
   --link SPEED          bytes that the link carries in a second: 1200, 20K, 2M [all at once]
   --abort-at STATUS     the server says that the deployment is aborted
   --keep DIR            leave the device there, to look at

@@ -26,7 +26,7 @@ pub(super) fn of(task: &Task, names: &Names, told: &Told) -> Option<String> {
     let is_like = match end.kind {
         Kind::Brick | Kind::Inconsistent => name.ends_with(SUFFIX),
         Kind::Failed => name == OLD,
-        Kind::Updated => name == NEW,
+        Kind::Misreported | Kind::Updated => name == NEW,
     };
     let last = of("status: ").and_then(|statuses| statuses.split(' ').next_back().map(str::to_owned));
     let is_heard = match end.heard {

@@ -9,7 +9,7 @@ use thimble_core::state::State;
 use super::client::Todo;
 use super::{Label, Process, What, Whole};
 use crate::explore::Model;
-use crate::model::describe;
+use crate::model::{Budget, describe};
 use crate::sim;
 use crate::story::{Lane, Path, Row};
 use crate::world::{Content, Name};
@@ -24,6 +24,8 @@ pub enum Kind {
     Brick,
     /// The client does not know any more what is installed.
     Inconsistent,
+    /// The update is installed, and the server was told that it failed: the module's `Cleanup` failed behind it.
+    Misreported,
     /// The update failed, and the device is as it was before.
     Failed,
     /// The update is installed.
@@ -32,7 +34,8 @@ pub enum Kind {
 
 impl Kind {
     /// All, the worst first.
-    pub const ALL: [Self; 4] = [Self::Brick, Self::Inconsistent, Self::Failed, Self::Updated];
+    pub const ALL: [Self; 5] =
+        [Self::Brick, Self::Inconsistent, Self::Misreported, Self::Failed, Self::Updated];
 
     /// Its word.
     #[must_use]
@@ -40,6 +43,7 @@ impl Kind {
         match self {
             Self::Brick => "brick",
             Self::Inconsistent => "inconsistent",
+            Self::Misreported => "misreported",
             Self::Failed => "failed",
             Self::Updated => "updated",
         }
@@ -51,6 +55,7 @@ impl Kind {
         match self {
             Self::Brick => "what runs is not whole, and nothing puts it back",
             Self::Inconsistent => "it is not known any more what is installed",
+            Self::Misreported => "the update is installed, and counts as failed",
             Self::Failed => "the device is as it was before",
             Self::Updated => "the update is installed",
         }
@@ -123,17 +128,17 @@ impl Whole<'_> {
         }
     }
 
+    /// How much more may go wrong.
+    #[must_use]
+    pub const fn budget(&self) -> Budget {
+        self.budget
+    }
+
     /// How the update ended, once it did.
     #[must_use]
     pub fn ending(&self) -> Ending {
         let mut device = self.outside.device.clone();
         device.boot();
-        let kind = match (device.content(), self.outside.records.name) {
-            (Content::Broken, _) => Kind::Brick,
-            (Content::Old | Content::New, Name::Inconsistent) => Kind::Inconsistent,
-            (Content::Old | Content::New, Name::Old) => Kind::Failed,
-            (Content::Old | Content::New, Name::New) => Kind::Updated,
-        };
         let server = &self.outside.server;
         let heard = match server.status {
             _ if self.setup.standalone => Heard::Nobody,
@@ -141,6 +146,13 @@ impl Whole<'_> {
             Some(Status::Failure) => Heard::Failure,
             _ if server.aborted => Heard::Aborted,
             Some(_) | None => Heard::Nothing,
+        };
+        let kind = match (device.content(), self.outside.records.name, heard) {
+            (Content::Broken, ..) => Kind::Brick,
+            (Content::Old | Content::New, Name::Inconsistent, _) => Kind::Inconsistent,
+            (Content::Old | Content::New, Name::Old, _) => Kind::Failed,
+            (Content::Old | Content::New, Name::New, Heard::Failure) => Kind::Misreported,
+            (Content::Old | Content::New, Name::New, _) => Kind::Updated,
         };
         Ending { kind, heard }
     }

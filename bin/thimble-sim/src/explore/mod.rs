@@ -40,13 +40,13 @@ Usage: thimble-sim explore [OPTION]...
     "
   --failures N          at most so many failures, 0 to 3 [1]
   --losses N            at most so many losses of power, 0 to 3 [1]
-  --forbid ENDS         these must not be, separated by commas: brick, inconsistent, failed
+  --forbid ENDS         these must not be, separated by commas: brick, inconsistent, misreported, failed
   --budget N            at most so many configurations, of 64 bytes each [16000000]
   --shard I/N           only the I-th of N parts, from 1 on; all parts together are everything
   --seed N              makes other parts [0]
   --path PATH           tell this one way, which is the end of a line that begins with `again:`
-  --scenarios DIR       write a scenario into this folder for each end that is not clean, and for whatever is wrong, where
-                        the words of scenarios can say it: `thimble-sim run` shows it, `thimble-sim test` keeps it so
+  --scenarios DIR       write a scenario into this folder for each end that is not clean and for whatever is wrong, if
+                        scenarios have words for it: `thimble-sim run` shows it, `thimble-sim test` keeps it so
   --json                one JSON document
   --html FILE           write a page into FILE: one file, which shows everything in a browser without a network
 

@@ -141,12 +141,14 @@ fn few(option: &str, text: &str) -> Result<u8, Failure> {
 
 /// `brick,inconsistent`.
 fn ends(text: &str) -> Result<Vec<Kind>, Failure> {
-    let known = [Kind::Brick, Kind::Inconsistent, Kind::Failed];
+    let known = [Kind::Brick, Kind::Inconsistent, Kind::Misreported, Kind::Failed];
     let end = |word: &str| {
         let found = known.into_iter().find(|kind| kind.name() == word);
         found.ok_or_else(|| {
             let hint = meant(word, known.map(Kind::name));
-            Failure::Usage(format!("--forbid {word}: brick, inconsistent or failed is wanted{hint}"))
+            Failure::Usage(format!(
+                "--forbid {word}: brick, inconsistent, misreported or failed is wanted{hint}"
+            ))
         })
     };
     text.split(',').map(end).collect()
@@ -180,7 +182,7 @@ mod tests {
             ),
             (
                 &["--forbid", "bricks"],
-                "--forbid bricks: brick, inconsistent or failed is wanted; is brick meant?",
+                "--forbid bricks: brick, inconsistent, misreported or failed is wanted; is brick meant?",
             ),
             (&["--path", "1.1"], "--path is about one device: say --device, --artifact or --scripts as well"),
             (

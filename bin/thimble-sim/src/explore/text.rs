@@ -68,13 +68,13 @@ pub(super) fn print(
     for script in &survey.scripts {
         let (works, fails) = (script.works, script.fails);
         if works + fails == 0 {
-            writeln!(out, "         0  {} never runs", script.name)?;
+            writeln!(out, "         0  {} never runs", plain(&script.name))?;
         } else {
             writeln!(
                 out,
                 "  {:8}  {} runs; in {fails} of them it goes wrong, or something around it",
                 works + fails,
-                script.name
+                plain(&script.name)
             )?;
         }
     }
@@ -131,9 +131,14 @@ pub(super) fn rows(out: &mut dyn Write, rows: &[Row], differs_at: Option<usize>)
         };
         let how = fault.as_ref().or(result.as_ref());
         let how = how.map_or_else(String::new, |how| format!(": {how}"));
-        writeln!(out, "{mark} {time:<10}{:indent$}{what}{how}", "")?;
+        writeln!(out, "{mark} {time:<10}{:indent$}{}{how}", "", plain(what))?;
     }
     Ok(())
+}
+
+/// A name of the user's without what would steer a terminal.
+fn plain(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// How a way ends.
