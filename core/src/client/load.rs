@@ -15,6 +15,7 @@ use crate::last_report::{Ended, LastReport, mark};
 use crate::limits;
 use crate::machine::Run;
 use crate::plain::split_once;
+use crate::state::Verb;
 use crate::text::{Text, TextExt};
 use crate::time::Instant;
 
@@ -226,8 +227,9 @@ impl<P: Platform> Client<'_, P> {
             | Tag::Cleanup
             | Tag::Report => return,
         };
-        let failed = self.flow.machine().run() == Run::Daemon && self.machine().verdict() != Verdict::Good;
-        if failed && self.story.reason.is_empty() {
+        // A rollback that somebody asks for is no failure.
+        let goes_on = matches!(self.machine().run(), Run::Daemon | Run::Continue(Verb::Resume));
+        if goes_on && self.machine().verdict() != Verdict::Good && self.story.reason.is_empty() {
             self.fail(&RecordText::Restarted { at });
         }
     }
