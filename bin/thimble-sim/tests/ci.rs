@@ -115,11 +115,19 @@ fn one_wrong_script_of_five_fails_the_check_for_its_reason() {
             && fs::read_to_string(folder.path().join("reports/update.svg")).unwrap().starts_with("<svg")
     );
 
+    assert!(text.contains("\nNothing wrong found in "), "{text}");
+    let page = fs::read_to_string(folder.path().join("reports/explore.html")).unwrap();
+    assert!(page.contains("ArtifactCommit_Enter_00"));
+
     put(&folder, "state-scripts/ArtifactFailure_Enter_00", "#!/bin/sh\nexit 0\n");
     pack(&folder);
     let (status, text) = check(&folder, &words);
     assert_eq!(status, Some(0), "{text}");
     assert!(text.ends_with("All is well.\n"), "{text}");
+
+    let (status, text) = check(&folder, &["release.mender", "module=module", "forbid=inconsistent"]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("WRONG: the update can end inconsistent, which is forbidden\n"), "{text}");
 
     // A scenario whose timeline is not written yet is told.
     let (status, text) = check(&folder, &["release.mender", "module=module", "scenarios=scenarios"]);
