@@ -433,6 +433,8 @@ fn the_command_line_and_the_settings_of_a_device_are_tried_too() {
     let Some(things) = Things::new() else { return };
     let (document, events) = things.events(&["--standalone"]);
     assert!(events.iter().all(|event| !event.starts_with("server")), "{events:?}");
+    let typed: Vec<&String> = events.iter().filter(|event| event.starts_with("device $")).collect();
+    assert_eq!(typed, ["device $ install -", "device $ commit -"]);
     assert_eq!(document["end"], "success");
     things.put("mender.conf", "{\"StateScriptTimeoutSeconds\": 5}", 0o644);
     let (status, text) = things.run(&["--config", "mender.conf", "--takes", "ArtifactInstall_Enter_00=6s"]);

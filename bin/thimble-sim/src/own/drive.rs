@@ -18,6 +18,7 @@ use thimble_hal_sim::server::Deployment;
 use thimble_hal_sim::sim::{CLIENT, Down};
 
 use super::jail;
+use super::journal::Lane;
 use super::platform::{Module, Own, Scripts, Shared};
 
 /// More turns than any deployment takes without waiting for a program.
@@ -71,10 +72,16 @@ pub(super) fn daemon(shared: &Shared) -> Ended {
 pub(super) fn command_line(shared: &Shared) -> Ended {
     let mut reason = String::new();
     let mut run = Run::Install;
+    let types = |what: &str| shared.journal.note(Lane::Device, format!("$ {what}"));
     for _ in 0..STARTS {
+        types(match run {
+            Run::Continue(verb) => verb.word(),
+            Run::Install | Run::Daemon | Run::Bootstrap | Run::NoUpdates(_) => "install",
+        });
         match process(shared, run, &mut reason) {
             Process::Exit(report) if run == Run::Install && report.is_success() && is_open(shared) => {
                 if shared.bench.0.borrow().durable.device.profile.slots {
+                    types("reboot");
                     boot(shared);
                 }
                 run = Run::Continue(Verb::Commit);
