@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use thimble_core::client::{Client, Start, StartError};
-use thimble_core::hal::{Clock as _, Hal};
+use thimble_core::hal::{Clock as _, Hal, Platform};
 use thimble_core::http::Target;
 use thimble_core::machine::{Report, Run, StopSet};
 use thimble_core::state::{Phase, State, Verb};
@@ -15,11 +15,33 @@ use thimble_hal_linux::platform::Memory;
 use thimble_hal_linux::wait::PollSet;
 use thimble_hal_sim::runner;
 use thimble_hal_sim::server::Deployment;
-use thimble_hal_sim::sim::{CLIENT, Down};
+use thimble_hal_sim::sim::{CLIENT, Doorkeeper, Down, Handle, Net, OneLine, Sys, Who};
 
 use super::jail;
 use super::journal::Lane;
-use super::platform::{Module, Own, Scripts, Shared};
+use super::module::Module;
+use super::scripts::Scripts;
+use super::shared::Shared;
+
+/// The platform: scripts and update modules are processes; all the rest is simulated.
+struct Own;
+
+impl Platform for Own {
+    type Storage = Handle;
+    type Scripts = Scripts;
+    type Module = Module;
+    type Network = Net;
+    type System = Sys;
+    type Identity = Who;
+    type DeviceKey = Who;
+    type Inventory = ();
+    type DeploymentLog = OneLine;
+    type Policy = Doorkeeper;
+    type Clock = Handle;
+    type Log = Handle;
+    type Verifier = ();
+    type Decompress = Decompressor;
+}
 
 /// More turns than any deployment takes without waiting for a program.
 const TURNS: usize = 200_000;

@@ -5,8 +5,11 @@ mod drive;
 mod faults;
 mod jail;
 mod journal;
+mod module;
 mod options;
-mod platform;
+mod program;
+mod scripts;
+mod shared;
 mod timeline;
 
 use std::fs;
@@ -33,7 +36,7 @@ use jail::Stage;
 use journal::Journal;
 use options::Options;
 pub(crate) use options::is_own;
-use platform::Shared;
+use shared::Shared;
 
 /// Changes that people are shown.
 const SHOWN: usize = 50;
