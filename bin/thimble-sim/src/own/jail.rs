@@ -7,7 +7,6 @@ use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,18 +17,14 @@ use rustix::mount::{
     mount_remount, unmount,
 };
 use rustix::process::{Resource, Rlimit, pivot_root, setrlimit};
-use thimble_core::limits;
-use thimble_core::script::{ScriptState, parse_name};
 use thimble_hal_sim::given::Root;
-use thimble_hal_sim::given::scripts::ENTRIES;
 
+use super::device::{HOST, SIM, STAND_INS, build};
+use super::handed::{COPIED, copy, give, length, take};
 use super::options::Options;
 
 /// Names the throwaway folder to the process inside.
 const FOLDER: &str = "THIMBLE_SIM_JAIL";
-
-/// Most bytes of a root file system that are copied.
-const COPIED: u64 = 4 * 1024 * 1024 * 1024;
 
 /// Where the starting process finds the device that is to be kept.
 const KEPT: &str = "kept";
@@ -37,31 +32,8 @@ const KEPT: &str = "kept";
 /// Processes of the device at a time.
 const PROCESSES: u64 = 2000;
 
-/// Most bytes of this machine's `/etc`.
-const ETC: u64 = 64 * 1024 * 1024;
-
-/// What is there of this machine, read-only.
-const HOST: [&str; 8] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "opt"];
-
-/// Where the stand-in for `date` reads the device's time, in seconds since 1970.
-pub(super) const CLOCK: &str = "/sim/clock";
-
-/// What would change or restart a real device.
-const STAND_INS: [&str; 8] =
-    ["reboot", "shutdown", "poweroff", "halt", "systemctl", "fw_printenv", "fw_setenv", "service"];
-
-/// The device's settings.
-pub(super) const CONFIG: &str = "/etc/mender/mender.conf";
-
-/// Where the device's own things of the simulator are.
-pub(super) const SIM: &str = "/sim";
-
 /// Whose rights a run that root starts has: nobody's, so that not even a fault of ours reaches what is root's.
 const NOBODY: u32 = 65534;
-
-/// Longest module and longest settings, in bytes.
-const MODULE: u64 = 256 * 1024 * 1024;
-const SETTINGS: u64 = 1024 * 1024;
 
 /// Where a process of this program is.
 pub(super) enum Stage {
@@ -89,22 +61,6 @@ pub(super) fn stage() -> Result<Stage, String> {
     }
     let folder = PathBuf::from(folder);
     Ok(if stage == "between" { Stage::Between(folder) } else { Stage::Inside(folder) })
-}
-
-/// The copies of what was handed over, in the folder: the originals are not seen by any later stage.
-pub(super) fn use_copies(options: &mut Options, folder: &Path) {
-    let input = folder.join("in");
-    options.artifact = input.join("artifact");
-    for (path, name) in
-        [(&mut options.module, "module"), (&mut options.config, "mender.conf"), (&mut options.root, "root")]
-    {
-        if path.is_some() {
-            *path = Some(input.join(name));
-        }
-    }
-    for (number, path) in options.scripts.iter_mut().enumerate() {
-        *path = input.join(format!("scripts-{number}"));
-    }
 }
 
 /// Runs this program once more, in namespaces. Its exit status.
@@ -181,231 +137,6 @@ pub(super) fn enter(words: &[&str], options: &Options) -> Result<u8, String> {
             .map_err(|error| format!("--keep {}: {error}", keep.display()))?;
     }
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2))
-}
-
-/// Copies what was handed over to where the later stages find it.
-fn take(options: &Options, input: &Path) -> Result<(), String> {
-    fs::create_dir(input).map_err(|error| format!("{}: {error}", input.display()))?;
-    let file = |option: &str, from: &Path, most: u64, to: &str| {
-        let wrong = |why: &dyn std::fmt::Display| format!("{option} {}: {why}", from.display());
-        let about = fs::metadata(from).map_err(|error| wrong(&error))?;
-        if !about.is_file() {
-            return Err(wrong(&"it is no file"));
-        }
-        if about.len() > most {
-            return Err(wrong(&format!("it has {} bytes, and at most {most} are taken", about.len())));
-        }
-        fs::copy(from, input.join(to)).map(drop).map_err(|error| wrong(&error))
-    };
-    file("--artifact", &options.artifact, u64::MAX, "artifact")?;
-    if let Some(module) = &options.module {
-        file("--module", module, MODULE, "module")?;
-    }
-    if let Some(config) = &options.config {
-        file("--config", config, SETTINGS, "mender.conf")?;
-    }
-    for (number, folder) in options.scripts.iter().enumerate() {
-        let to = format!("scripts-{number}");
-        let wrong = |path: &Path, error: io::Error| format!("--scripts {}: {error}", path.display());
-        fs::create_dir(input.join(&to)).map_err(|error| wrong(folder, error))?;
-        for (count, entry) in fs::read_dir(folder).map_err(|error| wrong(folder, error))?.enumerate() {
-            let path = entry.map_err(|error| wrong(folder, error))?.path();
-            if count == ENTRIES {
-                return Err(format!("--scripts {}: more than {ENTRIES} files", folder.display()));
-            }
-            if fs::metadata(&path).map_err(|error| wrong(&path, error))?.is_file() {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                file("--scripts", &path, limits::SCRIPT_SIZE, &format!("{to}/{name}"))?;
-            }
-        }
-    }
-    if let Some(root) = &options.root {
-        copy(root, &input.join("root"), &mut COPIED.clone())
-            .map_err(|error| format!("--root {}: {error}", root.display()))?;
-    }
-    let program = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
-    let own = input.join("thimble-sim");
-    fs::copy(&program, &own)
-        .and_then(|_| fs::set_permissions(&own, fs::Permissions::from_mode(0o755)))
-        .map_err(|error| format!("{}: {error}", program.display()))
-}
-
-/// Makes all of it this user's.
-fn give(path: &Path, user: u32) -> io::Result<()> {
-    std::os::unix::fs::lchown(path, Some(user), Some(user))?;
-    if fs::symlink_metadata(path)?.is_dir() {
-        for entry in fs::read_dir(path)? {
-            give(&entry?.path(), user)?;
-        }
-    }
-    Ok(())
-}
-
-/// A folder below `root`, made if it is not there. No link leads out of `root`: one to nowhere is replaced.
-fn make(root: &Path, path: &str) -> io::Result<PathBuf> {
-    let (mut at, mut inside) = (root.to_owned(), PathBuf::from("/"));
-    for name in Path::new(path).components() {
-        inside.push(name);
-        let next = at.join(name);
-        match fs::symlink_metadata(&next) {
-            Ok(about) if about.is_dir() => at = next,
-            Ok(_) => match Root::new(root).find(&inside).filter(|found| found.is_dir()) {
-                Some(found) => at = found,
-                None => {
-                    fs::remove_file(&next)?;
-                    fs::create_dir(&next)?;
-                    at = next;
-                }
-            },
-            Err(_) => {
-                fs::create_dir(&next)?;
-                at = next;
-            }
-        }
-    }
-    Ok(at)
-}
-
-/// Builds the folder that becomes `/`.
-fn build(root: &Path, options: &Options, payload_type: Option<&str>) -> Result<(), String> {
-    let wrong = |what: &Path| {
-        let what = what.display().to_string();
-        move |error: io::Error| format!("{what}: {error}")
-    };
-    if let Some(from) = &options.root {
-        copy(from, root, &mut COPIED.clone()).map_err(wrong(from))?;
-    } else {
-        copy(Path::new("/etc"), &root.join("etc"), &mut ETC.clone()).map_err(wrong(Path::new("/etc")))?;
-        // This machine's own client is not the device's.
-        let _ = fs::remove_dir_all(root.join("etc/mender"));
-        for name in HOST {
-            let of_host = Path::new("/").join(name);
-            match fs::read_link(&of_host) {
-                Ok(to) => symlink(to, root.join(name)).map_err(wrong(&of_host))?,
-                Err(_) if of_host.is_dir() => fs::create_dir(root.join(name)).map_err(wrong(&of_host))?,
-                Err(_) => {}
-            }
-        }
-    }
-    // What is the simulator's own is no link of the image's.
-    for name in ["sim", "dev", "proc", "sys"] {
-        if root.join(name).is_symlink() {
-            fs::remove_file(root.join(name)).map_err(wrong(&root.join(name)))?;
-        }
-    }
-    let make = |path: &str| make(root, path).map_err(wrong(&root.join(path)));
-    for folder in [
-        "dev",
-        "proc",
-        "sys",
-        "tmp",
-        "run",
-        "root",
-        "home",
-        "mnt",
-        "data",
-        "boot",
-        "var/lib/mender",
-        "var/log",
-        "var/tmp",
-    ] {
-        make(folder)?;
-    }
-    let (sim, bin, settings) = (make("sim")?, make("sim/bin")?, make("etc/mender")?);
-    let (modules, scripts) = (make("sim/mender/modules/v3")?, make("sim/scripts")?);
-    let of_root = make("etc/mender/scripts")?;
-    put(&sim.join("stand-in"), include_bytes!("stand-in.sh"), 0o755)?;
-    for name in STAND_INS {
-        put(&bin.join(name), include_bytes!("stand-in.sh"), 0o755)?;
-    }
-    if options.clock.is_some() {
-        put(&bin.join("date"), include_bytes!("date.sh"), 0o755)?;
-    }
-    if let Some(config) = &options.config {
-        let bytes = fs::read(config).map_err(wrong(config))?;
-        put(&settings.join("mender.conf"), &bytes, 0o600)?;
-    }
-    for folder in &options.scripts {
-        take_scripts(folder, &of_root, &scripts)?;
-    }
-    if let Some(module) = &options.module {
-        let name = payload_type.ok_or("--module: the artifact has no payload, and calls no module")?;
-        let bytes = fs::read(module).map_err(wrong(module))?;
-        put(&modules.join(name), &bytes, 0o755)?;
-    }
-    Ok(())
-}
-
-/// A file in a folder that is no link; a link of its name is replaced.
-fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), String> {
-    if path.is_symlink() {
-        fs::remove_file(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    fs::write(path, bytes)
-        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
-        .map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// Scripts of `Artifact` states wait for the artifact; all other files are the root file system's.
-fn take_scripts(folder: &Path, of_root: &Path, of_artifact: &Path) -> Result<(), String> {
-    let wrong = |error: io::Error| format!("--scripts {}: {error}", folder.display());
-    let mut entries = fs::read_dir(folder).map_err(wrong)?.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-    if entries.len() > ENTRIES {
-        return Err(format!("--scripts {}: more than {ENTRIES} files", folder.display()));
-    }
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let (path, name) = (entry.path(), entry.file_name());
-        let about = fs::metadata(&path).map_err(wrong)?;
-        if !about.is_file() {
-            continue;
-        }
-        let is_artifact = name.to_str().and_then(parse_name).is_some_and(|t| t.state.is_artifact());
-        let to = if is_artifact { of_artifact } else { of_root }.join(&name);
-        let mode = if is_artifact { 0o700 } else { about.permissions().mode() & 0o7777 };
-        put(&to, &fs::read(&path).map_err(wrong)?, mode)?;
-    }
-    Ok(())
-}
-
-/// Copies folders, files and links; what may not be read, and devices, are left out.
-fn copy(from: &Path, to: &Path, left: &mut u64) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    let device = fs::metadata(from)?.dev();
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        // Not the type in the folder: something else may be mounted there.
-        let about = entry.metadata()?;
-        let (path, to, kind) = (entry.path(), to.join(entry.file_name()), about.file_type());
-        if kind.is_symlink() {
-            symlink(fs::read_link(&path)?, &to)?;
-        } else if kind.is_dir() {
-            // Other file systems are not part of it.
-            if about.dev() != device {
-                fs::create_dir_all(&to)?;
-                continue;
-            }
-            match copy(&path, &to, left) {
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-                done => done?,
-            }
-        } else if kind.is_file() {
-            *left = left
-                .checked_sub(about.len())
-                .ok_or_else(|| io::Error::other("it is larger than what is copied at most"))?;
-            match fs::copy(&path, &to) {
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-                Err(error) => return Err(error),
-                // Without the bits that lend rights.
-                Ok(_) => {
-                    fs::set_permissions(&to, fs::Permissions::from_mode(about.permissions().mode() & 0o777))?
-                }
-            }
-        }
-    }
-    let mode = fs::metadata(from)?.permissions().mode() & 0o777;
-    // The client refuses programs that others could exchange.
-    fs::set_permissions(to, fs::Permissions::from_mode((mode | 0o700) & !0o022))
 }
 
 /// The stage between: builds the device in the folder, on a file system of its own that cannot grow beyond a limit, and runs
@@ -548,18 +279,6 @@ pub(super) fn end_with_starter(folder: &Path) {
     });
 }
 
-/// Bytes of the files in a folder.
-fn length(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let length = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(about) if about.is_dir() => length(&entry.path()),
-        // Each file takes whole pages, and something for its name.
-        Ok(about) => about.len().saturating_add(8192),
-        Err(_) => 0,
-    };
-    entries.map(length).fold(0, u64::saturating_add)
-}
-
 /// Mounts what is mounted there read-only, with all restrictions that it has: fewer are not allowed.
 fn read_only(path: &Path) -> rustix::io::Result<()> {
     let has = statvfs(path)?.f_flag;
@@ -598,8 +317,3 @@ pub(super) fn end_all(proc: &Path) {
 /// How often it is looked for processes that were started while others were ended. Those that are dead and not yet reaped
 /// count as well.
 const ROUNDS: usize = 50;
-
-/// The folders with scripts of these states.
-pub(super) fn scripts_folder(state: ScriptState) -> &'static Path {
-    Path::new(if state.is_artifact() { "/var/lib/mender/scripts" } else { "/etc/mender/scripts" })
-}

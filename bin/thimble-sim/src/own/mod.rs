@@ -1,8 +1,10 @@
 //! `run --artifact`: what the user's own artifact, state scripts and update module do on a throwaway device.
 
 mod changes;
+mod device;
 mod drive;
 mod faults;
+mod handed;
 mod jail;
 mod journal;
 mod module;
@@ -50,7 +52,7 @@ pub(crate) fn run(out: &mut dyn Write, words: &[&str], help: &str) -> Result<boo
     let stage = jail::stage()?;
     match &stage {
         Stage::Outside => {}
-        Stage::Between(folder) | Stage::Inside(folder) => jail::use_copies(&mut options, folder),
+        Stage::Between(folder) | Stage::Inside(folder) => handed::use_copies(&mut options, folder),
     }
     let about = fs::metadata(&options.artifact).map_err(|error| at(&options.artifact, &error))?;
     if !about.is_file() {
@@ -99,7 +101,7 @@ fn inside(
 ) -> Result<bool, Failure> {
     jail::become_root(folder)?;
 
-    let main = Source { path: Path::new(jail::CONFIG), required: options.config.is_some() };
+    let main = Source { path: Path::new(device::CONFIG), required: options.config.is_some() };
     let config = match MenderConf::load(main, main) {
         Ok((conf, _)) => conf.core_config(),
         Err(error) => {

@@ -12,7 +12,7 @@ use thimble_hal_linux::clock::BootClock;
 use thimble_hal_linux::scripts::Scripts as LinuxScripts;
 use thimble_hal_linux::wait::PollSet;
 
-use super::jail::{SIM, scripts_folder};
+use super::device::{SIM, scripts_folder};
 use super::journal::{Lane, Output};
 use super::program::{Current, plan, powered};
 use super::shared::{GRACE, OwnError, Shared};

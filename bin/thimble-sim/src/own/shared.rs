@@ -12,8 +12,8 @@ use thimble_hal_linux::module::ModuleError;
 use thimble_hal_linux::scripts::ScriptError;
 use thimble_hal_sim::sim::{Gone, Handle};
 
+use super::device::CLOCK;
 use super::faults::Faults;
-use super::jail::CLOCK;
 use super::journal::{Journal, ending};
 
 /// How long a program that is to end is waited for.
