@@ -22,6 +22,9 @@ use crate::world::Profile;
 /// Different things that are wrong, of which a way is kept.
 const WRONGS: usize = 20;
 
+/// Memory that a configuration takes as long as it is kept whole, in bytes: see [`Limits::frontier`].
+pub const KEPT_WHOLE: usize = 3 * 1024;
+
 /// What is surveyed.
 #[derive(Clone, Debug)]
 pub struct Task {

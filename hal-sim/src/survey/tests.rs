@@ -82,3 +82,8 @@ fn a_walk_that_is_too_long_says_so() {
     assert!(!survey.complete);
     assert_eq!(survey.missed().count(), 0, "nothing is due in a part");
 }
+
+#[test]
+fn a_configuration_takes_what_is_promised_while_it_is_kept_whole() {
+    assert!(size_of::<Part<'_>>() <= KEPT_WHOLE, "{}", size_of::<Part<'_>>());
+}

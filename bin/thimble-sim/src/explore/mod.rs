@@ -41,7 +41,7 @@ Usage: thimble-sim explore [OPTION]...
   --failures N          at most so many failures, 0 to 3 [1]
   --losses N            at most so many losses of power, 0 to 3 [1]
   --forbid ENDS         these must not be, separated by commas: brick, inconsistent, misreported, failed
-  --budget N            at most so many configurations, of 64 bytes each [16000000]
+  --budget N            at most so many configurations, of 64 bytes each, and 300 MB for those at hand [16000000]
   --shard I/N           only the I-th of N parts, from 1 on; all parts together are everything
   --seed N              makes other parts [0]
   --path PATH           tell this one way, which is the end of a line that begins with `again:`
