@@ -23,7 +23,7 @@ const ONE_OF_EACH: Budget = Budget { failures: 1, losses: 1 };
 
 fn walk(what: &str, start: Whole) {
     match explore(start, Limits::default()) {
-        Ok(counts) => println!("{what}: {counts}"),
+        Ok(counts) => println!("{what}: {counts}; {:032x}", counts.digest),
         Err(failing) => panic!("{what}:\n{failing}"),
     }
 }

@@ -12,7 +12,7 @@ use super::options::Options;
 
 /// A walk in one line, with how often it ended how in another.
 pub(super) fn line(out: &mut dyn Write, walk: &Walk) -> io::Result<()> {
-    writeln!(out, "{}: {}", walk.title, walk.survey.counts)?;
+    writeln!(out, "{}: {}; {:032x}", walk.title, walk.survey.counts, walk.survey.digest)?;
     let ends = &walk.survey.ends;
     let sum =
         |kind: Kind| ends.iter().filter(|end| end.ending.kind == kind).map(|end| end.count).sum::<u64>();
