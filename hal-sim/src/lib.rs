@@ -25,6 +25,8 @@ pub mod runner;
 pub mod sample;
 pub mod sayings;
 pub mod scenario;
+#[cfg(feature = "mistakes")]
+pub mod seeded;
 pub mod server;
 pub mod sim;
 pub mod story;

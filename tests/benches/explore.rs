@@ -16,9 +16,9 @@ use std::hint::black_box;
 use process::{cpu, peak_kib};
 use thimble_hal_sim::explore::{Limits, explore};
 use thimble_hal_sim::fingerprint::Fingerprints;
-use thimble_hal_sim::mistake::SEEDED;
 use thimble_hal_sim::model::{Budget, Simulation};
 use thimble_hal_sim::sayings::{Doors, Server};
+use thimble_hal_sim::seeded::SEEDED;
 use thimble_hal_sim::whole::Whole;
 use thimble_hal_sim::world::Profile;
 

@@ -4,8 +4,8 @@
 use thimble_core::deployment::Point;
 use thimble_core::machine::Stop;
 use thimble_hal_sim::explore::{Limits, explore};
-use thimble_hal_sim::mistake::{SEEDED, Seeded};
 use thimble_hal_sim::model::Budget;
+use thimble_hal_sim::seeded::{SEEDED, Seeded};
 use thimble_hal_sim::whole::Whole;
 use thimble_hal_sim::world::Profile;
 
