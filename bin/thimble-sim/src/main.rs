@@ -12,6 +12,7 @@ mod serve;
 mod subject;
 mod test;
 mod texts;
+mod ui;
 mod values;
 mod verbs;
 mod words;

@@ -9,17 +9,32 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path as FilePath;
 
+use serde_json::Value;
 use thimble_core::config::Config;
 use thimble_core::script::{ScriptAction, ScriptState, Transition};
 use thimble_hal_sim::story::Path;
-use thimble_hal_sim::survey::{Survey, Task, given, names, survey};
+use thimble_hal_sim::survey::{self, Survey, Task, given, names, survey};
 use thimble_hal_sim::whole::{Kind, Whole};
 use thimble_hal_sim::world::Profile;
 
 use crate::failure::Failure;
 use crate::page;
 use crate::subject::subject_help;
-use options::Options;
+pub(crate) use options::{Options, Verb, read};
+
+/// What the options of a walk say about it.
+macro_rules! walk_help {
+    () => {
+        "  --failures N          at most so many failures, 0 to 3 [1]
+  --losses N            at most so many losses of power, 0 to 3 [1]
+  --forbid ENDS         these must not be, separated by commas: brick, inconsistent, misreported, failed
+  --budget N            at most so many configurations, of 64 bytes each, and 300 MB for those at hand [16000000]
+  --shard I/N           only the I-th of N parts, from 1 on; all parts together are everything
+  --seed N              makes other parts [0]
+"
+    };
+}
+pub(crate) use walk_help;
 
 pub(crate) const HELP: &str = concat!(
     "\
@@ -37,14 +52,9 @@ Usage: thimble-sim explore [OPTION]...
 
 ",
     subject_help!(),
-    "
-  --failures N          at most so many failures, 0 to 3 [1]
-  --losses N            at most so many losses of power, 0 to 3 [1]
-  --forbid ENDS         these must not be, separated by commas: brick, inconsistent, misreported, failed
-  --budget N            at most so many configurations, of 64 bytes each, and 300 MB for those at hand [16000000]
-  --shard I/N           only the I-th of N parts, from 1 on; all parts together are everything
-  --seed N              makes other parts [0]
-  --path PATH           tell this one way, which is the end of a line that begins with `again:`
+    "\n",
+    walk_help!(),
+    "  --path PATH           tell this one way, which is the end of a line that begins with `again:`
   --scenarios DIR       write a scenario into this folder for each end that is not clean and for whatever is wrong, if
                         scenarios have words for it: `thimble-sim run` shows it, `thimble-sim test` keeps it so
   --json                one JSON document
@@ -114,9 +124,34 @@ impl Walk {
     }
 }
 
+/// What `ui` shows: a walk that is done, and any way of its task.
+pub(crate) struct Explored {
+    options: Options,
+    document: Value,
+}
+
+impl Explored {
+    /// Walks over everything.
+    pub(crate) fn of(options: Options) -> Self {
+        let walk = Walk::of(options.subject.title(options.subject.device_type()), options.task());
+        let document = document::of(&walk, &options, &walk.complaints(&options.forbidden), true);
+        Self { options, document }
+    }
+
+    /// The document of the walk.
+    pub(crate) const fn document(&self) -> &Value {
+        &self.document
+    }
+
+    /// A way, with everything else that can happen at each of its steps.
+    pub(crate) fn way(&self, path: Path) -> Value {
+        document::way(&survey::way(&self.options.task(), path), &self.options, true)
+    }
+}
+
 /// Walks over everything; `Ok(false)`: something is not as it should be.
 pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, Failure> {
-    let options = options::read(words, HELP)?;
+    let options = read(Verb::Explore, words, HELP)?;
     if let Some(path) = &options.path {
         return tell(out, &options, path);
     }
@@ -206,7 +241,7 @@ fn all_devices(out: &mut dyn Write, options: &Options) -> Result<bool, Failure> 
         }
     }
     if options.json {
-        writeln!(out, "{:#}", serde_json::Value::Array(documents))?;
+        writeln!(out, "{:#}", Value::Array(documents))?;
     } else if good {
         writeln!(out, "\nNothing wrong found in {configurations} configurations.")?;
     }

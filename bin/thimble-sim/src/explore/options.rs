@@ -1,4 +1,4 @@
-//! What `explore` was told.
+//! What `explore` and `ui` were told.
 
 use std::path::PathBuf;
 
@@ -21,19 +21,39 @@ const FRONTIER: usize = 100_000;
 /// Parts that a walk can have at most.
 const SHARDS: u32 = 10_000;
 
-/// What `explore` was told.
-pub(super) struct Options {
+/// Who reads the options of a walk: those that say what is walked are the same for both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    /// `explore`
+    Explore,
+    /// `ui`
+    Ui,
+}
+
+impl Verb {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Explore => "explore",
+            Self::Ui => "ui",
+        }
+    }
+}
+
+/// What `explore` or `ui` was told.
+pub(crate) struct Options {
     pub(super) subject: Subject,
     pub(super) budget: Budget,
     pub(super) limits: Limits,
     pub(super) shard: Shard,
     pub(super) forbidden: Vec<Kind>,
-    pub(super) path: Option<Path>,
+    pub(crate) path: Option<Path>,
     /// Where scenarios of what was found are written.
     pub(super) scenarios: Option<PathBuf>,
     pub(super) json: bool,
     /// Where the page is written.
     pub(super) html: Option<PathBuf>,
+    /// Where `ui` listens; 0: anywhere.
+    pub(crate) port: u16,
 }
 
 impl Options {
@@ -75,7 +95,7 @@ fn quoted(word: &str) -> String {
 }
 
 /// Reads the words of the command line; `help` names all options.
-pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
+pub(crate) fn read(verb: Verb, words: &[&str], help: &str) -> Result<Options, Failure> {
     let mut options = Options {
         subject: Subject::default(),
         budget: Budget { failures: 1, losses: 1 },
@@ -86,6 +106,7 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
         scenarios: None,
         json: false,
         html: None,
+        port: 0,
     };
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -94,38 +115,44 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
         if options.subject.take(word, &mut value)? {
             continue;
         }
-        match *word {
-            "--failures" => options.budget.failures = few(word, value()?)?,
-            "--losses" => options.budget.losses = few(word, value()?)?,
-            "--forbid" => options.forbidden = ends(value()?)?,
-            "--budget" => {
+        match (*word, verb) {
+            ("--failures", _) => options.budget.failures = few(word, value()?)?,
+            ("--losses", _) => options.budget.losses = few(word, value()?)?,
+            ("--forbid", _) => options.forbidden = ends(value()?)?,
+            ("--budget", _) => {
                 let text = value()?;
                 let number = text.parse().ok().filter(|number| (1..=1_000_000_000).contains(number));
                 options.limits.configurations = number
                     .ok_or_else(|| format!("--budget {text}: a number from 1 to 1000000000 is wanted"))?;
             }
-            "--shard" => {
+            ("--shard", _) => {
                 let text = value()?;
                 let (number, of) = shard(text).ok_or_else(|| {
                     format!("--shard {text}: a part and how many there are is wanted, 1/8 to 8/8; at most {SHARDS}")
                 })?;
                 options.shard = Shard { number, of, ..options.shard };
             }
-            "--seed" => {
+            ("--seed", _) => {
                 let text = value()?;
                 options.shard.seed =
                     text.parse().map_err(|_| format!("--seed {text}: a number from 0 on is wanted"))?;
             }
-            "--path" => {
+            ("--path", _) => {
                 options.path = Some(Path::read(value()?).map_err(|why| format!("--path: {why}"))?);
             }
-            "--scenarios" => options.scenarios = Some(value()?.into()),
-            "--json" => options.json = true,
-            "--html" => options.html = Some(value()?.into()),
-            option => return Err(Failure::Usage(no_option("explore", option, help))),
+            ("--scenarios", Verb::Explore) => options.scenarios = Some(value()?.into()),
+            ("--json", Verb::Explore) => options.json = true,
+            ("--html", Verb::Explore) => options.html = Some(value()?.into()),
+            ("--port", Verb::Ui) => {
+                let text = value()?;
+                options.port =
+                    text.parse().map_err(|_| format!("--port {text}: a number from 0 to 65535 is wanted"))?;
+            }
+            (option, _) => return Err(Failure::Usage(no_option(verb.name(), option, help))),
         }
     }
-    let of_one = [("--path", options.path.is_some()), ("--html", options.html.is_some())];
+    let of_one =
+        [("--path", options.path.is_some()), ("--html", options.html.is_some()), ("ui", verb == Verb::Ui)];
     if let Some((word, _)) = of_one.iter().find(|(_, is_there)| *is_there && options.subject.is_empty()) {
         return Err(
             format!("{word} is about one device: say --device, --artifact or --scripts as well").into()
@@ -163,13 +190,14 @@ fn shard(text: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::read;
+    use super::{Verb, read};
     use crate::failure::Failure;
 
     #[test]
     fn options_are_read() {
         let help = super::super::HELP;
-        let options = read(&["--losses", "0", "--failures", "3", "--shard", "2/8"], help).unwrap();
+        let options =
+            read(Verb::Explore, &["--losses", "0", "--failures", "3", "--shard", "2/8"], help).unwrap();
         assert_eq!((options.budget.failures, options.budget.losses), (3, 0));
         assert_eq!((options.shard.number, options.shard.of), (1, 8));
         for (words, told) in [
@@ -190,7 +218,7 @@ mod tests {
                 "--html is about one device: say --device, --artifact or --scripts as well",
             ),
         ] {
-            match read(words, help) {
+            match read(Verb::Explore, words, help) {
                 Err(Failure::Usage(reason)) => assert_eq!(reason, told),
                 Err(_) | Ok(_) => panic!("{words:?}"),
             }
@@ -198,9 +226,25 @@ mod tests {
     }
 
     #[test]
+    fn each_verb_has_options_of_its_own() {
+        for (verb, words, told) in [
+            (Verb::Ui, &["--device", "files", "--html", "x"], "ui has no option --html"),
+            (Verb::Explore, &["--device", "files", "--port", "1"], "explore has no option --port"),
+            (Verb::Ui, &["--device", "files", "--port", "x"], "--port x: a number from 0 to 65535 is wanted"),
+        ] {
+            match read(verb, words, "") {
+                Err(Failure::Usage(reason)) => assert_eq!(reason, told),
+                Err(_) | Ok(_) => panic!("{words:?}"),
+            }
+        }
+        assert!(read(Verb::Ui, &["--losses", "2"], "").is_err(), "a page is about one device");
+        assert_eq!(read(Verb::Ui, &["--device", "files", "--port", "80"], "").unwrap().port, 80);
+    }
+
+    #[test]
     fn what_is_done_again_says_everything() {
         let words = ["--device", "slots", "--standalone", "--losses", "2"];
-        let options = read(&words, super::super::HELP).unwrap();
+        let options = read(Verb::Explore, &words, super::super::HELP).unwrap();
         let path = super::Path::of(&[0, 4]);
         let again = options.again(&path);
         assert_eq!(

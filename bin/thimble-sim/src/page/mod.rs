@@ -1,5 +1,7 @@
 //! A page that shows what was explored: one file with everything in it, which loads nothing from anywhere.
 
+pub(crate) mod loopback;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};

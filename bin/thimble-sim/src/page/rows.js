@@ -39,7 +39,7 @@ function lanes(rows, place, differs, pick) {
     const cells = LANES.map(lane => lane === row.lane
       ? el('td', {class: lane, 'data-lane': lane}, what(row, number === place.step, pick), result(row))
       : el('td'));
-    const mark = number === differs && el('span', {class: 'bad-text'}, 'first difference ');
+    const mark = number === differs && el('span', {class: 'bad-text'}, 'unlike the nearest good way ');
     return line(item, place, differs, pick, [el('td', {class: 'time'}, time), cells, el('td', {class: 'margin'}, mark, fault(row))]);
   });
   const head = ['time', ...LANES, 'what goes wrong'];
