@@ -65,15 +65,22 @@ function table(rows, place, pick) {
   return el('table', {class: 'rows wide'}, el('thead', {}, el('tr', {}, names)), el('tbody', {}, lines));
 }
 
-/// A way beside the nearest good one: what is the same once, and from the first difference on both.
+/// What a way is compared with, what that is called, and the first row that differs.
+function beside(way) {
+  if (way.good) return {other: way.good, name: 'The nearest good way', differs: way.good.differs_at};
+  const other = walk.undisturbed;
+  if (way.path === other.path) return null;
+  const text = row => row && JSON.stringify([row.at, row.lane, row.what, row.result, row.fault]);
+  const differs = way.rows.findIndex((row, number) => text(row) !== text(other.rows[number]));
+  return {other, name: 'When nothing goes wrong', differs: differs < 0 ? way.rows.length : differs};
+}
+
+/// A way beside the nearest good one, or beside the one on which nothing goes wrong: what is the same once, and from the first difference on
+/// both.
 function compare(way, place, pick) {
-  if (!way.good) {
-    return el('p', {class: 'notice good'}, way.clean
-      ? 'This way ends well: there is no better one to compare it with.'
-      : 'No way near this one ends well.');
-  }
-  const {good} = way;
-  const differs = good.differs_at;
+  const pair = beside(way);
+  if (!pair) return el('p', {class: 'notice good'}, 'Nothing goes wrong on this way: there is no other one to compare it with.');
+  const {other, name, differs} = pair;
   const same = shown(way.rows.slice(0, differs), place);
   const both = el('details', {open: place.step < differs}, el('summary', {}, `${counted(differs, 'step', 'steps')} that both have`),
     lanes(way.rows.slice(0, differs), place, null, pick));
@@ -84,8 +91,8 @@ function compare(way, place, pick) {
   };
   return el('div', {}, same.length > 0 && both, el('div', {class: 'pair'},
     side('This way', way, pick),
-    side('The nearest good way', good, null)),
-  el('p', {}, el('a', {href: link({...place, path: good.path, step: differs, view: 'lanes'})}, 'Look at the good way alone')));
+    side(name, other, null)),
+  el('p', {}, el('a', {href: link({...place, path: other.path, step: differs, view: 'lanes'})}, 'Look at the other way alone')));
 }
 
 /// All lanes in one column.

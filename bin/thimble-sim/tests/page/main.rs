@@ -149,6 +149,18 @@ fn views_compare_draw_and_count_what_was_walked() {
     }
     assert!(browser.text(".pair section:nth-child(2) .notice").starts_with("↩ failed"));
 
+    // Where the end is clean, the way without any failure is the other one.
+    browser.click("#ends li:nth-child(2) a");
+    browser.until("document.querySelector('#way-title').innerText.startsWith('↩')");
+    assert_eq!(browser.text(".pair section:nth-child(2) h3"), "When nothing goes wrong");
+    let way = &page.walk["ends"][1]["way"];
+    let other = &page.walk["undisturbed"];
+    let differs = (0..).find(|number| way["rows"][number] != other["rows"][number]).unwrap();
+    let first = browser.text(".pair section:nth-child(2) tr.differs");
+    assert!(first.contains(other["rows"][differs]["what"].as_str().unwrap()), "{first}");
+    browser.click("#ends li:nth-child(1) a");
+    browser.until("document.querySelector('#way-title').innerText.startsWith('≠')");
+
     browser.click("#views a[href*='view=states']");
     browser.until("document.querySelector('svg .state')");
     let states = page.walk["states"].as_array().unwrap();
