@@ -9,6 +9,7 @@ mod own;
 mod page;
 mod run;
 mod serve;
+mod shell;
 mod subject;
 mod test;
 mod texts;

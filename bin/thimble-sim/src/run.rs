@@ -49,6 +49,7 @@ Usage: thimble-sim run SCENARIO...
   --abort-at STATUS     the server says that the deployment is aborted
   --keep DIR            leave the device there, to look at
   --json                one JSON document
+  --html FILE           write a page into FILE as well: the timeline, step by step, with what programs print
 
   WHAT: a script (ArtifactInstall_Enter_01), all scripts of a state's part (ArtifactInstall_Enter), a call of the module
   (ArtifactInstall), a status (installing), save, mark, reboot. TIME: 60s, 5min, 2h.
@@ -58,6 +59,7 @@ Examples:
   printf 'lose-power in ArtifactCommit\\nrun\\n' | thimble-sim run -
   thimble-sim run --artifact release-2.mender --module app --scripts state-scripts
   thimble-sim run --artifact release-2.mender --module app --power-cut inside ArtifactInstall
+  thimble-sim run --artifact release-2.mender --module app --fail ArtifactInstall --html run.html
 ";
 
 /// Prints each scenario's timeline; `Ok(false)`: one was not as it was written.

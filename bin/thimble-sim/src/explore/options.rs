@@ -10,6 +10,7 @@ use thimble_hal_sim::survey::{Shard, Task};
 use thimble_hal_sim::whole::Kind;
 
 use crate::failure::{Failure, no_option};
+use crate::shell::quoted;
 use crate::subject::Subject;
 
 /// Configurations that a walk takes at most, unless it is told.
@@ -81,16 +82,6 @@ impl Options {
         let mut words: Vec<String> = self.subject.words().iter().map(|word| quoted(word)).collect();
         words.push(format!("--failures {failures} --losses {losses}"));
         words.join(" ")
-    }
-}
-
-/// A word for a shell.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 
@@ -251,6 +242,5 @@ mod tests {
             again,
             "thimble-sim explore --device slots --standalone --failures 1 --losses 2 --path '1.4'"
         );
-        assert_eq!(super::quoted("it's"), "'it'\\''s'");
     }
 }

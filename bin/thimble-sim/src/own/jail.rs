@@ -29,6 +29,9 @@ const FOLDER: &str = "THIMBLE_SIM_JAIL";
 /// Where the starting process finds the device that is to be kept.
 const KEPT: &str = "kept";
 
+/// Most bytes of a document of what happened.
+const OUTPUT: u64 = 256 * 1024 * 1024;
+
 /// Processes of the device at a time.
 const PROCESSES: u64 = 2000;
 
@@ -63,8 +66,9 @@ pub(super) fn stage() -> Result<Stage, String> {
     Ok(if stage == "between" { Stage::Between(folder) } else { Stage::Inside(folder) })
 }
 
-/// Runs this program once more, in namespaces. Its exit status.
-pub(super) fn enter(words: &[&str], options: &Options) -> Result<u8, String> {
+/// Runs this program once more, in namespaces. Its exit status. `json`: it prints a document; `output` takes that in place of this
+/// program's own output.
+pub(super) fn enter(json: bool, options: &Options, output: Option<&mut Vec<u8>>) -> Result<u8, String> {
     let flags = [
         "--user",
         "--map-root-user",
@@ -117,17 +121,22 @@ pub(super) fn enter(words: &[&str], options: &Options) -> Result<u8, String> {
     let mut between = unshare()
         .arg(input.join("thimble-sim"))
         .arg("run")
-        .args(words)
+        .args(&options.words)
+        .args(json.then_some("--json"))
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env(FOLDER, folder.path())
         .env(STAGE, "between")
         .current_dir(folder.path())
         .stdin(Stdio::piped())
+        .stdout(if output.is_some() { Stdio::piped() } else { Stdio::inherit() })
         .spawn()
         .map_err(|error| format!("unshare: {error}"))?;
     // Open for as long as this process lives: see `end_with_starter`.
     let alive = between.stdin.take();
+    if let (Some(output), Some(stdout)) = (output, &mut between.stdout) {
+        stdout.take(OUTPUT).read_to_end(output).map_err(|error| format!("unshare: {error}"))?;
+    }
     let status = between.wait().map_err(|error| format!("unshare: {error}"))?;
     drop(alive);
     if let Some(keep) = &options.keep {

@@ -19,7 +19,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use thimble_core::hal::Key;
 use thimble_core::time::Duration;
 use thimble_hal_linux::config::{MenderConf, Source};
@@ -31,6 +31,8 @@ use thimble_hal_sim::sim::Handle;
 use thimble_hal_sim::world::{OLD, Profile, SUFFIX};
 
 use crate::failure::Failure;
+use crate::page;
+use crate::shell::quoted;
 use changes::Snapshot;
 use drive::End;
 use faults::Faults;
@@ -39,9 +41,6 @@ use journal::Journal;
 use options::Options;
 pub(crate) use options::is_own;
 use shared::Shared;
-
-/// Changes that people are shown.
-const SHOWN: usize = 50;
 
 /// Longest artifact: it is kept in memory.
 const LONGEST: u64 = 1024 * 1024 * 1024;
@@ -77,7 +76,10 @@ pub(crate) fn run(out: &mut dyn Write, words: &[&str], help: &str) -> Result<boo
             jail::end_with_starter(folder);
             jail::build_and_run(folder, words, &options, artifact.payload_type.as_deref())
         }
-        Stage::Outside => jail::enter(words, &options),
+        Stage::Outside => match &options.html {
+            None => jail::enter(options.json, &options, None),
+            Some(path) => as_page(out, &options, path)?,
+        },
     };
     match status {
         Ok(0) => Ok(true),
@@ -85,6 +87,26 @@ pub(crate) fn run(out: &mut dyn Write, words: &[&str], help: &str) -> Result<boo
         Ok(_) => Err(Failure::Told),
         Err(why) => Err(Failure::Input(format!("thimble-sim: {why}"))),
     }
+}
+
+/// Runs the update, and writes what happened as a page.
+fn as_page(out: &mut dyn Write, options: &Options, path: &Path) -> Result<Result<u8, String>, Failure> {
+    let mut printed = Vec::new();
+    let status = jail::enter(true, options, Some(&mut printed));
+    if !matches!(status, Ok(0 | 1)) {
+        return Ok(status);
+    }
+    let mut document: Value = serde_json::from_slice(&printed)
+        .map_err(|error| format!("what happened cannot be read from the throwaway device: {error}"))?;
+    if options.json {
+        writeln!(out, "{document:#}")?;
+    } else {
+        timeline::print(out, &document)?;
+    }
+    let words: Vec<String> = options.words.iter().map(|word| quoted(word)).collect();
+    document["again"] = json!(format!("thimble-sim run {}", words.join(" ")));
+    fs::write(path, page::of_run(&document)).map_err(|error| at(path, &error))?;
+    Ok(status)
 }
 
 fn at(path: &Path, why: &dyn std::fmt::Display) -> String {
@@ -174,23 +196,22 @@ fn inside(
         (Some(name), false) => format!("{name}, handled by a described module"),
     };
     let events = shared.journal.take();
+    let document = json!({
+        "schema": 1,
+        "title": format!("{} for {device_type}: {module}", artifact.name),
+        "artifact": artifact.name,
+        "device_type": device_type,
+        "events": timeline::json(&events),
+        "end": verdict.end,
+        "reason": verdict.reason,
+        "installed": verdict.installed,
+        "changes": verdict.changes,
+        "wrong": verdict.wrong,
+    });
     if options.json {
-        let document = json!({
-            "schema": 1,
-            "artifact": artifact.name,
-            "device_type": device_type,
-            "events": timeline::json(&events),
-            "end": verdict.end,
-            "reason": verdict.reason,
-            "installed": verdict.installed,
-            "changes": verdict.changes,
-            "wrong": verdict.wrong,
-        });
         writeln!(out, "{document:#}")?;
     } else {
-        writeln!(out, "{} for {device_type}: {module}\n", artifact.name)?;
-        timeline::print(out, &events)?;
-        verdict.print(out)?;
+        timeline::print(out, &document)?;
     }
     Ok(verdict.wrong.is_empty())
 }
@@ -264,24 +285,5 @@ impl Verdict {
             changes,
             wrong,
         }
-    }
-
-    fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        let Self { end, reason, installed, changes, wrong } = self;
-        let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-        writeln!(out, "\n{end}{reason}\ninstalled: {installed}")?;
-        if !changes.is_empty() {
-            writeln!(out, "changed on the device, beside what the client keeps:")?;
-            for change in changes.iter().take(SHOWN) {
-                writeln!(out, "  {change}")?;
-            }
-            if let Some(more) = changes.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-                writeln!(out, "  ... and {more} more (--json has all)")?;
-            }
-        }
-        for line in wrong {
-            writeln!(out, "WRONG: {line}")?;
-        }
-        Ok(())
     }
 }

@@ -40,6 +40,10 @@ pub(super) struct Options {
     /// Bytes that come in a second; `None`: all at once.
     pub(super) link: Option<NonZeroU32>,
     pub(super) json: bool,
+    /// Where the page is written.
+    pub(super) html: Option<PathBuf>,
+    /// All words but those two.
+    pub(super) words: Vec<String>,
 }
 
 /// Whether these words are about the user's own things, and not about scenarios.
@@ -68,11 +72,17 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
         clock: None,
         link: None,
         json: false,
+        html: None,
+        words: Vec::new(),
     };
     let mut words = words.iter();
     while let Some(word) = words.next() {
-        let mut value =
-            || words.next().copied().ok_or_else(|| Failure::Usage(format!("{word} needs a value")));
+        options.words.push((*word).to_owned());
+        let mut value = || {
+            let value = words.next().ok_or_else(|| Failure::Usage(format!("{word} needs a value")))?;
+            options.words.push((*value).to_owned());
+            Ok::<&str, Failure>(value)
+        };
         match *word {
             "--artifact" => artifact = Some(value()?.into()),
             "--scripts" => options.scripts.push(value()?.into()),
@@ -93,7 +103,14 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
                 options.device_type = Some(text.to_owned());
             }
             "--standalone" => options.standalone = true,
-            "--json" => options.json = true,
+            "--json" => {
+                options.json = true;
+                options.words.truncate(options.words.len() - 1);
+            }
+            "--html" => {
+                options.html = Some(value()?.into());
+                options.words.truncate(options.words.len() - 2);
+            }
             "--fail" => options.faults.push(fault(value()?, |_| What::Exit(1))?),
             "--hang" => {
                 let text = value()?;

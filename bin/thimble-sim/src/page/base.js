@@ -1,6 +1,16 @@
 // The document, the address of the page, and elements. Whatever comes from the document becomes text, never markup.
 
-const {live, walk} = JSON.parse(document.getElementById('document').textContent);
+const {live, walk, run} = read(JSON.parse(document.getElementById('document').textContent));
+
+/// A run is shown as a walk with one way and nothing else.
+function read({live, walk, run}) {
+  if (walk) return {live, walk, run: null};
+  const rows = run.events.map(event => ({...event, state: null, fault: null, detail: false}));
+  const meaning = [run.reason, `installed: ${run.installed}`].filter(Boolean).join('; ');
+  const only = {path: '', rows, end: run.end, meaning, clean: run.wrong.length === 0};
+  const nothing = {wrong: [], ends: [], scripts: [], situations: [], states: [], moves: []};
+  return {live: false, walk: {...nothing, title: run.title, complaints: run.wrong, undisturbed: only}, run};
+}
 
 /// An element; attributes that are null, undefined or false are left out, and those that begin with `on` are listeners.
 function el(name, attributes, ...children) {
@@ -33,7 +43,7 @@ function clock(seconds) {
 const counted = (number, one, more) => `${number.toLocaleString('en')} ${number === 1 ? one : more}`;
 
 /// The sign and the word of an end; the sign says what the colour says.
-const SIGNS = {brick: '✖', inconsistent: '≠', failed: '↩', updated: '✔'};
+const SIGNS = {brick: '✖', inconsistent: '≠', failed: '↩', updated: '✔', success: '✔', failure: '↩', 'not over': '✖'};
 
 // ---- paths: the choices that are not 0, `14.3,52.7`
 
@@ -46,6 +56,9 @@ function injected(path, step, choice) {
 }
 
 const command = (verb, path) => `thimble-sim ${verb} ${walk.options} --path '${path}'`;
+
+/// The command that shows a way once more.
+const again = ({path}) => run ? run.again : command('explore', path);
 
 /// All ways that the document has, by their paths.
 const ways = new Map();
@@ -67,7 +80,7 @@ async function fetched(path) {
 
 // ---- the address: `#path=14.3,52.7&step=52&view=lanes`
 
-const VIEWS = {lanes: 'Lanes', table: 'Table', compare: 'Compare', states: 'States', coverage: 'Coverage'};
+const VIEWS = {lanes: 'Lanes', table: 'Table', ...!run && {compare: 'Compare', states: 'States', coverage: 'Coverage'}};
 
 /// What the address says; what it does not say, or says wrongly, is null.
 function address() {

@@ -18,9 +18,18 @@ const SCRIPT: &str = concat!(
 
 /// The page of a walk's document. `live`: a server behind it computes ways that the document does not have.
 pub(crate) fn of(walk: &Value, live: bool) -> String {
-    let title = walk["title"].as_str().unwrap_or_default();
+    with(&walk["title"], &json!({ "live": live, "walk": walk }), live)
+}
+
+/// The page of a run's document.
+pub(crate) fn of_run(run: &Value) -> String {
+    with(&run["title"], &json!({ "live": false, "run": run }), false)
+}
+
+fn with(title: &Value, document: &Value, live: bool) -> String {
+    let title = title.as_str().unwrap_or_default();
     // A text in the document must not end the element that the document stands in.
-    let document = json!({ "live": live, "walk": walk }).to_string().replace('<', "\\u003c");
+    let document = document.to_string().replace('<', "\\u003c");
     let parts: [(&str, &str); 5] = [
         ("policy", &policy(live)),
         ("title", &escaped(title)),

@@ -38,16 +38,28 @@ function inject(choice) {
 // ---- parts of the page
 
 function header() {
+  if (run) {
+    at('ends').hidden = true;
+    at('more-keys').hidden = true;
+    document.querySelector('main').className = 'alone';
+    at('verdict').replaceChildren(complaints('As it should be.'));
+    return;
+  }
   at('counts').textContent = `At most ${counted(walk.failures, 'failure', 'failures')} and ${counted(walk.losses, 'loss', 'losses')} of power: ` +
     `${counted(walk.configurations, 'configuration', 'configurations')}, ${counted(walk.steps, 'step', 'steps')}` +
     (walk.complete ? '.' : '; not everything was walked.');
-  at('verdict').replaceChildren(walk.complaints.length === 0
-    ? el('p', {class: 'notice good'}, `✔ Nothing wrong found in ${counted(walk.configurations, 'configuration', 'configurations')}.`)
-    : el('div', {class: 'notice bad'}, '✖ Not as it should be:', el('ul', {}, walk.complaints.map(text => el('li', {}, text)))));
+  at('verdict').replaceChildren(complaints(`Nothing wrong found in ${counted(walk.configurations, 'configuration', 'configurations')}.`));
   at('digest').textContent = `Digest of everything that can happen: ${walk.digest}. It changes when something else can happen.`;
 }
 
+/// What is not as it should be; what is said where there is nothing.
+function complaints(good) {
+  return walk.complaints.length === 0 ? el('p', {class: 'notice good'}, `✔ ${good}`)
+    : el('div', {class: 'notice bad'}, '✖ Not as it should be:', el('ul', {}, walk.complaints.map(text => el('li', {}, text))));
+}
+
 function ends() {
+  if (run) return;
   const item = (name, sign, path, clean, count, about) => el('li', {}, el('a', {
     href: link({...place, path, step: null}), class: clean ? 'is-good' : 'is-bad', 'aria-current': place.path === path ? 'true' : null,
   }, el('span', {class: 'mark', 'aria-hidden': 'true'}, sign), el('span', {class: 'name'}, name),
@@ -74,19 +86,20 @@ function views() {
 }
 
 function stepper() {
-  const numbers = [next(-1, any), next(1, any), next(1, faulty)];
-  const names = [['back', '← Back'], ['on', 'Step →'], ['fault', 'Next fault']];
+  // In a run nothing is left out, and no step is one that was to go wrong.
+  const numbers = [next(-1, any), next(1, any), ...run ? [] : [next(1, faulty)]];
+  const names = [['back', '← Back'], ['on', 'Step →'], ...run ? [] : [['fault', 'Next fault']]];
   // Kept from one step to the next, so that the focus stays where it is.
   if (!at('step-on')) {
     const moves = [() => step(next(-1, any)), () => step(next(1, any)), () => step(next(1, faulty))];
     at('stepper').replaceChildren(
       ...names.map(([id, name], number) => el('button', {type: 'button', id: `step-${id}`, onclick: moves[number]}, name)),
       el('span', {class: 'position', id: 'position'}),
-      el('label', {}, el('input', {type: 'checkbox', id: 'details', onchange: () => details()}), ' all small steps'));
+      ...run ? [] : [el('label', {}, el('input', {type: 'checkbox', id: 'details', onchange: details}), ' all small steps')]);
   }
   names.forEach(([id], number) => { at(`step-${id}`).disabled = numbers[number] === null; });
   at('position').textContent = `step ${place.step} of ${way.rows.length - 1}`;
-  at('details').checked = place.details;
+  if (!run) at('details').checked = place.details;
 }
 
 function details() {
@@ -98,9 +111,9 @@ function details() {
 function title() {
   const many = way.count === undefined ? '' : `${counted(way.count, 'configuration ends', 'configurations end')} like this; this is a shortest way to it. `;
   const faults = way.rows.filter(row => row.fault).map(row => `${row.what}: ${row.fault}`);
-  at('way-title').replaceChildren(way.end ? `${SIGNS[way.end]} ${way.end}: ${way.meaning}` : `✖ wrong: ${way.wrong}`);
+  at('way-title').replaceChildren(said(way));
   at('way-title').className = way.clean ? '' : 'bad-text';
-  at('way-about').textContent = `${way.server ? `In the end ${way.server}. ` : ''}${many}` +
+  at('way-about').textContent = run ? '' : `${way.server ? `In the end ${way.server}. ` : ''}${many}` +
     (faults.length === 0 ? 'Nothing goes wrong on this way.' : `On this way: ${faults.join('; ')}.`);
 }
 
@@ -124,7 +137,9 @@ function render() {
   at('view').replaceChildren(...view());
   at('split').className = place.view === 'coverage' ? 'alone' : '';
   at('step').replaceChildren(...aside(way, place, inject));
-  at('again').replaceChildren(el('h3', {}, 'This way again'), copyable(command('explore', way.path)));
+  const changes = run && run.changes.length > 0 && [el('h3', {}, 'Changed on the device, beside what the client keeps'),
+    el('ul', {}, run.changes.map(text => el('li', {}, text)))];
+  at('again').replaceChildren(...changes || [], el('h3', {}, run ? 'This run again' : 'This way again'), copyable(again(way)));
   const row = focused && document.querySelector('#view tr[aria-current] button');
   if (row) row.focus();
 }
@@ -143,7 +158,7 @@ function nothing(path, why) {
 async function show() {
   const said = address();
   const first = [...ways.values()][0];
-  const path = said.path ?? (first ? first.path : '');
+  const path = run ? '' : said.path ?? (first ? first.path : '');
   place = {...said, path, state: null};
   let found = null;
   let why = 'This page is a file, and has not this way. This command computes it, and serves it as a page:';
@@ -179,7 +194,7 @@ document.addEventListener('keydown', event => {
   const inRows = event.target.closest('#view .rows');
   const keys = {
     ArrowRight: () => step(next(1, any)), j: () => step(next(1, any)), ArrowLeft: () => step(next(-1, any)), k: () => step(next(-1, any)),
-    f: () => step(next(1, faulty)), d: details,
+    ...!run && {f: () => step(next(1, faulty)), d: details},
     ...inRows && {ArrowDown: () => step(next(1, any)), ArrowUp: () => step(next(-1, any))},
   };
   if (!Object.hasOwn(keys, event.key)) return;

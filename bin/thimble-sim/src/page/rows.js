@@ -2,6 +2,9 @@
 
 const LANES = ['server', 'device', 'module'];
 
+/// What stands in the margin.
+const MARGIN = run ? 'output' : 'what goes wrong';
+
 /// The rows that are shown: all, or those that people know, those where something goes wrong, and the chosen one.
 function shown(rows, {details, step}, differs) {
   return rows.map((row, number) => ({row, number}))
@@ -29,6 +32,16 @@ function what(row, chosen, pick) {
 const fault = row => row.fault && el('span', {class: 'fault'}, `! ${row.fault}`);
 const result = row => row.result && el('span', {class: 'result'}, `: ${row.result}`);
 
+/// What a program printed: how much of it in the row, and all of it beside the chosen one.
+const lines = row => (row.output || []).length + (row.earlier_lines || 0);
+const printed = row => lines(row) > 0 && el('span', {class: 'result'}, counted(lines(row), 'line', 'lines'));
+
+function output(row) {
+  if (lines(row) === 0) return null;
+  const earlier = row.earlier_lines > 0 ? `... ${counted(row.earlier_lines, 'earlier line', 'earlier lines')}\n` : '';
+  return [el('h3', {}, 'Output'), el('pre', {}, earlier + row.output.join('\n'))];
+}
+
 /// Server, device and module beside each other, and what goes wrong in the margin.
 function lanes(rows, place, differs, pick) {
   let before = null;
@@ -40,9 +53,9 @@ function lanes(rows, place, differs, pick) {
       ? el('td', {class: lane, 'data-lane': lane}, what(row, number === place.step, pick), result(row))
       : el('td'));
     const mark = number === differs && el('span', {class: 'bad-text'}, 'unlike the nearest good way ');
-    return line(item, place, differs, pick, [el('td', {class: 'time'}, time), cells, el('td', {class: 'margin'}, mark, fault(row))]);
+    return line(item, place, differs, pick, [el('td', {class: 'time'}, time), cells, el('td', {class: 'margin'}, mark, fault(row), printed(row))]);
   });
-  const head = ['time', ...LANES, 'what goes wrong'];
+  const head = ['time', ...LANES, MARGIN];
   const names = head.map(name => el('th', {scope: 'col', class: LANES.includes(name) ? name : null}, name));
   return el('table', {class: 'rows lanes'}, el('thead', {}, el('tr', {}, names)), el('tbody', {}, lines));
 }
@@ -57,10 +70,10 @@ function table(rows, place, pick) {
       el('td', {class: `who ${row.lane}`}, row.lane),
       el('td', {class: 'state-name'}, row.state || ''),
       el('td', {class: 'what'}, what(row, number === place.step, pick), result(row)),
-      el('td', {class: 'margin'}, fault(row)),
+      el('td', {class: 'margin'}, fault(row), printed(row)),
     ]);
   });
-  const heads = [['step', 'number'], ['time', ''], ['who', ''], ['state', 'state-name'], ['what', ''], ['what goes wrong', '']];
+  const heads = [['step', 'number'], ['time', ''], ['who', ''], ['state', 'state-name'], ['what', ''], [MARGIN, '']];
   const names = heads.map(([name, of]) => el('th', {scope: 'col', class: of || null}, name));
   return el('table', {class: 'rows wide'}, el('thead', {}, el('tr', {}, names)), el('tbody', {}, lines));
 }
@@ -113,8 +126,12 @@ function single(rows, place, differs, pick) {
 
 /// How a way ends, in a line.
 function ended(way) {
-  const text = way.end ? `${SIGNS[way.end]} ${way.end}: ${way.meaning}; ${way.server}` : `✖ wrong: ${way.wrong}`;
-  return el('p', {class: way.clean ? 'notice good' : 'notice bad'}, text);
+  return el('p', {class: way.clean ? 'notice good' : 'notice bad'}, said(way, way.server));
+}
+
+/// An end in words.
+function said(way, server) {
+  return way.end ? `${SIGNS[way.end]} ${way.end}: ${[way.meaning, server].filter(Boolean).join('; ')}` : `✖ wrong: ${way.wrong}`;
 }
 
 /// What is to be known of the chosen step, and what else could happen there.
@@ -122,17 +139,25 @@ function aside(way, place, inject) {
   const row = way.rows[place.step];
   if (!row) return [];
   const facts = [
-    ['time', clock(row.at)], ['who', row.lane], ['state', row.state || 'the client does not run'],
-    ['result', row.result || (row.fault ? null : 'as it should be')], ['goes wrong', row.fault],
+    ['time', clock(row.at)], ['who', row.lane], ['state', row.state || (run ? null : 'the client does not run')],
+    ['result', row.result || (row.fault || run ? null : 'as it should be')], ['goes wrong', row.fault],
   ];
+  return [
+    el('h3', {}, `Step ${place.step}: `, broken(row.what)),
+    el('dl', {}, facts.filter(([, text]) => text).map(([name, text]) =>
+      [el('dt', {}, name), el('dd', {class: name === 'goes wrong' ? 'bad-text' : null}, text)])),
+    ...output(row) || [],
+    ...run ? [] : injection(row, inject),
+  ];
+}
+
+/// What else could happen at a step.
+function injection(row, inject) {
   const others = row.others || [];
   const buttons = others.map(({choice, what}) =>
     el('li', {}, el('button', {type: 'button', class: 'inject', 'data-choice': choice, onclick: () => inject(choice)},
       broken(what), choice === 0 && ': nothing goes wrong')));
   return [
-    el('h3', {}, `Step ${place.step}: `, broken(row.what)),
-    el('dl', {}, facts.filter(([, text]) => text).map(([name, text]) =>
-      [el('dt', {}, name), el('dd', {class: name === 'goes wrong' ? 'bad-text' : null}, text)])),
     el('h3', {}, 'Inject here'),
     others.length > 0
       ? el('p', {}, live ? 'What else can happen at this step; the rest is what the client does from there.'

@@ -1,6 +1,7 @@
 //! The page of `thimble-sim explore --html`, clicked through in a headless Chromium.
 
 mod browser;
+mod run;
 mod ui;
 
 use std::fs;
