@@ -43,7 +43,7 @@ function clock(seconds) {
 const counted = (number, one, more) => `${number.toLocaleString('en')} ${number === 1 ? one : more}`;
 
 /// The sign and the word of an end; the sign says what the colour says.
-const SIGNS = {brick: '✖', inconsistent: '≠', failed: '↩', updated: '✔', success: '✔', failure: '↩', 'not over': '✖'};
+const SIGNS = {brick: '✖', inconsistent: '≠', misreported: '✗', failed: '↩', updated: '✔', success: '✔', failure: '↩', 'not over': '✖'};
 
 // ---- paths: the choices that are not 0, `14.3,52.7`
 

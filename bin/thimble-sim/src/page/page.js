@@ -139,7 +139,8 @@ function render() {
   at('step').replaceChildren(...aside(way, place, inject));
   const changes = run && run.changes.length > 0 && [el('h3', {}, 'Changed on the device, beside what the client keeps'),
     el('ul', {}, run.changes.map(text => el('li', {}, text)))];
-  at('again').replaceChildren(...changes || [], el('h3', {}, run ? 'This run again' : 'This way again'), copyable(again(way)));
+  const scenario = way.scenario && el('details', {}, el('summary', {}, 'This way as a scenario, for thimble-sim run and test'), copyable(way.scenario));
+  at('again').replaceChildren(...changes || [], el('h3', {}, run ? 'This run again' : 'This way again'), copyable(again(way)), scenario || '');
   const row = focused && document.querySelector('#view tr[aria-current] button');
   if (row) row.focus();
 }

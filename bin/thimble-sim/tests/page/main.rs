@@ -53,42 +53,42 @@ impl Page {
     }
 }
 
-fn slots() -> Page {
+fn example() -> Page {
     Page::new(
         &[
             "ArtifactInstall_Enter_00_stop",
             "ArtifactInstall_Enter_01_backup",
             "ArtifactCommit_Enter_00_health",
         ],
-        &["--device", "slots", "--scripts", "scripts"],
+        &["--device", "files", "--scripts", "scripts"],
     )
 }
 
 #[test]
 fn a_person_clicks_through_the_page() {
     let Some(mut browser) = Browser::start() else { return };
-    let page = slots();
+    let page = example();
     let ends = page.walk["ends"].as_array().unwrap();
     browser.open(&page.url());
 
     // The worst end is shown first, at the first thing that goes wrong.
     assert_eq!(browser.count("#ends ul:first-of-type a") as usize, ends.len());
-    let worst = format!("≠ inconsistent: {}", ends[0]["meaning"].as_str().unwrap());
-    assert_eq!(ends[0]["end"], "inconsistent");
+    let worst = format!("✖ brick: {}", ends[0]["meaning"].as_str().unwrap());
+    assert_eq!(ends[0]["end"], "brick");
     assert_eq!(browser.text("#way-title"), worst);
     let faults: Vec<usize> = rows_with_faults(&ends[0]["way"]);
     assert_eq!(browser.text("#position"), position(faults[0], &ends[0]["way"]));
 
     // Another end.
     browser.click("#ends li:nth-child(2) a");
-    browser.until("document.querySelector('#way-title').innerText.startsWith('↩ failed')");
+    until_shown(&mut browser, &ends[1]);
     let path = ends[1]["way"]["path"].as_str().unwrap();
     assert_eq!(browser.fragment(), format!("#path={path}"));
     assert_eq!(browser.count("#ends a[aria-current]"), 1);
 
     // There and back by buttons and keys; rows that are left out are passed over.
     browser.click("#ends li:nth-child(1) a");
-    browser.until("document.querySelector('#way-title').innerText.startsWith('≠')");
+    until_shown(&mut browser, &ends[0]);
     browser.click("#step-fault");
     assert_eq!(browser.text("#position"), position(faults[1], &ends[0]["way"]));
     assert!(browser.value("document.querySelector('#step-fault').disabled").as_bool().unwrap());
@@ -120,10 +120,11 @@ fn a_person_clicks_through_the_page() {
 
     // The command under the way tells the same way, and can be copied.
     let told = page.run(&browser.text("#again code"));
-    assert!(
-        told.ends_with("; the server was told failure\n") && told.contains("\n  = inconsistent:"),
-        "{told}"
-    );
+    assert!(told.ends_with("; the server was told failure\n") && told.contains("\n  = brick:"), "{told}");
+    // So does the scenario, where scenarios have words for the way.
+    let scenario = ends[0]["way"]["scenario"].as_str().unwrap();
+    browser.click("#again summary");
+    assert_eq!(browser.text("#again details code"), scenario);
     browser.click("#again .copy");
     browser.until("document.querySelector('#again .copy').innerText === 'Copied'");
 
@@ -136,8 +137,9 @@ fn a_person_clicks_through_the_page() {
 #[test]
 fn views_compare_draw_and_count_what_was_walked() {
     let Some(mut browser) = Browser::start() else { return };
-    let page = slots();
-    let way = &page.walk["ends"][0]["way"];
+    let page = example();
+    let ends = page.walk["ends"].as_array().unwrap();
+    let way = &ends[0]["way"];
     browser.open(&page.url());
 
     browser.click("#views a[href*='view=compare']");
@@ -148,19 +150,21 @@ fn views_compare_draw_and_count_what_was_walked() {
         assert!(first.contains("first difference"), "{first}");
         assert!(first.contains(of["rows"][differs]["what"].as_str().unwrap()), "{first}");
     }
-    assert!(browser.text(".pair section:nth-child(2) .notice").starts_with("↩ failed"));
+    let good = way["good"]["end"].as_str().unwrap();
+    assert!(browser.text(".pair section:nth-child(2) .notice").contains(&format!(" {good}: ")), "{good}");
 
     // Where the end is clean, the way without any failure is the other one.
-    browser.click("#ends li:nth-child(2) a");
-    browser.until("document.querySelector('#way-title').innerText.startsWith('↩')");
+    let clean = ends.iter().position(|end| end["clean"] == true).unwrap();
+    browser.click(&format!("#ends li:nth-child({}) a", clean + 1));
+    until_shown(&mut browser, &ends[clean]);
     assert_eq!(browser.text(".pair section:nth-child(2) h3"), "When nothing goes wrong");
-    let way = &page.walk["ends"][1]["way"];
+    let way = &ends[clean]["way"];
     let other = &page.walk["undisturbed"];
     let differs = (0..).find(|number| way["rows"][number] != other["rows"][number]).unwrap();
     let first = browser.text(".pair section:nth-child(2) tr.differs");
     assert!(first.contains(other["rows"][differs]["what"].as_str().unwrap()), "{first}");
     browser.click("#ends li:nth-child(1) a");
-    browser.until("document.querySelector('#way-title').innerText.startsWith('≠')");
+    until_shown(&mut browser, &ends[0]);
 
     browser.click("#views a[href*='view=states']");
     browser.until("document.querySelector('svg .state')");
@@ -205,7 +209,7 @@ fn views_compare_draw_and_count_what_was_walked() {
     let other = &browser.text("#step .inject");
     browser.click("#step .inject");
     let command = browser.text("#injection code");
-    assert!(command.starts_with("thimble-sim ui --device slots --scripts scripts"), "{other}: {command}");
+    assert!(command.starts_with("thimble-sim ui --device files --scripts scripts"), "{other}: {command}");
     browser.open(&format!("{}#path=1.1,2.1,3.1", page.url()));
     assert!(browser.text("#view").contains("--path '1.1,2.1,3.1'"));
     browser.open(&format!("{}#path=';reboot", page.url()));
@@ -216,7 +220,7 @@ fn views_compare_draw_and_count_what_was_walked() {
 #[test]
 fn the_page_is_readable_on_a_phone_in_light_and_dark() {
     let Some(mut browser) = Browser::start() else { return };
-    let page = slots();
+    let page = example();
     for (width, scheme) in [(400, "light"), (400, "dark"), (1280, "light"), (1280, "dark")] {
         browser.size(width, 800);
         browser.scheme(scheme);
@@ -291,6 +295,17 @@ fn hostile_names_are_texts() {
     let told = page.run(&browser.text("#again code"));
     assert!(told.contains(&script), "{told}");
     assert_eq!(browser.complaints, [] as [String; 0]);
+}
+
+/// Waits until the page shows the way to this end.
+fn until_shown(browser: &mut Browser, end: &Value) {
+    let text = |key: &str| end[key].as_str().unwrap();
+    let title = Value::from(format!(" {}: {}", text("end"), text("meaning")));
+    let about = Value::from(format!("In the end {}. ", text("server")));
+    browser.until(&format!(
+        "document.querySelector('#way-title').innerText.endsWith({title}) &&
+         document.querySelector('#way-about').innerText.startsWith({about})"
+    ));
 }
 
 fn rows_with_faults(way: &Value) -> Vec<usize> {

@@ -72,10 +72,9 @@ fn a_person_makes_things_go_wrong_and_sees_what_the_client_does() {
     let (page, ui) = files();
     browser.open(&format!("{}#path=", ui.address));
     assert!(browser.text("#way-title").starts_with("✔ updated"));
-    assert_eq!(
-        browser.text("#way-about"),
-        "In the end the server was told success. Nothing goes wrong on this way."
-    );
+    let about = browser.text("#way-about");
+    assert!(about.starts_with("In the end the server was told success. "), "{about}");
+    assert!(about.ends_with("Nothing goes wrong on this way."), "{about}");
 
     // Power is lost while the module installs.
     choose_row(&mut browser, "ArtifactInstall");
