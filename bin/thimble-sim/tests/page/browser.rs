@@ -212,6 +212,9 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
+        // It waits for its own processes before it closes its end.
+        let _ = self.to.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
+        while self.from.recv_timeout(SILENCE).is_ok() {}
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
