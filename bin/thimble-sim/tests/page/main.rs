@@ -221,7 +221,7 @@ fn views_compare_draw_and_count_what_was_walked() {
 fn the_page_is_readable_on_a_phone_in_light_and_dark() {
     let Some(mut browser) = Browser::start() else { return };
     let page = example();
-    for (width, scheme) in [(400, "light"), (400, "dark"), (1280, "light"), (1280, "dark")] {
+    for (width, scheme) in [(400, "light"), (400, "dark"), (1280, "light"), (1280, "dark"), (1000, "light")] {
         browser.size(width, 800);
         browser.scheme(scheme);
         for view in VIEWS {
@@ -233,6 +233,9 @@ fn the_page_is_readable_on_a_phone_in_light_and_dark() {
             let wide = browser.value("document.documentElement.scrollWidth - innerWidth").as_i64().unwrap();
             assert!(wide <= 0, "{view} is {wide} pixels too wide for {width}");
             assert_eq!(browser.value(PALE), Value::Array(Vec::new()), "{view}, {scheme}");
+            // No column is so narrow that words break.
+            let narrow = "[...document.querySelectorAll('.lanes th')].filter(th => th.offsetWidth > 0 && th.offsetWidth < 70).length";
+            assert_eq!(browser.value(narrow), 0, "{view}, {width}");
         }
     }
     browser.scheme("light");
