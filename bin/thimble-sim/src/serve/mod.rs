@@ -24,9 +24,9 @@ use folder::Folder;
 pub(crate) const HELP: &str = "\
 Is a Mender server for a real client on this machine: deploys artifacts and prints every request.
 
-The artifacts go, one after the other, to whichever device asks; those that are put into its folder later, too. Listens on
-127.0.0.1 only, and shows requests on a page of its own as they come. What a good client would not have sent is printed as
-a violation. It writes into its folder and nowhere else, and ends with Ctrl-C.
+The artifacts go, one after the other, to whichever device asks; those that are put into its folder later, too. Listens
+on 127.0.0.1 only, and shows requests on a page of its own as they come. What a good client would not have sent is
+printed as a violation. It writes into its folder and nowhere else, and ends with Ctrl-C.
 
 Usage: thimble-sim serve [OPTION]... [ARTIFACT]...
 
