@@ -129,20 +129,23 @@ function view() {
 
 /// Draws the page anew. What has the focus keeps it where it is still there.
 function render() {
-  const focused = document.activeElement && document.activeElement.closest('#view tr[data-step]');
+  const places = ['#view tr[aria-current] button', '#views a[aria-current]'];
+  const focused = places.find(place => document.activeElement && document.activeElement.closest(place.split(' ')[0]));
   ends();
   views();
   title();
   stepper();
   at('view').replaceChildren(...view());
   at('split').className = place.view === 'coverage' ? 'alone' : '';
-  at('step').replaceChildren(...aside(way, place, inject));
+  const row = way.rows[place.step];
+  at('about').replaceChildren(...row ? about(row, place.step) : []);
+  at('inject').replaceChildren(...row && !run ? injection(row, inject) : []);
   const changes = run && run.changes.length > 0 && [el('h3', {}, 'Changed on the device, beside what the client keeps'),
     el('ul', {}, run.changes.map(text => el('li', {}, text)))];
   const scenario = way.scenario && el('details', {}, el('summary', {}, 'This way as a scenario, for thimble-sim run and test'), copyable(way.scenario));
   at('again').replaceChildren(...changes || [], el('h3', {}, run ? 'This run again' : 'This way again'), copyable(again(way)), scenario || '');
-  const row = focused && document.querySelector('#view tr[aria-current] button');
-  if (row) row.focus();
+  const kept = focused && document.querySelector(focused);
+  if (kept) kept.focus({preventScroll: true});
 }
 
 /// There is nothing to be shown of this path.
@@ -150,7 +153,7 @@ function nothing(path, why) {
   way = null;
   ends();
   views();
-  for (const id of ['stepper', 'view', 'step', 'again', 'way-title', 'way-about']) at(id).replaceChildren();
+  for (const id of ['stepper', 'view', 'about', 'inject', 'again', 'way-title', 'way-about']) at(id).replaceChildren();
   at('split').className = 'alone';
   at('view').replaceChildren(el('div', {class: 'notice', role: 'alert'}, el('p', {}, why), PATH.test(path) && !live && copyable(command('ui', path))));
 }

@@ -134,20 +134,17 @@ function said(way, server) {
   return way.end ? `${SIGNS[way.end]} ${way.end}: ${[way.meaning, server].filter(Boolean).join('; ')}` : `✖ wrong: ${way.wrong}`;
 }
 
-/// What is to be known of the chosen step, and what else could happen there.
-function aside(way, place, inject) {
-  const row = way.rows[place.step];
-  if (!row) return [];
+/// What is to be known of the chosen step.
+function about(row, number) {
   const facts = [
     ['time', clock(row.at)], ['who', row.lane], ['state', row.state || (run ? null : 'the client does not run')],
     ['result', row.result || (row.fault || run ? null : 'as it should be')], ['goes wrong', row.fault],
   ];
   return [
-    el('h3', {}, `Step ${place.step}: `, broken(row.what)),
+    el('h3', {}, `Step ${number}: `, broken(row.what)),
     el('dl', {}, facts.filter(([, text]) => text).map(([name, text]) =>
       [el('dt', {}, name), el('dd', {class: name === 'goes wrong' ? 'bad-text' : null}, text)])),
     ...output(row) || [],
-    ...run ? [] : injection(row, inject),
   ];
 }
 

@@ -107,6 +107,8 @@ fn a_person_clicks_through_the_page() {
     assert_eq!(shown(&mut browser), here);
     browser.click("#view tr[data-step] button");
     assert_ne!(shown(&mut browser), here);
+    browser.press("ArrowDown");
+    assert_eq!(browser.value("document.activeElement.closest('tr').getAttribute('aria-current')"), "step");
 
     // Small steps on demand.
     let few = browser.count("#view tr[data-step]");
@@ -144,6 +146,8 @@ fn views_compare_draw_and_count_what_was_walked() {
 
     browser.click("#views a[href*='view=compare']");
     browser.until("document.querySelector('.pair')");
+    // Whoever goes on by keyboard goes on from there.
+    assert_eq!(browser.value("document.activeElement.innerText"), "Compare");
     let differs = way["good"]["differs_at"].as_u64().unwrap() as usize;
     for (side, of) in [("section:nth-child(1)", way), ("section:nth-child(2)", &way["good"])] {
         let first = browser.text(&format!(".pair {side} tr.differs"));
