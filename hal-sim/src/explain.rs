@@ -1,5 +1,9 @@
 //! What an update will do, step by step, and what each failure leads to: found by letting the real client do it, once without
-//! a fault and once with each.
+//! a fault and once with each; from the beginning, or from where a device was seen last.
+
+mod past;
+
+pub use past::Happened;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,6 +15,8 @@ use thimble_core::machine::{Run, StopSet};
 use thimble_core::script::{Transition, parse_name};
 use thimble_core::state::Verb;
 use thimble_core::time::{Duration, Instant};
+
+use past::Past;
 
 use crate::artifact_writer::ArtifactWriter;
 use crate::given;
@@ -39,6 +45,8 @@ pub struct Given {
     pub scripts: Vec<String>,
     /// By the command line, and not by the daemon.
     pub command_line: bool,
+    /// What has happened already. What is explained begins behind it.
+    pub past: Vec<Happened>,
 }
 
 /// How a run ended.
@@ -107,6 +115,8 @@ pub struct Explained {
     pub good: Outcome,
     /// Its steps.
     pub steps: Vec<Step>,
+    /// What of the past the client on this device did not do: it is another device, or something that no client does.
+    pub missing: Vec<Happened>,
 }
 
 impl Explained {
@@ -125,7 +135,7 @@ impl Explained {
 #[must_use]
 pub fn explain(given: &Given) -> Explained {
     let artifact = stand_in(given);
-    let (lines, good, effects) = run(given, &artifact, None);
+    let Ran { lines, outcome: good, effects, missing } = run(given, &artifact, None);
     let mut steps = Vec::new();
     for (number, (what, effect)) in effects.iter().enumerate() {
         let who = match effect {
@@ -136,7 +146,8 @@ pub fn explain(given: &Given) -> Explained {
             Effect::Commit(_) | Effect::Mark => continue,
         };
         let with = |fate, for_ever| {
-            let (other, mut outcome, _) = run(given, &artifact, Some(Fault { number, fate, for_ever }));
+            let fault = Some(Fault { number, fate, for_ever });
+            let Ran { lines: other, mut outcome, .. } = run(given, &artifact, fault);
             let same = lines.iter().zip(&other).take_while(|(a, b)| a.1 == b.1).count();
             // How long it was repeated.
             let first = other.get(same.saturating_sub(1)).map_or(outcome.took, |(at, _)| *at);
@@ -158,7 +169,7 @@ pub fn explain(given: &Given) -> Explained {
         let again = (who == Who::Script).then(|| (*state_script_retry_timeout, with(Fate::Refuses, true).0));
         steps.push(Step { who, what: what.clone(), at_most, fails, power_lost, again });
     }
-    Explained { good, steps }
+    Explained { good, steps, missing }
 }
 
 /// What happens again and again is counted.
@@ -177,7 +188,7 @@ fn repeated(lines: impl Iterator<Item = String>) -> Vec<String> {
 /// Why this device refuses the artifact; `None`: it takes it. In the words of the client.
 #[must_use]
 pub fn why_not(given: &Given) -> Option<String> {
-    let (_, outcome, effects) = run(given, &stand_in(given), None);
+    let Ran { outcome, effects, .. } = run(given, &stand_in(given), None);
     // What is refused is refused before the module is called.
     let is_taken =
         effects.iter().any(|(_, effect)| matches!(effect, Effect::Module(_))) || outcome.end == "success";
@@ -223,13 +234,22 @@ struct Fault {
     for_ever: bool,
 }
 
-/// Notes every effect, and lets one fail.
+/// Lets happen what has happened, then notes every effect, and lets one fail.
 #[derive(Clone)]
-struct Noting(Rc<RefCell<(Vec<Effect>, Option<Fault>)>>);
+struct Noting(Rc<RefCell<Noted>>);
+
+struct Noted {
+    past: Past,
+    effects: Vec<Effect>,
+    fault: Option<Fault>,
+}
 
 impl Plan for Noting {
     fn fate(&mut self, effect: &Effect) -> Fate {
-        let (effects, fault) = &mut *self.0.borrow_mut();
+        let Noted { past, effects, fault } = &mut *self.0.borrow_mut();
+        if let Some(fate) = past.fate(effect) {
+            return fate;
+        }
         let at = effects.len();
         effects.push(effect.clone());
         let Some(Fault { number, fate, for_ever }) = *fault else { return Fate::Works };
@@ -244,8 +264,16 @@ impl Plan for Noting {
 
 type Timed = Vec<(Duration, String)>;
 
-/// What happened, how it ended, and the effects with names for people.
-fn run(given: &Given, artifact: &Arc<[u8]>, fault: Option<Fault>) -> (Timed, Outcome, Vec<(String, Effect)>) {
+/// What a run came to.
+struct Ran {
+    lines: Timed,
+    outcome: Outcome,
+    /// The effects behind the past, with names for people.
+    effects: Vec<(String, Effect)>,
+    missing: Vec<Happened>,
+}
+
+fn run(given: &Given, artifact: &Arc<[u8]>, fault: Option<Fault>) -> Ran {
     let mut durable = runner::durable(given.profile, artifact);
     durable.records.insert(Key::Provides, given.installed.clone());
     let name = given.artifact.as_ref().map_or(NEW, |artifact| &artifact.name);
@@ -258,7 +286,8 @@ fn run(given: &Given, artifact: &Arc<[u8]>, fault: Option<Fault>) -> (Timed, Out
             server::Artifact { name: name.to_owned(), device_types, bytes: Arc::clone(artifact) };
     }
     let before = runner::name(&durable);
-    let noting = Noting(Rc::new(RefCell::new((Vec::new(), fault))));
+    let noting =
+        Noting(Rc::new(RefCell::new(Noted { past: Past::new(&given.past), effects: Vec::new(), fault })));
     let bench = Handle::new(durable, Arc::clone(artifact), Box::new(noting.clone()));
     {
         let mut bench = bench.0.borrow_mut();
@@ -283,8 +312,11 @@ fn run(given: &Given, artifact: &Arc<[u8]>, fault: Option<Fault>) -> (Timed, Out
         }
     }
     // The names of scripts are in the lines, in the order of their effects.
-    let mut names = lines.iter().map(|(_, line)| line).filter(|line| parse_name(line).is_some());
-    let effects = noting.0.borrow().0.clone().into_iter().map(|effect| match &effect {
+    let noted = noting.0.borrow();
+    let Noted { past, effects, .. } = &*noted;
+    let names = lines.iter().map(|(_, line)| line).filter(|line| parse_name(line).is_some());
+    let mut names = names.skip(past.scripts);
+    let effects = effects.iter().cloned().map(|effect| match &effect {
         Effect::Script(transition) => {
             (names.next().cloned().unwrap_or_else(|| transition.to_string()), effect)
         }
@@ -306,7 +338,8 @@ fn run(given: &Given, artifact: &Arc<[u8]>, fault: Option<Fault>) -> (Timed, Out
     }
     let happened = lines.iter().map(|(_, line)| line.clone()).collect();
     let took = lines.last().map_or(Duration::from_secs(0), |(at, _)| *at);
-    (lines, Outcome { happened, end, installed, reason, took }, effects)
+    let outcome = Outcome { happened, end, installed, reason, took };
+    Ran { lines, outcome, effects, missing: past.missing().to_vec() }
 }
 
 fn daemon(bench: &Handle) -> Option<&'static str> {
@@ -357,6 +390,7 @@ mod tests {
             artifact: None,
             scripts: scripts.iter().map(|name| (*name).to_owned()).collect(),
             command_line: false,
+            past: Vec::new(),
         }
     }
 

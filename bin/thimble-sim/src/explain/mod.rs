@@ -65,7 +65,7 @@ pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, Failure> 
     let title = subject.title(&given.device_type);
     let explained = explain(&given);
     match form {
-        Form::Text => text(out, &title, &explained)?,
+        Form::Text => text(out, &title, "Without a failure", &explained)?,
         Form::Mermaid => write!(out, "{}", draw::mermaid(&explained))?,
         Form::Dot => write!(out, "{}", draw::dot(&explained))?,
         Form::Svg => write!(out, "{}", draw::svg(&title, &explained))?,
@@ -107,7 +107,7 @@ fn read(words: &[&str]) -> Result<(Subject, Form, Option<String>), Failure> {
 }
 
 /// On a device of the type that the artifact names first, where what it depends on is installed.
-fn given(subject: &Subject) -> Given {
+pub(crate) fn given(subject: &Subject) -> Given {
     let installed = subject.artifact.as_ref();
     Given {
         profile: subject.profile(),
@@ -117,6 +117,7 @@ fn given(subject: &Subject) -> Given {
         artifact: subject.artifact.clone(),
         scripts: subject.scripts(),
         command_line: subject.standalone,
+        past: Vec::new(),
     }
 }
 
@@ -151,7 +152,7 @@ fn describe(mut given: Given, path: &str) -> Result<Given, Failure> {
 }
 
 /// What can become of a step.
-fn outcomes(step: &Step) -> Vec<(&'static str, &Outcome)> {
+pub(crate) fn outcomes(step: &Step) -> Vec<(&'static str, &Outcome)> {
     let mut all = vec![("fails", &step.fails), ("power lost", &step.power_lost)];
     if let Some((_, again)) = &step.again {
         all.push(("asks again for ever", again));
@@ -181,7 +182,13 @@ fn who(step: &Step) -> String {
     }
 }
 
-fn text(out: &mut dyn Write, title: &str, explained: &Explained) -> std::io::Result<()> {
+/// The steps, and how it ends `without` a failure.
+pub(crate) fn text(
+    out: &mut dyn Write,
+    title: &str,
+    without: &str,
+    explained: &Explained,
+) -> std::io::Result<()> {
     writeln!(out, "{title}\n")?;
     let mut bad = 0;
     for (number, step) in (1..).zip(&explained.steps) {
@@ -200,7 +207,7 @@ fn text(out: &mut dyn Write, title: &str, explained: &Explained) -> std::io::Res
     }
     let Outcome { reason, .. } = &explained.good;
     let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
-    writeln!(out, "\nWithout a failure: {}{reason}.", explained.good.verdict())?;
+    writeln!(out, "\n{without}: {}{reason}.", explained.good.verdict())?;
     writeln!(
         out,
         "Scripts and module may take {} together, beside the download and what the server is waited for.",
