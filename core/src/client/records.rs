@@ -44,7 +44,7 @@ impl<P: Platform> Client<'_, P> {
             // A record of the update that there is now is a person's.
             match self.last_report(&mut buf) {
                 Some(report) => {
-                    let batch = batch([Some(Change::Put(Key::Report, report)), self.flight.change()]);
+                    let batch = batch(&[Some(Change::Put(Key::Report, report)), self.flight.change()]);
                     self.hal.storage.commit(&batch)
                 }
                 None => Ok(()),
@@ -95,7 +95,7 @@ impl<P: Platform> Client<'_, P> {
         let begun = self.begun(&mut begun);
         let maps = maps_change(self.flow.machine(), self.maps, &mut self.hal.log);
         let flight = if owed { self.flight.with_report() } else { self.flight.with_nothing(begun.is_some()) };
-        let batch = batch([
+        let batch = batch(&[
             Some(Change::Delete(Key::Checkpoint)),
             Some(Change::Delete(Key::HeaderInfo)),
             Some(Change::Delete(Key::TypeInfo)),
@@ -117,7 +117,7 @@ impl<P: Platform> Client<'_, P> {
         let mut begun = [0; begun::MAX_LEN];
         let begun = self.begun(&mut begun);
         let flight = self.flight.with_nothing(begun.is_some());
-        let batch = batch([Some(Change::Delete(Key::Report)), begun, flight]);
+        let batch = batch(&[Some(Change::Delete(Key::Report)), begun, flight]);
         let committed = self.hal.storage.commit(&batch);
         drop(batch);
         self.flight.saved(&committed, false);
@@ -136,7 +136,7 @@ impl<P: Platform> Client<'_, P> {
         let mut begun = [0; begun::MAX_LEN];
         let begun = self.begun(&mut begun);
         let flight = begun.and_then(|_| self.flight.change());
-        let batch = batch([begun, flight]);
+        let batch = batch(&[begun, flight]);
         match self.hal.storage.commit(&batch) {
             Ok(()) => Outcome::Success,
             Err(error) => {
@@ -174,7 +174,7 @@ impl<P: Platform> Client<'_, P> {
         // Maps may be what they are on record.
         let others = begun.is_some() || has_news || header.is_some() || offer.is_some();
         let flight = self.flight.with_update(checkpoint, record, others);
-        let batch = batch([
+        let batch = batch(&[
             Some(Change::Put(Key::Checkpoint, record)),
             begun,
             maps,
@@ -225,11 +225,11 @@ impl<P: Platform> Client<'_, P> {
         let storage = &mut self.hal.storage;
         let committed = match checkpoint.mode {
             Mode::Managed => {
-                storage.commit(&batch([provides, Some(Change::Put(Key::Checkpoint, record)), flight]))
+                storage.commit(&batch(&[provides, Some(Change::Put(Key::Checkpoint, record)), flight]))
             }
             // Bootstrap never wrote a record, and must not delete one either.
-            Mode::Standalone if run == Run::Bootstrap => storage.commit(&batch([provides, flight])),
-            Mode::Standalone => storage.commit(&batch([
+            Mode::Standalone if run == Run::Bootstrap => storage.commit(&batch(&[provides, flight])),
+            Mode::Standalone => storage.commit(&batch(&[
                 provides,
                 Some(Change::Delete(Key::Checkpoint)),
                 Some(Change::Delete(Key::HeaderInfo)),
@@ -288,12 +288,15 @@ impl<P: Platform> Client<'_, P> {
     }
 }
 
+/// Changes that are made durable together: as many as the longest batch has.
+type Batch<'a> = Vec<Change<'a>, 9>;
+
 /// Those of the changes that there are, to be made durable together.
-fn batch<'a, const N: usize>(changes: [Option<Change<'a>>; N]) -> Vec<Change<'a>, N> {
-    let mut batch = Vec::new();
-    for change in changes.into_iter().flatten() {
+fn batch<'a>(changes: &[Option<Change<'a>>]) -> Batch<'a> {
+    let mut batch = Batch::new();
+    for change in changes.iter().flatten() {
         // It has room for all of them.
-        let _ = batch.push(change);
+        let _ = batch.push(*change);
     }
     batch
 }

@@ -8,7 +8,10 @@ use crate::hal::Cause;
 use crate::message::messages;
 
 messages! {
-    #[cfg_attr(not(feature = "resumed-downloads"), expect(dead_code, reason = "what is said of resumed downloads"))]
+    #[cfg_attr(
+        not(all(feature = "resumed-downloads", feature = "flight")),
+        expect(dead_code, reason = "what is said of resumed downloads, and of the flight record")
+    )]
     pub(in crate::client) enum RecordText<'a>, TEXTS = 'R' {
         1 WithoutIt { unusable: Unusable } => "{unusable}: starting without it",
         2 NoUpdates { newer: Newer } => "no updates: {newer}",
