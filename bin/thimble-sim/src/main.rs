@@ -13,6 +13,7 @@ mod shell;
 mod subject;
 mod test;
 mod texts;
+mod timeline;
 mod ui;
 mod values;
 mod verbs;

@@ -18,10 +18,10 @@ use thimble_hal_sim::server::Deployment;
 use thimble_hal_sim::sim::{CLIENT, Doorkeeper, Down, Handle, Net, OneLine, Sys, Who};
 
 use super::jail;
-use super::journal::Lane;
 use super::module::Module;
 use super::scripts::Scripts;
 use super::shared::Shared;
+use thimble_hal_sim::story::Lane;
 
 /// The platform: scripts and update modules are processes; all the rest is simulated.
 struct Own;

@@ -6,35 +6,15 @@ use std::rc::Rc;
 
 use thimble_core::hal::{Exit, Level, Log};
 use thimble_core::script;
-use thimble_core::time::{Duration, Instant};
+use thimble_core::time::Instant;
 use thimble_hal_sim::scenario::CALLS;
 use thimble_hal_sim::sim::{Handle, Line};
+use thimble_hal_sim::story::Lane;
+
+use crate::timeline::Event;
 
 /// Lines of a program's output that are kept.
 const OUTPUT: usize = 20;
-
-/// Who did something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
-    Server,
-    Device,
-    Module,
-}
-
-/// Something that happened.
-#[derive(Clone, Debug)]
-pub(super) struct Event {
-    /// Since the device was switched on first.
-    pub(super) at: Duration,
-    pub(super) lane: Lane,
-    pub(super) what: String,
-    /// What came of it, where that is known.
-    pub(super) result: Option<String>,
-    /// The last lines that a program printed.
-    pub(super) output: Vec<String>,
-    /// How many stood before them.
-    pub(super) earlier: usize,
-}
 
 /// All that happened.
 #[derive(Clone)]
@@ -67,7 +47,7 @@ impl Journal {
             } else {
                 (Lane::Device, line, None)
             };
-            events.push(Event { at, lane, what, result, output: Vec::new(), earlier: 0 });
+            events.push(Event { result, ..Event::new(at, lane, what) });
         }
     }
 
@@ -76,7 +56,7 @@ impl Journal {
         self.gather();
         let at = self.bench.0.borrow().time().since(Instant::ZERO);
         let mut events = self.events.borrow_mut();
-        events.push(Event { at, lane, what: what.into(), result: None, output: Vec::new(), earlier: 0 });
+        events.push(Event::new(at, lane, what));
         events.len() - 1
     }
 

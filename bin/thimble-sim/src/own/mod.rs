@@ -201,7 +201,7 @@ fn inside(
         "title": format!("{} for {device_type}: {module}", artifact.name),
         "artifact": artifact.name,
         "device_type": device_type,
-        "events": timeline::json(&events),
+        "events": crate::timeline::json(&events),
         "end": verdict.end,
         "reason": verdict.reason,
         "installed": verdict.installed,

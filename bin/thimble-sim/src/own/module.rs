@@ -13,9 +13,10 @@ use thimble_hal_linux::wait::PollSet;
 use thimble_hal_sim::sim::{self, Gone};
 
 use super::faults::What;
-use super::journal::{Lane, Output};
+use super::journal::Output;
 use super::program::{Current, plan};
 use super::shared::{GRACE, OwnError, Shared};
+use thimble_hal_sim::story::Lane;
 
 /// The user's update module, or the one that is described.
 pub(super) struct Module {

@@ -11,8 +11,9 @@ use thimble_hal_linux::scripts::{ScriptError, Scripts};
 use thimble_hal_sim::sim::Gone;
 
 use super::faults::What;
-use super::journal::{Lane, ending};
+use super::journal::ending;
 use super::shared::{OwnError, Shared};
+use thimble_hal_sim::story::Lane;
 
 /// Seconds that count as none.
 const AT_ONCE: u64 = 2;

@@ -13,9 +13,10 @@ use thimble_hal_linux::scripts::Scripts as LinuxScripts;
 use thimble_hal_linux::wait::PollSet;
 
 use super::device::{SIM, scripts_folder};
-use super::journal::{Lane, Output};
+use super::journal::Output;
 use super::program::{Current, plan, powered};
 use super::shared::{GRACE, OwnError, Shared};
+use thimble_hal_sim::story::Lane;
 
 /// The user's state scripts.
 pub(super) struct Scripts {
