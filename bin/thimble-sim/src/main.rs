@@ -7,6 +7,7 @@ mod fleet;
 mod lint;
 mod own;
 mod page;
+mod replay;
 mod run;
 mod serve;
 mod shell;

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::failure::Failure;
-use crate::{explain, explore, fleet, lint, run, serve, test, texts, ui, words};
+use crate::{explain, explore, fleet, lint, replay, run, serve, test, texts, ui, words};
 
 /// A verb.
 pub(crate) struct Verb {
@@ -16,7 +16,7 @@ pub(crate) struct Verb {
 }
 
 /// All of them, in the order of the usage.
-pub(crate) const VERBS: [Verb; 10] = [
+pub(crate) const VERBS: [Verb; 11] = [
     Verb { name: "run", help: run::HELP, run: run::run },
     Verb { name: "test", help: test::HELP, run: test::run },
     Verb { name: "words", help: words::HELP, run: words::run },
@@ -24,6 +24,7 @@ pub(crate) const VERBS: [Verb; 10] = [
     Verb { name: "explain", help: explain::HELP, run: explain::run },
     Verb { name: "explore", help: explore::HELP, run: explore::run },
     Verb { name: "ui", help: ui::HELP, run: ui::run },
+    Verb { name: "replay", help: replay::HELP, run: replay::run },
     Verb { name: "serve", help: serve::HELP, run: serve::run },
     Verb { name: "fleet", help: fleet::HELP, run: fleet::run },
     Verb { name: "texts", help: texts::HELP, run: texts::run },
