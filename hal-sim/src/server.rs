@@ -233,6 +233,8 @@ impl Hash for Artifact {
 pub struct Deployment {
     /// What is to be installed.
     pub artifact: Artifact,
+    /// The identity of the only device that it is for; `None`: the first that asks.
+    pub only: Option<String>,
     /// JSON, not checked: the client must.
     pub control_map: Option<String>,
     /// The operator aborted it.
@@ -257,6 +259,7 @@ impl Deployment {
     pub const fn new(artifact: Artifact) -> Self {
         Self {
             artifact,
+            only: None,
             control_map: None,
             aborted: false,
             taken: None,
@@ -299,6 +302,8 @@ pub struct Server {
     pub devices: BTreeMap<String, Device>,
     /// Deployments by id, offered in this order.
     pub deployments: BTreeMap<String, Deployment>,
+    /// Of each of these, a device that is new gets a deployment of its own.
+    pub for_each: Vec<Deployment>,
     tokens: BTreeMap<String, String>,
     issued: u32,
     faults: Vec<Planned>,
@@ -319,6 +324,7 @@ impl Server {
             links: links.to_owned(),
             devices: BTreeMap::new(),
             deployments: BTreeMap::new(),
+            for_each: Vec::new(),
             tokens: BTreeMap::new(),
             issued: 0,
             faults: Vec::new(),
@@ -443,6 +449,12 @@ impl Server {
     #[must_use]
     pub fn endpoint(target: &str) -> Option<Endpoint> {
         requests::route(target).map(|(endpoint, _)| endpoint)
+    }
+
+    /// One more deployment, behind those that there are.
+    pub fn deploy(&mut self, deployment: Deployment) {
+        let number = self.deployments.len() + 1;
+        self.deployments.insert(format!("00000000-0000-4000-8000-{number:012}"), deployment);
     }
 
     /// Notes what a good client would not have done, as the transport saw it.

@@ -117,3 +117,25 @@ fn it_writes_into_its_own_folder_and_nowhere_else() {
     assert_eq!(serve.end(Signal::INT), Some(0));
     assert_eq!(names(&home.path().join("own")), ["server.pem"]);
 }
+
+#[test]
+fn devices_are_real_clients_of_a_real_server() {
+    let home = tempfile::tempdir().expect("a folder");
+    let artifact = ArtifactWriter::new("new", "module", &["board"]).file("data", b"x").build();
+    fs::write(home.path().join("new.mender"), artifact).expect("a file");
+    let mut serve = Serve::start(home.path(), &["--each", "--v2", "new.mender"]);
+    let conf = serve.line("mender.conf: ");
+    let page = serve.line("page: ");
+    fs::write(home.path().join("mender.conf"), conf).expect("a file");
+    let words = ["--devices", "3", "--config", "mender.conf", "--folder", "devices", "--until-over"];
+    let mut devices = Serve::start(home.path(), &words);
+    devices.line("3 of 3 devices have the update");
+    assert_eq!(devices.child.wait().expect("it ends").code(), Some(0), "{}", devices.said);
+    // The server has heard of each, and nothing was a violation.
+    let shown = get(&page, "/seen?since=0");
+    assert_eq!(shown.matches("\"status\":\"success\"").count(), 3, "{shown}");
+    assert!(shown.contains("\"devices\":3") && shown.contains("\"violations\":[]"), "{shown}");
+    let mut keys = names(&home.path().join("devices/keys"));
+    keys.sort();
+    assert_eq!(keys, ["001.pem", "002.pem", "003.pem"]);
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Acceptance, DEVICES, Device, Endpoint, Request, Response, Server, TOKENS, Verify};
+use super::{Acceptance, DEVICES, Deployment, Device, Endpoint, Request, Response, Server, TOKENS, Verify};
 
 /// The largest body the real server takes.
 const BODY: usize = 1 << 20;
@@ -110,8 +110,13 @@ impl Server {
         // Sorted by its keys: their order does not make another device.
         let name = Value::Object(identity).to_string();
         let acceptance = if self.accepts_all { Acceptance::Accepted } else { Acceptance::Pending };
-        if self.devices.len() >= DEVICES && !self.devices.contains_key(&name) {
-            return Err(Response::error(503, "too many devices"));
+        if !self.devices.contains_key(&name) {
+            if self.devices.len() >= DEVICES {
+                return Err(Response::error(503, "too many devices"));
+            }
+            for deployment in self.for_each.clone() {
+                self.deploy(Deployment { only: Some(name.clone()), ..deployment });
+            }
         }
         let device = self.devices.entry(name.clone()).or_insert_with(|| Device {
             acceptance,
@@ -182,7 +187,9 @@ impl Server {
             return Err(self.refuse(400, "artifact_name and device_type are required"));
         }
         let is_mine = |taken: &Option<(String, _)>| taken.as_ref().is_none_or(|(name, _)| name == device);
-        let open = self.deployments.iter_mut().find(|(_, d)| !d.is_over() && is_mine(&d.taken));
+        let is_for_me = |only: &Option<String>| only.as_ref().is_none_or(|only| only == device);
+        let mut all = self.deployments.iter_mut();
+        let open = all.find(|(_, d)| !d.is_over() && is_mine(&d.taken) && is_for_me(&d.only));
         let Some((id, deployment)) = open else { return Ok(Response::new(204)) };
         match &deployment.taken {
             Some((_, before)) if *before != provides => {
