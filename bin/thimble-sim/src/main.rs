@@ -5,6 +5,7 @@ mod explore;
 mod failure;
 mod fleet;
 mod lint;
+mod loopback;
 mod own;
 mod page;
 mod replay;

@@ -6,7 +6,7 @@ use thimble_hal_sim::story::Path;
 
 use crate::explore::{self, Explored, Verb, walk_help};
 use crate::failure::Failure;
-use crate::page::loopback::{self, Answer};
+use crate::loopback::{self, Answer};
 use crate::page::{self, policy};
 use crate::subject::subject_help;
 

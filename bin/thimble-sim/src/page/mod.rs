@@ -1,11 +1,8 @@
 //! A page that shows what was explored: one file with everything in it, which loads nothing from anywhere.
 
-pub(crate) mod loopback;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+
+use crate::loopback;
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -47,15 +44,9 @@ fn with(title: &Value, document: &Value, live: bool) -> String {
     page + rest
 }
 
-/// What the page may do: run its own script and use its own style, which are known by their digests. With a server it may ask that one.
+/// What the page may do. With a server it may ask that one.
 pub(crate) fn policy(live: bool) -> String {
-    let digest = |text: &str| STANDARD.encode(Sha256::digest(text));
-    let connect = if live { "'self'" } else { "'none'" };
-    format!(
-        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; connect-src {connect}; base-uri 'none'; form-action 'none'",
-        digest(SCRIPT),
-        digest(STYLE)
-    )
+    loopback::policy(SCRIPT, STYLE, live)
 }
 
 /// What stands before a part `{{name}}`, its name, and what stands behind it.

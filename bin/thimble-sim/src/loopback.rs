@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+
 /// The longest head of a request: a path of 64 choices has far less.
 const HEAD: usize = 8 * 1024;
 
@@ -17,6 +21,10 @@ const CONNECTIONS: usize = 16;
 
 /// A connection lasts no longer, however slowly the other side reads or writes.
 const TIME: Duration = Duration::from_secs(10);
+
+/// So often it is tried to accept a connection, with this pause.
+const TRIES: u32 = 600;
+const RETRY: Duration = Duration::from_millis(100);
 
 /// What is answered.
 pub(crate) struct Answer {
@@ -47,17 +55,39 @@ pub(crate) fn listen(port: u16) -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
 }
 
+/// What a page may do: run this script and use this style, which are known by their digests, and load nothing. With `live` it may
+/// ask the server that it came from.
+pub(crate) fn policy(script: &str, style: &str, live: bool) -> String {
+    let digest = |text: &str| STANDARD.encode(Sha256::digest(text));
+    let connect = if live { "'self'" } else { "'none'" };
+    format!(
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; connect-src {connect}; base-uri 'none'; form-action 'none'",
+        digest(script),
+        digest(style)
+    )
+}
+
 /// Answers until the process ends. `answer` gets path and query of a request.
+///
+/// # Errors
+/// No connection can be accepted, again and again.
 pub(crate) fn serve(socket: &TcpListener, answer: &(dyn Fn(&str) -> Answer + Sync)) -> io::Result<()> {
     let port = socket.local_addr()?.port();
     let open = AtomicUsize::new(0);
+    let mut failed = 0;
     thread::scope(|scope| {
         loop {
             let tcp = match socket.accept() {
                 Ok((tcp, _)) => tcp,
-                Err(error) if is_passing(&error) => continue,
+                // Too many open files, for one; they become fewer.
+                Err(_) if failed < TRIES => {
+                    failed += 1;
+                    thread::sleep(RETRY);
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
+            failed = 0;
             if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS {
                 open.fetch_sub(1, Ordering::Relaxed);
                 continue;
@@ -70,11 +100,6 @@ pub(crate) fn serve(socket: &TcpListener, answer: &(dyn Fn(&str) -> Answer + Syn
             });
         }
     })
-}
-
-/// What concerns one connection only.
-fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted)
 }
 
 /// A connection that ends at a time.
