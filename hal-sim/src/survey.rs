@@ -6,6 +6,7 @@ mod scenario;
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use thimble_core::config::Config;
@@ -87,10 +88,23 @@ impl Hash for Part<'_> {
     }
 }
 
-impl Model for Part<'_> {
-    type Label = Label;
+/// What happens, where it is of this part.
+#[derive(Clone, Copy, Debug)]
+struct Ours(Option<Label>);
 
-    fn next(&self, visit: &mut impl FnMut(Label, &Self)) -> Result<(), String> {
+impl fmt::Display for Ours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(label) => label.fmt(f),
+            None => f.write_str("of another part"),
+        }
+    }
+}
+
+impl Model for Part<'_> {
+    type Label = Ours;
+
+    fn next(&self, visit: &mut impl FnMut(Ours, &Self)) -> Result<(), String> {
         let mut choice = 0;
         self.whole.next(&mut |label, whole| {
             let step = match (self.step, choice) {
@@ -101,7 +115,7 @@ impl Model for Part<'_> {
             choice += 1;
             // What belongs to another part leads nowhere new.
             let (whole, step) = if is_ours { (whole, step) } else { (&self.whole, self.step) };
-            visit(label, &Self { whole: whole.clone(), shard: self.shard, step });
+            visit(Ours(is_ours.then_some(label)), &Self { whole: whole.clone(), shard: self.shard, step });
         })
     }
 }
@@ -179,8 +193,8 @@ pub struct Seen {
 pub struct Survey {
     /// How much.
     pub counts: Counts,
-    /// Names the graph that was walked by what happens in it: two surveys with the same digest saw the same things happen in
-    /// the same order, however the client keeps them.
+    /// Names the graph that was walked by what happens in it, by the names of states and operations, and by its ends: two
+    /// surveys with the same digest saw the same things happen in the same order.
     pub digest: u128,
     /// Nothing is left to be walked.
     pub complete: bool,
@@ -262,8 +276,9 @@ fn way_from(task: &Task, start: &Whole<'_>, names: &Names, path: Path) -> Way {
 /// What is noted during a walk.
 struct Looks<'p> {
     progress: &'p mut dyn FnMut(u32),
-    /// Configurations that were met.
+    /// Configurations that were met, and steps.
     met: u32,
+    steps: usize,
     labels: HashMap<Label, (u128, u64)>,
     moves: HashMap<(State, State), u64>,
     /// How often; how much more might have gone wrong on the way on which least did, and to where it leads.
@@ -273,7 +288,9 @@ struct Looks<'p> {
 }
 
 impl Observer<Part<'_>> for Looks<'_> {
-    fn step(&mut self, label: &Label, from: u32, to: u32, model: &Part<'_>) {
+    fn step(&mut self, label: &Ours, from: u32, to: u32, model: &Part<'_>) {
+        let Ours(Some(label)) = label else { return };
+        self.steps += 1;
         if to > self.met {
             self.met = to;
             if to.is_multiple_of(OFTEN) {
@@ -286,13 +303,17 @@ impl Observer<Part<'_>> for Looks<'_> {
             .or_insert_with(|| (XxHash3_128::oneshot(label.to_string().as_bytes()), 0));
         *count += 1;
         let step = *hash ^ (u128::from(from) << 32 | u128::from(to)).wrapping_mul(MIX.into());
-        self.digest = (self.digest.rotate_left(71) ^ step).wrapping_mul(MIX.into());
-        if let (Some(before), Some(now)) = (label.state(), model.whole.state()) {
+        self.digest = mixed(self.digest, step);
+        // What a restart leads to is no move of the client's table.
+        if !label.is_restart()
+            && let (Some(before), Some(now)) = (label.state(), model.whole.state())
+        {
             *self.moves.entry((before, now)).or_default() += 1;
         }
     }
 
     fn end(&mut self, at: u32, model: &Part<'_>) {
+        self.mix(model.whole.ending().to_string().as_bytes());
         let Budget { failures, losses } = model.whole.budget();
         let left = failures + losses;
         let (count, best, to) = self.ends.entry(model.whole.ending()).or_insert((0, left, at));
@@ -303,6 +324,7 @@ impl Observer<Part<'_>> for Looks<'_> {
     }
 
     fn wrong(&mut self, at: u32, wrong: &str) -> bool {
+        self.mix(wrong.as_bytes());
         if let Some((_, count, _)) = self.wrongs.iter_mut().find(|(text, ..)| text == wrong) {
             *count += 1;
         } else if self.wrongs.len() < WRONGS {
@@ -317,12 +339,18 @@ impl<'p> Looks<'p> {
         Self {
             progress,
             met: 0,
+            steps: 0,
             labels: HashMap::new(),
             moves: HashMap::new(),
             ends: BTreeMap::new(),
             wrongs: Vec::new(),
             digest: 0,
         }
+    }
+
+    /// Something more is a part of what was seen.
+    fn mix(&mut self, what: &[u8]) {
+        self.digest = mixed(self.digest, XxHash3_128::oneshot(what));
     }
 
     fn survey(self, task: &Task, start: &Whole<'_>, names: &Names, walked: &Walked) -> Survey {
@@ -359,7 +387,7 @@ impl<'p> Looks<'p> {
         let mut moves: Vec<_> = self.moves.into_iter().collect();
         moves.sort_by_key(|((from, to), _)| (*from as usize, *to as usize));
         Survey {
-            counts: walked.counts,
+            counts: Counts { steps: self.steps, ..walked.counts },
             digest: self.digest,
             complete: walked.complete,
             ends,
@@ -369,6 +397,11 @@ impl<'p> Looks<'p> {
             moves,
         }
     }
+}
+
+/// A digest, and something more.
+const fn mixed(digest: u128, more: u128) -> u128 {
+    (digest.rotate_left(71) ^ more).wrapping_mul(MIX as u128)
 }
 
 /// The nearest way with a clean end: without the last thing that goes wrong, or without the last two, ...

@@ -87,7 +87,7 @@ pub(crate) fn run(out: &mut dyn Write, files: &[&str]) -> Result<bool, Failure> 
     }
     let mut good = true;
     for (name, scenario) in scenarios {
-        let Happened { scenario: happened, unused, stopped } = scenario.run();
+        let Happened { scenario: happened, unused, stopped, runs: _ } = scenario.run();
         write!(out, "{happened}")?;
         let complaints = Complaints(unused.into_iter().chain(stopped).collect());
         if !complaints.0.is_empty() {

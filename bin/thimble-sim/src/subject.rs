@@ -17,7 +17,7 @@ use crate::failure::Failure;
 /// What the options of every page say about it.
 macro_rules! subject_help {
     () => {
-        "  --artifact FILE       the artifact: its scripts and what it depends on [a made-up one]
+        "  --artifact FILE       the artifact: its scripts, its type of payload, and its device [a made-up one]
   --scripts DIR         state scripts, by their names; repeatable
   --config FILE         the device's mender.conf: how long programs may take
   --device KIND         slots, files, custom or one-way, as in scenarios [files; slots for rootfs-image]
@@ -47,6 +47,9 @@ impl Subject {
         word: &'w str,
         value: &mut impl FnMut() -> Result<&'w str, Failure>,
     ) -> Result<bool, Failure> {
+        if word != "--scripts" && self.words.iter().any(|before| before == word) {
+            return Err(format!("{word} is there twice").into());
+        }
         let mut value = || {
             let value = value()?;
             self.words.push(word.to_owned());

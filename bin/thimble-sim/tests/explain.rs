@@ -75,7 +75,12 @@ fn every_step_says_how_long_it_may_take_and_what_its_failure_leads_to() {
         ),
         "{text}"
     );
-    assert!(text.ends_with("No single failure leaves the device inconsistent.\n"), "{text}");
+    assert!(
+        text.ends_with(
+            "No failure of one of these steps, and no loss of power in one, leaves the device inconsistent.\n"
+        ),
+        "{text}"
+    );
 }
 
 #[test]

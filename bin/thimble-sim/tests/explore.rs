@@ -40,7 +40,13 @@ fn a_forbidden_end_fails_with_the_way_to_it_and_a_command_that_tells_it_again() 
     let words = ["explore", "--scripts", "scripts", "--device", "files"];
     let (status, out, err) = sim(folder.path(), &words);
     assert_eq!((status, err.as_str()), (Some(0), ""), "{out}");
-    assert!(out.contains("\nNothing wrong found in ") && out.contains(" configurations.\n"), "{out}");
+    assert!(out.contains("\nNothing wrong found in "), "{out}");
+    assert!(out.ends_with(" configurations; 3 ways to end are not clean.\n"), "{out}");
+    // Each --forbid counts.
+    let twice = ["--forbid", "inconsistent", "--forbid", "failed"];
+    let (status, out, _) = sim(folder.path(), &[&words[..], &twice].concat());
+    assert_eq!(status, Some(1));
+    assert!(out.contains("can end inconsistent, which") && out.contains("can end failed, which"), "{out}");
 
     let (status, out, _) = sim(folder.path(), &[&words[..], &["--forbid", "inconsistent"]].concat());
     assert_eq!(status, Some(1));
@@ -114,4 +120,43 @@ fn every_kind_of_device_is_walked_without_options() {
     assert_eq!((status, err.as_str()), (Some(0), ""), "{out}");
     assert_eq!(out.matches(" configurations, ").count(), 15, "{out}");
     assert!(out.contains("\nNothing wrong found in "), "{out}");
+}
+
+#[test]
+fn a_part_says_that_it_is_one_and_counts_nothing_of_the_others() {
+    let folder = scripts(&[]);
+    let words = ["explore", "--device", "files", "--shard", "9999/10000"];
+    let (status, out, _) = sim(folder.path(), &words);
+    assert_eq!(status, Some(0), "{out}");
+    assert!(out.contains("; part 9999/10000 of everything\n"), "{out}");
+    assert!(out.contains(" of part 9999/10000"), "{out}");
+    // Nothing goes wrong in it.
+    let seen = document(folder.path(), &words);
+    assert_eq!(seen["part"], "9999/10000");
+    assert_eq!(seen["steps"].as_u64(), seen["configurations"].as_u64().map(|number| number - 1), "{seen:#}");
+    let situation = |name: &str| {
+        let all = seen["situations"].as_array().expect("a list");
+        all.iter().find(|situation| situation["name"] == name).expect("it is one")["count"].clone()
+    };
+    assert_eq!(situation("power is lost while the update is installed"), 0);
+    assert_eq!(situation("the update is installed"), 1);
+}
+
+#[test]
+fn options_that_would_be_for_nothing_are_refused() {
+    let folder = scripts(&[]);
+    for (words, told) in [
+        (&["--scenarios", "found"][..], "--scenarios is about one device"),
+        (&["--device", "files", "--device", "slots"], "--device is there twice"),
+        (&["--losses", "1", "--losses", "2"], "--losses is there twice"),
+        (
+            &["--device", "files", "--path", "1.1", "--html", "x"],
+            "--path tells one way, and --html is about all",
+        ),
+        (&["--device", "files", "--scenarios", "scripts/.."], "there are files already"),
+    ] {
+        let (status, _, err) = sim(folder.path(), &[&["explore"], words].concat());
+        assert_eq!(status, Some(2), "{words:?}");
+        assert!(err.contains(told), "{words:?}: {err}");
+    }
 }

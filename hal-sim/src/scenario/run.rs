@@ -19,7 +19,7 @@ use crate::runner::{self, End, Memory, Process, Then};
 use crate::sample;
 use crate::server::{Artifact, Deployment};
 use crate::sim::{self, DEVICE_TYPE, Handle};
-use crate::world::Profile;
+use crate::world::{Content, Profile};
 
 /// What happened in a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Happened {
     pub unused: Vec<Complaint>,
     /// Why it stopped before its end.
     pub stopped: Option<Complaint>,
+    /// What runs after the next start of the device.
+    pub runs: Content,
 }
 
 impl Scenario {
@@ -46,7 +48,9 @@ impl Scenario {
         }
         let scenario = self.with(std::mem::take(&mut stage.timelines));
         let unused = if stopped.is_none() { stage.unused() } else { Vec::new() };
-        Happened { scenario, unused, stopped }
+        let mut device = stage.bench.0.borrow().durable.device.clone();
+        device.boot();
+        Happened { scenario, unused, stopped, runs: device.content() }
     }
 }
 

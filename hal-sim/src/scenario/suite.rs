@@ -92,7 +92,7 @@ pub fn check(path: &Path, update: bool) -> Outcome {
         Ok(scenario) => scenario,
         Err(complaints) => return Outcome::Nonsense(complaints),
     };
-    let Happened { scenario: happened, unused, stopped } = scenario.run();
+    let Happened { scenario: happened, unused, stopped, runs: _ } = scenario.run();
     let was_stopped = stopped.is_some();
     let mut complaints: Vec<Complaint> = unused.into_iter().chain(stopped).collect();
     if scenario == happened && complaints.is_empty() {

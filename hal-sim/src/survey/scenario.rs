@@ -9,7 +9,7 @@ use super::Task;
 use crate::scenario::{STATUSES, Scenario};
 use crate::story::Row;
 use crate::whole::{Heard, Kind, Names, Told};
-use crate::world::{NEW, OLD, Profile, SUFFIX};
+use crate::world::{Content, NEW, OLD, Profile, SUFFIX};
 
 /// The scenario in which the same goes wrong as in this way, if the same comes of it there.
 pub(super) fn of(task: &Task, names: &Names, told: &Told) -> Option<String> {
@@ -24,7 +24,8 @@ pub(super) fn of(task: &Task, names: &Names, told: &Told) -> Option<String> {
     let name = of("name: ")?;
     let name = name.split(' ').next().unwrap_or_default();
     let is_like = match end.kind {
-        Kind::Brick | Kind::Inconsistent => name.ends_with(SUFFIX),
+        Kind::Brick => happened.runs == Content::Broken,
+        Kind::Inconsistent => name.ends_with(SUFFIX) && happened.runs != Content::Broken,
         Kind::Failed => name == OLD,
         Kind::Misreported | Kind::Updated => name == NEW,
     };
@@ -32,7 +33,10 @@ pub(super) fn of(task: &Task, names: &Names, told: &Told) -> Option<String> {
     let is_heard = match end.heard {
         Heard::Failure => last.as_deref() == Some(Status::Failure.name()),
         Heard::Success => last.as_deref() == Some(Status::Success.name()),
-        Heard::Aborted | Heard::Nothing | Heard::Nobody => true,
+        Heard::Aborted | Heard::Nothing => ![Status::Success, Status::Failure]
+            .map(Status::name)
+            .contains(&last.as_deref().unwrap_or_default()),
+        Heard::Nobody => last.is_none(),
     };
     (is_like && is_heard).then_some(shown)
 }

@@ -106,6 +106,12 @@ pub struct Ending {
     pub heard: Heard,
 }
 
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}; {}", self.kind.name(), self.heard.name())
+    }
+}
+
 /// Names of the state scripts, where they run, in the order in which they do.
 pub type Names = [(Transition, Vec<String>)];
 
@@ -394,6 +400,16 @@ impl Label {
             | Self::Ends
             | Self::Verb(_)
             | Self::UserReboots => None,
+        }
+    }
+
+    /// The client is started again behind it.
+    #[must_use]
+    pub fn is_restart(&self) -> bool {
+        match self {
+            Self::Step(_, _, how) => how.starts_with(" **"),
+            Self::Lost | Self::Ends | Self::UserReboots | Self::Verb(_) => true,
+            Self::Wish(_) | Self::Approved(_) | Self::Waits => false,
         }
     }
 

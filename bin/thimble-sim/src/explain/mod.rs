@@ -214,7 +214,10 @@ pub(crate) fn text(
         time(explained.at_most())
     )?;
     match bad {
-        0 => writeln!(out, "No single failure leaves the device inconsistent."),
+        0 => writeln!(
+            out,
+            "No failure of one of these steps, and no loss of power in one, leaves the device inconsistent."
+        ),
         1 => writeln!(out, "One failure leaves the device inconsistent: see !! above."),
         more => writeln!(out, "{more} failures leave the device inconsistent: see !! above."),
     }

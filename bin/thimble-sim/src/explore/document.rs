@@ -41,6 +41,7 @@ pub(super) fn of(walk: &Walk, options: &Options, complaints: &[String], with_oth
         "schema": 1,
         "title": title,
         "options": options.words(),
+        "part": options.part(),
         "failures": task.budget.failures,
         "losses": task.budget.losses,
         "configurations": counts.configurations,
@@ -76,7 +77,8 @@ pub(crate) fn way(
     });
     let mut way = told(path, of, with_others);
     way["scenario"] = json!(scenario);
-    way["again"] = json!(options.again(path));
+    // Without a device of the options there is nothing that a command could name.
+    way["again"] = json!((!options.subject.is_empty()).then(|| options.again(path)));
     way["good"] = json!(good);
     way
 }

@@ -40,11 +40,11 @@ pub(crate) const HELP: &str = concat!(
     "\
 Walks over everything that can become of an update, and shows how it can end.
 
-Every script and every call of the module works, fails, fails half done, asks to be run again, or never ends; every
-request is answered, refused, put off or lost; power is lost before, inside and after everything. What goes wrong in one
-update is limited to so many failures and losses of power; all ways within these limits are walked. Shows the ways it
-can end, the worst first, with the shortest way to each that is not clean beside the nearest good one, what must never
-be and was, and what was covered. Nothing of yours is run.
+Every script works, fails, asks to be run again, or never ends; every call of the module works, fails before, in the
+middle of or after its work, or never ends; every request is answered, refused, put off or lost; power is lost before,
+inside and after everything. What goes wrong in one update is limited to so many failures and losses of power; all ways
+within these limits are walked. Shows the ways it can end, the worst first, with the shortest way to each that is not
+clean beside the nearest good one, what must never be and was, and what was covered. Nothing of yours is run.
 
 Without an option of the first part: all kinds of devices, with a script everywhere, one line for each.
 
@@ -61,7 +61,7 @@ Usage: thimble-sim explore [OPTION]...
   --html FILE           write a page into FILE: one file, which shows everything in a browser without a network
 
 Exit status 1: something is wrong, an end is forbidden, a situation that is due was not met, or not everything could be
-walked within the budget.
+walked within the budget; with --path, the way does not end clean.
 
 Examples:
   thimble-sim explore
@@ -106,7 +106,7 @@ impl Walk {
 
     /// What is not as it should be, a line each.
     fn complaints(&self, forbidden: &[Kind]) -> Vec<String> {
-        let Survey { wrongs, ends, counts, complete, .. } = &self.survey;
+        let Survey { wrongs, ends, complete, .. } = &self.survey;
         let mut all: Vec<String> = wrongs.iter().map(|wrong| wrong.wrong.clone()).collect();
         for end in ends.iter().filter(|end| forbidden.contains(&end.ending.kind)) {
             all.push(format!("the update can end {}, which is forbidden", end.ending.kind.name()));
@@ -115,7 +115,7 @@ impl Walk {
         if !complete {
             all.push(format!(
                 "not everything was walked: more than {} configurations; --budget allows more, --shard 1/8 walks a part",
-                counts.configurations - 1
+                self.task.limits.configurations
             ));
         }
         let missed = self.survey.missed();
@@ -165,30 +165,44 @@ pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, Failure> 
         let page = page::of(&document::of(&walk, &options, &complaints, true), false);
         fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    if let Some(folder) = &options.scenarios {
-        write_scenarios(folder, &walk.survey)?;
-    }
+    let written = match &options.scenarios {
+        Some(folder) => write_scenarios(folder, &walk.survey)?,
+        None => Vec::new(),
+    };
     if options.json {
         writeln!(out, "{:#}", document::of(&walk, &options, &complaints, false))?;
     } else {
         text::print(out, &walk, &options, &complaints)?;
+        for line in written {
+            writeln!(out, "{line}")?;
+        }
     }
     Ok(complaints.is_empty())
 }
 
-/// Writes a file for each way that is not clean and has a scenario.
-fn write_scenarios(folder: &FilePath, survey: &Survey) -> Result<(), Failure> {
-    let wrongs = survey.wrongs.iter().map(|wrong| ("wrong".to_owned(), &wrong.way));
-    let ends = survey.ends.iter().filter(|end| !end.ending.kind.is_clean());
-    let ends = ends.map(|end| (end.ending.kind.name().to_owned(), &end.way));
-    for (number, (name, way)) in (1..).zip(wrongs.chain(ends)) {
-        let Some(scenario) = &way.scenario else { continue };
-        let path = folder.join(format!("{number:02}-{name}.txt"));
-        fs::create_dir_all(folder)
-            .and_then(|()| fs::write(&path, scenario))
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+/// Writes a file for each way that is not clean and has a scenario, into a folder that has no others; what became of each.
+fn write_scenarios(folder: &FilePath, survey: &Survey) -> Result<Vec<String>, Failure> {
+    let wrong = |path: &FilePath, error: &dyn std::fmt::Display| {
+        Failure::Usage(format!("{}: {error}", path.display()))
+    };
+    fs::create_dir_all(folder).map_err(|error| wrong(folder, &error))?;
+    if fs::read_dir(folder).map_err(|error| wrong(folder, &error))?.next().is_some() {
+        return Err(wrong(folder, &"there are files already: remove them, or name another folder"));
     }
-    Ok(())
+    let wrongs = survey.wrongs.iter().map(|of| ("wrong".to_owned(), of.wrong.clone(), &of.way));
+    let ends = survey.ends.iter().filter(|end| !end.ending.kind.is_clean());
+    let ends = ends.map(|end| (end.ending.kind.name().to_owned(), end.ending.to_string(), &end.way));
+    let mut told = Vec::new();
+    for (number, (name, what, way)) in (1..).zip(wrongs.chain(ends)) {
+        let Some(scenario) = &way.scenario else {
+            told.push(format!("scenarios have no words for the way to this: {what}"));
+            continue;
+        };
+        let path = folder.join(format!("{number:02}-{name}.txt"));
+        fs::write(&path, scenario).map_err(|error| wrong(&path, &error))?;
+        told.push(format!("written: {}", path.display()));
+    }
+    Ok(told)
 }
 
 /// One way, step by step.
@@ -243,7 +257,8 @@ fn all_devices(out: &mut dyn Write, options: &Options) -> Result<bool, Failure> 
     if options.json {
         writeln!(out, "{:#}", Value::Array(documents))?;
     } else if good {
-        writeln!(out, "\nNothing wrong found in {configurations} configurations.")?;
+        let part = options.part().map_or_else(String::new, |part| format!(" of part {part}"));
+        writeln!(out, "\nNothing wrong found in {configurations} configurations{part}.")?;
     }
     Ok(good)
 }

@@ -83,6 +83,13 @@ impl Options {
         words.push(format!("--failures {failures} --losses {losses}"));
         words.join(" ")
     }
+
+    /// Of a walk that is a part of everything: which, as `2/8`, and the seed that makes the parts.
+    pub(super) fn part(&self) -> Option<String> {
+        let Shard { number, of, seed } = self.shard;
+        let seed = if seed == 0 { String::new() } else { format!(" with seed {seed}") };
+        (of > 1).then(|| format!("{}/{of}{seed}", number + 1))
+    }
 }
 
 /// Reads the words of the command line; `help` names all options.
@@ -99,6 +106,7 @@ pub(crate) fn read(verb: Verb, words: &[&str], help: &str) -> Result<Options, Fa
         html: None,
         port: 0,
     };
+    let mut given = Vec::new();
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value =
@@ -106,10 +114,14 @@ pub(crate) fn read(verb: Verb, words: &[&str], help: &str) -> Result<Options, Fa
         if options.subject.take(word, &mut value)? {
             continue;
         }
+        if *word != "--forbid" && given.contains(word) {
+            return Err(format!("{word} is there twice").into());
+        }
+        given.push(word);
         match (*word, verb) {
             ("--failures", _) => options.budget.failures = few(word, value()?)?,
             ("--losses", _) => options.budget.losses = few(word, value()?)?,
-            ("--forbid", _) => options.forbidden = ends(value()?)?,
+            ("--forbid", _) => options.forbidden.extend(ends(value()?)?),
             ("--budget", _) => {
                 let text = value()?;
                 let number = text.parse().ok().filter(|number| (1..=1_000_000_000).contains(number));
@@ -142,12 +154,23 @@ pub(crate) fn read(verb: Verb, words: &[&str], help: &str) -> Result<Options, Fa
             (option, _) => return Err(Failure::Usage(no_option(verb.name(), option, help))),
         }
     }
-    let of_one =
-        [("--path", options.path.is_some()), ("--html", options.html.is_some()), ("ui", verb == Verb::Ui)];
+    let of_one = [
+        ("--path", options.path.is_some()),
+        ("--html", options.html.is_some()),
+        ("--scenarios", options.scenarios.is_some()),
+        ("ui", verb == Verb::Ui),
+    ];
     if let Some((word, _)) = of_one.iter().find(|(_, is_there)| *is_there && options.subject.is_empty()) {
         return Err(
             format!("{word} is about one device: say --device, --artifact or --scripts as well").into()
         );
+    }
+    let of_walks = ["--forbid", "--budget", "--shard", "--seed", "--scenarios", "--html"];
+    if verb == Verb::Explore
+        && options.path.is_some()
+        && let Some(word) = given.iter().find(|word| of_walks.contains(word))
+    {
+        return Err(format!("--path tells one way, and {word} is about all of them").into());
     }
     Ok(options)
 }

@@ -33,7 +33,8 @@ pub(super) fn print(
     complaints: &[String],
 ) -> io::Result<()> {
     let Walk { title, task, survey } = walk;
-    writeln!(out, "{title}")?;
+    let part = options.part().map_or_else(String::new, |part| format!("; part {part} of everything"));
+    writeln!(out, "{title}{part}")?;
     writeln!(
         out,
         "{} and {} of power at most: {}\n",
@@ -72,7 +73,7 @@ pub(super) fn print(
         } else {
             writeln!(
                 out,
-                "  {:8}  {} runs; in {fails} of them it goes wrong, or something around it",
+                "  {:8}  steps with {}; in {fails} of them it goes wrong, or something around it",
                 works + fails,
                 plain(&script.name)
             )?;
@@ -83,7 +84,14 @@ pub(super) fn print(
         writeln!(out, "WRONG: {complaint}")?;
     }
     if complaints.is_empty() {
-        writeln!(out, "Nothing wrong found in {} configurations.", survey.counts.configurations)?;
+        let part = options.part().map_or_else(String::new, |part| format!(" of part {part}"));
+        let unclean = survey.ends.iter().filter(|end| !end.ending.kind.is_clean()).count();
+        let but = match unclean {
+            0 => String::new(),
+            1 => "; one way to end is not clean".to_owned(),
+            more => format!("; {more} ways to end are not clean"),
+        };
+        writeln!(out, "Nothing wrong found in {} configurations{part}{but}.", survey.counts.configurations)?;
     }
     Ok(())
 }

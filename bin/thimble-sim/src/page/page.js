@@ -48,8 +48,11 @@ function header() {
   at('counts').textContent = `At most ${counted(walk.failures, 'failure', 'failures')} and ${counted(walk.losses, 'loss', 'losses')} of power: ` +
     `${counted(walk.configurations, 'configuration', 'configurations')}, ${counted(walk.steps, 'step', 'steps')}` +
     (walk.complete ? '.' : '; not everything was walked.');
-  at('verdict').replaceChildren(complaints(`Nothing wrong found in ${counted(walk.configurations, 'configuration', 'configurations')}.`));
-  at('digest').textContent = `Digest of everything that can happen: ${walk.digest}. It changes when something else can happen.`;
+  const unclean = walk.ends.filter(end => !end.clean).length;
+  at('verdict').replaceChildren(complaints(`Nothing wrong found in ${counted(walk.configurations, 'configuration', 'configurations')}` +
+    (walk.part ? ` of part ${walk.part}` : '') +
+    (unclean ? `; ${counted(unclean, 'way to end is not clean', 'ways to end are not clean')}.` : '.')));
+  at('digest').textContent = `Digest of ${walk.part ? `part ${walk.part} of ` : ''}everything that can happen: ${walk.digest}. It changes when something else can happen.`;
 }
 
 /// What is not as it should be; what is said where there is nothing.
