@@ -51,7 +51,8 @@ fn main() -> ExitCode {
 
 /// Prints a page.
 fn print(page: &str) -> ExitCode {
-    finish(None, io::stdout().write_all(page.as_bytes()).map(|()| true).map_err(Failure::Output))
+    let mut out = Reader::new();
+    finish(None, out.write_all(page.as_bytes()).map(|()| true).map_err(Failure::Output))
 }
 
 /// Does the work of the verb of this name, or prints its page.
@@ -63,7 +64,7 @@ fn perform(name: &str, words: &[&str]) -> ExitCode {
     if words.iter().any(|word| matches!(*word, "--help" | "-h")) {
         return print(verb.help);
     }
-    let mut out = io::stdout().lock();
+    let mut out = Reader::new();
     let done = (verb.run)(&mut out, words).and_then(|good| Ok(out.flush().map(|()| good)?));
     finish(Some(verb), done)
 }
@@ -73,8 +74,6 @@ fn finish(verb: Option<&Verb>, done: Result<bool, Failure>) -> ExitCode {
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(NOT_AS_EXPECTED),
-        // Whoever reads has seen enough.
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(Failure::Output(error)) => {
             eprintln!("thimble-sim: the output cannot be written: {error}");
             ExitCode::from(NO_SENSE)
@@ -85,6 +84,43 @@ fn finish(verb: Option<&Verb>, done: Result<bool, Failure>) -> ExitCode {
             ExitCode::from(NO_SENSE)
         }
         Err(Failure::Usage(reason)) => refuse(verb, &reason),
+    }
+}
+
+/// Standard output. Whoever reads may have seen enough: the work goes on, as its verdict is the exit status.
+struct Reader<W> {
+    out: W,
+    has_enough: bool,
+}
+
+impl Reader<io::StdoutLock<'static>> {
+    fn new() -> Self {
+        Self { out: io::stdout().lock(), has_enough: false }
+    }
+}
+
+impl<W: Write> Reader<W> {
+    fn unless_enough<T>(&mut self, done: T, write: impl FnOnce(&mut W) -> io::Result<T>) -> io::Result<T> {
+        if self.has_enough {
+            return Ok(done);
+        }
+        match write(&mut self.out) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.has_enough = true;
+                Ok(done)
+            }
+            written => written,
+        }
+    }
+}
+
+impl<W: Write> Write for Reader<W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.unless_enough(buf.len(), |out| out.write(buf))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.unless_enough((), Write::flush)
     }
 }
 

@@ -89,6 +89,6 @@ pub(crate) fn list(value: &Value) -> &[Value] {
 }
 
 /// A time since the beginning, in seconds, as hours, minutes and seconds.
-fn clock(seconds: u64) -> String {
+pub(crate) fn clock(seconds: u64) -> String {
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }

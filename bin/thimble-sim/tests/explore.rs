@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -159,4 +159,19 @@ fn options_that_would_be_for_nothing_are_refused() {
         assert_eq!(status, Some(2), "{words:?}");
         assert!(err.contains(told), "{words:?}: {err}");
     }
+}
+
+#[test]
+fn whoever_stops_reading_does_not_change_the_exit_status() {
+    let folder = scripts(&[]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_thimble-sim"))
+        .current_dir(folder.path())
+        .args(["explore", "--device", "files", "--forbid", "inconsistent"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the simulator starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(1), &b""[..]));
 }

@@ -2,13 +2,13 @@
 
 use std::io::{self, Write};
 
-use thimble_core::time::Duration;
 use thimble_hal_sim::story::{Lane, Row};
 use thimble_hal_sim::survey::{End, Way};
 use thimble_hal_sim::whole::{Kind, Told};
 
 use super::Walk;
 use super::options::Options;
+use crate::timeline::clock;
 
 /// A walk in one line, with how often it ended how in another.
 pub(super) fn line(out: &mut dyn Write, walk: &Walk) -> io::Result<()> {
@@ -124,7 +124,7 @@ pub(super) fn rows(out: &mut dyn Write, rows: &[Row], differs_at: Option<usize>)
             continue;
         }
         let Row { at, lane, what, result, fault, .. } = row;
-        let time = if before == Some(*at) { String::new() } else { clock(*at) };
+        let time = if before == Some(*at) { String::new() } else { clock(at.as_secs()) };
         before = Some(*at);
         let mark = match (differs, fault) {
             (true, Some(_)) => ">!",
@@ -158,10 +158,4 @@ pub(super) fn end(out: &mut dyn Write, told: &Told) -> io::Result<()> {
         }
         Err(wrong) => writeln!(out, "  = WRONG: {wrong}"),
     }
-}
-
-/// A time since the start: `1:02:03`.
-fn clock(at: Duration) -> String {
-    let seconds = at.as_secs();
-    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
