@@ -222,13 +222,13 @@ impl Device {
 
     fn perform(&mut self, now: Instant, step: Step, world: &mut World<'_>) -> Result<Option<Event>, String> {
         if step.drop && self.outside != Outside::Boot {
-            self.outside = Outside::Nothing;
+            self.leave(now, world);
         }
         let event = match step.task {
             Task::Wait | Task::PutOff(_) => return Ok(None),
             Task::Begin(op) => return Ok(self.begin(now, op, world)),
             Task::Kill(_) => {
-                self.outside = Outside::Nothing;
+                self.leave(now, world);
                 Event::Ended(Outcome::Failure)
             }
             Task::SaveMaps => Event::MapsSaved(true),
@@ -252,6 +252,17 @@ impl Device {
     fn wait(&mut self, outside: Outside, at: Instant) -> Option<Event> {
         (self.outside, self.at) = (outside, at);
         None
+    }
+
+    /// What is waited for is not waited for any longer, because the client does something else, or because the time of the
+    /// whole run is over. Bytes of the artifact that have come by now are counted.
+    pub(super) fn leave(&mut self, now: Instant, world: &mut World<'_>) {
+        if let Outside::Bytes(bytes) = self.outside {
+            let to_come = u128::from(self.at.since(now).as_millis()) * u128::from(world.plan.link);
+            let to_come = u64::try_from(to_come.div_ceil(1000)).unwrap_or(u64::MAX);
+            world.figures.bytes += bytes.saturating_sub(to_come);
+        }
+        self.outside = Outside::Nothing;
     }
 
     /// An operation of the client's begins. Those that take no time here end at once.
@@ -427,7 +438,7 @@ impl Device {
             }
             Action::Receive => return self.receive(now, world.plan),
             Action::GiveUp { .. } => {
-                self.outside = Outside::Nothing;
+                self.leave(now, world);
                 transfer::Event::Done
             }
             Action::Parse { from, to } => self.parse(world.plan.size, to.saturating_sub(from)),

@@ -42,10 +42,10 @@ impl Share {
         (number <= Self::ALL.0).then_some(Self(number))
     }
 
-    /// This share of `count`, to the nearest number; of half a one, the next.
+    /// This share of `count`, rounded up: the smallest number that is at least this share.
     #[must_use]
     pub const fn of(self, count: u32) -> u32 {
-        ((self.0 as u64 * count as u64 + 500_000) / 1_000_000) as u32
+        (self.0 as u64 * count as u64).div_ceil(1_000_000) as u32
     }
 
     /// In millionths.
@@ -250,6 +250,9 @@ mod tests {
             (20_000, 20, "2%"),
             (500, 1, "0.05%"),
             (25_500, 26, "2.55%"),
+            (25_400, 26, "2.54%"),
+            (1, 1, "0.0001%"),
+            (999_999, 1000, "99.9999%"),
             (1_000_000, 1000, "100%"),
         ] {
             let share = Share::millionths(millionths).unwrap();

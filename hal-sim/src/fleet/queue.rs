@@ -63,6 +63,9 @@ pub fn run(plan: &Plan<'_>, progress: &mut dyn FnMut(Duration)) -> Result<Figure
             }
         }
     }
+    for device in &mut devices {
+        device.leave(Instant::ZERO + plan.time, &mut world);
+    }
     world.figures.end(plan.time);
     Ok(world.figures)
 }

@@ -148,6 +148,24 @@ fn a_download_goes_on_where_the_connection_was_lost() {
 }
 
 #[test]
+fn what_has_come_of_a_download_in_progress_is_counted() {
+    // 125,000 bytes a second for an hour, without the first seconds.
+    let plan = Plan {
+        devices: 1,
+        start: Start::AllAtOnce,
+        size: 1_000_000_000,
+        link: 125_000,
+        time: hours(1),
+        ..Plan::default()
+    };
+    let bytes = figures(&plan).bytes;
+    assert!((447_000_000..450_000_000).contains(&bytes), "{bytes}");
+    // It grows with the time, to the whole of it.
+    let at = |hours_passed| figures(&Plan { time: hours(hours_passed), ..plan.clone() }).bytes;
+    assert_eq!((at(2) - bytes, at(24)), (450_000_000, plan.size));
+}
+
+#[test]
 fn a_control_map_holds_all_back_until_its_time() {
     for point in Point::ALL {
         let hold = Some(Hold { point, until: hours(3) });
