@@ -1,11 +1,12 @@
 //! `texts`: the codes in a board's log, as texts.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 use thimble_core::texts::decode;
 
 use crate::failure::{Failure, no_option};
+use crate::values::MOST_TEXT;
 
 pub(crate) const HELP: &str = "\
 Prints the log of a board whose client is built without texts, with its codes as texts.
@@ -38,12 +39,22 @@ pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, Failure> 
 /// Line by line, so that the texts of a log that is still written come at once. What is not UTF-8 is shown as `�`.
 fn print(out: &mut dyn Write, name: &str, mut from: impl BufRead) -> Result<(), Failure> {
     let mut line = Vec::new();
-    while from.read_until(b'\n', &mut line).map_err(|error| format!("{name}: {error}"))? > 0 {
+    for number in 1_u64.. {
+        // One more than a line may have, and its end.
+        let mut whole = from.by_ref().take(MOST_TEXT + 1);
+        if whole.read_until(b'\n', &mut line).map_err(|error| format!("{name}: {error}"))? == 0 {
+            break;
+        }
         let mut text = String::new();
         let (content, end) = match line.strip_suffix(b"\n") {
             Some(content) => (content, "\n"),
             None => (&*line, ""),
         };
+        if content.len() as u64 > MOST_TEXT {
+            let why = format!("{name}: line {number} has more than {MOST_TEXT} bytes: that is no log");
+            out.flush()?;
+            return Err(Failure::Input(why));
+        }
         decode(&String::from_utf8_lossy(content), &mut text).map_err(io::Error::other)?;
         write!(out, "{text}{end}")?;
         line.clear();

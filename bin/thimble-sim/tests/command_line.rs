@@ -68,3 +68,62 @@ fn what_makes_no_sense_is_status_2_and_says_where_help_is() {
     let (status, version, _) = thimble_sim(&["--version"]);
     assert_eq!((status, version.trim()), (Some(0), env!("CARGO_PKG_VERSION")));
 }
+
+#[test]
+fn an_assertion_wants_whole_devices() {
+    let nine_of_ten = ["fleet", "--devices", "10", "--fail", "10%", "--assert"];
+    for (wanted, status) in [("done 90% within 24h", 0), ("done 94% within 24h", 1), ("done 4% within 0s", 1)]
+    {
+        let words = [&nine_of_ten[..], &[wanted]].concat();
+        assert_eq!(thimble_sim(&words).0, Some(status), "{wanted}");
+    }
+}
+
+#[test]
+fn an_option_that_is_one_is_not_taken_twice() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = folder.path().join("mender.conf");
+    std::fs::write(&file, "{}").expect("a file can be written");
+    let file = file.to_str().expect("a path in UTF-8");
+    for (words, option) in [
+        (&["fleet", "--seed", "1", "--devices", "2", "--seed", "2"][..], "--seed"),
+        (&["fleet", "--hold", "commit@1h", "--hold", "install@1h"], "--hold"),
+        (&["fleet", "--config", file, "--config", file], "--config"),
+        (&["fleet", "together", "--hold", file, "--hold", file], "--hold"),
+        (&["serve", "--port", "1", "--port", "2"], "--port"),
+        (&["run", "--artifact", "/a", "--clock", "1970", "--clock", "1971"], "--clock"),
+        (&["run", "--artifact", "/a", "--artifact", "/b"], "--artifact"),
+    ] {
+        let (status, out, error) = thimble_sim(words);
+        assert_eq!((status, out.as_str()), (Some(2), ""), "{words:?}: {error}");
+        assert!(
+            error.contains(&format!("{option} stands there twice, and once is all that is possible")),
+            "{words:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn what_is_read_has_a_limit_and_is_a_file() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let large = folder.path().join("large");
+    // It takes no room on the disk.
+    let file = std::fs::File::create(&large).expect("a file can be made");
+    file.set_len((1 << 20) + 1).expect("it can grow");
+    let large = large.to_str().expect("a path in UTF-8");
+    let (length, is_none) = ("it has 1048577 bytes, and at most 1048576 are taken", "it is no file");
+    for (words, path, told) in [
+        (&["fleet", "together", "--hold"][..], large, length),
+        (&["fleet", "together", "--go"], "/dev/null", is_none),
+        (&["serve", "--control-map"], large, length),
+        (&["serve", "--control-map"], "/dev/null", is_none),
+        (&["serve"], "/dev/null", is_none),
+        (&["run", "--artifact"], "/dev/null", is_none),
+        (&["texts"], large, "line 1 has more than 1048576 bytes: that is no log"),
+    ] {
+        let words = [words, &[path]].concat();
+        let (status, out, error) = thimble_sim(&words);
+        assert_eq!((status, out.as_str()), (Some(2), ""), "{words:?}: {error}");
+        assert!(error.contains(&format!("{path}: {told}")), "{words:?}: {error}");
+    }
+}

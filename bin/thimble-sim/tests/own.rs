@@ -466,6 +466,8 @@ fn what_makes_no_sense_is_told_before_anything_runs() {
         (&["--fail", "ArtifactInstal"][..], "is ArtifactInstall meant?"),
         (&["--exit", "300", "ArtifactInstall"], "from 0 to 255"),
         (&["--exit", "21x0", "ArtifactInstall"], "21x3"),
+        (&["--exit", "21x3", "installing"], "--exit installing: it is no program"),
+        (&["--exit", "1", "reboot:2"], "--exit reboot: it is no program"),
         (&["--power-cut", "during", "ArtifactInstall"], "before, inside or after"),
         (&["--abort-at", "instaling"], "is installing meant?"),
         (&["--takes", "ArtifactInstall"], "SCRIPT=60s"),

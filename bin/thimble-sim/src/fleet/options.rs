@@ -14,7 +14,10 @@ use super::HELP;
 use super::assertion::Assertion;
 use super::values::{answer, bytes, devices, hold, phase, rate, share, window, zone};
 use crate::failure::{Failure, no_option};
-use crate::values;
+use crate::values::{self, Once};
+
+/// Options that may stand there more than once.
+const REPEATABLE: [&str; 3] = ["--phase", "--window", "--assert"];
 
 /// Most assertions, and most windows.
 const MOST: usize = 100;
@@ -34,8 +37,9 @@ pub(super) fn read(words: &[&str]) -> Result<Options, Failure> {
     let mut options =
         Options { plan, windows: Settings::default(), asserts: Vec::new(), svg: None, json: false };
     let (mut phases, mut deploy, mut overload) = (Vec::new(), None, None);
-    let mut words = words.iter();
+    let (mut words, mut once) = (words.iter(), Once::but(&REPEATABLE));
     while let Some(word) = words.next() {
+        once.read(word)?;
         let mut value = || words.next().copied().ok_or_else(|| format!("{word} needs a value"));
         let wrong = |why: String| format!("{word} {why}");
         let plan = &mut options.plan;

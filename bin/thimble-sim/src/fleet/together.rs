@@ -1,12 +1,12 @@
 //! `fleet together`: many devices that commit together, or not at all.
 
-use std::fs;
 use std::io::{self, Write};
 
 use thimble_hal_sim::fleet::together::{self, Plan, Story};
 
 use super::HELP;
 use crate::failure::{Failure, no_option};
+use crate::values::{Once, text};
 
 const HOLD: &str = include_str!("../../../../support/update-control/hold-commit.json");
 const GO: &str = include_str!("../../../../support/update-control/commit-all.json");
@@ -64,21 +64,21 @@ fn read(words: &[&str]) -> Result<(Plan, bool), String> {
     let mut plan =
         Plan { devices: 20, broken: None, dies: false, hold: HOLD.into(), go: GO.into(), fail: FAIL.into() };
     let mut json = false;
-    let mut words = words.iter();
+    let (mut words, mut once) = (words.iter(), Once::but(&[]));
     while let Some(word) = words.next() {
+        once.read(word)?;
         let mut value = || words.next().copied().ok_or_else(|| format!("{word} needs a value"));
         let number = |text: &str| {
             let number = text.parse().ok().filter(|number| (1..=99).contains(number));
             number.ok_or_else(|| format!("{word} {text}: a number from 1 to 99 is wanted"))
         };
-        let file = |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
         match *word {
             "--devices" => plan.devices = number(value()?)?,
             "--broken" => plan.broken = Some(number(value()?)?),
             "--dies" => plan.dies = true,
-            "--hold" => plan.hold = file(value()?)?,
-            "--go" => plan.go = file(value()?)?,
-            "--fail" => plan.fail = file(value()?)?,
+            "--hold" => plan.hold = text(value()?)?,
+            "--go" => plan.go = text(value()?)?,
+            "--fail" => plan.fail = text(value()?)?,
             "--json" => json = true,
             other => return Err(no_option("fleet together", other, HELP)),
         }
@@ -92,6 +92,7 @@ fn read(words: &[&str]) -> Result<(Plan, bool), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use thimble_core::json::Value;
 
     fn story(words: &[&str]) -> (bool, String) {

@@ -33,6 +33,7 @@ use thimble_hal_sim::world::{OLD, Profile, SUFFIX};
 use crate::failure::Failure;
 use crate::page;
 use crate::shell::quoted;
+use crate::values;
 use changes::Snapshot;
 use drive::End;
 use faults::Faults;
@@ -53,18 +54,7 @@ pub(crate) fn run(out: &mut dyn Write, words: &[&str], help: &str) -> Result<boo
         Stage::Outside => {}
         Stage::Between(folder) | Stage::Inside(folder) => handed::use_copies(&mut options, folder),
     }
-    let about = fs::metadata(&options.artifact).map_err(|error| at(&options.artifact, &error))?;
-    if !about.is_file() {
-        return Err(at(&options.artifact, &"it is no file").into());
-    }
-    if about.len() > LONGEST {
-        return Err(at(
-            &options.artifact,
-            &format!("it has {} bytes, and at most {LONGEST} are taken", about.len()),
-        )
-        .into());
-    }
-    let bytes = fs::read(&options.artifact).map_err(|error| at(&options.artifact, &error))?;
+    let bytes = values::bytes(&options.artifact, LONGEST)?;
     let artifact =
         given::artifact::read(bytes.as_slice(), &mut Decompressor::default()).map_err(|error| {
             Failure::Input(at(&options.artifact, &format!("no device takes this artifact: {error}")))

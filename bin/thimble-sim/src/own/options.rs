@@ -13,7 +13,19 @@ use thimble_hal_sim::world::Profile;
 
 use super::faults::{Fault, What};
 use crate::failure::{Failure, no_option};
-use crate::values;
+use crate::values::{self, Once};
+
+/// Options that may stand there more than once.
+const REPEATABLE: [&str; 8] = [
+    "--scripts",
+    "--fail",
+    "--hang",
+    "--exit",
+    "--power-cut",
+    "--abort-at",
+    "--drop-connection-at",
+    "--takes",
+];
 
 /// The user's own things, and what goes wrong.
 pub(super) struct Options {
@@ -75,8 +87,9 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
         html: None,
         words: Vec::new(),
     };
-    let mut words = words.iter();
+    let (mut words, mut once) = (words.iter(), Once::but(&REPEATABLE));
     while let Some(word) = words.next() {
+        once.read(word)?;
         options.words.push((*word).to_owned());
         let mut value = || {
             let value = words.next().ok_or_else(|| Failure::Usage(format!("{word} needs a value")))?;
@@ -119,6 +132,7 @@ pub(super) fn read(words: &[&str], help: &str) -> Result<Options, Failure> {
             }
             "--exit" => {
                 let (times, name) = (value()?, value()?);
+                check_program(word, name.split(':').next().unwrap_or_default())?;
                 let (status, times) = exit(times)?;
                 let mut fault = fault(name, |_| What::Exit(status))?;
                 fault.to = fault.from.saturating_add(times - 1);
@@ -232,7 +246,7 @@ fn check_program(option: &str, name: &str) -> Result<(), Failure> {
     check_effect(name)?;
     if STATUSES.map(Status::name).contains(&name) || ["save", "mark", "reboot"].contains(&name) {
         return Err(format!(
-            "{option} {name}: it is no program; only scripts and calls of the module take time"
+            "{option} {name}: it is no program; {option} is for scripts and calls of the module"
         )
         .into());
     }

@@ -12,6 +12,8 @@ use thimble_hal_linux::decompress::Decompressor;
 use thimble_hal_sim::given;
 use thimble_hal_sim::server::Artifact;
 
+use crate::values;
+
 /// Most bytes of all artifacts: they are kept in memory.
 const BYTES: u64 = 4 << 30;
 
@@ -92,13 +94,11 @@ impl Folder {
     pub(super) fn take(&mut self, path: &Path) -> Result<Artifact, String> {
         let wrong = |why: String| format!("{}: {why}", path.display());
         let about = fs::metadata(path).map_err(|error| wrong(error.to_string()))?;
-        if !about.is_file() {
-            return Err(wrong("it is no file".into()));
-        }
-        if self.count >= ARTIFACTS || self.bytes.saturating_add(about.len()) > BYTES {
+        let left = BYTES - self.bytes;
+        if self.count >= ARTIFACTS || about.is_file() && about.len() > left {
             return Err(wrong(format!("at most {ARTIFACTS} artifacts with {} GiB are served", BYTES >> 30)));
         }
-        let bytes = fs::read(path).map_err(|error| wrong(error.to_string()))?;
+        let bytes = values::bytes(path, left)?;
         let header = given::artifact::read_header(bytes.as_slice(), &mut Decompressor::default());
         let given::Artifact { name, device_types, .. } = header.map_err(|error| wrong(error.to_string()))?;
         self.count += 1;

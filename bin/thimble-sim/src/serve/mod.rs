@@ -19,6 +19,7 @@ use thimble_hal_sim::server::{Artifact, Deployment, Server};
 use thimble_hal_sim::sim::DEVICE_TYPE;
 
 use crate::failure::{Failure, no_option};
+use crate::values::{self, Once};
 use board::{Board, plain};
 use fault::{Disturbance, What, disturbance};
 use folder::Folder;
@@ -296,8 +297,9 @@ fn read(words: &[&str]) -> Result<Options, String> {
         device_type: None,
         of_server: None,
     };
-    let mut words = words.iter();
+    let (mut words, mut once) = (words.iter(), Once::but(&["--fault"]));
     while let Some(word) = words.next() {
+        once.read(word)?;
         let mut value = || words.next().copied().ok_or_else(|| format!("{word} needs a value"));
         let port = |text: &str| text.parse().map_err(|_| format!("{text:?} is no port"));
         if !DEVICES_HAVE.contains(word) {
@@ -327,11 +329,7 @@ fn read(words: &[&str]) -> Result<Options, String> {
             "--v2" => options.v2 = true,
             "--pending" => options.pending = true,
             "--each" => options.each = true,
-            "--control-map" => {
-                let path = value()?;
-                let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
-                options.control_map = Some(text);
-            }
+            "--control-map" => options.control_map = Some(values::text(value()?)?),
             "--fault" => options.faults.push(disturbance(value()?)?),
             "--until-over" => options.until_over = true,
             option if option.starts_with('-') => return Err(no_option("serve", option, HELP)),
