@@ -46,6 +46,9 @@ use shared::Shared;
 /// Longest artifact: it is kept in memory.
 const LONGEST: u64 = 1024 * 1024 * 1024;
 
+/// What is installed before an artifact that has the name of what is installed otherwise.
+const OLDER: &str = "older";
+
 /// Runs the update, in a process of its own that cannot reach this machine.
 pub(crate) fn run(out: &mut dyn Write, words: &[&str], help: &str) -> Result<bool, Failure> {
     let mut options = options::read(words, help)?;
@@ -142,7 +145,10 @@ fn inside(
 
     let bytes: Arc<[u8]> = bytes.into();
     let mut durable = runner::durable(profile, &bytes);
-    durable.records.insert(Key::Provides, artifact.fitting_provides(OLD));
+    let before = if artifact.name == OLD { OLDER } else { OLD };
+    durable.records.insert(Key::Provides, artifact.fitting_provides(before));
+    // What the artifact depends on may name it, too.
+    let name_before = runner::name(&durable);
     let size = bytes.len();
     for deployment in durable.server.deployments.values_mut() {
         deployment.artifact = server::Artifact {
@@ -179,7 +185,7 @@ fn inside(
     let ended = if options.standalone { drive::command_line(&shared) } else { drive::daemon(&shared) };
     jail::end_all(Path::new("/proc"));
 
-    let verdict = Verdict::of(&shared, &ended, artifact, &faults, &before, options);
+    let verdict = Verdict::of(&shared, &ended, artifact, &faults, &name_before, &before, options);
     let module = match (&payload_type, is_own_module) {
         (None, _) => "no payload".to_owned(),
         (Some(name), true) => format!("{name}, handled by the module that was handed over"),
@@ -224,6 +230,7 @@ impl Verdict {
         ended: &drive::Ended,
         artifact: &given::Artifact,
         faults: &Faults,
+        name_before: &str,
         before: &Snapshot,
         options: &Options,
     ) -> Self {
@@ -241,7 +248,10 @@ impl Verdict {
         if let End::Stuck(why) = &ended.end {
             wrong.push(format!("the update does not end: {why}"));
         }
-        if installed.ends_with(SUFFIX) {
+        // A name that ends so already gets no second ending: what it means, the end of the update says.
+        let is_named_so = installed == artifact.name && installed.ends_with(SUFFIX);
+        let is_inconsistent = installed.strip_suffix(SUFFIX) == Some(&artifact.name);
+        if is_inconsistent || is_named_so && !good {
             wrong.push(format!("the device ends as {installed}: what is installed is not known any more"));
         }
         // A broken link and a report that is lost fail no update.
@@ -253,7 +263,7 @@ impl Verdict {
                 "the update failed, and nothing that was to go wrong is the reason".to_owned()
             });
         }
-        if !good && installed == OLD && !changes.is_empty() {
+        if !good && installed == name_before && !changes.is_empty() {
             wrong.push("the update failed, and the device is not as it was before".to_owned());
         }
         wrong.extend(
