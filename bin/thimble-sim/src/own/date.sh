@@ -1,6 +1,6 @@
 #!/bin/sh
 # Stands in for `date` where the device's clock was told to stand elsewhere: shows the device's time.
-for real in /usr/bin/date /bin/date; do [ -x "$real" ] && break; done
+real=/sim/real/date
 for word in "$@"; do
   case "$word" in
     # It is not asked for the time.

@@ -21,6 +21,9 @@ pub(super) const HOST: [&str; 8] = ["usr", "bin", "sbin", "lib", "lib32", "lib64
 /// Where the stand-in for `date` reads the device's time, in seconds since 1970.
 pub(super) const CLOCK: &str = "/sim/clock";
 
+/// Where the stand-in for `date` finds the device's own.
+pub(super) const REAL_DATE: &str = "sim/real/date";
+
 /// What would change or restart a real device.
 pub(super) const STAND_INS: [&str; 8] =
     ["reboot", "shutdown", "poweroff", "halt", "systemctl", "fw_printenv", "fw_setenv", "service"];
@@ -102,6 +105,7 @@ pub(super) fn build(root: &Path, options: &Options, payload_type: Option<&str>) 
         make(folder)?;
     }
     let (sim, bin, settings) = (make("sim")?, make("sim/bin")?, make("etc/mender")?);
+    make("sim/real")?;
     let (modules, scripts) = (make("sim/mender/modules/v3")?, make("sim/scripts")?);
     let of_root = make("etc/mender/scripts")?;
     put(&sim.join("stand-in"), include_bytes!("stand-in.sh"), 0o755)?;
@@ -127,7 +131,7 @@ pub(super) fn build(root: &Path, options: &Options, payload_type: Option<&str>) 
 }
 
 /// A file in a folder that is no link; a link of its name is replaced.
-fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), String> {
+pub(super) fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), String> {
     if path.is_symlink() {
         fs::remove_file(path).map_err(|error| format!("{}: {error}", path.display()))?;
     }

@@ -19,7 +19,7 @@ use rustix::mount::{
 use rustix::process::{Resource, Rlimit, pivot_root, setrlimit};
 use thimble_hal_sim::given::Root;
 
-use super::device::{HOST, SIM, STAND_INS, build};
+use super::device::{HOST, REAL_DATE, SIM, STAND_INS, build, put};
 use super::handed::{COPIED, copy, give, length, take};
 use super::options::Options;
 
@@ -202,16 +202,19 @@ pub(super) fn build_and_run(
             read_only(&path).map_err(step(&format!("proc/{name} read-only")))?;
         }
     }
-    let mut bound = Vec::new();
+    let mut covered = Vec::new();
+    if options.clock.is_some() {
+        let all = programs(&root, "date");
+        if let Some((_, first)) = all.first() {
+            keep_date(&root, first)?;
+        }
+        for (path, found) in all {
+            cover(&root, "sim/bin/date", options.root.is_some(), &path, found, &mut covered)?;
+        }
+    }
     for name in STAND_INS {
-        for folder in ["usr/sbin", "usr/bin", "usr/local/bin", "usr/local/sbin", "sbin", "bin"] {
-            let Some(found) = Root::new(&root).find(&Path::new("/").join(folder).join(name)) else {
-                continue;
-            };
-            if found.is_file() && !bound.contains(&found) {
-                mount_bind(root.join("sim/stand-in"), &found).map_err(step(name))?;
-                bound.push(found);
-            }
+        for (path, found) in programs(&root, name) {
+            cover(&root, "sim/stand-in", options.root.is_some(), &path, found, &mut covered)?;
         }
     }
     let mut inside = Command::new("unshare")
@@ -255,6 +258,57 @@ pub(super) fn build_and_run(
             "a program has ended the simulator itself ({status}): nothing is known of the update"
         )),
     }
+}
+
+/// The programs of this name below `root`, where they are looked for, and where links lead from there.
+fn programs(root: &Path, name: &str) -> Vec<(PathBuf, PathBuf)> {
+    let folders = ["usr/sbin", "usr/bin", "usr/local/bin", "usr/local/sbin", "sbin", "bin"];
+    let inside = Root::new(root);
+    let find = |path: &Path| inside.find(&Path::new("/").join(path));
+    let places = folders.iter().filter_map(|folder| {
+        let found = find(&Path::new(folder).join(name)).filter(|found| found.is_file())?;
+        Some((find(Path::new(folder))?.join(name), found))
+    });
+    places.collect()
+}
+
+/// Puts the stand-in in the place of a program: over it, or, where the device is a copy, into the place of a link to a
+/// program that has many names, such as busybox. That one itself stays as it is: it is the shell, too.
+fn cover(
+    root: &Path,
+    stand_in: &str,
+    is_copy: bool,
+    path: &Path,
+    found: PathBuf,
+    covered: &mut Vec<PathBuf>,
+) -> Result<(), String> {
+    let stand_in = root.join(stand_in);
+    let name = found.file_name().unwrap_or_default();
+    if name == "date" || STAND_INS.iter().any(|known| name == *known) {
+        if !covered.contains(&found) {
+            mount_bind(&stand_in, &found)
+                .map_err(|error| format!("{} cannot be put over it: {error}", found.display()))?;
+            covered.push(found);
+        }
+        return Ok(());
+    }
+    if !is_copy || !path.is_symlink() {
+        return Ok(());
+    }
+    let bytes = fs::read(&stand_in).map_err(|error| format!("{}: {error}", stand_in.display()))?;
+    put(path, &bytes, 0o755)
+}
+
+/// Keeps the device's own `date` where the stand-in finds it, by the same name: one with many names goes by it.
+fn keep_date(root: &Path, found: &Path) -> Result<(), String> {
+    let kept = root.join(REAL_DATE);
+    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", kept.display());
+    if found.file_name().is_some_and(|name| name == "date") {
+        File::create(&kept).map_err(|error| wrong(&error))?;
+        return mount_bind(found, &kept).map_err(|error| wrong(&error));
+    }
+    let inside = Path::new("/").join(found.strip_prefix(root).map_err(|error| wrong(&error))?);
+    std::os::unix::fs::symlink(inside, &kept).map_err(|error| wrong(&error))
 }
 
 /// Makes the folder's device `/`. Only in the innermost process.
