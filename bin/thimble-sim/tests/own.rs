@@ -527,3 +527,53 @@ fn programs_see_the_clock_that_was_told() {
     assert_eq!(status, Some(2));
     assert!(told.contains("--clock yesterday: a year from 1970 to 2200 is wanted"), "{told}");
 }
+
+#[test]
+fn the_clock_is_the_devices_by_every_path() {
+    let Some(things) = Things::new() else { return };
+    things.artifact(&[(
+        "ArtifactInstall_Enter_00",
+        "#!/bin/sh\n/usr/bin/date -u +%Y; /bin/date -u +%Y; /bin/date -u -d @86400 +%d\n",
+    )]);
+    let (report, _) = things.events(&["--clock", "1970"]);
+    let events = report["events"].as_array().unwrap();
+    let script = events.iter().find(|event| event["what"] == "ArtifactInstall_Enter_00").unwrap();
+    assert_eq!(script["output"], serde_json::json!(["1970", "1970", "02"]));
+}
+
+#[test]
+fn an_artifact_may_be_named_as_the_models_are() {
+    let Some(things) = Things::new() else { return };
+    for name in ["old", "new", "older", "x_INCONSISTENT"] {
+        let bytes = ArtifactWriter::new(name, "app", &["board"]).file("payload", b"x").build();
+        fs::write(things.0.path().join("new.mender"), bytes).unwrap();
+        let (document, _) = things.events(&[]);
+        assert_eq!(
+            (&document["end"], &document["installed"], &document["wrong"]),
+            (&"success".into(), &name.into(), &serde_json::json!([])),
+            "{document:#}"
+        );
+        // The device goes back to something that is another artifact.
+        let (document, _) = things.events(&["--fail", "ArtifactCommit"]);
+        assert_eq!(document["end"], "failure", "{document:#}");
+        assert_ne!(document["installed"], name);
+        let (document, _) = things.events(&["--fail", "ArtifactCommit", "--fail", "ArtifactRollback"]);
+        let inconsistent = format!("{}_INCONSISTENT", name.trim_end_matches("_INCONSISTENT"));
+        assert_eq!(document["installed"], inconsistent, "{document:#}");
+        assert!(document["wrong"].to_string().contains("is not known any more"), "{document:#}");
+    }
+}
+
+#[test]
+fn a_reboot_interrupts_the_program_that_asks_for_it() {
+    let Some(things) = Things::new() else { return };
+    let module = MODULE.replace("echo installs;", "echo installs; reboot; echo after; exit 0;");
+    things.put("module", &module, 0o755);
+    for _ in 0..4 {
+        let (document, events) = things.events(&[]);
+        let at =
+            events.iter().position(|event| event.starts_with("module ArtifactInstall ")).expect("a call");
+        assert_eq!(events[at..at + 2], ["module ArtifactInstall -", "device reboot, by a program -"]);
+        assert_eq!(document["events"][at]["output"], serde_json::json!(["installs"]));
+    }
+}

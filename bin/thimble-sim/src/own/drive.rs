@@ -15,12 +15,12 @@ use thimble_hal_linux::platform::Memory;
 use thimble_hal_linux::wait::PollSet;
 use thimble_hal_sim::runner;
 use thimble_hal_sim::server::Deployment;
-use thimble_hal_sim::sim::{CLIENT, Doorkeeper, Down, Handle, Net, OneLine, Sys, Who};
+use thimble_hal_sim::sim::{CLIENT, Doorkeeper, Handle, Net, OneLine, Sys, Who};
 
 use super::jail;
 use super::module::Module;
 use super::scripts::Scripts;
-use super::shared::Shared;
+use super::shared::{RESTART, Shared};
 use thimble_hal_sim::story::Lane;
 
 /// The platform: scripts and update modules are processes; all the rest is simulated.
@@ -138,9 +138,6 @@ fn boot(shared: &Shared) {
     runner::boot(&shared.bench);
 }
 
-/// A stand-in puts it there when it is to restart the device.
-const RESTART: &str = "/sim/restart";
-
 fn platform(shared: &Shared) -> Result<Hal<Own>, String> {
     let wrong = |error: std::io::Error| error.to_string();
     let Hal {
@@ -196,10 +193,11 @@ fn process(shared: &Shared, run: Run, reason: &mut String) -> Process {
     let mut turns = 0;
     while turns < TURNS {
         turns += 1;
+        // Looked for first: what a program printed before it restarted the device is read meanwhile.
+        let restarts = shared.restarts();
         let wake = client.poll();
-        if Path::new(RESTART).exists() {
-            bench.line("** reboot, by a program");
-            bench.0.borrow_mut().down = Some(Down::Reboot);
+        if restarts {
+            shared.restart();
         }
         if bench.is_down() {
             return Process::Down;

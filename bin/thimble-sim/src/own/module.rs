@@ -235,6 +235,10 @@ impl PayloadSink for Module {
             Current::Made { .. } | Current::Nothing => None,
         };
         let finished = self.poll_finished(now);
+        if finished.is_ready() && event.is_some() && self.shared.restarts() {
+            self.shared.restart();
+            return Poll::Pending;
+        }
         if let (Poll::Ready(done), Some(event)) = (&finished, event) {
             let result = done.as_ref().map_or_else(ToString::to_string, |()| "ok".to_owned());
             self.shared.journal.result(event, result);

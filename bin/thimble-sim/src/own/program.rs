@@ -145,9 +145,16 @@ impl Current {
     pub(super) fn watch<P: Program>(&mut self, program: &mut P, shared: &Shared) -> Result<(), P::Error> {
         let Self::Real { event, .. } = self else { return Ok(()) };
         let event = *event;
+        let restarts = shared.restarts();
         let polled = program.poll_exit(BootClock.now());
         if self.is_cut(shared, polled.is_ready()) {
             shared.bench.lose();
+        }
+        // The client never hears how a program ended that restarted the device.
+        if restarts || polled.is_ready() && shared.restarts() {
+            shared.restart();
+        }
+        if shared.bench.is_down() {
             return Ok(());
         }
         match polled {

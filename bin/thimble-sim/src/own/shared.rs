@@ -10,7 +10,7 @@ use thimble_core::hal::{self, Exit, Kind};
 use thimble_core::time::{Duration, Instant};
 use thimble_hal_linux::module::ModuleError;
 use thimble_hal_linux::scripts::ScriptError;
-use thimble_hal_sim::sim::{Gone, Handle};
+use thimble_hal_sim::sim::{Down, Gone, Handle};
 
 use super::device::CLOCK;
 use super::faults::Faults;
@@ -18,6 +18,9 @@ use super::journal::{Journal, ending};
 
 /// How long a program that is to end is waited for.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
+
+/// A stand-in puts it there when it is to restart the device.
+pub(super) const RESTART: &str = "/sim/restart";
 
 /// What all parts of a run know.
 #[derive(Clone)]
@@ -36,6 +39,19 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// A program has restarted the device, which is not down yet.
+    pub(super) fn restarts(&self) -> bool {
+        Path::new(RESTART).exists()
+    }
+
+    /// The device goes down, because a program has restarted it.
+    pub(super) fn restart(&self) {
+        if !self.bench.is_down() {
+            self.bench.line("** reboot, by a program");
+            self.bench.0.borrow_mut().down = Some(Down::Reboot);
+        }
+    }
+
     /// The stand-in for `date` shows what the device's clock does.
     pub(super) fn set_clock(&self) -> Result<(), OwnError> {
         let Some(clock) = self.clock else { return Ok(()) };

@@ -1,20 +1,24 @@
 #!/bin/sh
 # Stands in for programs that would restart or change a real device: notes the call, and does what can be done in the
-# simulator. The boot loader's variables are lines NAME=VALUE.
+# simulator. The boot loader's variables are lines NAME=VALUE. Whoever restarts the device does nothing more.
 name=${0##*/}
 env=/sim/boot-environment
 echo "$name $*" >> /sim/calls
+restart() {
+  echo reboot >> /sim/restart
+  while :; do sleep 1; done
+}
 case "$name" in
   systemctl)
     for word in "$@"; do
       case "$word" in
         -*) ;;
-        reboot | poweroff | halt | kexec) echo reboot >> /sim/restart; exit 0 ;;
+        reboot | poweroff | halt | kexec) restart ;;
         is-active | is-enabled) echo active; exit 0 ;;
         *) exit 0 ;;
       esac
     done ;;
-  reboot | shutdown | poweroff | halt) echo reboot >> /sim/restart ;;
+  reboot | shutdown | poweroff | halt) restart ;;
   fw_printenv)
     [ "$1" = -n ] && { only=1; shift; }
     touch "$env"
