@@ -2,6 +2,7 @@
 
 use thimble_core::checkpoint::{Checkpoint, MAX_LEN};
 use thimble_core::control::{Map, Pool};
+use thimble_core::flight::{Event, Record, Ring};
 use thimble_core::time::{Duration, Instant};
 
 /// A record that is read is written as the same, and read as the same again.
@@ -39,4 +40,32 @@ pub fn control_maps(bytes: &[u8]) {
     let Some(text) = pool.record(true).write(&mut buf).expect("all maps have room") else { return };
     let again = Pool::load(text.as_bytes(), now, hour).expect("what was written is read");
     assert!(again.is_saved_as(&pool), "{text}");
+}
+
+/// A flight record is read whole or not at all; what goes on behind it is read with it, and all of it has words.
+pub fn flight(bytes: &[u8]) {
+    let mut whole = bytes.to_vec();
+    if bytes.first().is_some_and(|&byte| byte == 1) {
+        whole.extend(crc(bytes).to_le_bytes());
+    }
+    let mut ring = Ring::new();
+    let Some(record) = Record::decode(&whole) else {
+        assert!(!ring.go_on(&whole));
+        return;
+    };
+    // How many there ever were; the number on record may be any.
+    let number = |record: &Record<'_>| {
+        record.dropped().wrapping_add(u32::try_from(record.entries().count()).expect("few"))
+    };
+    let before = number(&record);
+    for event in record.entries().filter_map(|entry| entry.event) {
+        assert!(!event.to_string().is_empty());
+    }
+    assert!(ring.go_on(&whole));
+    assert_eq!(ring.bytes(), whole);
+    let last = Event::Downloads(7);
+    ring.note(Instant::from_millis(1), &last);
+    let record = Record::decode(ring.bytes()).expect("what was written is read");
+    assert_eq!(record.entries().last().and_then(|entry| entry.event), Some(last));
+    assert_eq!(number(&record), before.wrapping_add(1));
 }
