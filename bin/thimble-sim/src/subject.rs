@@ -47,9 +47,6 @@ impl Subject {
         word: &'w str,
         value: &mut impl FnMut() -> Result<&'w str, Failure>,
     ) -> Result<bool, Failure> {
-        if word != "--scripts" && self.words.iter().any(|before| before == word) {
-            return Err(format!("{word} is there twice").into());
-        }
         let mut value = || {
             let value = value()?;
             self.words.push(word.to_owned());

@@ -147,8 +147,8 @@ fn options_that_would_be_for_nothing_are_refused() {
     let folder = scripts(&[]);
     for (words, told) in [
         (&["--scenarios", "found"][..], "--scenarios is about one device"),
-        (&["--device", "files", "--device", "slots"], "--device is there twice"),
-        (&["--losses", "1", "--losses", "2"], "--losses is there twice"),
+        (&["--device", "files", "--device", "slots"], "--device stands there twice"),
+        (&["--losses", "1", "--losses", "2"], "--losses stands there twice"),
         (
             &["--device", "files", "--path", "1.1", "--html", "x"],
             "--path tells one way, and --html is about all",

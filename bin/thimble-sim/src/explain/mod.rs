@@ -12,6 +12,7 @@ use thimble_hal_sim::world::{OLD, provides};
 
 use crate::failure::{Failure, no_option};
 use crate::subject::{Subject, subject_help};
+use crate::values::Once;
 
 pub(crate) const HELP: &str = concat!(
     "\
@@ -77,8 +78,9 @@ pub(crate) fn run(out: &mut dyn Write, words: &[&str]) -> Result<bool, Failure> 
 /// What is to be explained, in which form, and the file that describes a device.
 fn read(words: &[&str]) -> Result<(Subject, Form, Option<String>), Failure> {
     let (mut subject, mut form, mut device) = (Subject::default(), Form::Text, None);
-    let mut words = words.iter();
+    let (mut words, mut once) = (words.iter(), Once::but(&["--scripts"]));
     while let Some(word) = words.next() {
+        once.read(word)?;
         let mut value =
             || words.next().copied().ok_or_else(|| Failure::Usage(format!("{word} needs a value")));
         if subject.take(word, &mut value)? {

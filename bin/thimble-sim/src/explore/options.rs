@@ -12,6 +12,7 @@ use thimble_hal_sim::whole::Kind;
 use crate::failure::{Failure, no_option};
 use crate::shell::quoted;
 use crate::subject::Subject;
+use crate::values::Once;
 
 /// Configurations that a walk takes at most, unless it is told.
 const CONFIGURATIONS: usize = 16_000_000;
@@ -107,15 +108,13 @@ pub(crate) fn read(verb: Verb, words: &[&str], help: &str) -> Result<Options, Fa
         port: 0,
     };
     let mut given = Vec::new();
-    let mut words = words.iter();
+    let (mut words, mut once) = (words.iter(), Once::but(&["--scripts", "--forbid"]));
     while let Some(word) = words.next() {
+        once.read(word)?;
         let mut value =
             || words.next().copied().ok_or_else(|| Failure::Usage(format!("{word} needs a value")));
         if options.subject.take(word, &mut value)? {
             continue;
-        }
-        if *word != "--forbid" && given.contains(word) {
-            return Err(format!("{word} is there twice").into());
         }
         given.push(word);
         match (*word, verb) {

@@ -6,12 +6,11 @@ use thimble_hal_linux::policy::{Minute, Points, Window};
 use thimble_hal_sim::fleet::{Hold, Overload, Phase, Share, limits};
 use thimble_hal_sim::near::meant;
 
-use crate::values;
+use crate::{timeline, values};
 
 /// Hours, minutes and seconds.
 pub(super) fn clock(time: Duration) -> String {
-    let seconds = time.as_secs();
-    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    timeline::clock(time.as_secs())
 }
 
 pub(super) fn devices(text: &str) -> Result<u32, String> {

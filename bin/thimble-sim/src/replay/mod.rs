@@ -26,6 +26,7 @@ use crate::page;
 use crate::shell::quoted;
 use crate::subject::{Subject, subject_help};
 use crate::timeline::{self, Event};
+use crate::values::Once;
 
 pub(crate) const HELP: &str = concat!(
     "\
@@ -147,8 +148,9 @@ struct Options {
 
 fn options(words: &[&str]) -> Result<Options, Failure> {
     let (mut subject, mut is_json, mut html, mut path) = (Subject::default(), false, None, None);
-    let mut words = words.iter();
+    let (mut words, mut once) = (words.iter(), Once::but(&["--scripts"]));
     while let Some(word) = words.next() {
+        once.read(word)?;
         let mut value =
             || words.next().copied().ok_or_else(|| Failure::Usage(format!("{word} needs a value")));
         if subject.take(word, &mut value)? {
