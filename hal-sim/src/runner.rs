@@ -68,7 +68,7 @@ pub enum Then {
 /// Sees a client between its steps, and may say something to it.
 pub type Watch<'w> = &'w mut dyn FnMut(&Handle, &mut Client<'_, Sim>) -> Then;
 
-/// Memory of one client, by the names of [`Buffers`]. A test may make a part of it longer or shorter.
+/// Memory of one client, by the names of [`Buffers`]. Whoever runs the client may make a part of it longer or shorter.
 #[expect(missing_docs, reason = "the names of the buffers")]
 pub struct Memory {
     pub chunk: Vec<u8>,
@@ -105,7 +105,8 @@ impl Default for Memory {
 }
 
 impl Memory {
-    pub(crate) fn lend(&mut self) -> Buffers<'_> {
+    /// What a client borrows.
+    pub fn lend(&mut self) -> Buffers<'_> {
         let Self {
             chunk,
             record,

@@ -70,7 +70,8 @@ fn daemon_is_held_back_by_its_server_over_a_failure_and_a_loss() {
     }
 }
 
-/// Each is found for what it is, within the failures and losses of power that `thimble-sim explore` walks unless it is told.
+/// Each is found for what it is: all but a few within the failures and losses of power that `thimble-sim explore` walks unless
+/// it is told, and these with one failure more.
 #[test]
 fn every_built_in_mistake_is_found() {
     for seeded in &SEEDED {
@@ -82,5 +83,5 @@ fn every_built_in_mistake_is_found() {
         println!("{mistake:?}, after {} steps: {}", failing.path.len(), failing.wrong);
         assert!(failing.wrong.contains(found), "{mistake:?} is taken for something else:\n{failing}");
     }
-    assert!(SEEDED.len() >= 20);
+    assert!(SEEDED.iter().filter(|seeded| seeded.failures <= 1).count() >= 20);
 }

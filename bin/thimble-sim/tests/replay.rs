@@ -119,9 +119,9 @@ fn what_is_no_account_of_an_update_is_said() {
     let long = fs::File::create(folder.path().join("long")).unwrap();
     long.set_len(17 << 20).unwrap();
     for (words, why) in [
-        (&["long"][..], "longer than 16777216 bytes"),
+        (&["long"][..], "it has 17825792 bytes, and at most 16777216 are taken"),
         (&["missing"], "missing: No such file"),
-        (&["/dev/null"], "neither a file nor a folder"),
+        (&["/dev/null"], "/dev/null: it is no file"),
         (&[], "replay wants a flight record"),
         (&["file", "file"], "replay takes one file"),
         (&["--jsn", "file"], "is --json meant?"),

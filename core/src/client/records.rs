@@ -288,11 +288,20 @@ impl<P: Platform> Client<'_, P> {
     }
 }
 
-/// Changes that are made durable together: as many as the longest batch has.
-type Batch<'a> = Vec<Change<'a>, 9>;
+/// Changes of the longest batch.
+const LONGEST: usize = 9;
 
-/// Those of the changes that there are, to be made durable together.
-fn batch<'a>(changes: &[Option<Change<'a>>]) -> Batch<'a> {
+/// Changes that are made durable together.
+type Batch<'a> = Vec<Change<'a>, LONGEST>;
+
+/// Those of the changes that there are, to be made durable together. More than [`LONGEST`] do not compile.
+#[inline]
+fn batch<'a, const N: usize>(changes: &[Option<Change<'a>>; N]) -> Batch<'a> {
+    const { assert!(N <= LONGEST, "a change would be lost") };
+    those_there(changes)
+}
+
+fn those_there<'a>(changes: &[Option<Change<'a>>]) -> Batch<'a> {
     let mut batch = Batch::new();
     for change in changes.iter().flatten() {
         // It has room for all of them.

@@ -155,10 +155,15 @@ pub const CALLS: [Call; 14] = [
 const OTHERS: [Effect; 3] = [Effect::Reboot, Effect::Mark, Effect::Commit(sim::Batch::Record)];
 
 /// All transitions that have scripts.
-fn scripts() -> Vec<String> {
+pub fn transitions() -> impl Iterator<Item = Transition> {
     let actions = [ScriptAction::Enter, ScriptAction::Leave, ScriptAction::Error];
-    let of = |state| actions.map(|action| Transition { state, action }.to_string());
-    ScriptState::ALL.into_iter().flat_map(of).collect()
+    let of = move |state| actions.map(|action| Transition { state, action });
+    ScriptState::ALL.into_iter().flat_map(of)
+}
+
+/// Their names.
+fn scripts() -> Vec<String> {
+    transitions().map(|transition| transition.to_string()).collect()
 }
 
 /// `device KIND`.
@@ -237,7 +242,8 @@ const EFFECTS: &str = "a script (ArtifactInstall_Enter), a call of the update mo
                        (installing), reboot, save or mark is meant";
 
 /// The names of all effects.
-pub(super) fn names() -> Vec<String> {
+#[must_use]
+pub fn names() -> Vec<String> {
     let mut names = scripts();
     names.extend(CALLS.map(|call| call.name().to_owned()));
     names.extend(STATUSES.map(|status| status.name().to_owned()));

@@ -27,7 +27,7 @@ mod run;
 mod transcript;
 mod values;
 
-pub use self::commands::{CALLS, STATUSES};
+pub use self::commands::{CALLS, STATUSES, names as effects, transitions};
 pub use self::complaint::{Complaint, Complaints};
 pub use self::file::Scenario;
 pub use self::run::Happened;

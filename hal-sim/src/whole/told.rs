@@ -201,20 +201,15 @@ impl Whole<'_> {
     }
 
     fn row(&self, label: &Label, choice: u32, names: &Names) -> Row {
-        let mut effect = None;
-        let (lane, what, how, is_detail) = match label {
-            Label::Step(_, What(todo), how) => {
-                let (lane, what) = self.in_words(*todo, names);
-                effect = self.effect(*todo);
-                (lane, what, *how, self.is_detail(*todo))
-            }
-            Label::Wish(_) => (Lane::Device, "a program wants a token".to_owned(), "", false),
-            Label::Approved(_) => (Lane::Device, "the update is let pass".to_owned(), "", false),
-            Label::Waits => (Lane::Device, "the update waits".to_owned(), "", false),
-            Label::Lost => (Lane::Device, "the update waits".to_owned(), " ** power lost", false),
-            Label::Ends => (Lane::Device, "the update waits".to_owned(), " ** told to end", false),
-            Label::Verb(verb) => (Lane::Device, format!("$ {}", verb.word()), "", false),
-            Label::UserReboots => (Lane::Device, "$ reboot".to_owned(), "", false),
+        let (Thing { lane, what, effect, is_detail }, how) = match label {
+            Label::Step(_, What(todo), how) => (self.in_words(*todo, names), *how),
+            Label::Wish(_) => (device("a program wants a token"), ""),
+            Label::Approved(_) => (device("the update is let pass"), ""),
+            Label::Waits => (device("the update waits"), ""),
+            Label::Lost => (device("the update waits"), " ** power lost"),
+            Label::Ends => (device("the update waits"), " ** told to end"),
+            Label::Verb(verb) => (device(format!("$ {}", verb.word())), ""),
+            Label::UserReboots => (device("$ reboot"), ""),
         };
         let how = fault_in_words(how);
         let (result, fault) = if choice == 0 { (how, None) } else { (None, how) };
@@ -243,115 +238,108 @@ impl Whole<'_> {
         }
     }
 
-    /// What scenarios call it.
-    fn effect(&self, todo: Todo) -> Option<String> {
+    fn in_words(&self, todo: Todo, names: &Names) -> Thing {
+        let saves = || sim::Effect::Commit(sim::Batch::Record).to_string();
         match todo {
             Todo::Op(Op::RunScript(transition, index)) => {
-                self.setup.has_script(transition, index).then(|| transition.to_string())
+                let here = device(script(names, transition, index));
+                if self.setup.has_script(transition, index) {
+                    here.called(transition.to_string())
+                } else {
+                    here.detail()
+                }
             }
-            Todo::Op(Op::CallModule(call)) | Todo::StartModule(call) => Some(call.name().to_owned()),
-            Todo::Op(Op::Reboot) => Some(sim::Effect::Reboot.to_string()),
-            Todo::Op(Op::Save | Op::SaveReport | Op::SaveProvides(_) | Op::ClearData | Op::ForgetReport) => {
-                Some(sim::Effect::Commit(sim::Batch::Record).to_string())
+            Todo::Op(Op::CallModule(call)) | Todo::StartModule(call) => {
+                module(call.name()).called(call.name())
             }
-            Todo::Send(RequestKind::Status(status) | RequestKind::StatusAlone(status), _) => {
-                Some(status.name().to_owned())
-            }
-            Todo::Mark => Some(sim::Effect::Mark.to_string()),
-            Todo::Op(_)
-            | Todo::Send(..)
-            | Todo::Download(_)
-            | Todo::Wait
-            | Todo::Exit(_)
-            | Todo::Identity
-            | Todo::Inventory
-            | Todo::Read(..)
-            | Todo::Receive
-            | Todo::Accept { .. }
-            | Todo::BeginFile
-            | Todo::Write { .. }
-            | Todo::EndFile
-            | Todo::Finish
-            | Todo::ReadBack(_)
-            | Todo::Compare
-            | Todo::Forget(_) => None,
-        }
-    }
-
-    /// One of the many small things that people ask for only when they go wrong.
-    fn is_detail(&self, todo: Todo) -> bool {
-        match todo {
-            Todo::Op(Op::RunScript(transition, index)) => !self.setup.has_script(transition, index),
-            Todo::Op(Op::Save | Op::SaveMaps | Op::SaveBegun | Op::AskPolicy(_) | Op::CheckRunning)
-            | Todo::Op(Op::CheckVersion | Op::End | Op::SaveReport | Op::ClearData | Op::ForgetReport) => {
-                true
+            Todo::Op(Op::Reboot) => device("reboot").called(sim::Effect::Reboot.to_string()),
+            Todo::Op(op @ Op::SaveProvides(_)) => device(describe(op)).called(saves()),
+            Todo::Op(op @ (Op::Save | Op::SaveReport | Op::ClearData | Op::ForgetReport)) => {
+                device(describe(op)).called(saves()).detail()
             }
             Todo::Op(
-                Op::CallModule(_)
-                | Op::SaveProvides(_)
-                | Op::Reboot
-                | Op::Prepare
-                | Op::Stream(_)
-                | Op::Request(_),
-            ) => false,
-            Todo::StartModule(_) | Todo::Download(_) => false,
-            Todo::Send(kind, _) => match kind {
-                RequestKind::Token
-                | RequestKind::Inventory
-                | RequestKind::NextV1
-                | RequestKind::ControlMap => true,
-                RequestKind::NextV2 | RequestKind::Status(_) | RequestKind::StatusAlone(_) => false,
-                RequestKind::Log => false,
-            },
-            Todo::Wait
-            | Todo::Exit(_)
-            | Todo::Identity
-            | Todo::Inventory
-            | Todo::Read(..)
-            | Todo::Receive
-            | Todo::Accept { .. }
-            | Todo::BeginFile
-            | Todo::Write { .. }
-            | Todo::Mark
-            | Todo::EndFile
-            | Todo::Finish
-            | Todo::ReadBack(_)
-            | Todo::Compare
-            | Todo::Forget(_) => true,
+                op @ (Op::SaveMaps
+                | Op::SaveBegun
+                | Op::AskPolicy(_)
+                | Op::CheckRunning
+                | Op::CheckVersion
+                | Op::End),
+            ) => device(describe(op)).detail(),
+            Todo::Op(op @ Op::Stream(_)) => module(describe(op)),
+            Todo::Op(op @ (Op::Prepare | Op::Request(_))) => device(describe(op)),
+            Todo::Send(kind, number) => {
+                let here = server(request(kind, number));
+                match kind {
+                    RequestKind::Status(status) | RequestKind::StatusAlone(status) => {
+                        here.called(status.name())
+                    }
+                    RequestKind::NextV2 | RequestKind::Log => here,
+                    RequestKind::Token
+                    | RequestKind::Inventory
+                    | RequestKind::NextV1
+                    | RequestKind::ControlMap => here.detail(),
+                }
+            }
+            Todo::Download(0) => server("the artifact is asked for"),
+            Todo::Download(from) => server(format!("the artifact is asked for from byte {from} on")),
+            Todo::Mark => {
+                module("what is stored is made durable").called(sim::Effect::Mark.to_string()).detail()
+            }
+            Todo::Wait => device("nothing is to be done").detail(),
+            Todo::Identity => device("identity and key of the device").detail(),
+            Todo::Inventory => device("inventory scripts").detail(),
+            Todo::Read(kind, number, _) => {
+                server(format!("the answer to {}", request(kind, number))).detail()
+            }
+            Todo::Receive => server("bytes of the artifact").detail(),
+            Todo::Accept { .. } => device("the artifact's header is judged").detail(),
+            Todo::BeginFile => module("a file begins").detail(),
+            Todo::Write { .. } => module("bytes are stored").detail(),
+            Todo::EndFile => module("a file ends").detail(),
+            Todo::Finish => module("the payload is complete").detail(),
+            Todo::ReadBack(_) => module("stored bytes are read back").detail(),
+            Todo::Compare => module("the digest of stored bytes is compared").detail(),
+            Todo::Forget(_) => module("stored bytes are forgotten").detail(),
+            Todo::Exit(report) if report.is_success() => device("the command ends").detail(),
+            Todo::Exit(_) => device("the command fails").detail(),
         }
+    }
+}
+
+/// What is done, by the words of a [`Row`].
+struct Thing {
+    lane: Lane,
+    what: String,
+    effect: Option<String>,
+    is_detail: bool,
+}
+
+impl Thing {
+    fn of(lane: Lane, what: impl Into<String>) -> Self {
+        Self { lane, what: what.into(), effect: None, is_detail: false }
     }
 
-    fn in_words(&self, todo: Todo, names: &Names) -> (Lane, String) {
-        let device = |what: &str| (Lane::Device, what.to_owned());
-        let module = |what: &str| (Lane::Module, what.to_owned());
-        match todo {
-            Todo::Wait => device("nothing is to be done"),
-            Todo::Op(Op::RunScript(transition, index)) => (Lane::Device, script(names, transition, index)),
-            Todo::Op(op @ (Op::CallModule(_) | Op::Stream(_))) => (Lane::Module, describe(op)),
-            Todo::Op(Op::Reboot) => device("reboot"),
-            Todo::Op(op) => (Lane::Device, describe(op)),
-            Todo::StartModule(call) => (Lane::Module, call.name().to_owned()),
-            Todo::Identity => device("identity and key of the device"),
-            Todo::Inventory => device("inventory scripts"),
-            Todo::Send(kind, server) => (Lane::Server, request(kind, server)),
-            Todo::Read(kind, server, _) => (Lane::Server, format!("the answer to {}", request(kind, server))),
-            Todo::Download(0) => (Lane::Server, "the artifact is asked for".to_owned()),
-            Todo::Download(from) => (Lane::Server, format!("the artifact is asked for from byte {from} on")),
-            Todo::Receive => (Lane::Server, "bytes of the artifact".to_owned()),
-            Todo::Accept { .. } => device("the artifact's header is judged"),
-            Todo::BeginFile => module("a file begins"),
-            Todo::Write { .. } => module("bytes are stored"),
-            Todo::Mark => module("what is stored is made durable"),
-            Todo::EndFile => module("a file ends"),
-            Todo::Finish => module("the payload is complete"),
-            Todo::ReadBack(_) => module("stored bytes are read back"),
-            Todo::Compare => module("the digest of stored bytes is compared"),
-            Todo::Forget(_) => module("stored bytes are forgotten"),
-            Todo::Exit(report) => {
-                device(if report.is_success() { "the command ends" } else { "the command fails" })
-            }
-        }
+    /// Scenarios have this name for it.
+    fn called(self, effect: impl Into<String>) -> Self {
+        Self { effect: Some(effect.into()), ..self }
     }
+
+    /// People ask for it only when it goes wrong.
+    fn detail(self) -> Self {
+        Self { is_detail: true, ..self }
+    }
+}
+
+fn server(what: impl Into<String>) -> Thing {
+    Thing::of(Lane::Server, what)
+}
+
+fn device(what: impl Into<String>) -> Thing {
+    Thing::of(Lane::Device, what)
+}
+
+fn module(what: impl Into<String>) -> Thing {
+    Thing::of(Lane::Module, what)
 }
 
 /// A request, for people.

@@ -2,7 +2,6 @@
 
 mod draw;
 
-use std::fs;
 use std::io::Write;
 
 use thimble_core::time::Duration;
@@ -12,7 +11,7 @@ use thimble_hal_sim::world::{OLD, provides};
 
 use crate::failure::{Failure, no_option};
 use crate::subject::{Subject, subject_help};
-use crate::values::Once;
+use crate::values::{self, Once};
 
 pub(crate) const HELP: &str = concat!(
     "\
@@ -37,9 +36,6 @@ Examples:
   thimble-sim explain --artifact release-2.mender --why-not device.txt
 ",
 );
-
-/// Longest description of a device, in bytes.
-const LONGEST: u64 = 1024 * 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -125,11 +121,7 @@ pub(crate) fn given(subject: &Subject) -> Given {
 
 /// Takes the device from a file of lines `KEY=VALUE`.
 fn describe(mut given: Given, path: &str) -> Result<Given, Failure> {
-    let about = fs::metadata(path).map_err(|error| format!("{path}: {error}"))?;
-    if !about.is_file() || about.len() > LONGEST {
-        return Err(format!("{path}: a file of at most {LONGEST} bytes is wanted").into());
-    }
-    let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    let text = values::text(path)?;
     let mut installed = serde_json::Map::new();
     let mut device_type = None;
     for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {

@@ -11,7 +11,7 @@ use std::path::Path as FilePath;
 
 use serde_json::Value;
 use thimble_core::config::Config;
-use thimble_core::script::{ScriptAction, ScriptState, Transition};
+use thimble_hal_sim::scenario::transitions;
 use thimble_hal_sim::story::Path;
 use thimble_hal_sim::survey::{self, Survey, Task, given, names, survey};
 use thimble_hal_sim::whole::{Kind, Whole};
@@ -265,9 +265,5 @@ fn all_devices(out: &mut dyn Write, options: &Options) -> Result<bool, Failure> 
 
 /// A script at every place that can have one.
 fn everywhere() -> Vec<String> {
-    let actions = [ScriptAction::Enter, ScriptAction::Leave, ScriptAction::Error];
-    let names = ScriptState::ALL
-        .into_iter()
-        .flat_map(|state| actions.map(|action| format!("{}_00", Transition { state, action })));
-    names.collect()
+    transitions().map(|transition| format!("{transition}_00")).collect()
 }

@@ -4,11 +4,11 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time;
 
-use thimble_core::deployment::{Call, Status};
-use thimble_core::script::{self, ScriptAction, ScriptState};
+use thimble_core::deployment::Status;
+use thimble_core::script;
 use thimble_core::time::Duration;
 use thimble_hal_sim::near::meant;
-use thimble_hal_sim::scenario::{CALLS, STATUSES};
+use thimble_hal_sim::scenario::{STATUSES, effects};
 use thimble_hal_sim::world::Profile;
 
 use super::faults::{Fault, What};
@@ -220,21 +220,11 @@ fn fault(text: &str, what: impl Fn(&str) -> What) -> Result<Fault, Failure> {
 
 /// Whether something of this name can happen.
 fn check_effect(name: &str) -> Result<(), Failure> {
-    let parts: Vec<&str> = name.splitn(3, '_').collect();
-    let is_transition = matches!(parts.as_slice(), [state, action]
-        if ScriptState::ALL.iter().any(|known| known.name() == *state)
-            && [ScriptAction::Enter, ScriptAction::Leave, ScriptAction::Error].iter().any(|known| known.name() == *action));
-    let calls = CALLS.map(Call::name);
-    let statuses = STATUSES.map(Status::name);
-    let known = [&calls[..], &statuses[..], &["save", "mark", "reboot"]].concat();
-    if is_transition || script::parse_name(name).is_some() || known.contains(&name) {
+    let known = effects();
+    if script::parse_name(name).is_some() || known.iter().any(|known| known == name) {
         return Ok(());
     }
-    let transitions = ScriptState::ALL
-        .iter()
-        .flat_map(|state| ["Enter", "Leave", "Error"].map(|action| format!("{}_{action}", state.name())));
-    let transitions: Vec<String> = transitions.collect();
-    let hint = meant(name, known.into_iter().chain(transitions.iter().map(String::as_str)));
+    let hint = meant(name, known.iter().map(String::as_str));
     Err(format!(
         "{name:?} is neither a script, nor a call of a module, nor a status, nor save, mark or reboot{hint}"
     )

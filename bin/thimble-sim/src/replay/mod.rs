@@ -7,8 +7,7 @@ mod record;
 mod tests;
 mod time;
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -26,7 +25,7 @@ use crate::page;
 use crate::shell::quoted;
 use crate::subject::{Subject, subject_help};
 use crate::timeline::{self, Event};
-use crate::values::Once;
+use crate::values::{self, Once};
 
 pub(crate) const HELP: &str = concat!(
     "\
@@ -186,16 +185,7 @@ fn read(path: &str) -> Result<Vec<u8>, Failure> {
         let folder = here.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
         return from_datastore(folder).map_err(|why| at(&why));
     }
-    if !about.is_file() {
-        return Err(at(&"neither a file nor a folder"));
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| at(&error))?;
-    file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(|error| at(&error))?;
-    if bytes.len() as u64 > LONGEST {
-        return Err(at(&format!("longer than {LONGEST} bytes")));
-    }
-    Ok(bytes)
+    values::bytes(here, LONGEST).map_err(Failure::Usage)
 }
 
 fn from_datastore(folder: &Path) -> Result<Vec<u8>, String> {

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 
 use thimble_core::artifact::ManifestEntry;
-use thimble_core::client::{self, Buffers, Client, Start};
+use thimble_core::client::{self, Client, Start};
 use thimble_core::config::{Config, Tier};
 use thimble_core::hal::{self, Clock, ErrorType, Fixed, Hal, Level, Platform, Poll, TooLongIdentity};
 use thimble_core::limits;
@@ -25,7 +25,7 @@ use thimble_hal_linux::decompress::Decompressor;
 use thimble_hal_linux::network::{HttpNetwork, NetworkConfig, Proxies};
 use thimble_hal_linux::platform::AuthKey;
 use thimble_hal_linux::wait::PollSet;
-use thimble_hal_sim::runner;
+use thimble_hal_sim::runner::{self, Memory};
 use thimble_hal_sim::sim::{Doorkeeper, Down, Handle, Module, OneLine, Scripts, Smooth, Sys};
 use thimble_hal_sim::world::Profile;
 
@@ -212,55 +212,21 @@ impl hal::Identity for Identity {
 }
 
 /// Memory of one client: as that of a device that runs Linux, but for artifacts with few files.
-struct Memory {
-    chunk: Vec<u8>,
-    record: Vec<u8>,
-    out: Vec<u8>,
-    token: Vec<u8>,
-    link: Vec<u8>,
-    maps: Vec<u8>,
-    name: Vec<u8>,
-    header_info: Vec<u8>,
-    type_info: Vec<u8>,
-    meta_data: Vec<u8>,
-    files: Vec<ManifestEntry>,
-    window: Vec<u8>,
-}
-
-impl Memory {
-    fn new() -> Self {
-        const KIB: usize = 1024;
-        Self {
-            chunk: vec![0; 32 * KIB],
-            record: vec![0; 64 * KIB],
-            out: vec![0; 64 * KIB],
-            token: vec![0; limits::TOKEN],
-            link: vec![0; limits::URL],
-            maps: vec![0; limits::MAPS_RECORD],
-            name: vec![0; 4 * KIB],
-            header_info: vec![0; 64 * KIB],
-            type_info: vec![0; 64 * KIB],
-            meta_data: vec![0; 256 * KIB],
-            files: vec![ManifestEntry::default(); 64],
-            window: vec![0; 128 * KIB],
-        }
-    }
-
-    fn lend(&mut self) -> Buffers<'_> {
-        Buffers {
-            chunk: &mut self.chunk,
-            record: &mut self.record,
-            out: &mut self.out,
-            token: &mut self.token,
-            link: &mut self.link,
-            maps: &mut self.maps,
-            name: &mut self.name,
-            header_info: &mut self.header_info,
-            type_info: &mut self.type_info,
-            meta_data: &mut self.meta_data,
-            files: &mut self.files,
-            window: &mut self.window,
-        }
+fn memory() -> Memory {
+    const KIB: usize = 1024;
+    Memory {
+        chunk: vec![0; 32 * KIB],
+        record: vec![0; 64 * KIB],
+        out: vec![0; 64 * KIB],
+        token: vec![0; limits::TOKEN],
+        link: vec![0; limits::URL],
+        maps: vec![0; limits::MAPS_RECORD],
+        name: vec![0; 4 * KIB],
+        header_info: vec![0; 64 * KIB],
+        type_info: vec![0; 64 * KIB],
+        meta_data: vec![0; 256 * KIB],
+        files: vec![ManifestEntry::default(); 64],
+        window: vec![0; 128 * KIB],
     }
 }
 
@@ -296,7 +262,7 @@ fn live(number: u32, shared: &Shared, news: &SyncSender<News>) -> Result<(), Str
         tier: shared.tier,
         version: env!("CARGO_PKG_VERSION"),
     };
-    let (mut memory, mut update) = (Memory::new(), None);
+    let (mut memory, mut update) = (memory(), None);
     while !shared.ends.load(Ordering::Relaxed) {
         let mut client = Client::new(platform(number, shared, &bench)?, about, memory.lend());
         let start =

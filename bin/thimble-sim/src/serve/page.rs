@@ -26,8 +26,12 @@ const SHOWN: usize = 100;
 pub(super) fn start(port: u16, board: Arc<Board>, listener: Arc<Listener>) -> io::Result<SocketAddr> {
     let socket = loopback::listen(port)?;
     let address = socket.local_addr()?;
-    // Without its page the server goes on.
-    thread::spawn(move || loopback::serve(&socket, &|target| answer(target, &board, &listener)));
+    thread::spawn(move || {
+        if let Err(error) = loopback::serve(&socket, &|target| answer(target, &board, &listener)) {
+            // The server goes on.
+            eprintln!("http://{address}/ takes no connection any more: {error}");
+        }
+    });
     Ok(address)
 }
 
