@@ -13,6 +13,7 @@ use thimble_hal_linux::log::level_of;
 use thimble_hal_linux::near::nearest_or_part;
 
 use crate::control_request::{self, Act, ControlRequest};
+use crate::verbs::VerbName;
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,87 +55,6 @@ pub(crate) struct Globals {
     pub(crate) log_level: Option<Level>,
     pub(crate) trusted_certs: Option<PathBuf>,
     pub(crate) skip_verify: bool,
-}
-
-/// The verbs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum VerbName {
-    Install,
-    Resume,
-    Commit,
-    Rollback,
-    ShowArtifact,
-    ShowProvides,
-    ShowFlightRecord,
-    CheckUpdate,
-    SendInventory,
-    Daemon,
-    Bootstrap,
-    Status,
-    Control,
-}
-
-impl VerbName {
-    /// All verbs, in the order of the help text.
-    pub(crate) const ALL: [Self; 13] = [
-        Self::Install,
-        Self::Commit,
-        Self::Rollback,
-        Self::Resume,
-        Self::ShowArtifact,
-        Self::ShowProvides,
-        Self::ShowFlightRecord,
-        Self::CheckUpdate,
-        Self::SendInventory,
-        Self::Daemon,
-        Self::Status,
-        Self::Control,
-        Self::Bootstrap,
-    ];
-
-    /// The word on the command line.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Install => "install",
-            Self::Resume => "resume",
-            Self::Commit => "commit",
-            Self::Rollback => "rollback",
-            Self::ShowArtifact => "show-artifact",
-            Self::ShowProvides => "show-provides",
-            Self::ShowFlightRecord => "show-flight-record",
-            Self::CheckUpdate => "check-update",
-            Self::SendInventory => "send-inventory",
-            Self::Daemon => "daemon",
-            Self::Bootstrap => "bootstrap",
-            Self::Status => "status",
-            Self::Control => "control",
-        }
-    }
-
-    /// Whether `--stop-before` makes sense.
-    pub(crate) const fn can_stop(self) -> bool {
-        match self {
-            Self::Install | Self::Resume | Self::Commit | Self::Rollback => true,
-            Self::ShowArtifact
-            | Self::ShowProvides
-            | Self::ShowFlightRecord
-            | Self::CheckUpdate
-            | Self::SendInventory
-            | Self::Daemon
-            | Self::Bootstrap
-            | Self::Status
-            | Self::Control => false,
-        }
-    }
-
-    /// Whether `--reboot-exit-code` makes sense.
-    pub(crate) const fn can_ask_for_reboot(self) -> bool {
-        matches!(self, Self::Install | Self::Resume)
-    }
-
-    fn find(word: &OsStr) -> Option<Self> {
-        Self::ALL.into_iter().find(|verb| word == verb.name())
-    }
 }
 
 /// The command line makes no sense; text for people, and the verb whose help text may help.
@@ -375,26 +295,26 @@ impl Found {
         }
         let Some(verb) = verb else { return usage("no verb was given".into()) };
         let name = verb.name();
-        if self.has_stop && !verb.can_stop() {
+        if self.has_stop && !verb.takes("stop-before") {
             return usage(format!("{name} takes no --stop-before"));
         }
-        if self.reboot_exit_code && !verb.can_ask_for_reboot() {
+        if self.reboot_exit_code && !verb.takes("reboot-exit-code") {
             return usage(format!("{name} takes no --reboot-exit-code"));
         }
-        if self.controls && verb != VerbName::Control {
+        if self.controls && !verb.takes("at") {
             return usage(format!("{name} takes no --at, --for, --id or --priority"));
         }
-        if self.json && !matches!(verb, VerbName::Status | VerbName::Control | VerbName::ShowFlightRecord) {
+        if self.json && !verb.takes("json") {
             return usage(format!("{name} takes no --json"));
         }
-        if self.raw && verb != VerbName::ShowFlightRecord {
+        if self.raw && !verb.takes("raw") {
             return usage(format!("{name} takes no --raw"));
         }
         if self.raw && self.json {
             return usage("--raw and --json do not go together".into());
         }
         // Mender 3 takes the other before the verb as well.
-        if self.force && !matches!(verb, VerbName::Bootstrap | VerbName::Daemon) {
+        if self.force && !verb.takes("forcebootstrap") && verb != VerbName::Daemon {
             return usage(format!("{name} takes no --forcebootstrap"));
         }
         let mut arguments = self.arguments.into_iter();

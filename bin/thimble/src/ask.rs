@@ -13,9 +13,10 @@ use thimble_hal_linux::process::{Options, Process, Stdout};
 use thimble_hal_linux::storage::DataDirectory;
 use thimble_hal_linux::wait::PollSet;
 
-use crate::args::{Invocation, VerbName};
+use crate::args::Invocation;
 use crate::device::Device;
 use crate::output::{Failure, SUCCESS};
+use crate::verbs::VerbName;
 
 /// The services that may be the daemon: Mender 5's name, then Mender 3's.
 const SERVICES: [&str; 2] = ["mender-updated", "mender-client"];

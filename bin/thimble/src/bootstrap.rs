@@ -14,12 +14,12 @@ use thimble_core::machine::{Run, StopSet};
 use thimble_hal_linux::platform::{Linux, Memory};
 use thimble_hal_linux::storage::{RECORD_MAX, Store};
 
-use crate::args::VerbName;
 use crate::device::Device;
 use crate::drive::drive;
 use crate::output::Failure;
 use crate::provides::Provides;
 use crate::signals::Signals;
+use crate::verbs::VerbName;
 
 /// Sees to it that the store has an artifact name: from the bootstrap artifact, else `unknown`. The artifact is
 /// deleted, used or not. What is wrong with it is logged (C-5). The caller holds the lock.

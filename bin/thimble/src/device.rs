@@ -20,8 +20,9 @@ use thimble_hal_linux::rootfs::{self, slot};
 use thimble_hal_linux::storage::{Access, DataDirectory, Notice, Store};
 use thimble_hal_linux::verify::KeyVerifier;
 
-use crate::args::{Invocation, VerbName};
+use crate::args::Invocation;
 use crate::output::Failure;
+use crate::verbs::VerbName;
 
 /// The device as one run of the program uses it.
 pub(crate) struct Device {

@@ -26,12 +26,14 @@ mod signals;
 mod socket;
 mod status;
 mod update;
+mod verbs;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use args::{Invocation, Parsed, Usage, VerbName};
+use args::{Invocation, Parsed, Usage};
 use output::Failure;
+use verbs::VerbName;
 
 fn main() -> ExitCode {
     thimble_hal_linux::return_large_buffers();

@@ -5,8 +5,8 @@ use thimble_core::deployment::Verdict;
 use thimble_core::machine::{Reached, Report, Stop};
 use thimble_core::state::{Phase, Place, State};
 
-use crate::args::VerbName;
 use crate::output::{FAILURE, REBOOT, SUCCESS};
+use crate::verbs::VerbName;
 
 /// Printed as soon as the artifact is accepted.
 pub(crate) const BEGINS: &str = "Installing artifact...";

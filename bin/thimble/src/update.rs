@@ -8,7 +8,7 @@ use thimble_core::state::{Phase, State, Verb};
 use thimble_hal_linux::platform::{Linux, Memory};
 use thimble_hal_linux::storage::{RECORD_MAX, StorageError};
 
-use crate::args::{Invocation, VerbName};
+use crate::args::Invocation;
 use crate::bootstrap;
 use crate::device::Device;
 use crate::drive::drive;
@@ -16,6 +16,7 @@ use crate::messages::{self, Done};
 use crate::output::{self, FAILURE, Failure, NO_UPDATE, tell};
 use crate::progress::Meter;
 use crate::signals::Signals;
+use crate::verbs::VerbName;
 
 pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let device = Device::open(invocation)?;

@@ -15,6 +15,10 @@ pub enum Level {
 }
 
 impl Level {
+    /// All levels, the least important first.
+    pub const ALL: [Self; 6] =
+        [Self::Trace, Self::Debug, Self::Info, Self::Warning, Self::Error, Self::Fatal];
+
     /// The lower-case name, as `--log-level` takes it and as it stands in the log.
     #[must_use]
     pub const fn name(self) -> &'static str {

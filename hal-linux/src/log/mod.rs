@@ -125,14 +125,13 @@ impl Log for Logger {
 /// The level with this name, as `--log-level` and `DaemonLogLevel` spell it.
 #[must_use]
 pub fn level_of(name: &str) -> Option<Level> {
-    use Level::{Debug, Error, Fatal, Info, Trace, Warning};
     // The other names are those of Mender's client in Go.
     let name = match name.to_ascii_lowercase().as_str() {
         "warn" => "warning".to_owned(),
         "panic" => "fatal".to_owned(),
         _ => name.to_ascii_lowercase(),
     };
-    [Trace, Debug, Info, Warning, Error, Fatal].into_iter().find(|level| level.name() == name)
+    Level::ALL.into_iter().find(|level| level.name() == name)
 }
 
 /// `message`, cut to at most [`MESSAGE_MAX`] bytes between two characters; a mark shows the cut.

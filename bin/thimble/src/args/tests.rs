@@ -1,4 +1,5 @@
 use super::*;
+use crate::verbs::{Argument, GLOBALS, Value, page};
 
 fn parse_line(line: &str) -> Result<Parsed, Usage> {
     parse(line.split_whitespace().map(OsString::from))
@@ -164,4 +165,53 @@ fn bytes_that_are_no_text_are_a_path_or_an_error() {
     assert!(parse([odd.clone()]).is_err());
     assert!(parse(["--log-level".into(), odd.clone(), "commit".into()]).is_err());
     assert!(parse(["resume".into(), "--stop-before".into(), odd]).is_err());
+}
+
+#[test]
+fn what_is_said_about_options_is_what_is_read() {
+    let said = |long: &str| {
+        GLOBALS
+            .iter()
+            .chain(VerbName::ALL.into_iter().flat_map(|verb| page(verb).options))
+            .find(|said| said.long == long)
+    };
+    for (long, short, _) in OPTIONS {
+        // Mender 3's other names.
+        let Some(said) = said(long).filter(|_| !matches!(long, "data" | "no-syslog")) else {
+            assert!(matches!(long, "data" | "no-syslog"), "{long} is in no help text");
+            continue;
+        };
+        assert_eq!(said.short, short, "{long}");
+        let value = match said.value {
+            Value::Nothing => "",
+            Value::File | Value::Directory => "x",
+            Value::Level | Value::State | Value::Points => said.value.words()[0],
+            Value::Other("TIME") => "1h",
+            Value::Other("UUID") => "01234567-89ab-cdef-0123-456789abcdef",
+            Value::Other(_) => "1",
+        };
+        let is_global = GLOBALS.iter().any(|said| said.long == long);
+        for verb in VerbName::ALL {
+            let argument = match page(verb).argument {
+                Argument::Nothing => "",
+                Argument::Artifact => "x",
+                Argument::Act => "pause",
+            };
+            let line = format!("{} {argument} --{long} {value}", verb.name());
+            let is_taken = match parse_line(&line) {
+                Ok(_) => true,
+                Err(usage) => {
+                    let alone = usage.reason == "--version stands alone";
+                    assert!(alone || usage.reason.contains(" takes no --"), "{line}: {}", usage.reason);
+                    alone
+                }
+            };
+            // Mender 3's daemon takes it as well.
+            let silent = long == "forcebootstrap" && verb == VerbName::Daemon;
+            assert_eq!(is_taken, is_global || verb.takes(long) || silent, "{line}");
+        }
+    }
+    for said in GLOBALS.iter().chain(VerbName::ALL.into_iter().flat_map(|verb| page(verb).options)) {
+        assert!(OPTIONS.iter().any(|(long, _, _)| *long == said.long), "{}", said.long);
+    }
 }

@@ -1,0 +1,330 @@
+//! The verbs, and what is said about them and their options: one table, from which help texts, the manual page and the shells'
+//! completions are made, and by which the command line is read.
+
+use std::ffi::OsStr;
+
+use thimble_core::deployment::Point;
+use thimble_core::hal::Level;
+use thimble_core::machine::Stop;
+
+use crate::control_request::Act;
+
+/// The verbs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VerbName {
+    Install,
+    Resume,
+    Commit,
+    Rollback,
+    ShowArtifact,
+    ShowProvides,
+    ShowFlightRecord,
+    CheckUpdate,
+    SendInventory,
+    Daemon,
+    Bootstrap,
+    Status,
+    Control,
+}
+
+impl VerbName {
+    /// All verbs, in the order of the help text.
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Install,
+        Self::Commit,
+        Self::Rollback,
+        Self::Resume,
+        Self::ShowArtifact,
+        Self::ShowProvides,
+        Self::ShowFlightRecord,
+        Self::CheckUpdate,
+        Self::SendInventory,
+        Self::Daemon,
+        Self::Status,
+        Self::Control,
+        Self::Bootstrap,
+    ];
+
+    /// The word on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Install => "install",
+            Self::Resume => "resume",
+            Self::Commit => "commit",
+            Self::Rollback => "rollback",
+            Self::ShowArtifact => "show-artifact",
+            Self::ShowProvides => "show-provides",
+            Self::ShowFlightRecord => "show-flight-record",
+            Self::CheckUpdate => "check-update",
+            Self::SendInventory => "send-inventory",
+            Self::Daemon => "daemon",
+            Self::Bootstrap => "bootstrap",
+            Self::Status => "status",
+            Self::Control => "control",
+        }
+    }
+
+    /// Whether it has the option with this long name, beside those of all verbs.
+    pub(crate) fn takes(self, option: &str) -> bool {
+        page(self).options.iter().any(|switch| switch.long == option)
+    }
+
+    pub(crate) fn find(word: &OsStr) -> Option<Self> {
+        Self::ALL.into_iter().find(|verb| word == verb.name())
+    }
+}
+
+/// What is said about a verb.
+pub(crate) struct Page {
+    /// One line, without a full stop.
+    pub(crate) summary: &'static str,
+    pub(crate) argument: Argument,
+    /// Paragraphs with an empty line between them, in lines for a terminal; a line that begins with a blank is kept as
+    /// it is, everywhere. May be empty.
+    pub(crate) text: &'static str,
+    /// Beside those of all verbs.
+    pub(crate) options: &'static [Switch],
+    /// What may stand behind the program's name.
+    pub(crate) examples: &'static [&'static str],
+}
+
+/// What stands behind a verb.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Argument {
+    Nothing,
+    /// An artifact's file, or its URL.
+    Artifact,
+    /// What `control` is to do.
+    Act,
+}
+
+impl Argument {
+    /// As usage shows it.
+    pub(crate) fn placeholder(self) -> String {
+        match self {
+            Self::Nothing => String::new(),
+            Self::Artifact => "FILE|URL".to_owned(),
+            Self::Act => self.words().join("|"),
+        }
+    }
+
+    /// The words that can stand there, if there are only so many.
+    pub(crate) fn words(self) -> Vec<&'static str> {
+        match self {
+            Self::Nothing | Self::Artifact => Vec::new(),
+            Self::Act => Act::ALL.map(Act::word).to_vec(),
+        }
+    }
+}
+
+/// What is said about an option.
+pub(crate) struct Switch {
+    pub(crate) short: Option<char>,
+    pub(crate) long: &'static str,
+    pub(crate) value: Value,
+    pub(crate) text: &'static str,
+}
+
+/// What stands behind an option.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Value {
+    Nothing,
+    File,
+    Directory,
+    Level,
+    State,
+    /// Points at which updates can wait; several with commas between them.
+    Points,
+    /// Anything, called so.
+    Other(&'static str),
+}
+
+impl Value {
+    /// As help texts call it.
+    pub(crate) const fn placeholder(self) -> &'static str {
+        match self {
+            Self::Nothing => "",
+            Self::File => "FILE",
+            Self::Directory => "DIR",
+            Self::Level => "LEVEL",
+            Self::State => "STATE",
+            Self::Points => "POINT",
+            Self::Other(name) => name,
+        }
+    }
+
+    /// The words that can stand there, if there are only so many.
+    pub(crate) fn words(self) -> Vec<&'static str> {
+        match self {
+            Self::Nothing | Self::File | Self::Directory | Self::Other(_) => Vec::new(),
+            Self::Level => Level::ALL.map(Level::name).to_vec(),
+            Self::State => Stop::ALL.map(Stop::name).to_vec(),
+            Self::Points => Point::ALL.map(Point::word).to_vec(),
+        }
+    }
+}
+
+const fn switch(short: Option<char>, long: &'static str, value: Value, text: &'static str) -> Switch {
+    Switch { short, long, value, text }
+}
+
+/// Options of all verbs.
+#[rustfmt::skip]
+pub(crate) const GLOBALS: [Switch; 9] = [
+    switch(Some('c'), "config", Value::File, "configuration [/etc/mender/mender.conf]"),
+    switch(Some('b'), "fallback-config", Value::File, "configuration read before it [mender.conf in the datastore]"),
+    switch(Some('d'), "datastore", Value::Directory, "records, keys, work files [/var/lib/mender]; also --data"),
+    switch(Some('l'), "log-level", Value::Level, "trace, debug, info, warning, error or fatal [info]"),
+    switch(Some('L'), "log-file", Value::File, "log to FILE instead of standard error"),
+    switch(Some('E'), "trusted-certs", Value::File, "trust the certificates in FILE as well"),
+    switch(None, "skipverify", Value::Nothing, "do not verify the server's certificate: for tests only"),
+    switch(Some('h'), "help", Value::Nothing, "print help, also after a verb"),
+    switch(Some('v'), "version", Value::Nothing, "print the version"),
+];
+
+const REBOOT_EXIT_CODE: Switch = switch(
+    None,
+    "reboot-exit-code",
+    Value::Nothing,
+    "exit with 4 when the update needs a reboot to take effect",
+);
+const STOP_BEFORE: Switch =
+    switch(None, "stop-before", Value::State, "stop before that state; 'resume' goes on; repeatable");
+const JSON: Switch = switch(None, "json", Value::Nothing, "for programs");
+const RAW: Switch = switch(None, "raw", Value::Nothing, "the record itself, in hexadecimal digits");
+const FORCE: Switch = switch(
+    Some('F'),
+    "forcebootstrap",
+    Value::Nothing,
+    "make a new key: to the server this becomes another device",
+);
+
+#[rustfmt::skip]
+const OF_CONTROL: [Switch; 5] = [
+    switch(None, "at", Value::Points, "install, reboot or commit; several with commas between them"),
+    switch(None, "for", Value::Other("TIME"), "such as 90s, 15m, 2h or 7d; 'pause' then lets updates go on"),
+    switch(None, "id", Value::Other("UUID"), "in another name, so that several may hold updates up [the operator's]"),
+    switch(None, "priority", Value::Other("N"), "-10 to 10; higher ones are asked first [10]"),
+    JSON,
+];
+
+/// What is said about a verb.
+pub(crate) const fn page(verb: VerbName) -> Page {
+    match verb {
+        VerbName::Install => Page {
+            summary: "Install an artifact from a file or URL",
+            argument: Argument::Artifact,
+            text: "If the update module can roll back, the update then waits for 'commit' or 'rollback'; if not, it is\n\
+                   committed at once. The device is never rebooted: that is left to you, before 'commit'.",
+            options: &[REBOOT_EXIT_CODE, STOP_BEFORE],
+            examples: &[
+                "install release-2.mender",
+                "install https://updates.example.com/release-2.mender",
+                "install --reboot-exit-code release-2.mender; [ $? = 4 ] && reboot",
+            ],
+        },
+        VerbName::Commit => Page {
+            summary: "Make the installed update permanent",
+            argument: Argument::Nothing,
+            text: "Exit status 2 means that no update is in progress.",
+            options: &[STOP_BEFORE],
+            examples: &["commit"],
+        },
+        VerbName::Rollback => Page {
+            summary: "Put the device back to what it was before the installed update",
+            argument: Argument::Nothing,
+            text: "Possible until the update is committed. Exit status 2 means that no update is in progress.",
+            options: &[STOP_BEFORE],
+            examples: &["rollback"],
+        },
+        VerbName::Resume => Page {
+            summary: "Go on with an update that was stopped or lost power",
+            argument: Argument::Nothing,
+            text: "Exit status 2 means that no update is in progress.",
+            options: &[REBOOT_EXIT_CODE, STOP_BEFORE],
+            examples: &["resume", "resume --stop-before ArtifactCommit_Leave"],
+        },
+        VerbName::ShowArtifact => Page {
+            summary: "Print the name of the installed artifact",
+            argument: Argument::Nothing,
+            text: "Prints \"unknown\" if nothing was ever installed.",
+            options: &[],
+            examples: &["show-artifact"],
+        },
+        VerbName::ShowProvides => Page {
+            summary: "Print what the installed artifacts provide, one key=value a line",
+            argument: Argument::Nothing,
+            text: "",
+            options: &[],
+            examples: &["show-provides", "--datastore /tmp/device show-provides"],
+        },
+        VerbName::ShowFlightRecord => Page {
+            summary: "Print what the client did last",
+            argument: Argument::Nothing,
+            text: "The client keeps its last events, some 170, in the records that it writes anyway: what ran and how it ended,\n\
+                   what the server answered, what was put on record. Of a process that was killed, what it did after its\n\
+                   last write is missing. A '!' marks what went wrong. --raw prints what 'thimble-sim replay' reads.",
+            options: &[JSON, RAW],
+            examples: &["show-flight-record", "show-flight-record --raw > flight.txt"],
+        },
+        VerbName::CheckUpdate => Page {
+            summary: "Tell the daemon to ask for an update now",
+            argument: Argument::Nothing,
+            text: "The daemon must be running.",
+            options: &[],
+            examples: &["check-update"],
+        },
+        VerbName::SendInventory => Page {
+            summary: "Tell the daemon to send the inventory now",
+            argument: Argument::Nothing,
+            text: "The daemon must be running.",
+            options: &[],
+            examples: &["send-inventory"],
+        },
+        VerbName::Daemon => Page {
+            summary: "Take updates from the server",
+            argument: Argument::Nothing,
+            text: "Stays in the foreground until it is told to end by SIGTERM, SIGINT or SIGQUIT; a deployment in progress\n\
+                   goes on at the next start. SIGUSR1 looks for an update, SIGUSR2 sends the inventory.",
+            options: &[],
+            examples: &["daemon"],
+        },
+        VerbName::Status => Page {
+            summary: "Say what the daemon is doing",
+            argument: Argument::Nothing,
+            text: "State, deployment, progress, how the last one ended, and what is wrong with the connection. Of a device with\n\
+                   two root file systems also the boot loader and what each slot does, without a daemon too.\n\
+                   --json prints the same for programs.",
+            options: &[JSON],
+            examples: &["status", "status --json"],
+        },
+        VerbName::Control => Page {
+            summary: "Hold updates up, let them go on, or fail them",
+            argument: Argument::Act,
+            text: "Updates of the daemon can be held up before they are installed, before the reboot, and before they are\n\
+                   committed.\n\n  \
+                   show      what waits and why, every update control map, every policy\n  \
+                   pause     updates wait, until 'continue' or for the time of --for\n  \
+                   continue  takes 'pause' and 'fail' back; an update that waits goes on, whatever holds it up. With\n            \
+                   --at, for an update that is not there yet: it passes that point once, unless a map\n            \
+                   of the same priority or a higher one objects\n  \
+                   fail      the update that waits, or the next, fails, and is rolled back if it was installed\n\n\
+                   Without --at: before install, reboot and commit. Orders outlive a reboot. Orders given under one name\n\
+                   share one duration.",
+            options: &OF_CONTROL,
+            examples: &[
+                "control show",
+                "control pause --at reboot --for 2h",
+                "control continue",
+                "control fail --at commit",
+            ],
+        },
+        VerbName::Bootstrap => Page {
+            summary: "Make the device's key if there is none, and ask the server to accept it",
+            argument: Argument::Nothing,
+            text: "",
+            options: &[FORCE],
+            examples: &["bootstrap"],
+        },
+    }
+}
