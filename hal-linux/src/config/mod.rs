@@ -172,6 +172,8 @@ pub enum ConfigFault {
     Conflict(&'static str, &'static str),
     /// A key needs another one.
     Needs(&'static str, &'static str),
+    /// `DeviceTier` is `system` (R-42).
+    SystemTier,
 }
 
 impl ConfigFault {
@@ -186,7 +188,9 @@ impl MenderConf {
     pub fn load(fallback: Source<'_>, main: Source<'_>) -> Result<(Self, Vec<String>), ConfigError> {
         let mut keys = conf_file::Keys::default();
         let mut warnings = Vec::new();
+        let mut of_tier = main.path;
         for source in [fallback, main] {
+            let tier_before = keys.device_tier.take();
             let of_file = |fault| ConfigError { path: source.path.to_owned(), fault };
             if let Some(warning) = keys.read(source).map_err(of_file)? {
                 // A warning about one file is enough for the user to act on.
@@ -194,8 +198,15 @@ impl MenderConf {
                     warnings.push(warning);
                 }
             }
+            match keys.device_tier {
+                Some(_) => of_tier = source.path,
+                None => keys.device_tier = tier_before,
+            }
             // Checked after each file, so that the file that brings a conflict is the one named.
             keys.check().map_err(of_file)?;
+        }
+        if keys.device_tier == Some(Tier::System) {
+            return Err(ConfigError { path: of_tier.to_owned(), fault: ConfigFault::SystemTier });
         }
         keys.check_pairs().map_err(|fault| ConfigError { path: main.path.to_owned(), fault })?;
         let engines = [
@@ -323,7 +334,8 @@ impl fmt::Display for ConfigError {
             | ConfigFault::Value { .. }
             | ConfigFault::Unknown { .. }
             | ConfigFault::Conflict(..)
-            | ConfigFault::Needs(..) => write!(f, "configuration file {}: ", self.path.display())?,
+            | ConfigFault::Needs(..)
+            | ConfigFault::SystemTier => write!(f, "configuration file {}: ", self.path.display())?,
         }
         match &self.fault {
             ConfigFault::Untrusted(untrusted) => untrusted.fmt(f),
@@ -346,6 +358,10 @@ impl fmt::Display for ConfigError {
                 )
             }
             ConfigFault::Needs(key, other) => write!(f, "{key} needs {other} too"),
+            ConfigFault::SystemTier => f.write_str(
+                "DeviceTier \"system\" is not supported: such a device is updated by Mender's orchestrator, which this \
+                 client does not have; set \"standard\" or \"micro\", or remove the key, to update this device by itself",
+            ),
         }
     }
 }
@@ -362,7 +378,7 @@ impl hal::Error for ConfigError {
             | ConfigFault::NoObject
             | ConfigFault::Value { .. }
             | ConfigFault::Unknown { .. } => Kind::Corrupt,
-            ConfigFault::Conflict(..) | ConfigFault::Needs(..) => Kind::Refused,
+            ConfigFault::Conflict(..) | ConfigFault::Needs(..) | ConfigFault::SystemTier => Kind::Refused,
         }
     }
 }

@@ -197,9 +197,22 @@ fn l17_an_unknown_device_tier_is_an_error() {
     for tier in ["Standard", "", "big", "micro "] {
         assert!(error(&only("DeviceTier", &format!("{tier:?}"))).contains("DeviceTier must be"), "{tier}");
     }
-    for tier in [Tier::Standard, Tier::System, Tier::Micro] {
+    for tier in [Tier::Standard, Tier::Micro] {
         assert_eq!(load(&only("DeviceTier", &format!("{:?}", tier.name()))).device_tier, Some(tier));
     }
+}
+
+#[test]
+fn r42_the_tier_of_the_orchestrator_is_refused_in_the_file_that_says_it() {
+    let system = only("DeviceTier", "\"system\"");
+    let text = error(&system);
+    assert!(text.contains("main.conf: DeviceTier \"system\" is not supported"), "{text}");
+    assert!(text.contains("remove the key"), "{text}");
+    let text = load_both(Some(&system), Some("{}")).unwrap_err().to_string();
+    assert!(text.contains("fallback.conf: DeviceTier"), "{text}");
+    // The main file's value counts.
+    let (conf, _) = load_both(Some(&system), Some(&only("DeviceTier", "\"micro\""))).unwrap();
+    assert_eq!(conf.device_tier, Some(Tier::Micro));
 }
 
 #[test]
