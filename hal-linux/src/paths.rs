@@ -87,6 +87,12 @@ impl Paths {
         self.datastore.join("mender.conf")
     }
 
+    /// The file in which an image says what it holds.
+    #[must_use]
+    pub fn artifact_info(&self) -> PathBuf {
+        self.conf.join("artifact_info")
+    }
+
     /// State scripts of the root file system, with their `version` file.
     #[must_use]
     pub fn rootfs_scripts(&self) -> PathBuf {

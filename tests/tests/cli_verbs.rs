@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use thimble_tests::lab::{Lab, Package, Ran};
+use thimble_hal_sim::artifact_writer::ArtifactWriter;
+use thimble_tests::lab::{DEVICE_TYPE, Lab, MODULE, Package, Ran};
 
 /// An installed update that waits for `commit` or `rollback`.
 fn waiting() -> Lab {
@@ -269,6 +270,74 @@ fn show_verbs_on_a_device_that_was_never_updated() {
     let ran = lab.run(["show-artifact"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "unknown\n"));
     assert!(!lab.path("store").exists(), "showing creates no directory");
+}
+
+#[test]
+fn r39_the_image_names_a_device_that_was_never_updated_and_the_name_is_not_stored() {
+    let lab = Lab::new();
+    lab.write("conf/artifact_info", "# the build\nartifact_name=factory-1\n");
+    assert_eq!(lab.name(), "factory-1");
+    assert_eq!(lab.run(["show-provides"]).stdout, "artifact_name=factory-1\n");
+    assert!(!lab.path("store/mender-store-thimble").exists(), "nothing is stored");
+    // Modules and artifacts that depend on a name see it too.
+    lab.on("ArtifactInstall", &format!("cp current_artifact_name {}", lab.path("seen").display()));
+    for (name, code) in [("factory-2", 1), ("factory-1", 0)] {
+        let artifact =
+            ArtifactWriter::new("new", MODULE, &[DEVICE_TYPE]).header_depends("artifact_name", &[name]);
+        fs::write(lab.path("new.mender"), artifact.file("payload", b"payload").build())
+            .expect("the artifact");
+        lab.run(["install", "new.mender"]).status(code);
+    }
+    assert_eq!(fs::read_to_string(lab.path("seen")).expect("what the module saw"), "factory-1\n");
+    lab.run(["rollback"]).status(0);
+    // Another image was started: its name counts.
+    lab.write("conf/artifact_info", "artifact_name=factory-2\n");
+    assert_eq!(lab.name(), "factory-2");
+    lab.install(&Package::new("new")).status(0);
+    lab.run(["commit"]).status(0);
+    assert_eq!(lab.name(), "new");
+    lab.write("conf/artifact_info", "no name\n");
+    assert_eq!(lab.run(["show-artifact"]).stderr, "", "the file is not looked at once a name is on record");
+}
+
+#[test]
+fn r39_a_file_without_a_name_is_told_and_the_name_is_unknown() {
+    let lab = Lab::new();
+    lab.write("conf/artifact_info", "name=factory-1\n");
+    let ran = lab.run(["show-artifact"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "unknown\n"));
+    assert!(
+        ran.stderr.contains("artifact_info must hold the name of the installed artifact"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn r42_every_verb_that_reads_the_configuration_refuses_the_orchestrators_tier() {
+    let lab = Lab::new();
+    lab.configure(r#"{"DeviceTier": "system", "ServerURL": "https://localhost"}"#);
+    for verb in [
+        &["install", "x.mender"][..],
+        &["commit"],
+        &["rollback"],
+        &["resume"],
+        &["show-artifact"],
+        &["show-provides"],
+        &["show-flight-record"],
+        &["check-update"],
+        &["send-inventory"],
+        &["daemon"],
+        &["bootstrap"],
+        &["status"],
+        &["control", "show"],
+    ] {
+        let ran = lab.run(verb);
+        let last = ran.stderr.lines().last().unwrap_or_default().to_owned();
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{verb:?}");
+        assert!(last.contains("DeviceTier \"system\" is not supported"), "{verb:?}: {last}");
+    }
+    assert!(!lab.path("store/mender-store-thimble").exists());
 }
 
 #[test]

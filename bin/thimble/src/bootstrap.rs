@@ -3,13 +3,11 @@
 use std::fs;
 use std::io;
 
-use thimble_core::artifact::provides;
 use thimble_core::checkpoint::Unusable;
 use thimble_core::client::{Client, LoadError, Start, saved_checkpoint};
 use thimble_core::config::Config;
-use thimble_core::hal::{Change, Hal, Key, Level, Storage};
+use thimble_core::hal::{Hal, Level};
 use thimble_core::http::Target;
-use thimble_core::json::Value;
 use thimble_core::machine::{Run, StopSet};
 use thimble_hal_linux::platform::{Linux, Memory};
 use thimble_hal_linux::storage::{RECORD_MAX, Store};
@@ -17,11 +15,10 @@ use thimble_hal_linux::storage::{RECORD_MAX, Store};
 use crate::device::Device;
 use crate::drive::drive;
 use crate::output::Failure;
-use crate::provides::Provides;
 use crate::signals::Signals;
 use crate::verbs::VerbName;
 
-/// Sees to it that the store has an artifact name: from the bootstrap artifact, else `unknown`. The artifact is
+/// Installs the bootstrap artifact, if there is one, where no artifact name is on record. The artifact is
 /// deleted, used or not. What is wrong with it is logged (C-5). The caller holds the lock.
 /// Not while an update is in progress, whose scripts the bootstrap artifact would remove; nothing is changed then.
 pub(crate) fn ensure(device: &Device, mut storage: Store, signals: &mut Signals) -> Result<Store, Failure> {
@@ -29,15 +26,12 @@ pub(crate) fn ensure(device: &Device, mut storage: Store, signals: &mut Signals)
         return Ok(storage);
     }
     let path = device.paths.bootstrap();
-    if !Provides::read(&mut storage)?.has_name() {
+    if !storage.has_name() {
         if let Err(reason) = install(device, signals) {
             device.log(Level::Error, format_args!("bootstrap artifact {}: {reason}", path.display()));
         }
         // What the client stored is in the file, not in this store.
         storage = device.store()?;
-        if !Provides::read(&mut storage)?.has_name() {
-            store_unknown(&mut storage)?;
-        }
     }
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -87,17 +81,4 @@ fn install(device: &Device, signals: &mut Signals) -> Result<(), String> {
         Some(report) if report.is_success() => Ok(()),
         Some(_) | None => Err(client.reason().to_owned()),
     }
-}
-
-fn store_unknown(storage: &mut Store) -> Result<(), Failure> {
-    let mut buf = vec![0; RECORD_MAX];
-    let found = storage.read(Key::Provides, &mut buf).map_err(Failure::new)?;
-    let others = found.and_then(|text| Value::parse(text).ok()).map_or("{}", Value::raw);
-    let others = others.trim_start_matches('{').trim_start();
-    // Other provides stay: only the name is missing.
-    let record = match others {
-        "" | "}" => String::from_utf8_lossy(provides::unknown()).into_owned(),
-        others => format!("{{\"artifact_name\":\"unknown\",{others}"),
-    };
-    storage.commit(&[Change::Put(Key::Provides, record.as_bytes())]).map_err(Failure::new)
 }

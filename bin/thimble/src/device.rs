@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use thimble_core::artifact::provides::UNKNOWN;
 use thimble_core::client;
 use thimble_core::hal::{Hal, Level, Log};
 use thimble_hal_linux::SharedLog;
@@ -17,7 +18,7 @@ use thimble_hal_linux::network::{HttpNetwork, NetworkConfig, Proxies};
 use thimble_hal_linux::paths::Paths;
 use thimble_hal_linux::platform::{self, AuthKey, Linux, Parts};
 use thimble_hal_linux::rootfs::{self, slot};
-use thimble_hal_linux::storage::{Access, DataDirectory, Notice, Store};
+use thimble_hal_linux::storage::{Access, DataDirectory, Notice, Store, of_image};
 use thimble_hal_linux::verify::KeyVerifier;
 
 use crate::args::Invocation;
@@ -137,7 +138,17 @@ impl Device {
     pub(crate) fn open_store(&self, access: Access) -> Result<(Store, Vec<Notice>), Failure> {
         let directory =
             DataDirectory::open(self.paths.datastore()).map_err(|error| self.no_datastore(&error))?;
-        Store::open(directory, access).map_err(Failure::new)
+        let (store, notices) = Store::open(directory, access).map_err(Failure::new)?;
+        let name = if store.has_name() { UNKNOWN.to_owned() } else { self.name_of_image() };
+        Ok((store.named(name), notices))
+    }
+
+    /// The name of a device that was never updated.
+    pub(crate) fn name_of_image(&self) -> String {
+        of_image(&self.paths.artifact_info()).unwrap_or_else(|fault| {
+            self.log(Level::Warning, format_args!("{fault}"));
+            UNKNOWN.to_owned()
+        })
     }
 
     /// Logs what was noticed when the store was opened.

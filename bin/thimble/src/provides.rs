@@ -15,6 +15,11 @@ pub(crate) struct Provides(Vec<(String, String)>);
 const NAME: &str = "artifact_name";
 
 impl Provides {
+    /// Those of a device of which only the name is known.
+    pub(crate) fn of_name(name: String) -> Self {
+        Self(vec![(NAME.into(), name)])
+    }
+
     pub(crate) fn read(storage: &mut Store) -> Result<Self, Failure> {
         let mut buf = vec![0; RECORD_MAX];
         let Some(text) = storage.read(Key::Provides, &mut buf).map_err(Failure::new)? else {
@@ -34,10 +39,6 @@ impl Provides {
 
     pub(crate) fn name(&self) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == NAME).map(|(_, value)| value.as_str())
-    }
-
-    pub(crate) fn has_name(&self) -> bool {
-        self.name().is_some()
     }
 
     pub(crate) fn lines(&self) -> String {

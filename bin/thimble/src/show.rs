@@ -1,5 +1,6 @@
 //! `show-artifact` and `show-provides`: they take no lock, so they work beside a running daemon.
 
+use thimble_core::artifact::provides::UNKNOWN;
 use thimble_hal_linux::storage::Access;
 
 use crate::args::Invocation;
@@ -11,7 +12,7 @@ use crate::signals::Signals;
 
 pub(crate) fn artifact(invocation: &Invocation) -> Result<u8, Failure> {
     let provides = current(invocation)?;
-    print(&format!("{}\n", one_line(provides.name().unwrap_or("unknown"))))
+    print(&format!("{}\n", one_line(provides.name().unwrap_or(UNKNOWN))))
 }
 
 pub(crate) fn provides(invocation: &Invocation) -> Result<u8, Failure> {
@@ -23,11 +24,11 @@ pub(crate) fn provides(invocation: &Invocation) -> Result<u8, Failure> {
 fn current(invocation: &Invocation) -> Result<Provides, Failure> {
     let device = Device::open(invocation)?;
     if device.was_never_used()? {
-        return Ok(Provides::default());
+        return Ok(Provides::of_name(device.name_of_image()));
     }
     let (mut store, notices) = device.open_store(Access::ReadOnly)?;
     let stored = Provides::read(&mut store).inspect_err(|_| device.log_notices(&notices))?;
-    let is_settled = stored.has_name() && !device.paths.bootstrap().exists();
+    let is_settled = !device.paths.bootstrap().exists();
     let lock = if is_settled { None } else { device.lock(invocation.verb).ok() };
     let Some(_lock) = lock else {
         device.log_notices(&notices);

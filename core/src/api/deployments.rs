@@ -3,6 +3,7 @@
 use core::fmt::{self, Write as _};
 
 use super::url::LinkError;
+use crate::artifact::provides::UNKNOWN;
 use crate::deployment::Status;
 use crate::http::fault::UrlFault;
 use crate::http::url::Url;
@@ -10,9 +11,6 @@ use crate::json::{self, Items, Members, Out, Overflow, Str, Value};
 use crate::limits;
 use crate::message::texts;
 use crate::text::{Lent, Text, TextExt};
-
-/// The name sent when none is on record: the server refuses an empty one.
-pub const UNKNOWN_NAME: &str = "unknown";
 
 /// The body of [`super::Endpoint::NextV2`]. `provides` is the record of what is installed, a JSON object of
 /// strings with the artifact's name among them; members that are no strings are left out.
@@ -23,7 +21,8 @@ pub fn next_v2<'b>(device_type: &str, provides: Value<'_>, buf: &'b mut [u8]) ->
     out.raw(",\"artifact_name\":");
     match artifact_name(provides) {
         Some(name) => out.string_of(&name),
-        None => out.string(UNKNOWN_NAME),
+        // The server refuses an empty one.
+        None => out.string(UNKNOWN),
     }
     for (key, value) in Members::of(Some(provides)) {
         let Some(value) = value.as_str() else { continue };

@@ -117,11 +117,8 @@ fn value<'a>(installed: &'a [u8], key: &str) -> Option<Str<'a>> {
     Members::of(Some(installed)).find(|(other, _)| other.is(key))?.1.as_str()
 }
 
-/// The record of a device whose artifact nobody knows.
-#[must_use]
-pub const fn unknown() -> &'static [u8] {
-    br#"{"artifact_name":"unknown"}"#
-}
+/// The name of a device whose artifact nobody knows; never stored by this client (R-39).
+pub const UNKNOWN: &str = "unknown";
 
 /// What the artifact puts in the place of what is installed.
 struct Replacement<'t, 's> {

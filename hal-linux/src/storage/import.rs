@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use thimble_core::artifact::provides::UNKNOWN;
 use thimble_core::json::{Escape, Value};
 
 use super::directory::Medium;
@@ -12,7 +13,7 @@ use super::record::RECORD_MAX;
 /// Longest value that is taken over, in bytes. Escaping can make the record several times longer.
 const VALUE_MAX: usize = RECORD_MAX / 8;
 
-const NAME: &str = "artifact_name";
+pub(super) const NAME: &str = "artifact_name";
 const GROUP: &str = "artifact_group";
 
 const UNFINISHED: &str = "the update it was in the middle of is not continued";
@@ -21,7 +22,7 @@ const UNREADABLE: &str = "its provides could not be read and are left out";
 /// What was found in the database.
 #[derive(Debug)]
 pub(super) struct Import {
-    /// Our provides record; `None` when the database has no artifact name.
+    /// Our provides record; `None` when the database has neither name nor provides.
     pub(super) provides: Option<Vec<u8>>,
     pub(super) name: Option<String>,
     pub(super) trouble: Option<&'static str>,
@@ -37,7 +38,8 @@ pub(super) fn read(medium: &mut impl Medium) -> Result<Option<Import>, LmdbFault
         let value = database.read(key.as_bytes(), VALUE_MAX)?;
         value.map(String::from_utf8).transpose().map_err(|_| LmdbFault::Damaged)
     };
-    let name = text("artifact-name")?.filter(|name| !name.is_empty());
+    // A name that nobody knows is none.
+    let name = text("artifact-name")?.filter(|name| !name.is_empty() && name != UNKNOWN);
     let group = text("artifact-group")?.filter(|group| !group.is_empty());
     let free = text("artifact-provides")?.unwrap_or_default();
     let unfinished = text("state")?.is_some() || text("standalone-state")?.is_some();
@@ -48,11 +50,10 @@ pub(super) fn read(medium: &mut impl Medium) -> Result<Option<Import>, LmdbFault
         (false, None) => Some(UNREADABLE),
         (false, Some(_)) => None,
     };
-    let provides = name.as_ref().map(|name| {
-        let group = group.map(|group| (GROUP.to_owned(), group));
-        let own = [(NAME.to_owned(), name.clone())].into_iter().chain(group);
-        object(own.chain(free.into_iter().flatten()))
-    });
+    let own = name.iter().map(|name| (NAME.to_owned(), name.clone()));
+    let own = own.chain(group.map(|group| (GROUP.to_owned(), group)));
+    let all: Vec<_> = own.chain(free.into_iter().flatten()).collect();
+    let provides = (!all.is_empty()).then(|| object(all.into_iter()));
     Ok(Some(Import { provides, name, trouble, transaction }))
 }
 
@@ -64,7 +65,8 @@ fn free_provides(json: &str) -> Option<Vec<(String, String)>> {
     Some(pairs.into_iter().filter(|(key, _)| key != NAME && key != GROUP).collect())
 }
 
-fn object(pairs: impl Iterator<Item = (String, String)>) -> Vec<u8> {
+/// A JSON object of these strings.
+pub(super) fn object(pairs: impl Iterator<Item = (String, String)>) -> Vec<u8> {
     let mut json = String::from("{");
     for (key, value) in pairs {
         let separator = if json.len() > 1 { ",\"" } else { "\"" };

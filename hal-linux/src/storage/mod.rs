@@ -23,6 +23,7 @@ pub mod fuzz;
 mod import;
 mod journal;
 mod lmdb;
+mod name;
 mod record;
 #[cfg(test)]
 mod sim;
@@ -30,6 +31,7 @@ mod sim;
 mod tests;
 
 pub use directory::{Access, DataDirectory, Directory, Found, Medium};
+pub use name::{NameFault, of_image};
 pub use record::{RECORD_MAX, TOTAL_MAX};
 
 use std::fmt;
@@ -39,7 +41,6 @@ use crate::fsat::kind_of;
 use journal::{Journal, JournalFault};
 use lmdb::LmdbFault;
 use record::{Edits, Live};
-use thimble_core::artifact::provides;
 use thimble_core::hal::{self, Change, ErrorType, Key, Kind};
 
 const NAME: &str = "mender-store-thimble";
@@ -70,6 +71,8 @@ pub struct Store<D: Directory = DataDirectory> {
     access: Access,
     file: File<D::File>,
     live: Live,
+    /// The name where none is on record.
+    name: Option<String>,
     /// A file was renamed and the directory could not be flushed.
     names_unsafe: bool,
     /// A commit failed and could not be undone.
@@ -248,14 +251,35 @@ impl<D: Directory> Store<D> {
     /// Opens the store in `directory`. If there is none yet, nothing is written before the first commit.
     /// The notices are for the log.
     pub fn open(directory: D, access: Access) -> Result<(Self, Vec<Notice>), StorageError> {
-        let mut store =
-            Self { directory, access, file: File::None, live: Live::new(), names_unsafe: false, lost: false };
+        let mut store = Self {
+            directory,
+            access,
+            file: File::None,
+            live: Live::new(),
+            name: None,
+            names_unsafe: false,
+            lost: false,
+        };
         let notice = match access {
             Access::ReadWrite => store.load()?,
             Access::ReadOnly => store.load_beside_a_writer()?,
         };
         let again = store.take_over_again()?;
         Ok((store, notice.into_iter().chain(again).collect()))
+    }
+
+    /// The same store, in which a device without a name on record has this one: the record of the provides is read with it
+    /// . It is never stored.
+    #[must_use]
+    pub fn named(mut self, name: String) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Whether a name is on record. `unknown`, which other clients store, is none.
+    #[must_use]
+    pub fn has_name(&self) -> bool {
+        self.live.get(&(Key::Provides as u8)).is_some_and(|provides| name::has_name(provides))
     }
 
     /// Reads the store without the lock, while a daemon may be writing to it. An incomplete record is then no sign of a
@@ -367,7 +391,7 @@ impl<D: Directory> Store<D> {
             return Ok(None);
         }
         let here = self.live.get(&(Key::Provides as u8)).map_or(&[][..], Vec::as_slice);
-        let is_untouched = here == before || here == provides::unknown();
+        let is_untouched = here == before || !name::has_name(here);
         if !is_untouched || self.live.contains_key(&(Key::Checkpoint as u8)) {
             return Ok(Some(Notice::NotImported { name: import.name }));
         }
@@ -455,7 +479,10 @@ impl<D: Directory> ErrorType for Store<D> {
 impl<D: Directory> hal::Storage for Store<D> {
     fn read<'b>(&mut self, key: Key, buf: &'b mut [u8]) -> Result<Option<&'b [u8]>, StorageError> {
         self.is_known()?;
-        let Some(record) = self.live.get(&(key as u8)) else { return Ok(None) };
+        let stored = self.live.get(&(key as u8)).map(Vec::as_slice);
+        let name = self.name.as_deref().filter(|_| key == Key::Provides);
+        let named = name.and_then(|name| name::with_name(stored, name));
+        let Some(record) = named.as_deref().or(stored) else { return Ok(None) };
         let limit = buf.len();
         let front = buf.get_mut(..record.len()).ok_or(StorageError::TooLong { limit })?;
         front.copy_from_slice(record);

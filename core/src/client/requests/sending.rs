@@ -5,6 +5,7 @@ use core::task::Poll;
 use super::Trouble;
 use crate::api::inventory::Attributes;
 use crate::api::{Endpoint, deployments};
+use crate::artifact::provides::UNKNOWN;
 use crate::client::Client;
 use crate::client::messages::{RecordText, RequestText, say};
 use crate::deployment::Status;
@@ -89,7 +90,7 @@ impl<P: Platform> Client<'_, P> {
         server: u8,
     ) -> Result<(), Trouble> {
         let (mut device_type, mut name) = ([0; limits::DEVICE_TYPE], [0; limits::STORED_NAME]);
-        let (mut artifact_name, mut device) = (deployments::UNKNOWN_NAME, "");
+        let (mut artifact_name, mut device) = (UNKNOWN, "");
         match kind {
             RequestKind::NextV1 | RequestKind::NextV2 => {
                 let Self { hal, requests, lent, .. } = self;
@@ -105,7 +106,7 @@ impl<P: Platform> Client<'_, P> {
                 let provides = Value::parse(provides.unwrap_or(b"{}"))
                     .map_err(|error| requests.note(log, &RequestText::Installed { error }))?;
                 if let Some(installed) = deployments::artifact_name(provides) {
-                    artifact_name = installed.unescape(&mut name).unwrap_or(deployments::UNKNOWN_NAME);
+                    artifact_name = installed.unescape(&mut name).unwrap_or(UNKNOWN);
                 }
                 if kind == RequestKind::NextV2 {
                     let body = deployments::next_v2(device, provides, out)
