@@ -14,13 +14,15 @@ mod proxy;
 mod resolve;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::task::Poll;
 
 use thimble_core::hal::{ErrorType, Network};
+use thimble_core::http::exchange;
 use thimble_core::http::fault::Fault;
 pub use thimble_core::http::fault::UrlFault;
 use thimble_core::http::url::Url;
@@ -32,7 +34,10 @@ pub use self::error::{Activity, NetworkError, SetupError, TlsFault};
 pub use self::limits::Limits;
 pub use self::proxy::{Proxies, ProxyFault};
 
-use self::connector::{Connector, Setup};
+pub(crate) use self::connector::Connector;
+pub(crate) use self::stream::{Stream, keep_alive};
+
+use self::connector::Setup;
 use self::endpoint::Endpoint;
 use self::tls::TlsSetup;
 use crate::SharedLog;
@@ -74,9 +79,15 @@ impl HttpNetwork {
     pub fn new(config: NetworkConfig, log: SharedLog) -> Result<Self, SetupError> {
         let tls = TlsSetup::new(&config)?;
         let limits = Limits::default();
-        let setup = Setup { limits, proxies: config.proxies, tls, resolver: resolve::system, log };
+        let setup = Rc::new(Setup { limits, proxies: config.proxies, tls, resolver: resolve::system, log });
         let memory = vec![0; thimble_core::limits::URL + HEAD].into_boxed_slice();
         Ok(Self { http: Http::new(Connector::new(setup), memory, limits.http), file: None })
+    }
+
+    /// For connections beside this network's own requests, with the same certificates, proxies and limits.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        Connections(Rc::clone(&self.http.connector().setup))
     }
 
     /// Adds the descriptor that the current request waits for. Adds nothing while received bytes are waiting for the
@@ -111,6 +122,22 @@ impl HttpNetwork {
                 NetworkError::Http(None, fault)
             }
         }
+    }
+}
+
+/// Opens connections as [`HttpNetwork`] does, any number at a time. Takes no memory by itself.
+#[derive(Clone, Debug)]
+pub struct Connections(Rc<Setup>);
+
+impl Connections {
+    /// A connection that is not opened yet.
+    pub(crate) fn connector(&self) -> Connector {
+        Connector::new(Rc::clone(&self.0))
+    }
+
+    /// How long everything may take.
+    pub(crate) fn limits(&self) -> exchange::Limits {
+        self.0.limits.http
     }
 }
 

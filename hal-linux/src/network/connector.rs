@@ -8,6 +8,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::task::Poll;
 
 use thimble_core::hal::Level;
@@ -55,8 +56,8 @@ impl fmt::Debug for Setup {
 
 /// Opens connections as [`Setup`] says.
 #[derive(Debug)]
-pub(super) struct Connector {
-    pub(super) setup: Setup,
+pub(crate) struct Connector {
+    pub(super) setup: Rc<Setup>,
     connection: Option<Box<Connection>>,
 }
 
@@ -112,12 +113,12 @@ struct Connecting {
 type Advance = Result<Option<Part>, NetworkError>;
 
 impl Connector {
-    pub(super) const fn new(setup: Setup) -> Self {
+    pub(super) const fn new(setup: Rc<Setup>) -> Self {
         Self { setup, connection: None }
     }
 
     /// Adds what the connection waits for.
-    pub(super) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
+    pub(crate) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         let Some(connection) = &self.connection else { return };
         match (&connection.part, &connection.stream) {
             (Part::Lookup(lookup), _) => set.read(lookup.descriptor()),

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use embedded_io::ErrorKind;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,18 +21,18 @@ use crate::wait::PollSet;
 const TURN: usize = 16;
 
 /// A connection. What cannot go on is noted, and [`Stream::wants`] then knows what is waited for.
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Tcp(Tcp),
     Tls(Box<Tls>),
 }
 
-pub(super) struct Tcp {
+pub(crate) struct Tcp {
     socket: TcpStream,
     wants_read: bool,
     wants_write: bool,
 }
 
-pub(super) struct Tls {
+pub(crate) struct Tls {
     connection: ClientConnection,
     below: Stream,
     /// The last call ended because its turn was over. More may be here already, and no descriptor tells of it.
@@ -85,7 +86,7 @@ impl Stream {
     }
 
     /// Forgets what the stream waits for, until the next `read` or `write`.
-    pub(super) fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         match self {
             Self::Tcp(tcp) => (tcp.wants_read, tcp.wants_write) = (false, false),
             Self::Tls(tls) => {
@@ -134,6 +135,11 @@ impl Stream {
         }
     }
 
+    /// Asks a peer that has been silent for two minutes whether it is still there: one that is not ends the connection.
+    pub(crate) fn keep_alive(&mut self) -> io::Result<()> {
+        keep_alive(&self.tcp().socket)
+    }
+
     fn tcp(&mut self) -> &mut Tcp {
         match self {
             Self::Tcp(tcp) => tcp,
@@ -144,7 +150,7 @@ impl Stream {
 
 /// Why a connection broke.
 #[derive(Debug)]
-pub(super) struct StreamError(pub(super) io::Error);
+pub(crate) struct StreamError(pub(crate) io::Error);
 
 impl fmt::Display for StreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -316,6 +322,14 @@ impl Tls {
         }
         Ok(received)
     }
+}
+
+/// Has the kernel ask the peer whether it is there, after two minutes in which nothing came, three times.
+pub(crate) fn keep_alive(socket: &TcpStream) -> io::Result<()> {
+    sockopt::set_tcp_keepidle(socket, Duration::from_secs(120))?;
+    sockopt::set_tcp_keepintvl(socket, Duration::from_secs(20))?;
+    sockopt::set_tcp_keepcnt(socket, 3)?;
+    Ok(sockopt::set_socket_keepalive(socket, true)?)
 }
 
 fn note<T>(done: io::Result<T>, wants: &mut bool) -> io::Result<T> {

@@ -3,7 +3,7 @@
 
 mod http;
 mod stalls;
-mod tls;
+pub(crate) mod tls;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -22,7 +22,7 @@ use crate::testing::{Waits, log, run};
 use crate::wait::PollSet;
 
 /// A peer that says nothing for so long has been forgotten by its test.
-const FORGOTTEN: StdDuration = StdDuration::from_secs(20);
+pub(crate) const FORGOTTEN: StdDuration = StdDuration::from_secs(20);
 
 impl Waits for HttpNetwork {
     fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
@@ -35,14 +35,14 @@ impl Waits for HttpNetwork {
 }
 
 /// A server that handles so many connections, one after the other.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     /// What each connection asked.
     requests: Receiver<String>,
 }
 
 impl Server {
-    fn start(
+    pub(crate) fn start(
         connections: usize,
         mut answer: impl FnMut(usize, TcpStream) -> String + Send + 'static,
     ) -> Self {
@@ -62,7 +62,7 @@ impl Server {
     }
 
     /// Answers each connection with the next of `replies` and closes it.
-    fn replying<R: AsRef<[u8]> + Send + 'static>(replies: Vec<R>) -> Self {
+    pub(crate) fn replying<R: AsRef<[u8]> + Send + 'static>(replies: Vec<R>) -> Self {
         Self::start(replies.len(), move |number, mut stream| {
             let request = read_request(&mut stream);
             // The client may have seen enough and closed.
@@ -71,17 +71,17 @@ impl Server {
         })
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    fn request(&self) -> String {
+    pub(crate) fn request(&self) -> String {
         self.requests.recv_timeout(FORGOTTEN).unwrap()
     }
 }
 
 /// Head and body (by `Content-Length`) of a request.
-fn read_request(stream: &mut impl Read) -> String {
+pub(crate) fn read_request(stream: &mut impl Read) -> String {
     let mut text = Vec::new();
     let mut byte = [0];
     while !text.ends_with(b"\r\n\r\n") {
@@ -192,7 +192,7 @@ fn poll_until(network: &mut HttpNetwork, mut body: &[u8], activity: Activity) {
 
 impl HttpNetwork {
     fn setup(&mut self) -> &mut Setup {
-        &mut self.http.connector_mut().setup
+        std::rc::Rc::get_mut(&mut self.http.connector_mut().setup).unwrap()
     }
 
     fn activity(&self) -> Activity {

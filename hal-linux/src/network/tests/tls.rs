@@ -27,46 +27,46 @@ use thimble_core::http::fault::{Fault, RedirectFault};
 const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret";
 
 /// A certificate and its key.
-struct Identity {
+pub(crate) struct Identity {
     certificate: CertificateDer<'static>,
     key: Vec<u8>,
-    certificate_pem: String,
-    key_pem: String,
+    pub(crate) certificate_pem: String,
+    pub(crate) key_pem: String,
 }
 
 /// An authority of its own for every test.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     lab: tempfile::TempDir,
 }
 
-fn params(names: &[&str]) -> CertificateParams {
+pub(crate) fn params(names: &[&str]) -> CertificateParams {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     CertificateParams::new(names).unwrap()
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut ca = params(&[]);
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
         Self { issuer, lab: tempfile::tempdir().unwrap() }
     }
 
-    fn issue(&self, params: &CertificateParams) -> Identity {
+    pub(crate) fn issue(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Identity::new(certificate.der().clone(), certificate.pem(), &key)
     }
 
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.lab.path().join(name);
         fs::write(&path, text).unwrap();
         path
     }
 
     /// Trusts this authority, and nobody else but the roots of the system.
-    fn config(&self) -> NetworkConfig {
+    pub(crate) fn config(&self) -> NetworkConfig {
         let server_certificate = Some(self.write("ca.pem", self.issuer.pem()));
         NetworkConfig { server_certificate, ..NetworkConfig::default() }
     }
@@ -77,17 +77,17 @@ impl Identity {
         Self { certificate, certificate_pem, key: key.serialize_der(), key_pem: key.serialize_pem() }
     }
 
-    fn self_signed(params: &CertificateParams) -> Self {
+    pub(crate) fn self_signed(params: &CertificateParams) -> Self {
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         Self::new(certificate.der().clone(), certificate.pem(), &key)
     }
 
-    fn server(&self) -> ServerConfig {
+    pub(crate) fn server(&self) -> ServerConfig {
         self.server_with(rustls::DEFAULT_VERSIONS, None)
     }
 
-    fn server_with(
+    pub(crate) fn server_with(
         &self,
         versions: &[&'static SupportedProtocolVersion],
         clients: Option<&Authority>,
@@ -109,7 +109,10 @@ impl Identity {
     }
 }
 
-fn accept(config: &Arc<ServerConfig>, stream: TcpStream) -> StreamOwned<ServerConnection, TcpStream> {
+pub(crate) fn accept(
+    config: &Arc<ServerConfig>,
+    stream: TcpStream,
+) -> StreamOwned<ServerConnection, TcpStream> {
     StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), stream)
 }
 
