@@ -7,6 +7,7 @@ pub mod config;
 pub mod dbus;
 pub mod decompress;
 pub mod file_source;
+pub mod forward;
 #[cfg(feature = "gpio")]
 pub mod gpio;
 pub mod handler;

@@ -68,6 +68,22 @@ fn logged(managed: &Managed, text: &str, times: usize) {
 #[test]
 fn a_token_is_handed_out_with_the_server_it_works_at() {
     let managed = calm();
+    managed.configure(
+        r#","UpdatePollIntervalSeconds":3600,"InventoryPollIntervalSeconds":3600,"DBus":{"Proxy":false}"#,
+    );
+    let url = managed.server.url();
+    handed_out(&managed, &|server| server == url);
+}
+
+/// The same with the proxy, which needs no certificate (R-43).
+#[test]
+fn r43_a_token_is_handed_out_with_a_proxy_that_leads_to_its_server() {
+    let managed = calm();
+    handed_out(&managed, &|server| server.starts_with("http://127.0.0.1:"));
+    assert!(log(&managed).contains("reach the server through http://127.0.0.1:"), "{}", managed.story());
+}
+
+fn handed_out(managed: &Managed, is_right: &dyn Fn(&str) -> bool) {
     managed.server.with(|server| server.accepts_all = false);
     let Some(bus) = Bus::start(&managed.lab, Policy::Shipped) else { return };
     let Some(mut program) = bus.client(0) else { return };
@@ -81,7 +97,7 @@ fn a_token_is_handed_out_with_the_server_it_works_at() {
     let asked = managed.server.with(|server| server.count(Endpoint::Auth));
     assert_eq!(program.call(AUTHENTICATION, "GetJwtToken", &[]).unwrap(), told);
     let (token, server) = told.trim_matches(['(', ')']).split_once(", ").unwrap();
-    assert_eq!(server.trim_matches('\''), managed.server.url());
+    assert!(is_right(server.trim_matches('\'')), "{server}");
     // Another program asks the server with it, as it stands.
     let script = "import ssl, sys, urllib.request as r\n\
         q = r.Request(sys.argv[2] + '/api/devices/v1/deployments/device/deployments/next?artifact_name=old&device_type=lab', \
@@ -115,7 +131,7 @@ fn a_token_is_handed_out_with_the_server_it_works_at() {
             ])
             .output()
             .unwrap();
-        let expected = format!("ss \"{}\" \"{}\"\n", token.trim_matches('\''), managed.server.url());
+        let expected = format!("ss \"{}\" \"{}\"\n", token.trim_matches('\''), server.trim_matches('\''));
         assert_eq!(String::from_utf8_lossy(&call.stdout), expected, "{call:?}");
     } else {
         println!("left out: needs busctl");
@@ -294,7 +310,7 @@ fn a_map_in_the_middle_of_an_authentication_leaves_it_alone() {
     let Some(mut program) = bus.client(0) else { return };
     let second = Listener::start(0, Security::Plain, Server::new("")).unwrap();
     managed.lab.configure(&format!(
-        r#"{{"Servers":[{{"ServerURL":"{}"}},{{"ServerURL":"{}"}}],"ServerCertificate":"{}","UpdateControlMapExpirationTimeSeconds":3600}}"#,
+        r#"{{"Servers":[{{"ServerURL":"{}"}},{{"ServerURL":"{}"}}],"ServerCertificate":"{}","UpdateControlMapExpirationTimeSeconds":3600,"DBus":{{"Proxy":false}}}}"#,
         managed.server.url(),
         second.url(),
         managed.lab.path("server.pem").display()

@@ -46,6 +46,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let start = Start { config: &config, run: Run::Daemon, stop_before: StopSet::default(), source: None };
     let hal = device.hal(storage, invocation.verb, Some(&lock))?;
     let servers = device.servers();
+    let connections = hal.network.connections();
     let mut client = Client::new(hal, device.about(&servers), memory.lend());
     client.start(start).map_err(Failure::new)?;
     device.log(Level::Info, format_args!("thimble {} begins", env!("CARGO_PKG_VERSION")));
@@ -56,7 +57,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
         answerer: Answerer::new(&device),
         controller: Controller::new(&device),
         panel,
-        dbus: Dbus::new(&device),
+        dbus: Dbus::new(&device, connections),
         watch: Watch::default(),
         started: BootClock.now(),
         hold: None,

@@ -62,6 +62,7 @@ pub(super) struct Keys {
     pub(super) bootloader_allow_single: Option<bool>,
     pub(super) rootfs_verify: Option<bool>,
     pub(super) dbus_enabled: Option<bool>,
+    pub(super) dbus_proxy: Option<bool>,
     pub(super) windows: Vec<Window>,
     pub(super) inhibitors: Vec<Inhibitor>,
     pub(super) button: Option<Button>,
@@ -75,7 +76,7 @@ pub(super) struct Keys {
 }
 
 /// The known keys, spelled as in the documentation. In a file upper and lower case are not distinguished.
-const KEYS: [&str; 42] = [
+const KEYS: [&str; 43] = [
     "ServerURL",
     "Servers",
     "ServerCertificate",
@@ -110,6 +111,7 @@ const KEYS: [&str; 42] = [
     "BootloaderAllowSingle",
     "RootfsVerify",
     "DBus.Enabled",
+    "DBus.Proxy",
     "UpdateControl.Windows",
     "UpdateControl.Inhibitors",
     "UpdateControl.Button",
@@ -294,6 +296,7 @@ impl Keys {
             "BootloaderAllowSingle" => self.bootloader_allow_single = Some(setting.boolean()?),
             "RootfsVerify" => self.rootfs_verify = Some(setting.boolean()?),
             "DBus.Enabled" => self.dbus_enabled = Some(setting.boolean()?),
+            "DBus.Proxy" => self.dbus_proxy = Some(setting.boolean()?),
             "UpdateControl.Windows" => self.windows = update_control::windows(setting)?,
             "UpdateControl.Inhibitors" => self.inhibitors = update_control::inhibitors(setting)?,
             "UpdateControl.Button" => self.button = Some(update_control::button(setting)?),

@@ -76,6 +76,8 @@ pub struct MenderConf {
     pub rootfs_verify: bool,
     /// `DBus.Enabled`, true unless it is set (C-10).
     pub dbus_enabled: bool,
+    /// `DBus.Proxy`, true unless it is set: other programs get the URL of a proxy on the loopback interface (CONFIG-23).
+    pub dbus_proxy: bool,
     /// `UpdateControl.Windows` and `UpdateControl.Inhibitors`: when updates are welcome.
     pub policies: policy::Settings,
     /// `UpdateControl.Button`: lets a waiting update go on.
@@ -292,6 +294,7 @@ impl MenderConf {
             bootloader_allow_single: keys.bootloader_allow_single.unwrap_or(false),
             rootfs_verify: keys.rootfs_verify.unwrap_or(true),
             dbus_enabled: keys.dbus_enabled.unwrap_or(true),
+            dbus_proxy: keys.dbus_proxy.unwrap_or(true),
             policies,
             button: keys.button,
             light: keys.light,

@@ -30,7 +30,7 @@ fn missing_default_files_give_the_defaults() {
     let (conf, warnings) = load_both(None, None).unwrap();
     assert_eq!(conf, MenderConf::default());
     assert_eq!((conf.core_config(), warnings), (Config::default(), vec![]));
-    assert!(conf.dbus_enabled && !conf.skip_verify && conf.servers.is_empty());
+    assert!(conf.dbus_enabled && conf.dbus_proxy && !conf.skip_verify && conf.servers.is_empty());
     assert_eq!(load("{}"), conf);
 }
 
@@ -57,7 +57,7 @@ fn every_documented_key_is_read() {
         "UpdateControlMapBootExpirationTimeSeconds":11,"UpdateLogPath":"/logs","DaemonLogLevel":"debug",
         "HttpsClient":{"Certificate":"/c","Key":"pkcs11:k","SSLEngine":"e"},
         "Security":{"AuthPrivateKey":"/p","SSLEngine":"f"},"RootfsPartA":"/dev/a","RootfsPartB":"/dev/b","Bootloader":"grub","BootloaderAllowSingle":true,"RootfsVerify":false,
-        "DBus":{"Enabled":false},"UpdateControl":{
+        "DBus":{"Enabled":false,"Proxy":false},"UpdateControl":{
         "Windows":[{"At":["reboot","commit"],"From":"22:00","To":"04:30","Days":["sat","Sun"],"DeadlineSeconds":60,
                     "AtDeadline":"fail"},{"At":["install"],"From":"00:00","To":"24:00"}],
         "Inhibitors":[{"At":["install"],"File":"/run/busy"},{"At":["commit"],"Program":"/bin/x","DeadlineSeconds":5}],
@@ -92,6 +92,7 @@ fn every_documented_key_is_read() {
         bootloader_allow_single: true,
         rootfs_verify: false,
         dbus_enabled: false,
+        dbus_proxy: false,
         policies: policy::Settings {
             windows: vec![
                 policy::Window {

@@ -12,6 +12,8 @@ use thimble_core::hal::Level;
 use thimble_core::time::{Duration, Instant, earliest};
 use thimble_hal_linux::SharedLog;
 use thimble_hal_linux::dbus::{self, Body, Bus, Call, Failure, Value};
+use thimble_hal_linux::forward::Forwarder;
+use thimble_hal_linux::network::Connections;
 use thimble_hal_linux::platform::Linux;
 use thimble_hal_linux::wait::PollSet;
 
@@ -53,6 +55,8 @@ const CALLS: usize = 32;
 /// The daemon on the bus.
 pub(crate) struct Dbus {
     bus: Bus,
+    /// The way to the server for programs with the token; `None` with `DBus.Proxy: false`.
+    forwarder: Option<Forwarder>,
     log: SharedLog,
     /// Authentications whose end was told.
     authentications: u32,
@@ -81,7 +85,7 @@ enum Owned {
 
 impl Dbus {
     /// `None`: switched off, or there is no address to connect to.
-    pub(crate) fn new(device: &Device) -> Option<Self> {
+    pub(crate) fn new(device: &Device, connections: Connections) -> Option<Self> {
         if !device.conf.dbus_enabled {
             return None;
         }
@@ -93,6 +97,7 @@ impl Dbus {
             .ok()?;
         Some(Self {
             bus,
+            forwarder: device.conf.dbus_proxy.then(|| Forwarder::new(connections, device.log.clone())),
             log: device.log.clone(),
             authentications: 0,
             told: Told::default(),
@@ -104,10 +109,17 @@ impl Dbus {
 
     pub(crate) fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         self.bus.wants(set);
+        if let Some(forwarder) = &self.forwarder {
+            forwarder.wants(set);
+        }
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        if self.more { Some(Instant::ZERO) } else { earliest(self.due, self.bus.deadline()) }
+        if self.more {
+            return Some(Instant::ZERO);
+        }
+        let forwarder = self.forwarder.as_ref().and_then(Forwarder::deadline);
+        earliest(earliest(self.due, self.bus.deadline()), forwarder)
     }
 
     /// Answers calls. True: one of them concerned the client, which has to be polled.
@@ -128,14 +140,13 @@ impl Dbus {
         touched
     }
 
-    /// Tells what has changed. What happens while nobody can hear it is told later, the last of it.
+    /// Tells what has changed, and goes on with the requests of other programs. What happens while nobody can hear it is told later, the last of it.
     pub(crate) fn tell(&mut self, client: &Client<'_, Linux>, watch: &Watch, now: Instant) {
         let ended = client.authentications();
         if self.bus.owns(AUTHENTICATION.name) {
             while self.authentications != ended {
                 self.authentications = self.authentications.wrapping_add(1);
-                let (token, server) = client.token().unwrap_or_default();
-                let body = Body::texts(token, server);
+                let body = self.token(client);
                 self.bus.signal(AUTHENTICATION.path, AUTHENTICATION.interface, "JwtTokenStateChange", body);
             }
         } else if self.authentications != ended {
@@ -145,6 +156,17 @@ impl Dbus {
         if self.bus.owns(CLIENT.name) {
             self.tell_changes(&watch.facts(client), now);
         }
+        if let Some(forwarder) = &mut self.forwarder {
+            forwarder.turn(now, client.token());
+        }
+    }
+
+    /// The token, and where to go with it: the proxy, which listens from now on; without one the server itself. Both are
+    /// empty while there is no token.
+    fn token(&mut self, client: &Client<'_, Linux>) -> Body {
+        let Some((token, server)) = client.token() else { return Body::texts("", "") };
+        let proxy = self.forwarder.as_mut().and_then(Forwarder::url);
+        Body::texts(token, proxy.unwrap_or(server))
     }
 
     fn tell_changes(&mut self, facts: &Facts<'_>, now: Instant) {
@@ -192,10 +214,7 @@ impl Dbus {
         now: Instant,
     ) -> Result<Body, Failure> {
         Ok(match describe::find(call)? {
-            Method::GetJwtToken => {
-                let (token, server) = client.token().unwrap_or_default();
-                Body::texts(token, server)
-            }
+            Method::GetJwtToken => self.token(client),
             Method::FetchJwtToken => Body::truth(client.fetch_token()),
             Method::SetUpdateControlMap => {
                 let [map] = call.body.as_texts().ok_or_else(bad_arguments)?;
