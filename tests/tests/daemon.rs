@@ -509,6 +509,22 @@ fn bootstrap_makes_a_key_and_asks_for_a_token() {
 }
 
 #[test]
+fn mender_auth_s_daemon_is_no_second_client() {
+    let managed = Managed::new();
+    let program = managed.lab.path("mender-auth");
+    std::os::unix::fs::symlink(thimble(), &program).unwrap();
+    let mut child = managed.command(&program).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut stdout, &mut said).unwrap();
+    assert!(said.contains("thimble's own daemon does this work too"), "{said}");
+    let status = Daemon::of(child).terminate();
+    assert!(status.success(), "{status}");
+    assert!(!managed.lab.path("store/mender-agent.pem").exists());
+    managed.server.with(|server| assert_eq!(server.count(Endpoint::Auth), 0));
+}
+
+#[test]
 fn l15_a_storm_of_signals_harms_nothing() {
     let managed = Managed::new();
     managed.deploy(&Package::new("release-2"));

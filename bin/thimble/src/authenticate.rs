@@ -17,7 +17,9 @@ use thimble_hal_linux::wait::PollSet;
 
 use crate::args::Invocation;
 use crate::device::Device;
+use crate::notify::Notifier;
 use crate::output::{Failure, SUCCESS, tell};
+use crate::signals::Signals;
 
 pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let device = Device::open(invocation)?;
@@ -49,6 +51,21 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
         }
     }
     Err(last)
+}
+
+/// `mender-auth daemon`, as a unit of Mender's starts it: there is nothing to do, and ending would only have it started again.
+pub(crate) fn stand_by() -> Result<u8, Failure> {
+    let mut signals = Signals::new().map_err(Failure::new)?;
+    tell(
+        "thimble's own daemon does this work too (mender-updated.service); this one waits until it is ended.",
+    );
+    Notifier::from_environment().ready();
+    while signals.count() == 0 {
+        let mut set = PollSet::new();
+        signals.wants(&mut set);
+        set.wait(BootClock.now(), None).map_err(Failure::new)?;
+    }
+    Ok(SUCCESS)
 }
 
 /// The body of the request: who this device is.

@@ -1,8 +1,13 @@
 //! Help texts, made from the table in `verbs`.
 
+#[cfg(test)]
+mod completions;
+#[cfg(test)]
+mod man;
+
 use std::fmt::Write;
 
-use crate::verbs::{GLOBALS, Switch, Value, VerbName, page};
+use crate::verbs::{ABOUT, ENVIRONMENT, EXIT_STATUS, GLOBALS, Switch, Value, VerbName, page};
 
 /// The help text: of `verb`, or the overview. `program` is the name the client was called by.
 pub(crate) fn text(program: &str, verb: Option<VerbName>) -> String {
@@ -11,7 +16,7 @@ pub(crate) fn text(program: &str, verb: Option<VerbName>) -> String {
 
 fn overview(program: &str) -> String {
     let mut out = format!(
-        "{program} {}\nUpdates this device: installs Mender artifacts, from files or over the network.\n\n\
+        "{program} {}\n{ABOUT}\n\n\
          Usage: {program} [OPTIONS] VERB [ARGUMENT]\n\nVerbs:\n",
         env!("CARGO_PKG_VERSION")
     );
@@ -19,11 +24,7 @@ fn overview(program: &str) -> String {
         line(&mut out, verb.name(), page(verb).summary, 20);
     }
     options(&mut out, &[]);
-    out.push_str(
-        "\nExit status: 0 done, 1 failed (the reason is the last line on standard error), 2 no update in progress,\n\
-         4 done and a reboot is needed (only with --reboot-exit-code).\n\n\
-         The directories can also be set by MENDER_CONF_DIR, MENDER_DATA_DIR and MENDER_DATASTORE_DIR.\n",
-    );
+    let _ = write!(out, "\nExit status: {EXIT_STATUS}\n\n{ENVIRONMENT}\n");
     let _ = writeln!(out, "'{program} VERB --help' says more of a verb.");
     out
 }

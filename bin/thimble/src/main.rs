@@ -43,6 +43,10 @@ fn main() -> ExitCode {
     // Without it the client works as well, but for that limit.
     let _ = signals::survive_file_size_limit();
     let result = match args::parse(args) {
+        // Mender keeps the device's identity in a daemon of its own; here one daemon does all.
+        Ok(Parsed::Run(invocation)) if program == "mender-auth" && invocation.verb == VerbName::Daemon => {
+            authenticate::stand_by()
+        }
         Ok(Parsed::Run(invocation)) => run(&invocation),
         Ok(Parsed::Help(verb)) => output::print(&help::text(program, verb)),
         Ok(Parsed::Version) => output::print(concat!(env!("CARGO_PKG_VERSION"), "\n")),

@@ -164,6 +164,18 @@ impl Value {
     }
 }
 
+/// What the program is for.
+pub(crate) const ABOUT: &str =
+    "Updates this device: installs Mender artifacts, from files or over the network.";
+
+/// The statuses it ends with.
+pub(crate) const EXIT_STATUS: &str = "0 done, 1 failed (the reason is the last line on standard error), 2 no update in progress,\n\
+                                      4 done and a reboot is needed (only with --reboot-exit-code).";
+
+/// What of the environment it heeds.
+pub(crate) const ENVIRONMENT: &str =
+    "The directories can also be set by MENDER_CONF_DIR, MENDER_DATA_DIR and MENDER_DATASTORE_DIR.";
+
 const fn switch(short: Option<char>, long: &'static str, value: Value, text: &'static str) -> Switch {
     Switch { short, long, value, text }
 }

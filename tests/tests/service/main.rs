@@ -56,16 +56,20 @@ fn deploy(datastore: Datastore, drop_in: bool) -> (String, String) {
         fs::write(&path, text).expect("it is written");
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
     };
-    let support = Path::new(env!("CARGO_MANIFEST_DIR")).join("../support");
-    let read = |name: &str| fs::read_to_string(support.join(name)).expect("the file");
+    let mut install = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../support/install"));
+    // As this machine has it: /lib may be a link, which a folder cannot be copied over.
+    install
+        .args(["--units", "/usr/lib/systemd/system", "--program"])
+        .arg(thimble())
+        .arg("--destdir")
+        .arg(&device);
+    if drop_in {
+        install.arg("--any-module");
+    }
+    assert!(install.status().expect("it runs").success());
     let units = "etc/systemd/system/";
-    write(&format!("{units}mender-updated.service"), &read("mender-updated.service"), 0o644);
     let settings = "[Service]\nStandardOutput=append:/out/log\nStandardError=append:/out/log\n";
     write(&format!("{units}mender-updated.service.d/test.conf"), settings, 0o644);
-    if drop_in {
-        let name = "mender-updated.service.d/any-module.conf";
-        write(&format!("{units}{name}"), &read(name), 0o644);
-    }
     write(&format!("{units}probe.service"), PROBE, 0o644);
     // What this machine does at its start is none of the device's affair.
     for target in ["sysinit.target", "basic.target", "network-online.target"] {
@@ -80,8 +84,6 @@ fn deploy(datastore: Datastore, drop_in: bool) -> (String, String) {
     write("etc/mender/device_type", &format!("device_type={DEVICE_TYPE}\n"), 0o644);
     write("usr/share/mender/identity/mender-device-identity", "#!/bin/sh\necho mac=00:01\n", 0o755);
     write("usr/share/mender/modules/v3/probe", MODULE, 0o755);
-    fs::create_dir_all(device.join("usr/bin")).expect("it is made");
-    fs::copy(thimble(), device.join("usr/bin/thimble")).expect("it is copied");
     fs::create_dir_all(device.join("var/lib")).expect("it is made");
     match datastore {
         Datastore::Nothing => {}

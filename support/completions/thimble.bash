@@ -1,0 +1,40 @@
+# Made from the table of verbs, bin/thimble/src/verbs.rs, by a test.
+_thimble() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} verb='' i
+    COMPREPLY=()
+    # '=' is a word of its own.
+    if [ "$cur" = = ]; then cur=''; elif [ "$prev" = = ]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+            -c|--config|-b|--fallback-config|-d|--datastore|-l|--log-level|-L|--log-file|-E|--trusted-certs|--stop-before|--at|--for|--id|--priority) [ "${COMP_WORDS[i+1]}" != = ] || ((i++)); ((i++)) ;;
+            install|commit|rollback|resume|show-artifact|show-provides|show-flight-record|check-update|send-inventory|daemon|status|control|bootstrap) verb=${COMP_WORDS[i]}; break ;;
+        esac
+    done
+    case $prev in
+        -c|--config) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+        -b|--fallback-config) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+        -d|--datastore) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+        -l|--log-level) mapfile -t COMPREPLY < <(compgen -W 'trace debug info warning error fatal' -- "$cur"); return ;;
+        -L|--log-file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+        -E|--trusted-certs) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+        --stop-before) mapfile -t COMPREPLY < <(compgen -W 'ArtifactInstall_Enter ArtifactCommit_Enter ArtifactCommit_Leave ArtifactRollback_Enter ArtifactFailure_Enter Cleanup' -- "$cur"); return ;;
+        --at) mapfile -t COMPREPLY < <(compgen -W 'install reboot commit' -- "$cur"); return ;;
+        --for) :; return ;;
+        --id) :; return ;;
+        --priority) :; return ;;
+    esac
+    local words='-c --config -b --fallback-config -d --datastore -l --log-level -L --log-file -E --trusted-certs --skipverify -h --help -v --version'
+    case $verb in
+        '') words+=' install commit rollback resume show-artifact show-provides show-flight-record check-update send-inventory daemon status control bootstrap' ;;
+        install) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); words+=' --reboot-exit-code --stop-before' ;;
+        commit) words+=' --stop-before' ;;
+        rollback) words+=' --stop-before' ;;
+        resume) words+=' --reboot-exit-code --stop-before' ;;
+        show-flight-record) words+=' --json --raw' ;;
+        status) words+=' --json' ;;
+        control) words+=' --at --for --id --priority --json show pause continue fail' ;;
+        bootstrap) words+=' -F --forcebootstrap' ;;
+    esac
+    mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+complete -F _thimble thimble mender-update mender mender-auth
