@@ -25,6 +25,7 @@ pub mod process;
 pub mod rootfs;
 pub mod scripts;
 pub mod secret;
+pub mod snapshot;
 pub mod storage;
 pub mod system;
 pub mod trust;

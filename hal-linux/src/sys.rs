@@ -148,6 +148,72 @@ pub(crate) fn ubi_start_update(fd: &File, length: i64) -> io::Result<()> {
     check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, &raw const length) })
 }
 
+/// Starts a process that does `run` and ends with the exit status it gives. To be called while this process has one thread,
+/// as that of another could hold a lock that nobody opens in the new process; or `run` makes system calls only.
+pub(crate) fn fork(run: impl FnOnce() -> i32) -> io::Result<rustix::process::Pid> {
+    // SAFETY: takes nothing. The new process goes on here with a copy of this memory, and never leaves this function.
+    match unsafe { libc::fork() } {
+        0 => exit_now(run()),
+        pid => rustix::process::Pid::from_raw(pid).filter(|_| pid > 0).ok_or_else(io::Error::last_os_error),
+    }
+}
+
+/// Ends the process at once: what was to be done at its end is left to the process it was copied from.
+fn exit_now(status: i32) -> ! {
+    // SAFETY: takes a number and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Closes, in a process that [`fork`] started, a descriptor that its parent keeps.
+pub(crate) fn close_inherited(fd: &impl AsRawFd) {
+    // SAFETY: takes a number. The owner of the descriptor in this process is never dropped, since the process ends
+    // without that, and nobody uses it.
+    unsafe { libc::close(fd.as_raw_fd()) };
+}
+
+/// Leaves the session, and ignores what a terminal or a person sends to end or stop a process.
+pub(crate) fn ignore_requests_to_end() {
+    let _ = rustix::process::setsid();
+    let requests = [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGTERM,
+        libc::SIGPIPE,
+        libc::SIGALRM,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGTSTP,
+    ];
+    for signal in requests {
+        // SAFETY: takes numbers; "ignore" is no handler that could run.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// FIFREEZE and FITHAW take a number that the kernel does not look at.
+const NO_MATTER: libc::c_int = 0;
+
+/// Freezes the file system that `place` is on.
+pub(crate) fn freeze(place: std::os::fd::BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let request = opcode::read_write::<libc::c_int>(b'X', 119);
+    // SAFETY: FIFREEZE looks at no memory.
+    plain(unsafe { libc::ioctl(place.as_raw_fd(), request as _, NO_MATTER) })
+}
+
+/// Thaws it.
+pub(crate) fn thaw(place: std::os::fd::BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let request = opcode::read_write::<libc::c_int>(b'X', 120);
+    // SAFETY: FITHAW looks at no memory.
+    plain(unsafe { libc::ioctl(place.as_raw_fd(), request as _, NO_MATTER) })
+}
+
+/// The answer of a call without a piece of memory, as [`io::Error`] may take one.
+fn plain(answer: libc::c_int) -> rustix::io::Result<()> {
+    let error = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
+    if answer < 0 { Err(rustix::io::Errno::from_raw_os_error(error)) } else { Ok(()) }
+}
+
 fn check(answer: libc::c_int) -> io::Result<()> {
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

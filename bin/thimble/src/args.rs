@@ -13,7 +13,7 @@ use thimble_hal_linux::log::level_of;
 use thimble_hal_linux::near::nearest_or_part;
 
 use crate::control_request::{self, Act, ControlRequest};
-use crate::verbs::VerbName;
+use crate::verbs::{self, VerbName};
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,6 +43,20 @@ pub(crate) struct Invocation {
     pub(crate) control: Option<ControlRequest>,
     /// `bootstrap --forcebootstrap`.
     pub(crate) force: bool,
+    /// Options of `setup` and `snapshot`, by their long names; of switches "true" or "false".
+    own: Vec<(&'static str, OsString)>,
+}
+
+impl Invocation {
+    /// The value of an option that only one verb has.
+    pub(crate) fn own(&self, long: &str) -> Option<&OsStr> {
+        self.own.iter().rev().find(|(own, _)| *own == long).map(|(_, value)| value.as_os_str())
+    }
+
+    /// Whether such a switch is on; `None`: it was not given.
+    pub(crate) fn switch(&self, long: &str) -> Option<bool> {
+        self.own(long).map(|value| value == "true")
+    }
 }
 
 /// Options of all verbs; `None`: not given.
@@ -84,13 +98,15 @@ enum Opt {
     Id,
     Priority,
     Force,
+    /// One of a single verb's, by its long name.
+    Own(&'static str),
     Help,
     Version,
 }
 
 /// Every name of every option. `data` and `no-syslog` are Mender 3's.
 #[rustfmt::skip]
-const OPTIONS: [(&str, Option<char>, Opt); 20] = [
+const OPTIONS: [(&str, Option<char>, Opt); 38] = [
     ("config",           Some('c'), Opt::Config),
     ("fallback-config",  Some('b'), Opt::FallbackConfig),
     ("datastore",        Some('d'), Opt::Datastore),
@@ -109,17 +125,38 @@ const OPTIONS: [(&str, Option<char>, Opt); 20] = [
     ("id",               None,      Opt::Id),
     ("priority",         None,      Opt::Priority),
     ("forcebootstrap",   Some('F'), Opt::Force),
+    ("device-type",      None,      Opt::Own("device-type")),
+    ("server-url",       None,      Opt::Own("server-url")),
+    ("url",              None,      Opt::Own("server-url")),
+    ("server-cert",      None,      Opt::Own("server-cert")),
+    ("tenant-token",     None,      Opt::Own("tenant-token")),
+    ("hosted-mender",    None,      Opt::Own("hosted-mender")),
+    ("update-poll",      None,      Opt::Own("update-poll")),
+    ("inventory-poll",   None,      Opt::Own("inventory-poll")),
+    ("retry-poll",       None,      Opt::Own("retry-poll")),
+    ("demo",             None,      Opt::Own("demo")),
+    ("demo-server",      None,      Opt::Own("demo-server")),
+    ("demo-polling",     None,      Opt::Own("demo-polling")),
+    ("server-ip",        None,      Opt::Own("server-ip")),
+    ("username",         None,      Opt::Own("username")),
+    ("password",         None,      Opt::Own("password")),
+    ("quiet",            Some('q'), Opt::Own("quiet")),
+    ("source",           None,      Opt::Own("source")),
+    ("compression",      Some('C'), Opt::Own("compression")),
     ("help",             Some('h'), Opt::Help),
     ("version",          Some('v'), Opt::Version),
 ];
 
-/// Reads the arguments behind the program's name.
+/// Reads the arguments behind the program's name. `verb` is the one that the name stands for, if any.
 ///
 /// # Errors
 /// [`Usage`].
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Usage> {
+pub(crate) fn parse(
+    verb: Option<VerbName>,
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<Parsed, Usage> {
     let args: Vec<OsString> = args.into_iter().collect();
-    let mut found = Found::default();
+    let mut found = Found { verb, ..Found::default() };
     let count = args.len();
     match found.read(Parser::from_args(args)) {
         Ok(()) => found.settle(count),
@@ -143,6 +180,7 @@ struct Found {
     control: ControlRequest,
     controls: bool,
     force: bool,
+    own: Vec<(&'static str, OsString)>,
 }
 
 impl Default for Found {
@@ -161,6 +199,7 @@ impl Default for Found {
             control: ControlRequest::new(Act::Show),
             controls: false,
             force: false,
+            own: Vec::new(),
         }
     }
 }
@@ -236,7 +275,10 @@ impl Found {
             | Opt::For
             | Opt::Id
             | Opt::Priority => false,
+            Opt::Own(long) => verbs::is_switch(long),
         };
+        // To say that there is none, so that nobody is asked.
+        let may_be_empty = matches!(opt, Opt::Own("server-cert" | "tenant-token"));
         let value = match (value, is_flag) {
             (Some(value), _) => value,
             (None, true) => parser.optional_value().unwrap_or_else(|| "true".into()),
@@ -246,7 +288,9 @@ impl Found {
             (true, Some("true")) => true,
             (true, Some("false")) => false,
             (true, _) => return Err(format!("{name} is a switch and takes no value")),
-            (false, _) if value.is_empty() => return Err(format!("the value of {name} is empty")),
+            (false, _) if value.is_empty() && !may_be_empty => {
+                return Err(format!("the value of {name} is empty"));
+            }
             (false, _) => true,
         };
         let path = || Some(PathBuf::from(&value));
@@ -270,6 +314,7 @@ impl Found {
             Opt::Json => self.json = on,
             Opt::Raw => self.raw = on,
             Opt::Force => self.force = on,
+            Opt::Own(long) => self.own.push((long, value)),
             Opt::Help => self.wants_help |= on,
             Opt::Version => self.wants_version |= on,
             // There is no syslog to turn off.
@@ -317,6 +362,9 @@ impl Found {
         if self.force && !verb.takes("forcebootstrap") && verb != VerbName::Daemon {
             return usage(format!("{name} takes no --forcebootstrap"));
         }
+        if let Some((long, _)) = self.own.iter().find(|(long, _)| !verb.takes(long)) {
+            return usage(format!("{name} takes no --{long}"));
+        }
         let mut arguments = self.arguments.into_iter();
         let mut control = None;
         let source = match (verb, arguments.next()) {
@@ -334,6 +382,8 @@ impl Found {
             }
             (VerbName::Install, Some(source)) if !source.is_empty() => source,
             (VerbName::Install, _) => return usage("install needs an artifact: a file or a URL".into()),
+            (VerbName::Snapshot, Some(word)) if word == "dump" => OsString::new(),
+            (VerbName::Snapshot, _) => return usage("say what to do: 'snapshot dump'".into()),
             (_, None) => OsString::new(),
             (_, Some(extra)) => return usage(format!("{name} takes no argument: {}", extra.display())),
         };
@@ -350,6 +400,7 @@ impl Found {
             raw: self.raw,
             control,
             force: self.force,
+            own: self.own,
         }))
     }
 }
@@ -399,11 +450,6 @@ fn no_such_option(name: &str, whole: Option<&OsStr>) -> String {
 
 fn no_such_verb(word: &OsStr) -> String {
     let text = word.to_string_lossy();
-    if matches!(&*text, "setup" | "snapshot") {
-        return format!(
-            "{text} is not a part of this client: Mender itself has made it a program of its own"
-        );
-    }
     let hint = nearest_or_part(&text, VerbName::ALL.map(VerbName::name))
         .map_or(String::new(), |known| format!("; did you mean {known}?"));
     format!("there is no verb \"{text}\"{hint}")

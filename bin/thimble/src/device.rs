@@ -63,6 +63,8 @@ impl Device {
             | VerbName::ShowProvides
             | VerbName::ShowFlightRecord
             | VerbName::Status
+            | VerbName::Setup
+            | VerbName::Snapshot
             | VerbName::Control => Level::Warning,
             VerbName::Install
             | VerbName::Resume
@@ -177,14 +179,7 @@ impl Device {
         };
         let mut network = NetworkConfig::default();
         if installs {
-            let client = conf.https_client.as_ref();
-            network = NetworkConfig {
-                server_certificate: conf.server_certificate.clone(),
-                skip_verify: conf.skip_verify,
-                client_certificate: client.map(|client| client.certificate.clone()),
-                client_key: client.map(|client| client.key.expose().into()),
-                proxies: Proxies::from_env(|name| std::env::var_os(name)),
-            };
+            network = network_config(conf);
         }
         let network = HttpNetwork::new(network, self.log.clone()).map_err(Failure::new)?;
         let deployment_logs =
@@ -273,5 +268,17 @@ impl Device {
                 target.display()
             )))
         })
+    }
+}
+
+/// How servers are connected to, by the configuration and the environment.
+pub(crate) fn network_config(conf: &MenderConf) -> NetworkConfig {
+    let client = conf.https_client.as_ref();
+    NetworkConfig {
+        server_certificate: conf.server_certificate.clone(),
+        skip_verify: conf.skip_verify,
+        client_certificate: client.map(|client| client.certificate.clone()),
+        client_key: client.map(|client| client.key.expose().into()),
+        proxies: Proxies::from_env(|name| std::env::var_os(name)),
     }
 }

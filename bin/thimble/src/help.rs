@@ -62,6 +62,7 @@ fn options(out: &mut String, own: &[Switch]) {
             | Value::Directory
             | Value::Level
             | Value::Points
+            | Value::Compression
             | Value::Other(_) => String::new(),
         };
         line(out, name.trim_end(), &format!("{}{words}", switch.text), 30);

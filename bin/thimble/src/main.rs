@@ -21,8 +21,10 @@ mod panel;
 mod progress;
 mod provides;
 mod roots;
+mod setup;
 mod show;
 mod signals;
+mod snapshot;
 mod socket;
 mod status;
 mod update;
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
     let program = Path::new(&program).file_name().and_then(|name| name.to_str()).unwrap_or("thimble");
     // Without it the client works as well, but for that limit.
     let _ = signals::survive_file_size_limit();
-    let result = match args::parse(args) {
+    let result = match args::parse(VerbName::of_program(program), args) {
         // Mender keeps the device's identity in a daemon of its own; here one daemon does all.
         Ok(Parsed::Run(invocation)) if program == "mender-auth" && invocation.verb == VerbName::Daemon => {
             authenticate::stand_by()
@@ -74,5 +76,7 @@ fn run(invocation: &Invocation) -> Result<u8, Failure> {
         VerbName::Bootstrap => authenticate::run(invocation),
         VerbName::Status => status::show(invocation),
         VerbName::Control => control::run(invocation),
+        VerbName::Setup => setup::run(invocation),
+        VerbName::Snapshot => snapshot::run(invocation),
     }
 }

@@ -194,7 +194,9 @@ impl Done<'_> {
             | VerbName::Daemon
             | VerbName::Bootstrap
             | VerbName::Status
-            | VerbName::Control => false,
+            | VerbName::Control
+            | VerbName::Setup
+            | VerbName::Snapshot => false,
         }
     }
 

@@ -88,7 +88,9 @@ const fn run_of(verb: VerbName) -> Run {
         | VerbName::Daemon
         | VerbName::Bootstrap
         | VerbName::Status
-        | VerbName::Control => Run::Install,
+        | VerbName::Control
+        | VerbName::Setup
+        | VerbName::Snapshot => Run::Install,
     }
 }
 

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use thimble_core::deployment::Point;
 use thimble_core::hal::Level;
 use thimble_core::machine::Stop;
+use thimble_hal_linux::snapshot::Compression;
 
 use crate::control_request::Act;
 
@@ -25,11 +26,13 @@ pub(crate) enum VerbName {
     Bootstrap,
     Status,
     Control,
+    Setup,
+    Snapshot,
 }
 
 impl VerbName {
     /// All verbs, in the order of the help text.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Install,
         Self::Commit,
         Self::Rollback,
@@ -43,6 +46,8 @@ impl VerbName {
         Self::Status,
         Self::Control,
         Self::Bootstrap,
+        Self::Setup,
+        Self::Snapshot,
     ];
 
     /// The word on the command line.
@@ -61,6 +66,8 @@ impl VerbName {
             Self::Bootstrap => "bootstrap",
             Self::Status => "status",
             Self::Control => "control",
+            Self::Setup => "setup",
+            Self::Snapshot => "snapshot",
         }
     }
 
@@ -69,9 +76,24 @@ impl VerbName {
         page(self).options.iter().any(|switch| switch.long == option)
     }
 
+    /// The verb that a name of the program stands for: Mender has programs of their own for some.
+    pub(crate) fn of_program(name: &str) -> Option<Self> {
+        match name {
+            "mender-setup" => Some(Self::Setup),
+            "mender-snapshot" => Some(Self::Snapshot),
+            _ => None,
+        }
+    }
+
     pub(crate) fn find(word: &OsStr) -> Option<Self> {
         Self::ALL.into_iter().find(|verb| word == verb.name())
     }
+}
+
+/// Whether an option that only one verb has takes no value.
+pub(crate) fn is_switch(long: &str) -> bool {
+    let mut all = VerbName::ALL.into_iter().flat_map(|verb| page(verb).options);
+    all.any(|switch| switch.long == long && switch.value == Value::Nothing)
 }
 
 /// What is said about a verb.
@@ -96,6 +118,8 @@ pub(crate) enum Argument {
     Artifact,
     /// What `control` is to do.
     Act,
+    /// What `snapshot` is to do: one word, so that Mender's name of it works.
+    Dump,
 }
 
 impl Argument {
@@ -104,7 +128,7 @@ impl Argument {
         match self {
             Self::Nothing => String::new(),
             Self::Artifact => "FILE|URL".to_owned(),
-            Self::Act => self.words().join("|"),
+            Self::Act | Self::Dump => self.words().join("|"),
         }
     }
 
@@ -113,6 +137,7 @@ impl Argument {
         match self {
             Self::Nothing | Self::Artifact => Vec::new(),
             Self::Act => Act::ALL.map(Act::word).to_vec(),
+            Self::Dump => vec!["dump"],
         }
     }
 }
@@ -135,6 +160,8 @@ pub(crate) enum Value {
     State,
     /// Points at which updates can wait; several with commas between them.
     Points,
+    /// How a snapshot is compressed.
+    Compression,
     /// Anything, called so.
     Other(&'static str),
 }
@@ -149,6 +176,7 @@ impl Value {
             Self::Level => "LEVEL",
             Self::State => "STATE",
             Self::Points => "POINT",
+            Self::Compression => "KIND",
             Self::Other(name) => name,
         }
     }
@@ -160,6 +188,7 @@ impl Value {
             Self::Level => Level::ALL.map(Level::name).to_vec(),
             Self::State => Stop::ALL.map(Stop::name).to_vec(),
             Self::Points => Point::ALL.map(Point::word).to_vec(),
+            Self::Compression => Compression::ALL.map(Compression::name).to_vec(),
         }
     }
 }
@@ -218,6 +247,34 @@ const OF_CONTROL: [Switch; 5] = [
     switch(None, "id", Value::Other("UUID"), "in another name, so that several may hold updates up [the operator's]"),
     switch(None, "priority", Value::Other("N"), "-10 to 10; higher ones are asked first [10]"),
     JSON,
+];
+
+const QUIET: Switch = switch(Some('q'), "quiet", Value::Nothing, "say nothing but errors");
+
+#[rustfmt::skip]
+const OF_SETUP: [Switch; 15] = [
+    switch(None, "device-type", Value::Other("TYPE"), "letters, digits, - and _ [what is set, or the name of the machine]"),
+    switch(None, "server-url", Value::Other("URL"), "of the server; also --url"),
+    switch(None, "server-cert", Value::File, "certificates that the server's may be signed by, beside the system's"),
+    switch(None, "tenant-token", Value::Other("TOKEN"), "which organization of a server this device belongs to"),
+    switch(None, "hosted-mender", Value::Nothing, "the server is https://hosted.mender.io"),
+    switch(None, "update-poll", Value::Other("SECONDS"), "how often to ask for an update [1800]"),
+    switch(None, "inventory-poll", Value::Other("SECONDS"), "how often to send the inventory [28800]"),
+    switch(None, "retry-poll", Value::Other("SECONDS"), "longest wait after a failure [300]"),
+    switch(None, "demo", Value::Nothing, "--demo-server and --demo-polling"),
+    switch(None, "demo-server", Value::Nothing, "the server is docker.mender.io at --server-ip, for trying out"),
+    switch(None, "demo-polling", Value::Nothing, "ask every 5 seconds, for trying out"),
+    switch(None, "server-ip", Value::Other("ADDRESS"), "of the demo server, for /etc/hosts [127.0.0.1]"),
+    switch(None, "username", Value::Other("E-MAIL"), "Mender's way to a tenant token: not supported, see --tenant-token"),
+    switch(None, "password", Value::Other("PASSWORD"), "likewise"),
+    QUIET,
+];
+
+#[rustfmt::skip]
+const OF_SNAPSHOT: [Switch; 3] = [
+    switch(None, "source", Value::File, "a directory in the file system, or its block device [/]"),
+    switch(Some('C'), "compression", Value::Compression, "none, gzip or zstd [none]"),
+    QUIET,
 ];
 
 /// What is said about a verb.
@@ -337,6 +394,29 @@ pub(crate) const fn page(verb: VerbName) -> Page {
             text: "",
             options: &[FORCE],
             examples: &["bootstrap"],
+        },
+        VerbName::Setup => Page {
+            summary: "Write mender.conf and device_type",
+            argument: Argument::Nothing,
+            text: "Asks for what is not given; with --device-type, a server, and one of the intervals or --demo-polling it asks\n\
+                   nothing. Other keys of mender.conf stay as they are. Then the server is asked whether it is there.",
+            options: &OF_SETUP,
+            examples: &[
+                "setup",
+                "setup --device-type gateway --server-url https://updates.example.com --update-poll 1800",
+                "setup --device-type gateway --hosted-mender --tenant-token TOKEN --demo-polling=false",
+            ],
+        },
+        VerbName::Snapshot => Page {
+            summary: "Write an image of a file system that is in use to standard output",
+            argument: Argument::Dump,
+            text: "The file system is frozen meanwhile: whoever writes to it waits. It is thawed at the end, whatever becomes of\n\
+                   this program, and when nobody reads for 30 seconds. What cannot be frozen is refused.",
+            options: &OF_SNAPSHOT,
+            examples: &[
+                "snapshot dump > /data/image.ext4",
+                "snapshot dump -C zstd --source /dev/mmcblk0p2 | ssh host 'cat > image.zst'",
+            ],
         },
     }
 }

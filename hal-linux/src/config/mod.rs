@@ -6,10 +6,12 @@
 //! ignored: other programs read this file too.
 
 mod conf_file;
+mod edit;
 mod fault;
 mod setting;
 mod update_control;
 
+pub use edit::{Draft, NewValue, replace};
 pub use fault::NotJson;
 pub use update_control::{Button, Line};
 
@@ -145,6 +147,8 @@ pub struct ConfigError {
 pub enum ConfigFault {
     /// It cannot be read.
     Read(io::Error),
+    /// It cannot be written.
+    Write(io::Error),
     /// Others than root and the client's user may change it or put another file in its place.
     Untrusted(Untrusted),
     /// It is longer than [`FILE_MAX`].
@@ -331,6 +335,7 @@ impl fmt::Display for ConfigError {
             // The reason names the file, or the directory above it that is meant.
             ConfigFault::Untrusted(_) => f.write_str("configuration refused: ")?,
             ConfigFault::Read(_)
+            | ConfigFault::Write(_)
             | ConfigFault::TooLong
             | ConfigFault::Json(_)
             | ConfigFault::NoObject
@@ -343,6 +348,7 @@ impl fmt::Display for ConfigError {
         match &self.fault {
             ConfigFault::Untrusted(untrusted) => untrusted.fmt(f),
             ConfigFault::Read(error) => write!(f, "cannot be read: {error}"),
+            ConfigFault::Write(error) => write!(f, "cannot be written: {error}"),
             ConfigFault::TooLong => write!(f, "longer than {FILE_MAX} bytes"),
             ConfigFault::Json(error) => write!(f, "{error}"),
             ConfigFault::NoObject => f.write_str("not a JSON object"),
@@ -374,7 +380,7 @@ impl std::error::Error for ConfigError {}
 impl hal::Error for ConfigError {
     fn kind(&self) -> Kind {
         match &self.fault {
-            ConfigFault::Read(error) => kind_of(error),
+            ConfigFault::Read(error) | ConfigFault::Write(error) => kind_of(error),
             ConfigFault::Untrusted(untrusted) => untrusted.kind(),
             ConfigFault::TooLong => Kind::TooLarge,
             ConfigFault::Json(_)

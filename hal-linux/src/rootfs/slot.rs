@@ -3,11 +3,11 @@
 //! Devices are compared by number, never by name: a node, a link and the kernel's own name are one device, and
 //! partition 2 is not partition 12.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -313,7 +313,7 @@ impl Machine {
     }
 
     /// The node of a block device, by the kernel's name of it.
-    fn node(&self, device: u64) -> Option<PathBuf> {
+    pub(crate) fn node(&self, device: u64) -> Option<PathBuf> {
         let text = fs::read_to_string(self.sys_block(device).join("uevent")).ok()?;
         let name = text.lines().find_map(|line| line.strip_prefix("DEVNAME="))?;
         Some(self.at("dev").join(name))
@@ -345,7 +345,7 @@ enum Root {
 }
 
 /// A line of `mountinfo`.
-struct Mount<'a> {
+pub(crate) struct Mount<'a> {
     major: u32,
     minor: u32,
     root: &'a [u8],
@@ -355,7 +355,7 @@ struct Mount<'a> {
 }
 
 impl<'a> Mount<'a> {
-    fn parse(line: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
         let mut fields = line.split(|&byte| byte == b' ');
         let device = str::from_utf8(fields.nth(2)?).ok()?;
         let (major, minor) = device.split_once(':')?;
@@ -363,6 +363,23 @@ impl<'a> Mount<'a> {
         fields.by_ref().find(|&field| field == b"-")?;
         let (kind, source) = (fields.next()?, fields.next()?);
         Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()?, root, point, kind, source })
+    }
+
+    pub(crate) fn device(&self) -> u64 {
+        makedev(self.major, self.minor)
+    }
+
+    /// Where it is mounted; blanks and the like stand there as three octal digits.
+    pub(crate) fn point(&self) -> PathBuf {
+        let mut rest = self.point;
+        let mut path = Vec::with_capacity(rest.len());
+        while let Some((&first, after)) = rest.split_first() {
+            let digits = after.get(..3).filter(|_| first == b'\\');
+            let code = digits.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
+            path.push(code.unwrap_or(first));
+            rest = if code.is_some() { after.get(3..).unwrap_or_default() } else { after };
+        }
+        OsString::from_vec(path).into()
     }
 }
 

@@ -2,7 +2,7 @@ use super::*;
 use crate::verbs::{Argument, GLOBALS, Value, page};
 
 fn parse_line(line: &str) -> Result<Parsed, Usage> {
-    parse(line.split_whitespace().map(OsString::from))
+    parse(None, line.split_whitespace().map(OsString::from))
 }
 
 fn run(line: &str) -> Invocation {
@@ -80,6 +80,8 @@ fn every_verb_parses_and_has_help() {
             " x"
         } else if is(VerbName::Control) {
             " show"
+        } else if is(VerbName::Snapshot) {
+            " dump"
         } else {
             ""
         };
@@ -131,7 +133,10 @@ fn what_makes_no_sense_is_named() {
         ("control show now", "control show takes no argument: now"),
         ("install --reboot-exitcode x", "did you mean --reboot-exit-code?"),
         ("--log-level LOUD commit", "trace, debug"),
-        ("setup", "not a part"),
+        ("snapshot", "'snapshot dump'"),
+        ("snapshot dump dump", "takes one argument"),
+        ("setup --source /", "setup takes no --source"),
+        ("setup --demo=perhaps", "is a switch"),
         ("--bogus commit", "no option --bogus"),
         ("--passphrase-file x daemon", "passphrase are not supported"),
         ("-x commit", "no option -x"),
@@ -160,11 +165,11 @@ fn what_makes_no_sense_is_named() {
 fn bytes_that_are_no_text_are_a_path_or_an_error() {
     use std::os::unix::ffi::OsStringExt;
     let odd = OsString::from_vec(vec![b'a', 0xff]);
-    let parsed = parse(["install".into(), odd.clone()]);
+    let parsed = parse(None, ["install".into(), odd.clone()]);
     assert!(matches!(parsed, Ok(Parsed::Run(Invocation { source, .. })) if source == odd));
-    assert!(parse([odd.clone()]).is_err());
-    assert!(parse(["--log-level".into(), odd.clone(), "commit".into()]).is_err());
-    assert!(parse(["resume".into(), "--stop-before".into(), odd]).is_err());
+    assert!(parse(None, [odd.clone()]).is_err());
+    assert!(parse(None, ["--log-level".into(), odd.clone(), "commit".into()]).is_err());
+    assert!(parse(None, ["resume".into(), "--stop-before".into(), odd]).is_err());
 }
 
 #[test]
@@ -177,15 +182,15 @@ fn what_is_said_about_options_is_what_is_read() {
     };
     for (long, short, _) in OPTIONS {
         // Mender 3's other names.
-        let Some(said) = said(long).filter(|_| !matches!(long, "data" | "no-syslog")) else {
-            assert!(matches!(long, "data" | "no-syslog"), "{long} is in no help text");
+        let Some(said) = said(long).filter(|_| !matches!(long, "data" | "no-syslog" | "url")) else {
+            assert!(matches!(long, "data" | "no-syslog" | "url"), "{long} is in no help text");
             continue;
         };
         assert_eq!(said.short, short, "{long}");
         let value = match said.value {
             Value::Nothing => "",
             Value::File | Value::Directory => "x",
-            Value::Level | Value::State | Value::Points => said.value.words()[0],
+            Value::Level | Value::State | Value::Points | Value::Compression => said.value.words()[0],
             Value::Other("TIME") => "1h",
             Value::Other("UUID") => "01234567-89ab-cdef-0123-456789abcdef",
             Value::Other(_) => "1",
@@ -196,6 +201,7 @@ fn what_is_said_about_options_is_what_is_read() {
                 Argument::Nothing => "",
                 Argument::Artifact => "x",
                 Argument::Act => "pause",
+                Argument::Dump => "dump",
             };
             let line = format!("{} {argument} --{long} {value}", verb.name());
             let is_taken = match parse_line(&line) {

@@ -1,0 +1,152 @@
+//! `setup`: writes `mender.conf` and `device_type`, by options or by answers, and asks the server whether it is there.
+
+mod answers;
+mod questions;
+
+use std::fs;
+use std::task::Poll;
+
+use thimble_core::api::Endpoint;
+use thimble_core::hal::{Clock, Network};
+use thimble_core::http::{Request, Target};
+use thimble_core::limits;
+use thimble_core::time::Instant;
+use thimble_hal_linux::clock::BootClock;
+use thimble_hal_linux::config::{Draft, MenderConf, Source, replace};
+use thimble_hal_linux::network::HttpNetwork;
+use thimble_hal_linux::paths::Paths;
+use thimble_hal_linux::storage::DataDirectory;
+use thimble_hal_linux::wait::PollSet;
+
+use self::answers::Answers;
+use self::questions::Questions;
+use crate::args::Invocation;
+use crate::device::{Device, network_config};
+use crate::output::{Failure, SUCCESS, hint, tell};
+
+/// Where Mender's demo server is to be found by its name.
+const HOSTS: &str = "/etc/hosts";
+
+pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
+    let is_quiet = invocation.switch("quiet") == Some(true);
+    let paths = Paths::from_environment(invocation.globals.datastore.as_deref());
+    let mut questions = Questions::new(is_quiet);
+    let answers = Answers::collect(invocation, &paths, &mut questions)?;
+
+    let config = invocation.globals.config.clone().unwrap_or_else(|| paths.config());
+    let fallback = invocation.globals.fallback_config.clone().unwrap_or_else(|| paths.fallback_config());
+    let fallback = Source { path: &fallback, required: invocation.globals.fallback_config.is_some() };
+    let draft = Draft::of(&config, &answers.changes(fallback.path)).map_err(Failure::new)?;
+    // What cannot be read by the daemon must not take the place of what can.
+    let (conf, _) =
+        MenderConf::load(fallback, Source { path: draft.path(), required: true }).map_err(|error| {
+            Failure::new(
+                error.to_string().replace(&*draft.path().to_string_lossy(), &config.to_string_lossy()),
+            )
+        })?;
+    if let Some(unusable) = &conf.unusable_server {
+        let text = unusable.to_string();
+        return Err(Failure::new(text.replace(&*draft.path().to_string_lossy(), &config.to_string_lossy())));
+    }
+    let device_type = match (&answers.device_type_file, &conf.device_type_file) {
+        (Some(path), _) | (None, Some(path)) => path.clone(),
+        (None, None) => paths.device_type(),
+    };
+    let cannot = |path: &std::path::Path| {
+        let path = path.display().to_string();
+        move |error: std::io::Error| Failure::new(format_args!("{path} cannot be written: {error}"))
+    };
+    if device_type.parent() == Some(paths.datastore()) {
+        DataDirectory::open_or_create(paths.datastore()).map_err(cannot(paths.datastore()))?;
+    }
+    replace(&device_type, &format!("device_type={}\n", answers.device_type)).map_err(cannot(&device_type))?;
+    draft.keep().map_err(cannot(&config))?;
+    if let Some(ip) = &answers.demo_address {
+        add_host(ip, &answers.server)?;
+    }
+    if !is_quiet {
+        tell(&format!("Wrote {} and {}.", config.display(), device_type.display()));
+    }
+    match ask_server(invocation) {
+        Ok(said) if !is_quiet => tell(&said),
+        Ok(_) => {}
+        // A device may well be set up where there is no network yet.
+        Err(failure) => hint(&format!("warning: the server did not answer as one: {failure}")),
+    }
+    if !is_quiet {
+        tell(
+            "A daemon that is running reads this when it is started again: systemctl restart mender-updated",
+        );
+    }
+    Ok(SUCCESS)
+}
+
+/// Asks for a deployment without a token, which a Mender server answers by 401: nothing is changed there.
+fn ask_server(invocation: &Invocation) -> Result<String, Failure> {
+    let device = Device::open(invocation)?;
+    let Some(server) = device.servers().first().map(|server| (*server).to_owned()) else {
+        return Err(Failure::new("no server is configured: set ServerURL"));
+    };
+    let config = network_config(&device.conf);
+    let mut network = HttpNetwork::new(config, device.log.clone()).map_err(Failure::new)?;
+    let mut url = vec![0; limits::URL];
+    let endpoint = Endpoint::NextV1 { artifact_name: "unknown", device_type: "unknown" };
+    let url = endpoint.url(&server, &mut url).map_err(Failure::new)?;
+    let request = Request {
+        method: endpoint.method(),
+        target: Target::Url(url),
+        token: None,
+        signature: None,
+        body: None,
+        offset: 0,
+        etag: None,
+    };
+    let failure = |error| Failure::new(format_args!("{server}: {error}"));
+    network.start(BootClock.now(), &request).map_err(failure)?;
+    let head = wait(&mut network, |network, now| network.poll_head(now))?.map_err(failure)?;
+    network.cancel();
+    match head.status {
+        401 => Ok(format!(
+            "{server} is a Mender server. Accept this device there once it has asked: 'thimble bootstrap'."
+        )),
+        status => Err(Failure::new(format_args!(
+            "{server} answers {status} where a Mender server says 401; is the URL right?"
+        ))),
+    }
+}
+
+/// Polls until ready. Ends: the network has time limits of its own.
+fn wait<T>(
+    network: &mut HttpNetwork,
+    mut poll: impl FnMut(&mut HttpNetwork, Instant) -> Poll<T>,
+) -> Result<T, Failure> {
+    loop {
+        let now = BootClock.now();
+        if let Poll::Ready(value) = poll(network, now) {
+            return Ok(value);
+        }
+        let until = network.deadline();
+        let mut set = PollSet::new();
+        network.wants(&mut set);
+        set.wait(now, until).map_err(Failure::new)?;
+    }
+}
+
+/// The demo server's name is in no DNS: a line for it, and for the name of its storage, unless there is one.
+fn add_host(ip: &str, server: &str) -> Result<(), Failure> {
+    let host = server.split_once("://").map_or(server, |(_, rest)| rest);
+    let host = host.split(['/', ':']).next().unwrap_or(host);
+    let cannot = |error| {
+        Failure::new(format_args!("{HOSTS}: {error}; add the line \"{ip} {host} s3.{host}\" yourself"))
+    };
+    let mut text = fs::read_to_string(HOSTS).map_err(cannot)?;
+    if text.lines().any(|line| line.split_whitespace().any(|word| word == host)) {
+        return Ok(());
+    }
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text.push_str(&format!("{ip} {host} s3.{host}\n"));
+    // Not by a new file: it is often a mount of its own.
+    fs::write(HOSTS, text).map_err(cannot)
+}
