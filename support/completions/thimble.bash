@@ -6,8 +6,8 @@ _thimble() {
     if [ "$cur" = = ]; then cur=''; elif [ "$prev" = = ]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-            -c|--config|-b|--fallback-config|-d|--datastore|-l|--log-level|-L|--log-file|-E|--trusted-certs|--stop-before|--at|--for|--id|--priority) [ "${COMP_WORDS[i+1]}" != = ] || ((i++)); ((i++)) ;;
-            install|commit|rollback|resume|show-artifact|show-provides|show-flight-record|check-update|send-inventory|daemon|status|control|bootstrap) verb=${COMP_WORDS[i]}; break ;;
+            -c|--config|-b|--fallback-config|-d|--datastore|-l|--log-level|-L|--log-file|-E|--trusted-certs|--stop-before|--at|--for|--id|--priority|--device-type|--server-url|--server-cert|--tenant-token|--update-poll|--inventory-poll|--retry-poll|--server-ip|--username|--password|--source|-C|--compression) [ "${COMP_WORDS[i+1]}" != = ] || ((i++)); ((i++)) ;;
+            install|commit|rollback|resume|show-artifact|show-provides|show-flight-record|check-update|send-inventory|daemon|status|control|bootstrap|setup|snapshot) verb=${COMP_WORDS[i]}; break ;;
         esac
     done
     case $prev in
@@ -22,10 +22,22 @@ _thimble() {
         --for) :; return ;;
         --id) :; return ;;
         --priority) :; return ;;
+        --device-type) :; return ;;
+        --server-url) :; return ;;
+        --server-cert) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+        --tenant-token) :; return ;;
+        --update-poll) :; return ;;
+        --inventory-poll) :; return ;;
+        --retry-poll) :; return ;;
+        --server-ip) :; return ;;
+        --username) :; return ;;
+        --password) :; return ;;
+        --source) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+        -C|--compression) mapfile -t COMPREPLY < <(compgen -W 'none gzip zstd' -- "$cur"); return ;;
     esac
     local words='-c --config -b --fallback-config -d --datastore -l --log-level -L --log-file -E --trusted-certs --skipverify -h --help -v --version'
     case $verb in
-        '') words+=' install commit rollback resume show-artifact show-provides show-flight-record check-update send-inventory daemon status control bootstrap' ;;
+        '') words+=' install commit rollback resume show-artifact show-provides show-flight-record check-update send-inventory daemon status control bootstrap setup snapshot' ;;
         install) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); words+=' --reboot-exit-code --stop-before' ;;
         commit) words+=' --stop-before' ;;
         rollback) words+=' --stop-before' ;;
@@ -34,6 +46,8 @@ _thimble() {
         status) words+=' --json' ;;
         control) words+=' --at --for --id --priority --json show pause continue fail' ;;
         bootstrap) words+=' -F --forcebootstrap' ;;
+        setup) words+=' --device-type --server-url --server-cert --tenant-token --hosted-mender --update-poll --inventory-poll --retry-poll --demo --demo-server --demo-polling --server-ip --username --password -q --quiet' ;;
+        snapshot) words+=' --source -C --compression -q --quiet dump' ;;
     esac
     mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W "$words" -- "$cur")
 }

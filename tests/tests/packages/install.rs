@@ -75,7 +75,7 @@ fn units_and_links_lead_to_what_is_installed() {
     for name in ["mender-client.service", "mender-authd.service"] {
         assert_eq!(fs::read_link(units.join(name)).expect("a link"), Path::new("mender-updated.service"));
     }
-    for name in ["mender", "mender-update", "mender-auth"] {
+    for name in ["mender", "mender-update", "mender-auth", "mender-setup", "mender-snapshot"] {
         assert_eq!(
             fs::read_link(root.join("opt/update/bin").join(name)).expect("a link"),
             Path::new("thimble")

@@ -63,7 +63,7 @@ fn bash() -> String {
             Value::Directory => {
                 "compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- \"$cur\")".to_owned()
             }
-            Value::Level | Value::State | Value::Points => {
+            Value::Level | Value::State | Value::Points | Value::Compression => {
                 format!(
                     "mapfile -t COMPREPLY < <(compgen -W '{}' -- \"$cur\")",
                     switch.value.words().join(" ")
@@ -101,7 +101,7 @@ fn zsh() -> String {
             Value::Nothing => String::new(),
             Value::File => ":file:_files".to_owned(),
             Value::Directory => ":directory:_files -/".to_owned(),
-            Value::Level | Value::State | Value::Points => {
+            Value::Level | Value::State | Value::Points | Value::Compression => {
                 format!(":{}:({})", switch.value.placeholder(), switch.value.words().join(" "))
             }
             Value::Other(name) => format!(":{name}: "),
@@ -133,7 +133,7 @@ fn zsh() -> String {
         let argument = match page.argument {
             Argument::Nothing => "            && return ;;\n".to_owned(),
             Argument::Artifact => "            '1:artifact:_files' && return ;;\n".to_owned(),
-            Argument::Act => {
+            Argument::Act | Argument::Dump => {
                 format!("            '1:what:({})' && return ;;\n", page.argument.words().join(" "))
             }
         };
@@ -151,7 +151,7 @@ fn fish() -> String {
             Value::Nothing => String::new(),
             Value::File => " -r -F".to_owned(),
             Value::Directory => " -x -a '(__fish_complete_directories)'".to_owned(),
-            Value::Level | Value::State | Value::Points => {
+            Value::Level | Value::State | Value::Points | Value::Compression => {
                 format!(" -x -a '{}'", switch.value.words().join(" "))
             }
             Value::Other(_) => " -x".to_owned(),
@@ -179,7 +179,7 @@ fn fish() -> String {
             Argument::Artifact => {
                 let _ = writeln!(out, "    complete -c $name{condition} -F");
             }
-            Argument::Act => {
+            Argument::Act | Argument::Dump => {
                 let _ = writeln!(
                     out,
                     "    complete -c $name{condition} -a '{}'",

@@ -87,6 +87,7 @@ fn switches(out: &mut String, switches: &[Switch]) {
             | Value::Directory
             | Value::Level
             | Value::Points
+            | Value::Compression
             | Value::Other(_) => String::new(),
         };
         paragraphs(out, &format!("{}{words}", switch.text));
