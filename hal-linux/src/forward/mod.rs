@@ -53,6 +53,7 @@ pub struct Forwarder {
     connections: Connections,
     log: SharedLog,
     listener: Option<(TcpListener, String)>,
+    listen: fn() -> io::Result<(TcpListener, u16)>,
     /// In the order in which they came.
     sessions: Vec<Session>,
     /// No connection is accepted before this time.
@@ -77,6 +78,7 @@ impl Forwarder {
             connections,
             log,
             listener: None,
+            listen,
             sessions: Vec::new(),
             rests: None,
             is_missing: false,
@@ -88,7 +90,7 @@ impl Forwarder {
     /// `None`: no port can be had. The log says why, once, and the next call tries again.
     pub fn url(&mut self) -> Option<&str> {
         if self.listener.is_none() {
-            match listen() {
+            match (self.listen)() {
                 Ok((listener, port)) => {
                     let url = format!("http://127.0.0.1:{port}");
                     self.log.borrow_mut().log(

@@ -640,6 +640,59 @@ fn r43_certificates_are_those_of_the_client() {
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
 }
 
+/// The server speaks another protocol over TLS, and sends back what it gets; a piece at a time, so that both directions
+/// are full at times.
+#[test]
+fn r43_an_upgrade_over_tls_passes_any_bytes() {
+    let authority = Authority::new();
+    let config = Arc::new(authority.issue(&params(&["127.0.0.1"])).server());
+    let server = Server::start(1, move |_, stream| {
+        let mut tls = accept(&config, stream);
+        let head = read_head(&mut tls);
+        tls.write_all(UPGRADE.as_bytes()).unwrap();
+        let mut piece = [0; 3000];
+        loop {
+            match tls.read(&mut piece).unwrap_or(0) {
+                0 => return head,
+                read => tls.write_all(&piece[..read]).unwrap(),
+            }
+        }
+    });
+    let mut bench = Bench::with(&format!("https://{}", server.address), authority.config());
+    let mut stream = bench.connect();
+    let data: Vec<u8> = (0..2_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let sent = data.clone();
+    let echoed = bench.during(move || {
+        stream.write_all(upgrade().as_bytes()).unwrap();
+        assert!(read_head(&mut stream).starts_with("HTTP/1.1 101 "));
+        let mut writer = stream.try_clone().unwrap();
+        let writing = thread::spawn(move || writer.write_all(&sent).unwrap());
+        let mut echoed = vec![0; 2_000_000];
+        stream.read_exact(&mut echoed).unwrap();
+        writing.join().unwrap();
+        echoed
+    });
+    assert!(echoed == data);
+    bench.until(|bench| bench.forwarder.sessions.is_empty());
+    assert!(server.request().starts_with("GET /connect "));
+}
+
+#[test]
+fn r43_a_port_that_cannot_be_had_is_said_once_and_tried_again() {
+    let mut bench = Bench::new("http://127.0.0.1:9");
+    bench.forwarder.listen = || Err(std::io::ErrorKind::AddrNotAvailable.into());
+    assert!(bench.forwarder.url().is_none() && bench.forwarder.url().is_none());
+    bench.turn(now());
+    let lines = bench.log.borrow().0.clone();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].starts_with("warning: no proxy") && lines[0].contains("the server's own URL"),
+        "{lines:?}"
+    );
+    bench.forwarder.listen = super::listen;
+    assert_eq!(status(&bench.answer("GET / HTTP/1.1\r\nHost: a\r\n\r\n")), "401");
+}
+
 #[test]
 fn r43_requests_go_through_the_proxy_of_the_environment() {
     let proxy = Server::replying(vec![OK, "HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"]);
