@@ -3,17 +3,21 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use thimble_core::client::{Client, Start};
-use thimble_core::hal::{Clock, Level};
+use thimble_core::client::{Client, Start, saved_checkpoint};
+use thimble_core::deployment::Mode;
+use thimble_core::hal::{Clock, Hal, Level};
 use thimble_core::machine::{Check, Run, StopSet};
 use thimble_core::time::{Instant, earliest};
 use thimble_hal_linux::bootloader::close_locks;
 use thimble_hal_linux::clock::BootClock;
+use thimble_hal_linux::lock::Lock;
 use thimble_hal_linux::platform::{self, Linux, Memory};
 use thimble_hal_linux::rootfs::slot::Machine;
+use thimble_hal_linux::storage::RECORD_MAX;
 use thimble_hal_linux::wait::PollSet;
 
 use crate::args::Invocation;
+use crate::aside::Aside;
 use crate::bootstrap;
 use crate::control::Controller;
 use crate::dbus::Dbus;
@@ -23,6 +27,7 @@ use crate::output::{Failure, SUCCESS};
 use crate::panel::Panel;
 use crate::signals::{CheckSignals, Signals};
 use crate::status::{Answerer, Watch};
+use crate::verbs::VerbName;
 
 pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     // First of all: a signal before this would end the process.
@@ -37,19 +42,14 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
         )));
     }
     let panel = Panel::new(&device)?;
-    let lock = device.lock(invocation.verb)?;
+    let mut lock = device.lock(invocation.verb)?;
     close_locks(&Machine::default());
-    let storage = device.store()?;
-    let storage = bootstrap::ensure(&device, storage, &mut signals)?;
+    let (mut hal, mut by_hand) = open(&device, &lock, &mut signals)?;
     let mut memory = Memory::default();
     let config = device.conf.core_config();
     let start = Start { config: &config, run: Run::Daemon, stop_before: StopSet::default(), source: None };
-    let hal = device.hal(storage, invocation.verb, Some(&lock))?;
     let servers = device.servers();
     let connections = hal.network.connections();
-    let mut client = Client::new(hal, device.about(&servers), memory.lend());
-    client.start(start).map_err(Failure::new)?;
-    device.log(Level::Info, format_args!("thimble {} begins", env!("CARGO_PKG_VERSION")));
     let mut daemon = Daemon {
         signals,
         asked,
@@ -61,10 +61,34 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
         watch: Watch::default(),
         started: BootClock.now(),
         hold: None,
+        aside: Aside::default(),
     };
-    daemon.run(&mut client)?;
+    let mut words = format!("thimble {} begins", env!("CARGO_PKG_VERSION"));
+    loop {
+        let mut client = Client::new(hal, device.about(&servers), memory.lend());
+        client.start(start).map_err(Failure::new)?;
+        daemon.begins(&mut client, by_hand);
+        device.log(Level::Info, format_args!("{words}"));
+        match daemon.run(&device, &mut client, lock)? {
+            None => break,
+            Some(again) => lock = again,
+        }
+        drop(client);
+        words =
+            "no verb has the datastore any more: the daemon goes on with what is on record now".to_owned();
+        (hal, by_hand) = open(&device, &lock, &mut daemon.signals)?;
+    }
     device.log(Level::Info, format_args!("ended by a signal"));
     Ok(SUCCESS)
+}
+
+/// The platform with what is on record now, and whether that is an update that a user installed.
+fn open(device: &Device, lock: &Lock, signals: &mut Signals) -> Result<(Hal<Linux>, bool), Failure> {
+    let storage = device.store()?;
+    let mut storage = bootstrap::ensure(device, storage, signals)?;
+    let saved = saved_checkpoint(&mut storage, &mut vec![0; RECORD_MAX]);
+    let by_hand = matches!(saved, Ok(Some(record)) if record.mode == Mode::Standalone);
+    Ok((device.hal(storage, VerbName::Daemon, Some(lock))?, by_hand))
 }
 
 struct Daemon {
@@ -79,22 +103,44 @@ struct Daemon {
     started: Instant,
     /// The next poll is put off until then, so that many devices do not poll together.
     hold: Option<Instant>,
+    aside: Aside,
 }
 
 impl Daemon {
-    /// Runs until a signal ends the daemon. Running children are then ended, and the record of the update stays as it
-    /// is.
-    fn run(&mut self, client: &mut Client<'_, Linux>) -> Result<(), Failure> {
+    /// There is a client that has not run yet.
+    fn begins(&mut self, client: &mut Client<'_, Linux>, by_hand: bool) {
+        self.hold = None;
+        self.watch.begins(by_hand);
+        if let Some(dbus) = &mut self.dbus {
+            dbus.begins(client);
+        }
+    }
+
+    /// Runs until a signal ends the daemon: `None`. Running children are then ended, and the record of the update stays as
+    /// it is. Or until a verb is done for which the daemon stood aside: the lock that it has again. What is on record may
+    /// be another thing then.
+    fn run(
+        &mut self,
+        device: &Device,
+        client: &mut Client<'_, Linux>,
+        lock: Lock,
+    ) -> Result<Option<Lock>, Failure> {
         self.notifier.ready();
+        let mut lock = Some(lock);
         let mut ending = false;
         loop {
-            for check in self.asked.take() {
-                client.check(check);
-                self.hold = None;
+            let is_away = self.aside.verb().is_some();
+            // Away, they stay where they are until the daemon is back.
+            if !is_away {
+                for check in self.asked.take() {
+                    client.check(check);
+                    self.hold = None;
+                }
             }
             match self.signals.count() {
                 0 => {}
                 1 if ending => {}
+                1 if is_away => return Ok(None),
                 1 => {
                     ending = true;
                     self.hold = None;
@@ -102,28 +148,31 @@ impl Daemon {
                     client.terminate();
                 }
                 // The second signal: do not wait for children.
-                _ => return Ok(()),
+                _ => return Ok(None),
             }
             let now = BootClock.now();
-            self.controller.turn(client, now);
-            if self.dbus.as_mut().is_some_and(|dbus| dbus.serve(client, &self.watch, now)) {
+            if let Some(lock) = self.aside.returns(device, now)? {
+                return Ok(Some(lock));
+            }
+            self.controller.turn(client, self.aside.verb(), now);
+            while let Some((stream, verb)) = self.controller.aside() {
+                self.aside.ask(stream, verb, now);
+            }
+            let aside = self.aside.verb();
+            if self.dbus.as_mut().is_some_and(|dbus| dbus.serve(client, &self.watch, aside, now)) {
                 self.hold = None;
             }
-            let until = match self.hold {
-                Some(at) if now < at => Some(at),
-                Some(_) | None => {
-                    let until = client.poll();
-                    self.watch.look(client);
-                    if client.is_over() {
-                        return Ok(());
-                    }
-                    self.hold = self.put_off(client, now, until);
-                    self.hold.or(until)
-                }
-            };
+            let until = if ending { self.poll(client, now) } else { self.turn(client, &mut lock, now) };
+            if client.is_over() {
+                return Ok(None);
+            }
             self.answerer.answer(&self.watch, client, now);
             self.notifier.status(|| self.watch.sentence(client));
-            let until = earliest(until, self.panel.turn(client, now));
+            let until = match self.aside.verb() {
+                None => earliest(until, self.panel.turn(client, now)),
+                Some(_) => until,
+            };
+            let until = earliest(until, self.aside.deadline());
             let until = earliest(until, earliest(self.notifier.beat(now), self.controller.deadline()));
             if let Some(dbus) = &mut self.dbus {
                 dbus.tell(client, &self.watch, now);
@@ -131,11 +180,15 @@ impl Daemon {
             let until = earliest(until, self.answerer.deadline());
             let until = earliest(until, self.dbus.as_ref().and_then(Dbus::deadline));
             let hal = client.hal();
-            let until = platform::deadline(hal, until);
             let mut set = PollSet::new();
-            platform::wants(hal, &mut set);
+            let mut until = until;
+            if self.aside.verb().is_none() {
+                until = platform::deadline(hal, until);
+                platform::wants(hal, &mut set);
+                self.asked.wants(&mut set);
+            }
             self.signals.wants(&mut set);
-            self.asked.wants(&mut set);
+            self.aside.wants(&mut set);
             self.answerer.wants(&mut set);
             self.controller.wants(&mut set);
             if let Some(dbus) = &self.dbus {
@@ -143,6 +196,47 @@ impl Daemon {
             }
             set.wait(BootClock.now(), until)
                 .map_err(|error| Failure::new(format_args!("cannot wait: {error}")))?;
+        }
+    }
+
+    /// Polls the client, unless a verb has the datastore, or gets it now.
+    fn turn(
+        &mut self,
+        client: &mut Client<'_, Linux>,
+        lock: &mut Option<Lock>,
+        now: Instant,
+    ) -> Option<Instant> {
+        if self.aside.verb().is_some() {
+            return None;
+        }
+        // Before the next poll begins, and when one has ended.
+        if self.stands_aside(client, lock, now) {
+            return None;
+        }
+        let until = self.poll(client, now);
+        if self.stands_aside(client, lock, now) { None } else { until }
+    }
+
+    fn stands_aside(&mut self, client: &Client<'_, Linux>, lock: &mut Option<Lock>, now: Instant) -> bool {
+        if !self.aside.turn(client, &self.watch, lock, now) {
+            return false;
+        }
+        self.watch.stands_aside(self.aside.verb().unwrap_or_default());
+        if let Some(dbus) = &mut self.dbus {
+            dbus.keep(client);
+        }
+        true
+    }
+
+    fn poll(&mut self, client: &mut Client<'_, Linux>, now: Instant) -> Option<Instant> {
+        match self.hold {
+            Some(at) if now < at => Some(at),
+            Some(_) | None => {
+                let until = client.poll();
+                self.watch.look(client, now);
+                self.hold = self.put_off(client, now, until);
+                self.hold.or(until)
+            }
         }
     }
 

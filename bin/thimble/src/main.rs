@@ -2,6 +2,7 @@
 //! Mender's own client. Everything the update itself does is decided in `thimble-core`.
 
 mod args;
+mod aside;
 mod ask;
 mod authenticate;
 mod bootstrap;

@@ -16,6 +16,9 @@ use thimble_hal_linux::wait::PollSet;
 use crate::device::Device;
 use crate::output::Failure;
 
+/// The name of the socket for requests: what `control` asks for, and verbs that want the daemon to stand aside.
+pub(crate) const CONTROL: &str = "mender-update.control";
+
 /// The daemon answers within a turn of its loop; a store that is being written may take longer.
 const PATIENCE: StdDuration = StdDuration::from_secs(10);
 
@@ -133,13 +136,17 @@ impl Silence {
 
 /// Asks the daemon that listens under `name` for something.
 pub(crate) fn ask(datastore: &Path, name: &str, question: &str) -> Result<String, Silence> {
-    let stream = DataDirectory::open(datastore)
-        .and_then(|directory| UnixStream::connect(short(&directory, name)))
-        .map_err(|_| Silence::NoDaemon)?;
+    let stream = connect(datastore, name).map_err(|_| Silence::NoDaemon)?;
     match answer(stream, question) {
         Ok(answer) if !answer.is_empty() => Ok(answer),
         Ok(_) | Err(_) => Err(Silence::NoAnswer),
     }
+}
+
+/// A connection to the daemon that listens under `name`.
+pub(crate) fn connect(datastore: &Path, name: &str) -> io::Result<UnixStream> {
+    let directory = DataDirectory::open(datastore)?;
+    UnixStream::connect(short(&directory, name))
 }
 
 fn answer(mut stream: UnixStream, question: &str) -> io::Result<String> {

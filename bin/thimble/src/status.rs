@@ -1,6 +1,7 @@
 //! `status`: how the daemon stands, in plain words. It answers on a socket in the datastore, so nothing is written to
 //! the flash for it, and no answer is older than the question.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::Write;
 
@@ -27,7 +28,17 @@ const SOCKET: &str = "mender-update.sock";
 pub(crate) struct Watch {
     current: Option<Deployment>,
     last: Option<Deployment>,
+    /// When the current deployment was seen first.
+    since: Instant,
+    /// The verb that the daemon stands aside for.
+    aside: Option<String>,
+    /// An update that was installed by hand is neither committed nor rolled back.
+    by_hand: bool,
 }
+
+/// What `status` says of such an update.
+const BY_HAND: &str =
+    "an update installed by hand waits for 'commit' or 'rollback'; the next deployment takes its place";
 
 #[derive(Clone, PartialEq, Eq)]
 struct Deployment {
@@ -38,7 +49,7 @@ struct Deployment {
 
 impl Watch {
     /// Looks at the client after a turn: a deployment that is gone has ended.
-    pub(crate) fn look(&mut self, client: &Client<'_, Linux>) {
+    pub(crate) fn look(&mut self, client: &Client<'_, Linux>, now: Instant) {
         let machine = client.machine();
         let id = machine.deployment();
         if self.current.as_ref().is_some_and(|current| current.id != id) {
@@ -50,14 +61,61 @@ impl Watch {
         let verdict = machine.verdict();
         let same = |now: &Deployment| now.id == id && now.verdict == verdict && now.reason == client.reason();
         if !self.current.as_ref().is_some_and(same) {
+            if self.current.is_none() {
+                self.since = now;
+            }
+            self.by_hand = false;
             let reason = client.reason().to_owned();
             self.current = Some(Deployment { id: id.to_owned(), verdict, reason });
         }
     }
 
+    /// The daemon begins, or goes on after it has stood aside. `by_hand`: on record is an update that a user installed.
+    pub(crate) fn begins(&mut self, by_hand: bool) {
+        (self.aside, self.by_hand) = (None, by_hand);
+    }
+
+    /// The daemon stands aside for this verb.
+    pub(crate) fn stands_aside(&mut self, verb: &str) {
+        self.aside = Some(verb.to_owned());
+    }
+
+    /// What the daemon does.
+    pub(crate) fn doing(&self, client: &Client<'_, Linux>) -> Cow<'static, str> {
+        match &self.aside {
+            Some(verb) => format!("standing aside for '{verb}'").into(),
+            None => doing(client).into(),
+        }
+    }
+
+    /// Why no verb can have the datastore now, with what can be done about it; `None`: nothing is in progress.
+    pub(crate) fn busy(&self, client: &Client<'_, Linux>, now: Instant) -> Option<String> {
+        if let Some(Deployment { id, .. }) = &self.current {
+            let artifact = client.offered_artifact();
+            let of = if artifact.is_empty() { String::new() } else { format!(" of {artifact}") };
+            let since = Duration::from_secs(now.since(self.since).as_secs());
+            let mut text = format!("the daemon is {} (deployment {id}{of}, for {since})", doing(client));
+            let _ = match client.waiting() {
+                Some((point, why)) => write!(
+                    text,
+                    "; it waits before {}: {why}; 'control continue' lets it go on, 'control fail' ends it",
+                    point.word()
+                ),
+                None => write!(text, "; try again when 'status' shows no deployment"),
+            };
+            return Some(text);
+        }
+        let ended = client.machine().unheard()?;
+        Some(format!(
+            "the server has not heard yet how deployment {} ended, and the daemon tells it with its next poll; try again \
+             after that, or stop the daemon",
+            ended.id.as_str()
+        ))
+    }
+
     /// One line for `systemctl status`.
     pub(crate) fn sentence(&self, client: &Client<'_, Linux>) -> String {
-        let doing = doing(client);
+        let doing = self.doing(client);
         let waiting = client.waiting();
         if let Some(newer) = client.no_updates() {
             return one_line(&format!("{doing}: {newer}"));
@@ -67,8 +125,9 @@ impl Watch {
                 one_line(&format!("waiting before {}: {why} (deployment {})", point.word(), deployment.id))
             }
             Some(deployment) => format!("{doing} (deployment {})", deployment.id),
+            None if self.by_hand && self.aside.is_none() => format!("{doing}; {BY_HAND}"),
             None if !client.trouble().is_empty() => one_line(&format!("{doing}; {}", client.trouble())),
-            None => doing.to_owned(),
+            None => doing.into_owned(),
         }
     }
 
@@ -82,7 +141,8 @@ impl Watch {
         let text = |text: &'a str| Some(text).filter(|text| !text.is_empty());
         Facts {
             state: name(state),
-            doing: doing(client),
+            doing: self.doing(client),
+            by_hand: Some(BY_HAND).filter(|_| self.by_hand && self.aside.is_none()),
             no_updates: client.no_updates().map(|newer| newer.to_string()),
             waiting: client.waiting().map(|(point, why)| (point, why.to_string())),
             deployment: current.map(|deployment| deployment.id.as_str()),
@@ -104,7 +164,8 @@ impl Watch {
         member(&mut out, "version", Some(env!("CARGO_PKG_VERSION")));
         number(&mut out, "pid", Some(std::process::id().into()));
         member(&mut out, "state", Some(facts.state));
-        member(&mut out, "doing", Some(facts.doing));
+        member(&mut out, "doing", Some(&facts.doing));
+        member(&mut out, "by_hand", facts.by_hand);
         member(&mut out, "no_updates_because", facts.no_updates.as_deref());
         let waiting = facts.waiting.as_ref();
         member(&mut out, "waiting_before", waiting.map(|(point, _)| point.word()));
@@ -128,7 +189,8 @@ impl Watch {
 /// How the daemon stands.
 pub(crate) struct Facts<'a> {
     pub(crate) state: &'static str,
-    pub(crate) doing: &'static str,
+    pub(crate) doing: Cow<'static, str>,
+    pub(crate) by_hand: Option<&'static str>,
     /// Why the server is not asked for deployments.
     pub(crate) no_updates: Option<String>,
     /// The point an update waits before, and what holds it there.
@@ -292,6 +354,9 @@ fn lines(answer: &str) -> Option<String> {
     line("State:", format_args!("{}, {}", text("state")?, text("doing")?));
     if let Some(why) = text("no_updates_because") {
         line("No updates:", format_args!("{why}"));
+    }
+    if let Some(by_hand) = text("by_hand") {
+        line("By hand:", format_args!("{by_hand}"));
     }
     if let Some(id) = text("deployment") {
         line("Deployment:", format_args!("{id}"));

@@ -9,6 +9,7 @@ use thimble_hal_linux::platform::{Linux, Memory};
 use thimble_hal_linux::storage::{RECORD_MAX, StorageError};
 
 use crate::args::Invocation;
+use crate::aside;
 use crate::bootstrap;
 use crate::device::Device;
 use crate::drive::drive;
@@ -22,7 +23,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let device = Device::open(invocation)?;
     let mut signals = Signals::new().map_err(Failure::new)?;
     let source = target(invocation)?;
-    let lock = device.lock(invocation.verb)?;
+    let turn = aside::lock(&device, invocation.verb, &mut signals)?;
     let mut storage = device.store()?;
     if invocation.verb == VerbName::Install {
         storage = bootstrap::ensure(&device, storage, &mut signals)?;
@@ -37,7 +38,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let start =
         Start { config: &config, run: run_of(invocation.verb), stop_before: invocation.stop_before, source };
     let servers = device.servers();
-    let hal = device.hal(storage, invocation.verb, Some(&lock))?;
+    let hal = device.hal(storage, invocation.verb, Some(&turn.lock))?;
     let mut client = Client::new(hal, device.about(&servers), memory.lend());
     client.start(start).map_err(|error| refused(invocation, error))?;
 
@@ -118,12 +119,10 @@ fn refused(invocation: &Invocation, error: StartError<StorageError>) -> Failure 
         StartError::Newer(_) => {
             Failure::new(format_args!("'{}' is not possible: {error}", invocation.verb.name()))
         }
-        // This process has the lock: no daemon is running.
-        StartError::Refused(Refusal::Deployment) if invocation.verb == VerbName::Install => {
-            Failure::new(format_args!(
-                "{error}: start the daemon, wait until 'status' shows no deployment, stop the daemon, and try again"
-            ))
-        }
+        // This process has the lock: no daemon is running, or one that stands aside between deployments.
+        StartError::Refused(Refusal::Deployment) if invocation.verb == VerbName::Install => Failure::new(
+            format_args!("{error}: start the daemon, wait until 'status' shows no deployment, and try again"),
+        ),
         StartError::Refused(Refusal::Deployment) => {
             Failure::new(format_args!("{error}: start the daemon, and 'status' shows how far it is"))
         }

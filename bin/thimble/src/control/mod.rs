@@ -14,16 +14,13 @@ use crate::args::Invocation;
 use crate::control_request::Act;
 use crate::device::Device;
 use crate::output::{Failure, SUCCESS, one_line, print};
-use crate::socket;
-
-/// The socket's name in the datastore.
-const SOCKET: &str = "mender-update.control";
+use crate::socket::{self, CONTROL};
 
 /// The verb.
 pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let Some(request) = &invocation.control else { return Err(Failure::new("control what?")) };
     let device = Device::open(invocation)?;
-    let answer = socket::ask(device.paths.datastore(), SOCKET, &format!("{}\n", request.json()))
+    let answer = socket::ask(device.paths.datastore(), CONTROL, &format!("{}\n", request.json()))
         .map_err(|silence| silence.failure(&device))?;
     let nonsense = || Failure::new("the daemon's answer makes no sense");
     let value = Value::parse(answer.as_bytes()).map_err(|_| nonsense())?;

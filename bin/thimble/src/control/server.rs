@@ -17,11 +17,11 @@ use thimble_hal_linux::hints::with_hint;
 use thimble_hal_linux::platform::Linux;
 use thimble_hal_linux::wait::PollSet;
 
-use super::SOCKET;
+use crate::aside;
 use crate::control_request::{Act, ControlRequest};
 use crate::device::Device;
 use crate::output::one_line;
-use crate::socket::Socket;
+use crate::socket::{CONTROL, Socket};
 
 /// Connections at a time; more wait in the listener's queue.
 const CONNECTIONS: usize = 4;
@@ -37,6 +37,8 @@ pub(crate) struct Controller {
     socket: Socket,
     connections: Vec<Connection>,
     policies: String,
+    /// Verbs that ask the daemon to stand aside.
+    asides: Vec<(UnixStream, String)>,
 }
 
 struct Connection {
@@ -50,14 +52,16 @@ enum Arrival {
     Pending,
     /// The request, or what is wrong with it.
     Request(Result<ControlRequest, String>),
+    /// A verb asks the daemon to stand aside.
+    Aside(String),
     Gone,
 }
 
 impl Controller {
     /// Listens in the datastore. Without that the daemon works all the same.
     pub(crate) fn new(device: &Device) -> Self {
-        let socket = Socket::new(device, SOCKET, "control");
-        Self { socket, connections: Vec::new(), policies: policies(device) }
+        let socket = Socket::new(device, CONTROL, "control");
+        Self { socket, connections: Vec::new(), policies: policies(device), asides: Vec::new() }
     }
 
     /// Adds the descriptors that the next turn would read from.
@@ -76,20 +80,34 @@ impl Controller {
         until.fold(self.socket.deadline(), earliest)
     }
 
-    /// Carries out what has arrived.
-    pub(crate) fn turn(&mut self, client: &mut Client<'_, Linux>, now: Instant) {
+    /// The next verb that asks the daemon to stand aside.
+    pub(crate) fn aside(&mut self) -> Option<(UnixStream, String)> {
+        self.asides.pop()
+    }
+
+    /// Carries out what has arrived. `aside`: the verb that the daemon stands aside for; nothing is changed then.
+    pub(crate) fn turn(&mut self, client: &mut Client<'_, Linux>, aside: Option<&str>, now: Instant) {
         while self.connections.len() < CONNECTIONS {
             let Some(stream) = self.socket.accept(now) else { break };
             self.connections.push(Connection { stream, line: Vec::new(), until: now + TIME });
         }
-        let policies = &self.policies;
-        self.connections.retain_mut(|connection| match connection.receive(now) {
+        let Self { connections, policies, asides, .. } = self;
+        connections.retain_mut(|connection| match connection.receive(now) {
             Arrival::Pending => true,
             Arrival::Gone => false,
+            Arrival::Aside(verb) => {
+                asides.extend(connection.stream.try_clone().map(|stream| (stream, verb)));
+                false
+            }
             Arrival::Request(request) => {
                 let answer = match request {
                     Ok(request) if request.act == Act::Show => shown(client, now, policies),
-                    Ok(request) => said(&carry_out(client, &request)),
+                    Ok(request) => said(&match aside {
+                        None => carry_out(client, &request),
+                        Some(verb) => {
+                            Err(format!("'{verb}' is under way by hand; try again when it has ended"))
+                        }
+                    }),
                     Err(wrong) => said(&Err(wrong)),
                 };
                 let _ = (&connection.stream).write_all(answer.as_bytes());
@@ -109,7 +127,11 @@ impl Connection {
                     self.line.extend_from_slice(buf.get(..read).unwrap_or_default());
                     if let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
                         let line = self.line.get(..end).unwrap_or_default();
-                        return Arrival::Request(self.allowed().and_then(|()| ControlRequest::parse(line)));
+                        let allowed = self.allowed();
+                        return match aside::asks(line).filter(|_| allowed.is_ok()) {
+                            Some(verb) => Arrival::Aside(verb),
+                            None => Arrival::Request(allowed.and_then(|()| ControlRequest::parse(line))),
+                        };
                     }
                     if self.line.len() > REQUEST {
                         return Arrival::Request(Err(format!("a request has at most {REQUEST} bytes")));

@@ -60,6 +60,11 @@ pub(crate) struct Dbus {
     log: SharedLog,
     /// Authentications whose end was told.
     authentications: u32,
+    /// The token of the client that was there before the daemon stood aside, with its server: good until the one that is
+    /// there now has asked for its own.
+    kept: Option<(String, String)>,
+    /// A program asked for a token meanwhile.
+    is_asked: bool,
     told: Told,
     /// Progress was told last then.
     progress: Option<Instant>,
@@ -100,6 +105,8 @@ impl Dbus {
             forwarder: device.conf.dbus_proxy.then(|| Forwarder::new(connections, device.log.clone())),
             log: device.log.clone(),
             authentications: 0,
+            kept: None,
+            is_asked: false,
             told: Told::default(),
             progress: None,
             due: None,
@@ -122,8 +129,28 @@ impl Dbus {
         earliest(earliest(self.due, self.bus.deadline()), forwarder)
     }
 
-    /// Answers calls. True: one of them concerned the client, which has to be polled.
-    pub(crate) fn serve(&mut self, client: &mut Client<'_, Linux>, watch: &Watch, now: Instant) -> bool {
+    /// The client that is there now has stood aside: what programs know stays true.
+    pub(crate) fn keep(&mut self, client: &Client<'_, Linux>) {
+        let owned = |(token, server): (&str, &str)| (token.to_owned(), server.to_owned());
+        self.kept = client.token().map(owned).or(self.kept.take());
+    }
+
+    /// There is another client, started anew.
+    pub(crate) fn begins(&mut self, client: &mut Client<'_, Linux>) {
+        self.authentications = client.authentications();
+        if std::mem::take(&mut self.is_asked) {
+            client.fetch_token();
+        }
+    }
+
+    /// Answers calls. `aside`: the verb that the daemon stands aside for; the client is not touched then. True: one of them concerned the client, which has to be polled.
+    pub(crate) fn serve(
+        &mut self,
+        client: &mut Client<'_, Linux>,
+        watch: &Watch,
+        aside: Option<&str>,
+        now: Instant,
+    ) -> bool {
         let mut touched = false;
         self.more = true;
         for _ in 0..CALLS {
@@ -131,7 +158,7 @@ impl Dbus {
                 self.more = false;
                 break;
             };
-            match self.carry_out(&call, client, watch, now) {
+            match self.carry_out(&call, client, watch, aside, now) {
                 Ok(body) => self.bus.reply(&call, body),
                 Err(failure) => self.bus.fail(&call, &failure),
             }
@@ -143,6 +170,9 @@ impl Dbus {
     /// Tells what has changed, and goes on with the requests of other programs. What happens while nobody can hear it is told later, the last of it.
     pub(crate) fn tell(&mut self, client: &Client<'_, Linux>, watch: &Watch, now: Instant) {
         let ended = client.authentications();
+        if self.authentications != ended {
+            self.kept = None;
+        }
         if self.bus.owns(AUTHENTICATION.name) {
             while self.authentications != ended {
                 self.authentications = self.authentications.wrapping_add(1);
@@ -157,14 +187,14 @@ impl Dbus {
             self.tell_changes(&watch.facts(client), now);
         }
         if let Some(forwarder) = &mut self.forwarder {
-            forwarder.turn(now, client.token());
+            forwarder.turn(now, token(client, &self.kept));
         }
     }
 
     /// The token, and where to go with it: the proxy, which listens from now on; without one the server itself. Both are
     /// empty while there is no token.
     fn token(&mut self, client: &Client<'_, Linux>) -> Body {
-        let Some((token, server)) = client.token() else { return Body::texts("", "") };
+        let Some((token, server)) = token(client, &self.kept) else { return Body::texts("", "") };
         let proxy = self.forwarder.as_mut().and_then(Forwarder::url);
         Body::texts(token, proxy.unwrap_or(server))
     }
@@ -211,13 +241,22 @@ impl Dbus {
         call: &Call,
         client: &mut Client<'_, Linux>,
         watch: &Watch,
+        aside: Option<&str>,
         now: Instant,
     ) -> Result<Body, Failure> {
         Ok(match describe::find(call)? {
             Method::GetJwtToken => self.token(client),
+            Method::FetchJwtToken if aside.is_some() => {
+                self.is_asked = true;
+                Body::truth(true)
+            }
             Method::FetchJwtToken => Body::truth(client.fetch_token()),
             Method::SetUpdateControlMap => {
                 let [map] = call.body.as_texts().ok_or_else(bad_arguments)?;
+                if let Some(verb) = aside {
+                    let text = format_args!("'{verb}' is under way by hand; try again when it has ended");
+                    return Err(Failure::new("Failed", text));
+                }
                 Body::number(self.set_control_map(client, &map)?)
             }
             Method::Introspect => Body::text(&describe::introspect(&call.path)),
@@ -259,6 +298,14 @@ impl Dbus {
     }
 }
 
+/// The client's token with its server, or the one that is good until it has its own.
+fn token<'a>(
+    client: &'a Client<'_, Linux>,
+    kept: &'a Option<(String, String)>,
+) -> Option<(&'a str, &'a str)> {
+    client.token().or_else(|| kept.as_ref().map(|(token, server)| (token.as_str(), server.as_str())))
+}
+
 /// What changes something, or reveals a secret. How the client stands is told to everybody whom the bus lets ask.
 fn needs_root(call: &Call) -> bool {
     describe::find(call).is_ok_and(|method| match method {
@@ -282,7 +329,7 @@ fn values<'a>(facts: &'a Facts<'_>, now: Instant) -> [(&'static str, Value<'a>);
     [
         ("Version", Value::Text(env!("CARGO_PKG_VERSION"))),
         ("State", Value::Text(facts.state)),
-        ("Doing", Value::Text(facts.doing)),
+        ("Doing", Value::Text(&facts.doing)),
         ("WaitingBefore", text(facts.waiting.as_ref().map(|(point, _)| point.word()))),
         ("WaitingBecause", text(facts.waiting.as_ref().map(|(_, why)| why.as_str()))),
         ("Deployment", text(facts.deployment)),

@@ -3,7 +3,8 @@ use super::*;
 fn facts() -> Facts<'static> {
     Facts {
         state: "Download",
-        doing: "downloading the artifact",
+        doing: "downloading the artifact".into(),
+        by_hand: None,
         no_updates: None,
         waiting: None,
         deployment: Some("d-1"),
