@@ -38,17 +38,23 @@ impl Point {
 #[must_use]
 pub fn points(trace: &Path, files: &Path) -> Vec<Point> {
     let files = files.to_str().expect("a path of the lab");
+    points_of(trace, CALLS, |line| line.contains(files))
+}
+
+/// The same of these calls (names with commas between), where `wanted` holds of what stands behind the name.
+#[must_use]
+pub fn points_of(trace: &Path, calls: &str, wanted: impl Fn(&str) -> bool) -> Vec<Point> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let text = String::from_utf8_lossy(&fs::read(trace).expect("the trace")).into_owned();
     let mut points = Vec::new();
     for line in text.lines() {
         let Some((call, rest)) = line.split_once('(') else { continue };
-        if !CALLS.split(',').any(|known| known.trim() == call) {
+        if !calls.split(',').any(|known| known.trim() == call) {
             continue;
         }
         let count = counts.entry(call).or_default();
         *count += 1;
-        if rest.contains(files) {
+        if wanted(rest) {
             points.push(Point { call: call.to_owned(), number: *count });
         }
     }

@@ -286,6 +286,11 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Whether it has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().expect("the daemon can be waited for").is_some()
+    }
+
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();

@@ -1,14 +1,14 @@
 //! `install`, `commit`, `rollback` and `resume` beside the daemon, which stands aside for them between deployments (C-8).
 
 use std::fs;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use thimble_hal_sim::listen::{Entry, Security, Wire};
 use thimble_hal_sim::server::{Endpoint, Fault, Server};
 use thimble_tests::bus::{AUTHENTICATION, Bus, Policy, UPDATE};
-use thimble_tests::lab::{Package, Ran};
+use thimble_tests::lab::{Package, Ran, has, is_root};
 use thimble_tests::managed::{Daemon, ID, LIMIT, Managed};
 
 /// A device whose daemon has polled and waits for an hour.
@@ -275,5 +275,62 @@ fn c_8_a_verb_waits_for_the_end_of_a_poll() {
     managed.lab.run(["commit"]).status(0);
     managed.wait(&mut daemon, |_, journal| polled_with(journal) == "release-2");
     managed.no_violations();
+    daemon.stop();
+}
+
+/// A daemon that knows no such request, of an older version: its lock and its answer.
+#[test]
+fn c_8_a_daemon_that_cannot_stand_aside_is_said() {
+    use std::io::{Read, Write};
+    use thimble_hal_linux::lock::Lock;
+    use thimble_hal_linux::storage::DataDirectory;
+    let managed = Managed::with(Security::Plain);
+    let store = managed.lab.path("store");
+    let _lock = Lock::acquire(&DataDirectory::open(&store).unwrap(), "daemon").unwrap();
+    let package = Package::new("release-2").build(&managed.lab);
+    let install = || managed.lab.run([std::ffi::OsStr::new("install"), package.as_os_str()]);
+    // Nobody listens.
+    install().failed("wait until 'status' shows no deployment, then stop the daemon");
+    let listener = UnixListener::bind(store.join("mender-update.control")).unwrap();
+    let old = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let read = stream.read(&mut [0; 512]).unwrap();
+        stream
+            .write_all(
+                br#"{"ok":false,"reason":"there is no member \"stand_aside\": do, at, for, id, priority"}"#,
+            )
+            .unwrap();
+        stream.write_all(b"\n").unwrap();
+        read
+    });
+    install().failed("it is of a version that does not stand aside");
+    assert!(old.join().unwrap() > 0);
+    assert_eq!(managed.lab.name(), "unknown");
+}
+
+/// The datastore may be open to others: still nobody but root and the daemon's user is let in.
+#[test]
+fn c_8_another_user_cannot_ask() {
+    use std::os::unix::fs::PermissionsExt;
+    if !(is_root() && has("setpriv") && std::path::Path::new("/usr/bin/python3").exists()) {
+        println!("left out: needs root, setpriv and python3");
+        return;
+    }
+    let (managed, daemon) = resting();
+    status_says(&managed, "waiting for the next poll");
+    let socket = managed.lab.path("store/mender-update.control");
+    for (path, mode) in [("", 0o755), ("store", 0o755), ("store/mender-update.control", 0o777)] {
+        fs::set_permissions(managed.lab.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let script = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n\
+        s.sendall(b'{\"stand_aside\":\"install\"}\\n')\nprint(s.recv(1000).decode())";
+    let asked = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c", script])
+        .arg(&socket)
+        .output()
+        .unwrap();
+    let answer = String::from_utf8_lossy(&asked.stdout).into_owned();
+    assert!(answer.contains("\"ok\":false") && answer.contains("only root"), "{asked:?}");
+    status_says(&managed, "waiting for the next poll");
     daemon.stop();
 }
