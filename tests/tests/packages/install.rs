@@ -91,7 +91,10 @@ fn files_of_the_device_s_owner_are_kept() {
     let ours = source.path().join("support/mender/identity");
     fs::create_dir_all(&ours).expect("it is made");
     fs::write(ours.join("mender-device-identity"), "ours").expect("it is written");
-    for name in ["README.md", "CHANGELOG.md", "COMPATIBILITY.md", "LICENSE-APACHE", "LICENSE-MIT"] {
+    fs::create_dir(source.path().join("docs")).expect("it is made");
+    for name in
+        ["README.md", "CHANGELOG.md", "COMPATIBILITY.md", "LICENSE-APACHE", "LICENSE-MIT", "docs/install.md"]
+    {
         fs::write(source.path().join(name), "text").expect("it is written");
     }
     let device = tempfile::tempdir().expect("a directory");

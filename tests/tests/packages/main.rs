@@ -2,6 +2,7 @@
 //! before it starts, and the package for Debian.
 
 mod datastore;
+mod debian;
 mod install;
 mod pages;
 

@@ -27,12 +27,12 @@ exit 0
 const PROBE: &str = r"
 [Unit]
 DefaultDependencies=no
-Wants=mender-updated.service
+Wants=mender-client.service mender-authd.service mender-updated.service
 After=mender-updated.service
 [Service]
 Type=oneshot
 StandardError=append:/out/probe
-ExecStart=/bin/sh -c 'i=0; until thimble show-artifact 2>/dev/null | grep -q release-2 || [ $$i = 100 ]; do sleep 0.2; i=$$((i+1)); done; sleep 1; cp /data/told /out/told; systemctl stop mender-updated; systemctl show mender-updated -p Result,NRestarts > /out/ended'
+ExecStart=/bin/sh -c 'i=0; until thimble show-artifact 2>/dev/null | grep -q release-2 || [ $$i = 100 ]; do sleep 0.2; i=$$((i+1)); done; sleep 1; cp /data/told /out/told; pgrep -xc thimble > /out/clients; systemctl stop mender-updated; systemctl show mender-updated -p Result,NRestarts > /out/ended'
 ExecStopPost=/bin/systemctl --force --force poweroff
 ";
 
@@ -96,6 +96,7 @@ fn deploy(datastore: Datastore, drop_in: bool) -> (String, String) {
     start(&managed);
     let out = |name: &str| fs::read_to_string(managed.lab.path("out").join(name)).unwrap_or_default();
     assert_eq!(managed.status(), "success", "{datastore:?}: {}\n{}", managed.story(), out("log"));
+    assert_eq!(out("clients"), "1\n", "the service has three names and is one");
     (out("told"), out("ended"))
 }
 
