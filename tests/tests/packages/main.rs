@@ -5,6 +5,9 @@ mod datastore;
 mod debian;
 mod install;
 mod pages;
+mod parts;
+mod recipes;
+mod tarball;
 
 use std::path::PathBuf;
 use std::process::Command;

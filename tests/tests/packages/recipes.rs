@@ -1,0 +1,69 @@
+//! The recipes for Yocto and Buildroot: what in them must be what the repository says.
+
+use std::fmt::Write;
+use std::fs;
+
+use super::{run, support};
+
+fn read(name: &str) -> String {
+    fs::read_to_string(support().join(name)).unwrap_or_default()
+}
+
+/// As Yocto's `bitbake -c update_crates` writes it.
+#[test]
+fn yocto_s_list_of_crates_is_that_of_the_lock_file() {
+    let lock = read("../Cargo.lock");
+    let (mut addresses, mut sums) = (String::new(), String::new());
+    for package in lock.split("[[package]]").skip(1) {
+        let field = |name: &str| {
+            let start = format!("{name} = \"");
+            package.lines().find_map(|line| line.strip_prefix(&start)?.strip_suffix('"'))
+        };
+        let (Some(name), Some(version), Some(sum)) = (field("name"), field("version"), field("checksum"))
+        else {
+            continue;
+        };
+        let _ = writeln!(addresses, "    crate://crates.io/{name}/{version} \\");
+        let _ = writeln!(sums, "SRC_URI[{name}-{version}.sha256sum] = \"{sum}\"");
+    }
+    let new = format!("# from Cargo.lock\nSRC_URI += \" \\\n{addresses}\"\n\n{sums}");
+    let path = "yocto/recipes-core/thimble/thimble-crates.inc";
+    if std::env::var_os("THIMBLE_GOLDEN").is_some() {
+        fs::write(support().join(path), &new).expect("it is written");
+    }
+    assert!(read(path) == new, "{path} is not what the lock file says; THIMBLE_GOLDEN=1 writes it");
+}
+
+#[test]
+fn recipes_have_the_checksums_of_the_licences_and_the_version() {
+    let recipe = read("yocto/recipes-core/thimble/thimble_git.bb");
+    let hashes = read("buildroot/package/thimble/thimble.hash");
+    for name in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        let sum = |program: &str| {
+            let (_, text) = run(std::process::Command::new(program).arg(support().join("..").join(name)));
+            text.split(' ').next().expect("a sum").to_owned()
+        };
+        assert!(recipe.contains(&format!("file://{name};md5={}", sum("md5sum"))), "{recipe}");
+        assert!(hashes.contains(&format!("sha256  {}  {name}\n", sum("sha256sum"))), "{hashes}");
+    }
+    assert!(recipe.contains(&format!("PV = \"{}+git\"", env!("CARGO_PKG_VERSION"))), "{recipe}");
+}
+
+#[test]
+fn recipes_use_options_that_the_install_program_has() {
+    let help = run(std::process::Command::new(support().join("install")).arg("--help")).1;
+    for name in ["yocto/recipes-core/thimble/thimble_git.bb", "buildroot/package/thimble/thimble.mk"] {
+        let text = read(name);
+        let install = text.split("support/install").nth(1).expect("it is used");
+        let install =
+            install.split("\n}\n").next().and_then(|text| text.split("endef").next()).expect("an end");
+        let options: Vec<_> = install
+            .split(|c: char| c.is_whitespace() || "',()".contains(c))
+            .filter(|word| word.starts_with("--"))
+            .collect();
+        assert!(options.len() >= 4, "{options:?}");
+        for option in options {
+            assert!(help.contains(&format!("  {option} ")), "{name}: {option}: {help}");
+        }
+    }
+}
