@@ -265,7 +265,14 @@ impl<B: Bootloader, S: Slots> RootfsImage<B, S> {
 
     fn commit(&mut self, now: Instant, status: BootStatus) -> Result<Run, Fault<B, S>> {
         match self.in_trial(status) {
-            Ok(()) => self.tell(now, BootCall::Permanent(status.running), Tell::Forward),
+            Ok(()) => {
+                // Another client has begun this update. After a loss of power behind the commit, the boot loader does not
+                // tell any more that there was something to commit, or to take back.
+                if let Ok(None) = self.slots.remembered() {
+                    self.slots.remember(status.running.other()).map_err(RootfsError::Slots)?;
+                }
+                self.tell(now, BootCall::Permanent(status.running), Tell::Forward)
+            }
             Err(RootfsError::Reverted(status))
                 if status.running == status.selected
                     && self.remembered()? == Some(status.running.other()) =>

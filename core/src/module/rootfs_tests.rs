@@ -455,6 +455,29 @@ fn i6_a_commit_may_be_repeated_and_taken_back() {
 }
 
 #[test]
+fn r40_the_commit_of_an_update_that_another_client_began_may_be_repeated_and_taken_back() {
+    for is_told in [false, true] {
+        let mut lab = Lab::in_trial();
+        // That client keeps no note of the slot from before.
+        lab.world.borrow_mut().memo = None;
+        lab.world.borrow_mut().cut = Some(is_told);
+        assert!(lab.call(Call::ArtifactCommit).is_err());
+        lab.reboot();
+        if is_told {
+            assert_eq!(lab.standing(), (Slot::B, Slot::B, false));
+            lab.call(Call::ArtifactCommit).unwrap();
+            lab.call(Call::ArtifactRollback).unwrap();
+            lab.reboot();
+        } else {
+            // The trial was lost with the power: the boot loader is back.
+            assert!(lab.call(Call::ArtifactCommit).is_err());
+        }
+        lab.call(Call::ArtifactVerifyRollbackReboot).unwrap();
+        assert_eq!(lab.standing(), (Slot::A, Slot::A, false));
+    }
+}
+
+#[test]
 fn a_rollback_before_the_reboot_stays_where_it_is() {
     let mut lab = Lab::installed(Image::Boots);
     lab.call(Call::ArtifactRollback).unwrap();
