@@ -166,14 +166,16 @@ pub enum Unusable {
     Newer(Newer),
 }
 
-/// What a newer version of the client has left on the device. This version does not read it, and does not change
-/// anything as long as it is there: the newer version may come back and go on.
+/// What another client has left on the device, a newer version of this one or a foreign one. This version does not go on with
+/// it, and begins nothing as long as it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Newer {
     /// The record of an update, in a format of this number.
     Checkpoint(u8),
     /// All records: the storage itself is in a newer format.
     Storage,
+    /// An update that a foreign client has left unfinished, and that is not taken over (R-40).
+    Foreign,
 }
 
 texts! {
@@ -184,6 +186,8 @@ texts! {
         22 Storage =>
             "what is stored was written by a newer version of the client: start the image with the newer version, \
              which goes on from there",
+        26 Foreign =>
+            "another client has left an update unfinished, which cannot be continued: it must be taken back or replaced first",
     }
 
     UNUSABLE = 'K': Unusable {

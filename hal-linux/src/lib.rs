@@ -28,6 +28,7 @@ pub mod secret;
 pub mod snapshot;
 pub mod storage;
 pub mod system;
+pub mod takeover;
 pub mod trust;
 pub mod verify;
 pub mod wait;

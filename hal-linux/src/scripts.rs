@@ -22,6 +22,7 @@ use thimble_core::time::{Duration, Instant};
 use self::staging::Staging;
 use crate::SharedLog;
 use crate::fsat::kind_of;
+use crate::paths::Paths;
 use crate::process::Note;
 use crate::process::{Options, Process, log_output};
 use crate::trust::{Untrusted, check_program};
@@ -118,6 +119,14 @@ impl Scripts {
         let names = self.listing.as_ref().map(|listing| &listing.names);
         Ok(names.and_then(|names| names.get(usize::from(index))).cloned())
     }
+}
+
+/// Whether the scripts of an artifact that are there are for this client.
+///
+/// # Errors
+/// Those of the first transition.
+pub(crate) fn check_artifact_scripts(paths: &Paths) -> Result<(), ScriptError> {
+    listing::check_version(&paths.artifact_scripts())
 }
 
 impl ErrorType for Scripts {

@@ -2,5 +2,6 @@
 
 pub mod bus;
 pub mod cuts;
+pub mod foreign;
 pub mod lab;
 pub mod managed;

@@ -22,7 +22,7 @@ use crate::verbs::VerbName;
 /// deleted, used or not. What is wrong with it is logged (C-5). The caller holds the lock.
 /// Not while an update is in progress, whose scripts the bootstrap artifact would remove; nothing is changed then.
 pub(crate) fn ensure(device: &Device, mut storage: Store, signals: &mut Signals) -> Result<Store, Failure> {
-    if has_update(&mut storage)? {
+    if storage.unfinished().is_some() || has_update(&mut storage)? {
         return Ok(storage);
     }
     let path = device.paths.bootstrap();

@@ -3,6 +3,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use thimble_core::checkpoint::Newer;
 use thimble_core::client::{Client, Start, saved_checkpoint};
 use thimble_core::deployment::Mode;
 use thimble_core::hal::{Clock, Hal, Level};
@@ -27,6 +28,7 @@ use crate::output::{Failure, SUCCESS};
 use crate::panel::Panel;
 use crate::signals::{CheckSignals, Signals};
 use crate::status::{Answerer, Watch};
+use crate::takeover::{self, Next};
 use crate::verbs::VerbName;
 
 pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
@@ -44,10 +46,9 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let panel = Panel::new(&device)?;
     let mut lock = device.lock(invocation.verb)?;
     close_locks(&Machine::default());
-    let (mut hal, mut by_hand) = open(&device, &lock, &mut signals)?;
+    let (mut hal, mut found) = open(&device, &lock, &mut signals)?;
     let mut memory = Memory::default();
     let config = device.conf.core_config();
-    let start = Start { config: &config, run: Run::Daemon, stop_before: StopSet::default(), source: None };
     let servers = device.servers();
     let connections = hal.network.connections();
     let mut daemon = Daemon {
@@ -66,8 +67,10 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let mut words = format!("thimble {} begins", env!("CARGO_PKG_VERSION"));
     loop {
         let mut client = Client::new(hal, device.about(&servers), memory.lend());
+        let run = found.run;
+        let start = Start { config: &config, run, stop_before: StopSet::default(), source: None };
         client.start(start).map_err(Failure::new)?;
-        daemon.begins(&mut client, by_hand);
+        daemon.begins(&mut client, found.by_hand);
         device.log(Level::Info, format_args!("{words}"));
         match daemon.run(&device, &mut client, lock)? {
             None => break,
@@ -76,19 +79,31 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
         drop(client);
         words =
             "no verb has the datastore any more: the daemon goes on with what is on record now".to_owned();
-        (hal, by_hand) = open(&device, &lock, &mut daemon.signals)?;
+        (hal, found) = open(&device, &lock, &mut daemon.signals)?;
     }
     device.log(Level::Info, format_args!("ended by a signal"));
     Ok(SUCCESS)
 }
 
-/// The platform with what is on record now, and whether that is an update that a user installed.
-fn open(device: &Device, lock: &Lock, signals: &mut Signals) -> Result<(Hal<Linux>, bool), Failure> {
-    let storage = device.store()?;
+/// What is on record when a client begins.
+struct OnRecord {
+    /// What it begins as.
+    run: Run,
+    /// An update that a user installed.
+    by_hand: bool,
+}
+
+/// The platform with what is on record now.
+fn open(device: &Device, lock: &Lock, signals: &mut Signals) -> Result<(Hal<Linux>, OnRecord), Failure> {
+    let mut storage = device.store()?;
+    let run = match takeover::decide(device, &mut storage, VerbName::Daemon)? {
+        Next::Waits => Run::NoUpdates(Newer::Foreign),
+        Next::GoOn | Next::NothingToTakeBack => Run::Daemon,
+    };
     let mut storage = bootstrap::ensure(device, storage, signals)?;
     let saved = saved_checkpoint(&mut storage, &mut vec![0; RECORD_MAX]);
     let by_hand = matches!(saved, Ok(Some(record)) if record.mode == Mode::Standalone);
-    Ok((device.hal(storage, VerbName::Daemon, Some(lock))?, by_hand))
+    Ok((device.hal(storage, VerbName::Daemon, Some(lock))?, OnRecord { run, by_hand }))
 }
 
 struct Daemon {

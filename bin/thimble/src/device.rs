@@ -19,6 +19,7 @@ use thimble_hal_linux::paths::Paths;
 use thimble_hal_linux::platform::{self, AuthKey, Linux, Parts};
 use thimble_hal_linux::rootfs::{self, slot};
 use thimble_hal_linux::storage::{Access, DataDirectory, Notice, Store, of_image};
+use thimble_hal_linux::system::Device as System;
 use thimble_hal_linux::verify::KeyVerifier;
 
 use crate::args::Invocation;
@@ -65,7 +66,8 @@ impl Device {
             | VerbName::Status
             | VerbName::Setup
             | VerbName::Snapshot
-            | VerbName::Control => Level::Warning,
+            | VerbName::Control
+            | VerbName::ExportMender => Level::Warning,
             VerbName::Install
             | VerbName::Resume
             | VerbName::Commit
@@ -169,7 +171,7 @@ impl Device {
         lock: Option<&Lock>,
     ) -> Result<Hal<Linux>, Failure> {
         let conf = &self.conf;
-        let device_type = conf.device_type_file.clone().unwrap_or_else(|| self.paths.device_type());
+        let device_type = self.device_type_file();
         let installs =
             matches!(verb, VerbName::Install | VerbName::Resume | VerbName::Daemon | VerbName::Bootstrap);
         let verifier = if installs {
@@ -207,6 +209,15 @@ impl Device {
             hal.scripts.warn_of_near_misses();
         }
         Ok(hal)
+    }
+
+    /// Facts about the device.
+    pub(crate) fn facts(&self) -> System {
+        System::new(&self.device_type_file(), self.log.clone())
+    }
+
+    fn device_type_file(&self) -> PathBuf {
+        self.conf.device_type_file.clone().unwrap_or_else(|| self.paths.device_type())
     }
 
     /// The base URLs of the servers.

@@ -12,6 +12,7 @@ mod daemon;
 mod dbus;
 mod device;
 mod drive;
+mod export;
 mod flight_record;
 mod help;
 mod json;
@@ -28,6 +29,7 @@ mod signals;
 mod snapshot;
 mod socket;
 mod status;
+mod takeover;
 mod update;
 mod verbs;
 
@@ -79,5 +81,6 @@ fn run(invocation: &Invocation) -> Result<u8, Failure> {
         VerbName::Control => control::run(invocation),
         VerbName::Setup => setup::run(invocation),
         VerbName::Snapshot => snapshot::run(invocation),
+        VerbName::ExportMender => export::run(invocation),
     }
 }

@@ -8,6 +8,9 @@ use thimble_core::state::{Phase, Place, State};
 use crate::output::{FAILURE, REBOOT, SUCCESS};
 use crate::verbs::VerbName;
 
+/// The line of an update that left no trace.
+pub(crate) const NOT_MODIFIED: &str = "System not modified.";
+
 /// Printed as soon as the artifact is accepted.
 pub(crate) const BEGINS: &str = "Installing artifact...";
 
@@ -196,7 +199,8 @@ impl Done<'_> {
             | VerbName::Status
             | VerbName::Control
             | VerbName::Setup
-            | VerbName::Snapshot => false,
+            | VerbName::Snapshot
+            | VerbName::ExportMender => false,
         }
     }
 
@@ -272,7 +276,7 @@ impl Done<'_> {
             (_, Verdict::RollbackFailed, _) => Some(ROLLBACK_FAILED),
             (_, Verdict::Failed, _) => Some(NO_ROLLBACK),
             (_, Verdict::RolledBack, Some(FirstFailure::Accepting | FirstFailure::Download)) => {
-                Some("System not modified.")
+                Some(NOT_MODIFIED)
             }
             (_, Verdict::RolledBack, _) => Some("Rolled back."),
         }

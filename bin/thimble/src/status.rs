@@ -11,6 +11,7 @@ use thimble_core::json::Value;
 use thimble_core::state::State;
 use thimble_core::time::{Duration, Instant};
 use thimble_hal_linux::platform::Linux;
+use thimble_hal_linux::storage::Access;
 use thimble_hal_linux::wait::PollSet;
 
 use crate::args::Invocation;
@@ -19,6 +20,7 @@ use crate::json::{member, number};
 use crate::output::{Failure, SUCCESS, one_line, print};
 use crate::roots::{self, Roots};
 use crate::socket::{self, Silence, Socket};
+use crate::takeover;
 
 /// The socket's name in the datastore.
 const SOCKET: &str = "mender-update.sock";
@@ -322,6 +324,7 @@ pub(crate) fn show(invocation: &Invocation) -> Result<u8, Failure> {
     let device = Device::open(invocation)?;
     let answer = socket::ask(device.paths.datastore(), SOCKET, "");
     let roots = Roots::look(&device);
+    let unfinished = unfinished(&device);
     if invocation.json {
         let answer = match &answer {
             Ok(answer) => answer.trim_end(),
@@ -329,17 +332,29 @@ pub(crate) fn show(invocation: &Invocation) -> Result<u8, Failure> {
             Err(Silence::NoAnswer) => "{\"running\":true}",
         };
         let mut out = answer.strip_suffix('}').unwrap_or(answer).to_owned();
+        if unfinished.is_some() {
+            member(&mut out, "unfinished", unfinished.as_deref());
+        }
         roots::members(roots.as_ref(), &mut out);
         out.push_str("}\n");
         print(&out)?;
     } else {
         let mut text = answer.as_deref().map_or_else(|_| Some(String::new()), lines);
+        if let (Some(text), Some(unfinished)) = (&mut text, &unfinished) {
+            // A `String` takes all of it.
+            let _ = writeln!(text, "{:17}{}", "Unfinished:", one_line(unfinished));
+        }
         if let (Some(text), Some(roots)) = (&mut text, &roots) {
             roots.lines(text);
         }
         print(&text.ok_or_else(|| Failure::new("the daemon's answer makes no sense"))?)?;
     }
     answer.map(|_| SUCCESS).map_err(|silence| silence.failure(&device))
+}
+
+/// What Mender's client had not finished, if nothing was decided about it. A datastore that cannot be read is told by other verbs.
+fn unfinished(device: &Device) -> Option<String> {
+    takeover::words(&device.open_store(Access::ReadOnly).ok()?.0)
 }
 
 /// The answer for people.

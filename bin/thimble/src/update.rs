@@ -17,6 +17,7 @@ use crate::messages::{self, Done};
 use crate::output::{self, FAILURE, Failure, NO_UPDATE, tell};
 use crate::progress::Meter;
 use crate::signals::Signals;
+use crate::takeover::{self, Next};
 use crate::verbs::VerbName;
 
 pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
@@ -25,6 +26,10 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let source = target(invocation)?;
     let turn = aside::lock(&device, invocation.verb, &mut signals)?;
     let mut storage = device.store()?;
+    if takeover::decide(&device, &mut storage, invocation.verb)? == Next::NothingToTakeBack {
+        tell(messages::NOT_MODIFIED);
+        return Ok(output::SUCCESS);
+    }
     if invocation.verb == VerbName::Install {
         storage = bootstrap::ensure(&device, storage, &mut signals)?;
     }
@@ -91,7 +96,8 @@ const fn run_of(verb: VerbName) -> Run {
         | VerbName::Status
         | VerbName::Control
         | VerbName::Setup
-        | VerbName::Snapshot => Run::Install,
+        | VerbName::Snapshot
+        | VerbName::ExportMender => Run::Install,
     }
 }
 

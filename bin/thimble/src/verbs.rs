@@ -28,11 +28,12 @@ pub(crate) enum VerbName {
     Control,
     Setup,
     Snapshot,
+    ExportMender,
 }
 
 impl VerbName {
     /// All verbs, in the order of the help text.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Install,
         Self::Commit,
         Self::Rollback,
@@ -48,6 +49,7 @@ impl VerbName {
         Self::Bootstrap,
         Self::Setup,
         Self::Snapshot,
+        Self::ExportMender,
     ];
 
     /// The word on the command line.
@@ -68,6 +70,7 @@ impl VerbName {
             Self::Control => "control",
             Self::Setup => "setup",
             Self::Snapshot => "snapshot",
+            Self::ExportMender => "export-mender",
         }
     }
 
@@ -417,6 +420,15 @@ pub(crate) const fn page(verb: VerbName) -> Page {
                 "snapshot dump > /data/image.ext4",
                 "snapshot dump -C zstd --source /dev/mmcblk0p2 | ssh host 'cat > image.zst'",
             ],
+        },
+        VerbName::ExportMender => Page {
+            summary: "Write the database of Mender's own client, to go back to it",
+            argument: Argument::Nothing,
+            text: "Mender's client then goes on with name, group and provides as they are here, and with no old update and no\n\
+                   old control map. The daemon must not be running, nor must that client; no update may be in progress. When\n\
+                   that client was used and this one is started again, it takes over what was installed meanwhile.",
+            options: &[],
+            examples: &["export-mender"],
         },
     }
 }

@@ -32,6 +32,15 @@ use crate::message::Catalogue;
 use crate::message::{self, Coded, texts};
 use crate::text::{Shown, Text, TextExt};
 
+/// Whether `header-info` and `type-info` are those of an artifact whose header keeps the rules. `scratch` is for their keys:
+/// see [`crate::client::Buffers`], `window`.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn check_records(header_info: &[u8], type_info: &[u8], scratch: &mut [u8]) -> Result<(), Error> {
+    header::Checked::check([header_info, type_info, &[]], scratch).map(|_| ())
+}
+
 /// A SHA-256 digest. There is no value that means "none".
 pub type Sum = [u8; 32];
 

@@ -8,8 +8,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-use rustix::process::geteuid;
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::process::{Gid, Uid, geteuid};
 use thimble_core::hal::Level;
 
 use crate::fsat::open_base;
@@ -33,6 +33,24 @@ pub enum Found<F> {
     File(F),
     /// Something else: a link, a directory, a FIFO. It was not followed and not opened.
     Foreign,
+}
+
+/// What came of taking a lock.
+#[derive(Debug)]
+pub enum Locked<F> {
+    /// It is held until this is dropped.
+    Held(F),
+    /// There is no such file: nobody has ever held it.
+    Missing,
+    /// Another process holds it.
+    Elsewhere,
+}
+
+impl<F> Locked<F> {
+    /// No other process holds it.
+    pub const fn is_ours(&self) -> bool {
+        matches!(self, Self::Held(_) | Self::Missing)
+    }
 }
 
 /// A file, as much of it as the store needs.
@@ -62,6 +80,10 @@ pub trait Directory {
     fn create(&self, name: &str) -> io::Result<Self::File>;
     /// Whether anything has this name.
     fn exists(&self, name: &str) -> io::Result<bool>;
+    /// Creates a file that must not exist, with owner and mode of `like`; for its owner only where that is not there.
+    fn create_like(&self, name: &str, like: &str) -> io::Result<Self::File>;
+    /// Takes the lock (`fcntl`) that clients with LMDB hold on this file while they run. They wait for it as long as it is held here.
+    fn lock(&self, name: &str) -> io::Result<Locked<Self::File>>;
     /// Gives a file a new name, in the place of what has it now.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a name. It is no error if the name does not exist.
@@ -174,6 +196,34 @@ impl Directory for DataDirectory {
         match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => Ok(true),
             Err(rustix::io::Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn create_like(&self, name: &str, like: &str) -> io::Result<Self::File> {
+        let file = self.create(name)?;
+        let stat = match rustix::fs::statat(&self.handle, like, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(rustix::io::Errno::NOENT) => return Ok(file),
+            other => other?,
+        };
+        let own = rustix::fs::fstat(&file)?;
+        if (own.st_uid, own.st_gid) != (stat.st_uid, stat.st_gid) {
+            let (user, group) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+            rustix::fs::fchown(&file, Some(user), Some(group))?;
+        }
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(stat.st_mode & 0o777))?;
+        Ok(file)
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Locked<Self::File>> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&self.handle, name, flags, Mode::empty()) {
+            Err(rustix::io::Errno::NOENT) => return Ok(Locked::Missing),
+            other => std::fs::File::from(other?),
+        };
+        match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Locked::Held(file)),
+            Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => Ok(Locked::Elsewhere),
             Err(errno) => Err(errno.into()),
         }
     }

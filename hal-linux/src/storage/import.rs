@@ -1,23 +1,25 @@
 //! What is taken over from a database of Mender's own clients: artifact name, group and provides, as the one JSON
-//! object our own record is (STATE-71 has the keys).
-
-use std::fmt::Write;
+//! object our own record is (STATE-71 has the keys); and the update that it had not finished, with its control maps.
 
 use thimble_core::artifact::provides::UNKNOWN;
-use thimble_core::json::{Escape, Value};
+use thimble_core::control::Pool;
+use thimble_core::json::Value;
+use thimble_core::limits;
+use thimble_core::time::{Duration, Instant};
 
 use super::directory::Medium;
+use super::json::{GROUP, NAME, object};
 use super::lmdb::{Database, LmdbFault};
 use super::record::RECORD_MAX;
+use super::unfinished::Finding;
 
 /// Longest value that is taken over, in bytes. Escaping can make the record several times longer.
 const VALUE_MAX: usize = RECORD_MAX / 8;
 
-pub(super) const NAME: &str = "artifact_name";
-const GROUP: &str = "artifact_group";
-
-const UNFINISHED: &str = "the update it was in the middle of is not continued";
 const UNREADABLE: &str = "its provides could not be read and are left out";
+
+/// What the loading of control maps needs, and their content does not depend on.
+const LATER: Duration = Duration::from_secs(1);
 
 /// What was found in the database.
 #[derive(Debug)]
@@ -28,6 +30,10 @@ pub(super) struct Import {
     pub(super) trouble: Option<&'static str>,
     /// The number of the database's state.
     pub(super) transaction: u64,
+    /// What that client had not finished.
+    pub(super) unfinished: Option<Finding>,
+    /// Its update control maps, whose stored form is ours.
+    pub(super) maps: Option<Vec<u8>>,
 }
 
 /// `None`: not an LMDB file.
@@ -42,19 +48,20 @@ pub(super) fn read(medium: &mut impl Medium) -> Result<Option<Import>, LmdbFault
     let name = text("artifact-name")?.filter(|name| !name.is_empty() && name != UNKNOWN);
     let group = text("artifact-group")?.filter(|group| !group.is_empty());
     let free = text("artifact-provides")?.unwrap_or_default();
-    let unfinished = text("state")?.is_some() || text("standalone-state")?.is_some();
+    let (state, uncommitted) = (text("state")?, text("state-uncommitted")?);
+    let unfinished =
+        Finding::of(state.as_deref(), uncommitted.as_deref(), text("standalone-state")?.as_deref());
+    let maps = text("update-control-maps")?
+        .map(String::into_bytes)
+        .filter(|maps| maps.len() <= limits::MAPS_RECORD && Pool::load(maps, Instant::ZERO, LATER).is_ok());
 
     let free = if free.is_empty() { Some(Vec::new()) } else { free_provides(&free) };
-    let trouble = match (unfinished, &free) {
-        (true, _) => Some(UNFINISHED),
-        (false, None) => Some(UNREADABLE),
-        (false, Some(_)) => None,
-    };
+    let trouble = free.is_none().then_some(UNREADABLE);
     let own = name.iter().map(|name| (NAME.to_owned(), name.clone()));
     let own = own.chain(group.map(|group| (GROUP.to_owned(), group)));
     let all: Vec<_> = own.chain(free.into_iter().flatten()).collect();
     let provides = (!all.is_empty()).then(|| object(all.into_iter()));
-    Ok(Some(Import { provides, name, trouble, transaction }))
+    Ok(Some(Import { provides, name, trouble, transaction, unfinished, maps }))
 }
 
 /// The provides besides name and group; `None` when `json` is not an object of strings.
@@ -63,20 +70,4 @@ fn free_provides(json: &str) -> Option<Vec<(String, String)>> {
     let pairs = members.map(|(key, value)| Some((key.to_string(), value.as_str()?.to_string())));
     let pairs: Vec<_> = pairs.collect::<Option<_>>()?;
     Some(pairs.into_iter().filter(|(key, _)| key != NAME && key != GROUP).collect())
-}
-
-/// A JSON object of these strings.
-pub(super) fn object(pairs: impl Iterator<Item = (String, String)>) -> Vec<u8> {
-    let mut json = String::from("{");
-    for (key, value) in pairs {
-        let separator = if json.len() > 1 { ",\"" } else { "\"" };
-        json.push_str(separator);
-        // Writing into a `String` cannot fail.
-        let _ = Escape(&mut json).write_str(&key);
-        json.push_str("\":\"");
-        let _ = Escape(&mut json).write_str(&value);
-        json.push('"');
-    }
-    json.push('}');
-    json.into_bytes()
 }

@@ -176,7 +176,7 @@ pub(super) fn fill(medium: &mut impl Medium, at: u64, buf: &mut [u8]) -> io::Res
 }
 
 /// Writes all bytes. After a short write it tries again, so that the error that made it short is returned.
-fn write_all(medium: &mut impl Medium, at: u64, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_all(medium: &mut impl Medium, at: u64, bytes: &[u8]) -> io::Result<()> {
     let mut done = 0;
     while done < bytes.len() {
         match medium.write_at(at + done as u64, &bytes[done..]) {

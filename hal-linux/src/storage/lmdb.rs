@@ -35,6 +35,8 @@ const PAGE_SIZES: std::ops::RangeInclusive<usize> = 512..=65536;
 pub(super) enum LmdbFault {
     Io(io::Error),
     Damaged,
+    /// It is in another format, with this number.
+    Version(u32),
 }
 
 impl From<io::Error> for LmdbFault {
@@ -43,11 +45,27 @@ impl From<io::Error> for LmdbFault {
     }
 }
 
+/// How a database is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// 4 or 8 bytes.
+    pub(super) word: usize,
+    pub(super) page_size: usize,
+    /// The room that its client reserved, in bytes.
+    pub(super) map_size: u64,
+}
+
+impl Shape {
+    /// As a client on this device makes it.
+    pub(super) const NATIVE: Self = Self { word: size_of::<usize>(), page_size: 4096, map_size: 0 };
+}
+
 /// An open database at its newest state.
 pub(super) struct Database<'m, M> {
     medium: &'m mut M,
     word: usize,
     page_size: usize,
+    map_size: u64,
     root: u64,
     /// Counts the changes of the database.
     pub(super) transaction: u64,
@@ -55,6 +73,7 @@ pub(super) struct Database<'m, M> {
 
 struct Meta {
     page_size: usize,
+    map_size: u64,
     root: u64,
     transaction: u64,
 }
@@ -77,11 +96,17 @@ impl<'m, M: Medium> Database<'m, M> {
                 medium,
                 word,
                 page_size,
+                map_size: newest.map_size,
                 root: newest.root,
                 transaction: newest.transaction,
             }));
         }
         Ok(None)
+    }
+
+    /// How it is laid out.
+    pub(super) fn shape(&self) -> Shape {
+        Shape { word: self.word, page_size: self.page_size, map_size: self.map_size }
     }
 
     /// The value of `key`; longer than `limit` counts as damage.
@@ -212,13 +237,20 @@ fn read_meta(medium: &mut impl Medium, word: usize, at: u64) -> Result<Option<Me
     let length = header_length(word) + 8 + 2 * word + 2 * (8 + 5 * word) + 2 * word;
     let Some(bytes) = read_exact(medium, at, length)? else { return Ok(None) };
     let magic_at = header_length(word);
-    if u32_at(&bytes, magic_at)? != MAGIC || u32_at(&bytes, magic_at + 4)? != VERSION {
+    if u32_at(&bytes, magic_at)? != MAGIC {
         return Ok(None);
+    }
+    match u32_at(&bytes, magic_at + 4)? {
+        VERSION => {}
+        // Each page begins with its number; what the format of another version means by it is not known.
+        other if at == 0 => return Err(LmdbFault::Version(other)),
+        _ => return Ok(None),
     }
     let free_db = magic_at + 8 + 2 * word;
     let main_db = free_db + 8 + 5 * word;
     let after = main_db + 8 + 5 * word;
     Ok(Some(Meta {
+        map_size: word_at(&bytes, magic_at + 8 + word, word)?,
         page_size: usize::try_from(u32_at(&bytes, free_db)?).map_err(|_| LmdbFault::Damaged)?,
         root: word_at(&bytes, main_db + 8 + 4 * word, word)?,
         transaction: word_at(&bytes, after + word, word)?,

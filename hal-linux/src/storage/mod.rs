@@ -13,44 +13,53 @@
 //! records. A file in a newer format is not touched: it can be neither read nor written (R-49).
 //!
 //! When there is no file yet, name, group and provides are taken over from `mender-store`, the LMDB database of
-//! Mender's own client. Record 255 remembers the number of the database's state, and what was taken over: when Mender's
-//! client was used again, that is taken over anew, as long as nothing of it was changed here. That file is only ever read: when an update from Mender to thimble is rolled back, Mender's
-//! client finds its database as it left it (it does not start with anything else in that place).
+//! Mender's own client: when that was used again, they are taken over anew, as long as nothing of them was changed here. So is
+//! the update that it had not finished. That file is only ever read: when an update from Mender to thimble is rolled back,
+//! Mender's client finds its database as it left it (it does not start with anything else in that place).
 
 mod directory;
+mod export;
 #[cfg(feature = "fuzzing")]
 pub mod fuzz;
 mod import;
 mod journal;
+mod json;
 mod lmdb;
+mod lmdb_file;
 mod name;
 mod record;
 #[cfg(test)]
 mod sim;
+mod taken;
+mod takeover;
+#[cfg(test)]
+mod takeover_tests;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 
-pub use directory::{Access, DataDirectory, Directory, Found, Medium};
+pub use directory::{Access, DataDirectory, Directory, Found, Locked, Medium};
+pub use export::{ExportError, Exported};
+pub use lmdb_file::TooMany;
 pub use name::{NameFault, of_image};
 pub use record::{RECORD_MAX, TOTAL_MAX};
+pub use unfinished::{Finding, Unfinished};
 
 use std::fmt;
 use std::io;
 
 use crate::fsat::kind_of;
 use journal::{Journal, JournalFault};
-use lmdb::LmdbFault;
+use lmdb::Shape;
 use record::{Edits, Live};
+use taken::{Pending, TAKEN};
 use thimble_core::hal::{self, Change, ErrorType, Key, Kind};
 
 const NAME: &str = "mender-store-thimble";
 const TEMPORARY: &str = "mender-store-tmp";
 const BROKEN: &str = "mender-store-broken";
 const LMDB: &str = "mender-store";
-
-/// The number of the record of what was taken over from the database of Mender's client: the number of the database's
-/// state (8 bytes, little-endian), then the provides that came of it. Records of the client itself count from 0.
-const IMPORTED: u8 = 255;
+const LOCK: &str = "mender-store-lock";
 
 /// How many damaged files are kept. The first ones are kept, since they tell most about the cause.
 const ASIDE_MAX: usize = 4;
@@ -73,6 +82,8 @@ pub struct Store<D: Directory = DataDirectory> {
     live: Live,
     /// The name where none is on record.
     name: Option<String>,
+    /// What Mender's client had not finished, until it is decided what becomes of it.
+    pending: Option<Pending>,
     /// A file was renamed and the directory could not be flushed.
     names_unsafe: bool,
     /// A commit failed and could not be undone.
@@ -105,7 +116,7 @@ pub enum Notice {
     Imported {
         /// The artifact name found in it.
         name: Option<String>,
-        /// It holds an unfinished update, which was not taken over, or unreadable provides. A warning.
+        /// It holds unreadable provides. A warning.
         trouble: Option<&'static str>,
     },
     /// Mender's own client was used again after its database was taken over, and the records here have changed since, so that
@@ -114,6 +125,15 @@ pub enum Notice {
         /// The artifact name in the database.
         name: Option<String>,
     },
+    /// The database of Mender's client is in another format, and stays as it is. An error.
+    OtherVersion {
+        /// The number of the format.
+        version: u32,
+    },
+    /// An update that was taken over was ended by Mender's client meanwhile. A warning.
+    Superseded,
+    /// Mender's client has an unfinished update, and another one is in progress here. A warning.
+    Beside,
 }
 
 impl Notice {
@@ -121,10 +141,12 @@ impl Notice {
     #[must_use]
     pub fn level(&self) -> hal::Level {
         match self {
-            Self::Broken { .. } => hal::Level::Error,
-            Self::CutOff | Self::Imported { trouble: Some(_), .. } | Self::NotImported { .. } => {
-                hal::Level::Warning
-            }
+            Self::Broken { .. } | Self::OtherVersion { .. } => hal::Level::Error,
+            Self::CutOff
+            | Self::Imported { trouble: Some(_), .. }
+            | Self::NotImported { .. }
+            | Self::Superseded
+            | Self::Beside => hal::Level::Warning,
             Self::Imported { trouble: None, .. } => hal::Level::Info,
         }
     }
@@ -157,6 +179,21 @@ impl fmt::Display for Notice {
                      away when that client is not used any more"
                 )
             }
+            Self::OtherVersion { version } => write!(
+                f,
+                "{LMDB}, the database of another Mender client, has format {version}, and this client reads format 1: going on \
+                 without its records; it stays as it is"
+            ),
+            Self::Superseded => write!(
+                f,
+                "an update that was taken over from another Mender client is given up here: that client was used since, and \
+                 went on with it"
+            ),
+            Self::Beside => write!(
+                f,
+                "another Mender client has left an update unfinished in {LMDB}, which is not looked at before the update in \
+                 progress here has ended"
+            ),
         }
     }
 }
@@ -182,6 +219,8 @@ pub enum StorageError {
     ReadOnly,
     /// An earlier commit failed and could not be taken back; only a restart tells what is on disk.
     Lost,
+    /// Mender's client runs, and may change what is to be taken over from its database.
+    InUse,
     /// A newer client wrote the store: it is neither read nor written.
     Newer {
         /// The format found.
@@ -202,6 +241,11 @@ impl fmt::Display for StorageError {
             Self::Lost => {
                 write!(f, "an earlier write to {NAME} failed and could not be undone; restart the client")
             }
+            Self::InUse => write!(
+                f,
+                "another Mender client is running (it holds {LOCK}), and this one cannot take over its database meanwhile: stop \
+                 it first, with `systemctl stop mender-client mender-updated`"
+            ),
             Self::Newer { format } => write!(
                 f,
                 "{NAME} was written by a newer client (format {format}, this one knows up to {}): run that client, \
@@ -216,7 +260,12 @@ impl std::error::Error for StorageError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { cause, .. } => Some(cause),
-            Self::TooLong { .. } | Self::Full | Self::ReadOnly | Self::Lost | Self::Newer { .. } => None,
+            Self::TooLong { .. }
+            | Self::Full
+            | Self::ReadOnly
+            | Self::Lost
+            | Self::InUse
+            | Self::Newer { .. } => None,
         }
     }
 }
@@ -226,21 +275,19 @@ impl hal::Error for StorageError {
         match self {
             Self::Io { cause, .. } => kind_of(cause),
             Self::TooLong { .. } | Self::Full => Kind::TooLarge,
-            Self::ReadOnly => Kind::Refused,
+            Self::ReadOnly | Self::InUse => Kind::Refused,
             Self::Lost => Kind::Other,
             Self::Newer { .. } => Kind::Newer,
         }
     }
 }
 
-/// The records that an LMDB file gives.
-fn imported(import: &import::Import) -> Live {
-    let provides = import.provides.as_ref();
-    let mut mark = import.transaction.to_le_bytes().to_vec();
-    mark.extend(provides.into_iter().flatten());
-    let mut records = Live::from([(IMPORTED, mark)]);
-    records.extend(provides.map(|json| (Key::Provides as u8, json.clone())));
-    records
+/// A new database of Mender's client with these values, as [`Store::export`] writes it.
+///
+/// # Errors
+/// They do not fit into one.
+pub fn new_database(values: &[(&str, &[u8])]) -> Result<Vec<u8>, TooMany> {
+    lmdb_file::write(Shape::NATIVE, 1, values)
 }
 
 fn cannot(doing: &'static str) -> impl Fn(io::Error) -> StorageError {
@@ -257,6 +304,7 @@ impl<D: Directory> Store<D> {
             file: File::None,
             live: Live::new(),
             name: None,
+            pending: None,
             names_unsafe: false,
             lost: false,
         };
@@ -264,8 +312,8 @@ impl<D: Directory> Store<D> {
             Access::ReadWrite => store.load()?,
             Access::ReadOnly => store.load_beside_a_writer()?,
         };
-        let again = store.take_over_again()?;
-        Ok((store, notice.into_iter().chain(again).collect()))
+        let of_database = store.look_at_database()?;
+        Ok((store, notice.into_iter().chain(of_database).collect()))
     }
 
     /// The same store, in which a device without a name on record has this one: the record of the provides is read with it
@@ -298,7 +346,7 @@ impl<D: Directory> Store<D> {
     fn load(&mut self) -> Result<Option<Notice>, StorageError> {
         let reading = cannot("read mender-store-thimble");
         let file = match self.directory.open(NAME, self.access).map_err(&reading)? {
-            Found::Missing => return self.first_start(),
+            Found::Missing => return Ok(None),
             Found::Foreign => return self.set_broken_aside(NAME, "it is not a regular file").map(Some),
             Found::File(file) => file,
         };
@@ -315,28 +363,6 @@ impl<D: Directory> Store<D> {
                 Ok(None)
             }
             Err(JournalFault::Broken(why)) => self.set_broken_aside(NAME, why).map(Some),
-        }
-    }
-
-    /// There is no store yet: what Mender's own client left is taken over, unless a store of ours was there and
-    /// broke, for then that is older than what was lost.
-    fn first_start(&mut self) -> Result<Option<Notice>, StorageError> {
-        let reading = cannot("read mender-store");
-        if self.directory.exists(BROKEN).map_err(&reading)? {
-            return Ok(None);
-        }
-        let mut file = match self.directory.open(LMDB, Access::ReadOnly).map_err(&reading)? {
-            Found::Missing => return Ok(None),
-            Found::Foreign => return self.set_broken_aside(LMDB, "it is not a regular file").map(Some),
-            Found::File(file) => file,
-        };
-        match import::read(&mut file) {
-            Ok(Some(import)) => self.take_over(import).map(Some),
-            Ok(None) => self.set_broken_aside(LMDB, "it is not a database of a Mender client").map(Some),
-            Err(LmdbFault::Io(cause)) => Err(reading(cause)),
-            Err(LmdbFault::Damaged) => {
-                self.set_broken_aside(LMDB, "a database of another Mender client, damaged").map(Some)
-            }
         }
     }
 
@@ -362,48 +388,6 @@ impl<D: Directory> Store<D> {
         }
         self.directory.remove(&name)?;
         Ok(name)
-    }
-
-    /// Writes what an LMDB file holds into a store of our own. The LMDB file stays as it is.
-    fn take_over(&mut self, import: import::Import) -> Result<Notice, StorageError> {
-        let records = imported(&import);
-        if self.access == Access::ReadWrite {
-            let failed = cannot("take over the database of another Mender client");
-            let edits = records.iter().map(|(&key, bytes)| (key, Some(bytes.as_slice()))).collect();
-            self.file = File::Journal(self.write_new(0, &edits).map_err(&failed)?);
-            self.directory.sync().map_err(&failed)?;
-        }
-        self.live.extend(records);
-        Ok(Notice::Imported { name: import.name, trouble: import.trouble })
-    }
-
-    /// Takes over the LMDB file once more if Mender's client has changed it since, and nothing was changed here.
-    fn take_over_again(&mut self) -> Result<Option<Notice>, StorageError> {
-        let File::Journal(journal) = &mut self.file else { return Ok(None) };
-        let Some((known, before)) = self.live.get(&IMPORTED).and_then(|record| record.split_first_chunk())
-        else {
-            return Ok(None);
-        };
-        // The records here are whole: a database that cannot be read now takes nothing from them.
-        let Ok(Found::File(mut file)) = self.directory.open(LMDB, Access::ReadOnly) else { return Ok(None) };
-        let Ok(Some(import)) = import::read(&mut file) else { return Ok(None) };
-        if import.transaction == u64::from_le_bytes(*known) || import.provides.as_deref() == Some(before) {
-            return Ok(None);
-        }
-        let here = self.live.get(&(Key::Provides as u8)).map_or(&[][..], Vec::as_slice);
-        let is_untouched = here == before || !name::has_name(here);
-        if !is_untouched || self.live.contains_key(&(Key::Checkpoint as u8)) {
-            return Ok(Some(Notice::NotImported { name: import.name }));
-        }
-        let records = imported(&import);
-        if self.access == Access::ReadWrite {
-            let edits = records.iter().map(|(&key, bytes)| (key, Some(bytes.as_slice()))).collect();
-            journal.append(&edits).map_err(|error| {
-                cannot("take over the database of another Mender client once more")(error.cause)
-            })?;
-        }
-        self.live.extend(records);
-        Ok(Some(Notice::Imported { name: import.name, trouble: import.trouble }))
     }
 
     /// A new file of `edits` in the place of the store. Durable when the directory is flushed, the caller's duty.
@@ -491,7 +475,9 @@ impl<D: Directory> hal::Storage for Store<D> {
 
     fn commit(&mut self, batch: &[Change<'_>]) -> Result<(), StorageError> {
         self.is_known()?;
-        let edits = self.edits(batch)?;
+        let mut edits = self.edits(batch)?;
+        let settled = self.settled(&edits);
+        edits.extend(settled.as_deref().map(|record| (TAKEN, Some(record))));
         if edits.is_empty() {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use thimble_core::artifact::provides::UNKNOWN;
 use thimble_core::json::Value;
 use thimble_core::limits;
 
-use super::import::{NAME, object};
+use super::json::{NAME, object};
 use crate::fsat::open_regular;
 
 /// Longest file that is read, in bytes.

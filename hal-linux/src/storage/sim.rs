@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 
-use super::directory::{Access, Directory, Found, Medium};
+use super::directory::{Access, Directory, Found, Locked, Medium};
 
 /// The smallest piece that a power loss leaves whole. Far smaller than a real one: stricter, and fewer bytes to
 /// go through.
@@ -38,6 +38,8 @@ struct State {
     writes: usize,
     flushes: usize,
     salt: u64,
+    /// Another process holds the locks.
+    in_use: bool,
     /// What another process makes of a file as soon as it was opened once.
     written_meanwhile: Option<Vec<u8>>,
 }
@@ -91,6 +93,11 @@ impl Disk {
     /// Another process is in the middle of writing; after the next `open` the file is `bytes`.
     pub(super) fn write_after_open(&self, bytes: Vec<u8>) {
         self.0.borrow_mut().written_meanwhile = Some(bytes);
+    }
+
+    /// Another process holds the locks, or does not any more.
+    pub(super) fn use_elsewhere(&self, in_use: bool) {
+        self.0.borrow_mut().in_use = in_use;
     }
 
     /// The budget: `calls` more changing calls succeed, then `end`.
@@ -213,6 +220,14 @@ impl Directory for Disk {
 
     fn exists(&self, name: &str) -> io::Result<bool> {
         Ok(self.0.borrow().names.contains_key(name))
+    }
+
+    fn create_like(&self, name: &str, _: &str) -> io::Result<File> {
+        self.create(name)
+    }
+
+    fn lock(&self, _: &str) -> io::Result<Locked<File>> {
+        Ok(if self.0.borrow().in_use { Locked::Elsewhere } else { Locked::Missing })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
