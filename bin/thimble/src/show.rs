@@ -1,7 +1,7 @@
 //! `show-artifact` and `show-provides`: they take no lock, so they work beside a running daemon.
 
 use thimble_core::artifact::provides::UNKNOWN;
-use thimble_hal_linux::storage::Access;
+use thimble_hal_linux::storage::{Access, Notice};
 
 use crate::args::Invocation;
 use crate::bootstrap;
@@ -19,8 +19,8 @@ pub(crate) fn provides(invocation: &Invocation) -> Result<u8, Failure> {
     print(&current(invocation)?.lines())
 }
 
-/// What is installed. The bootstrap artifact comes first, which changes the store and so needs the lock: somebody
-/// who has it, or a datastore that cannot be written, means that it has to wait.
+/// What is installed. The bootstrap artifact comes first, which changes the store and so needs the lock, as setting a damaged
+/// store aside does: somebody who has it, or a datastore that cannot be written, means that it has to wait.
 fn current(invocation: &Invocation) -> Result<Provides, Failure> {
     let device = Device::open(invocation)?;
     if device.was_never_used()? {
@@ -28,14 +28,14 @@ fn current(invocation: &Invocation) -> Result<Provides, Failure> {
     }
     let (mut store, notices) = device.open_store(Access::ReadOnly)?;
     let stored = Provides::read(&mut store).inspect_err(|_| device.log_notices(&notices))?;
-    let is_settled = !device.paths.bootstrap().exists();
+    let is_broken = notices.iter().any(|notice| matches!(notice, Notice::Broken { .. }));
+    let is_settled = !is_broken && !device.paths.bootstrap().exists();
     let lock = if is_settled { None } else { device.lock(invocation.verb).ok() };
-    let Some(_lock) = lock else {
+    // Whoever opens the store to change it notices the same, and says what it has done about it.
+    let Some(storage) = lock.as_ref().and_then(|_| device.store().ok()) else {
         device.log_notices(&notices);
         return Ok(stored);
     };
     let mut signals = Signals::new().map_err(Failure::new)?;
-    // Whoever opens the store to change it notices the same, and says what it has done about it.
-    let storage = device.store()?;
     Provides::read(&mut bootstrap::ensure(&device, storage, &mut signals)?)
 }
