@@ -12,7 +12,7 @@ use thimble_core::json::Value;
 use thimble_core::limits;
 
 use crate::fsat::open_dir;
-use crate::module::Tree;
+use crate::module::{ModuleError, Modules, Tree};
 use crate::paths::Paths;
 use crate::scripts::{ScriptError, check_artifact_scripts};
 use crate::storage::Unfinished;
@@ -29,6 +29,8 @@ pub enum Missing {
     File(String, io::Error),
     /// A file of the work tree is of another update.
     Other(String),
+    /// There is no update module for it, or none that can be run.
+    Module(ModuleError),
     /// The scripts are for another client.
     Scripts(ScriptError),
     /// A work tree could not be made.
@@ -41,6 +43,7 @@ impl fmt::Display for Missing {
             Self::Tree(tree) => write!(f, "its work tree {tree} is missing"),
             Self::File(path, error) => write!(f, "{path} of its work tree cannot be read: {error}"),
             Self::Other(path) => write!(f, "{path} in the work tree is of another update"),
+            Self::Module(error) => error.fmt(f),
             Self::Scripts(error) => error.fmt(f),
             Self::NotMade(error) => write!(f, "its work tree cannot be made: {error}"),
         }
@@ -58,6 +61,10 @@ pub fn complete(
     device_type: &str,
 ) -> Result<(), Missing> {
     check_artifact_scripts(paths).map_err(Missing::Scripts)?;
+    let has_module = fs::symlink_metadata(paths.modules().join(&update.payload_type)).is_ok();
+    if has_module || !update.is_rootfs() {
+        Modules::check(&paths.modules(), &update.payload_type).map_err(Missing::Module)?;
+    }
     let tree = Tree::new(paths.datastore());
     match check(&tree, update) {
         Err(Missing::Tree(_) | Missing::File(..) | Missing::Other(_)) if update.is_rootfs() => {

@@ -124,6 +124,11 @@ fn r40_missing_parts_end_in_words_and_change_nothing() {
         lab.run(["commit"]).failed(&format!("{file} in the work tree is of another update"));
     }
     let lab = left_by_hand();
+    fs::remove_file(lab.path("data/modules/v3/single-file")).expect("the module");
+    lab.run(["commit"]).failed("there is no update module for it: install it as");
+    lab.module("single-file");
+    lab.run(["commit"]).status(0);
+    let lab = left_by_hand();
     lab.write("store/scripts/version", "4");
     lab.run(["commit"]).failed("these state scripts are for another client");
 }

@@ -114,8 +114,9 @@ impl Modules {
         }
     }
 
-    fn check(&self, payload_type: &str) -> Result<PathBuf, ModuleError> {
-        let path = self.dir.join(payload_type);
+    /// The module for this payload type, if it can be run.
+    pub(crate) fn check(dir: &Path, payload_type: &str) -> Result<PathBuf, ModuleError> {
+        let path = dir.join(payload_type);
         check_program(&path).map_err(ModuleError::Untrusted)?;
         Ok(path)
     }
@@ -131,7 +132,7 @@ impl UpdateModule for Modules {
         if !is_payload_type(payload_type) {
             return Err(ModuleError::PayloadType);
         }
-        self.check(payload_type)?;
+        Self::check(&self.dir, payload_type)?;
         self.selected = Some(payload_type.to_owned());
         Ok(())
     }
@@ -160,7 +161,7 @@ impl UpdateModule for Modules {
             return Err(ModuleError::NoTree { call, path: self.tree.path().to_owned() });
         }
         let payload_type = self.selected.as_deref().ok_or(ModuleError::NotSelected(call))?;
-        let program = self.check(payload_type)?;
+        let program = Self::check(&self.dir, payload_type)?;
         // An error if the tree is a link or no directory.
         self.tree.open().map_err(io_error("open", self.tree.path()))?;
         let is_download = matches!(call, Call::Download | Call::DownloadWithFileSizes);
