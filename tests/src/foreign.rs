@@ -54,6 +54,11 @@ pub fn work_tree(lab: &Lab, scripts: &[&str]) {
     ] {
         lab.write(&format!("{tree}/{name}"), text);
     }
+    self::scripts(lab, scripts);
+}
+
+/// Its directory of scripts, with recording ones.
+pub fn scripts(lab: &Lab, scripts: &[&str]) {
     fs::create_dir_all(lab.path("store/scripts")).expect("the directory of scripts");
     lab.write("store/scripts/version", "3");
     for name in scripts {

@@ -15,8 +15,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use thimble_hal_sim::listen::Security;
 use thimble_tests::cuts::{CALLS, Point, can_trace, each, points, tear};
-use thimble_tests::lab::Package;
-use thimble_tests::managed::Managed;
+use thimble_tests::foreign;
+use thimble_tests::lab::{DEVICE_TYPE, MODULE, Package};
+use thimble_tests::managed::{ID, Managed};
 
 /// Those that a file system orders by.
 const FLUSHES: [&str; 7] = ["fsync", "fdatasync", "syncfs", "rename", "renameat", "renameat2", "unlinkat"];
@@ -32,6 +33,8 @@ enum Device {
     RollsBack,
     /// Goes on with a download of more than one mark.
     Resumes,
+    /// Goes on with a deployment that Mender's client left behind its reboot.
+    TakesOver,
 }
 
 impl Device {
@@ -46,6 +49,10 @@ impl Device {
                 lab.on("ArtifactInstall", "exit 1");
             }
             Self::Resumes => managed.configure(r#","ResumeDownloads":true"#),
+            Self::TakesOver => {
+                foreign::database(lab, &[("state", &foreign::state("reboot", MODULE))]);
+                foreign::work_tree(lab, &["ArtifactCommit_Enter_00"]);
+            }
         }
         let package = Package::new("release-2").script("ArtifactInstall_Enter_00");
         if let Self::Resumes = self {
@@ -55,12 +62,20 @@ impl Device {
         } else {
             managed.deploy(&package);
         }
+        if let Self::TakesOver = self {
+            managed.server.with(|server| {
+                let deployment = server.deployments.get_mut(ID).expect("the deployment");
+                deployment.taken =
+                    Some(("{\"mac\":\"00:01\"}".into(), ("release-1".into(), DEVICE_TYPE.into())));
+                deployment.statuses.push(("rebooting".into(), None));
+            });
+        }
         managed
     }
 
     const fn status(self) -> &'static str {
         match self {
-            Self::Good | Self::Reboots | Self::Resumes => "success",
+            Self::Good | Self::Reboots | Self::Resumes | Self::TakesOver => "success",
             Self::RollsBack => "failure",
         }
     }
@@ -245,9 +260,14 @@ fn i2_d7_killed_at_writes_of_a_download_that_goes_on() {
 }
 
 #[test]
+fn r40_d7_killed_at_writes_of_a_takeover() {
+    killed_once(Device::TakesOver, 3);
+}
+
+#[test]
 #[ignore = "every point, 380 of them: a minute or two"]
 fn i2_d7_killed_at_every_write() {
-    for device in [Device::Good, Device::Reboots, Device::RollsBack, Device::Resumes] {
+    for device in [Device::Good, Device::Reboots, Device::RollsBack, Device::Resumes, Device::TakesOver] {
         killed_once(device, 1);
     }
 }

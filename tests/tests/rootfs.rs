@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use thimble_hal_sim::listen::{Security, Wire};
 use thimble_hal_sim::server::Endpoint;
-use thimble_tests::lab::{Lab, Package, Ran, is_root};
-use thimble_tests::managed::{LIMIT, Managed};
+use thimble_tests::foreign;
+use thimble_tests::lab::{DEVICE_TYPE, Lab, Package, Ran, is_root};
+use thimble_tests::managed::{ID, LIMIT, Managed};
 
 const PRINT: &str = "#!/bin/sh\n[ $# = 0 ] && exec cat 'ENV'\ngrep \"^$1=\" 'ENV'\n";
 const SET: &str = "#!/bin/sh\n[ ! -e 'ENV.broken' ] || { echo 'No space left on device' >&2; exit 1; }\n\
@@ -558,4 +559,93 @@ fn d7_a_slot_that_lost_what_was_marked_is_written_anew() {
     };
     let Some(ranges) = goes_on_after_a_kill(damage) else { return };
     assert_eq!(ranges, [None, None, Some(0)]);
+}
+
+/// A device whose Mender client 3.4 has written the image into slot B, selected it and rebooted: the image brings thimble.
+fn left_by_mender(running: char, part: &str, upgrade: &str) -> Option<(Managed, Slots)> {
+    let managed = Managed::with(Security::Plain);
+    let lab = &managed.lab;
+    let slots = Slots::new(lab, SLOT, "bin")?;
+    managed.configure(&format!(",{}", Slots::members(lab)));
+    lab.program("bin/reboot", &REBOOT.replace("LAB", lab.path("").to_str().expect("a path")));
+    let package =
+        Package::new(foreign::NAME).payload_type("rootfs-image").files(&[("rootfs.ext4", &image(1000))]);
+    managed.deploy(&package);
+    managed.server.with(|server| {
+        let deployment = server.deployments.get_mut(ID).expect("the deployment");
+        deployment.taken = Some(("{\"mac\":\"00:01\"}".into(), ("release-1".into(), DEVICE_TYPE.into())));
+        deployment.statuses.push(("rebooting".into(), None));
+    });
+    let state = foreign::state("reboot", "rootfs-image");
+    foreign::database(lab, &[("artifact-name", "release-1"), ("state", &state)]);
+    foreign::scripts(
+        lab,
+        &["ArtifactReboot_Leave_00", "ArtifactCommit_Leave_00", "ArtifactFailure_Enter_00"],
+    );
+    slots.run_in(lab, running);
+    set_env(lab, part, upgrade);
+    Some((managed, slots))
+}
+
+#[test]
+fn r40_an_image_that_brings_thimble_commits_what_menders_client_began_and_reports_it() {
+    let Some((managed, _slots)) = left_by_mender('B', "3", "1") else { return };
+    let database = fs::read(managed.lab.path("store/mender-store")).expect("the database");
+    assert_eq!(managed.finish(), "success", "{}", managed.story());
+    managed.no_violations();
+    assert_eq!(managed.statuses(), ["rebooting", "installing", "success"]);
+    assert_eq!(managed.lab.take_journal(), "[ArtifactReboot_Leave_00] [ArtifactCommit_Leave_00]");
+    assert_eq!(env(&managed.lab), pair("3", "0"));
+    assert_eq!(
+        managed.lab.run(["show-provides"]).stdout,
+        "artifact_name=release-2\nrootfs-image.rootfs-image.version=release-2\n"
+    );
+    assert_eq!(fs::read(managed.lab.path("store/mender-store")).expect("the database"), database);
+    assert!(!managed.lab.path("store/modules/v3/payloads/0000/tree").exists(), "nothing is left");
+}
+
+#[test]
+fn r40_a_trial_that_the_boot_loader_took_back_is_reported_as_failed() {
+    // Both images bring thimble, or its package came meanwhile.
+    let Some((managed, _slots)) = left_by_mender('A', "2", "0") else { return };
+    assert_eq!(managed.finish(), "failure", "{}", managed.story());
+    managed.no_violations();
+    assert_eq!(env(&managed.lab), pair("2", "0"));
+    assert_eq!(managed.lab.name(), "release-1");
+}
+
+#[test]
+fn r40_an_image_that_brings_thimble_and_is_not_good_goes_back_to_the_image_with_menders_client() {
+    let Some((managed, slots)) = left_by_mender('B', "3", "1") else { return };
+    managed.lab.on("ArtifactReboot_Leave_00", "exit 1");
+    let database = fs::read(managed.lab.path("store/mender-store")).expect("the database");
+    let mut daemon = managed.start();
+    assert!(!managed.wait_while(&mut daemon, |_, _| false), "it reboots");
+    assert_eq!(env(&managed.lab), pair("2", "0"));
+    assert_eq!(managed.statuses(), ["rebooting"], "nothing is reported yet");
+    // That client finds its own record, and ends the deployment itself.
+    assert_eq!(fs::read(managed.lab.path("store/mender-store")).expect("the database"), database);
+    // With thimble there as well, it is thimble that reports.
+    drop(slots);
+    assert_eq!(managed.finish(), "failure", "{}", managed.story());
+    managed.no_violations();
+    assert_eq!(managed.lab.name(), "release-1");
+}
+
+#[test]
+fn r40_an_image_that_menders_client_installed_by_hand_is_committed_or_rolled_back() {
+    for verb in ["commit", "rollback"] {
+        let Some(device) = Device::new() else { return };
+        let lab = &device.lab;
+        let state = r#"{"Version":1,"ArtifactName":"new","ArtifactGroup":"","ArtifactTypeInfoProvides":{"rootfs-image.version":"new"},"PayloadTypes":["rootfs-image"]}"#;
+        foreign::database(lab, &[("artifact-name", "release-1"), ("standalone-state", state)]);
+        foreign::scripts(lab, &[]);
+        device.set_env("3", "1");
+        device.run(&["commit"]).failed("it does not run yet: reboot, then commit");
+        device.run_in('B');
+        device.run(&[verb]).status(0);
+        let (expected, name) =
+            if verb == "commit" { (pair("3", "0"), "new") } else { (pair("2", "0"), "release-1") };
+        assert_eq!((device.env(), lab.name().as_str()), (expected, name));
+    }
 }

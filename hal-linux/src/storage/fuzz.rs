@@ -3,8 +3,11 @@
 use std::io;
 
 use super::directory::Medium;
+use super::import;
 use super::journal::Journal;
 use super::lmdb::Database;
+use super::lmdb_file;
+use super::unfinished::Finding;
 
 /// A file in memory.
 #[derive(Clone)]
@@ -50,6 +53,15 @@ pub fn journal(bytes: &[u8]) {
     }
 }
 
+/// What Mender's client had not finished goes on here with records that this client takes, or does not go on.
+pub fn unfinished(text: &str) {
+    for finding in [Finding::of(Some(text), None, None), Finding::of(None, None, Some(text))] {
+        let Some(Finding::Update(update)) = finding else { continue };
+        assert!(!update.goes_on() || update.records().is_some(), "it cannot go on");
+        assert!(!update.has_begun() || update.records_to_take_back().is_some(), "it cannot be taken back");
+    }
+}
+
 /// Mender's database ends in a value of at most the asked length, whatever is in its pages.
 pub fn lmdb(bytes: &[u8]) {
     let mut medium = Bytes(bytes.to_vec());
@@ -57,6 +69,21 @@ pub fn lmdb(bytes: &[u8]) {
     for key in ["artifact-name", "artifact-provides", "artifact-group", "auth"] {
         if let Ok(Some(value)) = database.read(key.as_bytes(), 4096) {
             assert!(value.len() <= 4096);
+        }
+    }
+    // And what is taken over is a database again.
+    let shape = database.shape();
+    if let Ok(Some(import)) = import::read(&mut medium)
+        && let Some(provides) = &import.provides
+        && let Ok(written) = lmdb_file::write(shape, 1, &[("artifact-provides", provides)])
+    {
+        let mut medium = Bytes(written);
+        match Database::open(&mut medium) {
+            Ok(Some(mut database)) => {
+                let read = database.read(b"artifact-provides", usize::MAX).ok().flatten();
+                assert!(read.as_ref() == Some(provides), "it reads another value");
+            }
+            Ok(None) | Err(_) => panic!("what was written is no database"),
         }
     }
 }

@@ -182,6 +182,41 @@ fn r40_a_record_that_makes_no_sense_says_why() {
 }
 
 #[test]
+fn r40_whatever_a_record_says_what_goes_on_has_records() {
+    let two = r#"{"Version":2,"ArtifactName":"n","ArtifactGroup":"g","PayloadTypes":["deb"],"InState":"ArtifactCommit_Enter","Failed":true,"RolledBack":false}"#;
+    let (mut go_on, mut unreadable) = (0, 0);
+    for text in [state(2, "reboot"), state(1, "update-install"), two.to_owned()] {
+        for at in 0..text.len() {
+            for piece in ["", "\"", "0", "{", "]", ",", "null", "\u{0}", "\\u0000"] {
+                let changed = format!("{}{piece}{}", &text[..at], &text[at + 1..]);
+                for finding in [
+                    Finding::of(Some(&changed), Some(&text), None),
+                    Finding::of(Some(&text), Some(&changed), None),
+                    Finding::of(None, None, Some(&changed)),
+                ] {
+                    match finding {
+                        Some(Finding::Update(update)) if update.goes_on() => {
+                            assert!(update.records().is_some(), "{changed}");
+                            go_on += 1;
+                        }
+                        Some(Finding::Update(update)) => {
+                            assert_eq!(
+                                update.has_begun(),
+                                update.records_to_take_back().is_some(),
+                                "{changed}"
+                            );
+                        }
+                        Some(Finding::Unreadable(_)) => unreadable += 1,
+                        None => panic!("{changed}"),
+                    }
+                }
+            }
+        }
+    }
+    assert!(go_on > 1000 && unreadable > 1000, "{go_on} {unreadable}");
+}
+
+#[test]
 fn r40_what_was_installed_is_taken_back_and_what_was_not_is_forgotten() {
     for (at, has_begun) in [("update-install", true), ("update-store", false)] {
         let disk = Disk::with_file(LMDB, &database(2, &[("state", &state(2, at))]));
