@@ -188,6 +188,11 @@ impl Flow {
         earliest(self.machine.deadline(), earliest(self.session.deadline(), self.transfer.deadline()))
     }
 
+    /// As [`Machine::put_off`].
+    pub fn schedule(&mut self, update: Option<Instant>, inventory: Option<Instant>) {
+        self.machine.put_off(update, inventory);
+    }
+
     /// When a main loop polls a daemon again in place of `until`, where it waits in Idle: up to a tenth of the wait later, as
     /// `random` says, so that many devices that were switched on together do not stay together. `None`: at `until`, as
     /// always in the first minute after `started`. Whatever else wakes the main loop still does.

@@ -328,6 +328,15 @@ impl Machine {
         self.verdict
     }
 
+    /// A daemon that takes the place of another one in the same process asks for a deployment and sends the inventory when
+    /// that one would have ([`Self::next_update`], [`Self::next_inventory`]), and not at once. To be called between the
+    /// start and the first step; without effect on anybody but a daemon.
+    pub fn put_off(&mut self, update: Option<Instant>, inventory: Option<Instant>) {
+        if let Some(daemon) = self.daemon() {
+            daemon.polls.put_off(update, inventory);
+        }
+    }
+
     /// When the server is asked for a deployment next; a deployment in progress goes first.
     #[must_use]
     pub const fn next_update(&self) -> Option<Instant> {

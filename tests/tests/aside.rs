@@ -83,11 +83,12 @@ fn kill(pid: &str) {
 fn c_8_an_update_by_hand_beside_the_daemon_changes_what_it_polls_with() {
     let (managed, mut daemon) = resting();
     managed.lab.install(&Package::new("release-2")).status(0);
-    // The daemon is back, with what is on record now.
-    managed.wait(&mut daemon, |server, _| polls(server) == 2);
+    // The daemon is back, with what is on record now. It does not poll sooner: a deployment would take the place of this.
     status_says(&managed, "By hand:         an update installed by hand waits for 'commit' or 'rollback'");
+    status_says(&managed, "Next poll:       in 59 min");
+    assert_eq!(managed.server.with(|server| polls(server)), 1);
     managed.lab.run(["commit"]).status(0);
-    managed.wait(&mut daemon, |server, journal| polls(server) == 3 && polled_with(journal) == "release-2");
+    managed.wait(&mut daemon, |server, journal| polls(server) == 2 && polled_with(journal) == "release-2");
     status_says(&managed, "waiting for the next poll");
     assert!(!managed.lab.run(["status"]).stdout.contains("By hand"));
     managed.lab.run(["commit"]).status(2);
@@ -95,7 +96,8 @@ fn c_8_an_update_by_hand_beside_the_daemon_changes_what_it_polls_with() {
     managed.lab.install(&Package::new("release-3")).status(0);
     managed.lab.run(["rollback"]).status(0);
     assert_eq!(managed.lab.name(), "release-2");
-    managed.wait(&mut daemon, |server, journal| polls(server) >= 5 && polled_with(journal) == "release-2");
+    managed.wait(&mut daemon, |server, journal| polls(server) == 2 && polled_with(journal) == "release-2");
+    status_says(&managed, "Next poll:       in 59 min");
     // A deployment afterwards.
     managed.deploy(&Package::new("release-4"));
     managed.lab.run(["check-update"]).status(0);
@@ -197,6 +199,8 @@ fn c_8_a_verb_that_is_killed_keeps_the_daemon_from_nothing() {
     status_says(&managed, "standing aside for 'install'");
     kill(&client_of(&child));
     Ran::of(child).status(137);
+    status_says(&managed, "By hand:");
+    managed.lab.run(["check-update"]).status(0);
     managed.wait(&mut daemon, |server, _| polls(server) == 2);
     // What it left running is ended, and what it left on record is finished by hand.
     let log = fs::read_to_string(managed.lab.path("daemon.log")).unwrap();
@@ -204,6 +208,8 @@ fn c_8_a_verb_that_is_killed_keeps_the_daemon_from_nothing() {
     status_says(&managed, "By hand:");
     let_go(&managed);
     managed.lab.run(["resume"]).status(1);
+    status_says(&managed, "waiting for the next poll");
+    managed.lab.run(["check-update"]).status(0);
     managed.wait(&mut daemon, |server, _| polls(server) == 3);
     daemon.stop();
 }
@@ -256,8 +262,9 @@ fn c_8_who_asks_and_goes_is_not_waited_for() {
     let (_other, answer) = ask("{\"stand_aside\":\"commit\"}\n");
     assert!(answer.contains("\"busy\":true") && answer.contains("'install' is under way"), "{answer}");
     drop(stream);
-    managed.wait(&mut daemon, |server, _| polls(server) == 2);
     status_says(&managed, "waiting for the next poll");
+    managed.lab.run(["check-update"]).status(0);
+    managed.wait(&mut daemon, |server, _| polls(server) == 2);
     let (_stream, answer) = ask("{\"stand_aside\":\"daemon\"}\n");
     assert!(answer.contains("\"ok\":false"), "{answer}");
     daemon.stop();

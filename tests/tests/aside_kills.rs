@@ -121,7 +121,6 @@ fn c_8_the_daemon_is_killed_at_each_call_of_the_hand_over() {
     let before = points_of(&trace_of(&managed), &calls(), talks).len();
     let verb = managed.lab.path("trace");
     install(&managed, &Package::new("release-2"), &verb, None).status(0);
-    managed.wait(&mut daemon, |server, _| server.count(Endpoint::NextV1) == 2);
     assert!(rests(&managed, &mut daemon));
     let points = points_of(&trace_of(&managed), &calls(), talks);
     // From the rest before the verb on, to the poll behind it.

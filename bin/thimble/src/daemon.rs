@@ -1,12 +1,12 @@
 //! `daemon`: managed mode, in the foreground and in one process. One poll(2) waits for everything: signals, children,
 //! the network, timers, and requests on the sockets and on D-Bus.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 
 use thimble_core::checkpoint::Newer;
 use thimble_core::client::{Client, Start, saved_checkpoint};
 use thimble_core::deployment::Mode;
-use thimble_core::hal::{Clock, Hal, Level};
+use thimble_core::hal::{Clock, Hal, Key, Level, Storage};
 use thimble_core::machine::{Check, Run, StopSet};
 use thimble_core::time::{Instant, earliest};
 use thimble_hal_linux::bootloader::close_locks;
@@ -63,6 +63,8 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
         started: BootClock.now(),
         hold: None,
         aside: Aside::default(),
+        due: None,
+        provides: found.provides,
     };
     let mut words = format!("thimble {} begins", env!("CARGO_PKG_VERSION"));
     loop {
@@ -70,7 +72,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
         let run = found.run;
         let start = Start { config: &config, run, stop_before: StopSet::default(), source: None };
         client.start(start).map_err(Failure::new)?;
-        daemon.begins(&mut client, found.by_hand);
+        daemon.begins(&mut client, &found);
         device.log(Level::Info, format_args!("{words}"));
         match daemon.run(&device, &mut client, lock)? {
             None => break,
@@ -89,8 +91,10 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
 struct OnRecord {
     /// What it begins as.
     run: Run,
-    /// An update that a user installed.
+    /// An update that a user installed, neither committed nor rolled back.
     by_hand: bool,
+    /// Tells names and provides of installed software apart.
+    provides: u64,
 }
 
 /// The platform with what is on record now.
@@ -101,9 +105,13 @@ fn open(device: &Device, lock: &Lock, signals: &mut Signals) -> Result<(Hal<Linu
         Next::GoOn | Next::NothingToTakeBack => Run::Daemon,
     };
     let mut storage = bootstrap::ensure(device, storage, signals)?;
-    let saved = saved_checkpoint(&mut storage, &mut vec![0; RECORD_MAX]);
+    let mut memory = vec![0; RECORD_MAX];
+    let saved = saved_checkpoint(&mut storage, &mut memory);
     let by_hand = matches!(saved, Ok(Some(record)) if record.mode == Mode::Standalone);
-    Ok((device.hal(storage, VerbName::Daemon, Some(lock))?, OnRecord { run, by_hand }))
+    let mut provides = DefaultHasher::new();
+    storage.read(Key::Provides, &mut memory).ok().hash(&mut provides);
+    let found = OnRecord { run, by_hand, provides: provides.finish() };
+    Ok((device.hal(storage, VerbName::Daemon, Some(lock))?, found))
 }
 
 struct Daemon {
@@ -119,13 +127,23 @@ struct Daemon {
     /// The next poll is put off until then, so that many devices do not poll together.
     hold: Option<Instant>,
     aside: Aside,
+    /// When the client that stood aside would have asked for a deployment, and sent the inventory.
+    due: Option<(Option<Instant>, Option<Instant>)>,
+    /// [`OnRecord::provides`] of the client.
+    provides: u64,
 }
 
 impl Daemon {
     /// There is a client that has not run yet.
-    fn begins(&mut self, client: &mut Client<'_, Linux>, by_hand: bool) {
+    fn begins(&mut self, client: &mut Client<'_, Linux>, found: &OnRecord) {
+        // The server hears at once what is installed now. Where that is the same as before, it is asked no sooner: a
+        // deployment would take the place of an update that waits for its commit.
+        if let Some((update, inventory)) = self.due.take().filter(|_| found.provides == self.provides) {
+            client.schedule(update, inventory);
+        }
         self.hold = None;
-        self.watch.begins(by_hand);
+        self.watch.begins(found.by_hand);
+        self.provides = found.provides;
         if let Some(dbus) = &mut self.dbus {
             dbus.begins(client);
         }
@@ -236,6 +254,7 @@ impl Daemon {
         if !self.aside.turn(client, &self.watch, lock, now) {
             return false;
         }
+        self.due = Some((client.machine().next_update(), client.machine().next_inventory()));
         self.watch.stands_aside(self.aside.verb().unwrap_or_default());
         if let Some(dbus) = &mut self.dbus {
             dbus.keep(client);

@@ -193,6 +193,12 @@ impl<'b, P: Platform> Client<'b, P> {
         }
     }
 
+    /// For a daemon that takes the place of another one in the same process: it asks for a deployment and sends the inventory
+    /// at these times, and not at once. To be called between [`Self::start`] and the first [`Self::poll`].
+    pub fn schedule(&mut self, update: Option<Instant>, inventory: Option<Instant>) {
+        self.flow.schedule(update, inventory);
+    }
+
     /// A signal or a user asks for a poll or an inventory push now. Without effect after [`Self::terminate`].
     pub fn check(&mut self, check: Check) {
         if self.flow.is_terminated() {

@@ -535,3 +535,29 @@ fn a_client_that_waits_for_its_next_poll_is_put_off_and_no_other() {
     let _: Step = wished.step(NOW, Event::FetchToken);
     assert_eq!(wished.put_off(minute_ago, NOW, hour, 1 << 15), None);
 }
+
+#[test]
+fn a_daemon_in_the_place_of_another_keeps_its_times() {
+    use crate::state::State::{Inventory, Poll};
+    let later = NOW + Duration::from_secs(600);
+    for (update, inventory, first, begins) in [
+        (Some(later), Some(later), Inventory, later),
+        // What is not put off is due at once.
+        (Some(later), None, Inventory, NOW),
+        (None, Some(later), Poll, NOW),
+        (None, None, Inventory, NOW),
+    ] {
+        let mut rig = Rig::daemon();
+        rig.flow.schedule(update, inventory);
+        while !matches!(rig.flow.machine().place().0, Inventory | Poll) {
+            match good(&rig.flow, rig.step.task) {
+                Some(event) => rig.tell(event),
+                None => {
+                    rig.now = rig.now.max(rig.flow.deadline().expect("something is due"));
+                    rig.tell(Event::Tick)
+                }
+            };
+        }
+        assert_eq!((rig.flow.machine().place().0, rig.now), (first, begins));
+    }
+}

@@ -40,6 +40,16 @@ impl Polls {
         }
     }
 
+    /// At these times in place of now; `None`: as it is.
+    pub(super) const fn put_off(&mut self, update: Option<Instant>, inventory: Option<Instant>) {
+        if update.is_some() {
+            (self.update_due, self.next_update) = (false, update);
+        }
+        if inventory.is_some() {
+            (self.inventory_due, self.next_inventory) = (false, inventory);
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         earliest(self.next_update, self.next_inventory)
     }
