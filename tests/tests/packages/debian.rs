@@ -11,7 +11,7 @@ use thimble_tests::lab::{has, is_root, thimble};
 use super::{run, support};
 
 /// The package with the client that the tests use, built once.
-fn package() -> Option<&'static Path> {
+pub(super) fn package() -> Option<&'static Path> {
     static PACKAGE: OnceLock<Option<PathBuf>> = OnceLock::new();
     PACKAGE.get_or_init(|| build("package")).as_deref()
 }
@@ -33,26 +33,46 @@ fn build(name: &str) -> Option<PathBuf> {
     Some(text.lines().last().expect("a path").into())
 }
 
-/// Runs a script on a device with Debian's mender-client (`device.sh`).
-fn on_a_device(script: &str) {
-    let Some(package) = package() else { return };
-    if !(is_root() && has("unshare") && Path::new("/var/lib/dpkg/info/mender-client.list").exists()) {
-        println!("left out: needs root, unshare and Debian's mender-client");
-        return;
+/// A device with Debian's mender-client (`device.sh`), on this machine's root file system with a layer above it.
+pub(super) struct Device(tempfile::TempDir);
+
+impl Device {
+    /// `None` where there can be none.
+    pub(super) fn new() -> Option<Self> {
+        if !(is_root() && has("unshare") && Path::new("/var/lib/dpkg/info/mender-client.list").exists()) {
+            println!("left out: needs root, unshare and Debian's mender-client");
+            return None;
+        }
+        let device = Self(tempfile::tempdir().expect("a directory"));
+        fs::create_dir(device.out()).expect("it is made");
+        let store = support().join("../hal-linux/src/storage/fixtures/mender-3.4-small");
+        fs::copy(store, device.out().join("mender-store")).expect("it is copied");
+        Some(device)
     }
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packages");
-    let lab = tempfile::tempdir().expect("a directory");
-    let out = lab.path().join("out");
-    fs::create_dir(&out).expect("it is made");
-    fs::copy(package, out.join("thimble.deb")).expect("it is copied");
-    let store = support().join("../hal-linux/src/storage/fixtures/mender-3.4-small");
-    fs::copy(store, out.join("mender-store")).expect("it is copied");
-    let begin = fs::read_to_string(here.join("device.sh")).expect("the beginning");
-    fs::write(out.join("script"), format!("{begin}\n{script}\necho all good\n")).expect("it is written");
-    let (good, text) = run(Command::new("timeout")
-        .args(["--signal=KILL", "300", "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh"])
-        .args([&here.join("overlay.sh"), lab.path()]));
-    assert!(good && text.ends_with("all good\n"), "{text}");
+
+    /// What is `/out` on the device.
+    pub(super) fn out(&self) -> PathBuf {
+        self.0.path().join("out")
+    }
+
+    /// Runs a script in bash.
+    pub(super) fn run(&self, script: &str) {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packages");
+        let begin = fs::read_to_string(here.join("device.sh")).expect("the beginning");
+        fs::write(self.out().join("script"), format!("{begin}\n{script}\necho all good\n"))
+            .expect("it is written");
+        let (good, text) = run(Command::new("timeout")
+            .args(["--signal=KILL", "300", "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh"])
+            .args([&here.join("overlay.sh"), self.0.path()]));
+        assert!(good && text.ends_with("all good\n"), "{text}");
+    }
+}
+
+/// Runs a script on a device, on which the package is `/out/thimble.deb`.
+fn on_a_device(script: &str) {
+    let (Some(package), Some(device)) = (package(), Device::new()) else { return };
+    fs::copy(package, device.out().join("thimble.deb")).expect("it is copied");
+    device.run(script);
 }
 
 #[test]

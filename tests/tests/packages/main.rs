@@ -7,6 +7,7 @@ mod install;
 mod pages;
 mod parts;
 mod recipes;
+mod switching;
 mod tarball;
 
 use std::path::PathBuf;
