@@ -86,6 +86,8 @@ struct Shared {
     observer: Mutex<Option<Observer>>,
     over: AtomicBool,
     connections: AtomicUsize,
+    /// Requests that the server has heard and that have no answer yet.
+    unanswered: AtomicUsize,
     host: String,
     tls: Option<Arc<ServerConfig>>,
 }
@@ -128,6 +130,7 @@ impl Listener {
             observer: Mutex::new(None),
             over: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            unanswered: AtomicUsize::new(0),
             host: format!("{name}:{}", address.port()),
             tls,
         });
@@ -187,6 +190,13 @@ impl Listener {
     /// Calls `observer` at each request from now on.
     pub fn observe(&self, observer: Option<Observer>) {
         *self.shared.observer.lock().unwrap_or_else(PoisonError::into_inner) = observer;
+    }
+
+    /// Whether all that the server has heard is answered. What has its end in a request, such as the report of an update, is
+    /// over for the client with the answer only.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        self.shared.unanswered.load(Ordering::SeqCst) == 0
     }
 
     /// Waits until `condition` holds; false when it does not within `limit`.
@@ -356,8 +366,11 @@ fn serve(mut stream: impl Stream, shared: &Shared) -> io::Result<()> {
         let began = Instant::now();
         let is_over = || shared.is_over() || began.elapsed() > REQUEST;
         let Some(request) = http::read(&mut stream, &shared.host, &is_over)? else { return Ok(()) };
+        shared.unanswered.fetch_add(1, Ordering::SeqCst);
         let (response, wire) = shared.answer(request);
-        if !wire::send(&mut stream, &response, wire.as_ref(), &|| shared.is_over())? {
+        let sent = wire::send(&mut stream, &response, wire.as_ref(), &|| shared.is_over());
+        shared.unanswered.fetch_sub(1, Ordering::SeqCst);
+        if !sent? {
             return Ok(());
         }
     }

@@ -44,14 +44,19 @@ fn the_guide_leads_to_this_client_and_back() {
     }
     device.run(&format!(
         r#"
+        exec 2>&1
         # What an owner's shell has and this one has not: someone to say yes, and a service manager that is running.
-        apt-get() {{ quiet command apt-get -y --no-install-recommends "$@"; }}
+        apt-get() {{
+            quiet command apt-get -y --no-install-recommends "$@"
+            case "$*" in *thimble*) systemctl restart mender-updated ;; esac
+        }}
         systemctl() {{
             case "$*" in
             'restart mender-updated')
+                [ ! -e /tmp/pid ] || systemctl stop mender-updated
                 /usr/bin/thimble daemon > /tmp/daemon 2>&1 & echo $! > /tmp/pid
                 until /usr/bin/thimble status > /dev/null 2>&1; do kill -0 $(cat /tmp/pid); done ;;
-            'stop mender-updated') kill $(cat /tmp/pid); wait $(cat /tmp/pid) ;;
+            'stop mender-updated') kill $(cat /tmp/pid); wait $(cat /tmp/pid); rm /tmp/pid ;;
             *) command systemctl "$@" ;;
             esac
         }}
@@ -72,7 +77,7 @@ fn the_guide_leads_to_this_client_and_back() {
 
         {switch}
         is "$(thimble show-artifact)" release-1
-        thimble status > /tmp/said 2>&1 || true; said release-2
+        thimble status > /tmp/said; said "an update installed by hand waits for 'commit' or 'rollback'"
         sha256sum --quiet -c /tmp/key
         {commit}
         is "$(thimble show-artifact)" release-2; is "$(cat /srv/app/conf)" release-2
@@ -101,7 +106,7 @@ fn the_guide_leads_to_this_client_and_back() {
         # And once more: what is installed is what Mender's client left, and the update that it left waiting goes back.
         {switch}
         is "$(thimble show-artifact)" release-4
-        quiet thimble rollback
+        quiet thimble rollback; systemctl stop mender-updated
         is "$(thimble show-artifact)" release-4; is "$(cat /srv/app/conf)" release-4
         "#
     ));

@@ -247,7 +247,7 @@ impl Serving<'_> {
                 let over = all().len() > 0 && all().all(Deployment::is_over);
                 (over, all().all(|deployment| deployment.status() == "success"))
             });
-            if self.until_over && over {
+            if self.until_over && over && self.listener.has_answered() {
                 self.print()?;
                 return Ok(good && self.violations == 0);
             }
