@@ -1,7 +1,7 @@
 //! What Mender's client leaves in a datastore: its database, the work tree of a module, and scripts.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use thimble_hal_linux::storage::new_database;
 
@@ -80,6 +80,46 @@ fn copy(from: &Path, to: &Path) {
             copy(&entry.path(), &to);
         } else {
             fs::write(&to, fs::read(entry.path()).expect("a file")).expect("its copy");
+        }
+    }
+}
+
+/// Files in places of that client's own, which cannot be moved; gone at the end.
+#[derive(Debug)]
+pub struct Fixed(Vec<PathBuf>);
+
+impl Fixed {
+    /// The recording module, an identity and a name, where that client looks for them.
+    #[must_use]
+    pub fn new(lab: &Lab) -> Self {
+        let read = |name: &str| fs::read_to_string(lab.path(name)).expect("a file of the lab");
+        let module = read(&format!("data/modules/v3/{MODULE}"));
+        let files = [
+            (format!("/usr/share/mender/modules/v3/{MODULE}"), module),
+            (
+                "/usr/share/mender/identity/mender-device-identity".into(),
+                "#!/bin/sh\necho mac=00:01\n".into(),
+            ),
+            ("/etc/mender/artifact_info".into(), "artifact_name=unknown\n".into()),
+        ];
+        let mut ours = Vec::new();
+        for (path, text) in files {
+            let path = PathBuf::from(path);
+            if path.exists() {
+                continue;
+            }
+            fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+            lab.program(path.to_str().expect("text"), &text);
+            ours.push(path);
+        }
+        Self(ours)
+    }
+}
+
+impl Drop for Fixed {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            let _ = fs::remove_file(path);
         }
     }
 }

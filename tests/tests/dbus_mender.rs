@@ -3,50 +3,13 @@
 //! bus. Needs root, as that client's directories cannot be moved.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use thimble_tests::bus::{AUTHENTICATION, Bus, Policy, UPDATE};
-use thimble_tests::lab::{MODULE, Package, has, is_root};
+use thimble_tests::foreign::Fixed;
+use thimble_tests::lab::{Package, has, is_root};
 use thimble_tests::managed::{ID, LIMIT, Managed};
-
-/// Files in places of that client's own; gone at the end.
-struct Fixed(Vec<PathBuf>);
-
-impl Fixed {
-    fn new(managed: &Managed) -> Self {
-        let read = |name: &str| fs::read_to_string(managed.lab.path(name)).expect("a file of the lab");
-        let module = read(&format!("data/modules/v3/{MODULE}"));
-        let files = [
-            (format!("/usr/share/mender/modules/v3/{MODULE}"), module),
-            (
-                "/usr/share/mender/identity/mender-device-identity".into(),
-                "#!/bin/sh\necho mac=00:01\n".into(),
-            ),
-            ("/etc/mender/artifact_info".into(), "artifact_name=unknown\n".into()),
-        ];
-        let mut ours = Vec::new();
-        for (path, text) in files {
-            let path = PathBuf::from(path);
-            if path.exists() {
-                continue;
-            }
-            fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
-            managed.lab.program(path.to_str().expect("text"), &text);
-            ours.push(path);
-        }
-        Self(ours)
-    }
-}
-
-impl Drop for Fixed {
-    fn drop(&mut self) {
-        for path in &self.0 {
-            let _ = fs::remove_file(path);
-        }
-    }
-}
 
 /// A daemon of either kind; killed when dropped.
 struct Running(Child);
@@ -80,7 +43,7 @@ fn run(is_mender: bool, maps: &[(&str, String)]) -> Option<Seen> {
     // That client asks by the first version in a way that our server refuses.
     managed.server.with(|server| server.v2 = true);
     let bus = Bus::start(&managed.lab, Policy::Shipped)?;
-    let _fixed = is_mender.then(|| Fixed::new(&managed));
+    let _fixed = is_mender.then(|| Fixed::new(&managed.lab));
     let mut command =
         if is_mender { mender(&managed, &bus) } else { managed.command(thimble_tests::lab::thimble()) };
     let mut daemon = Running(command.spawn().expect("the daemon starts"));

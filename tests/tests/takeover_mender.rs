@@ -2,35 +2,25 @@
 //! itself, and where it is there with LMDB's own tools. Needs `mender` with its update module `single-file`.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use thimble_tests::foreign::database;
+use thimble_tests::foreign::{Fixed, database};
 use thimble_tests::lab::{Lab, Package, Ran, has, is_root};
+use thimble_tests::managed::Managed;
 
 const DATA: &str = "/usr/share/mender";
 
-/// Without this file that client installs nothing.
-const ARTIFACT_INFO: &str = "/etc/mender/artifact_info";
-
-/// There is one [`ARTIFACT_INFO`]: tests take turns.
+/// That client's files have fixed places: tests take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A device with both clients on one datastore.
 struct Device {
     lab: Lab,
-    /// [`ARTIFACT_INFO`] was not there before.
-    info_is_ours: bool,
+    _fixed: Fixed,
     _turn: MutexGuard<'static, ()>,
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        if self.info_is_ours {
-            drop(fs::remove_file(ARTIFACT_INFO));
-        }
-    }
 }
 
 impl Device {
@@ -45,12 +35,8 @@ impl Device {
             return None;
         }
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let info_is_ours = fs::metadata(ARTIFACT_INFO).is_err();
-        if info_is_ours {
-            fs::create_dir_all("/etc/mender").expect("the directory of that client's configuration");
-            fs::write(ARTIFACT_INFO, "artifact_name=old\n").expect("artifact_info");
-        }
         let lab = Lab::new();
+        let fixed = Fixed::new(&lab);
         lab.configure(&format!(
             r#"{{"ServerURL": "https://localhost", "DeviceTypeFile": "{}"}}"#,
             lab.path("store/device_type").display()
@@ -59,7 +45,7 @@ impl Device {
         lab.write("app/f", "of the factory");
         // That client finds its database; this one has not been here yet.
         database(&lab, &[("artifact-name", "release-1"), ("artifact-provides", r#"{"kept":"1"}"#)]);
-        Some(Self { lab, info_is_ours, _turn: turn })
+        Some(Self { lab, _fixed: fixed, _turn: turn })
     }
 
     fn mender(&self, args: &[&str]) -> Ran {
@@ -164,6 +150,93 @@ fn that_client_takes_provides_of_every_length() {
         device.mender(&["commit"]).status(0);
         assert_eq!(device.mender(&["show-artifact"]).stdout, "release-2\n", "{length}");
         checked(&device);
+    }
+}
+
+/// The daemon of that client carries out a deployment until a call of its module, a script or the reboot ends it with SIGKILL,
+/// as a loss of power would; thimble has its datastore then. `None`: see [`Device::new`].
+fn left_by_daemon(behaviour: &[(&str, &str)]) -> Option<(Managed, Fixed, MutexGuard<'static, ()>)> {
+    if !(has("mender") && is_root()) {
+        println!("left out: needs root and mender");
+        return None;
+    }
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let managed = Managed::new();
+    managed.configure(&format!(
+        r#","InventoryPollIntervalSeconds":3600,"DeviceTypeFile":"{}""#,
+        managed.lab.path("store/device_type").display()
+    ));
+    // That client asks by the first version in a way that our server refuses.
+    managed.server.with(|server| server.v2 = true);
+    let fixed = Fixed::new(&managed.lab);
+    managed.lab.on("NeedsArtifactReboot", "echo Automatic");
+    for (name, shell) in behaviour {
+        managed.lab.on(name, shell);
+    }
+    database(&managed.lab, &[("artifact-name", "release-1")]);
+    let scripts = ["ArtifactReboot_Leave_00", "ArtifactCommit_Enter_00", "ArtifactRollback_Enter_00"];
+    managed.deploy(&scripts.iter().fold(Package::new("release-2"), |package, name| package.script(name)));
+    let path = format!("{}:{}", managed.lab.path("bin").display(), std::env::var("PATH").unwrap_or_default());
+    let (config, store) = (managed.lab.path("conf/mender.conf"), managed.lab.path("store"));
+    let args = [Path::new("--no-syslog"), Path::new("--config"), &config, Path::new("--data"), &store];
+    let mut command = managed.lab.command_of("mender", args);
+    let log = fs::File::create(managed.lab.path("mender.log")).expect("a log");
+    command.arg("daemon").env("PATH", path).stderr(log);
+    let ended = command.status().expect("it runs");
+    let log = fs::read_to_string(managed.lab.path("mender.log")).expect("its log");
+    assert_eq!(ended.signal(), Some(9), "it was killed, and nothing else happened to it\n{log}");
+    for (name, _) in behaviour {
+        fs::remove_file(managed.lab.path("behave").join(name)).expect("it was there");
+    }
+    Some((managed, fixed, turn))
+}
+
+#[test]
+fn r40_a_deployment_of_its_daemon_goes_on_behind_the_reboot_and_is_reported() {
+    let Some((managed, _fixed, _turn)) = left_by_daemon(&[]) else { return };
+    let before = managed.lab.take_journal();
+    assert!(before.ends_with("ArtifactInstall NeedsArtifactReboot reboot"), "{before}");
+    let left = fs::read(managed.lab.path("store/mender-store")).expect("the database");
+    assert_eq!(managed.finish(), "success", "{}", managed.story());
+    assert_eq!(managed.statuses().last().map(String::as_str), Some("success"));
+    assert_eq!(
+        managed.lab.take_journal(),
+        "ArtifactVerifyReboot [ArtifactReboot_Leave_00] [ArtifactCommit_Enter_00] ArtifactCommit Cleanup"
+    );
+    assert_eq!(managed.lab.name(), "release-2");
+    assert_eq!(fs::read(managed.lab.path("store/mender-store")).expect("the database"), left);
+}
+
+#[test]
+fn r40_a_deployment_of_its_daemon_that_is_no_good_is_rolled_back_and_reported() {
+    let Some((managed, _fixed, _turn)) = left_by_daemon(&[]) else { return };
+    managed.lab.on("ArtifactVerifyReboot", "exit 1");
+    assert_eq!(managed.finish(), "failure", "{}", managed.story());
+    let journal = managed.lab.take_journal();
+    assert!(journal.contains("[ArtifactRollback_Enter_00] ArtifactRollback"), "{journal}");
+    assert_eq!(managed.lab.name(), "release-1");
+}
+
+#[test]
+fn r40_a_deployment_of_its_daemon_that_died_in_its_commit_is_rolled_back_and_reported() {
+    let commit = [("NeedsArtifactReboot", "echo No"), ("ArtifactCommit", "kill -KILL $PPID")];
+    let Some((managed, _fixed, _turn)) = left_by_daemon(&commit) else { return };
+    assert_eq!(managed.finish(), "failure", "{}", managed.story());
+    assert!(managed.lab.take_journal().contains("[ArtifactRollback_Enter_00] ArtifactRollback"));
+    assert_eq!(managed.lab.name(), "release-1");
+}
+
+#[test]
+fn r40_a_deployment_of_its_daemon_that_died_before_waits_for_a_person() {
+    for (call, at, said) in [
+        ("ArtifactInstall", "update-install", "Rolled back.\n"),
+        ("Download", "update-store", "System not modified.\n"),
+    ] {
+        let Some((managed, _fixed, _turn)) = left_by_daemon(&[(call, "kill -KILL $PPID")]) else { return };
+        managed.lab.run(["commit"]).failed(&format!("at \"{at}\", and it is not continued here"));
+        let ran = managed.lab.run(["rollback"]);
+        ran.status(0);
+        assert_eq!((ran.stdout.as_str(), managed.lab.name().as_str()), (said, "release-1"));
     }
 }
 
