@@ -48,10 +48,15 @@ pub(super) fn read(medium: &mut impl Medium) -> Result<Option<Import>, LmdbFault
     let name = text("artifact-name")?.filter(|name| !name.is_empty() && name != UNKNOWN);
     let group = text("artifact-group")?.filter(|group| !group.is_empty());
     let free = text("artifact-provides")?.unwrap_or_default();
-    let (state, uncommitted) = (text("state")?, text("state-uncommitted")?);
+    // What is wrong with one of these is wrong with it alone.
+    let mut record = |key: &str| {
+        let value = database.read(key.as_bytes(), RECORD_MAX)?;
+        Ok::<_, LmdbFault>(value.map(|value| String::from_utf8_lossy(&value).into_owned()))
+    };
+    let (state, uncommitted) = (record("state")?, record("state-uncommitted")?);
     let unfinished =
-        Finding::of(state.as_deref(), uncommitted.as_deref(), text("standalone-state")?.as_deref());
-    let maps = text("update-control-maps")?
+        Finding::of(state.as_deref(), uncommitted.as_deref(), record("standalone-state")?.as_deref());
+    let maps = record("update-control-maps")?
         .map(String::into_bytes)
         .filter(|maps| maps.len() <= limits::MAPS_RECORD && Pool::load(maps, Instant::ZERO, LATER).is_ok());
 

@@ -217,6 +217,19 @@ fn r40_whatever_a_record_says_what_goes_on_has_records() {
 }
 
 #[test]
+fn r40_a_record_that_is_no_text_or_very_long_leaves_the_rest_of_the_database() {
+    let long = state(2, "reboot").replace("d-1", &"d".repeat(300_000));
+    for record in [&b"\xff\xfe"[..], long.as_bytes()] {
+        let values = [("artifact-name", &b"old"[..]), ("state", record), ("update-control-maps", b"\xff")];
+        let disk = Disk::with_file(LMDB, &lmdb_file::write(Shape::NATIVE, 2, &values).unwrap());
+        let (mut store, notices) = open(&disk);
+        assert!(matches!(notices.as_slice(), [Notice::Imported { name: Some(name), .. }] if name == "old"));
+        assert!(matches!(store.unfinished(), Some(Finding::Unreadable(_))));
+        assert!(text(&mut store, Key::Provides).contains("old"));
+    }
+}
+
+#[test]
 fn r40_what_was_installed_is_taken_back_and_what_was_not_is_forgotten() {
     for (at, has_begun) in [("update-install", true), ("update-store", false)] {
         let disk = Disk::with_file(LMDB, &database(2, &[("state", &state(2, at))]));
