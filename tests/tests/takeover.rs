@@ -103,11 +103,11 @@ fn r40_missing_parts_end_in_words_and_change_nothing() {
         let lab = left_by_hand();
         let path = lab.path("store/modules/v3/payloads/0000/tree").join(missing);
         if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.expect("it was there");
-        for verb in ["commit", "resume"] {
+        for verb in ["commit", "resume", "rollback"] {
             let ran = lab.run([verb]);
             assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{missing}");
             assert!(
-                ran.reason().contains(why) && ran.reason().contains("run 'rollback'"),
+                ran.reason().contains(why) && ran.reason().contains("mend that, or run 'install'"),
                 "{}",
                 ran.reason()
             );

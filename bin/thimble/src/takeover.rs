@@ -2,8 +2,8 @@
 
 use thimble_core::hal::{Key, Level, Storage, System};
 use thimble_core::limits;
-use thimble_hal_linux::storage::{Finding, RECORD_MAX, Store};
-use thimble_hal_linux::takeover::complete;
+use thimble_hal_linux::storage::{Finding, RECORD_MAX, Store, Unfinished};
+use thimble_hal_linux::takeover::{Missing, complete};
 
 use crate::device::Device;
 use crate::output::Failure;
@@ -20,35 +20,36 @@ pub(crate) enum Next {
     Waits,
 }
 
+/// Why an update does not go on here.
+enum Obstacle {
+    /// What it needs is missing, or of another update.
+    Missing(Missing),
+    /// It does not wait for its commit.
+    NotThere,
+    /// Nothing of it was installed yet.
+    NotBegun,
+    /// Its record makes no sense.
+    Unreadable,
+}
+
 /// Decides for a verb that changes things. The caller holds the lock.
 pub(crate) fn decide(device: &Device, store: &mut Store, verb: VerbName) -> Result<Next, Failure> {
     let Some(finding) = store.unfinished() else { return Ok(Next::GoOn) };
-    let found = finding.to_string();
-    let why = match finding.clone() {
-        Finding::Update(mut update) if update.goes_on() => {
-            let mut record = vec![0; RECORD_MAX];
-            let installed = store.read(Key::Provides, &mut record).map_err(Failure::new)?.unwrap_or_default();
-            let mut device_type = [0; limits::DEVICE_TYPE];
-            // One that is not known is told by whoever needs it.
-            let device_type = device.facts().device_type(&mut device_type).unwrap_or_default();
-            match complete(&device.paths, &mut update, installed, device_type) {
-                Ok(()) => {
-                    store.take_over(&update).map_err(Failure::new)?;
-                    device.log(
-                        Level::Info,
-                        format_args!("took over what another Mender client had not finished: {found}"),
-                    );
-                    return Ok(Next::GoOn);
-                }
-                Err(missing) => missing.to_string(),
-            }
+    let (finding, found) = (finding.clone(), finding.to_string());
+    let obstacle = match obstacle(device, store, finding)? {
+        Ok(update) if update.goes_on() => {
+            store.take_over(&update).map_err(Failure::new)?;
+            device.log(
+                Level::Info,
+                format_args!("took over what another Mender client had not finished: {found}"),
+            );
+            return Ok(Next::GoOn);
         }
-        Finding::Update(update) if update.has_begun() => "it does not wait for its commit".to_owned(),
-        Finding::Update(_) => "nothing of it was installed yet".to_owned(),
-        Finding::Unreadable(_) => "nobody knows how far it got".to_owned(),
+        Ok(_) => Obstacle::NotThere,
+        Err(obstacle) => obstacle,
     };
-    match verb {
-        VerbName::Install => {
+    match (verb, &obstacle) {
+        (VerbName::Install, _) => {
             store.replace_unfinished();
             device.log(
                 Level::Warning,
@@ -58,14 +59,16 @@ pub(crate) fn decide(device: &Device, store: &mut Store, verb: VerbName) -> Resu
             );
             Ok(Next::GoOn)
         }
-        VerbName::Rollback => {
-            if store.take_back().map_err(Failure::new)? {
-                device.log(
-                    Level::Info,
-                    format_args!("takes back what another Mender client had not finished: {found}"),
-                );
-                return Ok(Next::GoOn);
-            }
+        (VerbName::Rollback, Obstacle::NotThere) => {
+            store.take_back().map_err(Failure::new)?;
+            device.log(
+                Level::Info,
+                format_args!("takes back what another Mender client had not finished: {found}"),
+            );
+            Ok(Next::GoOn)
+        }
+        (VerbName::Rollback, Obstacle::NotBegun | Obstacle::Unreadable) => {
+            store.take_back().map_err(Failure::new)?;
             device.log(
                 Level::Warning,
                 format_args!(
@@ -74,41 +77,83 @@ pub(crate) fn decide(device: &Device, store: &mut Store, verb: VerbName) -> Resu
             );
             Ok(Next::NothingToTakeBack)
         }
-        VerbName::Daemon => {
-            device.log(Level::Error, format_args!("{}", refusal(&found, &why)));
+        (VerbName::Daemon, _) => {
+            device.log(Level::Error, format_args!("{}", refusal(&found, &obstacle)));
             Ok(Next::Waits)
         }
-        VerbName::Resume | VerbName::Commit => Err(Failure::new(refusal(&found, &why))),
-        VerbName::ShowArtifact
-        | VerbName::ShowProvides
-        | VerbName::ShowFlightRecord
-        | VerbName::CheckUpdate
-        | VerbName::SendInventory
-        | VerbName::Bootstrap
-        | VerbName::Status
-        | VerbName::Control
-        | VerbName::Setup
-        | VerbName::Snapshot
-        | VerbName::ExportMender => Ok(Next::GoOn),
+        (VerbName::Resume | VerbName::Commit | VerbName::Rollback, _) => {
+            Err(Failure::new(refusal(&found, &obstacle)))
+        }
+        (
+            VerbName::ShowArtifact
+            | VerbName::ShowProvides
+            | VerbName::ShowFlightRecord
+            | VerbName::CheckUpdate
+            | VerbName::SendInventory
+            | VerbName::Bootstrap
+            | VerbName::Status
+            | VerbName::Control
+            | VerbName::Setup
+            | VerbName::Snapshot
+            | VerbName::ExportMender,
+            _,
+        ) => Ok(Next::GoOn),
     }
+}
+
+/// The update, complete with all that its module needs; or what is in its way.
+fn obstacle(
+    device: &Device,
+    store: &mut Store,
+    finding: Finding,
+) -> Result<Result<Unfinished, Obstacle>, Failure> {
+    let mut update = match finding {
+        Finding::Update(update) if update.goes_on() || update.has_begun() => *update,
+        Finding::Update(_) => return Ok(Err(Obstacle::NotBegun)),
+        Finding::Unreadable(_) => return Ok(Err(Obstacle::Unreadable)),
+    };
+    let mut record = vec![0; RECORD_MAX];
+    let installed = store.read(Key::Provides, &mut record).map_err(Failure::new)?.unwrap_or_default();
+    let mut device_type = [0; limits::DEVICE_TYPE];
+    // One that is not known is told by whoever needs it.
+    let device_type = device.facts().device_type(&mut device_type).unwrap_or_default();
+    Ok(match complete(&device.paths, &mut update, installed, device_type) {
+        Ok(()) => Ok(update),
+        Err(missing) => Err(Obstacle::Missing(missing)),
+    })
 }
 
 /// What a person is told of an update that Mender's client had not finished, before anything is decided.
 pub(crate) fn words(store: &Store) -> Option<String> {
     let finding = store.unfinished()?;
-    Some(match finding {
+    let found = finding.to_string();
+    let obstacle = match finding {
         Finding::Update(update) if update.goes_on() => {
-            format!("another Mender client has not finished {finding}: it goes on here with the next start")
+            return Some(format!(
+                "another Mender client has not finished {found}: it goes on here with the next start"
+            ));
         }
-        Finding::Update(_) | Finding::Unreadable(_) => {
-            refusal(&finding.to_string(), "it cannot be continued here")
-        }
-    })
+        Finding::Update(update) if update.has_begun() => Obstacle::NotThere,
+        Finding::Update(_) => Obstacle::NotBegun,
+        Finding::Unreadable(_) => Obstacle::Unreadable,
+    };
+    Some(refusal(&found, &obstacle))
 }
 
-fn refusal(found: &str, why: &str) -> String {
-    format!(
-        "another Mender client has not finished {found}, and it is not continued here: {why}; run 'rollback' to take it back, \
-         or 'install' to put another artifact in its place"
-    )
+fn refusal(found: &str, obstacle: &Obstacle) -> String {
+    let begins = format!("another Mender client has not finished {found}, and it is not continued here: ");
+    let settle = "; run 'rollback' to take it back, or 'install' to put another artifact in its place";
+    match obstacle {
+        Obstacle::Missing(missing) => {
+            format!("{begins}{missing}; mend that, or run 'install' to put another artifact in its place")
+        }
+        Obstacle::NotThere => format!("{begins}it does not wait for its commit{settle}"),
+        Obstacle::NotBegun => format!(
+            "{begins}nothing of it was installed yet; run 'rollback' to forget it, or 'install' to put another artifact in \
+             its place"
+        ),
+        Obstacle::Unreadable => format!(
+            "{begins}nobody knows how far it got; run 'rollback' to forget it, or 'install' to put another artifact in its place"
+        ),
+    }
 }
