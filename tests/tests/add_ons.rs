@@ -6,14 +6,18 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use thimble_hal_sim::listen::Security;
-use thimble_hal_sim::server::Endpoint;
+use thimble_hal_sim::listen::{Entry, Security};
+use thimble_hal_sim::server::{Endpoint, Server};
 use thimble_tests::bus::{AUTHENTICATION, Bus, Policy};
 use thimble_tests::lab::{has, is_root};
 use thimble_tests::managed::{LIMIT, Managed};
+
+/// Between two attempts `mender-connect` waits up to a minute.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// In front of the model of the server: two endpoints that the model does not have. Everything else goes on to it.
 struct Edge {
@@ -188,6 +192,8 @@ fn r43_mender_connect_opens_a_remote_terminal_through_the_proxy() {
     let Some(bus) = Bus::start(&managed.lab, Policy::Shipped) else { return };
     let daemon = managed.start();
     bus.wait_for(AUTHENTICATION.0);
+    let has_polled = |server: &Server, _: &[Entry]| server.count(Endpoint::NextV1) > 0;
+    assert!(managed.server.wait_until(LIMIT, has_polled), "{}", managed.story());
     managed
         .lab
         .write("connect.conf", r#"{"ShellCommand":"/bin/sh","ShellArguments":["-i"],"User":"nobody"}"#);
@@ -204,7 +210,7 @@ fn r43_mender_connect_opens_a_remote_terminal_through_the_proxy() {
     let _connect = Program(connect.expect("mender-connect starts"));
     let story =
         || std::fs::read_to_string(managed.lab.path("connect.log")).unwrap_or_default() + &managed.story();
-    let (head, mut socket) = edge.sockets.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("{}", story()));
+    let (head, mut socket) = edge.sockets.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{}", story()));
     assert_eq!(header(&head, "Host"), edge.url.strip_prefix("http://"), "{head}");
     assert!(header(&head, "Authorization").is_some_and(|value| value.starts_with("Bearer ey")), "{head}");
     // A shell, a command, and what it says. The text that is looked for is not in the command, which is echoed.
@@ -224,7 +230,7 @@ fn r43_mender_connect_opens_a_remote_terminal_through_the_proxy() {
     until(&mut socket, "terminal-43");
     // When the server goes, the add-on hears of it and comes again.
     drop(socket);
-    assert!(edge.sockets.recv_timeout(LIMIT).is_ok(), "{}", story());
+    assert!(edge.sockets.recv_timeout(PATIENCE).is_ok(), "{}", story());
     daemon.stop();
 }
 
@@ -306,7 +312,7 @@ fn r43_a_script_of_the_inventory_reports_the_configuration_as_mender_configure_d
             break new;
         }
         assert!(std::time::Instant::now() < end, "{reply}");
-        thread::sleep(std::time::Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(10));
     };
     assert_eq!((curl(token).as_str(), curl(&new).as_str()), ("401", "204"));
     daemon.stop();

@@ -42,6 +42,8 @@ pub(super) struct Exchange {
     answer: Reply,
     /// The kernel asks whether the other ends are still there.
     is_watched: bool,
+    /// The program has sent more than its request. That is not read, and hides its end.
+    has_surplus: bool,
 }
 
 /// How far the answer is.
@@ -93,12 +95,13 @@ impl Exchange {
             down: Pipe::default(),
             answer: Reply::Head(Vec::new(), 0),
             is_watched: false,
+            has_surplus: false,
         }
     }
 
     pub(super) fn wants<'fd>(&'fd self, caller: &'fd TcpStream, set: &mut PollSet<'fd>) {
         self.connector.wants(set);
-        if self.reads_caller() {
+        if self.reads_caller() || self.waits_for_end() {
             set.read(caller);
         }
         if !self.down.is_empty() {
@@ -191,9 +194,27 @@ impl Exchange {
         self.is_open && self.up.is_empty() && wants
     }
 
+    /// Whether all that is wanted of the program is to know whether it is still there.
+    fn waits_for_end(&self) -> bool {
+        let is_whole = match self.answer {
+            Reply::Head(..) | Reply::Body(..) => self.request.next() == Next::End,
+            Reply::Raw(_) | Reply::Over => false,
+        };
+        self.is_open && is_whole && !self.has_surplus
+    }
+
     /// From the program to the server.
     fn send(&mut self, caller: &mut TcpStream) -> Result<bool, Round> {
         let mut moved = false;
+        if self.waits_for_end() {
+            match caller.peek(&mut [0]) {
+                // It has given up: nobody waits for the answer, and its place is free.
+                Ok(0) => return Err(Round::Broken(String::new())),
+                Ok(_) => self.has_surplus = true,
+                Err(error) if waits(&error) => {}
+                Err(_) => return Err(Round::Broken(String::new())),
+            }
+        }
         if self.reads_caller() {
             let ahead = std::mem::take(&mut self.ahead);
             let (mut fault, is_raw) = (Ok(0), matches!(self.answer, Reply::Raw(_)));

@@ -9,10 +9,10 @@
 //! which only root hears over D-Bus, gets status 401, has 10 seconds, and can take none of the places of those who have
 //! it. Every request has a connection of its own (`Connection: close`), so that no byte of one can reach another.
 //!
-//! What ends a connection: its answer; the end of either side; 10 s without a whole head; 60 s in which the server takes
-//! nothing or does not answer; 5 minutes in which no byte of a body comes or is taken. One whose protocol was changed
-//! (`Upgrade`, such as a websocket) may be silent: it ends with either side, when bytes are not taken for 5 minutes, or
-//! when the kernel finds that the other end is not there any more.
+//! What ends a connection: its answer; the end of either side, also of one that only says that it sends no more; 10 s
+//! without a whole head; 60 s in which the server takes nothing or does not answer; 5 minutes in which no byte of a body
+//! comes or is taken. One whose protocol was changed (`Upgrade`, such as a websocket) may be silent: it ends with either
+//! side, when bytes are not taken for 5 minutes, or when the kernel finds that the other end is not there any more.
 
 mod exchange;
 #[cfg(feature = "fuzzing")]

@@ -562,6 +562,32 @@ fn an_early_answer_to_a_large_request_arrives() {
 }
 
 #[test]
+fn a_program_that_gives_up_makes_room_at_once() {
+    let (asked, wait) = channel();
+    let server = Server::start(1, move |_, mut stream| {
+        let head = read_head(&mut stream);
+        asked.send(()).unwrap();
+        // No answer, until the proxy closes.
+        let mut rest = String::new();
+        let _ = stream.read_to_string(&mut rest);
+        head + &rest
+    });
+    let mut bench = Bench::new(&server.url(""));
+    let mut stream = bench.connect();
+    stream.write_all(get("/slow").as_bytes()).unwrap();
+    bench.during(move || wait.recv_timeout(FORGOTTEN).unwrap());
+    assert_eq!(bench.admitted(), 1);
+    drop(stream);
+    bench.until(|bench| bench.forwarder.sessions.is_empty());
+    assert!(server.request().starts_with("GET /slow "));
+    assert!(
+        bench.log.borrow().0.iter().all(|line| !line.starts_with("warning")),
+        "{:?}",
+        bench.log.borrow().0
+    );
+}
+
+#[test]
 fn a_program_that_never_reads_stops_its_server_and_ends() {
     let server = Server::start(1, |_, mut stream| {
         let head = read_head(&mut stream);
