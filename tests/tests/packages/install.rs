@@ -38,14 +38,23 @@ fn files(root: &Path) -> BTreeSet<String> {
 #[test]
 fn what_is_installed_is_what_the_list_says() {
     let device = tempfile::tempdir().expect("a directory");
-    for options in [&[][..], &["--without-systemd"], &["--any-module", "--prefix", "/opt/update"]] {
-        let root = device.path().join(options.len().to_string());
+    for (name, options) in [
+        ("systemd", &[][..]),
+        ("no init", &["--without-systemd"]),
+        ("busybox", &["--sysv", "/etc/init.d/S60thimble"]),
+        ("openrc", &["--openrc", "/etc/init.d/mender-updated"]),
+        ("systemd elsewhere", &["--any-module", "--prefix", "/opt/update"]),
+    ] {
+        let root = device.path().join(name);
         install(&root, options);
         let listed = install(&root, &[options, &["--list"]].concat());
         let listed: BTreeSet<String> = listed.lines().map(str::to_owned).collect();
         assert_eq!(files(&root), listed, "{options:?}");
         let has = |part: &str| listed.iter().any(|path| path.contains(part));
-        assert_eq!(has("systemd") || has("system-services"), options != ["--without-systemd"], "{listed:?}");
+        assert_eq!(has("systemd") || has("system-services"), name.starts_with("systemd"), "{listed:?}");
+        let init_script = ["busybox", "openrc"].contains(&name);
+        assert_eq!(has("/etc/init.d/"), init_script, "{listed:?}");
+        assert_eq!(has("/keep-running"), init_script, "{listed:?}");
         assert_eq!(has("any-module.conf"), options.contains(&"--any-module"), "{listed:?}");
         assert!(has("system.d/io.mender.UpdateManager.conf"), "{listed:?}");
     }
@@ -119,6 +128,7 @@ fn an_option_that_does_not_exist_is_an_error_in_words() {
     for (options, said) in [
         (&["--prefx", "/usr"][..], "there is no option --prefx"),
         (&["--prefix"], "--prefix needs a value"),
+        (&["--sysv", "S60thimble"], "S60thimble does not begin with /"),
         (&["--prefix", "usr"], "usr does not begin with /"),
         (&["--program", "/no/program"], "/no/program is not there"),
     ] {

@@ -1,12 +1,14 @@
 //! What puts the client on a device: the program that installs it, its manual page and completions, the check of the datastore
-//! before it starts, and the package for Debian.
+//! before it starts, init scripts, and packages.
 
 mod datastore;
 mod debian;
+mod init;
 mod install;
 mod pages;
 mod parts;
 mod recipes;
+mod small_root;
 mod switching;
 mod tarball;
 

@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use thimble_tests::lab::thimble;
 
-use super::{run, support};
+use super::{run, small_root::SmallRoot, support};
 
 fn tarball(name: &str) -> PathBuf {
     let into = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -19,12 +20,18 @@ fn tarball(name: &str) -> PathBuf {
     text.lines().last().expect("a path").into()
 }
 
+/// Made once.
+fn first() -> &'static Path {
+    static FIRST: OnceLock<PathBuf> = OnceLock::new();
+    FIRST.get_or_init(|| tarball("tarball"))
+}
+
 #[test]
 fn what_is_unpacked_installs_the_same_as_the_repository() {
-    let (one, other) = (tarball("tarball"), tarball("tarball-again"));
-    assert!(fs::read(&one).expect("it") == fs::read(other).expect("it"), "the same program, other bytes");
+    let (one, other) = (first(), tarball("tarball-again"));
+    assert!(fs::read(one).expect("it") == fs::read(other).expect("it"), "the same program, other bytes");
     let lab = tempfile::tempdir().expect("a directory");
-    assert!(run(Command::new("tar").arg("-xzf").arg(&one).arg("-C").arg(lab.path())).0);
+    assert!(run(Command::new("tar").arg("-xzf").arg(one).arg("-C").arg(lab.path())).0);
     let folder =
         lab.path().join(one.file_name().expect("a name").to_str().expect("text").trim_end_matches(".tar.gz"));
     let (ours, theirs) = (lab.path().join("ours"), lab.path().join("theirs"));
@@ -45,4 +52,32 @@ fn what_is_unpacked_installs_the_same_as_the_repository() {
     let (good, text) =
         run(Command::new(folder.join("support/install")).arg("--destdir").arg(lab.path().join("third")));
     assert!(good && lab.path().join("third/usr/bin/thimble").is_file(), "{text}");
+}
+
+/// As docs/install.md says.
+#[test]
+fn it_is_installed_and_taken_away_with_nothing_but_busybox() {
+    let Some(device) = SmallRoot::new() else { return };
+    fs::copy(first(), device.path().join("tmp/thimble.tar.gz")).expect("it is copied");
+    // A static program needs none of them.
+    device.put_program(thimble(), "tmp/thimble");
+    device.run(
+        r#"
+        files() { find / -xdev "(" -type f -o -type l ")" ! -path "/tmp/*" ! -path "/proc/*" | sort; }
+        files > /tmp/before
+        cd /tmp
+        tar -xzf thimble.tar.gz
+        thimble-*/support/install --sysv /etc/init.d/S60thimble
+        thimble --version
+        mender-update --help > /dev/null
+        thimble-*/support/install --sysv /etc/init.d/S60thimble
+        thimble-*/support/install --list --sysv /etc/init.d/S60thimble | sort > /tmp/listed
+        files > /tmp/between
+        sort /tmp/before /tmp/listed > /tmp/all
+        diff /tmp/all /tmp/between
+        thimble-*/support/install --list --sysv /etc/init.d/S60thimble | xargs rm -f
+        files > /tmp/after
+        diff /tmp/before /tmp/after
+        "#,
+    );
 }
