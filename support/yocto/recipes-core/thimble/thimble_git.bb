@@ -13,7 +13,7 @@ THIMBLE_REVISION ?= "${AUTOREV}"
 THIMBLE_DATASTORE ?= "/data/mender"
 
 SRC_URI = "${THIMBLE_GIT}"
-PV = "0.1.0+git"
+PV = "0.2.0+git"
 SRCREV = "${THIMBLE_REVISION}"
 
 inherit cargo cargo-update-recipe-crates systemd update-rc.d
