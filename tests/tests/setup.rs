@@ -140,6 +140,112 @@ fn changes_nothing_when_anything_is_wrong() {
 }
 
 #[test]
+fn what_is_not_given_stays_and_another_server_gets_no_token() {
+    let lab = Lab::new();
+    let old = "{\"ServerURL\": \"http://127.0.0.1:1/\", \"TenantToken\": \"secret\", \"UpdatePollIntervalSeconds\": 77, \
+               \"InventoryPollIntervalSeconds\": 99}";
+    lab.configure(old);
+    let same = ["setup", "--device-type", "x", "--server-url", "http://127.0.0.1:1", "--retry-poll", "44"];
+    lab.run(same).status(0);
+    for kept in
+        ["\"TenantToken\": \"secret\"", "Seconds\": 77", "Seconds\": 99", "\"RetryPollIntervalSeconds\": 44"]
+    {
+        assert!(config(&lab).contains(kept), "{kept}: {}", config(&lab));
+    }
+    let other = ["setup", "--device-type", "x", "--server-url", "http://127.0.0.1:2", "--retry-poll", "44"];
+    let ran = lab.run(other);
+    ran.status(0);
+    assert!(ran.stderr.contains("the tenant token was another server's"), "{}", ran.stderr);
+    assert!(!config(&lab).contains("secret"), "{}", config(&lab));
+}
+
+#[test]
+fn certificates_are_read_before_anything_is_written() {
+    let lab = Lab::new();
+    lab.write("no.pem", "no certificate at all");
+    let given = [
+        "setup",
+        "--device-type",
+        "x",
+        "--server-url",
+        "https://127.0.0.1:1",
+        "--demo-polling",
+        "--server-cert",
+    ];
+    lab.run(given.iter().chain(&["no.pem"])).failed("holds no certificate");
+    assert_eq!((config(&lab).as_str(), device_type(&lab).as_str()), ("", "device_type=lab\n"));
+    if !has("openssl") {
+        println!("left out: needs openssl");
+        return;
+    }
+    let made = Command::new("openssl")
+        .args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", "key.pem", "-out",
+            "ca.pem",
+        ])
+        .current_dir(lab.path(""))
+        .stderr(Stdio::null())
+        .status();
+    assert!(made.expect("openssl runs").success());
+    // Named from the directory that the person is in, which the daemon is not.
+    lab.run(given.iter().chain(&["ca.pem"])).status(0);
+    let whole = format!("\"ServerCertificate\": \"{}\"", lab.path("ca.pem").display());
+    assert!(config(&lab).contains(&whole), "{}", config(&lab));
+}
+
+#[test]
+fn a_file_named_from_here_is_written_here() {
+    let lab = Lab::new();
+    let given = [
+        "setup",
+        "-c",
+        "my.conf",
+        "--device-type",
+        "x",
+        "--server-url",
+        "http://127.0.0.1:1",
+        "--demo-polling",
+    ];
+    lab.run(given).status(0);
+    assert!(fs::read_to_string(lab.path("my.conf")).expect("the file").contains("ServerURL"));
+}
+
+#[test]
+fn several_at_once_leave_a_whole_file() {
+    let lab = Lab::new();
+    let runs: Vec<_> = (0..6)
+        .map(|n| {
+            let url = format!("http://127.0.0.1:{}", n + 1);
+            lab.start([
+                "setup",
+                "--quiet",
+                "--device-type",
+                &format!("t{n}"),
+                "--server-url",
+                &url,
+                "--demo-polling",
+            ])
+        })
+        .collect();
+    let ended: Vec<_> = runs.into_iter().map(Ran::of).collect();
+    assert!(ended.iter().any(|ran| ran.code == 0));
+    for ran in ended.iter().filter(|ran| ran.code != 0) {
+        ran.failed("another program is changing it");
+    }
+    lab.run(["show-artifact"]).status(0);
+    let of_run =
+        config(&lab).lines().find_map(|line| line.strip_suffix("\",")?.chars().last()).expect("a URL");
+    let of_device = device_type(&lab).trim_end().chars().last().expect("a digit");
+    assert_eq!(
+        of_run.to_digit(10),
+        of_device.to_digit(10).map(|digit| digit + 1),
+        "{}{}",
+        config(&lab),
+        device_type(&lab)
+    );
+}
+
+#[test]
 fn a_fallback_that_lists_servers_is_no_contradiction() {
     let lab = Lab::new();
     lab.write("store/mender.conf", "{\"Servers\": [{\"ServerURL\": \"http://old\"}]}");
@@ -165,7 +271,7 @@ fn the_demo_server_gets_a_line_in_hosts() {
         return;
     }
     let lab = Lab::new();
-    lab.write("hosts", "127.0.0.1 localhost");
+    lab.write("hosts", "127.0.0.1 localhost # not docker.mender.io");
     symlink(thimble(), lab.path("mender-setup")).expect("a link");
     for _ in 0..2 {
         let output = Command::new("unshare")
@@ -185,7 +291,10 @@ fn the_demo_server_gets_a_line_in_hosts() {
             .expect("unshare runs");
         assert!(output.status.success(), "{output:?}");
         let hosts = fs::read_to_string(lab.path("hosts")).expect("the file");
-        assert_eq!(hosts, "127.0.0.1 localhost\n192.0.2.7 docker.mender.io s3.docker.mender.io\n");
+        assert_eq!(
+            hosts,
+            "127.0.0.1 localhost # not docker.mender.io\n192.0.2.7 docker.mender.io s3.docker.mender.io\n"
+        );
     }
     assert!(config(&lab).contains("\"ServerURL\": \"https://docker.mender.io\""), "{}", config(&lab));
     assert!(config(&lab).contains("\"UpdatePollIntervalSeconds\": 5"), "{}", config(&lab));

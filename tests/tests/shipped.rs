@@ -199,7 +199,7 @@ fn programs_that_cut(lab: &Lab, before: bool) -> String {
     let directory = lab.path("cutters");
     drop(fs::remove_dir_all(&directory));
     fs::create_dir(&directory).expect("a directory");
-    for name in ["cat", "chmod", "cp", "mkdir", "mv", "rm", "rmdir", "sed", "sync", "tar", "tr"] {
+    for name in ["cat", "chmod", "cp", "find", "mkdir", "mv", "rm", "rmdir", "sed", "sync", "tar", "tr"] {
         let lab = lab.path("");
         let cut = "[ \"$n\" -ne \"$at\" ] || { read -r pid < \"$lab/pid\"; kill -KILL \"$pid\"; exit 1; }";
         let work = format!("PATH='{path}' {name} \"$@\"; status=$?");
@@ -329,6 +329,29 @@ fn modules_refuse_what_they_cannot_do_and_change_nothing() {
         assert!(text.contains(reason), "{files:?}: {text}");
         assert_eq!(picture(&lab.path("there")), old, "{files:?}");
     }
+}
+
+#[test]
+fn a_directory_may_have_more_files_than_a_command_takes_names() {
+    let lab = Lab::new();
+    let target = lab.path("many");
+    fs::create_dir(&target).expect("a directory");
+    // Together longer than the kernel takes for the words of one command.
+    for n in 0..12_000 {
+        fs::write(target.join(format!("{n:0>200}")), "").expect("a file");
+    }
+    let dest = target.to_str().expect("text");
+    let tree = tree(&lab, &[("dest_dir", dest), ("conf", "new")]);
+    let tar =
+        Command::new("tar").args(["-cf", "update.tar", "conf"]).current_dir(tree.join("files")).status();
+    assert!(tar.expect("tar runs").success());
+    let path = std::env::var("PATH").expect("a path");
+    let ran = call(&lab, "directory", "ArtifactInstall", &path);
+    assert!(ran.status.success(), "{ran:?}");
+    assert_eq!(fs::read_dir(&target).expect("it").count(), 1);
+    let ran = call(&lab, "directory", "ArtifactRollback", &path);
+    assert!(ran.status.success(), "{ran:?}");
+    assert_eq!(fs::read_dir(&target).expect("it").count(), 12_000);
 }
 
 #[test]

@@ -4,15 +4,19 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Read, Write as _};
+use std::io::{self, ErrorKind, Read, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 use thimble_core::json::{Escape, Value};
 
 use super::fault::NotJson;
 use super::{ConfigError, ConfigFault, FILE_MAX};
 use crate::fsat::open_regular;
+
+const BUSY: &str = "another program is changing it; try again when that has ended";
 
 /// A key's new value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +90,8 @@ pub struct Draft {
     /// The file it is to become, links followed.
     target: PathBuf,
     staging: PathBuf,
+    /// Locked as long as the draft is there: another one of the same file has to wait.
+    _file: File,
 }
 
 impl Draft {
@@ -102,7 +108,7 @@ impl Draft {
         let mut old = Vec::new();
         let found = match open_regular(&target) {
             Ok(file) => Some(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(read(error)),
         };
         match &found {
@@ -121,18 +127,14 @@ impl Draft {
 
     /// `mode` is that of a new file.
     fn write(target: PathBuf, text: &[u8], mode: u32, old: Option<&File>) -> io::Result<Self> {
-        if let Some(directory) = target.parent() {
-            fs::create_dir_all(directory)?;
-        }
+        fs::create_dir_all(directory_of(&target))?;
         let mut name = OsString::from(".");
         name.push(target.file_name().unwrap_or_default());
         name.push(".new");
-        let draft = Self { staging: target.with_file_name(name), target };
-        match fs::remove_file(&draft.staging) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&draft.staging)?;
+        let staging = target.with_file_name(name);
+        let mut file = take(&staging)?;
+        let draft = Self { staging, target, _file: file.try_clone()? };
+        file.set_len(0)?;
         let mut mode = mode;
         if let Some(old) = old {
             let (old, new) = (old.metadata()?, file.metadata()?);
@@ -159,10 +161,13 @@ impl Draft {
     /// Those of the file system; the old file stays.
     pub fn keep(self) -> io::Result<()> {
         fs::rename(&self.staging, &self.target)?;
-        match self.target.parent() {
-            Some(directory) => File::open(directory)?.sync_all(),
-            None => Ok(()),
-        }
+        let synced = File::open(directory_of(&self.target)).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("the new one is in its place, but may be lost with the power: {error}"),
+            )
+        })
     }
 }
 
@@ -173,10 +178,40 @@ impl Drop for Draft {
     }
 }
 
+/// The directory that a file is in.
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
+}
+
+/// Opens the file that a draft is written into, for this process alone.
+fn take(staging: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    // Whoever had it before may have put it into its place while we waited for the lock.
+    for _ in 0..100 {
+        let file = options.open(staging)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(io::Error::new(ErrorKind::WouldBlock, BUSY)),
+            Err(error) => return Err(error.into()),
+        }
+        let (ours, there) = (file.metadata()?, fs::symlink_metadata(staging));
+        if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
+            return Ok(file);
+        }
+    }
+    Err(io::Error::new(ErrorKind::WouldBlock, BUSY))
+}
+
 /// The file that a path leads to.
 fn target(path: &Path) -> io::Result<PathBuf> {
     match fs::canonicalize(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(path.to_owned()),
         found => found,
     }
 }
@@ -188,7 +223,7 @@ fn target(path: &Path) -> io::Result<PathBuf> {
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let target = target(path)?;
     let old = match open_regular(&target) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
         found => Some(found?),
     };
     Draft::write(target, text.as_bytes(), 0o644, old.as_ref())?.keep()
@@ -215,6 +250,22 @@ mod tests {
         assert_eq!(edited(new.as_bytes(), &changes).unwrap(), new);
         assert!(matches!(edited(b"[]", &changes), Err(ConfigFault::NoObject)));
         assert!(matches!(edited(b"{,}", &changes), Err(ConfigFault::Json(_))));
+    }
+
+    #[test]
+    fn two_at_once_do_not_mix() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mender.conf");
+        let first = Draft::of(&path, &[("A", NewValue::Number(1))]).unwrap();
+        let second = Draft::of(&path, &[("A", NewValue::Number(2))]).unwrap_err();
+        assert!(second.to_string().contains("another program is changing it"), "{second}");
+        first.keep().unwrap();
+        Draft::of(&path, &[("A", NewValue::Number(2))]).unwrap().keep().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\n  \"A\": 2\n}\n");
+        // What a loss of power left is in nobody's way.
+        fs::write(dir.path().join(".mender.conf.new"), "{\"A\": 3, \"B\": 4, \"C\": 5}").unwrap();
+        Draft::of(&path, &[("A", NewValue::Number(6))]).unwrap().keep().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\n  \"A\": 6\n}\n");
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// What the keeper says by its exit status: it could not thaw.
 const NOT_THAWED: i32 = 9;
 
+/// Likewise: it has thawed after [`SILENCE_MAX`].
+const WAS_SILENT: i32 = 8;
+
 /// Why a file system could not be frozen, or did not stay frozen.
 #[derive(Debug)]
 pub enum FreezeFault {
@@ -135,6 +138,9 @@ impl Frozen {
         }
         match waitpid(Some(self.keeper), WaitOptions::empty()) {
             Ok(Some((_, status))) if status.exit_status() == Some(0) => Ok(()),
+            Ok(Some((_, status))) if status.exit_status() == Some(WAS_SILENT) => {
+                Err(FreezeFault::ThawedTooEarly)
+            }
             Ok(_) => Err(FreezeFault::StillFrozen),
             Err(error) => Err(FreezeFault::Keeper(error.into())),
         }
@@ -164,21 +170,37 @@ fn keep(place: BorrowedFd<'_>, watch: BorrowedFd<'_>, tell: BorrowedFd<'_>, sign
     if code != 0 {
         return 0;
     }
-    while is_alive(watch) {}
+    let end = loop {
+        match sign(watch) {
+            Sign::Alive => {}
+            Sign::Ended => break 0,
+            Sign::Silence => break WAS_SILENT,
+        }
+    };
     match sys::thaw(place) {
         // Not frozen any more: somebody else has thawed it.
-        Ok(()) | Err(Errno::INVAL) => 0,
+        Ok(()) | Err(Errno::INVAL) => end,
         Err(_) => NOT_THAWED,
     }
 }
 
-/// Waits for signs; `false`: no more will come, or none has come for too long.
-fn is_alive(watch: BorrowedFd<'_>) -> bool {
+/// What the keeper hears.
+enum Sign {
+    Alive,
+    /// No more will come.
+    Ended,
+    /// None has come for [`SILENCE_MAX`].
+    Silence,
+}
+
+/// Waits for the next one.
+fn sign(watch: BorrowedFd<'_>) -> Sign {
     let mut set = [PollFd::from_borrowed_fd(watch, PollFlags::IN)];
     let time = Timespec { tv_sec: SILENCE_MAX.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: 0 };
-    match poll(&mut set, Some(&time)) {
-        Ok(0) => false,
+    let is_alive = match poll(&mut set, Some(&time)) {
+        Ok(0) => return Sign::Silence,
         Ok(_) => matches!(read(watch, &mut [0; 256]), Ok(1..) | Err(Errno::AGAIN | Errno::INTR)),
         Err(error) => error == Errno::INTR,
-    }
+    };
+    if is_alive { Sign::Alive } else { Sign::Ended }
 }

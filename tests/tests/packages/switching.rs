@@ -56,7 +56,8 @@ fn the_guide_leads_to_this_client_and_back() {
                 [ ! -e /tmp/pid ] || systemctl stop mender-updated
                 /usr/bin/thimble daemon > /tmp/daemon 2>&1 & echo $! > /tmp/pid
                 until /usr/bin/thimble status > /dev/null 2>&1; do kill -0 $(cat /tmp/pid); done ;;
-            'stop mender-updated') kill $(cat /tmp/pid); wait $(cat /tmp/pid); rm /tmp/pid ;;
+            'unmask --runtime mender-updated') ;;
+            'mask --runtime --now mender-updated' | 'stop mender-updated') kill $(cat /tmp/pid); wait $(cat /tmp/pid); rm /tmp/pid ;;
             *) command systemctl "$@" ;;
             esac
         }}

@@ -30,14 +30,64 @@ const SHORTEST: u64 = 5;
 /// Longest: a year.
 const LONGEST: u64 = 31_536_000;
 
-/// How often the server is asked, in seconds.
+/// How often the server is asked.
 struct Intervals {
-    update: u64,
-    inventory: u64,
-    retry: u64,
+    /// In the order of [`INTERVALS`].
+    seconds: [u64; 3],
     /// For trying out: holds of updates end soon too.
     demo: bool,
 }
+
+/// What the configuration file says already. Nothing where it cannot be read: whoever writes it says so.
+#[derive(Default)]
+pub(super) struct Known {
+    server: Option<String>,
+    certificate: Option<String>,
+    has_token: bool,
+    /// In the order of [`INTERVALS`].
+    intervals: [Option<u64>; 3],
+}
+
+impl Known {
+    pub(super) fn of(path: &Path) -> Self {
+        let text = fs::read(path).unwrap_or_default();
+        let members = Value::parse(&text).ok().and_then(Value::members);
+        let mut known = Self::default();
+        for (key, value) in members.into_iter().flatten() {
+            let text = value.as_str().map(|text| text.to_string()).filter(|text| !text.is_empty());
+            if key.is_ignoring_case("ServerURL") {
+                known.server = text;
+            } else if key.is_ignoring_case("Servers") {
+                let first = value.items().and_then(|mut items| items.next());
+                let mut members = first.and_then(Value::members).into_iter().flatten();
+                let url = members.find(|(key, _)| key.is_ignoring_case("ServerURL"));
+                known.server = url.and_then(|(_, url)| Some(url.as_str()?.to_string()));
+            } else if key.is_ignoring_case("ServerCertificate") {
+                known.certificate = text;
+            } else if key.is_ignoring_case("TenantToken") {
+                known.has_token = text.is_some();
+            } else if let Some((_, seconds)) =
+                INTERVALS.iter().zip(&mut known.intervals).find(|((_, of, ..), _)| key.is_ignoring_case(of))
+            {
+                *seconds =
+                    value.as_integer().and_then(|seconds| u64::try_from(seconds).ok()).filter(|&s| s > 0);
+            }
+        }
+        known
+    }
+}
+
+/// Option, key, usual value in seconds, question.
+const INTERVALS: [(&str, &str, u64, &str); 3] = [
+    ("update-poll", "UpdatePollIntervalSeconds", 1800, "Seconds between two questions for an update"),
+    (
+        "inventory-poll",
+        "InventoryPollIntervalSeconds",
+        28_800,
+        "Seconds between two reports of the inventory",
+    ),
+    ("retry-poll", "RetryPollIntervalSeconds", 300, "Longest wait in seconds after a failure"),
+];
 
 /// What is to be written.
 pub(super) struct Answers {
@@ -47,8 +97,12 @@ pub(super) struct Answers {
     pub(super) server: String,
     /// The address of a demo server whose name nobody else knows.
     pub(super) demo_address: Option<String>,
+    /// `None`: it stays as it is; empty: there is none.
     certificate: Option<String>,
+    /// Likewise.
     tenant_token: Option<String>,
+    /// The token on record was for another server.
+    pub(super) forgets_token: bool,
     intervals: Intervals,
 }
 
@@ -56,6 +110,7 @@ impl Answers {
     pub(super) fn collect(
         given: &Invocation,
         paths: &Paths,
+        known: &Known,
         questions: &mut Questions,
     ) -> Result<Self, Failure> {
         for option in ["username", "password"] {
@@ -86,20 +141,25 @@ impl Answers {
         let (server, is_demo, is_hosted) = server(given, questions)?;
         let tenant_token = match text(given, "tenant-token")? {
             Some(token) => Some(token.to_owned()),
-            None if is_hosted => Some(questions.ask(
-                "Tenant token (in the server's user interface: Settings, Organization)",
-                "",
-                "--tenant-token",
-                |answer| {
-                    if answer.is_empty() {
-                        Err("The server takes no device without it".into())
-                    } else {
-                        Ok(answer.into())
-                    }
-                },
-            )?),
+            None if is_hosted && !(known.has_token && known.server.as_deref() == Some(HOSTED)) => {
+                Some(questions.ask(
+                    "Tenant token (in the server's user interface: Settings, Organization)",
+                    "",
+                    "--tenant-token",
+                    |answer| {
+                        if answer.is_empty() {
+                            Err("The server takes no device without it".into())
+                        } else {
+                            Ok(answer.into())
+                        }
+                    },
+                )?)
+            }
             None => None,
         };
+        let is_same = known.server.as_deref().is_none_or(|known| known.trim_end_matches('/') == server);
+        let forgets_token = tenant_token.is_none() && known.has_token && !is_same;
+        let tenant_token = tenant_token.or_else(|| forgets_token.then(String::new));
         let demo_address = match text(given, "server-ip")? {
             Some(word) => Some(address(word).map_err(Failure::new)?),
             None if is_demo => {
@@ -112,47 +172,47 @@ impl Answers {
             None => text(given, "server-cert")?.map(str::to_owned),
         };
         let certificate = match certificate {
-            Some(path) => certificate_file(&path).map_err(Failure::new)?,
-            None if is_hosted => None,
+            Some(path) => Some(certificate_file(&path).map_err(Failure::new)?),
+            None if is_hosted || given.own("server-url").is_some() => None,
             None if is_demo => {
                 DEMO_CERTIFICATES.into_iter().find(|path| Path::new(path).exists()).map(Into::into)
             }
-            None => questions.ask(
-                "File of certificates to trust beside the system's (empty: none)",
-                "",
+            None => Some(questions.ask(
+                "File of certificates to trust beside the system's (\"none\": none)",
+                known.certificate.as_deref().unwrap_or("none"),
                 "--server-cert",
                 certificate_file,
-            )?,
+            )?),
         };
         Ok(Self {
             device_type,
             device_type_file: given.globals.datastore.as_ref().map(|_| paths.device_type()),
             server,
             demo_address,
-            certificate: certificate.filter(|path| !path.is_empty()),
-            tenant_token: tenant_token.filter(|token| !token.is_empty()),
-            intervals: intervals(given, questions)?,
+            certificate,
+            tenant_token,
+            forgets_token,
+            intervals: intervals(given, known, questions)?,
         })
     }
 
     /// The keys of the configuration. `fallback` is the file that is read before: where that one lists servers, a single URL
     /// beside it would be a contradiction.
     pub(super) fn changes(&self, fallback: &Path) -> Vec<(&'static str, NewValue)> {
-        let text = |text: &Option<String>| text.clone().map_or(NewValue::Nothing, NewValue::Text);
         let server = if lists_servers(fallback) {
             [("Servers", NewValue::Server(self.server.clone())), ("ServerURL", NewValue::Nothing)]
         } else {
             [("ServerURL", NewValue::Text(self.server.clone())), ("Servers", NewValue::Nothing)]
         };
-        let Intervals { update, inventory, retry, demo } = self.intervals;
+        let Intervals { seconds, demo } = self.intervals;
         let mut changes = Vec::from(server);
-        changes.extend([
-            ("ServerCertificate", text(&self.certificate)),
-            ("TenantToken", text(&self.tenant_token)),
-            ("UpdatePollIntervalSeconds", NewValue::Number(update)),
-            ("InventoryPollIntervalSeconds", NewValue::Number(inventory)),
-            ("RetryPollIntervalSeconds", NewValue::Number(retry)),
-        ]);
+        for (key, answer) in [("ServerCertificate", &self.certificate), ("TenantToken", &self.tenant_token)] {
+            changes.extend(answer.as_ref().map(|answer| match answer.as_str() {
+                "" => (key, NewValue::Nothing),
+                text => (key, NewValue::Text(text.to_owned())),
+            }));
+        }
+        changes.extend(INTERVALS.iter().zip(seconds).map(|((_, key, ..), n)| (*key, NewValue::Number(n))));
         if demo {
             changes.extend([
                 ("UpdateControlMapExpirationTimeSeconds", NewValue::Number(90)),
@@ -211,11 +271,9 @@ fn server(given: &Invocation, questions: &mut Questions) -> Result<(String, bool
     Ok((url, false, false))
 }
 
-fn intervals(given: &Invocation, questions: &mut Questions) -> Result<Intervals, Failure> {
-    let options = ["update-poll", "inventory-poll", "retry-poll"];
-    let defaults = [1800, 28_800, 300];
+fn intervals(given: &Invocation, known: &Known, questions: &mut Questions) -> Result<Intervals, Failure> {
     let mut values = [None; 3];
-    for (option, value) in options.into_iter().zip(&mut values) {
+    for ((option, ..), value) in INTERVALS.iter().zip(&mut values) {
         let word = text(given, option)?;
         *value = word
             .map(seconds)
@@ -223,8 +281,8 @@ fn intervals(given: &Invocation, questions: &mut Questions) -> Result<Intervals,
             .map_err(|reason| Failure::new(format_args!("--{option}: {reason}")))?;
     }
     let is_given = values.iter().any(Option::is_some);
-    let demo = given.switch("demo-polling").or(given.switch("demo"));
-    let demo = match (is_given, demo) {
+    let by_option = given.switch("demo-polling").or(given.switch("demo"));
+    let demo = match (is_given, by_option) {
         (true, _) => false,
         (false, Some(demo)) => demo,
         (false, None) => questions.yes(
@@ -234,27 +292,25 @@ fn intervals(given: &Invocation, questions: &mut Questions) -> Result<Intervals,
         )?,
     };
     if demo {
-        return Ok(Intervals { update: 5, inventory: 5, retry: 30, demo });
+        return Ok(Intervals { seconds: [5, 5, 30], demo });
     }
-    // Who gives one of them, or says that these are not those for trying out on the command line, is content with the
-    // usual ones; who was asked that is asked these too.
-    let is_asked = !is_given && given.switch("demo-polling").or(given.switch("demo")).is_none();
-    let texts = [
-        "Seconds between two questions for an update",
-        "Seconds between two reports of the inventory",
-        "Longest wait in seconds after a failure",
-    ];
-    for ((value, default), (option, question)) in
-        values.iter_mut().zip(defaults).zip(options.into_iter().zip(texts))
+    // Whoever gives one of them, or says by an option that these are not those for trying out, is content with those on
+    // record, or the usual ones; whoever was asked that is asked these too.
+    let is_asked = !is_given && by_option.is_none();
+    let mut all = [0; 3];
+    for (((value, known), (option, _, usual, question)), seconds_of) in
+        values.into_iter().zip(known.intervals).zip(INTERVALS).zip(&mut all)
     {
-        if value.is_none() && is_asked {
-            let option = format!("--{option}");
-            *value = Some(questions.ask(question, &default.to_string(), &option, seconds)?);
-        }
-        value.get_or_insert(default);
+        let default = known.unwrap_or(usual);
+        *seconds_of = match value {
+            Some(value) => value,
+            None if is_asked => {
+                questions.ask(question, &default.to_string(), &format!("--{option}"), seconds)?
+            }
+            None => default,
+        };
     }
-    let [update, inventory, retry] = values.map(Option::unwrap_or_default);
-    Ok(Intervals { update, inventory, retry, demo })
+    Ok(Intervals { seconds: all, demo })
 }
 
 fn device_type(word: &str) -> Result<String, String> {
@@ -297,12 +353,16 @@ fn address(word: &str) -> Result<String, String> {
     }
 }
 
-/// Nothing for an empty name.
-fn certificate_file(word: &str) -> Result<Option<String>, String> {
-    if word.is_empty() || fs::metadata(word).is_ok_and(|found| found.is_file()) {
-        return Ok(Some(word.to_owned()));
+/// The whole path; nothing for none.
+fn certificate_file(word: &str) -> Result<String, String> {
+    if word.is_empty() || word == "none" {
+        return Ok(String::new());
     }
-    Err(format!("there is no file {word}"))
+    match std::path::absolute(word) {
+        Ok(path) if path.is_file() => Ok(path.to_string_lossy().into_owned()),
+        Ok(path) => Err(format!("there is no file {}", path.display())),
+        Err(error) => Err(format!("{word}: {error}")),
+    }
 }
 
 fn seconds(word: &str) -> Result<u64, String> {

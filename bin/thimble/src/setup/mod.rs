@@ -3,22 +3,26 @@
 mod answers;
 mod questions;
 
+use std::cell::RefCell;
 use std::fs;
+use std::io::Write;
+use std::rc::Rc;
 use std::task::Poll;
 
 use thimble_core::api::Endpoint;
-use thimble_core::hal::{Clock, Network};
+use thimble_core::hal::{Clock, Level, Network};
 use thimble_core::http::{Request, Target};
 use thimble_core::limits;
 use thimble_core::time::Instant;
 use thimble_hal_linux::clock::BootClock;
 use thimble_hal_linux::config::{Draft, MenderConf, Source, replace};
+use thimble_hal_linux::log::Logger;
 use thimble_hal_linux::network::HttpNetwork;
 use thimble_hal_linux::paths::Paths;
 use thimble_hal_linux::storage::DataDirectory;
 use thimble_hal_linux::wait::PollSet;
 
-use self::answers::Answers;
+use self::answers::{Answers, Known};
 use self::questions::Questions;
 use crate::args::Invocation;
 use crate::device::{Device, network_config};
@@ -31,9 +35,8 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let is_quiet = invocation.switch("quiet") == Some(true);
     let paths = Paths::from_environment(invocation.globals.datastore.as_deref());
     let mut questions = Questions::new(is_quiet);
-    let answers = Answers::collect(invocation, &paths, &mut questions)?;
-
     let config = invocation.globals.config.clone().unwrap_or_else(|| paths.config());
+    let answers = Answers::collect(invocation, &paths, &Known::of(&config), &mut questions)?;
     let fallback = invocation.globals.fallback_config.clone().unwrap_or_else(|| paths.fallback_config());
     let fallback = Source { path: &fallback, required: invocation.globals.fallback_config.is_some() };
     let draft = Draft::of(&config, &answers.changes(fallback.path)).map_err(Failure::new)?;
@@ -48,13 +51,16 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
         let text = unusable.to_string();
         return Err(Failure::new(text.replace(&*draft.path().to_string_lossy(), &config.to_string_lossy())));
     }
+    // Certificates are read now, and not by a daemon that then does not start.
+    let log = Logger::new(Level::Warning, paths.deployment_logs());
+    HttpNetwork::new(network_config(&conf), Rc::new(RefCell::new(log))).map_err(Failure::new)?;
     let device_type = match (&answers.device_type_file, &conf.device_type_file) {
         (Some(path), _) | (None, Some(path)) => path.clone(),
         (None, None) => paths.device_type(),
     };
     let cannot = |path: &std::path::Path| {
         let path = path.display().to_string();
-        move |error: std::io::Error| Failure::new(format_args!("{path} cannot be written: {error}"))
+        move |error: std::io::Error| Failure::new(format_args!("{path}: {error}"))
     };
     if device_type.parent() == Some(paths.datastore()) {
         DataDirectory::open_or_create(paths.datastore()).map_err(cannot(paths.datastore()))?;
@@ -62,7 +68,10 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     replace(&device_type, &format!("device_type={}\n", answers.device_type)).map_err(cannot(&device_type))?;
     draft.keep().map_err(cannot(&config))?;
     if let Some(ip) = &answers.demo_address {
-        add_host(ip, &answers.server)?;
+        add_host(ip, &answers.server);
+    }
+    if answers.forgets_token {
+        hint("warning: the tenant token was another server's, and is taken out; --tenant-token sets one");
     }
     if !is_quiet {
         tell(&format!("Wrote {} and {}.", config.display(), device_type.display()));
@@ -133,20 +142,29 @@ fn wait<T>(
 }
 
 /// The demo server's name is in no DNS: a line for it, and for the name of its storage, unless there is one.
-fn add_host(ip: &str, server: &str) -> Result<(), Failure> {
+fn add_host(ip: &str, server: &str) {
     let host = server.split_once("://").map_or(server, |(_, rest)| rest);
     let host = host.split(['/', ':']).next().unwrap_or(host);
-    let cannot = |error| {
-        Failure::new(format_args!("{HOSTS}: {error}; add the line \"{ip} {host} s3.{host}\" yourself"))
-    };
-    let mut text = fs::read_to_string(HOSTS).map_err(cannot)?;
-    if text.lines().any(|line| line.split_whitespace().any(|word| word == host)) {
-        return Ok(());
+    let line = format!("{ip} {host} s3.{host}");
+    let added = fs::read_to_string(HOSTS).and_then(|text| {
+        let entries = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+        let known = entries.map(|line| line.split_whitespace().collect::<Vec<_>>());
+        if let Some(known) = known.into_iter().find(|words| words.iter().skip(1).any(|word| *word == host)) {
+            let address = known.first().copied().unwrap_or_default();
+            if address != ip {
+                hint(&format!(
+                    "warning: {HOSTS} has the address {address} for {host}, which stays; it should be {ip}"
+                ));
+            }
+            return Ok(());
+        }
+        let before = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        // What is there stays as it is, also when the disk is full; and not by a new file: it is often a mount of its own.
+        let mut file = fs::File::options().append(true).open(HOSTS)?;
+        file.write_all(format!("{before}{line}\n").as_bytes())?;
+        file.sync_all()
+    });
+    if let Err(error) = added {
+        hint(&format!("warning: {HOSTS}: {error}; add the line \"{line}\" yourself"));
     }
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
-    }
-    text.push_str(&format!("{ip} {host} s3.{host}\n"));
-    // Not by a new file: it is often a mount of its own.
-    fs::write(HOSTS, text).map_err(cannot)
 }
