@@ -50,31 +50,53 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Checks what that client left beside its records. Mender 3 has no work tree for root file systems: they get one. `installed` is what is on record, `device_type` that of this device.
+/// What an update that can go on needs yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing.
+    Nothing,
+    /// A work tree, which [`make`] makes: Mender 3 has none for root file systems.
+    Tree,
+}
+
+/// Checks what that client left beside its records, and changes nothing. One that is over needs nothing: what cannot clean up
+/// after it does not.
 ///
 /// # Errors
-/// [`Missing`]; nothing was changed.
-pub fn complete(
-    paths: &Paths,
-    update: &mut Unfinished,
-    installed: &[u8],
-    device_type: &str,
-) -> Result<(), Missing> {
+/// [`Missing`].
+pub fn check(paths: &Paths, update: &mut Unfinished) -> Result<Needs, Missing> {
+    if update.is_over() {
+        if update.needs_handler() && check_handler(paths, update).is_err() {
+            update.without_handler();
+        }
+        return Ok(Needs::Nothing);
+    }
     check_artifact_scripts(paths).map_err(Missing::Scripts)?;
+    match check_handler(paths, update) {
+        Err(Missing::Tree(_) | Missing::File(..) | Missing::Other(_)) if update.is_rootfs() => {
+            Ok(Needs::Tree)
+        }
+        other => other.map(|()| Needs::Nothing),
+    }
+}
+
+fn check_handler(paths: &Paths, update: &mut Unfinished) -> Result<(), Missing> {
     let has_module = fs::symlink_metadata(paths.modules().join(&update.payload_type)).is_ok();
     if has_module || !update.is_rootfs() {
         Modules::check(&paths.modules(), &update.payload_type).map_err(Missing::Module)?;
     }
-    let tree = Tree::new(paths.datastore());
-    match check(&tree, update) {
-        Err(Missing::Tree(_) | Missing::File(..) | Missing::Other(_)) if update.is_rootfs() => {
-            make(&tree, update, installed, device_type).map_err(Missing::NotMade)
-        }
-        other => other,
-    }
+    check_tree(&Tree::new(paths.datastore()), update)
 }
 
-fn make(tree: &Tree, update: &Unfinished, installed: &[u8], device_type: &str) -> io::Result<()> {
+/// Makes the work tree of a root file system. `installed` is what is on record, `device_type` that of this device.
+///
+/// # Errors
+/// [`Missing::NotMade`].
+pub fn make(paths: &Paths, update: &Unfinished, installed: &[u8], device_type: &str) -> Result<(), Missing> {
+    build(&Tree::new(paths.datastore()), update, installed, device_type).map_err(Missing::NotMade)
+}
+
+fn build(tree: &Tree, update: &Unfinished, installed: &[u8], device_type: &str) -> io::Result<()> {
     let (mut name, mut group) = ([0; limits::STORED_NAME], [0; limits::NAME]);
     tree.build(&TreeFacts {
         current_artifact_name: provides::artifact_name(installed, &mut name).unwrap_or_default(),
@@ -91,7 +113,7 @@ fn make(tree: &Tree, update: &Unfinished, installed: &[u8], device_type: &str) -
     tree.flush()
 }
 
-fn check(tree: &Tree, update: &mut Unfinished) -> Result<(), Missing> {
+fn check_tree(tree: &Tree, update: &mut Unfinished) -> Result<(), Missing> {
     let path = tree.path().display().to_string();
     let root = tree.open().map_err(|_| Missing::Tree(path.clone()))?;
     let read = |name: &str| read(&root, name).map_err(|error| Missing::File(name.to_owned(), error));

@@ -260,15 +260,70 @@ fn r40_what_does_not_wait_for_its_commit_waits_for_a_person() {
 
 #[test]
 fn r40_what_was_not_installed_has_nothing_to_take_back() {
-    for record in [state("update-store", MODULE), "{\"Version\":7}".to_owned()] {
-        let lab = Lab::new();
-        database(&lab, &[("artifact-name", "release-1"), ("state", &record)]);
-        lab.run(["commit"]).failed("run 'rollback'");
-        let ran = lab.run(["rollback"]);
-        assert_eq!((ran.code, ran.stdout.as_str()), (0, "System not modified.\n"), "{record}");
-        assert_eq!((lab.take_journal().as_str(), lab.name().as_str()), ("", "release-1"));
-        lab.run(["commit"]).status(2);
+    let lab = Lab::new();
+    database(&lab, &[("artifact-name", "release-1"), ("state", &state("update-store", MODULE))]);
+    lab.run(["commit"]).failed("run 'rollback'");
+    let ran = lab.run(["rollback"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "System not modified.\n"));
+    assert_eq!((lab.take_journal().as_str(), lab.name().as_str()), ("", "release-1"));
+    lab.run(["commit"]).status(2);
+}
+
+#[test]
+fn r40_a_record_that_cannot_be_read_is_given_up_and_nobody_says_that_nothing_was_modified() {
+    let lab = Lab::new();
+    database(&lab, &[("artifact-name", "release-1"), ("state", "{\"Version\":7}")]);
+    lab.run(["commit"]).failed("run 'rollback'");
+    let ran = lab.run(["rollback"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    assert!(ran.reason().contains("given up, nobody knows how far it got"), "{}", ran.reason());
+    assert_eq!((lab.take_journal().as_str(), lab.name().as_str()), ("", "release-1"));
+    lab.run(["commit"]).status(2);
+}
+
+#[test]
+fn r40_status_says_what_the_daemon_says() {
+    // It would go on, and cannot.
+    let managed = left_at("reboot", Security::Plain);
+    let lab = &managed.lab;
+    let status = lab.run(["status"]).stdout;
+    assert!(status.contains("it goes on here with the next start of the daemon"), "{status}");
+    fs::remove_file(lab.path("store/modules/v3/payloads/0000/tree/header/type-info")).expect("it was there");
+    let status = lab.run(["status"]).stdout;
+    assert!(!status.contains("it goes on here"), "{status}");
+    assert!(status.contains("header/type-info of its work tree cannot be read"), "{status}");
+    let lab = left_by_hand();
+    let status = lab.run(["status"]).stdout;
+    assert!(status.contains("it goes on here, with 'commit' or 'rollback'"), "{status}");
+}
+
+#[test]
+fn r40_a_deployment_that_is_over_is_cleaned_up_and_reported_and_the_daemon_polls_on() {
+    for (at, installed, outcome, journal) in [
+        ("cleanup", NAME, "success", "Cleanup"),
+        ("cleanup", "release-1", "failure", "Cleanup"),
+        ("update-status-report", NAME, "success", ""),
+        ("update-retry-report", "release-1", "failure", ""),
+    ] {
+        let managed = left_at(at, Security::Plain);
+        let lab = &managed.lab;
+        database(lab, &[("artifact-name", installed), ("state", &state(at, MODULE))]);
+        assert_eq!(managed.finish(), outcome, "{at}: {}", managed.story());
+        managed.no_violations();
+        assert_eq!(managed.statuses(), ["rebooting", outcome], "{at}");
+        assert_eq!((lab.take_journal().as_str(), lab.name().as_str()), (journal, installed), "{at}");
+        let polls = |journal: &[Entry]| journal.iter().filter(|entry| is_poll(entry)).count();
+        let before = polls(&managed.server.journal());
+        let mut daemon = managed.start();
+        managed.wait(&mut daemon, |_, journal| polls(journal) > before);
+        daemon.stop();
+        assert_eq!((managed.statuses().len(), lab.take_journal().as_str()), (2, ""), "{at}");
     }
+    // Nothing is left to clean up with.
+    let managed = left_at("cleanup", Security::Plain);
+    fs::remove_dir_all(managed.lab.path("store/modules")).expect("the work tree");
+    assert_eq!(managed.finish(), "failure", "{}", managed.story());
+    assert_eq!(managed.lab.take_journal(), "");
 }
 
 #[test]
@@ -312,7 +367,7 @@ fn r40_power_loss_at_each_call_of_an_update_by_hand_that_was_taken_over() {
 #[test]
 fn the_way_back_is_said_and_needs_an_end_of_what_is_in_progress() {
     let lab = left_by_hand();
-    lab.run(["export-mender"]).failed("settle it first");
+    lab.run(["export-mender"]).failed("finish it first, with 'commit' or 'rollback'");
     lab.run(["commit"]).status(0);
     let ran = lab.run(["export-mender"]);
     ran.status(0);

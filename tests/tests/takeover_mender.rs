@@ -227,6 +227,22 @@ fn r40_a_deployment_of_its_daemon_that_died_in_its_commit_is_rolled_back_and_rep
 }
 
 #[test]
+fn r40_a_deployment_of_its_daemon_that_died_in_its_cleanup_is_reported_with_its_outcome() {
+    for (install, end, name) in [("exit 0", "success", "release-2"), ("exit 1", "failure", "release-1")] {
+        let calls = [
+            ("NeedsArtifactReboot", "echo No"),
+            ("ArtifactInstall", install),
+            ("Cleanup", "kill -KILL $PPID"),
+        ];
+        let Some((managed, _fixed, _turn)) = left_by_daemon(&calls) else { return };
+        let before = managed.lab.take_journal();
+        assert!(before.ends_with(" Cleanup"), "{before}");
+        assert_eq!(managed.finish(), end, "{}", managed.story());
+        assert_eq!((managed.lab.take_journal().as_str(), managed.lab.name().as_str()), ("Cleanup", name));
+    }
+}
+
+#[test]
 fn r40_a_deployment_of_its_daemon_that_died_before_waits_for_a_person() {
     for (call, at, said) in [
         ("ArtifactInstall", "update-install", "Rolled back.\n"),

@@ -354,7 +354,7 @@ pub(crate) fn show(invocation: &Invocation) -> Result<u8, Failure> {
 
 /// What Mender's client had not finished, if nothing was decided about it. A datastore that cannot be read is told by other verbs.
 fn unfinished(device: &Device) -> Option<String> {
-    takeover::words(&device.open_store(Access::ReadOnly).ok()?.0)
+    takeover::words(device, &device.open_store(Access::ReadOnly).ok()?.0)
 }
 
 /// The answer for people.

@@ -1,9 +1,10 @@
 //! What becomes of an update that Mender's client had not finished (R-40): it goes on here, or a person settles it.
 
+use thimble_core::deployment::Mode;
 use thimble_core::hal::{Key, Level, Storage, System};
 use thimble_core::limits;
 use thimble_hal_linux::storage::{Finding, RECORD_MAX, Store, Unfinished};
-use thimble_hal_linux::takeover::{Missing, complete};
+use thimble_hal_linux::takeover::{Missing, Needs, check, make};
 
 use crate::device::Device;
 use crate::output::Failure;
@@ -67,7 +68,14 @@ pub(crate) fn decide(device: &Device, store: &mut Store, verb: VerbName) -> Resu
             );
             Ok(Next::GoOn)
         }
-        (VerbName::Rollback, Obstacle::NotBegun | Obstacle::Unreadable) => {
+        (VerbName::Rollback, Obstacle::Unreadable) => {
+            store.take_back().map_err(Failure::new)?;
+            Err(Failure::new(format_args!(
+                "what another Mender client had not finished is given up, nobody knows how far it got, and nothing was taken \
+                 back: {found}; check the device, or run 'install' to put an artifact in its place"
+            )))
+        }
+        (VerbName::Rollback, Obstacle::NotBegun) => {
             store.take_back().map_err(Failure::new)?;
             device.log(
                 Level::Warning,
@@ -107,35 +115,50 @@ fn obstacle(
     store: &mut Store,
     finding: Finding,
 ) -> Result<Result<Unfinished, Obstacle>, Failure> {
-    let mut update = match finding {
-        Finding::Update(update) if update.goes_on() || update.has_begun() => *update,
-        Finding::Update(_) => return Ok(Err(Obstacle::NotBegun)),
-        Finding::Unreadable(_) => return Ok(Err(Obstacle::Unreadable)),
+    let (update, needs) = match look(device, finding) {
+        Ok(found) => found,
+        Err(obstacle) => return Ok(Err(obstacle)),
     };
+    match needs {
+        Needs::Nothing => return Ok(Ok(update)),
+        Needs::Tree => {}
+    }
     let mut record = vec![0; RECORD_MAX];
     let installed = store.read(Key::Provides, &mut record).map_err(Failure::new)?.unwrap_or_default();
     let mut device_type = [0; limits::DEVICE_TYPE];
     // One that is not known is told by whoever needs it.
     let device_type = device.facts().device_type(&mut device_type).unwrap_or_default();
-    Ok(match complete(&device.paths, &mut update, installed, device_type) {
+    Ok(match make(&device.paths, &update, installed, device_type) {
         Ok(()) => Ok(update),
         Err(missing) => Err(Obstacle::Missing(missing)),
     })
 }
 
+/// The update and what it needs yet, or what is in its way. Nothing is changed.
+fn look(device: &Device, finding: Finding) -> Result<(Unfinished, Needs), Obstacle> {
+    let mut update = match finding {
+        Finding::Update(update) if update.goes_on() || update.has_begun() => *update,
+        Finding::Update(_) => return Err(Obstacle::NotBegun),
+        Finding::Unreadable(_) => return Err(Obstacle::Unreadable),
+    };
+    let needs = check(&device.paths, &mut update).map_err(Obstacle::Missing)?;
+    Ok((update, needs))
+}
+
 /// What a person is told of an update that Mender's client had not finished, before anything is decided.
-pub(crate) fn words(store: &Store) -> Option<String> {
-    let finding = store.unfinished()?;
+pub(crate) fn words(device: &Device, store: &Store) -> Option<String> {
+    let finding = store.unfinished()?.clone();
     let found = finding.to_string();
-    let obstacle = match finding {
-        Finding::Update(update) if update.goes_on() => {
-            return Some(format!(
-                "another Mender client has not finished {found}: it goes on here with the next start"
-            ));
+    let obstacle = match look(device, finding) {
+        Ok((update, _)) if update.goes_on() => {
+            let next = match update.mode {
+                Mode::Managed => "it goes on here with the next start of the daemon",
+                Mode::Standalone => "it goes on here, with 'commit' or 'rollback'",
+            };
+            return Some(format!("another Mender client has not finished {found}: {next}"));
         }
-        Finding::Update(update) if update.has_begun() => Obstacle::NotThere,
-        Finding::Update(_) => Obstacle::NotBegun,
-        Finding::Unreadable(_) => Obstacle::Unreadable,
+        Ok(_) => Obstacle::NotThere,
+        Err(obstacle) => obstacle,
     };
     Some(refusal(&found, &obstacle))
 }

@@ -8,15 +8,19 @@
 
 use std::fmt;
 
+use thimble_core::deployment::Mode;
 use thimble_core::hal::Key;
 use thimble_core::json::Value;
 
 use super::directory::{Access, Directory, Found, Medium};
+use super::import;
 use super::journal::write_all;
 use super::json::{GROUP, NAME, object};
 use super::lmdb::{Database, LmdbFault, Shape};
 use super::lmdb_file::{self, TooMany};
+use super::taken::StateId;
 use super::takeover::ended_at;
+use super::unfinished::Finding;
 use super::{LMDB, LOCK, StorageError, Store, cannot};
 
 const NEW: &str = "mender-store-export";
@@ -30,7 +34,7 @@ pub struct Exported {
     pub provides: usize,
 }
 
-/// Why the database was not written. It is what it was before.
+/// Why the database was not written, and is what it was before; but for [`Self::NotNoted`].
 #[derive(Debug)]
 pub enum ExportError {
     /// An update is in progress here.
@@ -38,7 +42,7 @@ pub enum ExportError {
     /// The server has not heard how a deployment ended.
     ReportOwed,
     /// Mender's client has an unfinished update, about which nothing was decided.
-    Unfinished(String),
+    Unfinished(Finding),
     /// What is in the place of the database is no database.
     NoDatabase,
     /// The record of what is installed is damaged.
@@ -47,6 +51,8 @@ pub enum ExportError {
     TooMany,
     /// It could not be written.
     Storage(StorageError),
+    /// It was written, and what must follow failed.
+    NotNoted(StorageError),
 }
 
 impl From<StorageError> for ExportError {
@@ -74,8 +80,9 @@ impl fmt::Display for ExportError {
             ),
             Self::Unfinished(found) => write!(
                 f,
-                "another Mender client has not finished {found}, and that record would be lost: settle it first, with \
-                 'rollback', or start that client, whose database is as it left it"
+                "another Mender client has not finished {found}, and that record would be lost: {}, or start that client, whose \
+                 database is as it left it",
+                settle(found)
             ),
             Self::NoDatabase => write!(
                 f,
@@ -84,7 +91,23 @@ impl fmt::Display for ExportError {
             Self::Damaged => f.write_str("the record of what is installed is damaged"),
             Self::TooMany => f.write_str("name and group on record are too long for the database of Mender's client"),
             Self::Storage(error) => error.fmt(f),
+            Self::NotNoted(error) => write!(
+                f,
+                "{LMDB} is written anew with what is on record here, but this is not yet certain to last: {error}; run \
+                 'export-mender' again"
+            ),
         }
+    }
+}
+
+/// What a person does first about an update that is not decided.
+fn settle(found: &Finding) -> &'static str {
+    match found {
+        Finding::Update(update) if update.goes_on() => match update.mode {
+            Mode::Standalone => "finish it first, with 'commit' or 'rollback'",
+            Mode::Managed => "let the daemon finish it first",
+        },
+        Finding::Update(_) | Finding::Unreadable(_) => "settle it first, with 'rollback'",
     }
 }
 
@@ -93,7 +116,7 @@ impl<D: Directory> Store<D> {
     /// that it goes on with no old update and no old control map. The caller holds the lock of this client.
     ///
     /// # Errors
-    /// [`ExportError`]; the database is what it was before.
+    /// [`ExportError`], which says whether the database is what it was before.
     pub fn export(&mut self) -> Result<Exported, ExportError> {
         if self.access == Access::ReadOnly {
             return Err(StorageError::ReadOnly.into());
@@ -106,7 +129,7 @@ impl<D: Directory> Store<D> {
             return Err(ExportError::ReportOwed);
         }
         if let Some(found) = self.unfinished() {
-            return Err(ExportError::Unfinished(found.to_string()));
+            return Err(ExportError::Unfinished(found.clone()));
         }
         // Whoever opens the database takes this lock first: nobody has it open until this is dropped.
         let lock = self.directory.lock(LOCK).map_err(cannot("lock mender-store-lock"))?;
@@ -126,11 +149,17 @@ impl<D: Directory> Store<D> {
         }
         let bytes = lmdb_file::write(shape, transaction, &values)?;
         self.replace(&bytes).map_err(cannot("write mender-store"))?;
-        let here = self.live.get(&(Key::Provides as u8)).cloned();
-        self.change(&ended_at(transaction, here.as_deref()))?;
+        let name = own.iter().find(|(key, _)| key == NAME).map(|(_, name)| name.clone());
+        let state = StateId { transaction, sum: import::sum(name.as_deref(), [None; 3]) };
+        let exported = Exported { name, provides: free.len() };
+        let written = match own.is_empty() && free.is_empty() {
+            true => Vec::new(),
+            false => object(own.into_iter().chain(free)),
+        };
+        self.directory.sync().map_err(cannot("write mender-store")).map_err(ExportError::NotNoted)?;
+        self.change(&ended_at(state, &written)).map_err(ExportError::NotNoted)?;
         drop(lock);
-        let name = own.into_iter().find(|(key, _)| key == NAME).map(|(_, name)| name);
-        Ok(Exported { name, provides: free.len() })
+        Ok(exported)
     }
 
     /// How the new database is laid out, and the number of its state: as the old one, and one more.
@@ -159,6 +188,8 @@ impl<D: Directory> Store<D> {
         let (mut own, free): (Vec<_>, Vec<_>) =
             pairs.into_iter().partition(|(key, _)| key == NAME || key == GROUP);
         own.retain(|(key, _)| key != NAME || is_named);
+        // As it is read back: the name first.
+        own.sort_by_key(|(key, _)| key != NAME);
         Ok((own, free))
     }
 
@@ -171,6 +202,6 @@ impl<D: Directory> Store<D> {
             // The first error is returned; the next export removes it, too.
             let _ = self.directory.remove(NEW);
         }
-        renamed.and_then(|()| self.directory.sync())
+        renamed
     }
 }

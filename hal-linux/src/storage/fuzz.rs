@@ -55,7 +55,7 @@ pub fn journal(bytes: &[u8]) {
 
 /// What Mender's client had not finished goes on here with records that this client takes, or does not go on.
 pub fn unfinished(text: &str) {
-    for finding in [Finding::of(Some(text), None, None), Finding::of(None, None, Some(text))] {
+    for finding in [Finding::of(None, Some(text), None, None), Finding::of(None, None, None, Some(text))] {
         let Some(Finding::Update(update)) = finding else { continue };
         assert!(!update.goes_on() || update.records().is_some(), "it cannot go on");
         assert!(!update.has_begun() || update.records_to_take_back().is_some(), "it cannot be taken back");

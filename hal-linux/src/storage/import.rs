@@ -11,6 +11,7 @@ use super::directory::Medium;
 use super::json::{GROUP, NAME, object};
 use super::lmdb::{Database, LmdbFault};
 use super::record::RECORD_MAX;
+use super::taken::StateId;
 use super::unfinished::Finding;
 
 /// Longest value that is taken over, in bytes. Escaping can make the record several times longer.
@@ -28,8 +29,8 @@ pub(super) struct Import {
     pub(super) provides: Option<Vec<u8>>,
     pub(super) name: Option<String>,
     pub(super) trouble: Option<&'static str>,
-    /// The number of the database's state.
-    pub(super) transaction: u64,
+    /// The database's state.
+    pub(super) state: StateId,
     /// What that client had not finished.
     pub(super) unfinished: Option<Finding>,
     /// Its update control maps, whose stored form is ours.
@@ -53,9 +54,10 @@ pub(super) fn read(medium: &mut impl Medium) -> Result<Option<Import>, LmdbFault
         let value = database.read(key.as_bytes(), RECORD_MAX)?;
         Ok::<_, LmdbFault>(value.map(|value| String::from_utf8_lossy(&value).into_owned()))
     };
-    let (state, uncommitted) = (record("state")?, record("state-uncommitted")?);
-    let unfinished =
-        Finding::of(state.as_deref(), uncommitted.as_deref(), record("standalone-state")?.as_deref());
+    let records = [record("state")?, record("state-uncommitted")?, record("standalone-state")?];
+    let [state, uncommitted, standalone] = records.each_ref().map(Option::as_deref);
+    let unfinished = Finding::of(name.as_deref(), state, uncommitted, standalone);
+    let sum = sum(name.as_deref(), [state, uncommitted, standalone]);
     let maps = record("update-control-maps")?
         .map(String::into_bytes)
         .filter(|maps| maps.len() <= limits::MAPS_RECORD && Pool::load(maps, Instant::ZERO, LATER).is_ok());
@@ -66,7 +68,18 @@ pub(super) fn read(medium: &mut impl Medium) -> Result<Option<Import>, LmdbFault
     let own = own.chain(group.map(|group| (GROUP.to_owned(), group)));
     let all: Vec<_> = own.chain(free.into_iter().flatten()).collect();
     let provides = (!all.is_empty()).then(|| object(all.into_iter()));
-    Ok(Some(Import { provides, name, trouble, transaction, unfinished, maps }))
+    Ok(Some(Import { provides, name, trouble, state: StateId { transaction, sum }, unfinished, maps }))
+}
+
+/// The checksum of what is told about an update.
+pub(super) fn sum(name: Option<&str>, records: [Option<&str>; 3]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    for text in [name].into_iter().chain(records) {
+        // One that is not there differs from an empty one.
+        hasher.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
+        hasher.update(text.unwrap_or_default().as_bytes());
+    }
+    hasher.finalize()
 }
 
 /// The provides besides name and group; `None` when `json` is not an object of strings.

@@ -1,5 +1,5 @@
 //! What is taken over from the database of Mender's client, and when. The database is only ever read, and each of
-//! its states has a number that is taken over once: `taken.rs`.
+//! its states is taken over once: `taken.rs`.
 
 use thimble_core::checkpoint::Checkpoint;
 use thimble_core::deployment::Mode;
@@ -11,7 +11,7 @@ use super::import::{self, Import};
 use super::lmdb::LmdbFault;
 use super::name;
 use super::record::Edits;
-use super::taken::{IMPORTED, Pending, TAKEN, Taken};
+use super::taken::{IMPORTED, Pending, StateId, TAKEN, Taken};
 use super::unfinished::{Finding, Records, Unfinished};
 use super::{BROKEN, File, LMDB, LOCK, Notice, StorageError, Store, cannot};
 
@@ -28,14 +28,13 @@ impl<D: Directory> Store<D> {
             return Ok(Vec::new());
         }
         let is_first = matches!(self.file, File::None);
-        let known = self.live.get(&IMPORTED).and_then(|record| record.split_first_chunk());
-        let (known, before) = match known {
-            Some((number, provides)) => (Some(u64::from_le_bytes(*number)), provides.to_vec()),
+        let before = match self.live.get(&IMPORTED) {
+            Some(provides) => provides.clone(),
             // A store of ours was there and broke: the database is older than what was lost.
             None if self.directory.exists(BROKEN).map_err(cannot("read mender-store"))? => {
                 return Ok(Vec::new());
             }
-            None => (None, Vec::new()),
+            None => Vec::new(),
         };
         let import = match self.read_database(is_first)? {
             Some(Ok(import)) => import,
@@ -43,7 +42,7 @@ impl<D: Directory> Store<D> {
             None => return Ok(Vec::new()),
         };
         let taken = self.live.get(&TAKEN).and_then(|record| Taken::decode(record));
-        let is_decided = taken.as_ref().is_some_and(|taken| taken.transaction == import.transaction);
+        let is_decided = taken.as_ref().is_some_and(|taken| taken.state == import.state);
         let mut notices = Vec::new();
         let mut changes: Vec<Change> = Vec::new();
         let is_superseded = !is_decided && taken.as_ref().is_some_and(|taken| self.goes_on_with(taken));
@@ -55,12 +54,12 @@ impl<D: Directory> Store<D> {
         let in_progress = self.live.contains_key(&(Key::Checkpoint as u8)) && !is_superseded;
         let here = self.live.get(&(Key::Provides as u8)).map_or(&[][..], Vec::as_slice);
         let found = import.provides.as_deref().unwrap_or_default();
-        let is_news = is_first || (known != Some(import.transaction) && found != before);
+        let is_news = is_first || found != before;
         if is_news && !is_first && says_the_same(found, here) {
             // Written by an export that a loss of power kept from being noted.
-            changes.push(known_at(import.transaction, Some(here)));
+            changes.push(known(found));
         } else if is_news {
-            let is_untouched = here == before || !name::has_name(here);
+            let is_untouched = says_the_same(here, &before) || !name::has_name(here);
             if is_untouched && !in_progress {
                 changes.extend(imported(&import));
                 notices.push(Notice::Imported { name: import.name, trouble: import.trouble });
@@ -70,7 +69,7 @@ impl<D: Directory> Store<D> {
         }
         self.pending = import.unfinished.filter(|_| !is_decided).map(|finding| Pending {
             finding,
-            transaction: import.transaction,
+            state: import.state,
             maps: import.maps,
             is_replaced: false,
         });
@@ -173,13 +172,15 @@ impl<D: Directory> Store<D> {
         deployment: &[u8],
         with_maps: bool,
     ) -> Result<(), StorageError> {
-        let Some(Pending { transaction, maps, .. }) = self.pending.take() else { return Ok(()) };
-        let taken = Taken { goes_on: records.is_some(), transaction, deployment };
+        let Some(Pending { state, maps, .. }) = self.pending.take() else { return Ok(()) };
+        let taken = Taken { goes_on: records.is_some(), state, deployment };
         let mut changes = vec![(TAKEN, Some(taken.encode()))];
-        if let Some(Records { checkpoint, header_info, type_info }) = records {
+        if let Some(Records { checkpoint, header }) = records {
             changes.push((Key::Checkpoint as u8, Some(checkpoint)));
-            changes.push((Key::HeaderInfo as u8, Some(header_info)));
-            changes.push((Key::TypeInfo as u8, Some(type_info)));
+            if let Some((header_info, type_info)) = header {
+                changes.push((Key::HeaderInfo as u8, Some(header_info)));
+                changes.push((Key::TypeInfo as u8, Some(type_info)));
+            }
             changes.extend(maps.filter(|_| with_maps).map(|maps| (Key::ControlMaps as u8, Some(maps))));
         }
         self.change(&changes)
@@ -192,7 +193,7 @@ impl<D: Directory> Store<D> {
         if let Some(pending) = self.pending.as_ref().filter(|pending| pending.is_replaced) {
             let begins =
                 checkpoint.is_some_and(Option::is_some) || edits.contains_key(&(Key::Provides as u8));
-            let taken = Taken { goes_on: false, transaction: pending.transaction, deployment: b"" };
+            let taken = Taken { goes_on: false, state: pending.state, deployment: b"" };
             return begins.then(|| taken.encode());
         }
         let taken = self.live.get(&TAKEN).and_then(|record| Taken::decode(record))?;
@@ -227,20 +228,19 @@ impl<D: Directory> Store<D> {
 
 /// The records of name, group and provides.
 fn imported(import: &Import) -> [Change; 2] {
-    [known_at(import.transaction, import.provides.as_deref()), (Key::Provides as u8, import.provides.clone())]
+    let found = import.provides.as_deref().unwrap_or_default();
+    [known(found), (Key::Provides as u8, import.provides.clone())]
 }
 
-/// That the state of this number, with these provides, was looked at.
-fn known_at(transaction: u64, provides: Option<&[u8]>) -> Change {
-    let mut mark = transaction.to_le_bytes().to_vec();
-    mark.extend(provides.unwrap_or_default());
-    (IMPORTED, Some(mark))
+/// That these provides are known to be in the database.
+fn known(found: &[u8]) -> Change {
+    (IMPORTED, Some(found.to_vec()))
 }
 
-/// That the state of this number, with these provides, was written here: nothing in it is news.
-pub(super) fn ended_at(transaction: u64, provides: Option<&[u8]>) -> [Change; 2] {
-    let taken = Taken { goes_on: false, transaction, deployment: b"" };
-    [known_at(transaction, provides), (TAKEN, Some(taken.encode()))]
+/// That this state, with these provides, was written here: nothing in it is news.
+pub(super) fn ended_at(state: StateId, provides: &[u8]) -> [Change; 2] {
+    let taken = Taken { goes_on: false, state, deployment: b"" };
+    [known(provides), (TAKEN, Some(taken.encode()))]
 }
 
 /// Whether two records say the same, in whatever order.

@@ -100,9 +100,6 @@ fn r40_each_state_of_a_deployment_goes_on_or_waits_for_a_person() {
         ("update-install", None),
         ("rollback", None),
         ("update-error", None),
-        ("cleanup", None),
-        ("update-status-report", None),
-        ("update-retry-report", None),
         ("something", None),
     ] {
         for version in [1, 2] {
@@ -119,6 +116,70 @@ fn r40_each_state_of_a_deployment_goes_on_or_waits_for_a_person() {
             assert_eq!(went_on.deployment.as_str(), "d-1");
         }
     }
+}
+
+#[test]
+fn r40_a_deployment_that_is_over_goes_on_to_its_report_with_the_outcome_on_record() {
+    use Verdict::{Failed, Good, RolledBack};
+    let taken_back = |at: &str| state(2, at).replace(r#""ID""#, r#""AllRollbacksSuccessful":true,"ID""#);
+    for at in ["cleanup", "update-status-report", "update-retry-report"] {
+        for (installed, json, verdict) in [
+            ("release-2", state(2, at), Good),
+            ("release-2", state(1, at), Good),
+            ("old", state(2, at), Failed),
+            ("release-2_INCONSISTENT", state(2, at), Failed),
+            ("old", taken_back(at), RolledBack),
+        ] {
+            let disk = Disk::with_file(LMDB, &database(9, &[("artifact-name", installed), ("state", &json)]));
+            let (mut store, _) = open(&disk);
+            let found = update(&store);
+            assert!(found.goes_on() && found.is_over(), "{at}");
+            store.take_over(&found).unwrap();
+            let went_on = checkpoint(&mut store).unwrap();
+            assert_eq!((went_on.mode, went_on.tag), (Mode::Managed, Tag::Cleanup), "{at}");
+            assert_eq!((went_on.verdict, went_on.stores), (verdict, 0), "{at} {installed}");
+            // It was cleaned up before its report.
+            let cleans = at == "cleanup";
+            assert_eq!((went_on.module, went_on.header), (cleans, cleans), "{at}");
+            assert_eq!(record(&mut store, Key::TypeInfo).is_some(), cleans, "{at}");
+        }
+    }
+    // One that failed before its header was read has no handler.
+    let unread = state(2, "cleanup").replace(r#"["rootfs-image"]"#, "[]");
+    let disk = Disk::with_file(LMDB, &database(9, &[("state", &unread)]));
+    let (mut store, _) = open(&disk);
+    let found = update(&store);
+    store.take_over(&found).unwrap();
+    let went_on = checkpoint(&mut store).unwrap();
+    assert_eq!((went_on.verdict, went_on.module, went_on.header), (Failed, false, false));
+}
+
+#[test]
+fn r40_a_new_database_that_counts_from_the_start_is_another_one() {
+    let disk = Disk::with_file(
+        LMDB,
+        &database(2, &[("artifact-name", "old"), ("state", &state(2, "update-store"))]),
+    );
+    let (mut store, _) = open(&disk);
+    assert!(!store.take_back().unwrap());
+    assert_eq!(open(&disk).0.unfinished(), None);
+    // The same number, another update.
+    let next = state(2, "reboot").replace("d-1", "d-2");
+    disk.put(LMDB, &database(2, &[("artifact-name", "old"), ("state", &next)]));
+    let (mut store, _) = open(&disk);
+    assert_eq!(update(&store).deployment, "d-2");
+    let found = update(&store);
+    store.take_over(&found).unwrap();
+    assert_eq!(open(&disk).0.unfinished(), None);
+    // The same number, and no update, but another name.
+    disk.put(LMDB, &database(2, &[("artifact-name", "new")]));
+    let (store, notices) = open(&disk);
+    assert!(
+        matches!(notices.as_slice(), [Notice::Superseded, Notice::Imported { name: Some(name), .. }] if name == "new"),
+        "{notices:?}"
+    );
+    assert_eq!(store.unfinished(), None);
+    assert_eq!(open(&disk).1, []);
 }
 
 #[test]
@@ -190,9 +251,9 @@ fn r40_whatever_a_record_says_what_goes_on_has_records() {
             for piece in ["", "\"", "0", "{", "]", ",", "null", "\u{0}", "\\u0000"] {
                 let changed = format!("{}{piece}{}", &text[..at], &text[at + 1..]);
                 for finding in [
-                    Finding::of(Some(&changed), Some(&text), None),
-                    Finding::of(Some(&text), Some(&changed), None),
-                    Finding::of(None, None, Some(&changed)),
+                    Finding::of(None, Some(&changed), Some(&text), None),
+                    Finding::of(None, Some(&text), Some(&changed), None),
+                    Finding::of(None, None, None, Some(&changed)),
                 ] {
                     match finding {
                         Some(Finding::Update(update)) if update.goes_on() => {
@@ -472,7 +533,17 @@ fn the_way_back_is_closed_while_something_is_not_over() {
     }
     let disk = Disk::with_file(LMDB, BY_HAND);
     let error = open(&disk).0.export().unwrap_err();
-    assert!(matches!(&error, ExportError::Unfinished(found) if found.contains("m-1")), "{error}");
+    assert!(matches!(&error, ExportError::Unfinished(_)), "{error}");
+    for words in ["\"m-1\"", "finish it first, with 'commit' or 'rollback'"] {
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    for (at, words) in
+        [("reboot", "let the daemon finish it"), ("update-install", "settle it first, with 'rollback'")]
+    {
+        let disk = Disk::with_file(LMDB, &database(2, &[("state", &state(2, at))]));
+        let error = open(&disk).0.export().unwrap_err();
+        assert!(error.to_string().contains(words), "{at}: {error}");
+    }
     assert_eq!(disk.bytes(LMDB).unwrap(), BY_HAND);
     let disk = installed();
     let (mut store, _) = open(&disk);
@@ -491,6 +562,7 @@ fn d7_power_loss_or_a_full_disk_at_each_write_of_the_way_back_leaves_the_old_dat
     open(&done).0.export().unwrap();
     let new = done.bytes(LMDB).unwrap();
     let records = all(&done).0;
+    let mut not_noted = 0;
     for end in [
         End::Power(0),
         End::Power(100),
@@ -502,10 +574,16 @@ fn d7_power_loss_or_a_full_disk_at_each_write_of_the_way_back_leaves_the_old_dat
             let disk = installed();
             let (mut store, _) = open(&disk);
             disk.limit(calls, end);
-            let is_over = store.export().is_ok();
+            let result = store.export();
             if matches!(end, End::Fail { .. }) {
                 disk.repair();
+                if let Err(error) = &result {
+                    let is_new = disk.bytes(LMDB).unwrap() == new;
+                    assert_eq!(is_new, matches!(error, ExportError::NotNoted(_)), "{calls}: {error}");
+                    not_noted += usize::from(is_new);
+                }
             }
+            let is_over = result.is_ok();
             for (sectors, length, names) in [
                 (0, false, false),
                 (0, true, true),
@@ -529,6 +607,7 @@ fn d7_power_loss_or_a_full_disk_at_each_write_of_the_way_back_leaves_the_old_dat
             }
         }
     }
+    assert!(not_noted > 0);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `reboot`, `after-reboot`, `update-commit`, and behind; the reboot of a rollback | goes on here as an own record would |
 //! | waits for `commit` on the command line, and behind | the same |
+//! | `cleanup`, `update-status-report`, `update-retry-report` | over: cleaned up, and reported with the outcome that is on record |
 //! | anywhere else | not continued: a person settles it |
 
 use std::fmt;
@@ -48,6 +49,8 @@ pub struct Unfinished {
     reboot: RebootKind,
     failed: bool,
     stores: u8,
+    /// Its handler is needed.
+    handled: bool,
 }
 
 /// What was found in the records of Mender's client.
@@ -63,19 +66,21 @@ pub enum Finding {
 #[derive(Debug)]
 pub(super) struct Records {
     pub(super) checkpoint: Vec<u8>,
-    pub(super) header_info: Vec<u8>,
-    pub(super) type_info: Vec<u8>,
+    /// `header-info` and `type-info`, where the handler is needed.
+    pub(super) header: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Finding {
-    /// What the three records say, of which a deployment's is the later one; `None`: nothing is unfinished.
+    /// What the three records say, of which a deployment's is the later one; `None`: nothing is unfinished. `installed` is the
+    /// artifact's name beside them, which that client writes with the commit.
     pub(super) fn of(
+        installed: Option<&str>,
         state: Option<&str>,
         uncommitted: Option<&str>,
         standalone: Option<&str>,
     ) -> Option<Self> {
         let (key, found) = match (state, standalone) {
-            (Some(state), _) => ("state", deployment(state, uncommitted)),
+            (Some(state), _) => ("state", deployment(installed, state, uncommitted)),
             (None, Some(standalone)) => ("standalone-state", by_hand(standalone)),
             (None, None) => return None,
         };
@@ -109,7 +114,7 @@ impl fmt::Display for Unfinished {
 }
 
 impl Unfinished {
-    /// It waits for its commit, or is past it or past the reboot: it goes on here.
+    /// It waits for its commit, is past it or past the reboot, or is over but for its report: it goes on here.
     #[must_use]
     pub const fn goes_on(&self) -> bool {
         self.stands.is_some()
@@ -119,6 +124,23 @@ impl Unfinished {
     #[must_use]
     pub const fn has_begun(&self) -> bool {
         self.has_begun
+    }
+
+    /// Nothing but its clean-up and its report are left.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        matches!(self.stands, Some((Tag::Cleanup, _)))
+    }
+
+    /// What it goes on with needs its handler, and so its work tree.
+    #[must_use]
+    pub const fn needs_handler(&self) -> bool {
+        self.handled
+    }
+
+    /// An update that is over is reported though nothing can clean up after it, or nothing is left to.
+    pub const fn without_handler(&mut self) {
+        self.handled = false;
     }
 
     /// Mender 3 has no update module for this type, and no work tree: its handler is built in, as ours is.
@@ -156,14 +178,14 @@ impl Unfinished {
             stopped: false,
             failed: self.failed,
             reboot: self.reboot,
-            module: true,
-            header: true,
+            module: self.handled,
+            header: self.handled,
             stores: if mode == Mode::Managed { self.stores } else { 0 },
             deployment,
             offer: false,
         };
         let checkpoint = checkpoint.encode(&mut [0; MAX_LEN]).ok()?.to_vec();
-        Some(Records { checkpoint, header_info: self.header_info(), type_info: self.type_info() })
+        Some(Records { checkpoint, header: self.handled.then(|| (self.header_info(), self.type_info())) })
     }
 
     /// `header-info` as far as it is known.
@@ -198,16 +220,24 @@ impl Unfinished {
     }
 
     /// What goes on here can do so: core takes these records.
-    fn checked(self) -> Result<Self, String> {
+    fn checked(mut self) -> Result<Self, String> {
         if self.mode == Mode::Managed && self.deployment.is_empty() {
             return Err("names no deployment".into());
         }
         if self.deployment.len() > limits::DEPLOYMENT_ID {
             return Err(format!("names a deployment by more than {} bytes", limits::DEPLOYMENT_ID));
         }
-        if !self.goes_on() && !self.has_begun {
-            return Ok(self);
+        if self.goes_on() || self.has_begun {
+            match self.described() {
+                Err(_) if self.is_over() => self.without_handler(),
+                described => described?,
+            }
         }
+        Ok(self)
+    }
+
+    /// Core takes its header.
+    fn described(&self) -> Result<(), String> {
         if !is_payload_type(&self.payload_type) {
             return Err(format!(
                 "has the payload type \"{}\", which no update module can have",
@@ -220,23 +250,23 @@ impl Unfinished {
         }
         let mut scratch = vec![0; 2 * HEADER_MAX];
         artifact::check_records(&header_info, &type_info, &mut scratch)
-            .map_err(|error| format!("describes no artifact: {error}"))?;
-        Ok(self)
+            .map(|_| ())
+            .map_err(|error| format!("describes no artifact: {error}"))
     }
 }
 
 /// A record of the daemon's.
-fn deployment(state: &str, uncommitted: Option<&str>) -> Result<Unfinished, String> {
+fn deployment(installed: Option<&str>, state: &str, uncommitted: Option<&str>) -> Result<Unfinished, String> {
     let record = Record::parse(state)?;
     match record.number("Version") {
-        Some(2) => stored(&record),
+        Some(2) => stored(installed, &record),
         None | Some(0 | 1) => {
             // Before there were update modules. A newer client keeps its own record of the same deployment beside it.
-            let own = uncommitted.and_then(|text| stored(&Record::parse(text).ok()?).ok());
+            let own = uncommitted.and_then(|text| stored(installed, &Record::parse(text).ok()?).ok());
             let first = Unfinished {
                 payload_type: PAYLOAD_TYPE.into(),
                 reboot: RebootKind::Custom,
-                ..stored(&record)?
+                ..stored(installed, &record)?
             };
             let same = own.filter(|own| own.deployment == first.deployment);
             Ok(same.map_or(first, |own| Unfinished {
@@ -249,7 +279,7 @@ fn deployment(state: &str, uncommitted: Option<&str>) -> Result<Unfinished, Stri
     }
 }
 
-fn stored(record: &Record<'_>) -> Result<Unfinished, String> {
+fn stored(installed: Option<&str>, record: &Record<'_>) -> Result<Unfinished, String> {
     let at = record.text("Name")?.ok_or("does not say where the update stands")?;
     let info = record.object("UpdateInfo")?.ok_or("has no UpdateInfo")?;
     let artifact = info.object("Artifact")?.ok_or("has no Artifact")?;
@@ -264,7 +294,16 @@ fn stored(record: &Record<'_>) -> Result<Unfinished, String> {
         "reboot-type-automatic" => RebootKind::Automatic,
         other => return Err(format!("asks for a reboot of the unknown kind \"{other}\"")),
     };
-    use Verdict::{Good, RolledBack};
+    let name = artifact.text("artifact_name")?.unwrap_or_default();
+    use Verdict::{Failed, Good, RolledBack};
+    // That client forgets how an update ended (D-6). It stores the name with the commit, and another one after a failure behind it.
+    let outcome = if !name.is_empty() && installed == Some(name.as_str()) {
+        Good
+    } else if info.flag("AllRollbacksSuccessful")? {
+        RolledBack
+    } else {
+        Failed
+    };
     let (stands, has_begun) = match at.as_str() {
         "reboot" => (Some((Tag::Reboot, Good)), true),
         "after-reboot" | "verify-reboot" => (Some((Tag::AfterReboot, Good)), true),
@@ -274,13 +313,23 @@ fn stored(record: &Record<'_>) -> Result<Unfinished, String> {
         "after-rollback-reboot" | "verify-rollback-reboot" => {
             (Some((Tag::AfterRollbackReboot, RolledBack)), true)
         }
+        "cleanup" | REPORT | REPORT_AGAIN => (Some((Tag::Cleanup, outcome)), false),
         "update-install" | "rollback" | "update-error" => (None, true),
         _ => (None, false),
+    };
+    // It was cleaned up before its report.
+    let handled = !matches!(at.as_str(), REPORT | REPORT_AGAIN);
+    let stores = if matches!(stands, Some((Tag::Cleanup, _))) {
+        // That client counted its attempts to report, and no loop is left.
+        0
+    } else {
+        // More than this client's limit is its limit: the update goes round in circles.
+        info.number("StateDataStoreCount").map_or(0, |count| u8::try_from(count).unwrap_or(u8::MAX))
     };
     Ok(Unfinished {
         mode: Mode::Managed,
         deployment: info.text("ID")?.unwrap_or_default(),
-        name: artifact.text("artifact_name")?.unwrap_or_default(),
+        name,
         group: artifact.text("artifact_group")?.unwrap_or_default(),
         payload_type: first(artifact.texts("PayloadTypes")?.unwrap_or_default())?,
         at,
@@ -291,8 +340,8 @@ fn stored(record: &Record<'_>) -> Result<Unfinished, String> {
         clears: artifact.texts("clears_artifact_provides")?,
         reboot,
         failed: false,
-        // More than this client's limit is its limit: the update goes round in circles.
-        stores: info.number("StateDataStoreCount").map_or(0, |count| u8::try_from(count).unwrap_or(u8::MAX)),
+        stores,
+        handled,
     })
 }
 
@@ -335,8 +384,13 @@ fn by_hand(text: &str) -> Result<Unfinished, String> {
         reboot: RebootKind::None,
         failed: false,
         stores: 0,
+        handled: true,
     })
 }
+
+/// Nothing but the report is left; and that, once more.
+const REPORT: &str = "update-status-report";
+const REPORT_AGAIN: &str = "update-retry-report";
 
 /// Where version 1 of that record always stands.
 const BEFORE_COMMIT: &str = "Before_ArtifactCommit_Enter";
