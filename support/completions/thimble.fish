@@ -58,7 +58,7 @@ for name in thimble mender-update mender mender-auth
     complete -c $name -n '__fish_seen_subcommand_from setup' -s q -l quiet -d 'say nothing but errors'
     complete -c $name -n 'not __fish_seen_subcommand_from install commit rollback resume show-artifact show-provides show-flight-record check-update send-inventory daemon status control bootstrap setup snapshot export-mender' -a snapshot -d 'Write an image of a file system that is in use to standard output'
     complete -c $name -n '__fish_seen_subcommand_from snapshot' -l source -r -F -d 'a directory in the file system, or its block device [/]'
-    complete -c $name -n '__fish_seen_subcommand_from snapshot' -s C -l compression -x -a 'none gzip zstd' -d 'none, gzip or zstd [none]'
+    complete -c $name -n '__fish_seen_subcommand_from snapshot' -s C -l compression -x -a 'none gzip zstd' -d 'none, or gzip or zstd by the programs of these names [none]'
     complete -c $name -n '__fish_seen_subcommand_from snapshot' -s q -l quiet -d 'say nothing but errors'
     complete -c $name -n '__fish_seen_subcommand_from snapshot' -a 'dump'
     complete -c $name -n 'not __fish_seen_subcommand_from install commit rollback resume show-artifact show-provides show-flight-record check-update send-inventory daemon status control bootstrap setup snapshot export-mender' -a export-mender -d 'Write the database of Mender\'s own client, to go back to it'

@@ -188,6 +188,10 @@ fn what_is_not_frozen_is_refused() {
     mounted.refused(memory, "has no device of its own");
     mounted.refused(mounted.dump(&["-C", "xz"]), "there is no compression \"xz\" for snapshots");
     mounted.refused(mounted.lab.command(["snapshot"]), "'snapshot dump'");
+    let mut without_zstd = Command::new(thimble());
+    without_zstd.args(["snapshot", "dump", "-C", "zstd", "--source"]).arg(&place);
+    without_zstd.env("MENDER_DATASTORE_DIR", mounted.lab.path("store")).env("PATH", mounted.lab.path("made"));
+    mounted.refused(without_zstd, "there is no program zstd on this device");
     let mut inside = mounted.dump(&[]);
     inside.env("MENDER_DATASTORE_DIR", &place);
     mounted.refused(inside, "every device that installs the image would get this device's key");

@@ -276,7 +276,7 @@ const OF_SETUP: [Switch; 15] = [
 #[rustfmt::skip]
 const OF_SNAPSHOT: [Switch; 3] = [
     switch(None, "source", Value::File, "a directory in the file system, or its block device [/]"),
-    switch(Some('C'), "compression", Value::Compression, "none, gzip or zstd [none]"),
+    switch(Some('C'), "compression", Value::Compression, "none, or gzip or zstd by the programs of these names [none]"),
     QUIET,
 ];
 

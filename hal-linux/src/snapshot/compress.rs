@@ -1,16 +1,16 @@
-//! Compresses a snapshot on its way out.
+//! Compresses a snapshot on its way out, by the programs `gzip` and `zstd`: the compressors would be a tenth of the client, and
+//! devices have at least the first.
 
-use std::io::{self, Write};
-
-use flate2::write::GzEncoder;
-use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, zstd_sys::ZSTD_EndDirective};
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::process::{Child, Command, Stdio};
 
 /// How a snapshot is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     /// Not at all.
     None,
-    /// gzip, at a middling level.
+    /// gzip.
     Gzip,
     /// zstd at level 1: a device has little memory and time, and mender-artifact compresses again.
     Zstd,
@@ -31,37 +31,41 @@ impl Compression {
     }
 }
 
-/// Where a snapshot is written, compressed.
-pub struct Compressor<W: Write>(Kind<W>);
+/// Where a snapshot is written, compressed. Dropping it before [`Self::finish`] leaves an incomplete one.
+pub struct Compressor(Kind);
 
-enum Kind<W: Write> {
-    None(W),
-    Gzip(GzEncoder<W>),
-    Zstd { context: CCtx<'static>, room: Vec<u8>, out: W },
+enum Kind {
+    None(File),
+    Program(Child),
 }
 
-impl<W: Write> std::fmt::Debug for Compressor<W> {
+impl std::fmt::Debug for Compressor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Compressor").finish_non_exhaustive()
     }
 }
 
-impl<W: Write> Compressor<W> {
+impl Compressor {
     /// Writes to `out`.
     ///
     /// # Errors
-    /// No memory.
-    pub fn new(compression: Compression, out: W) -> io::Result<Self> {
-        Ok(Self(match compression {
-            Compression::None => Kind::None(out),
-            Compression::Gzip => Kind::Gzip(GzEncoder::new(out, flate2::Compression::new(6))),
-            Compression::Zstd => {
-                let mut context = CCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?;
-                context.set_parameter(CParameter::CompressionLevel(1)).map_err(zstd_error)?;
-                context.set_parameter(CParameter::ChecksumFlag(true)).map_err(zstd_error)?;
-                Kind::Zstd { context, room: vec![0; CCtx::out_size()], out }
-            }
-        }))
+    /// There is no such program, in words.
+    pub fn new(compression: Compression, out: File) -> io::Result<Self> {
+        let level: &[&str] = match compression {
+            Compression::None => return Ok(Self(Kind::None(out))),
+            Compression::Gzip => &[],
+            Compression::Zstd => &["-q", "-1"],
+        };
+        let mut command = Command::new(compression.name());
+        command.args(level).arg("-c").stdin(Stdio::piped()).stdout(out);
+        match command.spawn() {
+            Ok(child) => Ok(Self(Kind::Program(child))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(io::Error::new(
+                error.kind(),
+                format!("there is no program {} on this device", compression.name()),
+            )),
+            Err(error) => Err(error),
+        }
     }
 
     /// Compresses and writes all of `bytes`.
@@ -71,49 +75,26 @@ impl<W: Write> Compressor<W> {
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.0 {
             Kind::None(out) => out.write_all(bytes),
-            Kind::Gzip(encoder) => encoder.write_all(bytes),
-            Kind::Zstd { context, room, out } => {
-                zstd(context, room, out, bytes, ZSTD_EndDirective::ZSTD_e_continue)
-            }
+            Kind::Program(child) => child.stdin.as_mut().map_or(Ok(()), |input| input.write_all(bytes)),
         }
     }
 
     /// Writes what is left.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// Those of the writer; the program failed.
     pub fn finish(self) -> io::Result<()> {
         match self.0 {
             Kind::None(mut out) => out.flush(),
-            Kind::Gzip(encoder) => encoder.finish()?.flush(),
-            Kind::Zstd { mut context, mut room, mut out } => {
-                zstd(&mut context, &mut room, &mut out, &[], ZSTD_EndDirective::ZSTD_e_end)?;
-                out.flush()
+            Kind::Program(mut child) => {
+                // Closes its input first.
+                let status = child.wait()?;
+                if status.success() {
+                    Ok(())
+                } else {
+                    Err(io::Error::other(format!("the program that compresses failed: {status}")))
+                }
             }
         }
     }
-}
-
-fn zstd(
-    context: &mut CCtx<'static>,
-    room: &mut [u8],
-    out: &mut impl Write,
-    bytes: &[u8],
-    directive: ZSTD_EndDirective,
-) -> io::Result<()> {
-    let mut input = InBuffer::around(bytes);
-    let ends = !matches!(directive, ZSTD_EndDirective::ZSTD_e_continue);
-    loop {
-        let mut output = OutBuffer::around(&mut *room);
-        let left = context.compress_stream2(&mut output, &mut input, directive).map_err(zstd_error)?;
-        out.write_all(output.as_slice())?;
-        let done = if ends { left == 0 } else { input.pos() == bytes.len() };
-        if done {
-            return Ok(());
-        }
-    }
-}
-
-fn zstd_error(code: usize) -> io::Error {
-    io::Error::other(zstd_safe::get_error_name(code))
 }
