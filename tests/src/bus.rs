@@ -86,7 +86,7 @@ impl Bus {
     #[must_use]
     pub fn stopped(lab: &Lab, policy: Policy) -> Option<Self> {
         if !(has("dbus-daemon") && has("dbus-send")) {
-            println!("left out: needs dbus-daemon and dbus-send");
+            crate::lab::left_out("dbus-daemon and dbus-send");
             return None;
         }
         fs::create_dir_all(lab.path("bus")).expect("the bus's directory");
@@ -217,7 +217,7 @@ impl Client {
         let script = include_str!("../clients/bus_client.py");
         let has_library = Command::new(python).args(["-c", "import gi"]).stderr(Stdio::null()).status();
         if !has_library.is_ok_and(|status| status.success()) {
-            println!("left out: needs /usr/bin/python3 with python3-gi");
+            crate::lab::left_out("/usr/bin/python3 with python3-gi");
             return None;
         }
         let mut command = Command::new(python);

@@ -77,6 +77,18 @@ pub fn has(program: &str) -> bool {
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
+/// Says that the running test passes over something here, and what it needs. `./test` ends with all of these: it names the file that
+/// they are written to as `THIMBLE_LEFT_OUT`.
+pub fn left_out(needs: &str) {
+    println!("left out: needs {needs}");
+    if let Some(file) = std::env::var_os("THIMBLE_LEFT_OUT") {
+        let test = std::thread::current();
+        let line = format!("{}: needs {needs}\n", test.name().unwrap_or("a test"));
+        let file = fs::OpenOptions::new().append(true).create(true).open(file);
+        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("it is noted");
+    }
+}
+
 /// Whether the tests may do what only root may.
 #[must_use]
 pub fn is_root() -> bool {

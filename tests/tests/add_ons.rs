@@ -185,7 +185,7 @@ fn until(socket: &mut TcpStream, text: &str) {
 #[test]
 fn r43_mender_connect_opens_a_remote_terminal_through_the_proxy() {
     if !(has("mender-connect") && is_root()) {
-        println!("left out: needs root and mender-connect");
+        thimble_tests::lab::left_out("root and mender-connect");
         return;
     }
     let (managed, edge) = device();
@@ -255,7 +255,7 @@ cd LAB && report || echo "failed: $?" >> told
 #[test]
 fn r43_a_script_of_the_inventory_reports_the_configuration_as_mender_configure_does() {
     if !(has("curl") && has("dbus-send")) {
-        println!("left out: needs curl and dbus-send");
+        thimble_tests::lab::left_out("curl and dbus-send");
         return;
     }
     let (managed, edge) = device();

@@ -320,7 +320,7 @@ fn c_8_a_daemon_that_cannot_stand_aside_is_said() {
 fn c_8_another_user_cannot_ask() {
     use std::os::unix::fs::PermissionsExt;
     if !(is_root() && has("setpriv") && std::path::Path::new("/usr/bin/python3").exists()) {
-        println!("left out: needs root, setpriv and python3");
+        thimble_tests::lab::left_out("root, setpriv and python3");
         return;
     }
     let (managed, daemon) = resting();

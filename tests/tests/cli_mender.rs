@@ -28,7 +28,7 @@ impl Mender {
     /// `None` where that client is not installed or we are not root.
     fn new() -> Option<Self> {
         if !(has("mender") && has("mender-artifact") && is_root() && fs::metadata(MODULES).is_ok()) {
-            println!("left out: needs root, mender and mender-artifact");
+            thimble_tests::lab::left_out("root, mender and mender-artifact");
             return None;
         }
         let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -25,7 +25,7 @@ impl SmallDisk {
                 .status()
                 .is_ok_and(|status| status.success());
         if !mounted {
-            println!("left out: needs root and mount");
+            thimble_tests::lab::left_out("root and mount");
             return None;
         }
         lab.write("store/device_type", "device_type=lab\n");
@@ -271,7 +271,7 @@ fn an_artifact_may_come_through_a_pipe() {
 #[test]
 fn with_verify_keys_only_a_good_signature_is_accepted() {
     if !(has("openssl") && has("mender-artifact")) {
-        println!("left out: needs openssl and mender-artifact");
+        thimble_tests::lab::left_out("openssl and mender-artifact");
         return;
     }
     let lab = Lab::new();

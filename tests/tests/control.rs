@@ -316,7 +316,7 @@ fn requests_that_make_no_sense_are_refused_and_change_nothing() {
 #[test]
 fn only_root_controls_updates() {
     if !is_root() || !has("setpriv") || !has("perl") {
-        eprintln!("left out: needs root, setpriv and perl");
+        thimble_tests::lab::left_out("root, setpriv and perl");
         return;
     }
     let managed = Managed::with(Security::Plain);

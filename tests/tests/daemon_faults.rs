@@ -165,7 +165,7 @@ fn n18_the_token_never_goes_to_the_artifacts_host() {
 #[test]
 fn r34_an_http_link_of_an_https_server_is_used_where_artifacts_are_verified() {
     if !(has("openssl") && has("mender-artifact")) {
-        println!("left out: needs openssl and mender-artifact");
+        thimble_tests::lab::left_out("openssl and mender-artifact");
         return;
     }
     let managed = Managed::new();

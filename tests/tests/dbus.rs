@@ -134,7 +134,7 @@ fn handed_out(managed: &Managed, is_right: &dyn Fn(&str) -> bool) {
         let expected = format!("ss \"{}\" \"{}\"\n", token.trim_matches('\''), server.trim_matches('\''));
         assert_eq!(String::from_utf8_lossy(&call.stdout), expected, "{call:?}");
     } else {
-        println!("left out: needs busctl");
+        thimble_tests::lab::left_out("busctl");
     }
     assert_eq!(managed.server.with(|server| server.count(Endpoint::Auth)), asked);
     daemon.signal("TERM");
@@ -374,7 +374,7 @@ fn a_map_that_says_fail_ends_a_paused_deployment() {
     let managed = busy();
     let Some(bus) = Bus::start(&managed.lab, Policy::Shipped) else { return };
     if !has("busctl") {
-        println!("left out: needs busctl");
+        thimble_tests::lab::left_out("busctl");
         return;
     }
     let set = |map: &str| {
@@ -479,7 +479,7 @@ fn l1_a_bus_that_ends_at_each_call_of_a_deployment() {
 #[test]
 fn l2_only_root_is_served_whatever_the_bus_allows() {
     if !is_root() {
-        println!("left out: needs root");
+        thimble_tests::lab::left_out("root");
         return;
     }
     let managed = busy();
@@ -519,7 +519,7 @@ fn l2_only_root_is_served_whatever_the_bus_allows() {
 #[test]
 fn l2_the_policy_files_let_nobody_else_call_own_or_listen() {
     if !is_root() {
-        println!("left out: needs root");
+        thimble_tests::lab::left_out("root");
         return;
     }
     let managed = calm();
@@ -560,7 +560,7 @@ fn l2_the_policy_files_let_nobody_else_call_own_or_listen() {
 #[test]
 fn l2_a_group_that_may_look_sees_how_it_stands_and_nothing_else() {
     if !is_root() {
-        println!("left out: needs root");
+        thimble_tests::lab::left_out("root");
         return;
     }
     let managed = calm();

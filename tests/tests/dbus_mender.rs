@@ -32,7 +32,7 @@ struct Seen {
 /// A deployment during which maps are set: each when the status of before it has come.
 fn run(is_mender: bool, maps: &[(&str, String)]) -> Option<Seen> {
     if !(has("mender") && is_root()) {
-        println!("left out: needs root and mender");
+        thimble_tests::lab::left_out("root and mender");
         return None;
     }
     let managed = Managed::new();

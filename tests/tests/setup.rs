@@ -175,7 +175,7 @@ fn certificates_are_read_before_anything_is_written() {
     lab.run(given.iter().chain(&["no.pem"])).failed("holds no certificate");
     assert_eq!((config(&lab).as_str(), device_type(&lab).as_str()), ("", "device_type=lab\n"));
     if !has("openssl") {
-        println!("left out: needs openssl");
+        thimble_tests::lab::left_out("openssl");
         return;
     }
     let made = Command::new("openssl")
@@ -267,7 +267,7 @@ fn a_fallback_that_lists_servers_is_no_contradiction() {
 #[test]
 fn the_demo_server_gets_a_line_in_hosts() {
     if !is_root() || !has("unshare") {
-        println!("left out: needs root and unshare");
+        thimble_tests::lab::left_out("root and unshare");
         return;
     }
     let lab = Lab::new();

@@ -120,7 +120,7 @@ fn picture(directory: &Path) -> Vec<String> {
 #[test]
 fn makers_and_modules_are_those_of_mender() {
     if !has("mender-artifact") {
-        println!("left out: needs mender-artifact");
+        thimble_tests::lab::left_out("mender-artifact");
         return;
     }
     let modules = both(support("mender/modules/v3"), MENDER_MODULES.into());
@@ -357,7 +357,7 @@ fn a_directory_may_have_more_files_than_a_command_takes_names() {
 #[test]
 fn scripts_run_in_order_and_packages_are_installed_at_once() {
     if !has("mender-artifact") {
-        println!("left out: needs mender-artifact");
+        thimble_tests::lab::left_out("mender-artifact");
         return;
     }
     let lab = Lab::new();

@@ -18,7 +18,7 @@ impl Mounted {
     /// `None` where that cannot be.
     fn new() -> Option<Self> {
         if !is_root() || !has("mkfs.ext4") || !has("losetup") {
-            println!("left out: needs root, mkfs.ext4 and losetup");
+            thimble_tests::lab::left_out("root, mkfs.ext4 and losetup");
             return None;
         }
         let lab = Lab::new();
@@ -224,7 +224,7 @@ fn what_is_not_frozen_is_refused() {
 fn mender_artifact_makes_an_artifact_of_it() {
     let Some(mounted) = Mounted::new() else { return };
     if !has("mender-artifact") {
-        println!("left out: needs mender-artifact");
+        thimble_tests::lab::left_out("mender-artifact");
         return;
     }
     let lab = &mounted.lab;

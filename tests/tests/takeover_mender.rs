@@ -31,7 +31,7 @@ impl Device {
             && has("mender-artifact")
             && Path::new(DATA).join("modules/v3/single-file").exists())
         {
-            println!("left out: needs root, mender, mender-artifact and the module single-file");
+            thimble_tests::lab::left_out("root, mender, mender-artifact and the module single-file");
             return None;
         }
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -157,7 +157,7 @@ fn that_client_takes_provides_of_every_length() {
 /// as a loss of power would; thimble has its datastore then. `None`: see [`Device::new`].
 fn left_by_daemon(behaviour: &[(&str, &str)]) -> Option<(Managed, Fixed, MutexGuard<'static, ()>)> {
     if !(has("mender") && is_root()) {
-        println!("left out: needs root and mender");
+        thimble_tests::lab::left_out("root and mender");
         return None;
     }
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -99,7 +99,7 @@ fn a_file_system_that_was_there_at_the_last_start_and_is_not_now_ends_in_words()
 #[test]
 fn a_file_system_of_fstab_that_is_not_mounted_ends_in_words_until_it_is() {
     if !(is_root() && has("unshare")) {
-        println!("left out: needs root and unshare");
+        thimble_tests::lab::left_out("root and unshare");
         return;
     }
     let device = Device::new();

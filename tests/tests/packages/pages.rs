@@ -21,7 +21,7 @@ fn verbs() -> Vec<String> {
 /// The page as `man` shows it, and what groff warns of: macros that do not exist, texts that do not fit.
 fn page(name: &str) -> Option<(String, String)> {
     if !has("man") {
-        println!("left out: needs man");
+        thimble_tests::lab::left_out("man");
         return None;
     }
     let output = Command::new("man")
@@ -104,7 +104,7 @@ fn bash_completes_verbs_options_and_values() {
 #[test]
 fn fish_completes_verbs_options_and_values() {
     if !has("fish") {
-        println!("left out: needs fish");
+        thimble_tests::lab::left_out("fish");
         return;
     }
     let file = support().join("completions/thimble.fish");
@@ -130,7 +130,7 @@ fn fish_completes_verbs_options_and_values() {
 #[test]
 fn zsh_completes_verbs_options_and_values() {
     if !has("zsh") {
-        println!("left out: needs zsh");
+        thimble_tests::lab::left_out("zsh");
         return;
     }
     // A shell at a terminal of its own has a key that completes each line, one after the other, and notes what is offered.

@@ -16,7 +16,7 @@ impl SmallRoot {
     /// `None`, said aloud, where something is missing.
     pub(crate) fn new() -> Option<Self> {
         if !(is_root() && has("unshare") && has("busybox")) {
-            println!("left out: needs root, unshare and busybox");
+            thimble_tests::lab::left_out("root, unshare and busybox");
             return None;
         }
         let root = Self(tempfile::tempdir().expect("a directory"));

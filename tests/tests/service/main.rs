@@ -211,7 +211,7 @@ fn cgroup() -> PathBuf {
 #[ignore = "as root: starts a systemd in namespaces of its own, for some seconds each time"]
 fn the_service_carries_out_a_deployment_under_systemd() {
     if !(is_root() && has("unshare") && fs::exists("/lib/systemd/systemd").is_ok_and(|there| there)) {
-        println!("left out: needs root, unshare and systemd");
+        thimble_tests::lab::left_out("root, unshare and systemd");
         return;
     }
     for (datastore, drop_in) in [
@@ -237,7 +237,7 @@ fn an_upgrade_of_the_package_while_an_update_waits_for_its_commit_changes_nothin
         && mender
         && Path::new("/lib/systemd/systemd").exists())
     {
-        println!("left out: needs root, unshare, systemd, dpkg-dev and Debian's mender-client");
+        thimble_tests::lab::left_out("root, unshare, systemd, dpkg-dev and Debian's mender-client");
         return;
     }
     let hold = r#","UpdateControl":{"Inhibitors":[{"At":["commit"],"File":"/hold"}]}"#;
