@@ -19,7 +19,7 @@ pub(super) fn package() -> Option<&'static Path> {
 /// Builds it into a directory of its own below the one that cargo lends to tests.
 fn build(name: &str) -> Option<PathBuf> {
     if !(has("dpkg-deb") && has("dpkg-shlibdeps") && cfg!(target_arch = "x86_64")) {
-        println!("left out: needs dpkg-dev");
+        thimble_tests::lab::left_out("dpkg-dev");
         return None;
     }
     let into = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -40,7 +40,7 @@ impl Device {
     /// `None` where there can be none.
     pub(super) fn new() -> Option<Self> {
         if !(is_root() && has("unshare") && Path::new("/var/lib/dpkg/info/mender-client.list").exists()) {
-            println!("left out: needs root, unshare and Debian's mender-client");
+            thimble_tests::lab::left_out("root, unshare and Debian's mender-client");
             return None;
         }
         let device = Self(tempfile::tempdir().expect("a directory"));
@@ -79,7 +79,7 @@ fn on_a_device(script: &str) {
 fn lintian_has_nothing_to_say() {
     let Some(package) = package() else { return };
     if !has("lintian") {
-        println!("left out: needs lintian");
+        thimble_tests::lab::left_out("lintian");
         return;
     }
     let (good, text) = run(Command::new("lintian")
@@ -157,6 +157,46 @@ fn a_package_that_was_only_unpacked_starts_no_client_without_the_key() {
         all_there
         quiet dpkg --configure -a; all_there
         ",
+    );
+}
+
+#[test]
+fn who_the_device_is_survives_an_installation_that_ends_anywhere() {
+    on_a_device(
+        r#"
+        identity=/usr/share/mender/identity/mender-device-identity
+        mkdir /tmp/bin
+        again /out/thimble.deb 9-1 /tmp/new.deb
+        for program in cp mv sync rm; do
+            quiet dpkg --unpack /out/thimble.deb
+            # As when a package of Mender's goes that has the file.
+            rm -f $identity
+            # Does its work, but for cp, which only begins it; then all is over.
+            printf '#!/bin/sh\nfor to; do :; done\ncase $0 in */cp) head -c 5 "$2" > "$to";; *) /bin/${0##*/} "$@";; esac
+                kill -KILL $PPID\n' > /tmp/bin/$program
+            chmod 755 /tmp/bin/$program
+            if PATH=/tmp/bin:$PATH dpkg --configure thimble > /tmp/said 2>&1; then echo "not ended at $program"; exit 1; fi
+            is $(state thimble) half-configured
+            rm /tmp/bin/$program
+            [ $program != sync ] || quiet dpkg --unpack /tmp/new.deb
+            quiet dpkg --configure -a; all_there
+            [ ! -e /var/lib/thimble/mender-device-identity ] && [ ! -e $identity.new ]
+        done
+
+        # What an older version's copy left; the next package is unpacked over it.
+        quiet dpkg --unpack /out/thimble.deb
+        : > $identity
+        quiet dpkg --unpack /tmp/new.deb
+        quiet dpkg --configure -a; said it is again as it was; all_there
+
+        # Its owner writes another one meanwhile.
+        quiet dpkg --unpack /out/thimble.deb
+        printf '#!/bin/sh\necho owner=new\n' > $identity
+        quiet dpkg --configure -a
+        said is another one than before
+        is $($identity) owner=new
+        is $(sh /var/lib/thimble/mender-device-identity) own=identity
+        "#,
     );
 }
 
