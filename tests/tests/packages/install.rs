@@ -119,8 +119,33 @@ fn files_of_the_device_s_owner_are_kept() {
     let (good, text) = install(&[]);
     assert!(good && text.contains("kept as it is") && text.contains("mender-device-identity"), "{text}");
     assert_eq!(fs::read_to_string(&path).expect("a file"), "the owner's");
+    // The list is also what is deleted to take the client away.
+    let (_, listed) = install(&["--list"]);
+    assert!(listed.contains("/usr/bin/thimble\n") && !listed.contains("identity"), "{listed}");
+    let (_, listed) = install(&["--list", "--overwrite"]);
+    assert!(listed.contains("/identity/mender-device-identity\n"), "{listed}");
     assert_eq!(install(&["--overwrite"]), (true, String::new()));
     assert_eq!(fs::read_to_string(&path).expect("a file"), "ours");
+}
+
+/// Where the file system fills up, what was installed before is whole.
+#[test]
+fn an_installation_that_fails_changes_nothing() {
+    let device = tempfile::tempdir().expect("a directory");
+    install(device.path(), &[]);
+    let before = files(device.path());
+    let page = device.path().join("usr/share/man/man1");
+    fs::remove_dir_all(&page).expect("it is gone");
+    fs::write(&page, "a file in the place of a folder").expect("it is written");
+    fs::write(device.path().join("usr/bin/thimble"), "old").expect("it is written");
+    let (good, text) = run(Command::new(support().join("install"))
+        .args(["--program", "/bin/true", "--destdir"])
+        .arg(device.path()));
+    assert!(!good, "{text}");
+    assert_eq!(fs::read_to_string(device.path().join("usr/bin/thimble")).expect("it"), "old");
+    let left: Vec<_> =
+        files(device.path()).difference(&before).filter(|path| path.ends_with(".new")).cloned().collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

@@ -66,3 +66,31 @@ fn recipes_use_options_that_the_install_program_has() {
         }
     }
 }
+
+/// Whoever has a name of Mender's in /usr/bin takes the place of the package that has it, and no upgrade brings that one back.
+#[test]
+fn every_package_takes_the_place_of_those_whose_programs_it_has() {
+    let listed = run(std::process::Command::new(support().join("install")).arg("--list")).1;
+    let names: Vec<_> = listed
+        .lines()
+        .filter_map(|path| path.strip_prefix("/usr/bin/"))
+        .filter(|name| name.contains("mender-"))
+        .collect();
+    assert!(names.len() >= 4, "{listed}");
+    let [deb, yocto, page] =
+        ["deb/control", "yocto/recipes-core/thimble/thimble_git.bb", "../docs/install.md"].map(read);
+    let field = |text: &str, start: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(start)).expect(start);
+        line.split([' ', ',', '"']).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for name in names.into_iter().chain(["mender-client"]) {
+        for start in ["Conflicts:", "Replaces:", "Provides:"] {
+            assert!(field(&deb, start).iter().any(|found| found == name), "{start} {name}");
+        }
+        for start in ["RPROVIDES:${PN} =", "RCONFLICTS:${PN} =", "RREPLACES:${PN} ="] {
+            assert!(field(&yocto, start).iter().any(|found| found == name), "{start} {name}");
+        }
+        let line = format!("PREFERRED_RPROVIDER_{name} = \"thimble\"\n");
+        assert!(page.contains(&line), "{line}");
+    }
+}

@@ -1,6 +1,7 @@
 //! `support/tarball`: a program and what installs it, for everything that has no package.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -61,6 +62,16 @@ fn it_is_installed_and_taken_away_with_nothing_but_busybox() {
     fs::copy(first(), device.path().join("tmp/thimble.tar.gz")).expect("it is copied");
     // A static program needs none of them.
     device.put_program(thimble(), "tmp/thimble");
+    // Its owner's, which stays.
+    let module = device.path().join("usr/share/mender/modules/v3/single-file");
+    fs::create_dir_all(module.parent().expect("a folder")).expect("it is made");
+    fs::write(module, "#!/bin/sh\n").expect("it is written");
+    fs::remove_file(device.path().join("bin/sync")).expect("busybox's");
+    let sync = device.path().join("bin/sync");
+    let text = "#!/bin/sh\nexec >> /tmp/flushed\nif cmp -s /tmp/thimble /usr/bin/thimble.new; then echo beside; fi\n\
+                readlink /usr/bin/mender.new\nif cmp -s /tmp/thimble /usr/bin/thimble; then echo new; else cat /usr/bin/thimble 2> /dev/null; fi\nexit 0\n";
+    fs::write(&sync, text).expect("it is written");
+    fs::set_permissions(&sync, fs::Permissions::from_mode(0o755)).expect("it may run");
     device.run(
         r#"
         files() { find / -xdev "(" -type f -o -type l ")" ! -path "/tmp/*" ! -path "/proc/*" | sort; }
@@ -71,6 +82,12 @@ fn it_is_installed_and_taken_away_with_nothing_but_busybox() {
         thimble --version
         mender-update --help > /dev/null
         thimble-*/support/install --sysv /etc/init.d/S60thimble
+        # Nothing is replaced before all that is new is on the disk.
+        rm /tmp/flushed
+        echo old > /usr/bin/thimble
+        thimble-*/support/install --sysv /etc/init.d/S60thimble
+        said=$(tr '\n' ' ' < /tmp/flushed)
+        [ "$said" = "beside thimble old new " ] || { echo "$said"; exit 1; }
         thimble-*/support/install --list --sysv /etc/init.d/S60thimble | sort > /tmp/listed
         files > /tmp/between
         sort /tmp/before /tmp/listed > /tmp/all
