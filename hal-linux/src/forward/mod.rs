@@ -6,8 +6,11 @@
 //! ```
 //!
 //! It is polled in the client's one loop, and no call waits. Any user of the device may connect: whoever has no token,
-//! which only root hears over D-Bus, gets status 401, has 10 seconds, and can take none of the places of those who have
-//! it. Every request has a connection of its own (`Connection: close`), so that no byte of one can reach another.
+//! which only root hears over D-Bus, gets status 401, has 10 seconds, and can take none of the places of the requests that
+//! had it. What such a user can do is make others wait: until its head is whole, the connection of a program that has
+//! the token is like any other. It is not closed for another's sake before it is 100 ms old, and while all places are
+//! taken by younger ones, the next connections wait in the kernel's queue, in their order. Every request has a connection
+//! of its own (`Connection: close`), so that no byte of one can reach another.
 //!
 //! What ends a connection: its answer; the end of either side, also of one that only says that it sends no more; 10 s
 //! without a whole head; 60 s in which the server takes nothing or does not answer; 5 minutes in which no byte of a body
@@ -39,8 +42,12 @@ use crate::wait::PollSet;
 /// Requests with a token that are under way at a time. One more gets status 503.
 const WITH_TOKEN: usize = 8;
 
-/// Connections at a time whose request has not come yet, or was refused. One more takes the place of the oldest.
+/// Connections at a time whose request has not come yet, or is over, or was refused. One more takes the place of the
+/// oldest that has its answer, else of the oldest.
 const WITHOUT_TOKEN: usize = 4;
+
+/// How long each of them keeps its place: programs send the head of a request in several pieces.
+const KEEPS: Duration = Duration::from_millis(100);
 
 /// Connections that one turn accepts.
 const ACCEPTED: usize = 16;
@@ -58,6 +65,8 @@ pub struct Forwarder {
     sessions: Vec<Session>,
     /// No connection is accepted before this time.
     rests: Option<Instant>,
+    /// All places of [`WITHOUT_TOKEN`] are taken until then, unless one of them becomes free.
+    full: Option<Instant>,
     /// The log already says that there can be no proxy.
     is_missing: bool,
     /// The log already says that the server cannot be reached.
@@ -81,6 +90,7 @@ impl Forwarder {
             listen,
             sessions: Vec::new(),
             rests: None,
+            full: None,
             is_missing: false,
             is_lost: false,
         }
@@ -115,7 +125,7 @@ impl Forwarder {
 
     /// Adds the descriptors that the next turn would read from or write to.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
-        if let (Some((listener, _)), None) = (&self.listener, self.rests) {
+        if let (Some((listener, _)), None, None) = (&self.listener, self.rests, self.full) {
             set.read(listener);
         }
         for session in &self.sessions {
@@ -126,7 +136,8 @@ impl Forwarder {
     /// When to turn next, even if no descriptor became ready.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.sessions.iter().map(Session::deadline).fold(self.rests, earliest)
+        let accepts = earliest(self.rests, self.full);
+        self.sessions.iter().map(Session::deadline).fold(accepts, earliest)
     }
 
     /// Goes on with every connection as far as possible. `token`: the client's current token, and the URL of the server
@@ -134,17 +145,17 @@ impl Forwarder {
     pub fn turn(&mut self, now: Instant, token: Option<(&str, &str)>) {
         let origin = token.map(|(token, server)| Origin { token, server });
         self.rests = self.rests.filter(|&until| now < until);
-        for _ in 0..ACCEPTED {
-            if self.rests.is_some() || !self.accept(now) {
-                break;
-            }
-            // At once: a program that has its token sends its request right away, and then has a place of its own.
-            self.serve(self.sessions.len().saturating_sub(1), now, origin);
-        }
         for index in 0..self.sessions.len() {
             self.serve(index, now, origin);
         }
         self.sessions.retain(|session| !session.is_gone());
+        for _ in 0..ACCEPTED {
+            self.full = self.full_until(now);
+            if self.rests.is_some() || self.full.is_some() || !self.accept(now, origin) {
+                break;
+            }
+        }
+        self.full = self.full_until(now);
         if self.sessions.is_empty() {
             self.sessions = Vec::new();
         }
@@ -167,8 +178,24 @@ impl Forwarder {
         }
     }
 
-    /// Accepts a connection; false when there is none.
-    fn accept(&mut self, now: Instant) -> bool {
+    /// Which connection without a token loses its place to the next one; `None`: there is a place.
+    fn loser(&self) -> Option<usize> {
+        let without = || self.sessions.iter().enumerate().filter(|(_, session)| session.is_without_token());
+        if without().count() < WITHOUT_TOKEN {
+            return None;
+        }
+        let loser = without().min_by_key(|(_, session)| (!session.is_answered(), session.since()));
+        loser.map(|(index, _)| index)
+    }
+
+    /// Until when no connection can be accepted, because each keeps its place.
+    fn full_until(&self, now: Instant) -> Option<Instant> {
+        let loser = self.sessions.get(self.loser()?)?;
+        Some(loser.since() + KEEPS).filter(|&until| now < until)
+    }
+
+    /// Accepts a connection, and goes on with it; false when there is none.
+    fn accept(&mut self, now: Instant, origin: Option<Origin<'_>>) -> bool {
         let Some((listener, _)) = &self.listener else { return false };
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
@@ -185,14 +212,16 @@ impl Forwarder {
             }
         };
         let Ok(session) = Session::new(stream, now) else { return true };
-        self.sessions.retain(|session| !session.is_gone());
-        let without = self.sessions.iter().filter(|session| !session.is_admitted()).count();
-        if without >= WITHOUT_TOKEN
-            && let Some(oldest) = self.sessions.iter().position(|session| !session.is_admitted())
-        {
-            self.sessions.remove(oldest);
-        }
+        let loser = self.loser();
         self.sessions.push(session);
+        // At once: a program that has its token sends its request right away, and then has a place of its own.
+        self.serve(self.sessions.len().saturating_sub(1), now, origin);
+        if let Some(loser) = loser
+            && self.sessions.last().is_some_and(Session::is_without_token)
+        {
+            self.sessions.remove(loser);
+        }
+        self.sessions.retain(|session| !session.is_gone());
         true
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Gate<'a> {
 /// A connection of a program.
 pub(super) struct Session {
     caller: TcpStream,
+    /// When it came, or its request had its end.
+    since: Instant,
     stage: Stage,
     /// The end of the time for the head of the request, or for the last bytes.
     deadline: Instant,
@@ -65,12 +67,28 @@ impl Session {
     pub(super) fn new(caller: TcpStream, now: Instant) -> io::Result<Self> {
         caller.set_nonblocking(true)?;
         caller.set_nodelay(true)?;
-        Ok(Self { caller, stage: Stage::Head(Vec::new()), deadline: now + HEAD_TIME, more: false })
+        let deadline = now + HEAD_TIME;
+        Ok(Self { caller, since: now, stage: Stage::Head(Vec::new()), deadline, more: false })
     }
 
     /// Whether its request had the token and is still under way.
     pub(super) const fn is_admitted(&self) -> bool {
         matches!(self.stage, Stage::Forward(_))
+    }
+
+    /// Whether its request has not come yet, or is over, or was refused.
+    pub(super) const fn is_without_token(&self) -> bool {
+        matches!(self.stage, Stage::Head(_) | Stage::Last(_))
+    }
+
+    /// Whether nothing but the program's end is waited for, or the last bytes for it.
+    pub(super) const fn is_answered(&self) -> bool {
+        matches!(self.stage, Stage::Last(_))
+    }
+
+    /// When it came, or its request had its end.
+    pub(super) const fn since(&self) -> Instant {
+        self.since
     }
 
     pub(super) const fn is_gone(&self) -> bool {
@@ -185,7 +203,7 @@ impl Session {
 
     /// What the program sees of the end; what the log says.
     fn end(&mut self, now: Instant, ended: Round) -> Option<String> {
-        self.deadline = now + LAST_TIME;
+        (self.since, self.deadline) = (now, now + LAST_TIME);
         let why = match ended {
             Round::Moved | Round::Waits => return None,
             Round::Done => {

@@ -116,6 +116,16 @@ impl Bench {
         });
     }
 
+    /// Turns at this time until this holds: what the kernels have to move needs its time.
+    #[track_caller]
+    fn turns_at(&mut self, at: Instant, mut holds: impl FnMut(&Self) -> bool) {
+        let end = now() + Duration::from_secs(FORGOTTEN.as_secs());
+        while !holds(self) {
+            assert!(now() < end, "{} connections", self.forwarder.sessions.len());
+            self.turn(at);
+        }
+    }
+
     fn admitted(&self) -> usize {
         self.forwarder.sessions.iter().filter(|session| session.is_admitted()).count()
     }
@@ -432,19 +442,19 @@ fn r43_more_than_allowed() {
     let ninth = bench.answer(get("/"));
     assert!(ninth.starts_with("HTTP/1.1 503 ") && ninth.contains("try again later"), "{ninth}");
     // Those without a token push each other out, and nobody else.
-    let mut silent: Vec<TcpStream> = Vec::new();
+    let (start, mut silent) = (now(), Vec::new());
     for number in 0..10 {
-        silent.push(bench.connect());
-        silent[number].write_all(b"GET / HTTP/1.1\r\n").unwrap();
-        bench.until(|bench| bench.forwarder.sessions.len() == 8 + 4.min(number + 1));
-        bench.turn(now());
+        let mut stream = bench.connect();
+        stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        silent.push(stream);
+        bench.turns_at(start + Duration::from_millis(100 * number), |bench| {
+            bench.forwarder.sessions.len() == 8 + 4.min(silent.len())
+                && silent.iter().filter(|stream| is_closed(stream)).count() == silent.len().saturating_sub(4)
+        });
     }
     assert_eq!(bench.admitted(), 8);
-    for (number, stream) in silent.iter_mut().enumerate() {
-        stream.set_nonblocking(true).unwrap();
-        let is_closed =
-            !matches!(stream.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
-        assert_eq!(is_closed, number < 6, "{number}");
+    for (number, stream) in silent.iter().enumerate() {
+        assert_eq!(is_closed(stream), number < 6, "{number}");
     }
     // Each of the eight still works, and makes room with its end.
     for mut stream in streams {
@@ -456,6 +466,68 @@ fn r43_more_than_allowed() {
         });
     }
     bench.until(|bench| bench.admitted() == 0);
+}
+
+/// The proxy has closed this connection.
+fn is_closed(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let end = stream.peek(&mut [0]);
+    stream.set_nonblocking(false).unwrap();
+    !matches!(end, Ok(1)) && !matches!(end, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+/// A program that has the token, and sends the head of its request in two pieces, beside many that have none.
+#[test]
+fn r43_a_head_in_two_pieces_gets_through_a_crowd_without_a_token() {
+    let server = Server::replying(vec![OK]);
+    let mut bench = Bench::new(&server.url(""));
+    let start = now();
+    let request = get("/two");
+    let (first, second) = request.split_at(30);
+    let mut stream = bench.connect();
+    stream.write_all(first.as_bytes()).unwrap();
+    let crowd: Vec<TcpStream> = (0..40).map(|_| bench.connect()).collect();
+    // Four have a place; the others wait in the kernel's queue, and nobody looks at it.
+    bench.turns_at(start, |bench| bench.forwarder.sessions.len() == 4);
+    for _ in 0..20 {
+        bench.turn(start + Duration::from_millis(99));
+    }
+    assert_eq!(bench.forwarder.deadline(), Some(start + super::KEEPS));
+    assert!(!is_closed(&stream) && crowd.iter().all(|stream| !is_closed(stream)));
+    stream.write_all(second.as_bytes()).unwrap();
+    bench.turns_at(start + Duration::from_millis(99), |bench| bench.admitted() == 1);
+    // Its place is free for the next of the others, and the places of the first three have an end.
+    assert_eq!(bench.forwarder.sessions.len(), 5);
+    bench.turns_at(start + super::KEEPS, |_| crowd.iter().filter(|stream| is_closed(stream)).count() == 3);
+    let answer = bench.during(move || {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    assert_eq!(body(&answer), "ok");
+    assert!(server.request().starts_with("GET /two "));
+}
+
+#[test]
+fn r43_whoever_has_an_answer_makes_room_first() {
+    let mut bench = Bench::new("http://127.0.0.1:9");
+    let start = now();
+    let silent: Vec<TcpStream> = (0..2).map(|_| bench.connect()).collect();
+    bench.turns_at(start, |bench| bench.forwarder.sessions.len() == 2);
+    let mut refused = bench.connect();
+    refused.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let more: Vec<TcpStream> = (0..2).map(|_| bench.connect()).collect();
+    let later = start + super::KEEPS;
+    bench.turns_at(later, |bench| bench.forwarder.sessions.iter().any(super::Session::is_answered));
+    bench.turns_at(later, |bench| bench.forwarder.sessions.len() == 4);
+    bench.turn(later);
+    assert!(read_head(&mut refused).starts_with("HTTP/1.1 401 "));
+    // The two silent ones are older, and the last one waits nevertheless.
+    let end = later + super::KEEPS;
+    assert_eq!(bench.forwarder.deadline(), Some(end));
+    bench.turns_at(end, |bench| !bench.forwarder.sessions.iter().any(super::Session::is_answered));
+    assert!(silent.iter().chain(&more).all(|stream| !is_closed(stream)));
+    assert_eq!(bench.forwarder.sessions.len(), 4);
 }
 
 #[test]
