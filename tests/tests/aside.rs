@@ -285,6 +285,30 @@ fn c_8_a_verb_waits_for_the_end_of_a_poll() {
     daemon.stop();
 }
 
+/// Whoever waits hears at once what for.
+#[test]
+fn c_8_a_verb_that_waits_says_so() {
+    use std::io::{BufRead, BufReader};
+    let managed = Managed::with(Security::Plain);
+    managed.configure(r#","UpdatePollIntervalSeconds":3600,"InventoryPollIntervalSeconds":3600"#);
+    managed.server.disturb(Endpoint::Auth, 0, 1, Wire::Hang(0));
+    let mut daemon = managed.start();
+    managed.wait(&mut daemon, |server, _| server.count(Endpoint::Auth) == 1);
+    let package = Package::new("release-2").build(&managed.lab);
+    let mut child = managed.lab.start([std::ffi::OsStr::new("install"), package.as_os_str()]);
+    let mut said = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let line = said.find(|line| line.as_ref().is_ok_and(|line| line.contains("waits for the daemon")));
+    assert_eq!(
+        line.expect("a line").expect("UTF-8"),
+        "waits for the daemon, which is asking the server for a token, at most 70 s"
+    );
+    assert!(Command::new("kill").args(["-TERM", &client_of(&child)]).status().expect("kill runs").success());
+    let last = said.last().expect("a reason").expect("UTF-8");
+    assert!(last.ends_with("ended by a signal, before anything was done"), "{last}");
+    Ran::of(child).status(1);
+    daemon.stop();
+}
+
 /// A daemon that knows no such request, of an older version: its lock and its answer.
 #[test]
 fn c_8_a_daemon_that_cannot_stand_aside_is_said() {

@@ -6,6 +6,8 @@
 //!                                                                   | free, and starts anew from what is on record
 //! ```
 //!
+//! A daemon that does not rest yet says so at once, in a line before its answer.
+//!
 //! The connection is open as long as the verb lives, and the kernel closes it however the verb ends. A verb that does not
 //! take the lock loses its turn. A daemon that is killed has given its lock back, too.
 
@@ -24,7 +26,7 @@ use thimble_hal_linux::storage::DataDirectory;
 use thimble_hal_linux::wait::PollSet;
 
 use crate::device::Device;
-use crate::output::{Failure, one_line};
+use crate::output::{Failure, hint, one_line};
 use crate::signals::Signals;
 use crate::socket::{self, CONTROL};
 use crate::status::Watch;
@@ -73,7 +75,7 @@ pub(crate) fn lock(device: &Device, verb: VerbName, signals: &mut Signals) -> Re
     match answer.as_deref().map(Answer::parse) {
         Ok(Answer::Granted) => {}
         Ok(Answer::Busy(reason)) => return Err(Failure::new(reason)),
-        Ok(Answer::Unknown) => {
+        Ok(Answer::Waits(_) | Answer::Unknown) => {
             return Err(Failure::new(format_args!("{held} (it is of a version that does not stand aside)")));
         }
         Err(Some(interrupted)) => return Err(Failure::new(interrupted)),
@@ -95,7 +97,7 @@ pub(crate) fn asks(line: &[u8]) -> Option<String> {
     known.iter().any(|known| known.name() == verb).then_some(verb)
 }
 
-/// A line of the daemon's; `Err(None)`: it does not answer.
+/// The line of the daemon's that is its answer; `Err(None)`: it does not answer.
 fn wait(connection: &mut UnixStream, signals: &mut Signals) -> Result<Vec<u8>, Option<&'static str>> {
     let until = BootClock.now() + ANSWER;
     let mut line = Vec::new();
@@ -112,8 +114,11 @@ fn wait(connection: &mut UnixStream, signals: &mut Signals) -> Result<Vec<u8>, O
             Err(_) => return Err(None),
         }
         let now = BootClock.now();
-        if line.ends_with(b"\n") {
-            return Ok(line);
+        while let Some(length) = line.iter().position(|&byte| byte == b'\n') {
+            let rest = line.split_off(length + 1);
+            let Answer::Waits(doing) = Answer::parse(&line) else { return Ok(line) };
+            hint(&format!("waits for the daemon, which is {doing}, at most {} s", ANSWER.as_secs()));
+            line = rest;
         }
         if now >= until || line.len() > LONGEST {
             return Err(None);
@@ -129,6 +134,8 @@ fn wait(connection: &mut UnixStream, signals: &mut Signals) -> Result<Vec<u8>, O
 enum Answer {
     Granted,
     Busy(String),
+    /// The answer comes when the daemon has done this.
+    Waits(String),
     /// A daemon of an older version.
     Unknown,
 }
@@ -143,6 +150,7 @@ impl Answer {
         let reason = value.member("reason").ok().flatten().and_then(|reason| reason.as_str());
         match reason {
             Some(reason) if is("busy") => Self::Busy(one_line(&reason.to_string())),
+            Some(reason) if is("waits") => Self::Waits(one_line(&reason.to_string())),
             Some(_) | None => Self::Unknown,
         }
     }
@@ -163,6 +171,8 @@ pub(crate) enum Aside {
 pub(crate) struct Caller {
     stream: UnixStream,
     verb: String,
+    /// It knows that it has to wait.
+    is_told: bool,
 }
 
 /// The lock is a verb's.
@@ -189,14 +199,16 @@ impl Aside {
 
     /// A verb asks.
     pub(crate) fn ask(&mut self, stream: UnixStream, verb: String, now: Instant) {
-        let caller = Caller { stream, verb };
+        let mut caller = Caller { stream, verb, is_told: false };
         match self {
             Self::Here => *self = Self::Asked(caller, now + REST),
             Self::Asked(other, _) => {
                 let words = format!("'{}' waits for the daemon already; wait until it ends", other.verb);
-                caller.refuse(&words);
+                caller.says("busy", &words);
             }
-            Self::Away(other) => caller.refuse(&format!("'{}' is under way; wait until it ends", other.verb)),
+            Self::Away(other) => {
+                caller.says("busy", &format!("'{}' is under way; wait until it ends", other.verb))
+            }
         }
     }
 
@@ -234,19 +246,29 @@ impl Aside {
         } else if rests(client) {
             *lock = None;
             let _ = caller.stream.write_all(b"{\"ok\":true}\n");
-            let Self::Asked(Caller { stream, verb }, _) = std::mem::take(self) else { return false };
+            let Self::Asked(Caller { stream, verb, .. }, _) = std::mem::take(self) else { return false };
             let (connection, looks, until) = (Some(stream), now + LOOKS, now + TAKES);
             *self = Self::Away(Away { verb, connection, is_taken: false, looks, until });
             return true;
-        } else if now < *until {
-            return false;
         } else {
-            format!("the daemon is {}; try again", watch.doing(client))
+            // Which can be anywhere in its work, also between polls.
+            let doing = if client.is_authenticating() {
+                "asking the server for a token".into()
+            } else {
+                watch.doing(client)
+            };
+            if now < *until {
+                if !std::mem::replace(&mut caller.is_told, true) {
+                    caller.says("waits", &doing);
+                }
+                return false;
+            }
+            format!("the daemon is {doing}; try again")
         };
-        if let Self::Asked(caller, _) = std::mem::take(self)
+        if let Self::Asked(mut caller, _) = std::mem::take(self)
             && !refusal.is_empty()
         {
-            caller.refuse(&refusal);
+            caller.says("busy", &refusal);
         }
         false
     }
@@ -289,8 +311,9 @@ impl Aside {
 }
 
 impl Caller {
-    fn refuse(mut self, reason: &str) {
-        let mut out = String::from("{\"ok\":false,\"busy\":true,\"reason\":\"");
+    /// That it does not have its turn, or not yet.
+    fn says(&mut self, what: &str, reason: &str) {
+        let mut out = format!("{{\"ok\":false,\"{what}\":true,\"reason\":\"");
         let _ = Escape(&mut out).write_str(&one_line(reason));
         out.push_str("\"}\n");
         let _ = self.stream.write_all(out.as_bytes());
@@ -343,7 +366,7 @@ mod tests {
         let is_busy = |line: &str| match Answer::parse(line.as_bytes()) {
             Answer::Granted => None,
             Answer::Busy(reason) => Some(reason),
-            Answer::Unknown => Some("older".into()),
+            Answer::Waits(_) | Answer::Unknown => Some("older".into()),
         };
         assert_eq!(is_busy("{\"ok\":true}\n"), None);
         let busy = "{\"ok\":false,\"busy\":true,\"reason\":\"installing\"}\n";
