@@ -205,7 +205,11 @@ fn c_8_a_verb_that_is_killed_keeps_the_daemon_from_nothing() {
     // What it left running is ended, and what it left on record is finished by hand.
     let log = fs::read_to_string(managed.lab.path("daemon.log")).unwrap();
     assert!(log.contains("was ended"), "{log}");
-    status_says(&managed, "By hand:");
+    status_says(
+        &managed,
+        "By hand:         an update installed by hand waits for 'resume' or 'rollback' (the install",
+    );
+    managed.lab.run(["commit"]).failed("the install has begun");
     let_go(&managed);
     managed.lab.run(["resume"]).status(1);
     status_says(&managed, "waiting for the next poll");

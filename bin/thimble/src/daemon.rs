@@ -27,7 +27,7 @@ use crate::notify::Notifier;
 use crate::output::{Failure, SUCCESS};
 use crate::panel::Panel;
 use crate::signals::{CheckSignals, Signals};
-use crate::status::{Answerer, Watch};
+use crate::status::{self, Answerer, Watch};
 use crate::takeover::{self, Next};
 use crate::verbs::VerbName;
 
@@ -91,8 +91,8 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
 struct OnRecord {
     /// What it begins as.
     run: Run,
-    /// An update that a user installed, neither committed nor rolled back.
-    by_hand: bool,
+    /// The words for an update of a user's that is not at its end.
+    by_hand: Option<String>,
     /// Tells names and provides of installed software apart.
     provides: u64,
 }
@@ -107,7 +107,11 @@ fn open(device: &Device, lock: &Lock, signals: &mut Signals) -> Result<(Hal<Linu
     let mut storage = bootstrap::ensure(device, storage, signals)?;
     let mut memory = vec![0; RECORD_MAX];
     let saved = saved_checkpoint(&mut storage, &mut memory);
-    let by_hand = matches!(saved, Ok(Some(record)) if record.mode == Mode::Standalone);
+    let by_hand = saved
+        .ok()
+        .flatten()
+        .filter(|record| record.mode == Mode::Standalone)
+        .map(|record| status::by_hand(&record));
     let mut provides = DefaultHasher::new();
     storage.read(Key::Provides, &mut memory).ok().hash(&mut provides);
     let found = OnRecord { run, by_hand, provides: provides.finish() };
@@ -142,7 +146,7 @@ impl Daemon {
             client.schedule(update, inventory);
         }
         self.hold = None;
-        self.watch.begins(found.by_hand);
+        self.watch.begins(found.by_hand.clone());
         self.provides = found.provides;
         if let Some(dbus) = &mut self.dbus {
             dbus.begins(client);

@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::Write;
 
+use thimble_core::checkpoint::{Checkpoint, Tag};
 use thimble_core::client::Client;
 use thimble_core::deployment::{Point, Verdict};
 use thimble_core::json::Value;
-use thimble_core::state::State;
+use thimble_core::state::{State, Verb, resume_standalone};
 use thimble_core::time::{Duration, Instant};
 use thimble_hal_linux::platform::Linux;
 use thimble_hal_linux::storage::Access;
@@ -34,13 +35,24 @@ pub(crate) struct Watch {
     since: Instant,
     /// The verb that the daemon stands aside for.
     aside: Option<String>,
-    /// An update that was installed by hand is neither committed nor rolled back.
-    by_hand: bool,
+    /// The words for an update by hand that is not at its end.
+    by_hand: Option<String>,
 }
 
-/// What `status` says of such an update.
-const BY_HAND: &str =
-    "an update installed by hand waits for 'commit' or 'rollback'; the next deployment takes its place";
+/// What `status` says of an update by hand that is not at its end: the verbs that make sense there.
+pub(crate) fn by_hand(record: &Checkpoint) -> String {
+    let (verbs, place) = if record.tag == Tag::BeforeCommit {
+        ([Verb::Commit, Verb::Rollback], String::new())
+    } else {
+        ([Verb::Resume, Verb::Rollback], format!(" ({})", record.tag))
+    };
+    let verbs = verbs.into_iter().filter(|&verb| resume_standalone(verb, record).is_some());
+    let verbs: Vec<String> = verbs.map(|verb| format!("'{}'", verb.word())).collect();
+    format!(
+        "an update installed by hand waits for {}{place}; the next deployment takes its place",
+        verbs.join(" or ")
+    )
+}
 
 #[derive(Clone, PartialEq, Eq)]
 struct Deployment {
@@ -66,14 +78,15 @@ impl Watch {
             if self.current.is_none() {
                 self.since = now;
             }
-            self.by_hand = false;
+            self.by_hand = None;
             let reason = client.reason().to_owned();
             self.current = Some(Deployment { id: id.to_owned(), verdict, reason });
         }
     }
 
-    /// The daemon begins, or goes on after it has stood aside. `by_hand`: on record is an update that a user installed.
-    pub(crate) fn begins(&mut self, by_hand: bool) {
+    /// The daemon begins, or goes on after it has stood aside. `by_hand`: the words for an update of a user's that is
+    /// on record.
+    pub(crate) fn begins(&mut self, by_hand: Option<String>) {
         (self.aside, self.by_hand) = (None, by_hand);
     }
 
@@ -127,7 +140,7 @@ impl Watch {
                 one_line(&format!("waiting before {}: {why} (deployment {})", point.word(), deployment.id))
             }
             Some(deployment) => format!("{doing} (deployment {})", deployment.id),
-            None if self.by_hand && self.aside.is_none() => format!("{doing}; {BY_HAND}"),
+            None if let Some(by_hand) = self.by_hand() => format!("{doing}; {by_hand}"),
             None if !client.trouble().is_empty() => one_line(&format!("{doing}; {}", client.trouble())),
             None => doing.into_owned(),
         }
@@ -144,7 +157,7 @@ impl Watch {
         Facts {
             state: name(state),
             doing: self.doing(client),
-            by_hand: Some(BY_HAND).filter(|_| self.by_hand && self.aside.is_none()),
+            by_hand: self.by_hand(),
             no_updates: client.no_updates().map(|newer| newer.to_string()),
             waiting: client.waiting().map(|(point, why)| (point, why.to_string())),
             deployment: current.map(|deployment| deployment.id.as_str()),
@@ -158,6 +171,10 @@ impl Watch {
             next_poll: machine.next_update(),
             trouble: text(client.trouble()),
         }
+    }
+
+    fn by_hand(&self) -> Option<&str> {
+        self.by_hand.as_deref().filter(|_| self.aside.is_none())
     }
 
     fn json(&self, client: &Client<'_, Linux>, now: Instant) -> String {
@@ -192,7 +209,7 @@ impl Watch {
 pub(crate) struct Facts<'a> {
     pub(crate) state: &'static str,
     pub(crate) doing: Cow<'static, str>,
-    pub(crate) by_hand: Option<&'static str>,
+    pub(crate) by_hand: Option<&'a str>,
     /// Why the server is not asked for deployments.
     pub(crate) no_updates: Option<String>,
     /// The point an update waits before, and what holds it there.
