@@ -92,6 +92,8 @@ pub struct Draft {
     staging: PathBuf,
     /// Locked as long as the draft is there: another one of the same file has to wait.
     _file: File,
+    /// It is in its place: what has its old name now is another's.
+    is_kept: bool,
 }
 
 impl Draft {
@@ -133,7 +135,7 @@ impl Draft {
         name.push(".new");
         let staging = target.with_file_name(name);
         let mut file = take(&staging)?;
-        let draft = Self { staging, target, _file: file.try_clone()? };
+        let draft = Self { staging, target, _file: file.try_clone()?, is_kept: false };
         file.set_len(0)?;
         let mut mode = mode;
         if let Some(old) = old {
@@ -159,8 +161,9 @@ impl Draft {
     ///
     /// # Errors
     /// Those of the file system; the old file stays.
-    pub fn keep(self) -> io::Result<()> {
+    pub fn keep(mut self) -> io::Result<()> {
         fs::rename(&self.staging, &self.target)?;
+        self.is_kept = true;
         let synced = File::open(directory_of(&self.target)).and_then(|directory| directory.sync_all());
         synced.map_err(|error| {
             io::Error::new(
@@ -173,8 +176,9 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // It is not there any more once it is kept.
-        let _ = fs::remove_file(&self.staging);
+        if !self.is_kept {
+            let _ = fs::remove_file(&self.staging);
+        }
     }
 }
 
