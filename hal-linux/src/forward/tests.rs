@@ -479,7 +479,14 @@ fn is_closed(stream: &TcpStream) -> bool {
 /// A program that has the token, and sends the head of its request in two pieces, beside many that have none.
 #[test]
 fn r43_a_head_in_two_pieces_gets_through_a_crowd_without_a_token() {
-    let server = Server::replying(vec![OK]);
+    // Its answer comes when the crowd was looked at: who has one makes room first.
+    let (answers, may_answer) = channel();
+    let server = Server::start(1, move |_, mut stream| {
+        let head = read_head(&mut stream);
+        may_answer.recv_timeout(FORGOTTEN).unwrap();
+        stream.write_all(OK.as_bytes()).unwrap();
+        head
+    });
     let mut bench = Bench::new(&server.url(""));
     let start = now();
     let request = get("/two");
@@ -499,6 +506,7 @@ fn r43_a_head_in_two_pieces_gets_through_a_crowd_without_a_token() {
     // Its place is free for the next of the others, and the places of the first three have an end.
     assert_eq!(bench.forwarder.sessions.len(), 5);
     bench.turns_at(start + super::KEEPS, |_| crowd.iter().filter(|stream| is_closed(stream)).count() == 3);
+    answers.send(()).unwrap();
     let answer = bench.during(move || {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
