@@ -17,6 +17,7 @@ use thimble_hal_linux::wait::PollSet;
 
 use crate::args::Invocation;
 use crate::device::Device;
+use crate::drive::until_ready;
 use crate::notify::Notifier;
 use crate::output::{Failure, SUCCESS, tell};
 use crate::signals::Signals;
@@ -141,16 +142,8 @@ fn ask(hal: &mut Hal<Linux>, server: &str, body: &str) -> Result<(), Failure> {
 /// Polls until ready. Ends: identity and network have time limits of their own.
 fn wait<T>(
     hal: &mut Hal<Linux>,
-    mut poll: impl FnMut(&mut Hal<Linux>, Instant) -> Poll<T>,
+    poll: impl FnMut(&mut Hal<Linux>, Instant) -> Poll<T>,
 ) -> Result<T, Failure> {
-    loop {
-        let now = BootClock.now();
-        if let Poll::Ready(value) = poll(hal, now) {
-            return Ok(value);
-        }
-        let until = earliest(hal.identity.deadline(), hal.network.deadline());
-        let mut set = PollSet::new();
-        platform::wants(hal, &mut set);
-        set.wait(now, until).map_err(Failure::new)?;
-    }
+    let deadline = |hal: &Hal<Linux>| earliest(hal.identity.deadline(), hal.network.deadline());
+    until_ready(hal, poll, deadline, platform::wants)
 }

@@ -1,7 +1,10 @@
 //! The main loop: poll the client, then wait for whatever it waits for.
 
+use std::task::Poll;
+
 use thimble_core::client::Client;
 use thimble_core::hal::Clock;
+use thimble_core::time::Instant;
 use thimble_hal_linux::clock::BootClock;
 use thimble_hal_linux::platform::{self, Linux};
 use thimble_hal_linux::wait::PollSet;
@@ -41,6 +44,25 @@ pub(crate) fn drive(
         let mut set = PollSet::new();
         platform::wants(hal, &mut set);
         signals.wants(&mut set);
+        set.wait(now, until).map_err(|error| Failure::new(format_args!("cannot wait: {error}")))?;
+    }
+}
+
+/// Polls one part of the platform until it is ready. Ends if that has time limits of its own.
+pub(crate) fn until_ready<S, T>(
+    part: &mut S,
+    mut poll: impl FnMut(&mut S, Instant) -> Poll<T>,
+    deadline: impl Fn(&S) -> Option<Instant>,
+    wants: impl for<'fd> Fn(&'fd S, &mut PollSet<'fd>),
+) -> Result<T, Failure> {
+    loop {
+        let now = BootClock.now();
+        if let Poll::Ready(value) = poll(part, now) {
+            return Ok(value);
+        }
+        let until = deadline(part);
+        let mut set = PollSet::new();
+        wants(part, &mut set);
         set.wait(now, until).map_err(|error| Failure::new(format_args!("cannot wait: {error}")))?;
     }
 }

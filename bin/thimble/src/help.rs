@@ -7,7 +7,7 @@ mod man;
 
 use std::fmt::Write;
 
-use crate::verbs::{ABOUT, ENVIRONMENT, EXIT_STATUS, GLOBALS, Switch, Value, VerbName, page};
+use crate::verbs::{ABOUT, ENVIRONMENT, EXIT_STATUS, GLOBALS, Switch, VerbName, page};
 
 /// The help text: of `verb`, or the overview. `program` is the name the client was called by.
 pub(crate) fn text(program: &str, verb: Option<VerbName>) -> String {
@@ -54,16 +54,10 @@ fn options(out: &mut String, own: &[Switch]) {
     for switch in own.iter().chain(&GLOBALS) {
         let short = switch.short.map_or("    ".to_owned(), |short| format!("-{short}, "));
         let name = format!("{short}--{} {}", switch.long, switch.value.placeholder());
-        // The words of the others are few, and their text has them.
-        let words = match switch.value {
-            Value::State => format!(":\n{:32}{}", "", switch.value.words().join(&format!(",\n{:32}", ""))),
-            Value::Nothing
-            | Value::File
-            | Value::Directory
-            | Value::Level
-            | Value::Points
-            | Value::Compression
-            | Value::Other(_) => String::new(),
+        let words = if switch.value.lists_words() {
+            format!(":\n{:32}{}", "", switch.value.words().join(&format!(",\n{:32}", "")))
+        } else {
+            String::new()
         };
         line(out, name.trim_end(), &format!("{}{words}", switch.text), 30);
     }

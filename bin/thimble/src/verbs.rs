@@ -184,6 +184,11 @@ impl Value {
         }
     }
 
+    /// Whether a text that lists the options lists the words too: those of the others are few, and their text has them.
+    pub(crate) fn lists_words(self) -> bool {
+        self == Self::State
+    }
+
     /// The words that can stand there, if there are only so many.
     pub(crate) fn words(self) -> Vec<&'static str> {
         match self {

@@ -10,7 +10,8 @@
 //!
 //! The keeper is in a session of its own and ignores what a terminal sends, so that nothing but SIGKILL to itself or a
 //! loss of power keeps it from thawing; and whoever stops or blocks this process for longer than [`SILENCE_MAX`] gets the
-//! file system thawed too, because what blocks it may be waiting for that file system.
+//! file system thawed too, because what blocks it may be waiting for that file system. This process is then ended, with a
+//! word on standard error: it would wait for its reader without an end, for an image that is not usable any more.
 
 use std::fs::File;
 use std::io;
@@ -21,7 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, read, write};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, getppid, kill_process, waitpid};
 
 use crate::sys;
 
@@ -34,6 +35,10 @@ const NOT_THAWED: i32 = 9;
 
 /// Likewise: it has thawed after [`SILENCE_MAX`].
 const WAS_SILENT: i32 = 8;
+
+/// What is said then; memory is not to be asked for.
+const SILENT: &[u8] =
+    b"nobody read the snapshot for 30 s, so the file system was thawed; the snapshot is not usable\n";
 
 /// Why a file system could not be frozen, or did not stay frozen.
 #[derive(Debug)]
@@ -93,7 +98,8 @@ impl Frozen {
             pipe_with(PipeFlags::CLOEXEC).map_err(|error| FreezeFault::Keeper(error.into()))?;
         let (watch, signs) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
             .map_err(|error| FreezeFault::Keeper(error.into()))?;
-        let keeper = sys::fork(|| keep(place.as_fd(), watch.as_fd(), tell.as_fd(), &signs))
+        let parent = getpid();
+        let keeper = sys::fork(|| keep(place.as_fd(), watch.as_fd(), tell.as_fd(), &signs, parent))
             .map_err(FreezeFault::Keeper)?;
         let frozen = Self { signs: Some(signs), keeper };
         drop((watch, tell));
@@ -155,7 +161,13 @@ impl Drop for Frozen {
 }
 
 /// The keeper. Makes system calls only: memory of other threads may be in any state. Its exit status.
-fn keep(place: BorrowedFd<'_>, watch: BorrowedFd<'_>, tell: BorrowedFd<'_>, signs: &OwnedFd) -> i32 {
+fn keep(
+    place: BorrowedFd<'_>,
+    watch: BorrowedFd<'_>,
+    tell: BorrowedFd<'_>,
+    signs: &OwnedFd,
+    parent: Pid,
+) -> i32 {
     // Its own end of the pipe would keep it open.
     sys::close_inherited(signs);
     sys::ignore_requests_to_end();
@@ -177,11 +189,17 @@ fn keep(place: BorrowedFd<'_>, watch: BorrowedFd<'_>, tell: BorrowedFd<'_>, sign
             Sign::Silence => break WAS_SILENT,
         }
     };
-    match sys::thaw(place) {
+    let end = match sys::thaw(place) {
         // Not frozen any more: somebody else has thawed it.
         Ok(()) | Err(Errno::INVAL) => end,
         Err(_) => NOT_THAWED,
+    };
+    // Whoever is not our parent any more is somebody else.
+    if end == WAS_SILENT && getppid() == Some(parent) {
+        let _ = kill_process(parent, Signal::TERM);
+        let _ = write(rustix::stdio::stderr(), SILENT);
     }
+    end
 }
 
 /// What the keeper hears.

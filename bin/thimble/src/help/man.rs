@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::verbs::{ABOUT, ENVIRONMENT, EXIT_STATUS, GLOBALS, Switch, Value, VerbName, page};
+use crate::verbs::{ABOUT, ENVIRONMENT, EXIT_STATUS, GLOBALS, Switch, VerbName, page};
 
 /// `THIMBLE_GOLDEN=1 cargo test -p thimble help` writes the file `name` of `support/` anew.
 pub(super) fn is_as_written(name: &str, new: &str) {
@@ -80,15 +80,10 @@ fn switches(out: &mut String, switches: &[Switch]) {
             value => format!(" \\fI{}", escaped(value)),
         };
         let _ = writeln!(out, "\\fB{short}\\-\\-{}{value}\\fR", escaped(switch.long));
-        let words = match switch.value {
-            Value::State => format!(": {}", switch.value.words().join(", ")),
-            Value::Nothing
-            | Value::File
-            | Value::Directory
-            | Value::Level
-            | Value::Points
-            | Value::Compression
-            | Value::Other(_) => String::new(),
+        let words = if switch.value.lists_words() {
+            format!(": {}", switch.value.words().join(", "))
+        } else {
+            String::new()
         };
         paragraphs(out, &format!("{}{words}", switch.text));
     }

@@ -7,11 +7,14 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use thimble_core::hal::System;
 use thimble_core::json::Value;
 use thimble_core::limits;
+use thimble_hal_linux::SharedLog;
 use thimble_hal_linux::config::NewValue;
 use thimble_hal_linux::network::check_url;
 use thimble_hal_linux::paths::Paths;
+use thimble_hal_linux::system;
 
 use super::questions::Questions;
 use crate::args::Invocation;
@@ -110,6 +113,7 @@ impl Answers {
     pub(super) fn collect(
         given: &Invocation,
         paths: &Paths,
+        log: &SharedLog,
         known: &Known,
         questions: &mut Questions,
     ) -> Result<Self, Failure> {
@@ -129,7 +133,7 @@ impl Answers {
         let device_type = match text(given, "device-type")? {
             Some(word) => device_type(word).map_err(Failure::new)?,
             None => {
-                let default = known_device_type(paths);
+                let default = known_device_type(paths, log);
                 questions.ask(
                     "Device type (artifacts are made for one, such as raspberrypi4)",
                     &default,
@@ -325,14 +329,13 @@ fn device_type(word: &str) -> Result<String, String> {
 }
 
 /// What the device says it is, or the name of the machine.
-fn known_device_type(paths: &Paths) -> String {
-    let line = fs::read_to_string(paths.device_type()).unwrap_or_default();
-    let known = line.lines().find_map(|line| line.trim().strip_prefix("device_type=")).unwrap_or_default();
+fn known_device_type(paths: &Paths, log: &SharedLog) -> String {
+    let mut buf = [0; limits::DEVICE_TYPE];
+    let known =
+        system::Device::new(&paths.device_type(), log.clone()).device_type(&mut buf).map(str::to_owned);
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    [known, name.trim()]
-        .into_iter()
-        .find_map(|word| device_type(word).ok())
-        .unwrap_or_else(|| "unknown".into())
+    let words = [known.unwrap_or_default(), name.trim().to_owned()];
+    words.into_iter().find_map(|word| device_type(&word).ok()).unwrap_or_else(|| "unknown".into())
 }
 
 fn server_url(word: &str) -> Result<String, String> {

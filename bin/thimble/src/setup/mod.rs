@@ -7,25 +7,24 @@ use std::cell::RefCell;
 use std::fs;
 use std::io::Write;
 use std::rc::Rc;
-use std::task::Poll;
 
 use thimble_core::api::Endpoint;
 use thimble_core::hal::{Clock, Level, Network};
 use thimble_core::http::{Request, Target};
 use thimble_core::limits;
-use thimble_core::time::Instant;
+use thimble_hal_linux::SharedLog;
 use thimble_hal_linux::clock::BootClock;
 use thimble_hal_linux::config::{Draft, MenderConf, Source, replace};
 use thimble_hal_linux::log::Logger;
 use thimble_hal_linux::network::HttpNetwork;
 use thimble_hal_linux::paths::Paths;
 use thimble_hal_linux::storage::DataDirectory;
-use thimble_hal_linux::wait::PollSet;
 
 use self::answers::{Answers, Known};
 use self::questions::Questions;
 use crate::args::Invocation;
 use crate::device::{Device, network_config};
+use crate::drive::until_ready;
 use crate::output::{Failure, SUCCESS, hint, tell};
 
 /// Where Mender's demo server is to be found by its name.
@@ -36,7 +35,8 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let paths = Paths::from_environment(invocation.globals.datastore.as_deref());
     let mut questions = Questions::new(is_quiet);
     let config = invocation.globals.config.clone().unwrap_or_else(|| paths.config());
-    let answers = Answers::collect(invocation, &paths, &Known::of(&config), &mut questions)?;
+    let log: SharedLog = Rc::new(RefCell::new(Logger::new(Level::Warning, paths.deployment_logs())));
+    let answers = Answers::collect(invocation, &paths, &log, &Known::of(&config), &mut questions)?;
     let fallback = invocation.globals.fallback_config.clone().unwrap_or_else(|| paths.fallback_config());
     let fallback = Source { path: &fallback, required: invocation.globals.fallback_config.is_some() };
     let draft = Draft::of(&config, &answers.changes(fallback.path)).map_err(Failure::new)?;
@@ -52,8 +52,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
         return Err(Failure::new(text.replace(&*draft.path().to_string_lossy(), &config.to_string_lossy())));
     }
     // Certificates are read now, and not by a daemon that then does not start.
-    let log = Logger::new(Level::Warning, paths.deployment_logs());
-    HttpNetwork::new(network_config(&conf), Rc::new(RefCell::new(log))).map_err(Failure::new)?;
+    HttpNetwork::new(network_config(&conf), log).map_err(Failure::new)?;
     let device_type = match (&answers.device_type_file, &conf.device_type_file) {
         (Some(path), _) | (None, Some(path)) => path.clone(),
         (None, None) => paths.device_type(),
@@ -112,7 +111,9 @@ fn ask_server(invocation: &Invocation) -> Result<String, Failure> {
     };
     let failure = |error| Failure::new(format_args!("{server}: {error}"));
     network.start(BootClock.now(), &request).map_err(failure)?;
-    let head = wait(&mut network, |network, now| network.poll_head(now))?.map_err(failure)?;
+    let polls = |network: &mut HttpNetwork, now| network.poll_head(now);
+    let head =
+        until_ready(&mut network, polls, HttpNetwork::deadline, HttpNetwork::wants)?.map_err(failure)?;
     network.cancel();
     match head.status {
         401 => Ok(format!(
@@ -121,23 +122,6 @@ fn ask_server(invocation: &Invocation) -> Result<String, Failure> {
         status => Err(Failure::new(format_args!(
             "{server} answers {status} where a Mender server says 401; is the URL right?"
         ))),
-    }
-}
-
-/// Polls until ready. Ends: the network has time limits of its own.
-fn wait<T>(
-    network: &mut HttpNetwork,
-    mut poll: impl FnMut(&mut HttpNetwork, Instant) -> Poll<T>,
-) -> Result<T, Failure> {
-    loop {
-        let now = BootClock.now();
-        if let Poll::Ready(value) = poll(network, now) {
-            return Ok(value);
-        }
-        let until = network.deadline();
-        let mut set = PollSet::new();
-        network.wants(&mut set);
-        set.wait(now, until).map_err(Failure::new)?;
     }
 }
 
