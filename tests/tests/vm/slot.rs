@@ -191,6 +191,10 @@ fn systemd(tree: &Path) {
     fs::write(tree.join("etc/machine-id"), "00000000000000000000000000000001\n").expect("a file");
     program(&tree.join("sbin/set-up"), include_str!("guest/systemd/set-up"));
     copy(&support.join("mender-updated.service"), units.join("mender-updated.service"));
+    // It runs before each start of the service.
+    let checks = tree.join("usr/lib/thimble");
+    fs::create_dir_all(&checks).expect("a directory");
+    copy(&support.join("check-datastore"), checks.join("check-datastore"));
     let files = [
         ("mender-updated.service.d/test.conf", include_str!("guest/systemd/test.conf")),
         ("set-up.service", include_str!("guest/systemd/set-up.service")),
