@@ -1,4 +1,4 @@
-//! What comes with the client for a device: the systemd service.
+//! What comes with the client for a device: the systemd service, and scripts that build.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -99,4 +99,42 @@ fn no_picture_of_the_memory_with_its_keys_is_written() {
 fn a_datastore_behind_a_link_is_no_reason_not_to_start() {
     // systemd refuses to start a service whose StateDirectory= is a link, as /var/lib/mender is on many devices.
     assert!(!settings(&support().join(SERVICE)).iter().any(|name| name.starts_with("StateDirectory")));
+}
+
+/// The scripts below a folder, with their texts.
+fn scripts(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_symlink() || path.ends_with("target") || path.ends_with(".git") {
+            continue;
+        }
+        if path.is_dir() {
+            scripts(&path, found);
+        } else if let Ok(text) = fs::read_to_string(&path)
+            && text.starts_with("#!")
+        {
+            found.push((path, text));
+        }
+    }
+}
+
+#[test]
+fn no_script_takes_a_program_that_grep_did_not_read_to_its_end_for_a_failed_one() {
+    let mut all = Vec::new();
+    scripts(&support().join(".."), &mut all);
+    let with_pipefail: Vec<_> = all.iter().filter(|(_, text)| text.contains("pipefail")).collect();
+    assert!(with_pipefail.iter().any(|(path, _)| path.ends_with("support/build")), "{all:?}");
+    let mut wrong = Vec::new();
+    for (path, text) in with_pipefail {
+        let lines = text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| line.contains("| grep -q") || line.contains("| grep -m"));
+        wrong.extend(lines.map(|(at, line)| format!("{}:{}: {line}", path.display(), at + 1)));
+    }
+    assert!(
+        wrong.is_empty(),
+        "with pipefail, what grep leaves unread fails the line at times: {}",
+        wrong.join("\n")
+    );
 }
