@@ -53,11 +53,11 @@ pub(crate) fn local_time(seconds: i64) -> Option<(u8, u8, u8)> {
     // SAFETY: takes nothing; reads the environment and the zone file into the C library's own state, under its
     // lock. No thread of the client ever changes the environment.
     unsafe { tzset() };
-    let time = libc::time_t::try_from(seconds).ok()?;
     let mut local = std::mem::MaybeUninit::<libc::tm>::zeroed();
-    // SAFETY: reads one time_t and writes one tm, both live; all-zero is a valid tm, whose one pointer may be null.
+    // SAFETY: reads one number of 64 bits and writes one tm, both live; all-zero is a valid tm, whose one pointer may be
+    // null.
     let local = unsafe {
-        if libc::localtime_r(&raw const time, local.as_mut_ptr()).is_null() {
+        if localtime_r(&raw const seconds, local.as_mut_ptr()).is_null() {
             return None;
         }
         local.assume_init()
@@ -72,6 +72,18 @@ pub(crate) fn local_time(seconds: i64) -> Option<(u8, u8, u8)> {
 unsafe extern "C" {
     /// Declared by POSIX, but not by the libc crate for Linux.
     fn tzset();
+
+    /// The libc crate has a time of 32 bits on processors of 32 bits, which ends in January 2038. GNU's library (since 2.34) and
+    /// musl (since 1.2) have this function for 64 bits too, there under a name of its own.
+    #[cfg_attr(
+        all(
+            any(target_arch = "arm", target_arch = "x86"),
+            target_pointer_width = "32",
+            any(target_env = "gnu", target_env = "musl")
+        ),
+        link_name = "__localtime64_r"
+    )]
+    fn localtime_r(time: *const i64, local: *mut libc::tm) -> *mut libc::tm;
 }
 
 /// Makes the allocator return the memory of large buffers to the system when they are freed, and not touch the memory

@@ -206,6 +206,13 @@ mod tests {
     }
 
     #[test]
+    fn the_local_time_goes_on_after_2038_on_a_processor_of_32_bits_too() {
+        // A Friday at noon, in 2100.
+        let friday = Local::at(4_102_488_000).unwrap();
+        assert!((4..7).contains(&friday.weekday), "{friday:?}");
+    }
+
+    #[test]
     fn days_are_named_when_they_are_not_all() {
         assert_eq!(window("02:00", "04:00", ALL).to_string(), "02:00-04:00");
         assert_eq!(window("02:00", "04:00", 0b100_0001).to_string(), "02:00-04:00 Sun Sat");
