@@ -188,7 +188,7 @@ fn start(managed: &Managed) {
     let status = Command::new("sh")
         .args(["-c", "echo $$ > \"$1/cgroup.procs\"; shift; exec \"$@\"", "sh"])
         .arg(&group)
-        .args(["timeout", "--signal=KILL", "120", "unshare", "--mount", "--pid", "--fork", "--uts", "--ipc"])
+        .args(["timeout", "--signal=KILL", "400", "unshare", "--mount", "--pid", "--fork", "--uts", "--ipc"])
         .args(["--cgroup", "--kill-child", "sh"])
         .args([&inside, &managed.lab.path("")])
         .stdout(fs::File::create(managed.lab.path("console")).expect("a file"))
