@@ -46,9 +46,11 @@ pub struct Begun(#[serde(deserialize_with = "sealed::array")] [Option<Deployment
 
 /// What a deployment is known by: the first bytes of the SHA-256 of its id. Two ids share one with a chance of 2^-64; the
 /// second deployment could then be turned down for a day.
-pub(crate) type Mark = [u8; 8];
+pub type Mark = [u8; 8];
 
-pub(crate) fn mark(id: &str) -> Mark {
+/// The mark of the deployment with this id, as it is in [`crate::flight::Event::Begins`] too.
+#[must_use]
+pub fn mark(id: &str) -> Mark {
     let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(Sha256::digest(id.as_bytes()));
     [a, b, c, d, e, f, g, h]
 }

@@ -149,6 +149,14 @@ impl<'b, P: Platform> Client<'b, P> {
         self.requests.trouble()
     }
 
+    /// When a server last answered a request as it should, and its URL; `None`: none has since the start. Links to artifacts
+    /// do not count.
+    #[must_use]
+    pub fn last_contact(&self) -> Option<(Instant, &str)> {
+        let (at, server) = self.requests.contact?;
+        Some((at, self.device.server(server)?))
+    }
+
     /// The name of the artifact that the server offered last; empty before the first offer.
     #[must_use]
     pub fn offered_artifact(&self) -> &str {
@@ -172,6 +180,12 @@ impl<'b, P: Platform> Client<'b, P> {
     pub const fn progress(&self) -> DownloadProgress {
         let transfer = self.flow.transfer();
         DownloadProgress { received: transfer.received(), total: transfer.length() }
+    }
+
+    /// The platform, to look at.
+    #[must_use]
+    pub const fn platform(&self) -> &Hal<P> {
+        &self.hal
     }
 
     /// The platform, to add its descriptors to the main loop's wait.

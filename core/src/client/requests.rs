@@ -41,6 +41,8 @@ pub(super) struct Requests {
     asking: Asking,
     accepted: Accepted,
     pub(super) offered: Offered,
+    /// When a request was last answered well, and the number of the server.
+    pub(super) contact: Option<(Instant, u8)>,
     /// Why the last request failed.
     trouble: Text<{ limits::REASON }>,
 }
@@ -59,8 +61,15 @@ impl Requests {
             asking: Asking::Identity,
             accepted: Accepted::new(),
             offered: Offered::default(),
+            contact: None,
             trouble: Text::new(),
         }
+    }
+
+    /// The server has answered a request well.
+    fn answered(&mut self, now: Instant, server: u8) {
+        self.trouble.clear();
+        self.contact = Some((now, server));
     }
 
     pub(super) fn trouble(&self) -> &str {

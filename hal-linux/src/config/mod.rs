@@ -127,7 +127,7 @@ pub struct HttpsClient {
 /// A file to read.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
-    /// Its path.
+    /// Its path; empty: there is none.
     pub path: &'a Path,
     /// Whether it is an error that the file is missing, as for a file named on the command line.
     pub required: bool,
@@ -195,7 +195,7 @@ impl MenderConf {
         let mut keys = conf_file::Keys::default();
         let mut warnings = Vec::new();
         let mut of_tier = main.path;
-        for source in [fallback, main] {
+        for source in [fallback, main].into_iter().filter(|source| !source.path.as_os_str().is_empty()) {
             let tier_before = keys.device_tier.take();
             let of_file = |fault| ConfigError { path: source.path.to_owned(), fault };
             if let Some(warning) = keys.read(source).map_err(of_file)? {
@@ -347,6 +347,9 @@ impl fmt::Display for ConfigError {
         }
         match &self.fault {
             ConfigFault::Untrusted(untrusted) => untrusted.fmt(f),
+            ConfigFault::Read(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                write!(f, "cannot be read: {error}; run this as root")
+            }
             ConfigFault::Read(error) => write!(f, "cannot be read: {error}"),
             ConfigFault::Write(error) => write!(f, "cannot be written: {error}"),
             ConfigFault::TooLong => write!(f, "longer than {FILE_MAX} bytes"),

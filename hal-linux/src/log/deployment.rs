@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{Mode, OFlags};
 use thimble_core::hal::Level;
@@ -13,6 +14,7 @@ use thimble_core::limits::DEPLOYMENT_ID;
 
 use super::entry::entry;
 use super::shorten::{HEAD, TAIL, shortened};
+use crate::fsat::open_regular;
 
 /// How many logs are kept, the current one included.
 const KEPT: usize = 5;
@@ -156,6 +158,27 @@ fn remove(path: &Path) -> io::Result<()> {
 /// The path of the log of `id`; the newest if there are several.
 pub(super) fn find(directory: &Path, id: &str) -> io::Result<Option<PathBuf>> {
     Ok(list(directory)?.into_iter().find(|entry| entry.id == id).map(|entry| entry.path(directory)))
+}
+
+/// The logs that are kept in this directory, newest first: ids of deployments, and paths.
+///
+/// # Errors
+/// The file system's.
+pub fn kept(directory: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let path = |entry: Entry| (entry.id.clone(), entry.path(directory));
+    Ok(list(directory)?.into_iter().map(path).collect())
+}
+
+/// A log that is kept, and when it was written last. Waits for nothing.
+///
+/// # Errors
+/// The file system's; or it is no regular file.
+pub fn read(path: &Path) -> io::Result<(Vec<u8>, SystemTime)> {
+    let mut log = Vec::new();
+    let file = open_regular(path)?;
+    let written = file.metadata()?.modified()?;
+    file.take(SIZE_MAX).read_to_end(&mut log)?;
+    Ok((log, written))
 }
 
 /// All logs, newest first.

@@ -7,6 +7,8 @@ mod outlet;
 mod shorten;
 mod upload;
 
+pub use date::rfc3339;
+pub use deployment::{kept, read};
 pub use outlet::Outlet;
 pub use upload::{BODY_MAX, upload_body};
 
@@ -96,7 +98,7 @@ impl Log for Logger {
             return;
         }
         let message = bounded(message);
-        let time = date::rfc3339((self.now)());
+        let time = rfc3339((self.now)());
         self.write_line(level, &time, &message);
         if let Some(deployment) = &mut self.deployment {
             deployment.write(&time, level, &message);

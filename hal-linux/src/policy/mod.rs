@@ -119,6 +119,24 @@ pub enum AtDeadline {
     Fail,
 }
 
+/// When a policy that holds an update up stops doing so, as far as that can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Until {
+    /// From now on.
+    pub after: Duration,
+    /// What happens then.
+    pub then: Then,
+}
+
+/// What ends a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The update window opens.
+    Opens,
+    /// The deadline of the policy has come; the policy may agree before.
+    Deadline(AtDeadline),
+}
+
 /// The policies of a device that runs Linux.
 pub struct Policies {
     settings: Settings,
@@ -126,9 +144,19 @@ pub struct Policies {
     clock: fn() -> Option<Local>,
     question: Option<Question>,
     reason: String,
+    /// Which of them holds the update up.
+    holds: Option<Holds>,
     /// Where an update waits and since when, and, one bit each, the policies about whose passed deadline a line was
     /// logged.
     said: Option<(Point, Instant, u32)>,
+}
+
+/// What holds an update up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    Windows,
+    /// By its number.
+    Inhibitor(usize),
 }
 
 /// An update that waits before a point.
@@ -145,13 +173,46 @@ impl Policies {
     /// Evaluates nothing before the machine asks.
     #[must_use]
     pub const fn new(settings: Settings, log: SharedLog) -> Self {
-        Self { settings, log, clock: Local::now, question: None, reason: String::new(), said: None }
+        Self {
+            settings,
+            log,
+            clock: Local::now,
+            question: None,
+            reason: String::new(),
+            holds: None,
+            said: None,
+        }
     }
 
     /// Adds the descriptors that the next poll would read from or write to.
     pub fn wants<'fd>(&'fd self, set: &mut PollSet<'fd>) {
         if let Some(asked) = self.question.as_ref().and_then(|question| question.asked.as_ref()) {
             asked.wants(set);
+        }
+    }
+
+    /// Until when the policies hold the update up that was held up when they were asked last; `None`: they do not, or it
+    /// cannot be told.
+    #[must_use]
+    pub fn until(&self, now: Instant) -> Option<Until> {
+        let (point, since, _) = self.said?;
+        let waited = now.since(since);
+        let at_deadline =
+            |deadline: Duration, then| Until { after: deadline.minus(waited), then: Then::Deadline(then) };
+        match self.holds? {
+            Holds::Windows => {
+                let windows = || self.settings.windows.iter().filter(|window| window.points.contains(point));
+                let first = windows().min_by_key(|window| window.deadline)?;
+                let last = at_deadline(first.deadline, first.then);
+                let opens =
+                    (self.clock)().and_then(|local| windows().filter_map(|window| window.opens(local)).min());
+                let opens = opens.map(|after| Until { after, then: Then::Opens });
+                opens.filter(|opens| opens.after <= last.after).or(Some(last))
+            }
+            Holds::Inhibitor(number) => {
+                let inhibitor = self.settings.inhibitors.get(number)?;
+                Some(at_deadline(inhibitor.deadline, inhibitor.then))
+            }
         }
     }
 
@@ -167,14 +228,11 @@ impl Policies {
         let names = names.join(", ");
         self.reason = match local {
             Some(local) => {
-                format!(
-                    "outside the update window {names} (it is {} {})",
-                    DAYS[usize::from(local.weekday % 7)],
-                    local.minute
-                )
+                format!("outside the update window {names} (it is {local})")
             }
             None => format!("the clock is not set, so the update window {names} cannot be told"),
         };
+        self.holds = Some(Holds::Windows);
         match passage {
             Passage::Open => None,
             Passage::Closed(again) => Some(Permit::Wait(again)),
@@ -227,6 +285,7 @@ impl Policies {
             let again = if matches!(inhibitor.sign, Sign::File(_)) { FILE_AGAIN } else { LOOK_AGAIN };
             if let Some(why) = objection {
                 self.reason = why;
+                self.holds = Some(Holds::Inhibitor(question.next));
                 if question.waited < deadline {
                     return Poll::Ready(Permit::Wait(again));
                 }
@@ -262,7 +321,10 @@ impl Policy for Policies {
         let polled = self.inhibitors(now, &mut question);
         match polled {
             Poll::Pending => self.question = Some(question),
-            Poll::Ready(Permit::Go) => self.reason.clear(),
+            Poll::Ready(Permit::Go) => {
+                self.reason.clear();
+                self.holds = None;
+            }
             Poll::Ready(Permit::Wait(_) | Permit::Fail) => {}
         }
         polled

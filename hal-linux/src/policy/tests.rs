@@ -147,3 +147,30 @@ fn a_program_that_does_not_end_is_ended() {
     assert_eq!(permit, Permit::Wait(LOOK_AGAIN));
     assert!(policies.reason().contains("did not end within 10 s"), "{}", policies.reason());
 }
+
+#[test]
+fn a_wait_says_until_when_it_lasts() {
+    let until = |after: u64, then| Some(Until { after: Duration::from_secs(after), then });
+    let mut windows = policies(at_night(AtDeadline::Fail), noon);
+    assert_eq!(windows.until(now()), None);
+    let since = now();
+    let mut ask_at = |waited: u64| {
+        let at = since + Duration::from_secs(waited);
+        windows.start(at, Point::Reboot, since);
+        testing::run(&mut windows, |policies, _| policies.poll(at));
+        windows.until(at)
+    };
+    assert_eq!(ask_at(60), until(14 * 3600, Then::Opens));
+    // The deadline comes before the window opens.
+    assert_eq!(ask_at(WEEK.as_secs() - 5), until(5, Then::Deadline(AtDeadline::Fail)));
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = policies(inhibited(Sign::File(folder.path().into()), AtDeadline::Continue), noon);
+    assert_eq!(ask(&mut file, Point::Install, 0), Permit::Wait(FILE_AGAIN));
+    let at_deadline = file.until(now()).expect("it waits");
+    assert_eq!(at_deadline.then, Then::Deadline(AtDeadline::Continue));
+    assert!((3590..=3600).contains(&at_deadline.after.as_secs()), "{at_deadline:?}");
+    drop(folder);
+    assert_eq!(ask(&mut file, Point::Install, 0), Permit::Go);
+    assert_eq!(file.until(now()), None);
+}

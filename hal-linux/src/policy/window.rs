@@ -51,6 +51,16 @@ impl Window {
         // next day, so for that part the day before is checked.
         (minute >= from && opens_on(now.weekday)) || (minute < to && opens_on(now.weekday + 6))
     }
+
+    /// After how much time it opens the next time, to the minute; `None`: on no day.
+    #[must_use]
+    pub fn opens(&self, now: Local) -> Option<Duration> {
+        let until =
+            |days: u16| (days * DAY + self.from.0).checked_sub(now.minute.0).filter(|&minutes| minutes > 0);
+        let days = (0..=7).filter(|days| self.days >> ((now.weekday + days) % 7) & 1 == 1);
+        let minutes = days.filter_map(|days| until(days.into())).min()?;
+        Some(Duration::from_secs(u64::from(minutes) * 60))
+    }
 }
 
 impl fmt::Display for Window {
@@ -61,6 +71,12 @@ impl fmt::Display for Window {
             names.map(|(_, name)| name).try_for_each(|name| write!(f, " {name}"))?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", DAYS[usize::from(self.weekday % 7)], self.minute)
     }
 }
 
@@ -111,6 +127,14 @@ impl Local {
     pub fn now() -> Option<Self> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
         Self::at(i64::try_from(now.as_secs()).ok()?)
+    }
+
+    /// What it will be after this time; `None` when the clock was not set.
+    #[must_use]
+    pub fn after(time: Duration) -> Option<Self> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
+        Self::now()?;
+        Self::at(i64::try_from(now.as_secs().saturating_add(time.as_secs())).ok()?)
     }
 
     fn at(seconds: i64) -> Option<Self> {
@@ -184,6 +208,23 @@ mod tests {
         }
         let always = window("05:00", "05:00", ALL);
         assert!(always.is_open(local(2, "04:59")) && always.is_open(local(2, "05:00")));
+    }
+
+    #[test]
+    fn a_window_says_when_it_opens_next() {
+        let hours = |hours: u64| Some(Duration::from_secs(hours * 3600));
+        let night = window("02:00", "04:00", ALL);
+        assert_eq!(night.opens(local(3, "01:00")), hours(1));
+        assert_eq!(night.opens(local(3, "02:00")), hours(24));
+        assert_eq!(night.opens(local(3, "21:00")), hours(5));
+        // Sundays and Saturdays.
+        let weekend = window("02:00", "04:00", 0b100_0001);
+        assert_eq!(weekend.opens(local(0, "03:00")), hours(6 * 24 - 1));
+        assert_eq!(weekend.opens(local(6, "03:00")), hours(23));
+        let sunday = window("02:00", "04:00", 1);
+        assert_eq!(sunday.opens(local(0, "03:00")), hours(7 * 24 - 1));
+        assert_eq!(window("02:00", "04:00", 0).opens(local(0, "03:00")), None);
+        assert_eq!(local(6, "23:59").to_string(), "Sat 23:59");
     }
 
     #[test]

@@ -8,12 +8,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, StatVfsMountFlags};
 use rustix::process::{Gid, Uid, geteuid};
 use thimble_core::hal::Level;
 
 use crate::fsat::open_base;
 use crate::paths::Word;
+
+/// With less space than this, in bytes, logs of deployments are given up (CLI-81), and soon records cannot be written.
+const LITTLE: u64 = 100 * 1024;
 
 /// Whether the store may change anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +142,27 @@ impl DataDirectory {
             let text =
                 format!("the datastore {path} can be looked into by other users (mode {mode:04o}); {mend}");
             Some((Level::Info, text))
+        } else {
+            None
+        })
+    }
+
+    /// Why nothing can be written here, in words, and what to do about it; `None`: there is room. Nothing is tried.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn no_room(&self, path: &Path) -> io::Result<Option<String>> {
+        let space = rustix::fs::fstatvfs(&self.handle)?;
+        let free = space.f_bavail.saturating_mul(space.f_frsize);
+        let path = path.display();
+        Ok(if space.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            Some(format!("the file system of the datastore {path} is read-only; mount it to be written"))
+        } else if free < LITTLE {
+            Some(format!(
+                "the file system of the datastore {path} is full: {} KiB are free, and records need {} KiB; free some space",
+                free / 1024,
+                LITTLE / 1024
+            ))
         } else {
             None
         })

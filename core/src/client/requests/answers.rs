@@ -54,14 +54,14 @@ impl<P: Platform> Client<'_, P> {
                 Content::Unusable
             }
             Reply::Done => {
-                self.requests.trouble.clear();
+                self.requests.answered(now, server);
                 match self.take(now, kind, server) {
                     Ok((content, offer)) => return Event::Answered(content, offer),
                     Err(Trouble) => Content::Unusable,
                 }
             }
             Reply::Nothing => {
-                self.requests.trouble.clear();
+                self.requests.answered(now, server);
                 Content::Good
             }
             Reply::Unauthorized
