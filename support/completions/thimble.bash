@@ -43,7 +43,7 @@ _thimble() {
         rollback) words+=' --stop-before' ;;
         resume) words+=' --reboot-exit-code --stop-before' ;;
         show-flight-record) words+=' --json --raw' ;;
-        status) words+=' --json' ;;
+        status) words+=' --json --watch' ;;
         control) words+=' --at --for --id --priority --json show pause continue fail' ;;
         bootstrap) words+=' -F --forcebootstrap' ;;
         setup) words+=' --device-type --server-url --server-cert --tenant-token --hosted-mender --update-poll --inventory-poll --retry-poll --demo --demo-server --demo-polling --server-ip --username --password -q --quiet' ;;

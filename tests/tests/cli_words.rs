@@ -157,7 +157,6 @@ fn an_artifact_name_that_cannot_be_read_is_an_error_and_not_unknown() {
             "resume",
             "daemon",
             "bootstrap",
-            "status",
             "check-update",
             "send-inventory",
         ] {
@@ -165,6 +164,10 @@ fn an_artifact_name_that_cannot_be_read_is_an_error_and_not_unknown() {
             ran.failed("is a link to /nowhere/data, which is not there");
             assert_eq!(ran.stdout, "", "{ran:?}");
         }
+        // What else is known is told.
+        let ran = lab.run(["--datastore", datastore, "status"]);
+        ran.failed("is a link to /nowhere/data, which is not there");
+        assert!(!ran.stdout.contains("Artifact:") && !ran.stdout.contains("unknown"), "{ran:?}");
     }
     lab.write("file", "");
     lab.run(["--datastore", "file", "show-artifact"]).failed("ot a directory");

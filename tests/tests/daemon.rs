@@ -369,9 +369,14 @@ fn a_daemon_that_does_not_answer_is_not_called_absent() {
         let listener = UnixListener::bind(lab.path("store").join(name)).expect("a socket");
         thread::spawn(move || listener.incoming().for_each(drop));
     }
-    for args in [&["status"][..], &["control", "show"], &["control", "pause"]] {
+    for args in [["control", "show"], ["control", "pause"]] {
         assert_eq!(lab.run(args).failed("the daemon does not answer").stdout, "");
     }
+    // What is on record is told all the same.
+    let ran = lab.run(["status"]);
+    ran.failed("the daemon does not answer");
+    let front = "Daemon:          does not answer\nTo mend:         the daemon does not answer: ";
+    assert!(ran.stdout.starts_with(front) && ran.stdout.contains("Device type:     lab\n"), "{}", ran.stdout);
     let json = lab.run(["status", "--json"]);
     json.failed("the daemon does not answer");
     assert!(json.stdout.starts_with("{\"running\":true,"), "{}", json.stdout);
@@ -382,7 +387,11 @@ fn status_says_what_goes_on() {
     let managed = Managed::new();
     managed.lab.run(["status"]).failed("no daemon is running");
     let ran = managed.lab.run(["status", "--json"]);
-    assert_eq!(ran.failed("no daemon is running").stdout, "{\"running\":false,\"boot_loader\":null}\n");
+    let stdout = &ran.failed("no daemon is running").stdout;
+    assert!(
+        stdout.starts_with("{\"running\":false,") && stdout.ends_with("\"boot_loader\":null}\n"),
+        "{stdout}"
+    );
     managed.configure(r#","UpdatePollIntervalSeconds":3600"#);
     managed.lab.on("ArtifactInstall", "exit 1");
     managed.deploy(&Package::new("release-2"));
@@ -396,7 +405,9 @@ fn status_says_what_goes_on() {
         .find(|text| text.contains("Idle"));
     let text = text.expect("it becomes idle");
     assert!(
-        text.contains(&format!("Last deployment: {ID}: failure: the device is what it was before")),
+        text.contains(&format!(
+            "Last deployment: release-2 ({ID}): failure: the device is what it was before\n"
+        )),
         "{text}"
     );
     assert!(

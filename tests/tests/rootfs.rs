@@ -206,7 +206,12 @@ fn status_says_which_boot_loader_it_is_and_what_each_slot_does() {
     // Without a daemon too.
     let lines = |name: &str| -> Vec<String> {
         let ran = device.run(&["status"]);
-        ran.failed("no daemon is running");
+        // No server is configured: nothing is missing, unless the boot loader is in trouble.
+        let trouble = ran.stdout.lines().find_map(|line| line.strip_prefix("Boot trouble:"));
+        match trouble {
+            Some(trouble) => ran.failed(trouble.trim()),
+            None => ran.status(0),
+        };
         let lines = ran.stdout.lines().filter(|line| line.starts_with(name));
         lines.map(|line| line.split_whitespace().skip(2).collect::<Vec<_>>().join(" ")).collect()
     };
@@ -225,10 +230,11 @@ fn status_says_which_boot_loader_it_is_and_what_each_slot_does() {
         in_trial[1].ends_with("runs on trial: unless it is committed, the next boot goes back"),
         "{in_trial:?}"
     );
-    let json = device.run(&["status", "--json"]).status(1).stdout.clone();
+    let json = device.run(&["status", "--json"]).status(0).stdout.clone();
     let members = r#""root_running":"B","root_selected":"B","root_trial":true,"boot_trouble":null}"#;
     assert!(
-        json.starts_with(r#"{"running":false,"boot_loader":"fw_printenv"#)
+        json.starts_with(r#"{"running":false,"#)
+            && json.contains(r#""boot_loader":"fw_printenv"#)
             && json.ends_with(&format!("{members}\n")),
         "{json}"
     );

@@ -43,7 +43,7 @@ pub(crate) struct Invocation {
     pub(crate) control: Option<ControlRequest>,
     /// `bootstrap --forcebootstrap`.
     pub(crate) force: bool,
-    /// Options of `setup` and `snapshot`, by their long names; of switches "true" or "false".
+    /// Options of `setup`, `snapshot` and `status`, by their long names; of switches "true" or "false".
     own: Vec<(&'static str, OsString)>,
 }
 
@@ -106,7 +106,7 @@ enum Opt {
 
 /// Every name of every option. `data` and `no-syslog` are Mender 3's.
 #[rustfmt::skip]
-const OPTIONS: [(&str, Option<char>, Opt); 38] = [
+const OPTIONS: [(&str, Option<char>, Opt); 39] = [
     ("config",           Some('c'), Opt::Config),
     ("fallback-config",  Some('b'), Opt::FallbackConfig),
     ("datastore",        Some('d'), Opt::Datastore),
@@ -141,6 +141,7 @@ const OPTIONS: [(&str, Option<char>, Opt); 38] = [
     ("username",         None,      Opt::Own("username")),
     ("password",         None,      Opt::Own("password")),
     ("quiet",            Some('q'), Opt::Own("quiet")),
+    ("watch",            None,      Opt::Own("watch")),
     ("source",           None,      Opt::Own("source")),
     ("compression",      Some('C'), Opt::Own("compression")),
     ("help",             Some('h'), Opt::Help),

@@ -139,22 +139,41 @@ pub(crate) fn priority(text: &str) -> Result<i8, String> {
     number.ok_or_else(|| format!("\"{text}\" is no priority: an integer from -10 to 10"))
 }
 
-/// `90`, `90s`, `15m`, `2h`, `7d`: a second to a year.
+/// `90`, `90s`, `15m`, `1h30m`, `7d`: a second to a year. Larger units stand first.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     const YEAR: u64 = 365 * 24 * 3600;
-    let (digits, unit) = match text.char_indices().last() {
-        Some((end, 's')) => (&text[..end], 1),
-        Some((end, 'm')) => (&text[..end], 60),
-        Some((end, 'h')) => (&text[..end], 3600),
-        Some((end, 'd')) => (&text[..end], 24 * 3600),
-        _ => (text, 1),
-    };
-    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let number = if is_number { digits.parse::<u64>().ok() } else { None };
-    let seconds = number.and_then(|number| number.checked_mul(unit)).filter(|s| (1..=YEAR).contains(s));
-    seconds
+    seconds(text)
+        .filter(|seconds| (1..=YEAR).contains(seconds))
         .map(Duration::from_secs)
-        .ok_or_else(|| format!("\"{text}\" is no time such as 90s, 15m, 2h or 7d, of a second to a year"))
+        .ok_or_else(|| format!("\"{text}\" is no time such as 90s, 15m, 1h30m or 7d, of a second to a year"))
+}
+
+fn seconds(text: &str) -> Option<u64> {
+    let number = |digits: &str| {
+        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number { digits.parse::<u64>().ok() } else { None }
+    };
+    if let Some(seconds) = number(text) {
+        return Some(seconds);
+    }
+    let (mut total, mut rest, mut larger) = (0_u64, text, u64::MAX);
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (digits, behind) = rest.split_at(end);
+        let unit = match behind.chars().next()? {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 24 * 3600,
+            _ => return None,
+        };
+        if unit >= larger {
+            return None;
+        }
+        total = total.checked_add(number(digits)?.checked_mul(unit)?)?;
+        (rest, larger) = (&behind[1..], unit);
+    }
+    (larger < u64::MAX).then_some(total)
 }
 
 #[cfg(test)]
@@ -197,10 +216,36 @@ mod tests {
 
     #[test]
     fn times_have_units() {
-        for (text, seconds) in [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("7d", 604_800)] {
+        for (text, seconds) in [
+            ("90", 90),
+            ("90s", 90),
+            ("15m", 900),
+            ("2h", 7200),
+            ("1h30m", 5400),
+            ("1d2h3m4s", 93_784),
+            ("7d", 604_800),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
         }
-        for bad in ["", "h", "0", "-1s", "+5", "1.5h", "2 h", "366d", "99999999999999999999d", "2w", "2ü"] {
+        for bad in [
+            "30m1h",
+            "1h1h",
+            "1h30",
+            "h1",
+            "1h-5m",
+            "364d9999999999999999h",
+            "",
+            "h",
+            "0",
+            "-1s",
+            "+5",
+            "1.5h",
+            "2 h",
+            "366d",
+            "99999999999999999999d",
+            "2w",
+            "2ü",
+        ] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }

@@ -23,11 +23,12 @@ use crate::bootstrap;
 use crate::control::Controller;
 use crate::dbus::Dbus;
 use crate::device::Device;
+use crate::holds;
 use crate::notify::Notifier;
 use crate::output::{Failure, SUCCESS};
 use crate::panel::Panel;
 use crate::signals::{CheckSignals, Signals};
-use crate::status::{self, Answerer, Watch};
+use crate::status::{self, Answerer, Last, Watch};
 use crate::takeover::{self, Next};
 use crate::verbs::VerbName;
 
@@ -59,7 +60,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
         controller: Controller::new(&device),
         panel,
         dbus: Dbus::new(&device, connections),
-        watch: Watch::default(),
+        watch: Watch::new(holds::policies(&device), servers.first().copied().unwrap_or_default()),
         started: BootClock.now(),
         hold: None,
         aside: Aside::default(),
@@ -93,6 +94,8 @@ struct OnRecord {
     run: Run,
     /// The words for an update of a user's that is not at its end.
     by_hand: Option<String>,
+    /// How the last update ended.
+    last: Option<Last>,
     /// Tells names and provides of installed software apart.
     provides: u64,
 }
@@ -111,10 +114,12 @@ fn open(device: &Device, lock: &Lock, signals: &mut Signals) -> Result<(Hal<Linu
         .ok()
         .flatten()
         .filter(|record| record.mode == Mode::Standalone)
-        .map(|record| status::by_hand(&record));
+        .map(|record| status::by_hand(&record, status::artifact_in_progress(&mut storage).as_deref()));
+    let last = storage.read(Key::Flight, &mut memory).ok().flatten();
+    let last = last.and_then(|flight| Last::on_record(device, flight));
     let mut provides = DefaultHasher::new();
     storage.read(Key::Provides, &mut memory).ok().hash(&mut provides);
-    let found = OnRecord { run, by_hand, provides: provides.finish() };
+    let found = OnRecord { run, by_hand, last, provides: provides.finish() };
     Ok((device.hal(storage, VerbName::Daemon, Some(lock))?, found))
 }
 
@@ -146,7 +151,7 @@ impl Daemon {
             client.schedule(update, inventory);
         }
         self.hold = None;
-        self.watch.begins(found.by_hand.clone());
+        self.watch.begins(found.by_hand.clone(), found.last.clone());
         self.provides = found.provides;
         if let Some(dbus) = &mut self.dbus {
             dbus.begins(client);

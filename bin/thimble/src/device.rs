@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use thimble_core::artifact::provides::UNKNOWN;
@@ -11,7 +11,7 @@ use thimble_core::client;
 use thimble_core::hal::{Hal, Level, Log};
 use thimble_hal_linux::SharedLog;
 use thimble_hal_linux::bootloader;
-use thimble_hal_linux::config::{MenderConf, Source};
+use thimble_hal_linux::config::{ConfigError, ConfigFault, MenderConf, Source};
 use thimble_hal_linux::lock::Lock;
 use thimble_hal_linux::log::Logger;
 use thimble_hal_linux::network::{HttpNetwork, NetworkConfig, Proxies};
@@ -30,6 +30,8 @@ use crate::verbs::VerbName;
 pub(crate) struct Device {
     pub(crate) paths: Paths,
     pub(crate) conf: MenderConf,
+    /// What is wrong with the configuration. For `status` alone, which goes on without the file; other verbs end.
+    pub(crate) conf_trouble: Option<ConfigError>,
     pub(crate) log: SharedLog,
 }
 
@@ -50,10 +52,22 @@ impl Device {
         };
         let (main, main_required) = source(&globals.config, &main);
         let (fallback, fallback_required) = source(&globals.fallback_config, &fallback);
-        let (mut conf, warnings) = MenderConf::load(
-            Source { path: &fallback, required: fallback_required },
-            Source { path: &main, required: main_required },
-        )
+        let fallback = Source { path: &fallback, required: fallback_required };
+        let main = Source { path: &main, required: main_required };
+        let mut conf_trouble = None;
+        let (mut conf, warnings) = match MenderConf::load(fallback, main) {
+            Err(error)
+                if invocation.verb == VerbName::Status && !matches!(error.fault, ConfigFault::SystemTier) =>
+            {
+                let nothing = Source { path: Path::new(""), required: false };
+                let fallback = if fallback.path == error.path { nothing } else { fallback };
+                let main = if main.path == error.path { nothing } else { main };
+                let rest = MenderConf::load(fallback, main);
+                conf_trouble = Some(error);
+                rest.or_else(|_| MenderConf::load(nothing, nothing))
+            }
+            loaded => loaded,
+        }
         .map_err(Failure::new)?;
         conf.skip_verify |= globals.skip_verify;
         if globals.trusted_certs.is_some() {
@@ -89,7 +103,7 @@ impl Device {
         for warning in warnings.iter().chain(unknown) {
             logger.log(Level::Warning, format_args!("{warning}"));
         }
-        Ok(Self { paths, conf, log: Rc::new(RefCell::new(logger)) })
+        Ok(Self { paths, conf, conf_trouble, log: Rc::new(RefCell::new(logger)) })
     }
 
     pub(crate) fn log(&self, level: Level, message: std::fmt::Arguments<'_>) {
@@ -110,7 +124,8 @@ impl Device {
             self.log(level, format_args!("{text}"));
         }
         let mut lock = Lock::acquire(&directory, verb.name()).map_err(Failure::new)?;
-        if !matches!(verb, VerbName::ShowArtifact | VerbName::ShowProvides) {
+        // Where nothing is begun, it stays noted for the next one.
+        if !matches!(verb, VerbName::ShowArtifact | VerbName::ShowProvides | VerbName::Control) {
             self.end_leftover(&mut lock);
         }
         Ok(lock)
@@ -263,7 +278,9 @@ impl Device {
     fn no_datastore(&self, error: &io::Error) -> Failure {
         self.broken_link().unwrap_or_else(|| {
             let path = self.paths.datastore().display();
-            Failure::new(format_args!("the datastore {path} cannot be used: {error}"))
+            let hint =
+                if error.kind() == io::ErrorKind::PermissionDenied { "; run this as root" } else { "" };
+            Failure::new(format_args!("the datastore {path} cannot be used: {error}{hint}"))
         })
     }
 

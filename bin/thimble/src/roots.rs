@@ -46,27 +46,6 @@ impl Roots {
             trouble: first.into_iter().flatten().next().map(|trouble| one_line(&trouble)),
         })
     }
-
-    /// In words, for a person.
-    pub(crate) fn lines(&self, out: &mut String) {
-        let mut line = |name: &str, value: &str| {
-            let _ = writeln!(out, "{name:17}{value}");
-        };
-        if let Some(boot_loader) = &self.boot_loader {
-            line("Boot loader:", boot_loader);
-        }
-        if let Some([a, b]) = &self.devices {
-            for (name, slot, device) in [("Root A:", Slot::A, a), ("Root B:", Slot::B, b)] {
-                match &self.boot {
-                    Some(boot) => line(name, &format!("{device}, {}", role(boot, slot))),
-                    None => line(name, device),
-                }
-            }
-        }
-        if let Some(trouble) = &self.trouble {
-            line("Boot trouble:", trouble);
-        }
-    }
 }
 
 /// For programs: more members of an object.
@@ -82,16 +61,4 @@ pub(crate) fn members(roots: Option<&Roots>, out: &mut String) {
     let trial = boot.map_or("null", |boot| if boot.trial { "true" } else { "false" });
     let _ = write!(out, ",\"root_trial\":{trial}");
     member(out, "boot_trouble", roots.trouble.as_deref());
-}
-
-/// What a slot does now.
-fn role(boot: &BootStatus, slot: Slot) -> &'static str {
-    match (boot.running == slot, boot.selected == slot, boot.trial) {
-        (true, true, false) => "runs",
-        (true, true, true) => "runs on trial: unless it is committed, the next boot goes back",
-        (true, false, _) => "runs until the reboot",
-        (false, true, true) => "starts next, on trial",
-        (false, true, false) => "starts next",
-        (false, false, _) => "does not run",
-    }
 }

@@ -20,7 +20,7 @@ use crate::output::Failure;
 pub(crate) const CONTROL: &str = "mender-update.control";
 
 /// The daemon answers within a turn of its loop; a store that is being written may take longer.
-const PATIENCE: StdDuration = StdDuration::from_secs(10);
+pub(crate) const PATIENCE: StdDuration = StdDuration::from_secs(10);
 
 /// Longest answer that is read, in bytes.
 const ANSWER: u64 = 64 * 1024;
@@ -134,10 +134,15 @@ impl Silence {
     }
 }
 
-/// Asks the daemon that listens under `name` for something.
-pub(crate) fn ask(datastore: &Path, name: &str, question: &str) -> Result<String, Silence> {
+/// Asks the daemon that listens under `name` for something, and waits for each piece of the answer at most so long.
+pub(crate) fn ask(
+    datastore: &Path,
+    name: &str,
+    question: &str,
+    patience: StdDuration,
+) -> Result<String, Silence> {
     let stream = connect(datastore, name).map_err(|_| Silence::NoDaemon)?;
-    match answer(stream, question) {
+    match answer(stream, question, patience) {
         Ok(answer) if !answer.is_empty() => Ok(answer),
         Ok(_) | Err(_) => Err(Silence::NoAnswer),
     }
@@ -149,9 +154,9 @@ pub(crate) fn connect(datastore: &Path, name: &str) -> io::Result<UnixStream> {
     UnixStream::connect(short(&directory, name))
 }
 
-fn answer(mut stream: UnixStream, question: &str) -> io::Result<String> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn answer(mut stream: UnixStream, question: &str, patience: StdDuration) -> io::Result<String> {
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     stream.write_all(question.as_bytes())?;
     let mut answer = String::new();
     stream.take(ANSWER).read_to_string(&mut answer)?;

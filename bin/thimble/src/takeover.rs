@@ -145,8 +145,17 @@ fn look(device: &Device, finding: Finding) -> Result<(Unfinished, Needs), Obstac
     Ok((update, needs))
 }
 
-/// What a person is told of an update that Mender's client had not finished, before anything is decided.
-pub(crate) fn words(device: &Device, store: &Store) -> Option<String> {
+/// What a person is told of an update that Mender's client had not finished.
+pub(crate) struct Words {
+    pub(crate) text: String,
+    /// It goes on here. Else a person has to settle it.
+    pub(crate) goes_on: bool,
+    /// It does with a verb of a person's.
+    pub(crate) waits_for_person: bool,
+}
+
+/// The same, before anything is decided.
+pub(crate) fn words(device: &Device, store: &Store) -> Option<Words> {
     let finding = store.unfinished()?.clone();
     let found = finding.to_string();
     let obstacle = match look(device, finding) {
@@ -155,12 +164,16 @@ pub(crate) fn words(device: &Device, store: &Store) -> Option<String> {
                 Mode::Managed => "it goes on here with the next start of the daemon",
                 Mode::Standalone => "it goes on here, with 'commit' or 'rollback'",
             };
-            return Some(format!("another Mender client has not finished {found}: {next}"));
+            return Some(Words {
+                text: format!("another Mender client has not finished {found}: {next}"),
+                goes_on: true,
+                waits_for_person: update.mode == Mode::Standalone,
+            });
         }
         Ok(_) => Obstacle::NotThere,
         Err(obstacle) => obstacle,
     };
-    Some(refusal(&found, &obstacle))
+    Some(Words { text: refusal(&found, &obstacle), goes_on: false, waits_for_person: false })
 }
 
 fn refusal(found: &str, obstacle: &Obstacle) -> String {

@@ -240,6 +240,8 @@ const REBOOT_EXIT_CODE: Switch = switch(
 const STOP_BEFORE: Switch =
     switch(None, "stop-before", Value::State, "stop before that state; 'resume' goes on; repeatable");
 const JSON: Switch = switch(None, "json", Value::Nothing, "for programs");
+const WATCH: Switch =
+    switch(None, "watch", Value::Nothing, "go on: draw it anew every second, or a line for each change");
 const RAW: Switch = switch(None, "raw", Value::Nothing, "the record itself, in hexadecimal digits");
 const FORCE: Switch = switch(
     Some('F'),
@@ -251,7 +253,7 @@ const FORCE: Switch = switch(
 #[rustfmt::skip]
 const OF_CONTROL: [Switch; 5] = [
     switch(None, "at", Value::Points, "install, reboot or commit; several with commas between them"),
-    switch(None, "for", Value::Other("TIME"), "such as 90s, 15m, 2h or 7d; 'pause' then lets updates go on"),
+    switch(None, "for", Value::Other("TIME"), "such as 90s, 15m, 1h30m or 7d; 'pause' then lets updates go on"),
     switch(None, "id", Value::Other("UUID"), "in another name, so that several may hold updates up [the operator's]"),
     switch(None, "priority", Value::Other("N"), "-10 to 10; higher ones are asked first [10]"),
     JSON,
@@ -367,13 +369,17 @@ pub(crate) const fn page(verb: VerbName) -> Page {
             examples: &["daemon"],
         },
         VerbName::Status => Page {
-            summary: "Say what the daemon is doing",
+            summary: "Say how this device stands",
             argument: Argument::Nothing,
-            text: "State, deployment, progress, how the last one ended, and what is wrong with the connection. Of a device with\n\
-                   two root file systems also the boot loader and what each slot does, without a daemon too.\n\
-                   --json prints the same for programs.",
-            options: &[JSON],
-            examples: &["status", "status --json"],
+            text: "What is installed, what the daemon does and with which server; the update in progress, how fast it comes,\n\
+                   what it waits for and until when; what may hold updates up; how the last one ended. Of a device with two\n\
+                   root file systems also the boot loader and what each slot does. Without a daemon, as far as it is on\n\
+                   record. Nothing is written for it. --json prints the same for programs: docs/status.md.\n\n\
+                   Exit status 0: the daemon has answered; or there is none, and nothing is to be mended: no server is\n\
+                   configured, or an update by hand waits for a person. Else 1, and the last line on standard error is what\n\
+                   to mend first. With --watch 0, when a signal ends it.",
+            options: &[JSON, WATCH],
+            examples: &["status", "status --json", "status --watch"],
         },
         VerbName::Control => Page {
             summary: "Hold updates up, let them go on, or fail them",
@@ -387,11 +393,11 @@ pub(crate) const fn page(verb: VerbName) -> Page {
                    of the same priority or a higher one objects\n  \
                    fail      the update that waits, or the next, fails, and is rolled back if it was installed\n\n\
                    Without --at: before install, reboot and commit. Orders outlive a reboot. Orders given under one name\n\
-                   share one duration.",
+                   share one duration. Without a daemon an order goes on record, and counts from its next start on.",
             options: &OF_CONTROL,
             examples: &[
                 "control show",
-                "control pause --at reboot --for 2h",
+                "control pause --at reboot --for 1h30m",
                 "control continue",
                 "control fail --at commit",
             ],

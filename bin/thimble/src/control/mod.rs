@@ -1,6 +1,8 @@
 //! `control`: a person at the device holds updates up, lets them go on, or fails them. Without D-Bus.
 
+mod said;
 mod server;
+mod stored;
 
 pub(crate) use server::Controller;
 
@@ -8,20 +10,20 @@ use std::fmt::Write as _;
 
 use thimble_core::deployment::Point;
 use thimble_core::json::Value;
-use thimble_core::time::Duration;
 
 use crate::args::Invocation;
-use crate::control_request::Act;
+use crate::control_request::{Act, ControlRequest};
 use crate::device::Device;
+use crate::json::member;
 use crate::output::{Failure, SUCCESS, one_line, print};
-use crate::socket::{self, CONTROL};
+use crate::people::time;
+use crate::socket::{self, CONTROL, PATIENCE, Silence};
 
 /// The verb.
 pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let Some(request) = &invocation.control else { return Err(Failure::new("control what?")) };
     let device = Device::open(invocation)?;
-    let answer = socket::ask(device.paths.datastore(), CONTROL, &format!("{}\n", request.json()))
-        .map_err(|silence| silence.failure(&device))?;
+    let answer = answer(&device, request)?;
     let nonsense = || Failure::new("the daemon's answer makes no sense");
     let value = Value::parse(answer.as_bytes()).map_err(|_| nonsense())?;
     let text = |name: &str| Some(one_line(&value.member(name).ok()??.as_str()?.to_string()));
@@ -39,13 +41,39 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     print(&format!("{said}\n")).map(|_| SUCCESS)
 }
 
+/// What the daemon answers, or what was made of the record where there is none.
+fn answer(device: &Device, request: &ControlRequest) -> Result<String, Failure> {
+    let ask = || socket::ask(device.paths.datastore(), CONTROL, &format!("{}\n", request.json()), PATIENCE);
+    match ask() {
+        Ok(answer) => return Ok(answer),
+        Err(silence @ Silence::NoAnswer) => return Err(silence.failure(device)),
+        Err(Silence::NoDaemon) => {}
+    }
+    if request.act == Act::Show {
+        return stored::show(device);
+    }
+    match stored::carry_out(device, request) {
+        Ok(said) => {
+            let mut out = String::from("{\"ok\":true,\"running\":false");
+            member(&mut out, "said", Some(&said));
+            out.push_str("}\n");
+            Ok(out)
+        }
+        // A daemon that has just started may have the datastore.
+        Err(failure) => ask().map_err(|_| failure),
+    }
+}
+
 /// The answer of `show` for people.
 fn lines(value: Value<'_>) -> Option<String> {
     let text =
         |value: Value<'_>, name: &str| Some(one_line(&value.member(name).ok()??.as_str()?.to_string()));
     let mut out = String::new();
     let waiting = value.member("waiting").ok()??;
-    if waiting.is_null() {
+    let is_on_record = value.member("running").ok()?.is_some_and(|running| running.raw() == "false");
+    if is_on_record {
+        out.push_str("No daemon is running. This is on record, and counts from its next start on.\n");
+    } else if waiting.is_null() {
         out.push_str("No update waits.\n");
     } else {
         let _ = writeln!(out, "An update waits before {}: {}", text(waiting, "at")?, text(waiting, "why")?);
@@ -68,7 +96,7 @@ fn lines(value: Value<'_>) -> Option<String> {
         let ends = map.member("ends_in_seconds").ok()??;
         let is_expired = map.member("expired").ok()??.raw() == "true";
         let _ = match ends.as_integer() {
-            Some(seconds) => writeln!(out, "{}", Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),
+            Some(seconds) => writeln!(out, "{}", time(u64::try_from(seconds).unwrap_or(0))),
             None if is_expired => writeln!(out, "expired"),
             None => writeln!(out, "never"),
         };

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 
 use rustix::net::sockopt::socket_peercred;
 use thimble_core::client::Client;
-use thimble_core::control::{Id, Lifetime, Order, Rule};
+use thimble_core::control::{Lifetime, Order};
 use thimble_core::deployment::Point;
 use thimble_core::json::Escape;
 use thimble_core::time::{Duration, Instant, earliest};
@@ -20,8 +20,11 @@ use thimble_hal_linux::wait::PollSet;
 use crate::aside;
 use crate::control_request::{Act, ControlRequest};
 use crate::device::Device;
+use crate::holds;
 use crate::output::one_line;
 use crate::socket::{CONTROL, Socket};
+
+use super::said::{LIFTED, fails_next, passes_next, paused};
 
 /// Connections at a time; more wait in the listener's queue.
 const CONNECTIONS: usize = 4;
@@ -61,7 +64,7 @@ impl Controller {
     /// Listens in the datastore. Without that the daemon works all the same.
     pub(crate) fn new(device: &Device) -> Self {
         let socket = Socket::new(device, CONTROL, "control");
-        Self { socket, connections: Vec::new(), policies: policies(device), asides: Vec::new() }
+        Self { socket, connections: Vec::new(), policies: holds::policies(device), asides: Vec::new() }
     }
 
     /// Adds the descriptors that the next turn would read from.
@@ -170,11 +173,7 @@ fn carry_out(client: &mut Client<'_, Linux>, request: &ControlRequest) -> Result
     match request.act {
         Act::Pause => {
             give(&points, Order::Pause)?;
-            let end = match request.time {
-                Some(time) => format!("for {time}"),
-                None => "until 'control continue'".into(),
-            };
-            Ok(format!("updates wait before {}, {end}", names(&points)))
+            Ok(paused(request, &points))
         }
         Act::Fail => {
             // One update: the one that waits, or the next, which comes to its install first.
@@ -183,7 +182,7 @@ fn carry_out(client: &mut Client<'_, Linux>, request: &ControlRequest) -> Result
             give(&chosen, Order::Fail)?;
             Ok(match waits_at {
                 Some(point) => format!("the update that waits before {} fails", point.word()),
-                None => format!("the next update that comes to {} fails there", names(&chosen)),
+                None => fails_next(&chosen),
             })
         }
         // Without points: whatever was said is taken back, and what waits goes on.
@@ -192,7 +191,7 @@ fn carry_out(client: &mut Client<'_, Linux>, request: &ControlRequest) -> Result
             client.approve();
             Ok(match stands_at {
                 Some(point) => format!("the update goes on with {}", point.word()),
-                None => "nothing is held up by this name any more; no update waits".into(),
+                None => LIFTED.into(),
             })
         }
         Act::Continue => {
@@ -209,20 +208,11 @@ fn carry_out(client: &mut Client<'_, Linux>, request: &ControlRequest) -> Result
                     client.approve();
                     Ok(format!("the update goes on with {}", point.word()))
                 }
-                None => Ok(format!(
-                    "the next update passes {}, unless a map of priority {} or higher objects",
-                    names(&later),
-                    request.name.priority
-                )),
+                None => Ok(passes_next(request, &later)),
             }
         }
         Act::Show => Ok(String::new()),
     }
-}
-
-fn names(points: &[Point]) -> String {
-    let words: Vec<&str> = points.iter().map(|point| point.word()).collect();
-    words.join(" and ")
 }
 
 fn said(outcome: &Result<String, String>) -> String {
@@ -247,40 +237,7 @@ fn shown(client: &Client<'_, Linux>, now: Instant, policies: &str) -> String {
             out.push_str("\"}");
         }
     }
-    out.push_str(",\"maps\":[");
-    for (index, (map, noticed, ends)) in client.machine().maps().maps().enumerate() {
-        let expired = noticed || ends.is_some_and(|end| end <= now);
-        let comma = if index == 0 { "" } else { "," };
-        let _ = write!(out, "{comma}{{\"id\":\"{}\",\"priority\":{}", Id(map.id), map.priority);
-        for point in Point::ALL {
-            let Rule { action, on_map_expire, .. } = *map.rules.at(point);
-            let word = if expired { on_map_expire } else { action };
-            let _ = write!(out, ",\"{}\":\"{}\"", point.word(), word.name());
-        }
-        let _ = match ends.filter(|_| !expired) {
-            None => write!(out, ",\"expired\":{expired},\"ends_in_seconds\":null}}"),
-            Some(end) => write!(out, ",\"expired\":false,\"ends_in_seconds\":{}}}", end.since(now).as_secs()),
-        };
-    }
-    let _ = writeln!(out, "],\"policies\":[{policies}]}}");
-    out
-}
-
-/// The configured policies as JSON strings: they do not change while the daemon runs.
-fn policies(device: &Device) -> String {
-    let policies = &device.conf.policies;
-    let mut texts: Vec<String> = Vec::new();
-    for window in &policies.windows {
-        texts.push(format!("{}: only {window}, at the latest after {}", window.points, window.deadline));
-    }
-    for inhibitor in &policies.inhibitors {
-        texts.push(format!("{}: {}, at most {}", inhibitor.points, inhibitor.sign, inhibitor.deadline));
-    }
-    let mut out = String::new();
-    for (index, text) in texts.iter().enumerate() {
-        out.push_str(if index == 0 { "\"" } else { ",\"" });
-        let _ = Escape(&mut out).write_str(&one_line(text));
-        out.push('"');
-    }
+    let maps = holds::maps(client.machine().maps(), now);
+    let _ = writeln!(out, ",\"maps\":{maps},\"policies\":{policies}}}");
     out
 }

@@ -97,7 +97,7 @@ static OBJECTS: [Object; 3] = [
         interface: Interface {
             name: CLIENT.interface,
             text: "How the update client stands, for user interfaces. Read-only; changes are told by \
-                   PropertiesChanged, those of ReceivedBytes at most twice a second. Members may be added; what is \
+                   PropertiesChanged, those of a download at most twice a second. Members may be added; what is \
                    here keeps its meaning, or the interface gets another number.",
             members: &[
                 Member::Property("Version", "s", "The version of the client."),
@@ -165,6 +165,32 @@ static OBJECTS: [Object; 3] = [
                     "NoUpdatesBecause",
                     "s",
                     "Why the server is not asked for deployments at all, for people; empty if it is.",
+                ),
+                Member::Property(
+                    "WaitingUntil",
+                    "s",
+                    "The local time, such as Tue 02:00, at which the wait ends by itself, for people; empty if none waits, \
+                     and where that cannot be told.",
+                ),
+                Member::Property(
+                    "BytesPerSecond",
+                    "t",
+                    "How fast the artifact comes, as measured lately; 0 outside of Download.",
+                ),
+                Member::Property(
+                    "SecondsLeft",
+                    "x",
+                    "How long the rest of the artifact takes at that speed; -1 where that is not known.",
+                ),
+                Member::Property(
+                    "Server",
+                    "s",
+                    "The URL of the server that answered last, or that is asked first.",
+                ),
+                Member::Property(
+                    "LastArtifact",
+                    "s",
+                    "The name of the artifact of LastDeployment; empty where that is not known.",
                 ),
             ],
         },

@@ -18,7 +18,7 @@ use thimble_hal_linux::platform::Linux;
 use thimble_hal_linux::wait::PollSet;
 
 use crate::device::Device;
-use crate::status::{Facts, Watch, seconds_until};
+use crate::status::{Facts, Last, Watch, seconds_until};
 
 use describe::Method;
 
@@ -184,7 +184,7 @@ impl Dbus {
         }
         self.due = None;
         if self.bus.owns(CLIENT.name) {
-            self.tell_changes(&watch.facts(client), now);
+            self.tell_changes(&watch.facts(client, now), now);
         }
         if let Some(forwarder) = &mut self.forwarder {
             forwarder.turn(now, token(client, &self.kept));
@@ -215,7 +215,7 @@ impl Dbus {
         if changed.is_empty() {
             return;
         }
-        if changed.iter().all(|(name, _)| *name == RECEIVED) {
+        if changed.iter().all(|(name, _)| [RECEIVED, SPEED, LEFT].contains(name)) {
             let at = self.progress.map(|last| last + PROGRESS).filter(|&at| now < at);
             if at.is_some() {
                 self.due = at;
@@ -265,14 +265,14 @@ impl Dbus {
             Method::Get => {
                 let [interface, property] = call.body.as_texts().ok_or_else(bad_arguments)?;
                 has_property(&call.path, &interface, Some(&property))?;
-                let facts = watch.facts(client);
+                let facts = watch.facts(client, now);
                 let value = values(&facts, now).into_iter().find(|(name, _)| *name == property);
                 value.map(|(_, value)| Body::property(value)).ok_or_else(|| no_property(&property))?
             }
             Method::GetAll => {
                 let [interface] = call.body.as_texts().ok_or_else(bad_arguments)?;
                 let has_some = has_property(&call.path, &interface, None)?;
-                let facts = watch.facts(client);
+                let facts = watch.facts(client, now);
                 let all = values(&facts, now);
                 Body::properties(if has_some { &all } else { &[] })
             }
@@ -320,11 +320,17 @@ fn needs_root(call: &Call) -> bool {
 }
 
 const RECEIVED: &str = "ReceivedBytes";
+const SPEED: &str = "BytesPerSecond";
+const LEFT: &str = "SecondsLeft";
 const NEXT_POLL: &str = "NextPollSeconds";
 
 /// The properties of our own interface, in one order.
-fn values<'a>(facts: &'a Facts<'_>, now: Instant) -> [(&'static str, Value<'a>); 16] {
+fn values<'a>(facts: &'a Facts<'_>, now: Instant) -> [(&'static str, Value<'a>); 21] {
     let text = |text: Option<&'a str>| Value::Text(text.unwrap_or_default());
+    let download = facts.download.unwrap_or_default();
+    let left = download.seconds_left().and_then(|seconds| i64::try_from(seconds).ok());
+    // What ended before the start is not told here.
+    let last = facts.last.filter(|last| !last.is_old);
     let next_poll = facts.next_poll.and_then(|at| i64::try_from(seconds_until(at, now)).ok());
     [
         ("Version", Value::Text(env!("CARGO_PKG_VERSION"))),
@@ -335,14 +341,19 @@ fn values<'a>(facts: &'a Facts<'_>, now: Instant) -> [(&'static str, Value<'a>);
         ("Deployment", text(facts.deployment)),
         ("ArtifactName", text(facts.artifact)),
         ("Reason", text(facts.reason)),
-        (RECEIVED, Value::Count(facts.received.unwrap_or(0))),
-        ("TotalBytes", Value::Count(facts.total.unwrap_or(0))),
-        ("LastDeployment", text(facts.last_deployment)),
-        ("LastOutcome", text(facts.last_outcome)),
-        ("LastReason", text(facts.last_reason)),
+        (RECEIVED, Value::Count(download.received)),
+        ("TotalBytes", Value::Count(download.total.unwrap_or(0))),
+        ("LastDeployment", text(last.map(|last| last.deployment.as_str()))),
+        ("LastOutcome", text(last.map(Last::outcome))),
+        ("LastReason", text(last.map(|last| last.reason.as_str()))),
         (NEXT_POLL, Value::Number(next_poll.unwrap_or(-1))),
         ("Trouble", text(facts.trouble)),
         ("NoUpdatesBecause", text(facts.no_updates.as_deref())),
+        ("WaitingUntil", text(facts.wait_ends.as_ref().map(|end| end.local.as_str()))),
+        (SPEED, Value::Count(download.speed.unwrap_or(0))),
+        (LEFT, Value::Number(left.unwrap_or(-1))),
+        ("Server", text(facts.server)),
+        ("LastArtifact", text(last.map(|last| last.artifact.as_str()))),
     ]
 }
 

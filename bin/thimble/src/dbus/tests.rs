@@ -1,3 +1,5 @@
+use crate::status::Download;
+
 use super::*;
 
 fn facts() -> Facts<'static> {
@@ -7,16 +9,19 @@ fn facts() -> Facts<'static> {
         by_hand: None,
         no_updates: None,
         waiting: None,
+        wait_ends: None,
         deployment: Some("d-1"),
         artifact: None,
         reason: None,
-        received: Some(5),
-        total: None,
-        last_deployment: None,
-        last_outcome: None,
-        last_reason: None,
+        download: Some(Download { received: 5, total: Some(25), speed: Some(10) }),
+        last: None,
         next_poll: Some(Instant::from_millis(61_500)),
+        next_inventory: None,
         trouble: None,
+        server: None,
+        last_contact: None,
+        maps: None,
+        policies: "[]",
     }
 }
 
@@ -43,7 +48,10 @@ fn what_is_not_known_is_empty_zero_or_minus_one() {
     assert!(value(&facts(), NEXT_POLL) == Owned::Number(61));
     assert!(value(&Facts { next_poll: None, ..facts() }, NEXT_POLL) == Owned::Number(-1));
     assert!(value(&facts(), RECEIVED) == Owned::Count(5));
-    assert!(value(&facts(), "TotalBytes") == Owned::Count(0));
+    assert!(value(&facts(), LEFT) == Owned::Number(2));
+    let other = Facts { download: None, ..facts() };
+    assert!(value(&other, "TotalBytes") == Owned::Count(0));
+    assert!(value(&other, LEFT) == Owned::Number(-1));
     assert!(value(&facts(), "LastOutcome") == Owned::Text(String::new()));
 }
 
