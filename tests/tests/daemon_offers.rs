@@ -86,7 +86,10 @@ fn r48_a_deployment_whose_end_is_refused_does_not_begin_again_over_restarts_too(
         assert!(line.contains("level=warning") && line.contains("'check-update'"), "{line}");
         assert_eq!(log.matches("of artifact").count(), 1, "{log}");
         let status = managed.lab.run(["status"]).status(0).stdout.clone();
-        assert!(status.contains("Next poll") && !status.contains(ID), "{status}");
+        assert!(status.contains("Next poll"), "{status}");
+        // It is the last one, and none is in progress.
+        assert!(status.contains(&format!("\nLast deployment: release-2 ({ID}): failure: ")), "{status}");
+        assert!(!status.contains("\nDeployment:"), "{status}");
     }
 }
 
