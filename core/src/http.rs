@@ -38,15 +38,34 @@ pub enum Method {
     Patch,
 }
 
-/// One request. Redirects are followed only for downloads (a request without `token` and without body).
+/// Who asks, to the server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Authorization<'a> {
+    /// A token of the server's: `Authorization: Bearer ...`.
+    Bearer(&'a str),
+    /// A person's name and password, `NAME:PASSWORD` in base64: `Authorization: Basic ...`. No request of the client has it.
+    Basic(&'a str),
+}
+
+impl core::fmt::Debug for Authorization<'_> {
+    /// Without the secret.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Bearer(_) => "Bearer ***",
+            Self::Basic(_) => "Basic ***",
+        })
+    }
+}
+
+/// One request. Redirects are followed only for downloads (a request without authorization and without body).
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// Method; a file is only read.
     pub method: Method,
     /// Where to.
     pub target: Target<'a>,
-    /// `Authorization: Bearer ...`; never sent to an artifact link.
-    pub token: Option<&'a str>,
+    /// Never sent to an artifact link.
+    pub authorization: Option<Authorization<'a>>,
     /// `X-MEN-Signature`.
     pub signature: Option<&'a str>,
     /// Length of the JSON body in bytes, if there is one; sent with `Content-Type: application/json`. The bytes

@@ -29,6 +29,7 @@ pub mod snapshot;
 pub mod storage;
 pub mod system;
 pub mod takeover;
+pub mod terminal;
 pub mod trust;
 pub mod verify;
 pub mod wait;

@@ -32,7 +32,7 @@ use thimble_core::time::Instant;
 
 pub use self::error::{Activity, NetworkError, SetupError, TlsFault};
 pub use self::limits::Limits;
-pub use self::proxy::{Proxies, ProxyFault};
+pub use self::proxy::{Proxies, ProxyFault, credentials};
 
 pub(crate) use self::connector::Connector;
 pub(crate) use self::stream::{Stream, keep_alive};

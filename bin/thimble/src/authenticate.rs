@@ -18,6 +18,7 @@ use thimble_hal_linux::wait::PollSet;
 use crate::args::Invocation;
 use crate::device::Device;
 use crate::drive::until_ready;
+use crate::exchange::exchange;
 use crate::notify::Notifier;
 use crate::output::{Failure, SUCCESS, tell};
 use crate::signals::Signals;
@@ -97,34 +98,16 @@ fn ask(hal: &mut Hal<Linux>, server: &str, body: &str) -> Result<(), Failure> {
     let request = Request {
         method: Endpoint::Auth.method(),
         target: Target::Url(url),
-        token: None,
+        authorization: None,
         signature: Some(signature),
         body: Some(body.len()),
         offset: 0,
         etag: None,
     };
-    hal.network.start(BootClock.now(), &request).map_err(Failure::new)?;
-    let mut rest = body.as_bytes();
-    while !rest.is_empty() {
-        match wait(hal, |hal, now| hal.network.poll_send(now, rest))?.map_err(Failure::new)? {
-            0 => break,
-            taken => rest = rest.get(taken..).unwrap_or_default(),
-        }
-    }
-    let head = wait(hal, |hal, now| hal.network.poll_head(now))?.map_err(Failure::new)?;
-    let mut answer = vec![0; limits::TOKEN + 1];
-    let mut length = 0;
-    while let room @ [_, ..] = answer.get_mut(length..).unwrap_or_default() {
-        match wait(hal, |hal, now| hal.network.poll_read(now, room))?.map_err(Failure::new)? {
-            0 => break,
-            read => length += read,
-        }
-    }
-    hal.network.cancel();
-    let answer = answer.get(..length).unwrap_or_default();
+    let (head, answer) = exchange(&mut hal.network, &request, body.as_bytes(), limits::TOKEN + 1)?;
     let reply = Endpoint::Auth.reply(head.status, head.retry_after);
     match reply {
-        Reply::Done => auth::token(answer).map(|_| ()).map_err(Failure::new),
+        Reply::Done => auth::token(&answer).map(|_| ()).map_err(Failure::new),
         Reply::Nothing
         | Reply::Unauthorized
         | Reply::NotFound
@@ -133,7 +116,7 @@ fn ask(hal: &mut Hal<Linux>, server: &str, body: &str) -> Result<(), Failure> {
         | Reply::TooLarge
         | Reply::Later(_)
         | Reply::Failed(_) => {
-            let text = error_text(answer).unwrap_or_default();
+            let text = error_text(&answer).unwrap_or_default();
             Err(Failure::new(format_args!("the server does not accept this device (yet): {reply} {text}")))
         }
     }

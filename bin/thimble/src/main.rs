@@ -12,6 +12,7 @@ mod daemon;
 mod dbus;
 mod device;
 mod drive;
+mod exchange;
 mod export;
 mod flight_record;
 mod help;

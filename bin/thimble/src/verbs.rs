@@ -275,8 +275,8 @@ const OF_SETUP: [Switch; 15] = [
     switch(None, "demo-server", Value::Nothing, "the server is docker.mender.io at --server-ip, for trying out"),
     switch(None, "demo-polling", Value::Nothing, "ask every 5 seconds, for trying out"),
     switch(None, "server-ip", Value::Other("ADDRESS"), "of the demo server, for /etc/hosts [127.0.0.1]"),
-    switch(None, "username", Value::Other("E-MAIL"), "Mender's way to a tenant token: not supported, see --tenant-token"),
-    switch(None, "password", Value::Other("PASSWORD"), "likewise"),
+    switch(None, "username", Value::Other("E-MAIL"), "of an account at hosted.mender.io, to fetch the tenant token with"),
+    switch(None, "password", Value::Other("PASSWORD"), "of that account; better not given: it is asked at the terminal, and not shown"),
     QUIET,
 ];
 
@@ -413,12 +413,16 @@ pub(crate) const fn page(verb: VerbName) -> Page {
             summary: "Write mender.conf and device_type",
             argument: Argument::Nothing,
             text: "Asks for what is not given; with --device-type, a server, and one of the intervals or --demo-polling it asks\n\
-                   nothing. Other keys of mender.conf stay as they are. Then the server is asked whether it is there.",
+                   nothing. Other keys of mender.conf stay as they are. Then the server is asked whether it is there.\n\n\
+                   hosted.mender.io takes a device with the tenant token of an organization: --tenant-token, or the e-mail\n\
+                   address and password of an account there, which are used once and kept nowhere. Without --password it is\n\
+                   asked at the terminal; others on the device can read what a command line says.",
             options: &OF_SETUP,
             examples: &[
                 "setup",
                 "setup --device-type gateway --server-url https://updates.example.com --update-poll 1800",
                 "setup --device-type gateway --hosted-mender --tenant-token TOKEN --demo-polling=false",
+                "setup --device-type gateway --hosted-mender --username me@example.com --demo-polling=false",
             ],
         },
         VerbName::Snapshot => Page {

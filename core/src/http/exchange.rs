@@ -361,7 +361,7 @@ impl<M: AsRef<[u8]> + AsMut<[u8]>> Exchange<M> {
         let request = Request {
             method: Method::Get,
             target: Target::Url(""),
-            token: None,
+            authorization: None,
             signature: None,
             body: None,
             offset: self.offset,

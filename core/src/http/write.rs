@@ -4,7 +4,7 @@ use core::fmt::{self, Write as _};
 
 use super::fault::RequestFault;
 use super::url::{Authority, Url};
-use super::{Method, Request};
+use super::{Authorization, Method, Request};
 use crate::digits::decimal;
 
 const USER_AGENT: &str = concat!("thimble/", env!("CARGO_PKG_VERSION"));
@@ -16,11 +16,11 @@ pub struct Relay<'a> {
     pub authorization: Option<&'a str>,
 }
 
-/// Whether redirects of this request are followed: it has no token and no body, so that nothing secret can go elsewhere
+/// Whether redirects of this request are followed: it has no authorization and no body, so that nothing secret can go elsewhere
 /// (N18).
 #[must_use]
 pub fn is_download(request: &Request<'_>) -> bool {
-    request.method == Method::Get && request.token.is_none() && request.body.is_none()
+    request.method == Method::Get && request.authorization.is_none() && request.body.is_none()
 }
 
 /// Writes the head of a request for `url` to the front of `out`, and says how long it is; with a `relay`, as that one
@@ -31,7 +31,11 @@ pub fn request(
     relay: Option<Relay<'_>>,
     out: &mut [u8],
 ) -> Result<usize, RequestFault> {
-    let token = checked("token", request.token, is_token_byte)?;
+    let authorization = request.authorization.map(|authorization| match authorization {
+        Authorization::Bearer(token) => ("Authorization: Bearer ", token),
+        Authorization::Basic(password) => ("Authorization: Basic ", password),
+    });
+    checked("token", authorization.map(|(_, secret)| secret), is_token_byte)?;
     let signature = checked("signature", request.signature, is_token_byte)?;
     let etag = checked("ETag", request.etag.filter(|_| request.offset > 0), is_etag_byte)?;
     write(out, |out| {
@@ -51,8 +55,8 @@ pub fn request(
         // Every request has a connection of its own (N4, N5).
         line(out, "User-Agent: ", USER_AGENT)?;
         out.write_str("Connection: close\r\n")?;
-        if let Some(token) = token {
-            line(out, "Authorization: Bearer ", token)?;
+        if let Some((scheme, secret)) = authorization {
+            line(out, scheme, secret)?;
         }
         if let Some(signature) = signature {
             line(out, "X-MEN-Signature: ", signature)?;
@@ -155,7 +159,7 @@ mod tests {
         Request {
             method: Method::Get,
             target: Target::Url("http://a/"),
-            token: None,
+            authorization: None,
             signature: None,
             body: None,
             offset: 0,
@@ -187,10 +191,23 @@ mod tests {
     }
 
     #[test]
+    fn a_person_logs_in_with_name_and_password() {
+        let call = Request {
+            method: Method::Post,
+            authorization: Some(Authorization::Basic("YTpi")),
+            body: Some(0),
+            ..get()
+        };
+        assert!(text(&call, "https://h/x").contains("\r\nAuthorization: Basic YTpi\r\n"));
+        assert!(!is_download(&Request { body: None, method: Method::Get, ..call }));
+        assert!(!format!("{call:?}").contains("YTpi"), "{call:?}");
+    }
+
+    #[test]
     fn an_api_call_has_token_type_and_length() {
         let call = Request {
             method: Method::Put,
-            token: Some("a.b-c_d="),
+            authorization: Some(Authorization::Bearer("a.b-c_d=")),
             signature: Some("a+/="),
             body: Some(8),
             ..get()
@@ -226,7 +243,7 @@ mod tests {
         for byte in (0..=0x20_u8).chain([0x7f]) {
             let value = format!("a{}b", char::from(byte));
             for call in [
-                Request { token: Some(&value), ..get() },
+                Request { authorization: Some(Authorization::Bearer(&value)), ..get() },
                 Request { signature: Some(&value), ..get() },
                 Request { offset: 1, etag: Some(&value), ..get() },
             ] {
@@ -236,7 +253,12 @@ mod tests {
         }
         for token in ["", "ä", "a,b", "a\"b"] {
             assert!(
-                written(&Request { token: Some(token), ..get() }, "http://h/", None).is_err(),
+                written(
+                    &Request { authorization: Some(Authorization::Bearer(token)), ..get() },
+                    "http://h/",
+                    None
+                )
+                .is_err(),
                 "{token:?}"
             );
         }

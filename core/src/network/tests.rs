@@ -18,7 +18,7 @@ use crate::http::exchange::{Limits, Stage};
 use crate::http::fault::{Activity, Fault, HeadFault, RedirectFault, RequestFault, UrlFault};
 use crate::http::url::Authority;
 use crate::http::write::Relay;
-use crate::http::{Head, Method, Request, Target};
+use crate::http::{Authorization, Head, Method, Request, Target};
 use crate::time::{Duration, Instant};
 
 /// How a stream ends behind its last byte.
@@ -176,7 +176,7 @@ fn get(url: &str) -> Request<'_> {
     Request {
         method: Method::Get,
         target: Target::Url(url),
-        token: None,
+        authorization: None,
         signature: None,
         body: None,
         offset: 0,
@@ -260,7 +260,10 @@ fn an_answer_that_ends_early_is_a_broken_connection_wherever_it_ends() {
                 for is_download in [true, false] {
                     let token = (!is_download).then_some("t");
                     let mut http = http([Wire { end, ..Wire::new(&answer[..length]) }]);
-                    let result = fetch(&mut http, &Request { token, ..get("http://h/") });
+                    let result = fetch(
+                        &mut http,
+                        &Request { authorization: token.map(Authorization::Bearer), ..get("http://h/") },
+                    );
                     let case = format!("{length} bytes of {answer}, then {end:?}, {is_download}: {result:?}");
                     // what ends with the connection may be cut off if it says itself whether it is complete.
                     let may_end = until_end && length >= head && (end == End::Proper || is_download);
@@ -325,7 +328,9 @@ fn a_call_with_a_token_is_not_redirected_and_its_token_is_forgotten() {
     let mut memory = [0; MEMORY];
     let mut http = Http::new(World::of([Wire::new(answer)]), &mut memory, Limits::default());
     let token = "secret".repeat(80);
-    let (head, _) = fetch(&mut http, &Request { token: Some(&token), ..get("http://h/") }).unwrap();
+    let (head, _) =
+        fetch(&mut http, &Request { authorization: Some(Authorization::Bearer(&token)), ..get("http://h/") })
+            .unwrap();
     assert_eq!(head.status, 302);
     assert_eq!(http.connector().asked, ["h:80"]);
     assert!(http.connector().told(0).contains(&token));
@@ -336,7 +341,12 @@ fn a_call_with_a_token_is_not_redirected_and_its_token_is_forgotten() {
 #[test]
 fn a_body_goes_out_from_the_callers_memory() {
     let body = b"0123456789";
-    let call = Request { method: Method::Put, token: Some("t"), body: Some(10), ..get("http://h/") };
+    let call = Request {
+        method: Method::Put,
+        authorization: Some(Authorization::Bearer("t")),
+        body: Some(10),
+        ..get("http://h/")
+    };
     let answer = Wire::new("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     let mut http = http([Wire { waits_for: "\r\n\r\n0123456789", ..answer }]);
     http.start(Instant::ZERO, &call).unwrap();
@@ -354,7 +364,12 @@ fn a_body_goes_out_from_the_callers_memory() {
 #[test]
 fn n12_an_answer_before_the_whole_body_was_sent_counts() {
     let answer = Wire::new("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig");
-    let call = Request { method: Method::Put, token: Some("t"), body: Some(1000), ..get("http://h/") };
+    let call = Request {
+        method: Method::Put,
+        authorization: Some(Authorization::Bearer("t")),
+        body: Some(1000),
+        ..get("http://h/")
+    };
     // The peer takes the head and a part of the body.
     let mut http = http([Wire { takes: 500, drips: true, ..answer }]);
     http.start(Instant::ZERO, &call).unwrap();

@@ -12,6 +12,7 @@ use thimble_core::http::url::{Authority, Host, default_port, strip_scheme};
 use zeroize::Zeroizing;
 
 use super::endpoint::Endpoint;
+use crate::secret::Secret;
 
 /// The proxies from the environment. By default there are none.
 #[derive(Clone, Debug)]
@@ -189,8 +190,23 @@ fn basic(name: &'static str, user: &str) -> Result<Zeroizing<String>, ProxyFault
     if plain.iter().any(u8::is_ascii_control) {
         return Err(ProxyFault::ControlByte(name));
     }
-    let encoded = Zeroizing::new(STANDARD.encode(&*plain));
+    let encoded = encoded(&plain);
     Ok(Zeroizing::new(format!("Basic {}", *encoded)))
+}
+
+fn encoded(plain: &[u8]) -> Zeroizing<String> {
+    Zeroizing::new(STANDARD.encode(plain))
+}
+
+/// A person's name, in which a colon would end it, and password as [`Authorization::Basic`] has them.
+///
+/// [`Authorization::Basic`]: thimble_core::http::Authorization::Basic
+#[must_use]
+pub fn credentials(name: &str, password: &Secret) -> Secret {
+    let password = password.expose();
+    let mut plain = Zeroizing::new(Vec::with_capacity(name.len() + password.len() + 1));
+    plain.extend(name.bytes().chain([b':']).chain(password.bytes()));
+    Secret::new(encoded(&plain).to_string())
 }
 
 fn percent_decode(text: &str, to: &mut Vec<u8>) -> Option<()> {

@@ -101,7 +101,7 @@ fn get(url: &str) -> Request<'_> {
     Request {
         method: Method::Get,
         target: Target::Url(url),
-        token: None,
+        authorization: None,
         signature: None,
         body: None,
         offset: 0,

@@ -1,7 +1,7 @@
 //! The network: the server, and the artifact file.
 
 use thimble_core::hal::{ErrorType, Kind, Network, Poll};
-use thimble_core::http::{ContentRange, Head, Method, Request, Target};
+use thimble_core::http::{Authorization, ContentRange, Head, Method, Request, Target};
 use thimble_core::time::{Duration, Instant};
 
 use super::{Effect, Fate, Gone, Handle, SERVER};
@@ -25,7 +25,7 @@ pub struct Net {
 struct Pending {
     method: Method,
     url: String,
-    token: Option<String>,
+    authorization: Option<String>,
     signature: Option<String>,
     length: Option<usize>,
     body: Vec<u8>,
@@ -55,10 +55,9 @@ impl Net {
             Method::Put => "PUT",
             Method::Patch => "PATCH",
         };
-        let bearer = request.token.as_ref().map(|token| format!("Bearer {token}"));
         let range = (request.offset > 0).then(|| format!("bytes={}-", request.offset));
         let mut headers: Vec<(&str, &str)> = Vec::new();
-        headers.extend(bearer.as_deref().map(|value| ("Authorization", value)));
+        headers.extend(request.authorization.as_deref().map(|value| ("Authorization", value)));
         headers.extend(request.signature.as_deref().map(|value| ("X-MEN-Signature", value)));
         headers.extend(request.length.map(|_| ("Content-Type", "application/json")));
         headers.extend(range.as_deref().map(|value| ("Range", value)));
@@ -143,7 +142,10 @@ impl Network for Net {
                 self.pending = Some(Pending {
                     method: request.method,
                     url: url.to_owned(),
-                    token: request.token.map(str::to_owned),
+                    authorization: request.authorization.map(|authorization| match authorization {
+                        Authorization::Bearer(token) => format!("Bearer {token}"),
+                        Authorization::Basic(password) => format!("Basic {password}"),
+                    }),
                     signature: request.signature.map(str::to_owned),
                     length: request.body,
                     body: Vec::new(),

@@ -30,7 +30,7 @@ fn download(bytes: &[u8], piece: usize) -> Result<(u16, Vec<u8>), Kind> {
     let request = Request {
         method: Method::Get,
         target: Target::Url("http://host:8080/path/file?query"),
-        token: None,
+        authorization: None,
         signature: None,
         body: None,
         offset: 0,

@@ -16,6 +16,7 @@ use thimble_hal_linux::network::check_url;
 use thimble_hal_linux::paths::Paths;
 use thimble_hal_linux::system;
 
+use super::login::Account;
 use super::questions::Questions;
 use crate::args::Invocation;
 use crate::output::Failure;
@@ -26,6 +27,8 @@ const DEMO: &str = "https://docker.mender.io";
 /// Where Mender's packages put the certificate of the demo server.
 const DEMO_CERTIFICATES: [&str; 2] =
     ["/usr/share/doc/mender-auth/examples/demo.crt", "/usr/share/doc/mender-client/examples/demo.crt"];
+
+const TOKEN_QUESTION: &str = "Tenant token (in the server's user interface: Settings, Organization; Enter at a terminal: log in for it)";
 
 /// Shortest interval in seconds that a person may set; a server has other devices to answer too.
 const SHORTEST: u64 = 5;
@@ -103,7 +106,11 @@ pub(super) struct Answers {
     /// `None`: it stays as it is; empty: there is none.
     certificate: Option<String>,
     /// Likewise.
-    tenant_token: Option<String>,
+    pub(super) tenant_token: Option<String>,
+    /// Whose tenant token is to be fetched.
+    pub(super) account: Option<Account>,
+    /// An account was given, and there is nothing to log in to for it.
+    pub(super) ignores_account: bool,
     /// The token on record was for another server.
     pub(super) forgets_token: bool,
     intervals: Intervals,
@@ -117,14 +124,6 @@ impl Answers {
         known: &Known,
         questions: &mut Questions,
     ) -> Result<Self, Failure> {
-        for option in ["username", "password"] {
-            if given.own(option).is_some() {
-                return Err(Failure::new(format_args!(
-                    "--{option} is not supported: take the tenant token from the server's user interface (Settings, \
-                     Organization) and give it by --tenant-token"
-                )));
-            }
-        }
         if given.own("server-url").is_some() && given.own("server-ip").is_some() {
             return Err(Failure::new(
                 "--server-url and --server-ip do not go together: the second is for Mender's demo server",
@@ -143,26 +142,28 @@ impl Answers {
             }
         };
         let (server, is_demo, is_hosted) = server(given, questions)?;
+        let logs_in = ["username", "password"].iter().any(|option| given.own(option).is_some());
         let tenant_token = match text(given, "tenant-token")? {
             Some(token) => Some(token.to_owned()),
-            None if is_hosted && !(known.has_token && known.server.as_deref() == Some(HOSTED)) => {
-                Some(questions.ask(
-                    "Tenant token (in the server's user interface: Settings, Organization)",
-                    "",
-                    "--tenant-token",
-                    |answer| {
-                        if answer.is_empty() {
-                            Err("The server takes no device without it".into())
-                        } else {
-                            Ok(answer.into())
-                        }
-                    },
-                )?)
+            None if !is_hosted || logs_in || (known.has_token && known.server.as_deref() == Some(HOSTED)) => {
+                None
             }
-            None => None,
+            None => Some(questions.ask(TOKEN_QUESTION, "", "--tenant-token", |answer| {
+                // Whoever is at a terminal can log in instead.
+                if answer.is_empty() && !Questions::has_terminal() {
+                    Err("The server takes no device without it".into())
+                } else {
+                    Ok(answer.into())
+                }
+            })?),
         };
+        let asks_account = is_hosted && tenant_token.as_ref().map_or(logs_in, String::is_empty);
+        // By an option, an empty token takes one out.
+        let asks_account = asks_account && given.own("tenant-token").is_none();
+        let account = if asks_account { Some(Account::collect(given, questions)?) } else { None };
+        let ignores_account = logs_in && account.is_none();
         let is_same = known.server.as_deref().is_none_or(|known| known.trim_end_matches('/') == server);
-        let forgets_token = tenant_token.is_none() && known.has_token && !is_same;
+        let forgets_token = tenant_token.is_none() && account.is_none() && known.has_token && !is_same;
         let tenant_token = tenant_token.or_else(|| forgets_token.then(String::new));
         let demo_address = match text(given, "server-ip")? {
             Some(word) => Some(address(word).map_err(Failure::new)?),
@@ -195,6 +196,8 @@ impl Answers {
             demo_address,
             certificate,
             tenant_token,
+            account,
+            ignores_account,
             forgets_token,
             intervals: intervals(given, known, questions)?,
         })

@@ -1,19 +1,20 @@
 //! `setup`: writes `mender.conf` and `device_type`, by options or by answers, and asks the server whether it is there.
 
 mod answers;
+mod login;
 mod questions;
 
 use std::cell::RefCell;
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::rc::Rc;
 
 use thimble_core::api::Endpoint;
-use thimble_core::hal::{Clock, Level, Network};
+use thimble_core::hal::Level;
 use thimble_core::http::{Request, Target};
 use thimble_core::limits;
 use thimble_hal_linux::SharedLog;
-use thimble_hal_linux::clock::BootClock;
 use thimble_hal_linux::config::{Draft, MenderConf, Source, replace};
 use thimble_hal_linux::log::Logger;
 use thimble_hal_linux::network::HttpNetwork;
@@ -24,7 +25,7 @@ use self::answers::{Answers, Known};
 use self::questions::Questions;
 use crate::args::Invocation;
 use crate::device::{Device, network_config};
-use crate::drive::until_ready;
+use crate::exchange::exchange;
 use crate::output::{Failure, SUCCESS, hint, tell};
 
 /// Where Mender's demo server is to be found by its name.
@@ -36,28 +37,25 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let mut questions = Questions::new(is_quiet);
     let config = invocation.globals.config.clone().unwrap_or_else(|| paths.config());
     let log: SharedLog = Rc::new(RefCell::new(Logger::new(Level::Warning, paths.deployment_logs())));
-    let answers = Answers::collect(invocation, &paths, &log, &Known::of(&config), &mut questions)?;
+    let mut answers = Answers::collect(invocation, &paths, &log, &Known::of(&config), &mut questions)?;
     let fallback = invocation.globals.fallback_config.clone().unwrap_or_else(|| paths.fallback_config());
     let fallback = Source { path: &fallback, required: invocation.globals.fallback_config.is_some() };
-    let draft = Draft::of(&config, &answers.changes(fallback.path)).map_err(Failure::new)?;
-    // What cannot be read by the daemon must not take the place of what can.
-    let (conf, _) =
-        MenderConf::load(fallback, Source { path: draft.path(), required: true }).map_err(|error| {
-            Failure::new(
-                error.to_string().replace(&*draft.path().to_string_lossy(), &config.to_string_lossy()),
-            )
-        })?;
-    if let Some(unusable) = &conf.unusable_server {
-        let text = unusable.to_string();
-        return Err(Failure::new(text.replace(&*draft.path().to_string_lossy(), &config.to_string_lossy())));
-    }
+    let (mut draft, conf) = drafted(&config, fallback, &answers)?;
     // Certificates are read now, and not by a daemon that then does not start.
-    HttpNetwork::new(network_config(&conf), log).map_err(Failure::new)?;
+    let mut network = network_config(&conf);
+    network.skip_verify |= invocation.globals.skip_verify;
+    HttpNetwork::new(network.clone(), log.clone()).map_err(Failure::new)?;
+    if let Some(account) = answers.account.take() {
+        drop(draft);
+        let token = account.tenant_token(&network, &log, &answers.server, &mut questions)?;
+        answers.tenant_token = Some(token);
+        (draft, _) = drafted(&config, fallback, &answers)?;
+    }
     let device_type = match (&answers.device_type_file, &conf.device_type_file) {
         (Some(path), _) | (None, Some(path)) => path.clone(),
         (None, None) => paths.device_type(),
     };
-    let cannot = |path: &std::path::Path| {
+    let cannot = |path: &Path| {
         let path = path.display().to_string();
         move |error: std::io::Error| Failure::new(format_args!("{path}: {error}"))
     };
@@ -68,6 +66,11 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     draft.keep().map_err(cannot(&config))?;
     if let Some(ip) = &answers.demo_address {
         add_host(ip, &answers.server);
+    }
+    if answers.ignores_account {
+        hint(
+            "warning: --username and --password are used with hosted.mender.io alone, and not beside --tenant-token",
+        );
     }
     if answers.forgets_token {
         hint("warning: the tenant token was another server's, and is taken out; --tenant-token sets one");
@@ -89,6 +92,21 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     Ok(SUCCESS)
 }
 
+/// The new configuration, not yet in its place, and what the daemon reads in it.
+fn drafted(config: &Path, fallback: Source<'_>, answers: &Answers) -> Result<(Draft, MenderConf), Failure> {
+    let draft = Draft::of(config, &answers.changes(fallback.path)).map_err(Failure::new)?;
+    // What cannot be read by the daemon must not take the place of what can.
+    let in_place = |text: String| {
+        Failure::new(text.replace(&*draft.path().to_string_lossy(), &config.to_string_lossy()))
+    };
+    let (conf, _) = MenderConf::load(fallback, Source { path: draft.path(), required: true })
+        .map_err(|error| in_place(error.to_string()))?;
+    match &conf.unusable_server {
+        Some(unusable) => Err(in_place(unusable.to_string())),
+        None => Ok((draft, conf)),
+    }
+}
+
 /// Asks for a deployment without a token, which a Mender server answers by 401: nothing is changed there.
 fn ask_server(invocation: &Invocation) -> Result<String, Failure> {
     let device = Device::open(invocation)?;
@@ -103,18 +121,14 @@ fn ask_server(invocation: &Invocation) -> Result<String, Failure> {
     let request = Request {
         method: endpoint.method(),
         target: Target::Url(url),
-        token: None,
+        authorization: None,
         signature: None,
         body: None,
         offset: 0,
         etag: None,
     };
-    let failure = |error| Failure::new(format_args!("{server}: {error}"));
-    network.start(BootClock.now(), &request).map_err(failure)?;
-    let polls = |network: &mut HttpNetwork, now| network.poll_head(now);
-    let head =
-        until_ready(&mut network, polls, HttpNetwork::deadline, HttpNetwork::wants)?.map_err(failure)?;
-    network.cancel();
+    let (head, _) = exchange(&mut network, &request, &[], 0)
+        .map_err(|failure| Failure::new(format_args!("{server}: {failure}")))?;
     match head.status {
         401 => Ok(format!(
             "{server} is a Mender server. Accept this device there once it has asked: 'thimble bootstrap'."

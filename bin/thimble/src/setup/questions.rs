@@ -1,8 +1,10 @@
 //! Asks a person, line by line.
 
-use std::io::{BufRead, Read, stdin};
+use std::io::{BufRead, IsTerminal, Read, stdin};
 
 use thimble_hal_linux::log::Outlet;
+use thimble_hal_linux::secret::Secret;
+use thimble_hal_linux::terminal;
 
 use crate::output::{Failure, one_line};
 
@@ -67,6 +69,38 @@ impl Questions {
             match read(if answer.is_empty() { default } else { answer }) {
                 Ok(value) => return Ok(value),
                 Err(reason) => self.say(&format!("{reason}.\n")),
+            }
+        }
+        Err(Failure::new(format_args!(
+            "{TRIES} answers to \"{question}\" would not do; give {option}. Nothing was changed"
+        )))
+    }
+
+    /// Whether somebody can be asked for a secret: it is not read from anything but a terminal.
+    pub(crate) fn has_terminal() -> bool {
+        stdin().is_terminal()
+    }
+
+    /// Asks for a secret of at most `max` bytes, which the terminal does not show. Without a terminal nothing is read.
+    pub(crate) fn secret(&mut self, question: &str, option: &str, max: usize) -> Result<Secret, Failure> {
+        self.begin();
+        if !Self::has_terminal() {
+            return Err(Failure::new(format_args!(
+                "\"{question}\" is asked at a terminal alone, and this is none; give {option}. Nothing was changed"
+            )));
+        }
+        for _ in 0..TRIES {
+            let answer = terminal::read_hidden(max, || self.say(&format!("{question} (not shown): ")));
+            self.say("\n");
+            match answer {
+                Ok(Some(answer)) if !answer.expose().is_empty() => return Ok(answer),
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    return Err(Failure::new(format_args!(
+                        "nobody answers \"{question}\". Nothing was changed"
+                    )));
+                }
+                Err(error) => self.say(&format!("{error}.\n")),
             }
         }
         Err(Failure::new(format_args!(

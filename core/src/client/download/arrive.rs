@@ -31,7 +31,7 @@ impl<P: Platform> Client<'_, P> {
         let request = Request {
             method: Method::Get,
             target,
-            token: None,
+            authorization: None,
             signature: None,
             body: None,
             offset,

@@ -107,7 +107,7 @@ impl<P: Platform> Client<'_, P> {
         let request = Request {
             method: Endpoint::Auth.method(),
             target: Target::Url(url),
-            token: None,
+            authorization: None,
             signature: Some(signature),
             body: Some(body),
             offset: 0,

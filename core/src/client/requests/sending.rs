@@ -12,7 +12,7 @@ use crate::deployment::Status;
 use crate::hal::{
     Cause, DeploymentLog, Error as _, Inventory, Key, Kind, Level, Network, Platform, Storage, System,
 };
-use crate::http::{Request, Target};
+use crate::http::{Authorization, Request, Target};
 use crate::json::Value;
 use crate::limits;
 use crate::plain::Plain;
@@ -159,7 +159,7 @@ impl<P: Platform> Client<'_, P> {
         let request = Request {
             method: endpoint.method(),
             target: Target::Url(url),
-            token: Some(token.as_str()),
+            authorization: Some(Authorization::Bearer(token.as_str())),
             signature: None,
             body,
             offset: 0,

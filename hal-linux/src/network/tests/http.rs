@@ -3,8 +3,8 @@
 use super::*;
 use std::fs;
 use thimble_core::hal::{Error as _, Kind};
-use thimble_core::http::ContentRange;
 use thimble_core::http::fault::{BodyFault, Fault, HeadFault, RedirectFault};
+use thimble_core::http::{Authorization, ContentRange};
 
 #[test]
 fn a_request_and_its_response() {
@@ -13,7 +13,7 @@ fn a_request_and_its_response() {
     let url = server.url("/p?q=%20&r");
     let call = Request {
         method: Method::Post,
-        token: Some("t0.k3n"),
+        authorization: Some(Authorization::Bearer("t0.k3n")),
         signature: Some("c2ln"),
         body: Some(2),
         ..get(&url)
@@ -158,7 +158,12 @@ fn n12_an_answer_before_the_whole_body_was_sent_counts() {
         });
         let url = server.url("/log");
         let large = vec![b'x'; 32 << 20];
-        let call = Request { method: Method::Put, token: Some("t"), body: Some(large.len()), ..get(&url) };
+        let call = Request {
+            method: Method::Put,
+            authorization: Some(Authorization::Bearer("t")),
+            body: Some(large.len()),
+            ..get(&url)
+        };
         let mut network = network();
         let (head, body) = fetch_after(&mut network, &call, &large).unwrap();
         assert_eq!((head.status, body), (413, b"big".to_vec()));
@@ -169,7 +174,7 @@ fn n12_an_answer_before_the_whole_body_was_sent_counts() {
 #[test]
 fn n18_a_call_with_token_or_body_is_never_redirected() {
     for call in [
-        Request { token: Some("secret"), ..get("") },
+        Request { authorization: Some(Authorization::Bearer("secret")), ..get("") },
         Request { body: Some(2), method: Method::Post, ..get("") },
         Request { body: Some(2), ..get("") },
     ] {
@@ -383,8 +388,8 @@ fn n16_what_is_no_url_or_token_is_never_sent() {
     let url = format!("http://{}/", server.local_addr().unwrap());
     let mut network = network();
     for request in [
-        Request { token: Some("a\r\nX: y"), ..get(&url) },
-        Request { token: Some("a b"), ..get(&url) },
+        Request { authorization: Some(Authorization::Bearer("a\r\nX: y")), ..get(&url) },
+        Request { authorization: Some(Authorization::Bearer("a b")), ..get(&url) },
         Request { signature: Some("a\n"), ..get(&url) },
         get(&format!("{url}\r\nX: y")),
         get(&format!("{url} HTTP/1.1")),
@@ -401,8 +406,12 @@ fn d10_no_secret_in_debug_or_errors() {
     let proxies = proxies("https_proxy", "http://us:proxysecret@p".to_owned());
     let mut network = network_with(NetworkConfig { proxies, ..NetworkConfig::default() });
     let url = server.url("/?sig=urlsecret");
-    let call =
-        Request { token: Some("tokensecret"), signature: Some("sigsecret"), body: Some(10), ..get(&url) };
+    let call = Request {
+        authorization: Some(Authorization::Bearer("tokensecret")),
+        signature: Some("sigsecret"),
+        body: Some(10),
+        ..get(&url)
+    };
     network.start(crate::testing::now(), &call).unwrap();
     let taken = run(&mut network, |network, now| network.poll_send(now, b"bodysecret"));
     assert_eq!(taken.unwrap(), 10);

@@ -22,6 +22,7 @@ use crate::network::{Activity, SetupError, TlsFault};
 use crate::testing::{TestLog, openssl};
 use std::cell::RefCell;
 use std::rc::Rc;
+use thimble_core::http::Authorization;
 use thimble_core::http::fault::{Fault, RedirectFault};
 
 const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret";
@@ -154,7 +155,12 @@ fn requests_over_tls_1_2_and_1_3() {
         let reply = [b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n", &large[..]].concat();
         let server = serve(identity.server_with(&[version], None), vec![reply], true);
         let url = https(&server);
-        let call = Request { method: Method::Put, token: Some("t"), body: Some(large.len()), ..get(&url) };
+        let call = Request {
+            method: Method::Put,
+            authorization: Some(Authorization::Bearer("t")),
+            body: Some(large.len()),
+            ..get(&url)
+        };
         let (_, body) = fetch_after(&mut network_with(authority.config()), &call, &large).unwrap();
         assert!(body == large && server.request().len() > large.len());
     }
@@ -644,7 +650,10 @@ fn r35_a_connection_cut_inside_tls_ends_an_artifact_and_no_other_answer() {
         let reply = format!("HTTP/1.1 200 OK\r\n{framing}\r\n3\r\n");
         let server = serve(identity.server(), vec![reply.into_bytes()], notify);
         let url = https(&server);
-        let result = fetch(&mut network_with(authority.config()), &Request { token, ..get(&url) });
+        let result = fetch(
+            &mut network_with(authority.config()),
+            &Request { authorization: token.map(Authorization::Bearer), ..get(&url) },
+        );
         assert_eq!(result.is_ok(), complete, "{notify} {token:?} {framing}: {result:?}");
     }
 }
