@@ -8,7 +8,7 @@
 //! It is polled in the client's one loop, and no call waits. Any user of the device may connect: whoever has no token,
 //! which only root hears over D-Bus, gets status 401, has 10 seconds, and can take none of the places of the requests that
 //! had it. What such a user can do is make others wait: until its head is whole, the connection of a program that has
-//! the token is like any other. It is not closed for another's sake before it is 100 ms old, and while all places are
+//! the token is like any other. It is not closed for another's sake before it is 5 ms old, and while all places are
 //! taken by younger ones, the next connections wait in the kernel's queue, in their order. Every request has a connection
 //! of its own (`Connection: close`), so that no byte of one can reach another.
 //!
@@ -46,8 +46,10 @@ const WITH_TOKEN: usize = 8;
 /// oldest that has its answer, else of the oldest.
 const WITHOUT_TOKEN: usize = 4;
 
-/// How long each of them keeps its place: programs send the head of a request in several pieces.
-const KEEPS: Duration = Duration::from_millis(100);
+/// How long each of them keeps its place: programs send the head of a request in several pieces, one behind the other. Not longer: the
+/// proxy accepts [`WITHOUT_TOKEN`] connections in that time, and where more come, the kernel's queue fills up, and programs with the
+/// token wait for their turn in it.
+const KEEPS: Duration = Duration::from_millis(5);
 
 /// Connections that one turn accepts.
 const ACCEPTED: usize = 16;

@@ -447,7 +447,7 @@ fn r43_more_than_allowed() {
         let mut stream = bench.connect();
         stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
         silent.push(stream);
-        bench.turns_at(start + Duration::from_millis(100 * number), |bench| {
+        bench.turns_at(start + Duration::from_millis(5 * number), |bench| {
             bench.forwarder.sessions.len() == 8 + 4.min(silent.len())
                 && silent.iter().filter(|stream| is_closed(stream)).count() == silent.len().saturating_sub(4)
         });
@@ -497,12 +497,12 @@ fn r43_a_head_in_two_pieces_gets_through_a_crowd_without_a_token() {
     // Four have a place; the others wait in the kernel's queue, and nobody looks at it.
     bench.turns_at(start, |bench| bench.forwarder.sessions.len() == 4);
     for _ in 0..20 {
-        bench.turn(start + Duration::from_millis(99));
+        bench.turn(start + Duration::from_millis(4));
     }
     assert_eq!(bench.forwarder.deadline(), Some(start + super::KEEPS));
     assert!(!is_closed(&stream) && crowd.iter().all(|stream| !is_closed(stream)));
     stream.write_all(second.as_bytes()).unwrap();
-    bench.turns_at(start + Duration::from_millis(99), |bench| bench.admitted() == 1);
+    bench.turns_at(start + Duration::from_millis(4), |bench| bench.admitted() == 1);
     // Its place is free for the next of the others, and the places of the first three have an end.
     assert_eq!(bench.forwarder.sessions.len(), 5);
     bench.turns_at(start + super::KEEPS, |_| crowd.iter().filter(|stream| is_closed(stream)).count() == 3);
