@@ -82,13 +82,19 @@ macro_rules! chosen {
     };
 }
 
+/// Whether payloads of this type are for the built-in handler: no update module of the type is installed.
+#[must_use]
+pub fn is_built_in(modules: &Modules, payload_type: &str) -> bool {
+    payload_type == PAYLOAD_TYPE && !modules.has(payload_type)
+}
+
 impl ErrorType for Handlers {
     type Error = HandlerError;
 }
 
 impl UpdateModule for Handlers {
     fn select(&mut self, payload_type: &str) -> Result<(), HandlerError> {
-        self.built_in = payload_type == PAYLOAD_TYPE && !self.modules.has(payload_type);
+        self.built_in = is_built_in(&self.modules, payload_type);
         chosen!(self.select(payload_type))
     }
 

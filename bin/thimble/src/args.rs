@@ -31,7 +31,7 @@ pub(crate) enum Parsed {
 pub(crate) struct Invocation {
     pub(crate) verb: VerbName,
     pub(crate) globals: Globals,
-    /// The artifact of `install`; empty for the other verbs.
+    /// The artifact of `install` and `inspect`; empty for the other verbs.
     pub(crate) source: OsString,
     pub(crate) reboot_exit_code: bool,
     pub(crate) stop_before: StopSet,
@@ -106,7 +106,7 @@ enum Opt {
 
 /// Every name of every option. `data` and `no-syslog` are Mender 3's.
 #[rustfmt::skip]
-const OPTIONS: [(&str, Option<char>, Opt); 39] = [
+const OPTIONS: [(&str, Option<char>, Opt); 40] = [
     ("config",           Some('c'), Opt::Config),
     ("fallback-config",  Some('b'), Opt::FallbackConfig),
     ("datastore",        Some('d'), Opt::Datastore),
@@ -125,6 +125,7 @@ const OPTIONS: [(&str, Option<char>, Opt); 39] = [
     ("id",               None,      Opt::Id),
     ("priority",         None,      Opt::Priority),
     ("forcebootstrap",   Some('F'), Opt::Force),
+    ("check",            None,      Opt::Own("check")),
     ("device-type",      None,      Opt::Own("device-type")),
     ("server-url",       None,      Opt::Own("server-url")),
     ("url",              None,      Opt::Own("server-url")),
@@ -353,6 +354,11 @@ impl Found {
         if self.json && !verb.takes("json") {
             return usage(format!("{name} takes no --json"));
         }
+        let checks =
+            self.own.iter().rev().find(|(long, _)| *long == "check").is_some_and(|(_, on)| on == "true");
+        if checks && (self.has_stop || self.reboot_exit_code) {
+            return usage("--check does not go with --stop-before or --reboot-exit-code".into());
+        }
         if self.raw && !verb.takes("raw") {
             return usage(format!("{name} takes no --raw"));
         }
@@ -381,8 +387,10 @@ impl Found {
                 control = Some(ControlRequest { act, ..self.control });
                 OsString::new()
             }
-            (VerbName::Install, Some(source)) if !source.is_empty() => source,
-            (VerbName::Install, _) => return usage("install needs an artifact: a file or a URL".into()),
+            (VerbName::Install | VerbName::Inspect, Some(source)) if !source.is_empty() => source,
+            (VerbName::Install | VerbName::Inspect, _) => {
+                return usage(format!("{name} needs an artifact: a file or a URL"));
+            }
             (VerbName::Snapshot, Some(word)) if word == "dump" => OsString::new(),
             (VerbName::Snapshot, _) => return usage("say what to do: 'snapshot dump'".into()),
             (_, None) => OsString::new(),

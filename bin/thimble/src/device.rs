@@ -30,7 +30,8 @@ use crate::verbs::VerbName;
 pub(crate) struct Device {
     pub(crate) paths: Paths,
     pub(crate) conf: MenderConf,
-    /// What is wrong with the configuration. For `status` alone, which goes on without the file; other verbs end.
+    /// What is wrong with the configuration. For verbs that look at a device that may be broken, and go on without the file;
+    /// other verbs end.
     pub(crate) conf_trouble: Option<ConfigError>,
     pub(crate) log: SharedLog,
 }
@@ -56,10 +57,8 @@ impl Device {
         let main = Source { path: &main, required: main_required };
         let mut conf_trouble = None;
         let (mut conf, warnings) = match MenderConf::load(fallback, main) {
-            Err(error)
-                if invocation.verb == VerbName::Status && !matches!(error.fault, ConfigFault::SystemTier) =>
-            {
-                let nothing = Source { path: Path::new(""), required: false };
+            Err(error) if goes_on(invocation, &error.fault) => {
+                let nothing = Source { path: Path::new(NO_FILE), required: false };
                 let fallback = if fallback.path == error.path { nothing } else { fallback };
                 let main = if main.path == error.path { nothing } else { main };
                 let rest = MenderConf::load(fallback, main);
@@ -77,6 +76,7 @@ impl Device {
             VerbName::ShowArtifact
             | VerbName::ShowProvides
             | VerbName::ShowFlightRecord
+            | VerbName::Inspect
             | VerbName::Status
             | VerbName::Setup
             | VerbName::Snapshot
@@ -296,6 +296,32 @@ impl Device {
                 target.display()
             )))
         })
+    }
+}
+
+/// Where no configuration file is.
+const NO_FILE: &str = "/proc/self/no-configuration";
+
+/// Whether a verb goes on where the configuration cannot be used: it changes nothing, and says what is wrong.
+fn goes_on(invocation: &Invocation, fault: &ConfigFault) -> bool {
+    match invocation.verb {
+        VerbName::Status => !matches!(fault, ConfigFault::SystemTier),
+        VerbName::Inspect => true,
+        VerbName::Install => invocation.switch("check") == Some(true),
+        VerbName::ShowArtifact
+        | VerbName::ShowProvides
+        | VerbName::ShowFlightRecord
+        | VerbName::Setup
+        | VerbName::Snapshot
+        | VerbName::Control
+        | VerbName::ExportMender
+        | VerbName::Resume
+        | VerbName::Commit
+        | VerbName::Rollback
+        | VerbName::CheckUpdate
+        | VerbName::SendInventory
+        | VerbName::Daemon
+        | VerbName::Bootstrap => false,
     }
 }
 

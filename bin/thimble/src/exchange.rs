@@ -42,7 +42,8 @@ pub(crate) fn exchange(
     Ok((head, answer))
 }
 
-fn ready<T, E: Display>(
+/// Polls until it is ready.
+pub(crate) fn ready<T, E: Display>(
     network: &mut HttpNetwork,
     poll: impl FnMut(&mut HttpNetwork, Instant) -> std::task::Poll<Result<T, E>>,
 ) -> Result<T, Failure> {

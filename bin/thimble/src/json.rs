@@ -21,3 +21,16 @@ pub(crate) fn number(out: &mut String, name: &str, value: Option<u64>) {
         Some(value) => write!(out, ",\"{name}\":{value}"),
     };
 }
+
+/// A text as JSON has it.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    let _ = Escape(&mut out).write_str(text);
+    out.push('"');
+    out
+}
+
+/// A list of values that are JSON already.
+pub(crate) fn list(values: impl Iterator<Item = String>) -> String {
+    format!("[{}]", values.collect::<Vec<_>>().join(","))
+}

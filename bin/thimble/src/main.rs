@@ -17,6 +17,7 @@ mod export;
 mod flight_record;
 mod help;
 mod holds;
+mod inspect;
 mod json;
 mod messages;
 mod notify;
@@ -71,6 +72,9 @@ fn main() -> ExitCode {
 
 fn run(invocation: &Invocation) -> Result<u8, Failure> {
     match invocation.verb {
+        VerbName::Install if invocation.switch("check") == Some(true) => inspect::run(invocation),
+        VerbName::Inspect => inspect::run(invocation),
+        VerbName::Install if invocation.json => Err(Failure::new("install takes --json only with --check")),
         VerbName::Install | VerbName::Resume | VerbName::Commit | VerbName::Rollback => {
             update::run(invocation)
         }

@@ -192,6 +192,7 @@ impl Done<'_> {
             | VerbName::ShowArtifact
             | VerbName::ShowProvides
             | VerbName::ShowFlightRecord
+            | VerbName::Inspect
             | VerbName::CheckUpdate
             | VerbName::SendInventory
             | VerbName::Daemon

@@ -96,6 +96,7 @@ pub(crate) fn decide(device: &Device, store: &mut Store, verb: VerbName) -> Resu
             VerbName::ShowArtifact
             | VerbName::ShowProvides
             | VerbName::ShowFlightRecord
+            | VerbName::Inspect
             | VerbName::CheckUpdate
             | VerbName::SendInventory
             | VerbName::Bootstrap

@@ -89,6 +89,7 @@ const fn run_of(verb: VerbName) -> Run {
         | VerbName::ShowArtifact
         | VerbName::ShowProvides
         | VerbName::ShowFlightRecord
+        | VerbName::Inspect
         | VerbName::CheckUpdate
         | VerbName::SendInventory
         | VerbName::Daemon

@@ -14,6 +14,7 @@ use crate::control_request::Act;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum VerbName {
     Install,
+    Inspect,
     Resume,
     Commit,
     Rollback,
@@ -33,8 +34,9 @@ pub(crate) enum VerbName {
 
 impl VerbName {
     /// All verbs, in the order of the help text.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Install,
+        Self::Inspect,
         Self::Commit,
         Self::Rollback,
         Self::Resume,
@@ -56,6 +58,7 @@ impl VerbName {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Install => "install",
+            Self::Inspect => "inspect",
             Self::Resume => "resume",
             Self::Commit => "commit",
             Self::Rollback => "rollback",
@@ -243,6 +246,9 @@ const JSON: Switch = switch(None, "json", Value::Nothing, "for programs");
 const WATCH: Switch =
     switch(None, "watch", Value::Nothing, "go on: draw it anew every second, or a line for each change");
 const RAW: Switch = switch(None, "raw", Value::Nothing, "the record itself, in hexadecimal digits");
+const CHECK: Switch =
+    switch(None, "check", Value::Nothing, "only say whether it would be installed; changes nothing");
+const JSON_OF_CHECK: Switch = switch(None, "json", Value::Nothing, "for programs; with --check");
 const FORCE: Switch = switch(
     Some('F'),
     "forcebootstrap",
@@ -294,12 +300,28 @@ pub(crate) const fn page(verb: VerbName) -> Page {
             summary: "Install an artifact from a file or URL",
             argument: Argument::Artifact,
             text: "If the update module can roll back, the update then waits for 'commit' or 'rollback'; if not, it is\n\
-                   committed at once. The device is never rebooted: that is left to you, before 'commit'.",
-            options: &[REBOOT_EXIT_CODE, STOP_BEFORE],
+                   committed at once. The device is never rebooted: that is left to you, before 'commit'.\n\n\
+                   With --check nothing is changed: what 'inspect' prints is printed, and the exit status is 0 if nothing that\n\
+                   can be known before stands against the installation, else 1.",
+            options: &[REBOOT_EXIT_CODE, STOP_BEFORE, CHECK, JSON_OF_CHECK],
             examples: &[
                 "install release-2.mender",
+                "install --check release-2.mender",
                 "install https://updates.example.com/release-2.mender",
                 "install --reboot-exit-code release-2.mender; [ $? = 4 ] && reboot",
+            ],
+        },
+        VerbName::Inspect => Page {
+            summary: "Say what an artifact is, and whether this device would take it",
+            argument: Argument::Artifact,
+            text: "Reads it to its end, compares every checksum, and its signature if ArtifactVerifyKeys are set. Changes\n\
+                   nothing. Of this device it says whether type, what is installed, update module and space fit: good,\n\
+                   doubtful, unknown or refused. Works on any machine. Exit status 1 means that the artifact is not good, or\n\
+                   cannot be read; whether it fits, 'install --check' says by its status.",
+            options: &[JSON],
+            examples: &[
+                "inspect release-2.mender",
+                "inspect --json https://updates.example.com/release-2.mender",
             ],
         },
         VerbName::Commit => Page {

@@ -25,6 +25,7 @@ pub(crate) use self::mark::Mark;
 use self::names::is_payload_type;
 use self::streams::{Download, On};
 pub(crate) use self::tree::Tree;
+pub use self::tree::free_space_at;
 use crate::SharedLog;
 use crate::fsat::kind_of;
 use crate::process::Note;

@@ -280,6 +280,21 @@ pub(super) fn free_space(dir: &OwnedFd) -> io::Result<Option<u64>> {
     Ok(is_known.then(|| blocks.saturating_mul(space.f_frsize)))
 }
 
+/// How many bytes this process may still write below a directory, which need not be there yet. `None`: that is not known.
+///
+/// # Errors
+/// The directory that is there cannot be opened.
+pub fn free_space_at(dir: &Path) -> io::Result<Option<u64>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    for dir in dir.ancestors() {
+        match rustix::fs::open(dir, flags, Mode::empty()) {
+            Err(Errno::NOENT) => {}
+            opened => return free_space(&opened?),
+        }
+    }
+    Ok(None)
+}
+
 fn write(dir: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
     create_new(dir, name, Mode::RUSR | Mode::WUSR)?.write_all(content)
 }

@@ -76,7 +76,7 @@ fn log_levels_have_any_case() {
 fn every_verb_parses_and_has_help() {
     for verb in VerbName::ALL {
         let is = |other| verb == other;
-        let argument = if is(VerbName::Install) {
+        let argument = if is(VerbName::Install) || is(VerbName::Inspect) {
             " x"
         } else if is(VerbName::Control) {
             " show"
