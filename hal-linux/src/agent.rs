@@ -24,7 +24,7 @@ use crate::trust::{Untrusted, check_program};
 use crate::wait::PollSet;
 
 pub use identity::DeviceIdentity;
-pub use inventory::DeviceInventory;
+pub use inventory::{DeviceInventory, inventory_faults};
 
 /// How long a program may take (L13).
 const TIME: Duration = Duration::from_secs(10);

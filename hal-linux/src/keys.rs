@@ -60,6 +60,16 @@ pub enum KeyError {
 impl DeviceKey {
     /// The key in `path`, which has to be there (`Security.AuthPrivateKey`).
     pub fn load(path: &Path, log: &SharedLog) -> Result<Self, KeyError> {
+        let (key, file, mode) = Self::read(path)?;
+        // The mode is changed only now, when it is certain that the file is a private key.
+        if mode & 0o077 != 0 {
+            protect(&file, path, mode, log);
+        }
+        Ok(key)
+    }
+
+    /// The key, its file, and the mode of that.
+    fn read(path: &Path) -> Result<(Self, File, u32), KeyError> {
         if path.as_os_str().as_encoded_bytes().starts_with(b"pkcs11:") {
             return Err(KeyError::Pkcs11);
         }
@@ -81,12 +91,15 @@ impl DeviceKey {
         if text.is_empty() {
             return Err(KeyError::Empty(path.to_owned()));
         }
-        let key = Self::parse(path, &text)?;
-        // The mode is changed only now, when it is certain that the file is a private key.
-        if found.mode() & 0o077 != 0 {
-            protect(&file, path, found.mode(), log);
-        }
-        Ok(key)
+        Ok((Self::parse(path, &text)?, file, found.mode()))
+    }
+
+    /// Whether the key in `path` can be used. Nothing is changed.
+    ///
+    /// # Errors
+    /// Those of [`Self::load`].
+    pub fn look(path: &Path) -> Result<(), KeyError> {
+        Self::read(path).map(drop)
     }
 
     /// Loads the key in `path`. Makes a new one only if nothing exists at that path; the new key is durable before it

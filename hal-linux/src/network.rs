@@ -16,6 +16,7 @@ mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;
+mod validity;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -33,6 +34,7 @@ use thimble_core::time::Instant;
 pub use self::error::{Activity, NetworkError, SetupError, TlsFault};
 pub use self::limits::Limits;
 pub use self::proxy::{Proxies, ProxyFault, credentials};
+pub use self::validity::{Validity, validity};
 
 pub(crate) use self::connector::Connector;
 pub(crate) use self::stream::{Stream, keep_alive};

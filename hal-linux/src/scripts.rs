@@ -19,6 +19,7 @@ use thimble_core::limits;
 use thimble_core::script::{RETRY_LATER, Transition};
 use thimble_core::time::{Duration, Instant};
 
+pub use self::listing::{ScriptFault, faults};
 use self::staging::Staging;
 use crate::SharedLog;
 use crate::fsat::kind_of;

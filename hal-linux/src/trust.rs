@@ -36,7 +36,10 @@ pub enum Untrusted {
 }
 
 /// Checks a program. If the path is a link, the file that it leads to is checked.
-pub(crate) fn check_program(path: &Path) -> Result<(), Untrusted> {
+///
+/// # Errors
+/// It is not run.
+pub fn check_program(path: &Path) -> Result<(), Untrusted> {
     let real = walk(path)?;
     let found = fs::metadata(&real).map_err(|error| Untrusted::Io(path.to_owned(), error))?;
     if !found.is_file() {

@@ -7,7 +7,7 @@ _thimble() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
             -c|--config|-b|--fallback-config|-d|--datastore|-l|--log-level|-L|--log-file|-E|--trusted-certs|--stop-before|--at|--for|--id|--priority|--device-type|--server-url|--server-cert|--tenant-token|--update-poll|--inventory-poll|--retry-poll|--server-ip|--username|--password|--source|-C|--compression) [ "${COMP_WORDS[i+1]}" != = ] || ((i++)); ((i++)) ;;
-            install|inspect|commit|rollback|resume|show-artifact|show-provides|show-flight-record|check-update|send-inventory|daemon|status|control|bootstrap|setup|snapshot|export-mender) verb=${COMP_WORDS[i]}; break ;;
+            install|inspect|doctor|commit|rollback|resume|show-artifact|show-provides|show-flight-record|check-update|send-inventory|daemon|status|control|bootstrap|setup|snapshot|export-mender) verb=${COMP_WORDS[i]}; break ;;
         esac
     done
     case $prev in
@@ -37,9 +37,10 @@ _thimble() {
     esac
     local words='-c --config -b --fallback-config -d --datastore -l --log-level -L --log-file -E --trusted-certs --skipverify -h --help -v --version'
     case $verb in
-        '') words+=' install inspect commit rollback resume show-artifact show-provides show-flight-record check-update send-inventory daemon status control bootstrap setup snapshot export-mender' ;;
+        '') words+=' install inspect doctor commit rollback resume show-artifact show-provides show-flight-record check-update send-inventory daemon status control bootstrap setup snapshot export-mender' ;;
         install) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); words+=' --reboot-exit-code --stop-before --check --json' ;;
         inspect) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); words+=' --json' ;;
+        doctor) words+=' --json' ;;
         commit) words+=' --stop-before' ;;
         rollback) words+=' --stop-before' ;;
         resume) words+=' --reboot-exit-code --stop-before' ;;

@@ -77,6 +77,7 @@ impl Device {
             | VerbName::ShowProvides
             | VerbName::ShowFlightRecord
             | VerbName::Inspect
+            | VerbName::Doctor
             | VerbName::Status
             | VerbName::Setup
             | VerbName::Snapshot
@@ -306,7 +307,7 @@ const NO_FILE: &str = "/proc/self/no-configuration";
 fn goes_on(invocation: &Invocation, fault: &ConfigFault) -> bool {
     match invocation.verb {
         VerbName::Status => !matches!(fault, ConfigFault::SystemTier),
-        VerbName::Inspect => true,
+        VerbName::Doctor | VerbName::Inspect => true,
         VerbName::Install => invocation.switch("check") == Some(true),
         VerbName::ShowArtifact
         | VerbName::ShowProvides

@@ -1,10 +1,13 @@
 //! One request and its answer, for verbs that ask a server themselves.
 
 use std::fmt::Display;
+use std::task::Poll;
 
+use thimble_core::api::Endpoint;
 use thimble_core::hal::{Clock, Network};
-use thimble_core::http::{Head, Request};
-use thimble_core::time::Instant;
+use thimble_core::http::{Head, Request, Target};
+use thimble_core::limits;
+use thimble_core::time::{Duration, Instant, earliest};
 use thimble_hal_linux::clock::BootClock;
 use thimble_hal_linux::network::HttpNetwork;
 use zeroize::Zeroizing;
@@ -42,10 +45,49 @@ pub(crate) fn exchange(
     Ok((head, answer))
 }
 
+/// Asks a server for an update without a token and without saying who asks, and gives the status of its answer: a Mender server's
+/// is 401, and nothing is changed there. With `patience`, no longer than that.
+pub(crate) fn greet(
+    network: &mut HttpNetwork,
+    server: &str,
+    patience: Option<Duration>,
+) -> Result<u16, Failure> {
+    let mut url = vec![0; limits::URL];
+    let endpoint = Endpoint::NextV1 { artifact_name: "unknown", device_type: "unknown" };
+    let url = endpoint.url(server, &mut url).map_err(Failure::new)?;
+    let request = Request {
+        method: endpoint.method(),
+        target: Target::Url(url),
+        authorization: None,
+        signature: None,
+        body: None,
+        offset: 0,
+        etag: None,
+    };
+    let now = BootClock.now();
+    let end = patience.map(|patience| now + patience);
+    network.start(now, &request).map_err(Failure::new)?;
+    let poll = |network: &mut HttpNetwork, now: Instant| match network.poll_head(now) {
+        Poll::Pending if end.is_some_and(|end| now >= end) => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(head) => Poll::Ready(Some(head)),
+    };
+    let deadline = |network: &HttpNetwork| earliest(network.deadline(), end);
+    let answer = until_ready(network, poll, deadline, HttpNetwork::wants)?;
+    network.cancel();
+    match answer {
+        Some(head) => head.map(|head| head.status).map_err(Failure::new),
+        None => {
+            let seconds = patience.map_or(0, Duration::as_secs);
+            Err(Failure::new(format_args!("no answer within {seconds} s")))
+        }
+    }
+}
+
 /// Polls until it is ready.
 pub(crate) fn ready<T, E: Display>(
     network: &mut HttpNetwork,
-    poll: impl FnMut(&mut HttpNetwork, Instant) -> std::task::Poll<Result<T, E>>,
+    poll: impl FnMut(&mut HttpNetwork, Instant) -> Poll<Result<T, E>>,
 ) -> Result<T, Failure> {
     until_ready(network, poll, HttpNetwork::deadline, HttpNetwork::wants)?.map_err(Failure::new)
 }

@@ -11,6 +11,7 @@ mod control_request;
 mod daemon;
 mod dbus;
 mod device;
+mod doctor;
 mod drive;
 mod exchange;
 mod export;
@@ -74,6 +75,7 @@ fn run(invocation: &Invocation) -> Result<u8, Failure> {
     match invocation.verb {
         VerbName::Install if invocation.switch("check") == Some(true) => inspect::run(invocation),
         VerbName::Inspect => inspect::run(invocation),
+        VerbName::Doctor => doctor::run(invocation),
         VerbName::Install if invocation.json => Err(Failure::new("install takes --json only with --check")),
         VerbName::Install | VerbName::Resume | VerbName::Commit | VerbName::Rollback => {
             update::run(invocation)

@@ -193,6 +193,7 @@ impl Done<'_> {
             | VerbName::ShowProvides
             | VerbName::ShowFlightRecord
             | VerbName::Inspect
+            | VerbName::Doctor
             | VerbName::CheckUpdate
             | VerbName::SendInventory
             | VerbName::Daemon

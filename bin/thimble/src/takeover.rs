@@ -97,6 +97,7 @@ pub(crate) fn decide(device: &Device, store: &mut Store, verb: VerbName) -> Resu
             | VerbName::ShowProvides
             | VerbName::ShowFlightRecord
             | VerbName::Inspect
+            | VerbName::Doctor
             | VerbName::CheckUpdate
             | VerbName::SendInventory
             | VerbName::Bootstrap

@@ -90,6 +90,7 @@ const fn run_of(verb: VerbName) -> Run {
         | VerbName::ShowProvides
         | VerbName::ShowFlightRecord
         | VerbName::Inspect
+        | VerbName::Doctor
         | VerbName::CheckUpdate
         | VerbName::SendInventory
         | VerbName::Daemon

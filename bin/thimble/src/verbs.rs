@@ -15,6 +15,7 @@ use crate::control_request::Act;
 pub(crate) enum VerbName {
     Install,
     Inspect,
+    Doctor,
     Resume,
     Commit,
     Rollback,
@@ -34,9 +35,10 @@ pub(crate) enum VerbName {
 
 impl VerbName {
     /// All verbs, in the order of the help text.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Install,
         Self::Inspect,
+        Self::Doctor,
         Self::Commit,
         Self::Rollback,
         Self::Resume,
@@ -59,6 +61,7 @@ impl VerbName {
         match self {
             Self::Install => "install",
             Self::Inspect => "inspect",
+            Self::Doctor => "doctor",
             Self::Resume => "resume",
             Self::Commit => "commit",
             Self::Rollback => "rollback",
@@ -323,6 +326,16 @@ pub(crate) const fn page(verb: VerbName) -> Page {
                 "inspect release-2.mender",
                 "inspect --json https://updates.example.com/release-2.mender",
             ],
+        },
+        VerbName::Doctor => Page {
+            summary: "Say what stops updates on this device, and what to mend first",
+            argument: Argument::Nothing,
+            text: "For before the first update. Looks at datastore, configuration, device type, clock, keys, certificates,\n\
+                   servers, state scripts, update modules, boot loader and slots; changes nothing, and no server hears who\n\
+                   asks. What stops updates comes first, in the order in which to mend it. Exit status 1 means that something\n\
+                   does. Needs no root for what anybody may see, and says what it could not see.",
+            options: &[JSON],
+            examples: &["doctor", "doctor --json"],
         },
         VerbName::Commit => Page {
             summary: "Make the installed update permanent",

@@ -12,7 +12,7 @@ use thimble_core::time::Instant;
 
 use super::{AgentError, INVENTORY, Program};
 use crate::SharedLog;
-use crate::trust::Untrusted;
+use crate::trust::{Untrusted, check_program};
 use crate::wait::PollSet;
 
 /// How the names of inventory programs begin.
@@ -108,6 +108,24 @@ impl Inventory for DeviceInventory {
     fn deadline(&self) -> Option<Instant> {
         self.program.deadline()
     }
+}
+
+/// What is wrong with the inventory programs below `data`, as the client finds out when it starts them. One whose execute bits were
+/// taken away is switched off.
+#[must_use]
+pub fn inventory_faults(data: &Path) -> Vec<String> {
+    let dir = data.join("inventory");
+    let programs = match programs(&dir) {
+        Ok(programs) => programs,
+        Err(error) => return vec![AgentError::List(dir, error).to_string()],
+    };
+    let faults = programs.iter().filter_map(|program| match check_program(program) {
+        Ok(()) | Err(Untrusted::NotExecutable(_) | Untrusted::NotRegular(_)) => None,
+        Err(fault @ (Untrusted::Owner(..) | Untrusted::Writable(..) | Untrusted::Io(..))) => {
+            Some(fault.to_string())
+        }
+    });
+    faults.collect()
 }
 
 /// The inventory programs by name (L18). A missing directory means no programs.

@@ -181,6 +181,10 @@ impl Environment for Tools {
     fn describe(&self) -> String {
         format!("{} and {}", self.print, self.set)
     }
+
+    fn places(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
 }
 
 fn parse(text: &[u8]) -> Vars {

@@ -124,6 +124,10 @@ impl Environment for GrubPair {
     fn describe(&self) -> String {
         format!("GRUB environment in {}", self.dir.display())
     }
+
+    fn places(&self) -> Vec<PathBuf> {
+        vec![self.dir.join("mender_grubenv1"), self.dir.join("mender_grubenv2")]
+    }
 }
 
 struct Directories<'a> {
@@ -330,6 +334,10 @@ impl Environment for GrubFile {
 
     fn describe(&self) -> String {
         format!("GRUB environment {}", self.path.display())
+    }
+
+    fn places(&self) -> Vec<PathBuf> {
+        vec![self.path.clone()]
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which boot loader the device has, and what it is asked and told. All of this blocks.
 
+use std::path::PathBuf;
 use thimble_core::hal::{BootCall, BootStatus, Slot};
 
 use super::command::Tools;
@@ -65,6 +66,14 @@ impl Loader {
             Self::Variables(environment) => environment.describe(),
             Self::Tryboot(tryboot) => tryboot.describe(),
             Self::SystemdBoot(loader) => loader.describe(),
+        }
+    }
+
+    pub(super) fn places(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Variables(environment) => environment.places(),
+            Self::Tryboot(tryboot) => tryboot.places(),
+            Self::SystemdBoot(loader) => loader.places(),
         }
     }
 

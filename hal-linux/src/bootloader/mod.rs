@@ -19,6 +19,7 @@ mod uboot_env;
 mod vars;
 mod worker;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -170,6 +171,9 @@ pub(crate) trait Environment: Send {
 
     /// A description for messages.
     fn describe(&self) -> String;
+
+    /// The files, directories and devices that it is kept in, as far as that is known without calling a program.
+    fn places(&self) -> Vec<PathBuf>;
 }
 
 #[cfg(test)]

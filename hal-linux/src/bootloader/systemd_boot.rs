@@ -126,6 +126,11 @@ impl SystemdBoot {
             .then(|| Self { records: Disk { entries, images, configs, variables }, machine: machine.clone() })
     }
 
+    /// Where the entries are that it counts.
+    pub(crate) fn places(&self) -> Vec<PathBuf> {
+        self.records.entries.clone()
+    }
+
     pub(crate) fn describe(&self) -> String {
         let dirs: Vec<String> = self.records.entries.iter().map(|dir| dir.display().to_string()).collect();
         format!("systemd-boot with entries in {}", dirs.join(" and "))

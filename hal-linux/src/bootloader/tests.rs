@@ -64,6 +64,10 @@ impl Environment for Memory {
     fn describe(&self) -> String {
         "memory".into()
     }
+
+    fn places(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
 }
 
 fn lab(vars: &[(&str, &str)]) -> Option<(Fake, Memory, LinuxBootloader)> {
@@ -150,6 +154,10 @@ fn a_boot_loader_that_does_not_answer_is_given_up_and_asked_by_one_thread_at_a_t
         }
         fn describe(&self) -> String {
             "stuck".into()
+        }
+
+        fn places(&self) -> Vec<PathBuf> {
+            Vec::new()
         }
     }
     let Some(fake) = Fake::new() else { return };

@@ -108,6 +108,11 @@ impl Tryboot {
         self.status(roots)
     }
 
+    /// The file that says which slot the firmware boots.
+    pub(crate) fn places(&self) -> Vec<PathBuf> {
+        vec![self.autoboot.clone()]
+    }
+
     pub(crate) fn describe(&self) -> String {
         format!("Raspberry Pi firmware with {}", self.autoboot.display())
     }

@@ -98,6 +98,12 @@ impl Environment for Uboot {
     fn describe(&self) -> String {
         format!("U-Boot environment of {}", self.config.display())
     }
+
+    fn places(&self) -> Vec<PathBuf> {
+        let text = fs::read_to_string(&self.config).unwrap_or_default();
+        let places = fw_env_config::parse(&text).unwrap_or_default();
+        places.into_iter().map(|place| place.device).collect()
+    }
 }
 
 impl Uboot {

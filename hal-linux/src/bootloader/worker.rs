@@ -2,6 +2,7 @@
 //! and its tools may hang. None of that holds up the client.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::task::Poll;
 use std::thread;
@@ -85,6 +86,12 @@ impl LinuxBootloader {
     #[must_use]
     pub fn describe(&self) -> Option<String> {
         self.loader.as_ref().map(Loader::describe)
+    }
+
+    /// What it writes to when it is told to try a slot, as far as that is known; of the boot loader that was found by the calls so far.
+    #[must_use]
+    pub fn places(&self) -> Vec<PathBuf> {
+        self.loader.as_ref().map_or(Vec::new(), Loader::places)
     }
 
     /// A call, waited for: only for a process that has nothing else to do.

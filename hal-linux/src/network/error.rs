@@ -270,7 +270,7 @@ impl hal::Error for SetupError {
 }
 
 /// Shows seconds since 1970 as date and time in UTC.
-struct Utc(u64);
+pub(super) struct Utc(pub(super) u64);
 
 impl fmt::Display for Utc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

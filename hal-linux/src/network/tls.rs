@@ -218,7 +218,10 @@ fn read_own(path: &Path) -> Result<Vec<Own>, SetupError> {
 }
 
 /// Reads a PEM file. `key` is the key of `mender.conf` that names the file.
-fn certificates_in(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
+pub(super) fn certificates_in(
+    key: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, SetupError> {
     let pem = read_trusted(key, path)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let certificates = certificates.map_err(|_| SetupError::BadCertificate(key, path.to_owned()))?;

@@ -56,6 +56,56 @@ pub(super) fn near_misses(dir: &Path, artifact: bool) -> Vec<String> {
     found
 }
 
+/// What is wrong with a directory of state scripts.
+#[derive(Debug)]
+pub struct ScriptFault {
+    /// A transition fails; else a file is passed over.
+    pub stops: bool,
+    /// What, where, and what to do.
+    pub text: String,
+}
+
+/// What is wrong with the scripts of the root file system in `dir`, as the client finds out when it comes to them: scripts that it
+/// passes over or refuses, a version that it does not know, and names that never run. A directory that is not there is no fault.
+#[must_use]
+pub fn faults(dir: &Path) -> Vec<ScriptFault> {
+    let mut found = Vec::new();
+    if let Err(error) = check_version(dir) {
+        found.push(ScriptFault { stops: true, text: error.to_string() });
+    }
+    let mut names: Vec<_> = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .take(MOST_LOOKED_AT)
+        .map(|entry| entry.file_name())
+        .collect();
+    names.sort_unstable();
+    let scripts = names.iter().filter_map(|name| {
+        let name = name.to_str()?;
+        parse_name(name).filter(|transition| !transition.state.is_artifact()).map(|_| name)
+    });
+    for name in scripts {
+        match check_program(&dir.join(name)) {
+            Ok(()) => {}
+            Err(fault) => {
+                let stops = is_refused(&fault);
+                found.push(ScriptFault { stops, text: fault.to_string() });
+            }
+        }
+    }
+    found.extend(near_misses(dir, false).into_iter().map(|text| ScriptFault { stops: false, text }));
+    found
+}
+
+/// Whether the client does not go on without such a script: others could have changed it.
+const fn is_refused(fault: &Untrusted) -> bool {
+    match fault {
+        Untrusted::Owner(..) | Untrusted::Writable(..) => true,
+        Untrusted::NotRegular(_) | Untrusted::NotExecutable(_) | Untrusted::Io(..) => false,
+    }
+}
+
 /// Files of a directory of scripts that are looked at for [`near_misses`].
 const MOST_LOOKED_AT: usize = 4096;
 
@@ -89,8 +139,8 @@ fn near_miss(name: &OsStr, artifact: bool) -> Option<String> {
 fn can_run(path: &Path, log: &SharedLog) -> Result<bool, ScriptError> {
     match check_program(path) {
         Ok(()) => Ok(true),
-        Err(unsafe_to_run @ (Untrusted::Owner(..) | Untrusted::Writable(..))) => Err(unsafe_to_run.into()),
-        Err(skipped @ (Untrusted::NotRegular(_) | Untrusted::NotExecutable(_) | Untrusted::Io(..))) => {
+        Err(unsafe_to_run) if is_refused(&unsafe_to_run) => Err(unsafe_to_run.into()),
+        Err(skipped) => {
             log.borrow_mut().log(Level::Warning, format_args!("state script skipped: {skipped}"));
             Ok(false)
         }

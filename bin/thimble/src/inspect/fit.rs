@@ -231,7 +231,7 @@ fn slots(device: &Device, artifact: &Artifact, all: &mut Vec<Check>) {
 }
 
 /// The bytes of a block device.
-fn size(path: &Path) -> std::io::Result<u64> {
+pub(crate) fn size(path: &Path) -> std::io::Result<u64> {
     match File::open(path)?.seek(SeekFrom::End(0))? {
         // A UBI volume says nothing in this way.
         0 => Err(std::io::Error::other("how large it is cannot be seen")),

@@ -19,6 +19,8 @@ use crate::json::{list, member, quoted};
 use crate::output::{FAILURE, Failure, SUCCESS, one_line, print};
 use crate::verbs::VerbName;
 
+pub(crate) use self::fit::size as size_of_device;
+
 /// What is known of its signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signature {

@@ -10,10 +10,7 @@ use std::io::Write;
 use std::path::Path;
 use std::rc::Rc;
 
-use thimble_core::api::Endpoint;
 use thimble_core::hal::Level;
-use thimble_core::http::{Request, Target};
-use thimble_core::limits;
 use thimble_hal_linux::SharedLog;
 use thimble_hal_linux::config::{Draft, MenderConf, Source, replace};
 use thimble_hal_linux::log::Logger;
@@ -25,7 +22,7 @@ use self::answers::{Answers, Known};
 use self::questions::Questions;
 use crate::args::Invocation;
 use crate::device::{Device, network_config};
-use crate::exchange::exchange;
+use crate::exchange::greet;
 use crate::output::{Failure, SUCCESS, hint, tell};
 
 /// Where Mender's demo server is to be found by its name.
@@ -115,21 +112,9 @@ fn ask_server(invocation: &Invocation) -> Result<String, Failure> {
     };
     let config = network_config(&device.conf);
     let mut network = HttpNetwork::new(config, device.log.clone()).map_err(Failure::new)?;
-    let mut url = vec![0; limits::URL];
-    let endpoint = Endpoint::NextV1 { artifact_name: "unknown", device_type: "unknown" };
-    let url = endpoint.url(&server, &mut url).map_err(Failure::new)?;
-    let request = Request {
-        method: endpoint.method(),
-        target: Target::Url(url),
-        authorization: None,
-        signature: None,
-        body: None,
-        offset: 0,
-        etag: None,
-    };
-    let (head, _) = exchange(&mut network, &request, &[], 0)
+    let status = greet(&mut network, &server, None)
         .map_err(|failure| Failure::new(format_args!("{server}: {failure}")))?;
-    match head.status {
+    match status {
         401 => Ok(format!(
             "{server} is a Mender server. Accept this device there once it has asked: 'thimble bootstrap'."
         )),
