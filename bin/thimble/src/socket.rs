@@ -119,8 +119,10 @@ fn listen(datastore: &Path, name: &str) -> io::Result<(UnixListener, PathBuf)> {
 pub(crate) enum Silence {
     /// Nobody listens.
     NoDaemon,
-    /// Somebody listens, and does not answer.
+    /// Somebody listens, and does not answer, or not in a way that can be understood.
     NoAnswer,
+    /// This user may not ask.
+    Forbidden,
 }
 
 impl Silence {
@@ -130,6 +132,10 @@ impl Silence {
             Self::NoAnswer => Failure::new(
                 "the daemon does not answer: perhaps it waits for a disk; try again, or start the daemon anew",
             ),
+            Self::Forbidden => Failure::new(format_args!(
+                "the datastore {} is not for this user: run this as root",
+                device.paths.datastore().display()
+            )),
         }
     }
 }
@@ -141,7 +147,10 @@ pub(crate) fn ask(
     question: &str,
     patience: StdDuration,
 ) -> Result<String, Silence> {
-    let stream = connect(datastore, name).map_err(|_| Silence::NoDaemon)?;
+    let stream = connect(datastore, name).map_err(|error| {
+        let is_forbidden = error.kind() == ErrorKind::PermissionDenied;
+        if is_forbidden { Silence::Forbidden } else { Silence::NoDaemon }
+    })?;
     match answer(stream, question, patience) {
         Ok(answer) if !answer.is_empty() => Ok(answer),
         Ok(_) | Err(_) => Err(Silence::NoAnswer),

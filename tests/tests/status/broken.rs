@@ -1,9 +1,12 @@
 //! `status` on a device that is broken in some way: it answers, writes nothing, and names the first thing to mend.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use thimble_core::hal::{Change, Key, Storage};
 use thimble_hal_linux::storage::{Access, DataDirectory, Store};
@@ -239,8 +242,61 @@ fn an_ordinary_user_is_told_to_be_root() {
     ran.failed("Permission denied");
     ran.failed("run this as root");
     assert!(ran.stdout.contains("\nServer:          https://updates.example.com\n"), "{}", ran.stdout);
+    assert!(ran.stdout.starts_with("Daemon:          cannot be asked\n"), "{}", ran.stdout);
     conforms(&status(&["--json"]).stdout);
     assert_eq!(all(&lab), before);
+}
+
+/// What the C library says of the time.
+const CLOCK: &str = "#include <time.h>
+int clock_gettime(clockid_t clock, struct timespec *time) { time->tv_sec = 7; time->tv_nsec = 0; return 0; }
+";
+
+#[test]
+fn the_clock_was_never_set() {
+    let lab = updated();
+    let program = fs::read(thimble()).expect("the client");
+    if !program.windows(7).any(|name| name == b"libc.so") {
+        return left_out("a client that is linked against the C library of this machine");
+    }
+    lab.write("clock.c", CLOCK);
+    let made = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([lab.path("clock.so"), lab.path("clock.c")])
+        .stderr(Stdio::null())
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        return left_out("a C compiler");
+    }
+    let clock = format!("LD_PRELOAD={}", lab.path("clock.so").display());
+    let status = |options: &[&str]| {
+        let mut command = lab.command_of("env", [&clock]);
+        Ran::of(command.arg(thimble()).arg("status").args(options).spawn().expect("env runs"))
+    };
+    let ran = status(&[]);
+    ran.failed("the clock is not set");
+    assert!(ran.stdout.contains("\nLast update:     success\n"), "{}", ran.stdout);
+    conforms(&status(&["--json"]).stdout);
+}
+
+#[test]
+fn somebody_else_answers_in_the_place_of_the_daemon() {
+    let lab = updated();
+    for nonsense in ["{}\n", "nonsense", "{\"running\":true,\"state\":\"Idle\"}\n", "}"] {
+        let _ = fs::remove_file(lab.path("store/mender-update.sock"));
+        let listener = UnixListener::bind(lab.path("store/mender-update.sock")).expect("a socket");
+        let answer = thread::spawn(move || {
+            for stream in listener.incoming().take(2) {
+                let _ = stream.expect("somebody asks").write_all(nonsense.as_bytes());
+            }
+        });
+        for options in [&["status"][..], &["status", "--json"]] {
+            let ran = lab.run(options);
+            ran.failed("the daemon does not answer");
+            assert!(ran.stdout.contains("release-1"), "{nonsense}: {}", ran.stdout);
+        }
+        answer.join().expect("it has answered");
+    }
 }
 
 #[test]

@@ -75,13 +75,13 @@ fn each_change_is_a_line_and_a_daemon_may_come_and_go() {
     managed.configure(r#","UpdatePollIntervalSeconds":3600"#);
     managed.lab.on("ArtifactInstall", "exit 1");
     let mut watching = Watching::start(&managed.lab, &[]);
-    watching.until(0, "no daemon is running; to mend: no daemon is running in this datastore\n");
+    watching.until(0, "the daemon is not running; to mend: no daemon is running in this datastore\n");
     managed.deploy(&Package::new("release-2"));
     let mut daemon = managed.start();
     managed.wait(&mut daemon, |server, _| is_over(server));
     let said = watching.until(0, "waiting for the next poll; the last update: failure");
     daemon.stop();
-    let said = watching.until(said.len(), "no daemon is running");
+    let said = watching.until(said.len(), "the daemon is not running");
     let daemon = managed.start();
     let said = watching.until(said.len(), "waiting for the next poll; the last update: failure");
     // A line is said once, though every second begins with a question.
@@ -121,7 +121,7 @@ fn whoever_has_read_enough_ends_it() {
     lab.configure(r#"{"ServerURL":"https://updates.example.com"}"#);
     lab.install(&Package::new("release-1")).status(0);
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
-    assert_eq!(&first, b"no daemo");
+    assert_eq!(&first, b"the daem");
 }
 
 #[test]

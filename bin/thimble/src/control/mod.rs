@@ -8,6 +8,8 @@ pub(crate) use server::Controller;
 
 use std::fmt::Write as _;
 
+use thimble_core::client::OPERATOR;
+use thimble_core::control::Id;
 use thimble_core::deployment::Point;
 use thimble_core::json::Value;
 
@@ -46,7 +48,7 @@ fn answer(device: &Device, request: &ControlRequest) -> Result<String, Failure> 
     let ask = || socket::ask(device.paths.datastore(), CONTROL, &format!("{}\n", request.json()), PATIENCE);
     match ask() {
         Ok(answer) => return Ok(answer),
-        Err(silence @ Silence::NoAnswer) => return Err(silence.failure(device)),
+        Err(silence @ (Silence::NoAnswer | Silence::Forbidden)) => return Err(silence.failure(device)),
         Err(Silence::NoDaemon) => {}
     }
     if request.act == Act::Show {
@@ -89,7 +91,9 @@ fn lines(value: Value<'_>) -> Option<String> {
     }
     for map in maps {
         let priority = map.member("priority").ok()??.as_integer()?;
-        let _ = write!(out, "{:36}  {priority:>8}  ", text(map, "id")?);
+        let id = text(map, "id")?;
+        let who = if id == Id(OPERATOR.id).to_string() { "operator" } else { &id };
+        let _ = write!(out, "{who:36}  {priority:>8}  ");
         for point in Point::ALL {
             let _ = write!(out, "{:15}", text(map, point.word())?);
         }

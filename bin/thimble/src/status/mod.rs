@@ -111,6 +111,8 @@ impl Answer {
     /// Asks the daemon, and looks at the device. `earlier`: an answer of a moment ago.
     fn of(device: &Device, earlier: Option<Self>, patience: Duration) -> Self {
         let heard = socket::ask(device.paths.datastore(), SOCKET, "", patience);
+        // What is no answer is none.
+        let heard = heard.and_then(|heard| page::page(&heard).map(|_| heard).ok_or(Silence::NoAnswer));
         let mut record = Record::look(device);
         let first = device.conf.servers.first().map(String::as_str);
         let mut json = match &heard {
@@ -119,7 +121,12 @@ impl Answer {
                 heard.strip_suffix('}').unwrap_or(heard).to_owned()
             }
             Err(silence) => {
-                let mut json = format!("{{\"running\":{}", matches!(silence, Silence::NoAnswer));
+                let running = match silence {
+                    Silence::NoDaemon => "false",
+                    Silence::NoAnswer => "true",
+                    Silence::Forbidden => "null",
+                };
+                let mut json = format!("{{\"running\":{running}");
                 record.facts(first).members(&mut json, BootClock.now());
                 json
             }

@@ -20,10 +20,7 @@ pub(crate) fn page(answer: &str) -> Option<String> {
     if let Some(state) = answer.text("state") {
         page.line("State:", format_args!("{state}, {}", answer.text("doing")?));
     } else {
-        page.line(
-            "Daemon:",
-            format_args!("{}", if answer.is_running() { "does not answer" } else { "not running" }),
-        );
+        page.line("Daemon:", format_args!("{}", answer.silence().trim_start_matches("is ")));
         page.text("Update:", answer.text("doing"));
     }
     page.text("To mend:", answer.text("to_mend"));
@@ -61,8 +58,7 @@ pub(crate) fn sentence(answer: &str) -> Option<String> {
     let answer = Answer::parse(answer)?;
     let mut out = match (answer.text("state"), answer.text("doing")) {
         (Some(_), Some(doing)) => doing,
-        _ if answer.is_running() => "the daemon does not answer".to_owned(),
-        _ => "no daemon is running".to_owned(),
+        _ => format!("the daemon {}", answer.silence()),
     };
     let mut say = |what: fmt::Arguments<'_>| {
         let _ = write!(out, "; {what}");
@@ -130,6 +126,15 @@ impl<'a> Answer<'a> {
 
     fn is_running(&self) -> bool {
         self.member("running").is_some_and(|running| running.raw() == "true")
+    }
+
+    /// Why there is no answer of a daemon.
+    fn silence(&self) -> &'static str {
+        match self.member("running").map_or("", Value::raw) {
+            "true" => "does not answer",
+            "false" => "is not running",
+            _ => "cannot be asked",
+        }
     }
 
     /// An id, behind the name that belongs to it where that is known.

@@ -305,6 +305,7 @@ fn an_answer_of_an_older_daemon_and_what_is_no_answer() {
          Downloaded:      5 bytes\n"
     );
     assert_eq!(page("{\"running\":true}").unwrap(), "Daemon:          does not answer\n");
+    assert_eq!(page("{\"running\":null}").unwrap(), "Daemon:          cannot be asked\n");
     assert_eq!([page("[]"), page("{}"), page("")], [None, None, None]);
 }
 
@@ -326,6 +327,6 @@ fn a_sentence_says_what_changes() {
         sentence_of(&Facts { last: Some(&good), ..idle() }),
         "waiting for the next poll; the last update: success"
     );
-    assert_eq!(sentence("{\"running\":false}").unwrap(), "no daemon is running");
+    assert_eq!(sentence("{\"running\":false}").unwrap(), "the daemon is not running");
     assert_eq!(sentence("{}"), None);
 }

@@ -64,6 +64,14 @@ struct Deployment {
     reason: String,
 }
 
+impl Deployment {
+    /// What people know it by, where that is known.
+    fn named(&self) -> String {
+        let Self { id, artifact, .. } = self;
+        if artifact.is_empty() { format!("deployment {id}") } else { format!("{artifact}, deployment {id}") }
+    }
+}
+
 impl Watch {
     /// On a device with these policies, which asks this server first.
     pub(crate) fn new(policies: String, server: &str) -> Self {
@@ -173,9 +181,9 @@ impl Watch {
         }
         match &self.current {
             Some(deployment) if let Some((point, why)) = &waiting => {
-                one_line(&format!("waiting before {}: {why} (deployment {})", point.word(), deployment.id))
+                one_line(&format!("waiting before {}: {why} ({})", point.word(), deployment.named()))
             }
-            Some(deployment) => format!("{doing} (deployment {})", deployment.id),
+            Some(deployment) => one_line(&format!("{doing} ({})", deployment.named())),
             None if let Some(by_hand) = self.by_hand() => one_line(&format!("{doing}; {by_hand}")),
             None if !client.trouble().is_empty() => one_line(&format!("{doing}; {}", client.trouble())),
             None => doing.into_owned(),
