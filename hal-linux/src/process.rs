@@ -21,8 +21,11 @@ pub(crate) mod leftover;
 mod lines;
 pub(crate) mod note;
 mod oom;
+mod start;
 
 pub use self::note::Note;
+pub use self::start::cannot_start;
+use self::start::explained;
 
 use std::ffi::OsStr;
 use std::io;
@@ -487,19 +490,6 @@ fn input(bytes: &[u8]) -> io::Result<Stdio> {
     let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     io::Write::write_all(&mut std::fs::File::from(writing), bytes)?;
     Ok(reading.into())
-}
-
-/// Explains the two errors that the kernel gives when it cannot execute a script: its own texts name neither the
-/// missing interpreter nor the missing `#!` line.
-fn explained(error: io::Error, program: &Path) -> io::Error {
-    if error.kind() == io::ErrorKind::NotFound && program.exists() {
-        let text = "its interpreter is not there; check its first line (#!), also for a carriage return";
-        io::Error::new(error.kind(), text)
-    } else if Errno::from_io_error(&error) == Some(Errno::NOEXEC) {
-        io::Error::other("it is no program and no script; a script begins with a line such as #!/bin/sh")
-    } else {
-        error
-    }
 }
 
 #[cfg(test)]

@@ -92,6 +92,14 @@ fn says(lab: &Lab, line: &str) {
     assert!(ran.stdout.lines().any(|said| said.contains(line)), "{line}:\n{}", ran.stdout);
 }
 
+/// The same where something else stops updates.
+#[track_caller]
+fn says_beside(lab: &Lab, line: &str) {
+    let ran = doctor(lab);
+    ran.status(1);
+    assert!(ran.stdout.lines().any(|said| said.contains(line)), "{line}:\n{}", ran.stdout);
+}
+
 #[test]
 fn a_healthy_device() {
     let (lab, heard) = healthy();
@@ -176,6 +184,9 @@ fn scripts_that_never_run() {
     fs::set_permissions(&script, fs::Permissions::from_mode(0o777)).expect("a mode");
     first(&lab, "state scripts", "can be changed by group or others");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("a mode");
+    lab.program("conf/scripts/Sync_Leave_00", "#!/bin/sh\r\n");
+    first(&lab, "state scripts", "Sync_Leave_00: its interpreter is not there; check its first line (#!)");
+    fs::remove_file(lab.path("conf/scripts/Sync_Leave_00")).expect("it goes");
     lab.write("conf/scripts/version", "9");
     first(&lab, "state scripts", "version");
 }
@@ -187,6 +198,9 @@ fn modules_and_identity() {
     lab.write("data/modules/v3/other", "#!/bin/sh\n");
     says(&lab, "other is not executable");
     fs::remove_file(lab.path("data/modules/v3/other")).expect("it goes");
+    lab.program("data/modules/v3/recorder", "echo\n");
+    first(&lab, "update modules", "there is none in ");
+    says_beside(&lab, "recorder: it is no program and no script");
     fs::remove_file(&module).expect("it goes");
     first(&lab, "update modules", "there is none in ");
     fs::remove_dir_all(lab.path("data/modules")).expect("it goes");
@@ -250,7 +264,8 @@ fn keys_and_certificates() {
     with(&format!("\"ArtifactVerifyKey\": \"{}\"", path("garbage.pem")));
     first(&lab, "verify keys", "garbage.pem");
     with(&format!("\"ServerCertificate\": \"{}\"", path("garbage.pem")));
-    first(&lab, "certificates", "holds no certificate");
+    let ran = first(&lab, "certificates", "holds no certificate");
+    assert!(ran.stdout.contains("unseen    server: none was asked: "), "{}", ran.stdout);
     lab.write("old.pem", &certificate(2001, 2002).0);
     with(&format!("\"ServerCertificate\": \"{}\"", path("old.pem")));
     first(

@@ -12,6 +12,7 @@ use thimble_core::time::Instant;
 
 use super::{AgentError, INVENTORY, Program};
 use crate::SharedLog;
+use crate::process::cannot_start;
 use crate::trust::{Untrusted, check_program};
 use crate::wait::PollSet;
 
@@ -120,7 +121,8 @@ pub fn inventory_faults(data: &Path) -> Vec<String> {
         Err(error) => return vec![AgentError::List(dir, error).to_string()],
     };
     let faults = programs.iter().filter_map(|program| match check_program(program) {
-        Ok(()) | Err(Untrusted::NotExecutable(_) | Untrusted::NotRegular(_)) => None,
+        Ok(()) => cannot_start(program).map(|why| format!("{}: {why}", program.display())),
+        Err(Untrusted::NotExecutable(_) | Untrusted::NotRegular(_)) => None,
         Err(fault @ (Untrusted::Owner(..) | Untrusted::Writable(..) | Untrusted::Io(..))) => {
             Some(fault.to_string())
         }

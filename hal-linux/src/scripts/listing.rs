@@ -13,6 +13,7 @@ use super::{ScriptError, io_error};
 use crate::SharedLog;
 use crate::fsat::open_regular;
 use crate::near::nearest;
+use crate::process::cannot_start;
 use crate::trust::{Untrusted, check_program};
 
 /// Name of the file that says which version of the script interface the directory is for.
@@ -86,8 +87,12 @@ pub fn faults(dir: &Path) -> Vec<ScriptFault> {
         parse_name(name).filter(|transition| !transition.state.is_artifact()).map(|_| name)
     });
     for name in scripts {
-        match check_program(&dir.join(name)) {
-            Ok(()) => {}
+        let path = dir.join(name);
+        match check_program(&path) {
+            Ok(()) => found.extend(
+                cannot_start(&path)
+                    .map(|why| ScriptFault { stops: true, text: format!("{}: {why}", path.display()) }),
+            ),
             Err(fault) => {
                 let stops = is_refused(&fault);
                 found.push(ScriptFault { stops, text: fault.to_string() });

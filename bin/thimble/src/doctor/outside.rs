@@ -6,7 +6,7 @@ use thimble_core::time::Duration;
 use thimble_hal_linux::network::HttpNetwork;
 
 use crate::device::{Device, network_config};
-use crate::doctor::Findings;
+use crate::doctor::{Findings, Severity};
 use crate::exchange::greet;
 
 /// 1 January 2025: no device that has this client had a right clock before.
@@ -39,7 +39,16 @@ fn judge_clock(now: u64, needs_it: bool, found: &mut Findings) {
 pub(super) fn servers(device: &Device, found: &mut Findings) {
     const NAME: &str = "server";
     let servers = device.servers();
-    let Ok(mut network) = HttpNetwork::new(network_config(&device.conf), device.log.clone()) else { return };
+    if servers.is_empty() {
+        return;
+    }
+    let mut network = match HttpNetwork::new(network_config(&device.conf), device.log.clone()) {
+        Ok(network) => network,
+        Err(error) => {
+            let text = format!("none was asked: {error}");
+            return found.add(Severity::Unseen, NAME, text, "mend the certificates, or run this as root");
+        }
+    };
     let answers: Vec<_> = servers
         .iter()
         .take(SERVERS)
@@ -67,7 +76,6 @@ pub(super) fn servers(device: &Device, found: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Severity;
 
     #[test]
     fn a_clock_of_1970_stops_updates_where_certificates_are_verified() {

@@ -7,6 +7,7 @@ use std::path::Path;
 use thimble_core::hal::UpdateModule;
 use thimble_hal_linux::agent;
 use thimble_hal_linux::module::Modules;
+use thimble_hal_linux::process::cannot_start;
 use thimble_hal_linux::scripts;
 use thimble_hal_linux::trust::{Untrusted, check_program};
 
@@ -40,7 +41,7 @@ fn state_scripts(dir: &Path, found: &mut Findings) {
         }
     }
     if is_good && dir.is_dir() {
-        found.good(NAME, format_args!("all in {} run", dir.display()));
+        found.good(NAME, format_args!("nothing is against those in {}", dir.display()));
     }
 }
 
@@ -71,7 +72,13 @@ fn modules(device: &Device, found: &mut Findings) {
     let mut good = Vec::new();
     for name in names.iter().take(MOST) {
         match name.to_str().map(|name| (name, modules.select(name))) {
-            Some((name, Ok(()))) => good.push(name),
+            Some((name, Ok(()))) => match cannot_start(&dir.join(name)) {
+                None => good.push(name),
+                Some(why) => {
+                    let text = format!("{}: {why}", dir.join(name).display());
+                    found.doubtful(NAME, text, "until then artifacts of this type fail");
+                }
+            },
             Some((_, Err(error))) => {
                 found.doubtful(NAME, error, "until then artifacts of this type are refused")
             }
@@ -96,7 +103,14 @@ fn identity(device: &Device, found: &mut Findings) {
     }
     let path = device.paths.identity();
     match check_program(&path) {
-        Ok(()) => found.good(NAME, path.display()),
+        Ok(()) => match cannot_start(&path) {
+            None => found.good(NAME, path.display()),
+            Some(why) => found.stops(
+                NAME,
+                format_args!("{}: {why}", path.display()),
+                "no server accepts a device without it",
+            ),
+        },
         Err(Untrusted::Io(_, error)) if error.kind() == ErrorKind::PermissionDenied => {
             found.unseen(NAME, format_args!("{}: {error}", path.display()));
         }
