@@ -2,6 +2,7 @@
 //! device; the boot loader's tools are scripts over a file.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -198,6 +199,24 @@ fn an_image_is_installed_tried_and_committed() {
     assert_eq!(device.lab.name(), "new");
     let writes = fs::read_to_string(device.lab.path("env.writes")).expect("written");
     assert_eq!(writes.len(), 2, "one write of the environment each");
+}
+
+#[test]
+fn whoever_watches_sees_another_slot_being_selected() {
+    let Some(device) = Device::new() else { return };
+    let mut watching = device.command(&["status", "--watch", "--json"]).spawn().expect("the client starts");
+    let mut lines = BufReader::new(watching.stdout.take().expect("its output")).lines();
+    let mut selected = |slot: &str| {
+        let wanted = format!("\"root_selected\":\"{slot}\",");
+        // It is killed when it says nothing for too long.
+        lines.any(|line| line.expect("a line").contains(&wanted))
+    };
+    assert!(selected("A"));
+    device.install(&image(1000)).status(0);
+    assert!(selected("B"), "the boot loader is not looked at again");
+    let pid = watching.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().expect("kill runs").success());
+    watching.wait().expect("it ends");
 }
 
 #[test]

@@ -100,8 +100,8 @@ pub(crate) fn show(invocation: &Invocation) -> Result<u8, Failure> {
 pub(crate) struct Answer {
     /// For programs: one line.
     json: String,
-    /// What the daemon said of it; empty: nothing.
-    heard: String,
+    /// The same without what passes with time, and without the root file systems.
+    changes: String,
     roots: Option<Roots>,
     /// No daemon answers, and something is to be mended.
     failure: Option<Failure>,
@@ -131,10 +131,13 @@ impl Answer {
                 json
             }
         };
-        let said = heard.as_deref().unwrap_or_default().to_owned();
-        // Programs of the boot loader say how it is: they are not run again and again.
+        member(&mut json, "artifact", record.artifact.as_deref());
+        member(&mut json, "device_type", record.device_type.as_deref());
+        member(&mut json, "unfinished", record.unfinished.as_deref());
+        // Programs of the boot loader say how it is: they are not run again and again while nothing else changes.
+        let changes = follow::without_times(&format!("{json}}}"));
         let roots = match earlier {
-            Some(earlier) if earlier.says_the_same(&said) => earlier.roots,
+            Some(earlier) if earlier.changes == changes => earlier.roots,
             Some(_) | None => Roots::look(device),
         };
         if let Some(trouble) = roots.as_ref().and_then(|roots| roots.trouble.as_ref()) {
@@ -152,17 +155,9 @@ impl Answer {
                 record.to_mend.as_ref().map(Failure::new)
             }
         };
-        member(&mut json, "artifact", record.artifact.as_deref());
-        member(&mut json, "device_type", record.device_type.as_deref());
         member(&mut json, "to_mend", record.to_mend.as_deref());
-        member(&mut json, "unfinished", record.unfinished.as_deref());
         roots::members(roots.as_ref(), &mut json);
         json.push_str("}\n");
-        Self { json, heard: said, roots, failure }
-    }
-
-    /// All but what passes with time.
-    fn says_the_same(&self, heard: &str) -> bool {
-        follow::without_times(&self.heard) == follow::without_times(heard)
+        Self { json, changes, roots, failure }
     }
 }
