@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -331,6 +334,38 @@ fn programs_read_json() {
         "{}",
         ran.stdout
     );
+}
+
+/// From a server: once to see whether it is signed, once whole.
+#[test]
+fn a_url_is_read_like_a_file() {
+    let lab = Lab::new();
+    let artifact = plain("new").build();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let url = format!("http://{}/new.mender", listener.local_addr().expect("its address"));
+    let server = thread::spawn(move || {
+        for status in ["200 OK", "200 OK", "404 Not Found", "404 Not Found"] {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+                head.extend(byte);
+            }
+            assert!(head.starts_with(b"GET /new.mender HTTP/1.1\r\n"));
+            let front = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", artifact.len());
+            // Whoever has read enough closes.
+            drop(stream.write_all(front.as_bytes()).and_then(|()| stream.write_all(&artifact)));
+        }
+    });
+    let ran = lab.run(["install", "--check", &url]);
+    ran.status(0);
+    assert!(
+        ran.stdout.contains("Artifact:        new\n") && ran.stdout.contains("Signature:       none"),
+        "{}",
+        ran.stdout
+    );
+    lab.run(["inspect", &url]).failed("the server answers 404 instead of the artifact");
+    server.join().expect("the server");
 }
 
 #[test]
