@@ -182,8 +182,8 @@ impl Environment for Tools {
         format!("{} and {}", self.print, self.set)
     }
 
-    fn places(&self) -> Vec<PathBuf> {
-        Vec::new()
+    fn places(&self) -> Result<Vec<PathBuf>, BootError> {
+        Ok(Vec::new())
     }
 }
 

@@ -125,8 +125,8 @@ impl Environment for GrubPair {
         format!("GRUB environment in {}", self.dir.display())
     }
 
-    fn places(&self) -> Vec<PathBuf> {
-        vec![self.dir.join("mender_grubenv1"), self.dir.join("mender_grubenv2")]
+    fn places(&self) -> Result<Vec<PathBuf>, BootError> {
+        Ok(vec![self.dir.join("mender_grubenv1"), self.dir.join("mender_grubenv2")])
     }
 }
 
@@ -336,8 +336,8 @@ impl Environment for GrubFile {
         format!("GRUB environment {}", self.path.display())
     }
 
-    fn places(&self) -> Vec<PathBuf> {
-        vec![self.path.clone()]
+    fn places(&self) -> Result<Vec<PathBuf>, BootError> {
+        Ok(vec![self.path.clone()])
     }
 }
 

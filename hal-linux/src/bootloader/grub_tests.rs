@@ -228,6 +228,7 @@ pub(crate) fn lab() -> Option<tempfile::TempDir> {
 fn directories_of_grub_editenv_are_read_and_it_reads_what_is_written() {
     let Some(dir) = lab() else { return };
     let mut pair = GrubPair::at(dir.path());
+    assert!(pair.places().unwrap().iter().all(|place| place.is_dir()), "{:?}", pair.places());
     assert_eq!(pair.load(&mut look()).unwrap().get("mender_boot_part"), Some("2"));
     let before = fs::read(dir.path().join("mender_grubenv1/lock")).unwrap();
     pair.check(&mut look(), &NEW).unwrap();

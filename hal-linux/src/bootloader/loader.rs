@@ -69,11 +69,11 @@ impl Loader {
         }
     }
 
-    pub(super) fn places(&self) -> Vec<PathBuf> {
+    pub(super) fn places(&self) -> Result<Vec<PathBuf>, BootError> {
         match self {
             Self::Variables(environment) => environment.places(),
-            Self::Tryboot(tryboot) => tryboot.places(),
-            Self::SystemdBoot(loader) => loader.places(),
+            Self::Tryboot(tryboot) => Ok(tryboot.places()),
+            Self::SystemdBoot(loader) => Ok(loader.places()),
         }
     }
 

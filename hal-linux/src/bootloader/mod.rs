@@ -172,8 +172,9 @@ pub(crate) trait Environment: Send {
     /// A description for messages.
     fn describe(&self) -> String;
 
-    /// The files, directories and devices that it is kept in, as far as that is known without calling a program.
-    fn places(&self) -> Vec<PathBuf>;
+    /// The files, directories and devices that it is kept in, as far as that is known without calling a program; or why it would not
+    /// be written even if they can be.
+    fn places(&self) -> Result<Vec<PathBuf>, BootError>;
 }
 
 #[cfg(test)]

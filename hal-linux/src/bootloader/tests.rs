@@ -65,8 +65,8 @@ impl Environment for Memory {
         "memory".into()
     }
 
-    fn places(&self) -> Vec<PathBuf> {
-        Vec::new()
+    fn places(&self) -> Result<Vec<PathBuf>, BootError> {
+        Ok(Vec::new())
     }
 }
 
@@ -156,8 +156,8 @@ fn a_boot_loader_that_does_not_answer_is_given_up_and_asked_by_one_thread_at_a_t
             "stuck".into()
         }
 
-        fn places(&self) -> Vec<PathBuf> {
-            Vec::new()
+        fn places(&self) -> Result<Vec<PathBuf>, BootError> {
+            Ok(Vec::new())
         }
     }
     let Some(fake) = Fake::new() else { return };

@@ -25,6 +25,7 @@ fn standing(tryboot: &mut Tryboot, running: Slot) -> (Slot, bool) {
 #[test]
 fn a_trial_is_asked_for_once_and_committed_by_swapping_the_partitions() {
     let (dir, mut tryboot) = lab();
+    assert_eq!(tryboot.places(), [dir.path().join("autoboot.txt")]);
     assert_eq!(standing(&mut tryboot, Slot::A), (Slot::A, false));
     tryboot.check(&roots(Slot::A)).unwrap();
     tryboot.set_trial(&roots(Slot::A), Slot::B).unwrap();

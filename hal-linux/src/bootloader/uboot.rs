@@ -47,7 +47,8 @@ impl Uboot {
         }
     }
 
-    fn open(&self, look: &mut Look) -> Result<(HostLock, Vec<Box<dyn Store>>), BootError> {
+    /// Where its copies are.
+    fn copies(&self) -> Result<Vec<Place>, BootError> {
         let text = fs::read(&self.config).map_err(BootError::io("read", &self.config))?;
         if text.len() > CONFIG_MAX {
             return Err(BootError::Config(self.config.clone(), "is too long".into()));
@@ -60,6 +61,11 @@ impl Uboot {
         {
             return Err(wrong(&FwEnvConfigError::Overlap));
         }
+        Ok(places)
+    }
+
+    fn open(&self, look: &mut Look) -> Result<(HostLock, Vec<Box<dyn Store>>), BootError> {
+        let places = self.copies()?;
         let lock = HostLock::take(&self.lock, look)?;
         let open =
             |place: &Place| media::open(place, &self.machine).map_err(BootError::io("open", &place.device));
@@ -76,14 +82,14 @@ impl Environment for Uboot {
 
     fn store(&mut self, look: &mut Look, changes: &[Change<'_>]) -> Result<(), BootError> {
         let (_lock, mut stores) = self.open(look)?;
-        self.may_write(&stores)?;
+        self.may_write(stores.len())?;
         store(&mut stores, changes).map_err(|error| self.named(error))
     }
 
     fn check(&mut self, look: &mut Look, changes: &[Change<'_>]) -> Result<Vars, BootError> {
         // The device is opened for writing, so that a missing permission is noticed here.
         let (_lock, mut stores) = self.open(look)?;
-        self.may_write(&stores)?;
+        self.may_write(stores.len())?;
         let Loaded { mut in_force, size, .. } = load(&mut stores).map_err(|error| self.named(error))?;
         let now = in_force.vars.clone();
         changed(&mut in_force.vars, changes).map_err(BootError::Vars)?;
@@ -99,10 +105,10 @@ impl Environment for Uboot {
         format!("U-Boot environment of {}", self.config.display())
     }
 
-    fn places(&self) -> Vec<PathBuf> {
-        let text = fs::read_to_string(&self.config).unwrap_or_default();
-        let places = fw_env_config::parse(&text).unwrap_or_default();
-        places.into_iter().map(|place| place.device).collect()
+    fn places(&self) -> Result<Vec<PathBuf>, BootError> {
+        let places = self.copies()?;
+        self.may_write(places.len())?;
+        Ok(places.into_iter().map(|place| place.device).collect())
     }
 }
 
@@ -116,12 +122,8 @@ impl Uboot {
         }
     }
 
-    fn may_write(&self, stores: &[Box<dyn Store>]) -> Result<(), BootError> {
-        if stores.len() == 2 || self.allow_single {
-            Ok(())
-        } else {
-            Err(BootError::Single(self.config.clone()))
-        }
+    fn may_write(&self, copies: usize) -> Result<(), BootError> {
+        if copies == 2 || self.allow_single { Ok(()) } else { Err(BootError::Single(self.config.clone())) }
     }
 }
 

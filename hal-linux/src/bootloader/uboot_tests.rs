@@ -374,12 +374,24 @@ fn b11_a_single_copy_is_not_written_unless_that_is_allowed() {
     for result in [lab.native().store(&mut look(), &NEW), lab.native().check(&mut look(), &NEW).map(drop)] {
         assert!(result.unwrap_err().to_string().contains("BootloaderAllowSingle"));
     }
+    assert!(lab.native().places().unwrap_err().to_string().contains("BootloaderAllowSingle"));
     let mut allowed = Uboot::at(lab.dir.path(), true);
+    assert_eq!(allowed.places().unwrap().len(), 1);
     allowed.check(&mut look(), &NEW).unwrap();
     allowed.store(&mut look(), &NEW).unwrap();
     assert_eq!(allowed.load(&mut look()).unwrap().get("part"), Some("3"));
     let printed = lab.tool("fw_printenv", &["part"]);
     assert!(printed.is_none_or(|text| text == "part=3\n"));
+}
+
+#[test]
+fn its_places_are_those_of_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let native = Uboot::at(dir.path(), false);
+    assert!(native.places().is_err(), "there is no fw_env.config");
+    fs::write(dir.path().join("fw_env.config"), "# two copies\n/dev/a 0x0 0x2000\n/dev/b 0x0 0x2000\n")
+        .unwrap();
+    assert_eq!(native.places().unwrap(), [PathBuf::from("/dev/a"), PathBuf::from("/dev/b")]);
 }
 
 #[test]

@@ -89,9 +89,11 @@ impl LinuxBootloader {
     }
 
     /// What it writes to when it is told to try a slot, as far as that is known; of the boot loader that was found by the calls so far.
-    #[must_use]
-    pub fn places(&self) -> Vec<PathBuf> {
-        self.loader.as_ref().map_or(Vec::new(), Loader::places)
+    ///
+    /// # Errors
+    /// It would not be written even if these can be: U-Boot's environment has one copy only.
+    pub fn places(&self) -> Result<Vec<PathBuf>, BootError> {
+        self.loader.as_ref().map_or(Ok(Vec::new()), Loader::places)
     }
 
     /// A call, waited for: only for a process that has nothing else to do.

@@ -1,7 +1,7 @@
 //! Two root file systems, and the boot loader that tries one.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Access, access};
 use thimble_core::hal::BootCall;
@@ -30,14 +30,10 @@ pub(super) fn look(device: &Device, found: &mut Findings) {
     match (&roots.boot, &roots.trouble) {
         (Some(boot), None) => {
             let loader = roots.boot_loader.as_deref().unwrap_or("found");
-            if let Some((place, error)) = read_only(device) {
-                let text = format!("{loader}; it cannot be written: {}: {error}", place.display());
+            if let Some(why) = read_only(device) {
+                let text = format!("{loader}; it cannot be written: {why}");
                 if is_root {
-                    found.stops(
-                        NAME,
-                        text,
-                        "mount its file system for writing, or give the device its rights",
-                    );
+                    found.stops(NAME, text, "mount its file system for writing, or see support/rootfs.md");
                 } else {
                     found.unseen(NAME, text);
                 }
@@ -60,12 +56,18 @@ pub(super) fn look(device: &Device, found: &mut Findings) {
     }
 }
 
-/// What the boot loader keeps its records in and cannot be written. Only asked for, and nothing is written.
-fn read_only(device: &Device) -> Option<(PathBuf, rustix::io::Errno)> {
+/// Why what the boot loader keeps its records in cannot be written. Only asked for, and nothing is written.
+fn read_only(device: &Device) -> Option<String> {
     let mut loader = LinuxBootloader::new(device.boot_settings(), Machine::default()).patient(PATIENCE);
     loader.wait(BootCall::Status).ok()?;
-    let mut places = loader.places().into_iter();
-    places.find_map(|place| access(&place, Access::WRITE_OK).err().map(|error| (place, error)))
+    let places = match loader.places() {
+        Ok(places) => places,
+        Err(error) => return Some(error.to_string()),
+    };
+    places.into_iter().find_map(|place| {
+        let error = access(&place, Access::WRITE_OK).err()?;
+        Some(format!("{}: {error}", place.display()))
+    })
 }
 
 fn slots(devices: &[String; 2], found: &mut Findings) {
