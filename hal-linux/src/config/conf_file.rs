@@ -2,135 +2,24 @@
 
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use thimble_core::config::Tier;
-use thimble_core::hal::Level;
 use thimble_core::json::Value;
 use thimble_core::limits;
 use zeroize::Zeroizing;
 
 use super::fault::{NotJson, shown};
+use super::keys::{KEYS, Key, Keys, NAMES};
 use super::setting::Setting;
-use super::update_control::{self, Button, Line};
 use super::{ConfigFault, FILE_MAX, ServerFault, Source, UnusableServer};
-use crate::bootloader::Choice;
 use crate::fsat::open_regular;
-use crate::log::level_of;
 use crate::near::nearest;
 use crate::network::check_url;
 use crate::paths::Word;
-use crate::policy::{Inhibitor, Window};
-use crate::secret::Secret;
 use crate::trust::{Untrusted, check_file};
-
-/// The keys that the files read so far have set.
-#[derive(Default)]
-pub(super) struct Keys {
-    pub(super) server_url: Option<String>,
-    pub(super) servers: Vec<String>,
-    pub(super) unusable_server: Option<UnusableServer>,
-    pub(super) server_certificate: Option<PathBuf>,
-    pub(super) skip_verify: Option<bool>,
-    pub(super) tenant_token: Option<Secret>,
-    pub(super) device_tier: Option<Tier>,
-    pub(super) device_type_file: Option<PathBuf>,
-    pub(super) artifact_verify_key: Option<PathBuf>,
-    pub(super) artifact_verify_keys: Vec<PathBuf>,
-    pub(super) update_poll_interval: Option<u64>,
-    pub(super) inventory_poll_interval: Option<u64>,
-    pub(super) retry_poll_interval: Option<u64>,
-    pub(super) retry_poll_count: Option<u32>,
-    pub(super) retry_download_count: Option<u32>,
-    pub(super) resume_downloads: Option<bool>,
-    pub(super) state_script_timeout: Option<u64>,
-    pub(super) state_script_retry_interval: Option<u64>,
-    pub(super) state_script_retry_timeout: Option<u64>,
-    pub(super) module_timeout: Option<u64>,
-    pub(super) update_control_map_expiration: Option<u64>,
-    pub(super) update_control_map_boot_expiration: Option<u64>,
-    pub(super) update_log_path: Option<PathBuf>,
-    pub(super) daemon_log_level: Option<Level>,
-    pub(super) https_certificate: Option<PathBuf>,
-    pub(super) https_key: Option<Secret>,
-    pub(super) https_ssl_engine: Option<String>,
-    pub(super) auth_private_key: Option<Secret>,
-    pub(super) auth_ssl_engine: Option<String>,
-    pub(super) rootfs_part_a: Option<PathBuf>,
-    pub(super) rootfs_part_b: Option<PathBuf>,
-    pub(super) bootloader: Option<Choice>,
-    pub(super) bootloader_allow_single: Option<bool>,
-    pub(super) rootfs_verify: Option<bool>,
-    pub(super) dbus_enabled: Option<bool>,
-    pub(super) dbus_proxy: Option<bool>,
-    pub(super) windows: Vec<Window>,
-    pub(super) inhibitors: Vec<Inhibitor>,
-    pub(super) button: Option<Button>,
-    pub(super) light: Option<Line>,
-    /// A warning for each key that is not known.
-    pub(super) unknown: Vec<String>,
-    /// A warning about a `DaemonLogLevel` that is none.
-    pub(super) unknown_level: Option<String>,
-    /// The current file sets `TenantToken`.
-    token_in_file: bool,
-}
-
-/// The known keys, spelled as in the documentation. In a file upper and lower case are not distinguished.
-const KEYS: [&str; 43] = [
-    "ServerURL",
-    "Servers",
-    "ServerCertificate",
-    "SkipVerify",
-    "TenantToken",
-    "DeviceTier",
-    "DeviceTypeFile",
-    "ArtifactVerifyKey",
-    "ArtifactVerifyKeys",
-    "UpdatePollIntervalSeconds",
-    "InventoryPollIntervalSeconds",
-    "RetryPollIntervalSeconds",
-    "RetryPollCount",
-    "RetryDownloadCount",
-    "ResumeDownloads",
-    "StateScriptTimeoutSeconds",
-    "StateScriptRetryIntervalSeconds",
-    "StateScriptRetryTimeoutSeconds",
-    "ModuleTimeoutSeconds",
-    "UpdateControlMapExpirationTimeSeconds",
-    "UpdateControlMapBootExpirationTimeSeconds",
-    "UpdateLogPath",
-    "DaemonLogLevel",
-    "HttpsClient.Certificate",
-    "HttpsClient.Key",
-    "HttpsClient.SSLEngine",
-    "Security.AuthPrivateKey",
-    "Security.SSLEngine",
-    "RootfsPartA",
-    "RootfsPartB",
-    "Bootloader",
-    "BootloaderAllowSingle",
-    "RootfsVerify",
-    "DBus.Enabled",
-    "DBus.Proxy",
-    "UpdateControl.Windows",
-    "UpdateControl.Inhibitors",
-    "UpdateControl.Button",
-    "UpdateControl.Light",
-    "Connectivity.DisableKeepAlive",
-    "Connectivity.IdleConnTimeoutSeconds",
-    // Only Mender's client in Go uses these. Their type is checked; their value is not used.
-    "BootUtilitiesSetActivePart",
-    "BootUtilitiesGetNextActivePart",
-];
 
 /// How the warnings about a file begin.
 const CONFIGURATION: &str = "configuration file ";
-
-/// What `DaemonLogLevel` may be.
-const LEVELS: &str = "it may be trace, debug, info, warning, error or fatal";
-
-/// The error for an empty value that would switch off the verify keys of the file read before.
-const A_KEY: &str = "set: the file read before it has a verify key";
 
 /// Keys that older or other parts of Mender's client use and that mean nothing to this one.
 const OTHERS: [&str; 2] = ["ClientProtocol", "HttpsClient.SkipVerify"];
@@ -184,8 +73,8 @@ impl Keys {
         for (name, value) in value.members().ok_or(ConfigFault::NoObject)? {
             if let Some(group) = GROUPS.into_iter().find(|group| name.is_ignoring_case(group)) {
                 self.apply_group(group, value)?;
-            } else if let Some(key) = KEYS.into_iter().find(|key| name.is_ignoring_case(key)) {
-                self.set(Setting { key, value })?;
+            } else if let Some(key) = KEYS.iter().find(|key| name.is_ignoring_case(key.name)) {
+                self.set(key, value)?;
             } else {
                 self.note_unknown(name.to_string());
             }
@@ -199,7 +88,7 @@ impl Keys {
             return;
         }
         let shown = shown(&name);
-        let meant = match nearest(&name, GROUPS.into_iter().chain(KEYS)) {
+        let meant = match nearest(&name, GROUPS.into_iter().chain(NAMES)) {
             Some(key) => format!("; did you mean {key}?"),
             None => String::new(),
         };
@@ -212,15 +101,15 @@ impl Keys {
         }
         let expected = "an object";
         for (name, value) in value.members().ok_or(ConfigFault::Value { key: group, expected })? {
-            let known = KEYS.into_iter().find(|key| {
-                key.split_once('.').is_some_and(|(of, key)| of == group && name.is_ignoring_case(key))
+            let known = KEYS.iter().find(|key| {
+                key.name.split_once('.').is_some_and(|(of, key)| of == group && name.is_ignoring_case(key))
             });
             match known {
-                Some(key) => self.set(Setting { key, value })?,
+                Some(key) => self.set(key, value)?,
                 // This group is thimble's own, so that an unknown key in it can only be a misspelt one, and a misspelt
                 // policy would let updates through.
                 None if group == "UpdateControl" => {
-                    let keys = KEYS.into_iter().filter_map(|key| key.strip_prefix("UpdateControl."));
+                    let keys = NAMES.into_iter().filter_map(|key| key.strip_prefix("UpdateControl."));
                     return Err(ConfigFault::unknown(group, &name.to_string(), keys));
                 }
                 None => self.note_unknown(format!("{group}.{name}")),
@@ -230,83 +119,11 @@ impl Keys {
     }
 
     /// Sets a key. The value `null` counts as if the key were missing.
-    fn set(&mut self, setting: Setting<'_>) -> Result<(), ConfigFault> {
-        if setting.value.is_null() {
+    fn set(&mut self, key: &'static Key, value: Value<'_>) -> Result<(), ConfigFault> {
+        if value.is_null() {
             return Ok(());
         }
-        match setting.key {
-            "ServerURL" => self.server_url = setting.url()?,
-            "Servers" => self.servers = setting.servers()?,
-            "ServerCertificate" => self.server_certificate = setting.path()?,
-            "SkipVerify" => self.skip_verify = Some(setting.boolean()?),
-            "TenantToken" => {
-                self.tenant_token = setting.secret()?;
-                self.token_in_file = self.tenant_token.is_some();
-            }
-            "DeviceTier" => self.device_tier = Some(setting.device_tier()?),
-            "DeviceTypeFile" => self.device_type_file = setting.path()?,
-            // An empty value must not remove a verify key: without keys artifacts are not verified at all.
-            "ArtifactVerifyKey" => match setting.path()? {
-                None if self.artifact_verify_key.is_some() => return Err(setting.wrong(A_KEY)),
-                key => self.artifact_verify_key = key,
-            },
-            "ArtifactVerifyKeys" => match setting.paths()? {
-                keys if keys.is_empty() && !self.artifact_verify_keys.is_empty() => {
-                    return Err(setting.wrong(A_KEY));
-                }
-                keys => self.artifact_verify_keys = keys,
-            },
-            "UpdatePollIntervalSeconds" => self.update_poll_interval = Some(setting.seconds()?),
-            "InventoryPollIntervalSeconds" => self.inventory_poll_interval = Some(setting.seconds()?),
-            "RetryPollIntervalSeconds" => self.retry_poll_interval = Some(setting.seconds()?),
-            "RetryPollCount" => {
-                self.retry_poll_count = Some(setting.count(0, u32::MAX, "an integer, 0 or more")?)
-            }
-            "RetryDownloadCount" => {
-                self.retry_download_count = Some(setting.count(1, 10_000, "an integer from 1 to 10000")?);
-            }
-            "ResumeDownloads" => self.resume_downloads = Some(setting.boolean()?),
-            "StateScriptTimeoutSeconds" => self.state_script_timeout = Some(setting.seconds()?),
-            "StateScriptRetryIntervalSeconds" => self.state_script_retry_interval = Some(setting.seconds()?),
-            "StateScriptRetryTimeoutSeconds" => self.state_script_retry_timeout = Some(setting.seconds()?),
-            "ModuleTimeoutSeconds" => self.module_timeout = Some(setting.seconds()?),
-            "UpdateControlMapExpirationTimeSeconds" => {
-                self.update_control_map_expiration = Some(setting.seconds()?);
-            }
-            "UpdateControlMapBootExpirationTimeSeconds" => {
-                self.update_control_map_boot_expiration = Some(setting.seconds()?);
-            }
-            "UpdateLogPath" => self.update_log_path = setting.path()?,
-            "DaemonLogLevel" => {
-                let word = setting.string()?;
-                let level = word.as_deref().map(|word| level_of(word).ok_or(word));
-                self.unknown_level = level.and_then(Result::err).map(|word| {
-                    format!("there is no DaemonLogLevel \"{}\", so it is info; {LEVELS}", shown(word))
-                });
-                self.daemon_log_level = level.map(|level| level.unwrap_or(Level::Info));
-            }
-            "HttpsClient.Certificate" => self.https_certificate = setting.path()?,
-            "HttpsClient.Key" => self.https_key = setting.secret()?,
-            "HttpsClient.SSLEngine" => self.https_ssl_engine = setting.string()?,
-            "Security.AuthPrivateKey" => self.auth_private_key = setting.secret()?,
-            "Security.SSLEngine" => self.auth_ssl_engine = setting.string()?,
-            "RootfsPartA" => self.rootfs_part_a = setting.path()?,
-            "RootfsPartB" => self.rootfs_part_b = setting.path()?,
-            "Bootloader" => self.bootloader = setting.bootloader()?,
-            "BootloaderAllowSingle" => self.bootloader_allow_single = Some(setting.boolean()?),
-            "RootfsVerify" => self.rootfs_verify = Some(setting.boolean()?),
-            "DBus.Enabled" => self.dbus_enabled = Some(setting.boolean()?),
-            "DBus.Proxy" => self.dbus_proxy = Some(setting.boolean()?),
-            "UpdateControl.Windows" => self.windows = update_control::windows(setting)?,
-            "UpdateControl.Inhibitors" => self.inhibitors = update_control::inhibitors(setting)?,
-            "UpdateControl.Button" => self.button = Some(update_control::button(setting)?),
-            "UpdateControl.Light" => self.light = Some(update_control::light(setting)?),
-            "Connectivity.DisableKeepAlive" => drop(setting.boolean()?),
-            "Connectivity.IdleConnTimeoutSeconds" => drop(setting.seconds()?),
-            "BootUtilitiesSetActivePart" | "BootUtilitiesGetNextActivePart" => drop(setting.string()?),
-            unread => unreachable!("{unread} is in KEYS and must be read here; a test sets each of them"),
-        }
-        Ok(())
+        (key.read)(self, Setting { key: key.name, value })
     }
 
     /// The servers in the order to try them, each once, without a `/` at the end.
@@ -360,6 +177,3 @@ impl Keys {
         }
     }
 }
-
-#[cfg(test)]
-pub(super) const ALL_KEYS: &[&str] = &KEYS;

@@ -8,6 +8,7 @@
 mod conf_file;
 mod edit;
 mod fault;
+mod keys;
 mod setting;
 mod update_control;
 
@@ -192,7 +193,7 @@ impl ConfigFault {
 impl MenderConf {
     /// Reads both files. The texts are warnings for the log.
     pub fn load(fallback: Source<'_>, main: Source<'_>) -> Result<(Self, Vec<String>), ConfigError> {
-        let mut keys = conf_file::Keys::default();
+        let mut keys = keys::Keys::default();
         let mut warnings = Vec::new();
         let mut of_tier = main.path;
         for source in [fallback, main].into_iter().filter(|source| !source.path.as_os_str().is_empty()) {
@@ -233,7 +234,7 @@ impl MenderConf {
     }
 
     /// Builds the configuration. Where a key is missing or 0, the default of [`Config`] is used.
-    fn from_keys(keys: conf_file::Keys) -> Self {
+    fn from_keys(keys: keys::Keys) -> Self {
         let default = Config::default();
         let interval = |seconds: Option<u64>, default: Duration| match seconds {
             None | Some(0) => default,
@@ -311,7 +312,7 @@ impl MenderConf {
 impl Default for MenderConf {
     /// The configuration that two empty files give.
     fn default() -> Self {
-        Self::from_keys(conf_file::Keys::default())
+        Self::from_keys(keys::Keys::default())
     }
 }
 
@@ -395,5 +396,7 @@ impl hal::Error for ConfigError {
     }
 }
 
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;

@@ -43,12 +43,17 @@ impl Setting<'_> {
     }
 
     pub(super) fn string(self) -> Result<Option<String>, ConfigFault> {
-        let text = self.value.as_str().ok_or(self.wrong("a string"))?;
+        self.text("a string")
+    }
+
+    /// A string that has to be what `expected` says.
+    fn text(self, expected: &'static str) -> Result<Option<String>, ConfigFault> {
+        let text = self.value.as_str().ok_or(self.wrong(expected))?;
         Ok((!text.is_empty()).then(|| text.to_string()))
     }
 
     pub(super) fn path(self) -> Result<Option<PathBuf>, ConfigFault> {
-        let path = self.string()?;
+        let path = self.text("a path")?;
         if path.as_ref().is_some_and(|path| path.contains('\0')) {
             return Err(self.wrong("a path"));
         }
@@ -89,14 +94,15 @@ impl Setting<'_> {
 
     /// A URL without blanks, control characters and a user name: a user name would end up in logs.
     pub(super) fn url(self) -> Result<Option<String>, ConfigFault> {
-        let url = self.string()?;
+        let expected = "a URL without blanks and without a user name";
+        let url = self.text(expected)?;
         let plain = |url: &String| {
             let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).split('/').next();
             !url.chars().any(|c| c.is_control() || c.is_whitespace())
                 && !authority.is_some_and(|a| a.contains('@'))
         };
         if url.as_ref().is_some_and(|url| !plain(url)) {
-            return Err(self.wrong("a URL without blanks and without a user name"));
+            return Err(self.wrong(expected));
         }
         Ok(url)
     }
@@ -124,6 +130,6 @@ impl Setting<'_> {
     pub(super) fn bootloader(self) -> Result<Option<Choice>, ConfigFault> {
         let expected =
             "\"auto\", \"uboot\", \"uboot-tools\", \"grub\", \"grub-tools\", \"tryboot\" or \"systemd-boot\"";
-        self.string()?.map(|word| Choice::parse(&word).ok_or(self.wrong(expected))).transpose()
+        self.text(expected)?.map(|word| Choice::parse(&word).ok_or(self.wrong(expected))).transpose()
     }
 }

@@ -17,11 +17,11 @@ fn load_both(fallback: Option<&str>, main: Option<&str>) -> Result<(MenderConf, 
     MenderConf::load(source(&paths[0]), source(&paths[1]))
 }
 
-fn load(text: &str) -> MenderConf {
+pub(super) fn load(text: &str) -> MenderConf {
     load_both(None, Some(text)).unwrap_or_else(|error| panic!("{error}")).0
 }
 
-fn error(text: &str) -> String {
+pub(super) fn error(text: &str) -> String {
     load_both(None, Some(text)).map(|(conf, _)| conf).unwrap_err().to_string()
 }
 
@@ -153,7 +153,7 @@ fn every_documented_key_is_read() {
 }
 
 /// `{"Key": value}`, or `{"Group": {"Key": value}}`.
-fn only(key: &str, value: &str) -> String {
+pub(super) fn only(key: &str, value: &str) -> String {
     key.split_once('.').map_or_else(
         || format!("{{\"{key}\":{value}}}"),
         |(group, key)| format!("{{\"{group}\":{{\"{key}\":{value}}}}}"),
@@ -162,7 +162,7 @@ fn only(key: &str, value: &str) -> String {
 
 #[test]
 fn l16_a_wrong_type_is_an_error_that_names_file_and_key() {
-    for key in conf_file::ALL_KEYS {
+    for key in &keys::NAMES {
         let mut refused = 0;
         for value in ["5.5", "\"5\"", "true", "[5]", "{}", "\"x\"", "-1"] {
             if let Err(error) = load_both(None, Some(&only(key, value))) {
@@ -218,7 +218,7 @@ fn r42_the_tier_of_the_orchestrator_is_refused_in_the_file_that_says_it() {
 
 #[test]
 fn intervals_of_0_are_defaults_and_negative_ones_errors() {
-    for key in conf_file::ALL_KEYS.iter().filter(|key| key.ends_with("Seconds")) {
+    for key in keys::NAMES.iter().filter(|key| key.ends_with("Seconds")) {
         assert_eq!(load(&only(key, "0")), MenderConf::default(), "{key}");
         for bad in ["-1", "1.0", "1e3", "99999999999999999999"] {
             assert!(error(&only(key, bad)).contains(key));

@@ -47,6 +47,14 @@ fn man_understands_the_page_and_it_has_every_verb() {
 }
 
 #[test]
+fn man_understands_the_page_of_the_configuration() {
+    let Some((text, warnings)) = page("mender.conf.5") else { return };
+    assert_eq!(warnings, "");
+    assert!(text.lines().any(|line| line.trim() == "UpdatePollIntervalSeconds"), "{text}");
+    assert!(text.contains("default 1800"), "{text}");
+}
+
+#[test]
 fn the_page_of_the_makers_has_the_options_that_they_have() {
     let Some((text, warnings)) = page("artifact-gen.1") else { return };
     assert_eq!(warnings, "");
