@@ -59,7 +59,8 @@ fn sections() -> Vec<&'static str> {
 fn page() -> String {
     let mut out = String::new();
     for section in sections() {
-        let _ = writeln!(out, "\n## {section}\n\n| key | value | default | Mender | |\n|---|---|---|---|---|");
+        let _ =
+            writeln!(out, "\n## {section}\n\n| key | value | default | Mender | |\n|---|---|---|---|---|");
         for key in KEYS.iter().filter(|key| key.section == section) {
             let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
             let _ = writeln!(
