@@ -70,6 +70,21 @@ impl Desk {
         Some(desk)
     }
 
+    /// The desk for the examples in help texts: what all of them take for granted together.
+    pub(crate) fn for_examples() -> Self {
+        let mut desk = Self { folder: tempfile::tempdir().expect("a folder"), begin: "" };
+        desk.update();
+        std::os::unix::fs::symlink(
+            fs::canonicalize(root().join("tests")).expect("a path"),
+            desk.path("tests"),
+        )
+        .expect("a link");
+        desk.put("scenarios/new.txt", "run\n");
+        desk.put("device.txt", "artifact_name=release-1\ndevice_type=another-board\n");
+        desk.put("bin/reboot", "#!/bin/sh\nexit 0\n");
+        desk
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         fs::create_dir_all(path.parent().expect("a folder above it")).expect("it is made");

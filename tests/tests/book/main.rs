@@ -4,6 +4,7 @@
 //! `<!-- run by FILE -->` if another test runs it, `<!-- not run: REASON -->` if none does.
 
 mod desk;
+mod examples;
 mod links;
 mod pages;
 
