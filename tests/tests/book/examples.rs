@@ -7,7 +7,7 @@ use thimble_tests::lab::thimble;
 use super::desk::Desk;
 
 /// Those that end with another status than 0 on a desk without a daemon, an update that waits, or a network.
-const ENDS: [(&str, u8); 17] = [
+const ENDS: [(&str, u8); 16] = [
     ("thimble install https://updates.example.com/release-2.mender", 1),
     ("thimble inspect --json https://updates.example.com/release-2.mender", 1),
     // It is for another type of device.
