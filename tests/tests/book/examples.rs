@@ -7,7 +7,7 @@ use thimble_tests::lab::thimble;
 use super::desk::Desk;
 
 /// Those that end with another status than 0 on a desk without a daemon, an update that waits, or a network.
-const ENDS: [(&str, u8); 16] = [
+const ENDS: [(&str, u8); 17] = [
     ("thimble install https://updates.example.com/release-2.mender", 1),
     ("thimble inspect --json https://updates.example.com/release-2.mender", 1),
     // It is for another type of device.
@@ -23,6 +23,7 @@ const ENDS: [(&str, u8); 16] = [
     ("thimble bootstrap", 1),
     // It asks, and nobody is there to answer.
     ("thimble setup", 1),
+    ("thimble setup --device-type gateway --hosted-mender --username me@example.com --demo-polling=false", 1),
     (
         "thimble-sim explore --artifact release-2.mender --scripts state-scripts --forbid brick,inconsistent",
         1,
