@@ -316,7 +316,7 @@ fn a_full_disk_and_one_that_can_only_be_read() {
         (
             "mount -t tmpfs -o size=2m none store",
             "head -c 3000000 /dev/zero > store/fill 2> /dev/null; true",
-            "bytes are free at",
+            " are free at",
         ),
         ("mount -t tmpfs -o size=2m none store", "mount -o remount,ro store", "can only be read"),
     ] {

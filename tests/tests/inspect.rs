@@ -42,9 +42,9 @@ fn plain(name: &str) -> ArtifactWriter<'_> {
 
 /// Without how much is free, which others change.
 fn without_free(text: &str) -> String {
-    match text.split_once(" bytes, and there are ") {
-        Some((front, rest)) => format!("{front}{}", rest.trim_start_matches(|c: char| c.is_ascii_digit())),
-        None => text.to_owned(),
+    match text.split_once(", and there are ").map(|(front, rest)| (front, rest.split_once(" free"))) {
+        Some((front, Some((_, rest)))) => format!("{front}{rest}"),
+        Some((_, None)) | None => text.to_owned(),
     }
 }
 
@@ -78,7 +78,7 @@ fn an_artifact_that_fits() {
         .stdout
         .split(" bytes, and there are ")
         .nth(1)
-        .and_then(|rest| rest.split(' ').next())
+        .and_then(|rest| rest.split(" free").next())
         .expect("free");
     let expected = format!(
         "Artifact:        new\nGroup:           field\nFor devices:     other, lab\nProvides:        rootfs-image.version=2\n\

@@ -12,6 +12,7 @@ use thimble_hal_linux::rootfs::slot::Machine;
 use crate::device::Device;
 use crate::doctor::Findings;
 use crate::inspect::size_of_device;
+use crate::people::size;
 use crate::roots::Roots;
 
 /// How long a boot loader that answered once may take for another answer.
@@ -75,7 +76,7 @@ fn slots(devices: &[String; 2], found: &mut Findings) {
     for device in devices {
         let path = Path::new(device);
         match (size_of_device(path), access(path, Access::WRITE_OK)) {
-            (Ok(size), Ok(())) => found.good(NAME, format_args!("{device} has {size} bytes")),
+            (Ok(bytes), Ok(())) => found.good(NAME, format_args!("{device} has {}", size(bytes))),
             (Err(error), _) if error.kind() == ErrorKind::PermissionDenied => {
                 found.unseen(NAME, format_args!("{device}: {error}"));
             }

@@ -12,6 +12,7 @@ use thimble_hal_linux::storage::{Access, DataDirectory, RECORD_MAX};
 
 use crate::device::Device;
 use crate::doctor::{Findings, is_hidden};
+use crate::people::size;
 use crate::provides::Provides;
 
 const NAME: &str = "datastore";
@@ -99,10 +100,15 @@ fn space(device: &Device, found: &mut Findings) {
     match free_space_at(path) {
         Ok(Some(free)) if free < WANTED => found.stops(
             "space",
-            format_args!("{free} bytes are free at {}, and records and logs want {WANTED}", path.display()),
+            format_args!(
+                "{} are free at {}, and records and logs want {}",
+                size(free),
+                path.display(),
+                size(WANTED)
+            ),
             "make room there",
         ),
-        Ok(Some(free)) => found.good("space", format_args!("{free} bytes are free at {}", path.display())),
+        Ok(Some(free)) => found.good("space", format_args!("{} are free at {}", size(free), path.display())),
         // In a file system that compresses, say.
         Ok(None) => found.good("space", format_args!("how much is free at {} is not known", path.display())),
         Err(error) => found.unseen("space", format_args!("{}: {error}", path.display())),

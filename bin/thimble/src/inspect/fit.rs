@@ -19,6 +19,7 @@ use super::read::Artifact;
 use crate::device::Device;
 use crate::json::quoted;
 use crate::output::Failure;
+use crate::people;
 use crate::roots::Roots;
 
 /// How one thing stands.
@@ -181,17 +182,17 @@ fn payload(device: &Device, artifact: &Artifact, kind: &str, all: &mut Vec<Check
     let wanted = artifact.payload_bytes();
     all.push(match free_space_at(paths.datastore()) {
         Ok(Some(free)) if free < wanted => Check::new("space", Standing::Doubtful, format_args!(
-            "the payload has {wanted} bytes, and there are {free} free at {}: a module that stores its files there before it \
+            "the payload has {}, and there are {} free at {}: a module that stores its files there before it \
              installs them has no room",
-            paths.datastore().display()
+            people::size(wanted), people::size(free), paths.datastore().display()
         )),
         Ok(Some(free)) => Check::new("space", Standing::Good, format_args!(
-            "the payload has {wanted} bytes, and there are {free} free at {}",
-            paths.datastore().display()
+            "the payload has {}, and there are {} free at {}",
+            people::size(wanted), people::size(free), paths.datastore().display()
         )),
         Ok(None) => Check::new("space", Standing::Unknown, format_args!(
-            "the payload has {wanted} bytes; how much is free at {} is not known",
-            paths.datastore().display()
+            "the payload has {}; how much is free at {} is not known",
+            people::size(wanted), paths.datastore().display()
         )),
         Err(error) => Check::new("space", Standing::Unknown, format_args!("{}: {error}", paths.datastore().display())),
     });
