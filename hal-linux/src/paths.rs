@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// A path as a word of a command that a person may copy into a shell.
-pub(crate) struct Word<'a>(pub(crate) &'a Path);
+pub struct Word<'a>(pub &'a Path);
 
 impl fmt::Display for Word<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

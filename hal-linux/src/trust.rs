@@ -16,6 +16,7 @@ use thimble_core::hal::{self, Kind};
 
 use crate::fsat::kind_of;
 use crate::paths::Word;
+use crate::process::cannot_start;
 
 /// Links on one path; as many as the kernel follows.
 const LINKS: u8 = 40;
@@ -33,6 +34,54 @@ pub enum Untrusted {
     Owner(PathBuf, u32),
     /// The file, or a directory on the way to it, can be changed by group or others.
     Writable(PathBuf, u32),
+}
+
+/// Something that a person has to mend.
+#[derive(Debug)]
+pub struct Fault {
+    /// What is wrong, and where.
+    pub text: String,
+    /// What to do; empty where the text says it.
+    pub mend: &'static str,
+}
+
+impl Fault {
+    /// The same, and what comes of it.
+    #[must_use]
+    pub fn so_that(mut self, what: impl fmt::Display) -> Self {
+        self.text.push_str(&format!("; until then {what}"));
+        self
+    }
+}
+
+impl From<Untrusted> for Fault {
+    fn from(untrusted: Untrusted) -> Self {
+        let mend = match &untrusted {
+            Untrusted::Io(path, _) => {
+                if let Ok(target) = fs::read_link(path).map(|target| target.display().to_string())
+                    && !path.exists()
+                {
+                    let text = format!("{} is a link to {target}, which cannot be reached", path.display());
+                    return Self { text, mend: "correct the link, or delete it" };
+                }
+                "put a program there that root may run"
+            }
+            Untrusted::NotRegular(_) => "move it elsewhere",
+            Untrusted::NotExecutable(_) | Untrusted::Owner(..) | Untrusted::Writable(..) => "",
+        };
+        Self { text: untrusted.to_string(), mend }
+    }
+}
+
+/// What is wrong with a program, if it would not be started: it is not trusted, or no program.
+#[must_use]
+pub fn fault_of_program(path: &Path) -> Option<Fault> {
+    match check_program(path) {
+        Ok(()) => {
+            cannot_start(path).map(|why| Fault { text: format!("{}: {why}", path.display()), mend: "" })
+        }
+        Err(untrusted) => Some(untrusted.into()),
+    }
 }
 
 /// Checks a program. If the path is a link, the file that it leads to is checked.

@@ -12,12 +12,14 @@ use thimble_core::time::Instant;
 
 use super::{AgentError, INVENTORY, Program};
 use crate::SharedLog;
-use crate::process::cannot_start;
-use crate::trust::{Untrusted, check_program};
+use crate::trust::{Fault, Untrusted, check_program, fault_of_program};
 use crate::wait::PollSet;
 
 /// How the names of inventory programs begin.
 const PREFIX: &str = "mender-inventory-";
+
+/// Programs that are looked at for [`inventory_faults`].
+const MOST_LOOKED_AT: usize = 4096;
 
 /// The inventory of a device that runs Linux.
 pub struct DeviceInventory {
@@ -114,17 +116,19 @@ impl Inventory for DeviceInventory {
 /// What is wrong with the inventory programs below `data`, as the client finds out when it starts them. One whose execute bits were
 /// taken away is switched off.
 #[must_use]
-pub fn inventory_faults(data: &Path) -> Vec<String> {
+pub fn inventory_faults(data: &Path) -> Vec<Fault> {
     let dir = data.join("inventory");
     let programs = match programs(&dir) {
         Ok(programs) => programs,
-        Err(error) => return vec![AgentError::List(dir, error).to_string()],
+        Err(error) => {
+            let text = AgentError::List(dir, error).to_string();
+            return vec![Fault { text, mend: "make it a directory that root may read" }];
+        }
     };
-    let faults = programs.iter().filter_map(|program| match check_program(program) {
-        Ok(()) => cannot_start(program).map(|why| format!("{}: {why}", program.display())),
+    let faults = programs.iter().take(MOST_LOOKED_AT).filter_map(|program| match check_program(program) {
         Err(Untrusted::NotExecutable(_) | Untrusted::NotRegular(_)) => None,
-        Err(fault @ (Untrusted::Owner(..) | Untrusted::Writable(..) | Untrusted::Io(..))) => {
-            Some(fault.to_string())
+        Ok(()) | Err(Untrusted::Owner(..) | Untrusted::Writable(..) | Untrusted::Io(..)) => {
+            fault_of_program(program)
         }
     });
     faults.collect()

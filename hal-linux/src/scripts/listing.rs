@@ -7,14 +7,13 @@ use std::path::Path;
 
 use thimble_core::hal::Level;
 use thimble_core::limits;
-use thimble_core::script::{ScriptState, Transition, parse_name};
+use thimble_core::script::{ScriptAction, ScriptState, Transition, parse_name};
 
 use super::{ScriptError, io_error};
 use crate::SharedLog;
 use crate::fsat::open_regular;
 use crate::near::nearest;
-use crate::process::cannot_start;
-use crate::trust::{Untrusted, check_program};
+use crate::trust::{Fault, Untrusted, check_program, fault_of_program};
 
 /// Name of the file that says which version of the script interface the directory is for.
 pub(super) const VERSION: &str = "version";
@@ -60,19 +59,21 @@ pub(super) fn near_misses(dir: &Path, artifact: bool) -> Vec<String> {
 /// What is wrong with a directory of state scripts.
 #[derive(Debug)]
 pub struct ScriptFault {
-    /// A transition fails; else a file is passed over.
+    /// No update gets past it. Else something does not run, and the client goes on.
     pub stops: bool,
-    /// What, where, and what to do.
-    pub text: String,
+    /// What, and what to do.
+    pub fault: Fault,
 }
 
 /// What is wrong with the scripts of the root file system in `dir`, as the client finds out when it comes to them: scripts that it
 /// passes over or refuses, a version that it does not know, and names that never run. A directory that is not there is no fault.
+/// What stops updates comes first.
 #[must_use]
 pub fn faults(dir: &Path) -> Vec<ScriptFault> {
     let mut found = Vec::new();
     if let Err(error) = check_version(dir) {
-        found.push(ScriptFault { stops: true, text: error.to_string() });
+        let mend = "put the scripts of this client there, or delete the file if these are";
+        found.push(ScriptFault { stops: true, fault: Fault { text: error.to_string(), mend } });
     }
     let mut names: Vec<_> = fs::read_dir(dir)
         .into_iter()
@@ -82,25 +83,45 @@ pub fn faults(dir: &Path) -> Vec<ScriptFault> {
         .map(|entry| entry.file_name())
         .collect();
     names.sort_unstable();
-    let scripts = names.iter().filter_map(|name| {
-        let name = name.to_str()?;
-        parse_name(name).filter(|transition| !transition.state.is_artifact()).map(|_| name)
-    });
-    for name in scripts {
-        let path = dir.join(name);
-        match check_program(&path) {
-            Ok(()) => found.extend(
-                cannot_start(&path)
-                    .map(|why| ScriptFault { stops: true, text: format!("{}: {why}", path.display()) }),
-            ),
-            Err(fault) => {
-                let stops = is_refused(&fault);
-                found.push(ScriptFault { stops, text: fault.to_string() });
-            }
-        }
-    }
-    found.extend(near_misses(dir, false).into_iter().map(|text| ScriptFault { stops: false, text }));
+    let transition_of = |name: &OsStr| {
+        let found = name.to_str().and_then(parse_name);
+        found.filter(|transition| !transition.state.is_artifact())
+    };
+    found.extend(names.iter().filter_map(|name| match transition_of(name) {
+        Some(transition) => fault_of_script(&dir.join(name), transition),
+        None => fault_of_name(dir, name),
+    }));
+    found.sort_by_key(|fault| !fault.stops);
     found
+}
+
+fn fault_of_name(dir: &Path, name: &OsStr) -> Option<ScriptFault> {
+    let text = format!("{}/{}", dir.display(), near_miss(name, false)?);
+    let is_of_artifact = name.to_str().and_then(parse_name).is_some();
+    let mend = if is_of_artifact { "put it into the artifact" } else { "" };
+    Some(ScriptFault { stops: false, fault: Fault { text, mend } })
+}
+
+fn fault_of_script(path: &Path, transition: Transition) -> Option<ScriptFault> {
+    if transition == (Transition { state: ScriptState::Idle, action: ScriptAction::Error }) {
+        let text = format!("{} never runs: Idle has no Error scripts", path.display());
+        return Some(ScriptFault { stops: false, fault: Fault { text, mend: "move it elsewhere" } });
+    }
+    // SCRIPT-30, SCRIPT-34: the client goes on after an error.
+    let goes_on = transition.state == ScriptState::Idle || transition.action == ScriptAction::Error;
+    let untrusted = check_program(path).err();
+    let is_passed_over = untrusted.as_ref().is_some_and(|untrusted| !is_refused(untrusted));
+    let fault = fault_of_program(path)?;
+    let fault = if is_passed_over {
+        fault
+    } else if !goes_on {
+        fault.so_that(format_args!("no update gets past {transition}"))
+    } else if untrusted.is_some() {
+        fault.so_that(format_args!("no script of {transition} runs, and the client goes on without them"))
+    } else {
+        fault.so_that("it does not run, and the client goes on without it")
+    };
+    Some(ScriptFault { stops: !is_passed_over && !goes_on, fault })
 }
 
 /// Whether the client does not go on without such a script: others could have changed it.

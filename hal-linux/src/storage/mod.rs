@@ -330,6 +330,15 @@ impl<D: Directory> Store<D> {
         self.live.get(&(Key::Provides as u8)).is_some_and(|provides| name::has_name(provides))
     }
 
+    /// Whether the file ends in the middle of a record. Beside a daemon that writes one that is so for a moment.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        match &self.file {
+            File::Journal(journal) => journal.has_tail(),
+            File::None | File::Newer(_) => false,
+        }
+    }
+
     /// Reads the store without the lock, while a daemon may be writing to it. An incomplete record is then no sign of a
     /// power loss, and the file only counts as damaged if it still looks so when it is read again.
     fn load_beside_a_writer(&mut self) -> Result<Option<Notice>, StorageError> {

@@ -1,6 +1,5 @@
 //! Two root file systems, and the boot loader that tries one.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use rustix::fs::{Access, access};
@@ -15,18 +14,17 @@ use crate::inspect::size_of_device;
 use crate::people::size;
 use crate::roots::Roots;
 
+const SLOTS: &str = "root file systems";
+
 /// How long a boot loader that answered once may take for another answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn look(device: &Device, found: &mut Findings) {
     const NAME: &str = "boot loader";
-    let Some(roots) = Roots::look(device) else {
-        let text = "RootfsPartA and RootfsPartB are not set: root file systems are not updated, which all else does not need";
-        return found.good("root file systems", text);
-    };
+    let Some(roots) = Roots::look(device) else { return unset(device, found) };
     let is_root = rustix::process::geteuid().is_root();
     if let Some(devices) = &roots.devices {
-        slots(devices, found);
+        slots(devices, is_root, found);
     }
     match (&roots.boot, &roots.trouble) {
         (Some(boot), None) => {
@@ -71,17 +69,44 @@ fn read_only(device: &Device) -> Option<String> {
     })
 }
 
-fn slots(devices: &[String; 2], found: &mut Findings) {
-    const NAME: &str = "root file systems";
+/// No two root file systems are configured.
+fn unset(device: &Device, found: &mut Findings) {
+    let conf = &device.conf;
+    let missing = match (&device.conf_trouble, &conf.rootfs_part_a, &conf.rootfs_part_b) {
+        (Some(trouble), ..) => {
+            return found.unset(trouble, SLOTS, "whether RootfsPartA and RootfsPartB are");
+        }
+        (None, None, None) => {
+            let text = "RootfsPartA and RootfsPartB are not set: root file systems are not updated; other updates need neither";
+            return found.good(SLOTS, text);
+        }
+        (None, None, Some(_)) => "RootfsPartA",
+        (None, Some(_), _) => "RootfsPartB",
+    };
+    let text = format!("{missing} is not set, and its counterpart is: root file systems are not updated");
+    found.doubtful(SLOTS, text, "set both RootfsPartA and RootfsPartB, or none");
+}
+
+fn slots(devices: &[String; 2], is_root: bool, found: &mut Findings) {
     for device in devices {
         let path = Path::new(device);
-        match (size_of_device(path), access(path, Access::WRITE_OK)) {
-            (Ok(bytes), Ok(())) => found.good(NAME, format_args!("{device} has {}", size(bytes))),
-            (Err(error), _) if error.kind() == ErrorKind::PermissionDenied => {
-                found.unseen(NAME, format_args!("{device}: {error}"));
+        let trouble = match (size_of_device(path), access(path, Access::WRITE_OK)) {
+            (Ok(bytes), Ok(())) => {
+                found.good(SLOTS, format_args!("{device} has {}", size(bytes)));
+                continue;
             }
-            (Err(error), _) => found.unseen(NAME, format_args!("{device}: {error}")),
-            (Ok(_), Err(error)) => found.unseen(NAME, format_args!("{device} cannot be written: {error}")),
+            (Err(error), _) if error.raw_os_error().is_some() => format!("{device} cannot be read: {error}"),
+            // A UBI volume does not say how large it is.
+            (Err(error), Ok(())) => {
+                found.good(SLOTS, format_args!("{device}: {error}"));
+                continue;
+            }
+            (_, Err(error)) => format!("{device} cannot be written: {error}"),
+        };
+        if is_root {
+            found.stops(SLOTS, trouble, "correct RootfsPartA or RootfsPartB, or make that partition usable");
+        } else {
+            found.unseen(SLOTS, trouble);
         }
     }
 }

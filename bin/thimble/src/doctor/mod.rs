@@ -13,6 +13,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use rustix::process::geteuid;
+use thimble_hal_linux::config::ConfigError;
 
 use crate::args::Invocation;
 use crate::device::Device;
@@ -49,8 +50,10 @@ struct Finding {
     /// A few words: what was looked at.
     name: &'static str,
     text: String,
-    /// What to do; nothing where all is well.
+    /// What to do; nothing where all is well, or the text says it.
     mend: String,
+    /// Whether updates could be stopped here. Of what was not seen.
+    may_stop: bool,
 }
 
 /// What was found so far, in the order in which it is to be mended: what stands below may be wrong because of what stands above.
@@ -59,7 +62,8 @@ struct Findings(Vec<Finding>);
 
 impl Findings {
     fn add(&mut self, severity: Severity, name: &'static str, text: impl Display, mend: impl Display) {
-        self.0.push(Finding { severity, name, text: text.to_string(), mend: mend.to_string() });
+        let (text, mend) = (text.to_string(), mend.to_string());
+        self.0.push(Finding { severity, name, text, mend, may_stop: severity <= Severity::Unseen });
     }
 
     fn stops(&mut self, name: &'static str, text: impl Display, mend: impl Display) {
@@ -72,6 +76,37 @@ impl Findings {
 
     fn unseen(&mut self, name: &'static str, text: impl Display) {
         self.add(Severity::Unseen, name, text, "run this as root");
+    }
+
+    /// What is set is not known where the configuration could not be read.
+    fn unset(&mut self, trouble: &ConfigError, name: &'static str, what: &str) {
+        let text = format!("{what} set is not known: the configuration cannot be used");
+        let mend = if is_hidden(&trouble.path) { "run this as root" } else { "mend the configuration first" };
+        self.add(Severity::Unseen, name, text, mend);
+    }
+
+    /// So many findings of a kind are left out.
+    fn left_out(&mut self, name: &'static str, count: usize) {
+        if count > 0 {
+            self.doubtful(
+                name,
+                format_args!("{count} more are not shown"),
+                "mend those that are shown first",
+            );
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.0.iter().any(|finding| finding.severity == Severity::Stops)
+    }
+
+    /// Whether updates can get through; `None`: that was not seen.
+    fn can_update(&self) -> Option<bool> {
+        let is_unseen = |finding: &Finding| finding.severity == Severity::Unseen && finding.may_stop;
+        if self.is_stopped() {
+            return Some(false);
+        }
+        (!self.0.iter().any(is_unseen)).then_some(true)
     }
 
     fn good(&mut self, name: &'static str, text: impl Display) {
@@ -102,42 +137,46 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     outside::servers(&device, &mut found);
     programs::look(&device, &mut found);
     boot::look(&device, &mut found);
-    let mut found = found.0;
     // Stable: within one severity the order stays.
-    found.sort_by_key(|finding| finding.severity);
+    found.0.sort_by_key(|finding| finding.severity);
     print(&if invocation.json { json(&found) } else { lines(&found) })?;
-    match found.first().filter(|first| first.severity == Severity::Stops) {
+    match found.0.first().filter(|first| first.severity == Severity::Stops) {
         None => Ok(SUCCESS),
+        Some(Finding { name, text, mend, .. }) if mend.is_empty() => {
+            Err(Failure::new(format_args!("mend this first: {name}: {text}")))
+        }
         Some(Finding { name, text, mend, .. }) => {
             Err(Failure::new(format_args!("mend this first: {name}: {text}: {mend}")))
         }
     }
 }
 
-fn lines(found: &[Finding]) -> String {
+fn lines(found: &Findings) -> String {
     let mut out = String::new();
-    for Finding { severity, name, text, mend } in found {
+    for Finding { severity, name, text, mend, .. } in &found.0 {
         let _ = writeln!(out, "{:10}{name}: {}", severity.word(), one_line(text));
         if !mend.is_empty() {
             let _ = writeln!(out, "{:10}    mend: {}", "", one_line(mend));
         }
     }
-    let count = |severity| found.iter().filter(|finding| finding.severity == severity).count();
+    let count = |severity| found.0.iter().filter(|finding| finding.severity == severity).count();
     let (stops, doubtful, unseen) =
         (count(Severity::Stops), count(Severity::Doubtful), count(Severity::Unseen));
-    let _ = match stops {
-        0 => writeln!(out, "\nNothing stops updates; {doubtful} doubtful, {unseen} unseen."),
-        stops => writeln!(out, "\nUpdates are stopped by {stops}; {doubtful} doubtful, {unseen} unseen."),
+    let verdict = match found.can_update() {
+        Some(true) => "Nothing stops updates".to_owned(),
+        Some(false) => format!("Updates are stopped by {stops}"),
+        None => "Nothing that was seen stops updates".to_owned(),
     };
+    let _ = writeln!(out, "\n{verdict}; {doubtful} doubtful, {unseen} unseen.");
     out
 }
 
-fn json(found: &[Finding]) -> String {
+fn json(found: &Findings) -> String {
     let finding = |finding: &Finding| {
-        let Finding { severity, name, text, mend } = finding;
+        let Finding { severity, name, text, mend, .. } = finding;
         let [severity, name, text, mend] = [severity.word(), name, text, mend].map(quoted);
         format!("{{\"severity\":{severity},\"name\":{name},\"text\":{text},\"mend\":{mend}}}")
     };
-    let is_stopped = found.iter().any(|finding| finding.severity == Severity::Stops);
-    format!("{{\"can_update\":{},\"findings\":{}}}\n", !is_stopped, list(found.iter().map(finding)))
+    let can_update = found.can_update().map_or("null", |can| if can { "true" } else { "false" });
+    format!("{{\"can_update\":{can_update},\"findings\":{}}}\n", list(found.0.iter().map(finding)))
 }

@@ -1,6 +1,6 @@
 //! The clock and the servers.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use thimble_core::time::Duration;
 use thimble_hal_linux::network::HttpNetwork;
@@ -8,15 +8,18 @@ use thimble_hal_linux::network::HttpNetwork;
 use crate::device::{Device, network_config};
 use crate::doctor::{Findings, Severity};
 use crate::exchange::greet;
+use crate::output::Failure;
+
+const SERVER: &str = "server";
 
 /// 1 January 2025: no device that has this client had a right clock before.
 const EARLIEST: u64 = 1_735_689_600;
 
-/// How long one server has to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one server has to answer, in seconds.
+const EACH: u64 = 5;
 
-/// Servers that are asked.
-const SERVERS: usize = 3;
+/// How long all of them have together, in seconds. Where there is no whole second left, no other is asked.
+const TOTAL: u64 = 15;
 
 pub(super) fn clock(device: &Device, found: &mut Findings) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -37,7 +40,6 @@ fn judge_clock(now: u64, needs_it: bool, found: &mut Findings) {
 
 /// Asks each for an update without saying who asks, which a Mender server answers by 401.
 pub(super) fn servers(device: &Device, found: &mut Findings) {
-    const NAME: &str = "server";
     let servers = device.servers();
     if servers.is_empty() {
         return;
@@ -46,29 +48,44 @@ pub(super) fn servers(device: &Device, found: &mut Findings) {
         Ok(network) => network,
         Err(error) => {
             let text = format!("none was asked: {error}");
-            return found.add(Severity::Unseen, NAME, text, "mend the certificates, or run this as root");
+            return found.add(Severity::Unseen, SERVER, text, "mend the certificates, or run this as root");
         }
     };
-    let answers: Vec<_> = servers
-        .iter()
-        .take(SERVERS)
-        .map(|server| (*server, greet(&mut network, server, Some(PATIENCE))))
-        .collect();
-    let is_one_good = answers.iter().any(|(_, answer)| matches!(answer, Ok(401)));
+    let begin = Instant::now();
+    let answers = servers.iter().map(|server| {
+        let left = TOTAL.saturating_sub(begin.elapsed().as_secs()).min(EACH);
+        let answer = (left > 0).then(|| greet(&mut network, server, Some(Duration::from_secs(left))));
+        (*server, answer)
+    });
+    judge_servers(answers.collect(), found);
+}
+
+/// What each server answered; `None`: it was not asked. One that is good is enough.
+fn judge_servers(answers: Vec<(&str, Option<Result<u16, Failure>>)>, found: &mut Findings) {
+    let is_one_good = answers.iter().any(|(_, answer)| matches!(answer, Some(Ok(401))));
+    let is_one_left = answers.iter().any(|(_, answer)| answer.is_none());
     for (server, answer) in answers {
         let text = match answer {
-            Ok(401) => {
-                found.good(NAME, format_args!("{server} is a Mender server"));
+            None => {
+                let text = format!("{server} was not asked: those before it took all of {TOTAL} s");
+                found.add(Severity::Unseen, SERVER, text, "mend or delete those before it");
+                if let Some(last) = found.0.last_mut() {
+                    last.may_stop = !is_one_good;
+                }
                 continue;
             }
-            Ok(status) => format!("{server} answers {status} where a Mender server says 401"),
-            Err(failure) => format!("{server}: {failure}"),
+            Some(Ok(401)) => {
+                found.good(SERVER, format_args!("{server} is a Mender server"));
+                continue;
+            }
+            Some(Ok(status)) => format!("{server} answers {status} where a Mender server says 401"),
+            Some(Err(failure)) => format!("{server}: {failure}"),
         };
         let mend = "check the URL, the network and its proxies, ServerCertificate, and the clock";
-        if is_one_good {
-            found.doubtful(NAME, text, mend);
+        if is_one_good || is_one_left {
+            found.doubtful(SERVER, text, mend);
         } else {
-            found.stops(NAME, text, mend);
+            found.stops(SERVER, text, mend);
         }
     }
 }
@@ -76,6 +93,20 @@ pub(super) fn servers(device: &Device, found: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_stop_updates_only_if_all_were_asked_and_none_is_good() {
+        let judged = |answers: &[Option<u16>]| {
+            let mut found = Findings::default();
+            let answers = answers.iter().map(|answer| ("http://x", answer.map(Ok)));
+            judge_servers(answers.collect(), &mut found);
+            found.can_update()
+        };
+        assert_eq!(judged(&[Some(200), Some(500)]), Some(false));
+        assert_eq!(judged(&[Some(200), Some(200), Some(200), Some(401)]), Some(true));
+        assert_eq!(judged(&[Some(200), None]), None);
+        assert_eq!(judged(&[Some(401), None]), Some(true));
+    }
 
     #[test]
     fn a_clock_of_1970_stops_updates_where_certificates_are_verified() {

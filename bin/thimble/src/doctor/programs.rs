@@ -4,26 +4,37 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use thimble_core::hal::UpdateModule;
+use thimble_core::artifact::is_payload_type;
 use thimble_hal_linux::agent;
-use thimble_hal_linux::module::Modules;
-use thimble_hal_linux::process::cannot_start;
 use thimble_hal_linux::scripts;
-use thimble_hal_linux::trust::{Untrusted, check_program};
+use thimble_hal_linux::trust::{Fault, Untrusted, check_program, fault_of_program};
 
 use crate::device::Device;
-use crate::doctor::{Findings, is_hidden};
+use crate::doctor::{Findings, Severity, is_hidden};
 
-/// Programs of one kind that are told one by one.
+/// Findings of one kind that are told one by one.
 const MOST: usize = 64;
+
+/// Entries of a directory that are looked at.
+const MOST_LOOKED_AT: usize = 4096;
 
 pub(super) fn look(device: &Device, found: &mut Findings) {
     identity(device, found);
     state_scripts(&device.paths.rootfs_scripts(), found);
     modules(device, found);
-    for fault in agent::inventory_faults(device.paths.data()).into_iter().take(MOST) {
-        found.doubtful("inventory", fault, "its values are missing at the server until that is mended");
+    let faults = agent::inventory_faults(device.paths.data()).into_iter();
+    let faults =
+        faults.map(|fault| (Severity::Doubtful, fault.so_that("its values are missing at the server")));
+    tell("inventory", faults.collect(), found);
+}
+
+/// Tells the first ones, and how many more there are.
+fn tell(name: &'static str, faults: Vec<(Severity, Fault)>, found: &mut Findings) {
+    let more = faults.len().saturating_sub(MOST);
+    for (severity, Fault { text, mend }) in faults.into_iter().take(MOST) {
+        found.add(severity, name, text, mend);
     }
+    found.left_out(name, more);
 }
 
 fn state_scripts(dir: &Path, found: &mut Findings) {
@@ -32,17 +43,12 @@ fn state_scripts(dir: &Path, found: &mut Findings) {
         return found.unseen(NAME, format_args!("{} is not readable", dir.display()));
     }
     let faults = scripts::faults(dir);
-    let is_good = faults.is_empty();
-    for fault in faults.into_iter().take(MOST) {
-        if fault.stops {
-            found.stops(NAME, fault.text, "until then every update fails that comes to it");
-        } else {
-            found.doubtful(NAME, fault.text, "rename it, make it executable, or move it elsewhere");
-        }
-    }
-    if is_good && dir.is_dir() {
+    if faults.is_empty() && dir.is_dir() {
         found.good(NAME, format_args!("nothing is against those in {}", dir.display()));
     }
+    let faults =
+        faults.into_iter().map(|it| (if it.stops { Severity::Stops } else { Severity::Doubtful }, it.fault));
+    tell(NAME, faults.collect(), found);
 }
 
 fn modules(device: &Device, found: &mut Findings) {
@@ -50,12 +56,13 @@ fn modules(device: &Device, found: &mut Findings) {
     let dir = device.paths.modules();
     let has_slots = device.conf.rootfs_part_a.is_some() && device.conf.rootfs_part_b.is_some();
     let none = |found: &mut Findings| {
-        let mend = "install modules, or set RootfsPartA and RootfsPartB";
-        found.stops(
-            NAME,
-            format_args!("there is none in {}, and no root file systems are set", dir.display()),
-            mend,
-        );
+        let shown = dir.display();
+        if let Some(trouble) = &device.conf_trouble {
+            let what = format!("there is none in {shown}, and whether RootfsPartA and RootfsPartB are");
+            return found.unset(trouble, NAME, &what);
+        }
+        let text = format!("there is none in {shown}, and no root file systems are set");
+        found.stops(NAME, text, "install modules, or set RootfsPartA and RootfsPartB");
     };
     let entries = match fs::read_dir(&dir) {
         Ok(entries) => entries,
@@ -65,34 +72,35 @@ fn modules(device: &Device, found: &mut Findings) {
         Err(_) if has_slots => return,
         Err(_) => return none(found),
     };
-    let paths = &device.paths;
-    let Ok(mut modules) = Modules::new(paths.data(), paths.datastore(), device.log.clone()) else { return };
-    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    let mut names: Vec<_> = entries.flatten().take(MOST_LOOKED_AT).map(|entry| entry.file_name()).collect();
     names.sort_unstable();
-    let mut good = Vec::new();
-    for name in names.iter().take(MOST) {
-        match name.to_str().map(|name| (name, modules.select(name))) {
-            Some((name, Ok(()))) => match cannot_start(&dir.join(name)) {
-                None => good.push(name),
-                Some(why) => {
-                    let text = format!("{}: {why}", dir.join(name).display());
-                    found.doubtful(NAME, text, "until then artifacts of this type fail");
-                }
-            },
-            Some((_, Err(error))) => {
-                found.doubtful(NAME, error, "until then artifacts of this type are refused")
-            }
-            None => {
-                let text = format!("{} is no payload type", name.display());
-                found.doubtful(NAME, text, "rename it");
+    let (mut good, mut faults) = (Vec::new(), Vec::new());
+    for name in &names {
+        let path = dir.join(name);
+        let Some(name) = name.to_str().filter(|name| is_payload_type(name)) else {
+            let text = format!("{} is not called like any type of payload, and never runs", path.display());
+            faults.push((Severity::Doubtful, Fault { text, mend: "rename it, or move it elsewhere" }));
+            continue;
+        };
+        match fault_of_program(&path) {
+            None => good.push(name),
+            Some(fault) => {
+                let fault = fault.so_that(format_args!("artifacts of type {name} fail"));
+                faults.push((Severity::Doubtful, fault));
             }
         }
     }
-    if !good.is_empty() {
-        found.good(NAME, good.join(", "));
-    } else if !has_slots {
+    if good.is_empty() && !has_slots {
         none(found);
+    } else if !good.is_empty() {
+        let more = match good.len().saturating_sub(MOST) {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        good.truncate(MOST);
+        found.good(NAME, format_args!("{}{more}", good.join(", ")));
     }
+    tell(NAME, faults, found);
 }
 
 fn identity(device: &Device, found: &mut Findings) {
@@ -102,21 +110,20 @@ fn identity(device: &Device, found: &mut Findings) {
         return;
     }
     let path = device.paths.identity();
-    match check_program(&path) {
-        Ok(()) => match cannot_start(&path) {
-            None => found.good(NAME, path.display()),
-            Some(why) => found.stops(
-                NAME,
-                format_args!("{}: {why}", path.display()),
-                "no server accepts a device without it",
-            ),
-        },
-        Err(Untrusted::Io(_, error)) if error.kind() == ErrorKind::PermissionDenied => {
-            found.unseen(NAME, format_args!("{}: {error}", path.display()));
+    if let Err(Untrusted::Io(_, error)) = check_program(&path) {
+        if error.kind() == ErrorKind::PermissionDenied {
+            return found.unseen(NAME, format_args!("{}: {error}", path.display()));
         }
-        Err(untrusted) => {
-            let mend = "put a program there that prints key=value, such as mac=...: no server accepts a device without";
-            found.stops(NAME, untrusted, mend);
+        if path.symlink_metadata().is_err() {
+            let text = format!("there is no {}, and no server accepts a device without one", path.display());
+            return found.stops(NAME, text, "put a program there that prints key=value, such as mac=...");
+        }
+    }
+    match fault_of_program(&path) {
+        None => found.good(NAME, path.display()),
+        Some(fault) => {
+            let Fault { text, mend } = fault.so_that("no server accepts this device");
+            found.stops(NAME, text, mend);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The datastore: what is on record, and whether more can be.
 
 use std::fs;
+use std::path::Path;
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use thimble_core::checkpoint::Unusable;
@@ -8,7 +9,7 @@ use thimble_core::client::{LoadError, saved_checkpoint};
 use thimble_core::hal::{Level, System};
 use thimble_core::limits;
 use thimble_hal_linux::module::free_space_at;
-use thimble_hal_linux::storage::{Access, DataDirectory, RECORD_MAX};
+use thimble_hal_linux::storage::{Access, DataDirectory, Notice, RECORD_MAX, Store};
 
 use crate::device::Device;
 use crate::doctor::{Findings, is_hidden};
@@ -19,6 +20,9 @@ const NAME: &str = "datastore";
 
 /// Bytes that records, logs of deployments and state scripts take in a long life. With less, updates may begin and then fail.
 const WANTED: u64 = 1024 * 1024;
+
+/// How often the records are looked at again that end in the middle of one.
+const LOOKS_AGAIN: usize = 3;
 
 pub(super) fn look(device: &Device, found: &mut Findings) {
     let path = device.paths.datastore();
@@ -31,6 +35,10 @@ pub(super) fn look(device: &Device, found: &mut Findings) {
         Ok(false) if is_hidden(path) => {
             found.unseen(NAME, format_args!("{} is not readable", path.display()))
         }
+        Ok(false) if path.is_file() => {
+            let mend = "move it away: the first start makes a directory";
+            return found.stops(NAME, format_args!("{} is a file", path.display()), mend);
+        }
         Ok(false) => records(device, found),
     }
     space(device, found);
@@ -41,7 +49,8 @@ fn records(device: &Device, found: &mut Findings) {
     if let Ok(Some((level, text))) = DataDirectory::open(path).and_then(|directory| directory.weakness(path))
         && level == Level::Warning
     {
-        found.doubtful(NAME, text, "let nobody but root change it");
+        // The text says what to run.
+        found.doubtful(NAME, text, "");
     }
     let (mut store, notices) = match device.open_store(Access::ReadOnly) {
         Ok(opened) => opened,
@@ -50,13 +59,18 @@ fn records(device: &Device, found: &mut Findings) {
             return found.stops(NAME, failure, mend);
         }
     };
+    let mend = "install an artifact, unless what 'thimble show-artifact' prints is what is installed";
     for notice in notices.iter().filter(|notice| notice.level() >= Level::Warning) {
-        found.doubtful(
-            NAME,
-            notice,
-            "nothing, if what 'thimble show-artifact' prints is right; else install an artifact",
-        );
+        found.doubtful(NAME, notice, mend);
     }
+    let is_cut_off = store.is_cut_off() && stays_cut_off(path);
+    if is_cut_off {
+        let text =
+            "the last record is cut off, by a loss of power or by damage: those before it are in force";
+        found.doubtful(NAME, text, mend);
+    }
+    let is_spoilt = is_cut_off || notices.iter().any(|notice| matches!(notice, Notice::Broken { .. }));
+    let is_name_lost = is_spoilt && !store.has_name();
     match saved_checkpoint(&mut store, &mut vec![0; RECORD_MAX]) {
         Ok(None) => {}
         Ok(Some(_)) => {
@@ -73,6 +87,10 @@ fn records(device: &Device, found: &mut Findings) {
         Err(LoadError::Storage(error)) => found.stops(NAME, error, "check the disk"),
     }
     match Provides::read(&mut store) {
+        Ok(_) if is_name_lost => {
+            let text = "its name is not known: records were lost";
+            found.doubtful("what is installed", text, "install an artifact that depends on nothing");
+        }
         Ok(provides) => {
             let name = provides.name().map_or_else(|| device.name_of_image(), str::to_owned);
             found.good("what is installed", format_args!("artifact \"{name}\""));
@@ -81,6 +99,14 @@ fn records(device: &Device, found: &mut Findings) {
             found.doubtful("what is installed", failure, "install an artifact that depends on nothing")
         }
     }
+}
+
+/// A daemon's write that is under way looks the same for a moment.
+fn stays_cut_off(path: &Path) -> bool {
+    (0..LOOKS_AGAIN).all(|_| {
+        let store = DataDirectory::open(path).ok().and_then(|it| Store::open(it, Access::ReadOnly).ok());
+        store.is_some_and(|(store, _)| store.is_cut_off())
+    })
 }
 
 fn space(device: &Device, found: &mut Findings) {
@@ -93,7 +119,7 @@ fn space(device: &Device, found: &mut Findings) {
         let mend = "mount it for writing, or make the datastore a link to a file system that is";
         return found.stops(
             "space",
-            format_args!("the file system of {} can only be read", path.display()),
+            format_args!("the file system of {} is read-only", path.display()),
             mend,
         );
     }
@@ -111,7 +137,10 @@ fn space(device: &Device, found: &mut Findings) {
         Ok(Some(free)) => found.good("space", format_args!("{} are free at {}", size(free), path.display())),
         // In a file system that compresses, say.
         Ok(None) => found.good("space", format_args!("how much is free at {} is not known", path.display())),
-        Err(error) => found.unseen("space", format_args!("{}: {error}", path.display())),
+        Err(error) if is_hidden(path) => found.unseen("space", format_args!("{}: {error}", path.display())),
+        Err(error) => {
+            found.doubtful("space", format_args!("{}: {error}", path.display()), "check that file system");
+        }
     }
 }
 
@@ -123,6 +152,9 @@ pub(super) fn device_type(device: &Device, found: &mut Findings) {
     match device.facts().device_type(&mut buf) {
         Ok(kind) => found.good(NAME, format_args!("\"{kind}\"")),
         Err(error) if is_hidden(&path) => found.unseen(NAME, error),
-        Err(error) => found.stops(NAME, error, "have it written: 'thimble setup'"),
+        Err(error) => match &device.conf_trouble {
+            Some(trouble) => found.unset(trouble, NAME, "which DeviceTypeFile is"),
+            None => found.stops(NAME, error, "have it written: 'thimble setup'"),
+        },
     }
 }

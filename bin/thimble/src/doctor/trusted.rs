@@ -1,10 +1,12 @@
 //! Keys and certificates: there, readable, and not expired.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use thimble_hal_linux::keys::DeviceKey;
+use thimble_hal_linux::keys::{DeviceKey, KeyError};
 use thimble_hal_linux::network::{HttpNetwork, Validity, validity};
+use thimble_hal_linux::paths::Word;
 use thimble_hal_linux::verify::KeyVerifier;
 
 use crate::device::{Device, network_config};
@@ -67,6 +69,9 @@ fn dates(key: &'static str, path: &Path, all: &[Validity], found: &mut Findings)
 fn verify_keys(device: &Device, found: &mut Findings) {
     const NAME: &str = "verify keys";
     let keys = &device.conf.artifact_verify_keys;
+    if let Some(trouble) = device.conf_trouble.as_ref().filter(|_| keys.is_empty()) {
+        return found.unset(trouble, NAME, "which ArtifactVerifyKeys are");
+    }
     if keys.is_empty() {
         let text = "no ArtifactVerifyKeys are set: artifacts are installed whoever made them";
         return found.doubtful(NAME, text, "sign your artifacts, and set ArtifactVerifyKeys");
@@ -98,9 +103,31 @@ fn device_key(device: &Device, found: &mut Findings) {
             .good(NAME, format_args!("{} is not there yet: the first start makes it", path.display()));
     }
     match DeviceKey::look(&path) {
-        Ok(()) => found.good(NAME, path.display()),
-        Err(error) => {
-            found.stops(NAME, error, "put the key back: with a new one this is another device to the server")
+        Ok(()) => match path.metadata().map(|found| found.mode() & 0o7777) {
+            Ok(mode) if mode & 0o077 != 0 => {
+                let text = format!("{} can be read or changed by others (mode {mode:04o})", path.display());
+                found.doubtful(NAME, text, format_args!("run `chmod 600 {}`", Word(&path)));
+            }
+            _ => found.good(NAME, path.display()),
+        },
+        Err(error) => found.stops(NAME, &error, mend_key(&error)),
+    }
+}
+
+/// What to do; nothing where the error's text says it.
+const fn mend_key(error: &KeyError) -> &'static str {
+    match error {
+        KeyError::Pkcs11
+        | KeyError::Owner(..)
+        | KeyError::Empty(_)
+        | KeyError::NoKey(_)
+        | KeyError::Encrypted(_) => "",
+        KeyError::Io(..) | KeyError::NotRegular(_) => {
+            "put the key back: with a new one this is another device to the server"
         }
+        KeyError::Algorithm(_) | KeyError::Damaged(_) => {
+            "put a usable key there: the server must accept it anew if it is another one"
+        }
+        KeyError::Random => "have the kernel give random numbers",
     }
 }
