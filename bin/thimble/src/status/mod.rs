@@ -21,9 +21,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use thimble_core::client::Client;
-use thimble_core::hal::Clock;
 use thimble_core::time::Instant;
-use thimble_hal_linux::clock::BootClock;
 use thimble_hal_linux::platform::Linux;
 use thimble_hal_linux::wait::PollSet;
 
@@ -127,7 +125,8 @@ impl Answer {
                     Silence::Forbidden => "null",
                 };
                 let mut json = format!("{{\"running\":{running}");
-                record.facts(first).members(&mut json, BootClock.now());
+                let looked = record.looked;
+                record.facts(first).members(&mut json, looked);
                 json
             }
         };

@@ -13,6 +13,7 @@ use thimble_core::hal::{Clock, Key, Storage, System};
 use thimble_core::json::Value;
 use thimble_core::last_report::LastReport;
 use thimble_core::limits;
+use thimble_core::time::Instant;
 use thimble_hal_linux::clock::BootClock;
 use thimble_hal_linux::policy::Local;
 use thimble_hal_linux::storage::{Access, DataDirectory, Notice, RECORD_MAX, Store};
@@ -30,6 +31,8 @@ use super::watch::by_hand;
 /// What is on record.
 #[derive(Default)]
 pub(crate) struct Record {
+    /// When it was looked at: what is left of a time is counted from here.
+    pub(crate) looked: Instant,
     /// The name of what is installed.
     pub(crate) artifact: Option<String>,
     pub(crate) device_type: Option<String>,
@@ -57,7 +60,8 @@ struct InProgress {
 impl Record {
     /// Looks at this device. Nothing is changed, and nothing is waited for.
     pub(crate) fn look(device: &Device) -> Self {
-        let mut record = Self { policies: holds::policies(device), ..Self::default() };
+        let looked = BootClock.now();
+        let mut record = Self { looked, policies: holds::policies(device), ..Self::default() };
         let store = match device.was_never_used() {
             Ok(true) => {
                 record.artifact = Some(device.name_of_image());
@@ -156,7 +160,7 @@ impl Record {
             Ok(None) => self.maps = Some(Pool::new()),
             Ok(Some(maps)) => {
                 let lifetime = device.conf.core_config().update_control_map_boot_expiration;
-                match Pool::load(maps, BootClock.now(), lifetime) {
+                match Pool::load(maps, self.looked, lifetime) {
                     Ok(maps) => self.maps = Some(maps),
                     Err(error) => self.mend(format_args!("{error}: the next update fails")),
                 }
