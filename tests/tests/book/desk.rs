@@ -1,6 +1,7 @@
 //! Where the commands of a page are run: a folder with what the page takes for granted, and the two programs in the search path.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,11 +12,15 @@ use thimble_tests::lab::{has, left_out, thimble};
 
 use super::pages::root;
 
+/// Where the servers of the pages listen.
+const PORT: &str = "8089";
+
 /// What each script begins with.
 const BEGIN: &str = r#"
 set -euo pipefail
 at() { line=$1; }
 is() { [ "$1" = "$2" ] || { echo "ended with status $1, and should with $2"; return 1; }; }
+prints() { grep -qF -e "$1" printed || { echo "not printed: $1"; command cat printed; return 1; }; }
 trap 'echo "line $line and what follows: $BASH_COMMAND"' ERR
 # The device of this desk is a folder.
 cat() { command cat "${@/#\/var\/lib\/mender/device/var/lib/mender}"; }
@@ -155,6 +160,10 @@ impl Desk {
 
     /// Runs a script in bash.
     pub(crate) fn run(&self, page: &str, script: &str) {
+        // The port that pages name may be taken here: another one is free.
+        let free =
+            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+        let script = script.replace(PORT, &free.port().to_string());
         self.put("script", &format!("{BEGIN}{}{script}\necho all good\n", self.begin));
         let path = std::env::var("PATH").unwrap_or_default();
         let output = Command::new("timeout")

@@ -1,7 +1,8 @@
 //! The book: every page is in its table of contents, and the commands on its pages are run, in the order in which they stand there.
 //!
 //! A block of commands has a comment above it: `<!-- run -->` if it is run here, `<!-- run: status N -->` if it ends with that exit status,
-//! `<!-- run by FILE -->` if another test runs it, `<!-- not run: REASON -->` if none does.
+//! `<!-- run by FILE -->` if another test runs it, `<!-- not run: REASON -->` if none does. Behind a block that is run, each line of a block with `<!-- printed -->` above it must be
+//! among what it prints.
 
 mod desk;
 mod examples;

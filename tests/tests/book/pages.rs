@@ -21,6 +21,8 @@ pub(crate) struct Block {
     pub(crate) line: usize,
     pub(crate) marker: Result<Marker, String>,
     text: String,
+    /// Lines that it prints, among others: those of the block behind it that has `<!-- printed -->` above it.
+    printed: Vec<String>,
 }
 
 /// What becomes of a block.
@@ -55,12 +57,15 @@ impl Page {
             // An item of a list has its blocks indented.
             if line.trim_start() == "```sh" {
                 let marker = marker(before);
-                let mut block = Block { line: 0, marker, text: String::new() };
+                let mut block = Block { line: 0, marker, text: String::new(), printed: Vec::new() };
                 for (number, line) in lines.by_ref().take_while(|(_, line)| line.trim_start() != "```") {
                     block.line = if block.line == 0 { number + 1 } else { block.line };
                     block.text += &format!("{line}\n");
                 }
                 blocks.push(block);
+            } else if line == "```text" && before == "<!-- printed -->" {
+                let lines = lines.by_ref().map(|(_, line)| line.to_owned()).take_while(|line| line != "```");
+                blocks.last_mut().expect("commands above what is printed").printed = lines.collect();
             }
             before = line;
         }
@@ -70,13 +75,18 @@ impl Page {
     /// Its blocks that are run here, as a script for bash.
     pub(crate) fn script(&self) -> String {
         let mut script = String::new();
-        for Block { line, marker, text } in &self.blocks {
+        for Block { line, marker, text, printed } in &self.blocks {
+            let text =
+                if printed.is_empty() { text.clone() } else { format!("{{\n{text}}} > printed 2>&1\n") };
             match marker {
                 Ok(Marker::Run(0)) => script += &format!("at {line}\n{text}"),
                 Ok(Marker::Run(status)) => {
                     script += &format!("at {line}\nended=0; {{\n{text}}} || ended=$?; is $ended {status}\n");
                 }
                 Ok(Marker::RunBy(_) | Marker::NotRun) | Err(_) => {}
+            }
+            for line in printed {
+                script += &format!("prints '{}'\n", line.replace('\'', "'\\''"));
             }
         }
         script
