@@ -59,6 +59,8 @@ fn an_order_counts_from_the_next_start_on() {
     managed.wait(&mut daemon, reported("pause_before_installing"));
     let shown = lab.run(["control", "show"]).status(0).stdout.clone();
     assert!(shown.contains("an operator at the device said pause"), "{shown}");
+    let json = lab.run(["control", "show", "--json"]).status(0).stdout.clone();
+    assert!(json.starts_with("{\"ok\":true,\"running\":true,\"waiting\":{"), "{json}");
     lab.run(["control", "continue"]).status(0);
     assert_eq!(managed.finish_with(daemon), "success", "{}", managed.story());
     managed.no_violations();
@@ -84,6 +86,10 @@ fn each_order_says_what_it_comes_to() {
     lab.run(["control", "pause", "--at", "reboot", "--for", "6m"]).failed("counts for 300 s");
     says(&lab, &["continue"], "nothing is held up by this name any more; no update waits");
     assert_eq!(maps(&lab), None);
+    assert_eq!(
+        lab.run(["control", "show"]).status(0).stdout,
+        "No daemon is running, and nothing is on record that holds an update up.\n"
+    );
     let ran = lab.run(["control", "pause", "--json"]);
     assert!(
         ran.status(0).stdout.starts_with("{\"ok\":true,\"running\":false,\"said\":\"updates wait"),
@@ -129,6 +135,9 @@ fn nothing_is_changed_where_something_is_to_be_settled_first() {
     let lab = Lab::new();
     lab.write(STORE, "nonsense");
     refuses(&lab, STORE, "the store is damaged");
+    refuses(&lab, STORE, "sets it aside as mender-store-broken and begins an empty one");
+    let shown = lab.run(["control", "show"]);
+    assert_eq!(shown.failed("the store is damaged").stdout, "");
     let lab = Lab::new();
     foreign::by_hand(&lab);
     refuses(&lab, "store/mender-store", "another Mender client has not finished");

@@ -103,7 +103,7 @@ enum File<M> {
 /// What was noticed when the store was opened, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// The store was damaged; the client goes on without records. An error.
+    /// The store was damaged; whoever may change it goes on without its records. An error.
     Broken {
         /// What was wrong with it.
         why: String,
@@ -156,11 +156,22 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Broken { why, aside } => {
-                write!(f, "the store is damaged ({why}): going on without its records")?;
-                aside.as_ref().map_or(Ok(()), |aside| write!(f, "; it was set aside as {aside}"))
+                write!(f, "the store is damaged ({why})")?;
+                match aside {
+                    Some(aside) => {
+                        write!(f, ": it was set aside as {aside}, and the client goes on without its records")
+                    }
+                    None => write!(
+                        f,
+                        ": the next start of the daemon, or the next 'install', sets it aside as {BROKEN} and begins an empty one"
+                    ),
+                }
             }
             Self::CutOff => {
-                write!(f, "power was lost while {NAME} was written: the records before that are in force")
+                write!(
+                    f,
+                    "the end of {NAME} is cut off, as by a power loss: the records before that are in force"
+                )
             }
             Self::Imported { name, trouble } => {
                 write!(f, "took over from {LMDB}, the database of another Mender client, artifact name ")?;
@@ -344,7 +355,7 @@ impl<D: Directory> Store<D> {
     fn load_beside_a_writer(&mut self) -> Result<Option<Notice>, StorageError> {
         let mut notice = self.load()?;
         for _ in 0..LOOKS_AGAIN {
-            if !matches!(notice, Some(Notice::Broken { .. })) {
+            if notice.is_none() {
                 break;
             }
             notice = self.load()?;

@@ -73,7 +73,10 @@ fn lines(value: Value<'_>) -> Option<String> {
     let mut out = String::new();
     let waiting = value.member("waiting").ok()??;
     let is_on_record = value.member("running").ok()?.is_some_and(|running| running.raw() == "false");
-    if is_on_record {
+    let mut maps = value.member("maps").ok()??.items()?.peekable();
+    if is_on_record && maps.peek().is_none() {
+        out.push_str("No daemon is running, and nothing is on record that holds an update up.\n");
+    } else if is_on_record {
         out.push_str("No daemon is running. This is on record, and counts from its next start on.\n");
     } else if waiting.is_null() {
         out.push_str("No update waits.\n");
@@ -81,7 +84,6 @@ fn lines(value: Value<'_>) -> Option<String> {
         let _ = writeln!(out, "An update waits before {}: {}", text(waiting, "at")?, text(waiting, "why")?);
         out.push_str("'control continue' lets it go on.\n");
     }
-    let mut maps = value.member("maps").ok()??.items()?.peekable();
     if maps.peek().is_some() {
         let _ = writeln!(
             out,

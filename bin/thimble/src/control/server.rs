@@ -220,7 +220,7 @@ fn said(outcome: &Result<String, String>) -> String {
         Ok(text) => (true, "said", text),
         Err(text) => (false, "reason", text),
     };
-    let mut out = format!("{{\"ok\":{ok},\"{name}\":\"");
+    let mut out = format!("{{\"ok\":{ok},\"running\":true,\"{name}\":\"");
     let _ = Escape(&mut out).write_str(&one_line(text));
     out.push_str("\"}\n");
     out
@@ -228,7 +228,7 @@ fn said(outcome: &Result<String, String>) -> String {
 
 /// What waits and why, every map, every policy.
 fn shown(client: &Client<'_, Linux>, now: Instant, policies: &str) -> String {
-    let mut out = String::from("{\"ok\":true,\"waiting\":");
+    let mut out = String::from("{\"ok\":true,\"running\":true,\"waiting\":");
     match client.waiting() {
         None => out.push_str("null"),
         Some((point, why)) => {

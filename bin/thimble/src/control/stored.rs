@@ -37,6 +37,7 @@ pub(super) fn show(device: &Device) -> Result<String, Failure> {
         true => Pool::new(),
         false => {
             let (mut store, notices) = device.open_store(Access::ReadOnly)?;
+            whole(&notices)?;
             device.log_notices(&notices);
             load(device, &mut store, now)?
         }
@@ -99,9 +100,7 @@ pub(super) fn carry_out(device: &Device, request: &ControlRequest) -> Result<Str
 /// Whether an order can go on record: nobody must mend anything first.
 fn settled(device: &Device) -> Result<(), Failure> {
     let (mut store, notices) = device.open_store(Access::ReadOnly)?;
-    if let Some(broken) = notices.iter().find(|notice| matches!(notice, Notice::Broken { .. })) {
-        return Err(Failure::new(broken));
-    }
+    whole(&notices)?;
     if let Some(words) = takeover::words(device, &store) {
         return Err(Failure::new(words.text));
     }
@@ -112,6 +111,12 @@ fn settled(device: &Device) -> Result<(), Failure> {
         Err(LoadError::Storage(error)) => Err(Failure::new(error)),
         Ok(_) | Err(LoadError::Unusable(Unusable::Corrupt)) => Ok(()),
     }
+}
+
+/// A damaged store may have held orders: none is shown as all of them, and none is put in their place.
+fn whole(notices: &[Notice]) -> Result<(), Failure> {
+    let broken = notices.iter().find(|notice| matches!(notice, Notice::Broken { .. }));
+    broken.map_or(Ok(()), |broken| Err(Failure::new(broken)))
 }
 
 /// The maps on record. Those that cannot be read stay as they are: they may hold an update back.
