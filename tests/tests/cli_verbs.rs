@@ -329,7 +329,6 @@ fn r42_every_verb_that_reads_the_configuration_refuses_the_orchestrators_tier() 
         &["send-inventory"],
         &["daemon"],
         &["bootstrap"],
-        &["status"],
         &["control", "show"],
     ] {
         let ran = lab.run(verb);
@@ -337,6 +336,14 @@ fn r42_every_verb_that_reads_the_configuration_refuses_the_orchestrators_tier() 
         assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{verb:?}");
         assert!(last.contains("DeviceTier \"system\" is not supported"), "{verb:?}: {last}");
     }
+    // Refused as well, and what is known is on standard output.
+    let ran = lab.run(["status"]);
+    ran.failed("DeviceTier \"system\" is not supported");
+    let to_mend = ran.stdout.lines().find(|line| line.starts_with("To mend:")).unwrap_or_default();
+    assert!(to_mend.contains("DeviceTier \"system\" is not supported"), "{}", ran.stdout);
+    let json = lab.run(["status", "--json"]);
+    json.failed("DeviceTier \"system\" is not supported");
+    assert!(json.stdout.contains("\"device_type\":\"lab\""), "{}", json.stdout);
     assert!(!lab.path("store/mender-store-thimble").exists());
 }
 

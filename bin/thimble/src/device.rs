@@ -11,7 +11,7 @@ use thimble_core::client;
 use thimble_core::hal::{Hal, Level, Log};
 use thimble_hal_linux::SharedLog;
 use thimble_hal_linux::bootloader;
-use thimble_hal_linux::config::{ConfigError, ConfigFault, MenderConf, Source};
+use thimble_hal_linux::config::{ConfigError, MenderConf, Source};
 use thimble_hal_linux::lock::Lock;
 use thimble_hal_linux::log::Logger;
 use thimble_hal_linux::network::{HttpNetwork, NetworkConfig, Proxies};
@@ -25,6 +25,9 @@ use thimble_hal_linux::verify::KeyVerifier;
 use crate::args::Invocation;
 use crate::output::Failure;
 use crate::verbs::VerbName;
+
+/// Bytes that records, logs of deployments and state scripts take in a long life. With less, updates may begin and then fail.
+pub(crate) const SPACE_WANTED: u64 = 1024 * 1024;
 
 /// The device as one run of the program uses it.
 pub(crate) struct Device {
@@ -57,7 +60,7 @@ impl Device {
         let main = Source { path: &main, required: main_required };
         let mut conf_trouble = None;
         let (mut conf, warnings) = match MenderConf::load(fallback, main) {
-            Err(error) if goes_on(invocation, &error.fault) => {
+            Err(error) if goes_on(invocation) => {
                 let nothing = Source { path: Path::new(NO_FILE), required: false };
                 let fallback = if fallback.path == error.path { nothing } else { fallback };
                 let main = if main.path == error.path { nothing } else { main };
@@ -304,10 +307,9 @@ impl Device {
 const NO_FILE: &str = "/proc/self/no-configuration";
 
 /// Whether a verb goes on where the configuration cannot be used: it changes nothing, and says what is wrong.
-fn goes_on(invocation: &Invocation, fault: &ConfigFault) -> bool {
+fn goes_on(invocation: &Invocation) -> bool {
     match invocation.verb {
-        VerbName::Status => !matches!(fault, ConfigFault::SystemTier),
-        VerbName::Doctor | VerbName::Inspect => true,
+        VerbName::Status | VerbName::Doctor | VerbName::Inspect => true,
         VerbName::Install => invocation.switch("check") == Some(true),
         VerbName::ShowArtifact
         | VerbName::ShowProvides

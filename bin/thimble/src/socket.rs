@@ -128,7 +128,9 @@ pub(crate) enum Silence {
 impl Silence {
     pub(crate) fn failure(self, device: &Device) -> Failure {
         match self {
-            Self::NoDaemon => device.no_daemon("no daemon is running in this datastore"),
+            Self::NoDaemon => device.no_daemon(
+                "no daemon is running in this datastore; start it with 'systemctl start mender-updated' or 'thimble daemon'",
+            ),
             Self::NoAnswer => Failure::new(
                 "the daemon does not answer: perhaps it waits for a disk; try again, or start the daemon anew",
             ),

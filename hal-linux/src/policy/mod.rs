@@ -8,7 +8,7 @@ mod inhibitor;
 mod window;
 
 pub use inhibitor::{Inhibitor, Sign};
-pub use window::{DAYS, Local, Minute, Window};
+pub use window::{DAYS, EARLIEST, Local, Minute, Window};
 
 use std::fmt;
 use std::task::Poll;

@@ -7,8 +7,8 @@ use thimble_core::time::Duration;
 use super::{AtDeadline, DEADLINE, Points};
 use crate::sys;
 
-/// 2024-01-01 in seconds since 1970. A clock that shows an earlier time was never set: this client did not exist then.
-const EARLIEST: i64 = 1_704_067_200;
+/// 2025-01-01 in seconds since 1970. A clock that shows an earlier time was never set: this client did not exist then.
+pub const EARLIEST: u64 = 1_735_689_600;
 
 const DAY: u16 = 24 * 60;
 
@@ -126,7 +126,7 @@ impl Local {
     #[must_use]
     pub fn now() -> Option<Self> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
-        Self::at(i64::try_from(now.as_secs()).ok()?)
+        Self::at(now.as_secs())
     }
 
     /// What it will be after this time; `None` when the clock was not set.
@@ -134,14 +134,14 @@ impl Local {
     pub fn after(time: Duration) -> Option<Self> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
         Self::now()?;
-        Self::at(i64::try_from(now.as_secs().saturating_add(time.as_secs())).ok()?)
+        Self::at(now.as_secs().saturating_add(time.as_secs()))
     }
 
-    fn at(seconds: i64) -> Option<Self> {
+    fn at(seconds: u64) -> Option<Self> {
         if seconds < EARLIEST {
             return None;
         }
-        let (weekday, hour, minute) = sys::local_time(seconds)?;
+        let (weekday, hour, minute) = sys::local_time(i64::try_from(seconds).ok()?)?;
         Some(Self { weekday, minute: Minute(u16::from(hour) * 60 + u16::from(minute)) })
     }
 }
@@ -241,9 +241,9 @@ mod tests {
     fn a_clock_that_was_never_set_is_told_apart() {
         assert_eq!(Local::at(0), None);
         assert_eq!(Local::at(EARLIEST - 1), None);
-        // A Monday; which hour it is depends on the zone this test runs in.
-        let monday = Local::at(EARLIEST + 12 * 3600).unwrap();
-        assert!((0..3).contains(&monday.weekday), "{monday:?}");
+        // A Wednesday; which hour it is depends on the zone this test runs in.
+        let wednesday = Local::at(EARLIEST + 12 * 3600).unwrap();
+        assert!((2..5).contains(&wednesday.weekday), "{wednesday:?}");
     }
 
     #[test]

@@ -129,7 +129,12 @@ fn records_are_damaged() {
     for bytes in [&b"nonsense"[..], &whole[8..], &[0xff; 4096][..]] {
         fs::write(lab.path(STORE), bytes).expect("it can be written");
         says(&lab, "the store is damaged");
+        says(&lab, "sets it aside as mender-store-broken and begins an empty one");
     }
+    // Records that are whole, and the beginning of one.
+    fs::write(lab.path(STORE), &whole[..whole.len() - 5]).expect("it can be written");
+    says(&lab, "the end of mender-store-thimble is cut off");
+    says(&lab, "else install an artifact");
     fifo(&lab.path(STORE));
     says(&lab, "it is not a regular file");
 }
@@ -210,7 +215,10 @@ fn the_disk_is_full_or_read_only() {
     let _mounted = Mounted(&store);
     lab.write("store/device_type", "device_type=lab\n");
     says(&lab, "is full: ");
+    // What 'doctor' wants as well.
     assert!(mount(&["-o", "remount,size=1m"]));
+    says(&lab, "and records and logs want 1.0 MiB: make room there");
+    assert!(mount(&["-o", "remount,size=2m"]));
     says(&lab, "no daemon is running");
     assert!(mount(&["-o", "remount,ro"]));
     says(&lab, "is read-only");

@@ -114,7 +114,7 @@ fn nothing_is_to_be_mended_where_no_server_is_configured_and_else_the_missing_da
     ran.failed("no daemon is running in this datastore");
     assert!(ran.stdout.contains("\nServer:          https://updates.example.com\n"), "{}", ran.stdout);
     assert!(
-        ran.stdout.contains("\nTo mend:         no daemon is running in this datastore\n"),
+        ran.stdout.contains("\nTo mend:         no daemon is running in this datastore; start it with 'systemctl start mender-updated' or 'thimble daemon'\n"),
         "{}",
         ran.stdout
     );

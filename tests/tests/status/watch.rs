@@ -75,7 +75,10 @@ fn each_change_is_a_line_and_a_daemon_may_come_and_go() {
     managed.configure(r#","UpdatePollIntervalSeconds":3600"#);
     managed.lab.on("ArtifactInstall", "exit 1");
     let mut watching = Watching::start(&managed.lab, &[]);
-    watching.until(0, "the daemon is not running; to mend: no daemon is running in this datastore\n");
+    watching.until(
+        0,
+        "the daemon is not running; to mend: no daemon is running in this datastore; start it with ",
+    );
     managed.deploy(&Package::new("release-2"));
     let mut daemon = managed.start();
     managed.wait(&mut daemon, |server, _| is_over(server));

@@ -4,6 +4,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use thimble_core::time::Duration;
 use thimble_hal_linux::network::HttpNetwork;
+use thimble_hal_linux::policy::EARLIEST;
 
 use crate::device::{Device, network_config};
 use crate::doctor::{Findings, Severity};
@@ -11,9 +12,6 @@ use crate::exchange::greet;
 use crate::output::Failure;
 
 const SERVER: &str = "server";
-
-/// 1 January 2025: no device that has this client had a right clock before.
-const EARLIEST: u64 = 1_735_689_600;
 
 /// How long one server has to answer, in seconds.
 const EACH: u64 = 5;

@@ -11,15 +11,12 @@ use thimble_core::limits;
 use thimble_hal_linux::module::free_space_at;
 use thimble_hal_linux::storage::{Access, DataDirectory, Notice, RECORD_MAX, Store};
 
-use crate::device::Device;
+use crate::device::{Device, SPACE_WANTED};
 use crate::doctor::{Findings, is_hidden};
 use crate::people::size;
 use crate::provides::Provides;
 
 const NAME: &str = "datastore";
-
-/// Bytes that records, logs of deployments and state scripts take in a long life. With less, updates may begin and then fail.
-const WANTED: u64 = 1024 * 1024;
 
 /// How often the records are looked at again that end in the middle of one.
 const LOOKS_AGAIN: usize = 3;
@@ -124,13 +121,13 @@ fn space(device: &Device, found: &mut Findings) {
         );
     }
     match free_space_at(path) {
-        Ok(Some(free)) if free < WANTED => found.stops(
+        Ok(Some(free)) if free < SPACE_WANTED => found.stops(
             "space",
             format_args!(
                 "{} are free at {}, and records and logs want {}",
                 size(free),
                 path.display(),
-                size(WANTED)
+                size(SPACE_WANTED)
             ),
             "make room there",
         ),

@@ -23,6 +23,7 @@ use std::time::Duration;
 use thimble_core::client::Client;
 use thimble_core::time::Instant;
 use thimble_hal_linux::platform::Linux;
+use thimble_hal_linux::storage::Notice;
 use thimble_hal_linux::wait::PollSet;
 
 use crate::args::Invocation;
@@ -147,6 +148,12 @@ impl Answer {
             Err(silence) => {
                 let is_expected =
                     matches!(silence, Silence::NoDaemon) && (first.is_none() || record.waits_for_person);
+                if record.is_cut_off && matches!(silence, Silence::NoDaemon) {
+                    record.mend(format_args!(
+                        "{}; nothing is to be done if the artifact's name here is right, else install an artifact",
+                        Notice::CutOff
+                    ));
+                }
                 let failure = silence.failure(device);
                 if !is_expected {
                     record.mend(&failure);

@@ -15,12 +15,14 @@ use thimble_core::last_report::LastReport;
 use thimble_core::limits;
 use thimble_core::time::Instant;
 use thimble_hal_linux::clock::BootClock;
+use thimble_hal_linux::module::free_space_at;
 use thimble_hal_linux::policy::Local;
 use thimble_hal_linux::storage::{Access, DataDirectory, Notice, RECORD_MAX, Store};
 
-use crate::device::Device;
+use crate::device::{Device, SPACE_WANTED};
 use crate::holds;
 use crate::output::one_line;
+use crate::people::size;
 use crate::provides::Provides;
 use crate::takeover;
 
@@ -40,6 +42,8 @@ pub(crate) struct Record {
     pub(crate) unfinished: Option<String>,
     /// The first thing that is to be mended.
     pub(crate) to_mend: Option<String>,
+    /// The end of the store is cut off; where a daemon is running, perhaps because it writes there just now.
+    pub(crate) is_cut_off: bool,
     /// An update by hand waits for a person.
     pub(crate) waits_for_person: bool,
     in_progress: InProgress,
@@ -93,6 +97,16 @@ impl Record {
         {
             record.mend(full);
         }
+        if let Ok(Some(free)) = free_space_at(datastore)
+            && free < SPACE_WANTED
+        {
+            record.mend(format_args!(
+                "{} are free at {}, and records and logs want {}: make room there",
+                size(free),
+                datastore.display(),
+                size(SPACE_WANTED)
+            ));
+        }
         let needs_clock = !device.conf.servers.is_empty() || !device.conf.policies.windows.is_empty();
         if needs_clock && Local::now().is_none() {
             record.mend(
@@ -145,6 +159,7 @@ impl Record {
                 | Notice::Beside => {}
             }
         }
+        self.is_cut_off = store.is_cut_off();
         match Provides::read(store) {
             Ok(provides) => self.artifact = Some(provides.name().unwrap_or(UNKNOWN).to_owned()),
             Err(failure) => self.mend(failure),
