@@ -5,7 +5,7 @@ use thimble_core::message::{Code, Coded};
 
 /// The code of a text, as [`thimble_core::message`] describes it, and what is put behind the text.
 const HINTS: &[(&str, &str)] = &[
-    ("C22", " (the name is what --id gives)"),
+    ("C22", " ('control continue' takes it back, --for gives the time)"),
     ("N13", " (ArtifactVerifyKeys)"),
     ("N21", " (output of the identity script)"),
     ("N22", " (output of the identity script)"),
@@ -69,8 +69,8 @@ mod tests {
     const READ: &[(&str, &str)] = &[
         (
             "~C22(C24)",
-            "what was said before in this name about another point counts until it is taken back: say the same time, use \
-             another name, or take it back first (the name is what --id gives)",
+            "an earlier order under this name counts until it is taken back, and this one would count for another time: take the \
+             earlier one back first, or give the same time ('control continue' takes it back, --for gives the time)",
         ),
         (
             "~D9(N13)",
@@ -135,7 +135,10 @@ mod tests {
     fn a_hint_is_found_by_the_code_of_what_is_said() {
         assert_eq!(hint(&LinkError::NotHttps), " (ArtifactVerifyKeys)");
         assert_eq!(hint(&LinkError::Url(UrlFault::Host)), "");
-        assert_eq!(hint(&OrderError::Lifetime(Lifetime::Unlimited)), " (the name is what --id gives)");
+        assert_eq!(
+            hint(&OrderError::Lifetime(Lifetime::Unlimited)),
+            " ('control continue' takes it back, --for gives the time)"
+        );
     }
 
     #[test]

@@ -86,7 +86,9 @@ impl Reference {
         let said_elsewhere = elsewhere
             .any(|point| before.as_ref().is_some_and(|known| *known.map.rules.at(point) != Rule::default()));
         let another_time = before.as_ref().is_some_and(|known| known.lifetime != lifetime);
-        let keeps_time = order == Order::Lift || (order == Order::Pass && said_elsewhere);
+        let counts_once = matches!(order, Order::Pass | Order::Fail);
+        let keeps_time =
+            order == Order::Lift || (counts_once && lifetime == Lifetime::Unlimited && said_elsewhere);
         if said_elsewhere && another_time && !keeps_time && !map.is_empty() {
             return;
         }

@@ -84,6 +84,14 @@ fn each_order_says_what_it_comes_to() {
     }
     lab.run(["control", "pause", "--for", "5m"]).status(0);
     lab.run(["control", "pause", "--at", "reboot", "--for", "6m"]).failed("counts for 300 s");
+    lab.run(["control", "continue", "--at", "install", "--for", "6m"])
+        .failed("('control continue' takes it back, --for gives the time)");
+    says(&lab, &["fail"], "the next update that comes to install fails there; the order counts for 5 min");
+    says(
+        &lab,
+        &["continue", "--at", "install"],
+        "the next update passes install, unless a map of priority 10 or higher objects; the order counts for 5 min",
+    );
     says(&lab, &["continue"], "nothing is held up by this name any more; no update waits");
     assert_eq!(maps(&lab), None);
     assert_eq!(

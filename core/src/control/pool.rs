@@ -84,7 +84,7 @@ impl Order {
 pub enum OrderError {
     /// There is no room for it.
     Full,
-    /// What was said in this name before counts for another time.
+    /// An earlier order under this name counts for another time; all orders under one name share one duration.
     Lifetime(Lifetime),
 }
 
@@ -92,8 +92,8 @@ texts! {
     ORDER_ERRORS = 'C': OrderError {
         21 Full with (full = Full) => "{full}",
         22 Lifetime(before) =>
-            "what was said before in this name about another point counts {before}: say the same time, use another name, \
-             or take it back first",
+            "an earlier order under this name counts {before}, and this one would count for another time: take the earlier one \
+             back first, or give the same time",
     }
 
     LIFETIMES = 'C': Lifetime {
@@ -261,7 +261,8 @@ impl Pool {
     }
 
     /// What a person says about `points`; what was said about the other points in the same name stays. All
-    /// orders in one name end at the same time.
+    /// orders in one name end at the same time: one that counts once, [`Order::Pass`] or [`Order::Fail`], takes the time that is
+    /// there when it has none of its own.
     ///
     /// # Errors
     /// [`OrderError`]; the pool is unchanged.
@@ -291,9 +292,13 @@ impl Pool {
             Point::ALL.iter().any(other)
         });
         let entry = match (before.copied(), others.copied()) {
-            // What is lifted, or passed once, does not change how long the rest counts.
+            // What is lifted, or counts once, does not change how long the rest counts.
             (Some(entry), _) if order == Order::Lift => Entry { map, ..entry },
-            (_, Some(entry)) if order == Order::Pass => Entry { map, ..entry },
+            (_, Some(entry))
+                if lifetime == Lifetime::Unlimited && matches!(order, Order::Pass | Order::Fail) =>
+            {
+                Entry { map, ..entry }
+            }
             (_, Some(entry)) if entry.lifetime != lifetime => {
                 return Err(OrderError::Lifetime(entry.lifetime));
             }

@@ -418,12 +418,22 @@ mod orders {
         // Lifting something else does not make it longer.
         pool.order(NAME, Points::of(&[Point::Install]), Order::Lift, Lifetime::For(HOUR), at(1800)).unwrap();
         assert_eq!(pool.next_event(at(1800)), Some(at(3600)));
-        // Nor does saying something for another time; passing once takes the time that is there.
-        let refused =
-            pool.order(NAME, Points::of(&[Point::Commit]), Order::Fail, Lifetime::Unlimited, at(1800));
-        assert_eq!(refused, Err(OrderError::Lifetime(Lifetime::For(HOUR))));
-        pool.order(NAME, Points::of(&[Point::Commit]), Order::Pass, Lifetime::Unlimited, at(1800)).unwrap();
-        assert_eq!(pool.next_event(at(1800)), Some(at(3600)));
+        // Nor does saying something for another time.
+        let minute = Lifetime::For(Duration::from_secs(60));
+        for (order, lifetime) in [
+            (Order::Pause, Lifetime::Unlimited),
+            (Order::Pause, minute),
+            (Order::Pass, minute),
+            (Order::Fail, minute),
+        ] {
+            let refused = pool.order(NAME, Points::of(&[Point::Commit]), order, lifetime, at(1800));
+            assert_eq!(refused, Err(OrderError::Lifetime(Lifetime::For(HOUR))), "{order:?}");
+        }
+        // What counts once takes the time that is there.
+        for order in [Order::Pass, Order::Fail] {
+            pool.order(NAME, Points::of(&[Point::Commit]), order, Lifetime::Unlimited, at(1800)).unwrap();
+            assert_eq!(pool.next_event(at(1800)), Some(at(3600)), "{order:?}");
+        }
         assert_eq!(pool.query(Point::Reboot, at(3600)).answer, Answer::Continue);
         // A new order in the name of an expired one is not held to what that said elsewhere.
         pool.order(NAME, Points::of(&[Point::Commit]), Order::Pause, Lifetime::Unlimited, at(3601)).unwrap();

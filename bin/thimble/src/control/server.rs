@@ -24,7 +24,7 @@ use crate::holds;
 use crate::output::one_line;
 use crate::socket::{CONTROL, Socket};
 
-use super::said::{LIFTED, fails_next, passes_next, paused};
+use super::said::{LIFTED, counts_for, fails_next, passes_next, paused};
 
 /// Connections at a time; more wait in the listener's queue.
 const CONNECTIONS: usize = 4;
@@ -106,7 +106,7 @@ impl Controller {
                 let answer = match request {
                     Ok(request) if request.act == Act::Show => shown(client, now, policies),
                     Ok(request) => said(&match aside {
-                        None => carry_out(client, &request),
+                        None => carry_out(client, &request, now),
                         Some(verb) => {
                             Err(format!("'{verb}' is under way by hand; try again when it has ended"))
                         }
@@ -161,7 +161,11 @@ impl Connection {
 }
 
 /// What was done, or why nothing was.
-fn carry_out(client: &mut Client<'_, Linux>, request: &ControlRequest) -> Result<String, String> {
+fn carry_out(
+    client: &mut Client<'_, Linux>,
+    request: &ControlRequest,
+    now: Instant,
+) -> Result<String, String> {
     let points = if request.at.is_empty() { Point::ALL.to_vec() } else { request.at.clone() };
     let lifetime = request.time.map_or(Lifetime::Unlimited, Lifetime::For);
     let waits_at = client.waiting().map(|(point, _)| point).filter(|point| points.contains(point));
@@ -182,7 +186,7 @@ fn carry_out(client: &mut Client<'_, Linux>, request: &ControlRequest) -> Result
             give(&chosen, Order::Fail)?;
             Ok(match waits_at {
                 Some(point) => format!("the update that waits before {} fails", point.word()),
-                None => fails_next(&chosen),
+                None => fails_next(&chosen) + &counts_for(client.machine().maps(), request.name, now),
             })
         }
         // Without points: whatever was said is taken back, and what waits goes on.
@@ -208,7 +212,9 @@ fn carry_out(client: &mut Client<'_, Linux>, request: &ControlRequest) -> Result
                     client.approve();
                     Ok(format!("the update goes on with {}", point.word()))
                 }
-                None => Ok(passes_next(request, &later)),
+                None => {
+                    Ok(passes_next(request, &later) + &counts_for(client.machine().maps(), request.name, now))
+                }
             }
         }
         Act::Show => Ok(String::new()),

@@ -22,7 +22,7 @@ use crate::output::Failure;
 use crate::takeover;
 use crate::verbs::VerbName;
 
-use super::said::{LIFTED, fails_next, passes_next, paused};
+use super::said::{LIFTED, counts_for, fails_next, passes_next, paused};
 
 /// Behind what an order comes to.
 const FROM_START: &str = "; no daemon is running: the order is on record, and counts from its next start on";
@@ -83,6 +83,10 @@ pub(super) fn carry_out(device: &Device, request: &ControlRequest) -> Result<Str
     };
     pool.order(request.name, Points::of(&points), order, lifetime, now)
         .map_err(|error| Failure::new(with_hint(&OrderNotTaken::Order(error))))?;
+    let counts = match order {
+        Order::Pass | Order::Fail => counts_for(&pool, request.name, now),
+        Order::Pause | Order::Lift => String::new(),
+    };
     if !pool.is_saved_as(&before) {
         let mut buf = vec![0; limits::MAPS_RECORD];
         let change = match pool.record(true).write(&mut buf) {
@@ -94,7 +98,7 @@ pub(super) fn carry_out(device: &Device, request: &ControlRequest) -> Result<Str
         };
         store.commit(&[change]).map_err(Failure::new)?;
     }
-    Ok(format!("{said}{FROM_START}"))
+    Ok(format!("{said}{counts}{FROM_START}"))
 }
 
 /// Whether an order can go on record: nobody must mend anything first.
