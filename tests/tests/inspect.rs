@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -378,4 +378,61 @@ fn a_pipe_is_read_once() {
     ran.status(0);
     assert!(ran.stdout.contains("Signature:       not looked at"), "{}", ran.stdout);
     assert!(cat.wait().expect("cat ends").success());
+}
+
+#[test]
+fn a_named_pipe_is_said_to_be_waited_for() {
+    let lab = Lab::new();
+    let (artifact, pipe) = (write(&lab, "new.mender", &plain("new").build()), lab.path("made/pipe"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let mut inspect = lab.command(["inspect", pipe.to_str().expect("text")]);
+    let mut inspect = inspect.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut said = String::new();
+    BufReader::new(inspect.stderr.take().expect("a pipe")).read_line(&mut said).expect("a line");
+    assert!(said.contains("waiting until somebody writes the artifact into it, 5 minutes at most"), "{said}");
+    fs::write(&pipe, fs::read(&artifact).expect("the artifact")).expect("it is read");
+    let ran = Ran::of(inspect);
+    assert!(ran.status(0).stdout.starts_with("Artifact:        new\n"), "{}", ran.stdout);
+}
+
+#[test]
+fn what_is_no_artifact_is_named_and_no_pipe() {
+    let lab = Lab::new();
+    let mut whole = plain("new").build();
+    whole.truncate(whole.len() - 1500);
+    for (name, bytes, artifact) in
+        [("garbage", &b"nonsense"[..], false), ("empty", b"", false), ("cut", whole.as_slice(), true)]
+    {
+        let path = write(&lab, name, bytes);
+        let (inspect, check) = both(&lab, &path);
+        let says = format!("{}: the artifact is not good: ", path.display());
+        assert!(inspect.failed("").reason().contains(&says), "{}", inspect.stderr);
+        check.failed(&says);
+        assert!(!inspect.stdout.contains("pipe"), "{}", inspect.stdout);
+        let space = inspect.stdout.contains("unknown   space: how long the payload is is not known");
+        assert_eq!(
+            (inspect.stdout.contains("Artifact:        new\n"), space),
+            (artifact, artifact),
+            "{name}"
+        );
+    }
+    let zero = lab.run(["inspect", "/dev/zero"]);
+    zero.failed("/dev/zero: the artifact is not good: ");
+    assert!(!zero.stdout.contains("pipe"), "{}", zero.stdout);
+}
+
+#[test]
+fn a_certificate_or_key_that_is_missing_is_said_and_the_artifact_is_read() {
+    let lab = Lab::new();
+    let artifact = write(&lab, "new.mender", &plain("new").build());
+    for (key, conf, name) in [
+        ("ServerCertificate", r#"{"ServerCertificate":"/nowhere/cert.pem"}"#, "certificates"),
+        ("ArtifactVerifyKeys", r#"{"ArtifactVerifyKeys":["/nowhere/key.pem"]}"#, "verify keys"),
+    ] {
+        lab.configure(conf);
+        let (inspect, check) = both(&lab, &artifact);
+        assert!(inspect.status(0).stdout.starts_with("Artifact:        new\n"), "{}", inspect.stdout);
+        assert!(inspect.stdout.contains(&format!("  refused   {name}: ")), "{key}: {}", inspect.stdout);
+        check.failed("/nowhere/");
+    }
 }

@@ -108,12 +108,13 @@ fn installed(device: &Device, in_progress: &mut Option<Check>) -> Result<Vec<u8>
 }
 
 /// Everything that `install` would ask for. `judged`: what the client's own judgement of the header is, if what is installed
-/// is known.
+/// is known. `is_whole`: the artifact could be read to its end.
 pub(super) fn checks(
     device: &Device,
     known: Known,
     artifact: &Artifact,
     judged: Option<Result<Payload, NotAccepted>>,
+    is_whole: bool,
 ) -> Vec<Check> {
     let mut all = Vec::new();
     let wanted =
@@ -160,26 +161,28 @@ pub(super) fn checks(
         (None, Ok(_)) => {}
     }
     if let Some(kind) = &artifact.payload_type {
-        payload(device, artifact, kind, &mut all);
+        let wanted = if is_whole { Some(artifact.payload_bytes()) } else { None };
+        payload(device, wanted, kind, &mut all);
     }
     all
 }
 
-fn payload(device: &Device, artifact: &Artifact, kind: &str, all: &mut Vec<Check>) {
+/// `wanted`: the bytes of the payload, where they are known.
+fn payload(device: &Device, wanted: Option<u64>, kind: &str, all: &mut Vec<Check>) {
     let paths = &device.paths;
     let mut modules = match Modules::new(paths.data(), paths.datastore(), device.log.clone()) {
         Ok(modules) => modules,
         Err(error) => return all.push(Check::new("update module", Standing::Unknown, error)),
     };
     if is_built_in(&modules, kind) {
-        return slots(device, artifact, all);
+        return slots(device, wanted, all);
     }
     let path = paths.data().join("modules/v3").join(kind);
     all.push(match modules.select(kind) {
         Ok(()) => Check::new("update module", Standing::Good, path.display()),
         Err(error) => Check::new("update module", Standing::Refused, error),
     });
-    let wanted = artifact.payload_bytes();
+    let Some(wanted) = wanted else { return all.push(unknown_length()) };
     all.push(match free_space_at(paths.datastore()) {
         Ok(Some(free)) if free < wanted => Check::new("space", Standing::Doubtful, format_args!(
             "the payload has {}, and there are {} free at {}: a module that stores its files there before it \
@@ -198,8 +201,13 @@ fn payload(device: &Device, artifact: &Artifact, kind: &str, all: &mut Vec<Check
     });
 }
 
+fn unknown_length() -> Check {
+    let text = "how long the payload is is not known: the artifact cannot be read to its end";
+    Check::new("space", Standing::Unknown, text)
+}
+
 /// The image of a root file system needs two slots, a boot loader that can try one, and room in it.
-fn slots(device: &Device, artifact: &Artifact, all: &mut Vec<Check>) {
+fn slots(device: &Device, wanted: Option<u64>, all: &mut Vec<Check>) {
     const NAME: &str = "root file systems";
     let Some(roots) = Roots::look(device) else {
         let text = "RootfsPartA and RootfsPartB are not set in mender.conf: there is no slot for an image";
@@ -215,7 +223,7 @@ fn slots(device: &Device, artifact: &Artifact, all: &mut Vec<Check>) {
         Slot::B => a,
     };
     all.push(Check::new(NAME, Standing::Good, format_args!("the image goes to {other}")));
-    let wanted = artifact.payload_bytes();
+    let Some(wanted) = wanted else { return all.push(unknown_length()) };
     all.push(match size(Path::new(other)) {
         Ok(there) if there < wanted => Check::new(
             "space",

@@ -3,12 +3,13 @@
 mod fit;
 mod read;
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use thimble_core::artifact::Trust;
 use thimble_core::artifact::accept::Facts;
 use thimble_core::hal::Verifier as _;
-use thimble_hal_linux::network::HttpNetwork;
+use thimble_core::http::Target;
+use thimble_hal_linux::network::{HttpNetwork, NetworkConfig};
 use thimble_hal_linux::verify::KeyVerifier;
 
 use self::fit::{Check, Known, Standing};
@@ -30,9 +31,13 @@ enum Signature {
     NotVerified,
     None,
     /// Either way, there is no key here; the source can be read only once.
-    Unknown,
+    ReadOnce,
+    /// There is no key here, and the artifact is too damaged to say.
+    Damaged,
     /// Which keys there are is not known.
     Unread,
+    /// A key that is configured cannot be used.
+    NoKey,
     /// A key is configured, and the artifact did not get past it.
     Bad,
 }
@@ -43,7 +48,7 @@ impl Signature {
             Self::Good => "good",
             Self::NotVerified => "not-verified",
             Self::None => "none",
-            Self::Unknown | Self::Unread => "unknown",
+            Self::ReadOnce | Self::Damaged | Self::Unread | Self::NoKey => "unknown",
             Self::Bad => "bad",
         }
     }
@@ -53,9 +58,11 @@ impl Signature {
             Self::Good => "good, by a key of this device",
             Self::NotVerified => "there, not verified: no ArtifactVerifyKeys are configured here",
             Self::None => "none; no ArtifactVerifyKeys are configured here, so that none is asked for",
-            Self::Unknown => {
+            Self::ReadOnce => {
                 "not looked at: no ArtifactVerifyKeys are configured here, and a pipe can be read only once"
             }
+            Self::Damaged => "unknown: the artifact is not good",
+            Self::NoKey => "not looked at: a key of ArtifactVerifyKeys cannot be used",
             Self::Unread => "not looked at: the configuration, which names the keys, cannot be used",
             Self::Bad => "not good",
         }
@@ -63,7 +70,8 @@ impl Signature {
 }
 
 /// What is told.
-struct Told {
+struct Told<'a> {
+    source: &'a str,
     signature: Signature,
     artifact: Option<Artifact>,
     /// Why it is no good artifact.
@@ -73,16 +81,33 @@ struct Told {
 
 pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let device = Device::open(invocation)?;
-    let source = invocation.source.to_str().ok_or_else(|| {
+    let name = invocation.source.to_str().ok_or_else(|| {
         Failure::new(format_args!("{} is no UTF-8 text: rename the file", invocation.source.display()))
     })?;
-    if source.len() > read::SOURCE_MAX {
-        return Err(Failure::new(format_args!("{source}: longer than {} bytes", read::SOURCE_MAX)));
+    if name.len() > read::SOURCE_MAX {
+        return Err(Failure::new(format_args!("{name}: longer than {} bytes", read::SOURCE_MAX)));
     }
-    let source = read::target(source);
-    let mut verifier = KeyVerifier::load(&device.conf.artifact_verify_keys).map_err(Failure::new)?;
-    let mut network =
-        HttpNetwork::new(network_config(&device.conf), device.log.clone()).map_err(Failure::new)?;
+    let source = read::target(name);
+    // What an installation needs and is not there is told; what the artifact says of itself can be read without.
+    let mut missing = Vec::new();
+    let mut miss = |name, trouble: &dyn Display| {
+        missing.push(Check { name, standing: Standing::Refused, text: trouble.to_string() });
+    };
+    let verifier = KeyVerifier::load(&device.conf.artifact_verify_keys);
+    let is_key_missing = verifier.is_err();
+    let mut verifier = verifier.unwrap_or_else(|error| {
+        miss("verify keys", &error);
+        KeyVerifier::without_keys()
+    });
+    let network = match (HttpNetwork::new(network_config(&device.conf), device.log.clone()), source) {
+        (Err(error), Target::File(_)) => {
+            miss("certificates", &error);
+            HttpNetwork::new(NetworkConfig::default(), device.log.clone())
+        }
+        (network, _) => network,
+    };
+    let mut network = network.map_err(Failure::new)?;
+    read::tell_of_wait(&device, source);
     let known = Known::of(&device);
     let facts = known.installed.as_ref().ok().map(|installed| Facts {
         device_type: known.device_type.as_deref().ok(),
@@ -102,29 +127,36 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8, Failure> {
     let signature = match (has_keys, is_signed) {
         (true, _) if artifact.is_some() => Signature::Good,
         (true, _) => Signature::Bad,
+        (false, _) if is_key_missing => Signature::NoKey,
         (false, _) if device.conf_trouble.is_some() => Signature::Unread,
         (false, Some(true)) => Signature::NotVerified,
         (false, Some(false)) => Signature::None,
-        (false, None) => Signature::Unknown,
+        (false, None) if artifact.is_some() && !read::can_be_read_again(source) => Signature::ReadOnce,
+        (false, None) => Signature::Damaged,
     };
-    let mut checks =
-        artifact.as_ref().map_or(Vec::new(), |artifact| fit::checks(&device, known, artifact, judged));
+    let mut checks = artifact
+        .as_ref()
+        .map_or(Vec::new(), |artifact| fit::checks(&device, known, artifact, judged, fault.is_none()));
+    if artifact.is_some() {
+        checks.splice(0..0, missing);
+    }
     if let Some(trouble) = device.conf_trouble.as_ref().filter(|_| artifact.is_some()) {
         checks.insert(
             0,
             Check { name: "configuration", standing: Standing::Unknown, text: trouble.to_string() },
         );
     }
-    let told = Told { signature, artifact, fault: fault.map(|fault| fault.to_string()), checks };
+    let told =
+        Told { source: name, signature, artifact, fault: fault.map(|fault| fault.to_string()), checks };
     print(&if invocation.json { told.json() } else { told.lines() })?;
     told.end(invocation.verb)
 }
 
-impl Told {
+impl Told<'_> {
     /// The exit status, or the reason for 1.
     fn end(&self, verb: VerbName) -> Result<u8, Failure> {
         if let Some(fault) = &self.fault {
-            return Err(Failure::new(fault));
+            return Err(Failure::new(format_args!("{}: the artifact is not good: {fault}", self.source)));
         }
         // Whoever only asks what it is, perhaps on another machine, has the answer.
         if verb != VerbName::Install {

@@ -1,8 +1,10 @@
 //! Reads an artifact to its end, through the parser of the client, and keeps what it says of itself.
 
+use std::os::unix::fs::FileTypeExt as _;
+
 use thimble_core::artifact::accept::{self, Facts};
 use thimble_core::artifact::{self, Parsed, Parser, Trust, Workspace};
-use thimble_core::hal::{Clock, Network, Verifier};
+use thimble_core::hal::{Clock, Level, Network, Verifier};
 use thimble_core::http::{Method, Request, Target};
 use thimble_core::json::Value;
 use thimble_core::limits;
@@ -11,6 +13,7 @@ use thimble_hal_linux::decompress::Decompressor;
 use thimble_hal_linux::network::HttpNetwork;
 use thimble_hal_linux::platform::Memory;
 
+use crate::device::Device;
 use crate::exchange::ready;
 use crate::output::Failure;
 
@@ -209,6 +212,18 @@ fn texts(value: Value<'_>) -> Vec<String> {
 pub(super) fn target(source: &str) -> Target<'_> {
     let is_url = ["http://", "https://"].iter().any(|scheme| source.starts_with(scheme));
     if is_url { Target::Url(source) } else { Target::File(source) }
+}
+
+/// Says that a named pipe is waited for, before it is.
+pub(super) fn tell_of_wait(device: &Device, source: Target<'_>) {
+    let Target::File(path) = source else { return };
+    // Links as /dev/stdin have somebody at their other end.
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
+        device.log(
+            Level::Warning,
+            format_args!("{path} is a named pipe: waiting until somebody writes the artifact into it, 5 minutes at most"),
+        );
+    }
 }
 
 /// Whether it can be read a second time.
