@@ -11,7 +11,7 @@ use thimble_core::client;
 use thimble_core::hal::{Hal, Level, Log};
 use thimble_hal_linux::SharedLog;
 use thimble_hal_linux::bootloader;
-use thimble_hal_linux::config::{ConfigError, MenderConf, Source};
+use thimble_hal_linux::config::{ConfigError, ConfigFault, MenderConf, Source};
 use thimble_hal_linux::lock::Lock;
 use thimble_hal_linux::log::Logger;
 use thimble_hal_linux::network::{HttpNetwork, NetworkConfig, Proxies};
@@ -70,7 +70,15 @@ impl Device {
             }
             loaded => loaded,
         }
-        .map_err(Failure::new)?;
+        .map_err(|error| {
+            let is_hidden = matches!(&error.fault, ConfigFault::Read(error) if error.kind() == io::ErrorKind::PermissionDenied);
+            // Nobody need have written that file: it is the directory that is not for this user.
+            if is_hidden && !fallback_required && error.path.starts_with(paths.datastore()) {
+                not_for_this_user(paths.datastore())
+            } else {
+                Failure::new(error)
+            }
+        })?;
         conf.skip_verify |= globals.skip_verify;
         if globals.trusted_certs.is_some() {
             conf.server_certificate.clone_from(&globals.trusted_certs);
@@ -301,6 +309,11 @@ impl Device {
             )))
         })
     }
+}
+
+/// Only root, as whom the client runs, may look into the datastore.
+pub(crate) fn not_for_this_user(datastore: &Path) -> Failure {
+    Failure::new(format_args!("the datastore {} is not for this user: run this as root", datastore.display()))
 }
 
 /// Where no configuration file is.

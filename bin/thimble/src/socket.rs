@@ -13,7 +13,7 @@ use thimble_hal_linux::SharedLog;
 use thimble_hal_linux::storage::DataDirectory;
 use thimble_hal_linux::wait::PollSet;
 
-use crate::device::Device;
+use crate::device::{Device, not_for_this_user};
 use crate::output::Failure;
 
 /// The name of the socket for requests: what `control` asks for, and verbs that want the daemon to stand aside.
@@ -134,10 +134,7 @@ impl Silence {
             Self::NoAnswer => Failure::new(
                 "the daemon does not answer: perhaps it waits for a disk; try again, or start the daemon anew",
             ),
-            Self::Forbidden => Failure::new(format_args!(
-                "the datastore {} is not for this user: run this as root",
-                device.paths.datastore().display()
-            )),
+            Self::Forbidden => not_for_this_user(device.paths.datastore()),
         }
     }
 }

@@ -235,15 +235,15 @@ fn an_ordinary_user_is_told_to_be_root() {
         fs::set_permissions(lab.path(path), fs::Permissions::from_mode(0o755)).expect("a mode");
     }
     let user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
-    let status = |options: &[&str]| {
+    let run = |verb: &[&str]| {
         let mut args: Vec<&str> = user.to_vec();
         let program = thimble().to_str().expect("a path").to_owned();
-        args.extend([program.as_str(), "status"]);
-        args.extend(options);
+        args.push(&program);
+        args.extend(verb);
         Ran::of(lab.command_of("setpriv", &args).spawn().expect("setpriv runs"))
     };
     let before = all(&lab);
-    let ran = status(&[]);
+    let ran = run(&["status"]);
     if ran.reason().contains("setpriv") {
         return left_out("a client that other users can start");
     }
@@ -251,7 +251,14 @@ fn an_ordinary_user_is_told_to_be_root() {
     ran.failed("run this as root");
     assert!(ran.stdout.contains("\nServer:          https://updates.example.com\n"), "{}", ran.stdout);
     assert!(ran.stdout.starts_with("Daemon:          cannot be asked\n"), "{}", ran.stdout);
-    conforms(&status(&["--json"]).stdout);
+    conforms(&run(&["status", "--json"]).stdout);
+    // Not the file there that nobody has written.
+    let control = run(&["control", "show"]);
+    control.failed(&format!(
+        "the datastore {} is not for this user: run this as root",
+        lab.path("store").display()
+    ));
+    assert!(!control.stderr.contains("mender.conf"), "{}", control.stderr);
     assert_eq!(all(&lab), before);
 }
 
