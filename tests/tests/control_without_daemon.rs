@@ -96,7 +96,7 @@ fn each_order_says_what_it_comes_to() {
     assert_eq!(maps(&lab), None);
     assert_eq!(
         lab.run(["control", "show"]).status(0).stdout,
-        "No daemon is running, and nothing is on record that holds an update up.\n"
+        "No daemon is running. Nothing is on record that holds an update up.\n"
     );
     let ran = lab.run(["control", "pause", "--json"]);
     assert!(

@@ -193,7 +193,14 @@ fn a_signature_is_good_bad_or_not_verified() {
     }
     // A key that cannot be used is no reason to do without.
     lab.configure("{\"ArtifactVerifyKey\": \"/nowhere.pem\"}");
-    both(&lab, &signed).0.failed("/nowhere.pem");
+    let (inspect, check) = both(&lab, &signed);
+    check.failed("it would be refused: verify key /nowhere.pem");
+    assert!(inspect.stdout.contains("Signature:       not looked at: a key"), "{}", inspect.stdout);
+    assert!(
+        inspect.stdout.contains("  refused   verify keys: verify key /nowhere.pem"),
+        "{}",
+        inspect.stdout
+    );
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn lines(value: Value<'_>) -> Option<String> {
     let is_on_record = value.member("running").ok()?.is_some_and(|running| running.raw() == "false");
     let mut maps = value.member("maps").ok()??.items()?.peekable();
     if is_on_record && maps.peek().is_none() {
-        out.push_str("No daemon is running, and nothing is on record that holds an update up.\n");
+        out.push_str("No daemon is running. Nothing is on record that holds an update up.\n");
     } else if is_on_record {
         out.push_str("No daemon is running. This is on record, and counts from its next start on.\n");
     } else if waiting.is_null() {

@@ -226,9 +226,9 @@ fn said(outcome: &Result<String, String>) -> String {
         Ok(text) => (true, "said", text),
         Err(text) => (false, "reason", text),
     };
-    let mut out = format!("{{\"ok\":{ok},\"running\":true,\"{name}\":\"");
+    let mut out = format!("{{\"ok\":{ok},\"{name}\":\"");
     let _ = Escape(&mut out).write_str(&one_line(text));
-    out.push_str("\"}\n");
+    out.push_str("\",\"running\":true}\n");
     out
 }
 
