@@ -29,6 +29,9 @@ use crate::verbs::VerbName;
 /// Bytes that records, logs of deployments and state scripts take in a long life. With less, updates may begin and then fail.
 pub(crate) const SPACE_WANTED: u64 = 1024 * 1024;
 
+/// How often a store is looked at again that ends in the middle of a record.
+const LOOKS_AGAIN: usize = 3;
+
 /// The device as one run of the program uses it.
 pub(crate) struct Device {
     pub(crate) paths: Paths,
@@ -40,6 +43,16 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// Whether the end of this store, opened for reading alone, is cut off. A write that is under way looks the same for a moment, so it
+    /// is looked at again.
+    pub(crate) fn is_cut_off(&self, store: &Store) -> bool {
+        let again = || {
+            let directory = DataDirectory::open(self.paths.datastore()).ok()?;
+            Store::open(directory, Access::ReadOnly).ok().map(|(store, _)| store.is_cut_off())
+        };
+        store.is_cut_off() && (0..LOOKS_AGAIN).all(|_| again() == Some(true))
+    }
+
     /// Reads the configuration and begins to log. Nothing is changed.
     pub(crate) fn open(invocation: &Invocation) -> Result<Self, Failure> {
         let globals = &invocation.globals;

@@ -1,7 +1,6 @@
 //! The datastore: what is on record, and whether more can be.
 
 use std::fs;
-use std::path::Path;
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use thimble_core::checkpoint::Unusable;
@@ -9,7 +8,7 @@ use thimble_core::client::{LoadError, saved_checkpoint};
 use thimble_core::hal::{Level, System};
 use thimble_core::limits;
 use thimble_hal_linux::module::free_space_at;
-use thimble_hal_linux::storage::{Access, DataDirectory, Notice, RECORD_MAX, Store};
+use thimble_hal_linux::storage::{Access, DataDirectory, Notice, RECORD_MAX};
 
 use crate::device::{Device, SPACE_WANTED};
 use crate::doctor::{Findings, is_hidden};
@@ -17,9 +16,6 @@ use crate::people::size;
 use crate::provides::Provides;
 
 const NAME: &str = "datastore";
-
-/// How often the records are looked at again that end in the middle of one.
-const LOOKS_AGAIN: usize = 3;
 
 pub(super) fn look(device: &Device, found: &mut Findings) {
     let path = device.paths.datastore();
@@ -60,7 +56,7 @@ fn records(device: &Device, found: &mut Findings) {
     for notice in notices.iter().filter(|notice| notice.level() >= Level::Warning) {
         found.doubtful(NAME, notice, mend);
     }
-    let is_cut_off = store.is_cut_off() && stays_cut_off(path);
+    let is_cut_off = device.is_cut_off(&store);
     if is_cut_off {
         let text =
             "the last record is cut off, by a loss of power or by damage: those before it are in force";
@@ -96,14 +92,6 @@ fn records(device: &Device, found: &mut Findings) {
             found.doubtful("what is installed", failure, "install an artifact that depends on nothing")
         }
     }
-}
-
-/// A daemon's write that is under way looks the same for a moment.
-fn stays_cut_off(path: &Path) -> bool {
-    (0..LOOKS_AGAIN).all(|_| {
-        let store = DataDirectory::open(path).ok().and_then(|it| Store::open(it, Access::ReadOnly).ok());
-        store.is_some_and(|(store, _)| store.is_cut_off())
-    })
 }
 
 fn space(device: &Device, found: &mut Findings) {

@@ -159,7 +159,7 @@ impl Record {
                 | Notice::Beside => {}
             }
         }
-        self.is_cut_off = store.is_cut_off();
+        self.is_cut_off = device.is_cut_off(store);
         match Provides::read(store) {
             Ok(provides) => self.artifact = Some(provides.name().unwrap_or(UNKNOWN).to_owned()),
             Err(failure) => self.mend(failure),
